@@ -1,0 +1,75 @@
+"""Ids: readable slugs, and paths of slugs for what lives in something.
+
+`support` environment, `support/dana` persona, scenario or simulation in it, `support@2` version of its
+instructions, `run-7`, `run-7/SIMULATION/TRIAL` conversation, the same with `@5` a place (turn 5), `hard-2`,
+`hard-2/c1` candidate, `job-9`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from .errors import InvalidArgument
+
+SLUG = re.compile(r"[a-z0-9_-]{1,64}\Z")
+SLUG_RULE = "1 to 64 of a-z, 0-9, _ and -"
+
+
+def check_slug(text: str, where: str) -> str:
+    """The text when it is a slug; InvalidArgument that names a slug like it otherwise."""
+    if SLUG.match(text):
+        return text
+    near = slugify(text)
+    hint = f" For example `{near}`." if near else ""
+    raise InvalidArgument(f"`{text[:80]}` is not an id.{hint}", where=where, allowed=SLUG_RULE)
+
+
+def slugify(text: str) -> str:
+    """A slug made of a name, or "" when nothing of it can stand in one."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-")[:64].strip("-")
+
+
+def simulation_slug(scenario: str, persona: str) -> str:
+    """scenario-persona; cut to 64 characters with a hash when it is longer."""
+    whole = f"{scenario}-{persona}" if persona else scenario
+    if len(whole) <= 64:
+        return whole
+    mark = hashlib.sha256(f"{scenario}/{persona}".encode()).hexdigest()[:8]
+    return f"{whole[:55]}-{mark}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A conversation, and the turn in it (0: the whole)."""
+
+    run: str
+    simulation: str
+    trial: int
+    turn: int = 0
+
+    @property
+    def conversation(self) -> str:
+        return f"{self.run}/{self.simulation}/{self.trial}"
+
+    def __str__(self) -> str:
+        return f"{self.conversation}@{self.turn}" if self.turn else self.conversation
+
+
+def parse_place(text: str, where: str) -> Place:
+    """`run-7/refund-dana/1` or `run-7/refund-dana/1@5`."""
+    body, at, turn = text.partition("@")
+    parts = body.split("/")
+    good = len(parts) == 3 and all(SLUG.match(p) for p in parts[:2]) and parts[2].isascii() and parts[2].isdigit()
+    if not good or (at and not (turn.isascii() and turn.isdigit() and len(turn) < 7)):
+        raise InvalidArgument(
+            f"`{text[:120]}` does not name a conversation.", where=where, allowed="RUN/SIMULATION/TRIAL, with @TURN to start there"
+        )
+    return Place(parts[0], parts[1], int(parts[2][:9]), int(turn or 0))
+
+
+def split_nested(text: str, environment: str = "") -> tuple[str, str]:
+    """(environment, slug) of `support/dana`, or of the bare `dana` where the environment is given."""
+    owner, slash, slug = text.partition("/")
+    return (owner, slug) if slash else (environment, owner)

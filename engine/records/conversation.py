@@ -1,0 +1,206 @@
+"""Conversation: the record of one trial. What it says is what grading reads, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from .authored import Stored
+
+Speaker = Literal["user", "agent"]
+EndReason = Literal[
+    "user_stop",
+    "terminal",
+    "script_end",
+    "max_turns",
+    "max_tool_calls",
+    "loop",
+    "minefield",
+    "agent_error",
+    "model_error",
+    "timeout",
+    "budget",
+    "world_error",
+    "unsolvable",
+    "user_fault",
+    "cancelled",
+]
+CallError = Literal["arguments", "refused", "runtime", "injected"]
+
+
+class Patch(Stored):
+    """One write. `old` or `new` that is not set was, or is, missing: that differs from null."""
+
+    op: Literal["set", "insert", "remove"]
+    path: str
+    """`db.orders['#W1'].status`"""
+    by: str = ""
+    """agent, user, sync, init, persona"""
+    old: Any = None
+    new: Any = None
+
+
+class Entry(Stored):
+    """What every entry of the log has: order, turn (0 before the first), virtual seconds since the start."""
+
+    n: int
+    turn: int
+    t: float
+
+
+class TokenUsage(Stored):
+    """Tokens and price of the model call behind an entry; `cost_usd` None: unknown."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+class SayEntry(Entry):
+    """Words of one side."""
+
+    by: Speaker
+    say: str
+    source: Literal["script", "event", "model", "caller", "recorded", "history", "expected"] = "model"
+    usage: TokenUsage | None = None
+    rejected: bool = False
+
+
+class ToolEntry(Entry):
+    """A call on the world and what came of it."""
+
+    id: str
+    """k1, k2 …"""
+    by: Literal["user", "agent", "world"]
+    tool: str
+    """The original name, whatever the agent saw."""
+    args: dict[str, Any] = Field(default_factory=dict[str, Any])
+    raw: str | None = None
+    """What the model wrote, where that is no JSON object; `args` is then empty."""
+    kind: Literal["read", "write", "terminal", "think", "unknown"] = "read"
+    ok: bool = True
+    error: CallError | None = None
+    injected: str | None = None
+    result: Any = None
+    """The result, or the error's text."""
+    patches: list[Patch] = Field(default_factory=list[Patch])
+    message: int = 0
+    """Number of the agent's reply that it came with, from 1; 0: no agent."""
+    wall_s: float = 0.0
+
+
+class EventEntry(Entry):
+    """A scenario's event that fired or timed out."""
+
+    event: str
+    status: str
+    patches: list[Patch] = Field(default_factory=list[Patch])
+
+
+class NotifyEntry(Entry):
+    """A message from the world, given at the next model call of the side it is for."""
+
+    notify: str
+    by: str
+    to: Speaker = "agent"
+
+
+class EmitEntry(Entry):
+    """A signal."""
+
+    emit: str
+    by: str
+    data: Any = None
+
+
+class StopEntry(Entry):
+    """The side that ended the conversation."""
+
+    stop: str
+    by: Speaker
+
+
+def _entry_kind(value: Any) -> str:
+    """Which entry it is: the one of these keys that it has."""
+    for key in ("say", "tool", "event", "notify", "emit", "stop"):
+        if key in value if isinstance(value, dict) else hasattr(value, key):
+            return key
+    return "say"
+
+
+LogEntry = Annotated[
+    Annotated[SayEntry, Tag("say")]
+    | Annotated[ToolEntry, Tag("tool")]
+    | Annotated[EventEntry, Tag("event")]
+    | Annotated[NotifyEntry, Tag("notify")]
+    | Annotated[EmitEntry, Tag("emit")]
+    | Annotated[StopEntry, Tag("stop")],
+    Discriminator(_entry_kind),
+]
+
+
+class End(Stored):
+    """Why and when the trial ended."""
+
+    reason: EndReason
+    detail: str = ""
+    turn: int = 0
+    t: float = 0
+
+
+class Hashes(Stored):
+    """SHA-256 of the canonical JSON of what the trial was made of."""
+
+    world: str = ""
+    scenario: str = ""
+    persona: str = ""
+    instructions: str = ""
+    engine: str = ""
+
+
+class ModelUse(Stored):
+    """What one role cost. `cost_usd` None: unknown."""
+
+    name: str
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+
+
+class Conversation(Stored):
+    """The record of one trial."""
+
+    format: Literal["conversation/1"] = "conversation/1"
+    id: str = ""
+    """run/simulation/trial"""
+    environment: str = ""
+    run: str = ""
+    simulation: str = ""
+    scenario: str
+    persona: str = ""
+    instructions: str = ""
+    """`support@2`, or a candidate's id."""
+    seed: int = 0
+    trial: int = 1
+    hashes: Hashes = Field(default_factory=Hashes)
+    setup: list[Patch] = Field(default_factory=list[Patch])
+    """What persona, init, history and sync wrote: base + setup = the initial state."""
+    end: End
+    log: list[LogEntry] = Field(default_factory=list[LogEntry])
+    delta: list[Patch] = Field(default_factory=list[Patch])
+    """Net difference of base and final state."""
+    models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
+    """By role."""
+    runtime_errors: int = 0
+    """Calls that ended in the tool's own mistake."""
+    transcript_hash: str = ""
+    """Of log, end and delta without wall times: equal for two trials that went the same way."""
+    wall_s: float = 0.0
+    agent_wall_s: float = 0.0
+    started_at: str = ""
+
+    def dumped(self) -> dict[str, Any]:
+        """As JSON; what was never set is left out, so that a missing value stays missing."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)

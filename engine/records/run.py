@@ -1,0 +1,130 @@
+"""Run: a set of trials of chosen simulations under one instructions version, and their scores."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .authored import Stored
+from .conversation import ModelUse
+from .verdict import Severity, TrialVerdict, Verdict
+
+RunState = Literal["running", "done", "failed", "cancelled"]
+
+
+class Totals(Stored):
+    """Counts of a run. Rates count only pass, fail and inconclusive.
+
+    `interval` is the 95% interval of the rate, clustered by scenario. A simulation with several trials is `mixed`
+    when they disagree.
+    """
+
+    simulations: int = 0
+    scenarios: int = 0
+    trials: int = 0
+    passed: int = 0
+    failed: int = 0
+    inconclusive: int = 0
+    error: int = 0
+    invalid: int = 0
+    mixed: int = 0
+    rate: float | None = None
+    interval: tuple[float, float] | None = None
+    pass_k: dict[str, float | None] = Field(default_factory=dict[str, float | None])
+    """`pass@1`, `pass^3` …, where there are several trials."""
+
+
+class Cluster(Stored):
+    """A failed check over the run: how often, how bad, why, and where to look."""
+
+    id: str
+    """k1, k2 …, largest first"""
+    check: str
+    severity: Severity = "major"
+    simulations: int = 0
+    scenarios: int = 0
+    trials: int = 0
+    cause: str = ""
+    """One line."""
+    tool: str = ""
+    """The tool that the check is about, or empty."""
+    rule: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """The world's rule or the scenario's predicate behind it."""
+    see: str = ""
+    """A place: run/simulation/trial@turn, on train."""
+    members: list[str] = Field(default_factory=list[str])
+    """Slugs of the simulations, train only."""
+    held_out: int = 0
+    """How many more simulations fail it on held-out scenarios."""
+
+
+class TrialRecord(Stored):
+    """One finished trial of a run: the small document that lists walk; the conversation lies in a segment."""
+
+    format: Literal["trial/1"] = "trial/1"
+    id: str
+    """simulation/trial"""
+    simulation: str
+    scenario: str
+    persona: str = ""
+    trial: int = 1
+    seed: int = 0
+    split: Literal["train", "held_out"] = "train"
+    tags: list[str] = Field(default_factory=list[str])
+    verdict: TrialVerdict
+    failed_checks: list[str] = Field(default_factory=list[str])
+    turns: int = 0
+    end: str = ""
+    see_turn: int = 0
+    """The turn that decided the first failed check."""
+    transcript_hash: str = ""
+    wall_s: float = 0.0
+    models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
+    graded: Verdict
+    pointer: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Where the conversation lies."""
+
+
+class ThresholdResult(Stored):
+    """What a run had to reach, and whether it did; what could not be measured fails."""
+
+    threshold: str
+    """`pass_rate >= 0.9`"""
+    result: Literal["pass", "fail"]
+    why: str = ""
+
+
+class RunRecord(Stored):
+    """A stored run. A round of a series: `series` is the first run's id, `round` counts from 1."""
+
+    format: Literal["run/1"] = "run/1"
+    id: str
+    environment: str
+    name: str = ""
+    series: str = ""
+    round: int = 1
+    previous: str = ""
+    purpose: Literal["run", "hardening"] = "run"
+    hardening: str = ""
+    instructions: str = ""
+    """`support@2` or `hard-1/c2`"""
+    instructions_text: str = ""
+    world: str = ""
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    agent: dict[str, Any] = Field(default_factory=dict[str, Any])
+    simulations: list[str] = Field(default_factory=list[str])
+    trials: int = 1
+    seed: int = 0
+    state: RunState = "running"
+    job: str = ""
+    totals: Totals = Field(default_factory=Totals)
+    clusters: list[Cluster] = Field(default_factory=list[Cluster])
+    thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
+    models_used: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
+    warnings: list[str] = Field(default_factory=list[str])
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    wall_s: float = 0.0
+    version: int = 1
+    created_at: str = ""
+    updated_at: str = ""

@@ -1,0 +1,161 @@
+"""Scenario: what the user wants and knows, and what counts as success. The unit of evidence."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_serializer
+
+from .authored import Authored, Stored
+from .persona import Fact, Persona, Source
+
+Split = Literal["train", "held_out"]
+Predicate = dict[str, Any]
+"""A predicate as written: exactly one subject, and its modifiers. `evaluate` checks it."""
+
+
+class WorldOptions(Authored):
+    """What this scenario changes about the world as the agent and the user see it."""
+
+    now: str | None = None
+    """The world's clock at the start, ISO 8601; None: the world's own."""
+    rename_tools: dict[str, str] = Field(default_factory=dict[str, str])
+    """Original name to the name that the agent sees; checks use original names."""
+    describe_tools: dict[str, str] = Field(default_factory=dict[str, str])
+    hide_tools: list[str] = Field(default_factory=list[str])
+    user_tools: list[str] | None = None
+    """The user's tools that are offered; None: all."""
+    solo: bool = False
+    """The agent gets both sides' tools."""
+    notifications: Literal["all", "own", "none"] = "all"
+    skip_rules: list[str] = Field(default_factory=list[str])
+
+
+class HistoryItem(Authored):
+    """Something that happened before turn 1: words, or a call that is executed."""
+
+    by: Literal["user", "agent"]
+    say: str | None = None
+    tool: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class ExpectedStep(Authored):
+    """One step of the solution: `tool` with `args`, or `say` (ends the turn), or `wait_s`."""
+
+    id: str | None = None
+    tool: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict[str, Any])
+    say: str | None = None
+    wait_s: float | None = Field(default=None, ge=0)
+    by: Literal["agent", "user"] = "agent"
+    compare: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Per argument how it is compared with a call that was made; default exact."""
+    after: list[str] = Field(default_factory=list[str])
+    """Ids of steps that must come before this one."""
+
+
+class Limits(Authored):
+    """Where a trial ends by itself."""
+
+    max_turns: int = Field(default=20, ge=1, le=1000)
+    min_turns: int = Field(default=0, ge=0, le=1000)
+    """A stop by the user before this turn is asked again."""
+    max_tool_calls: int = Field(default=50, ge=1, le=10_000)
+    timeout_s: float = Field(default=300, gt=0, le=86_400)
+    """Wall seconds for the whole trial."""
+    same_message: int = Field(default=5, ge=2, le=1000)
+    """This many equal agent texts in a row are a loop."""
+
+
+class Reward(Authored):
+    """How the reward is composed; `of` empty: all counted checks."""
+
+    combine: Literal["product", "mean", "min"] = "product"
+    of: list[str] = Field(default_factory=list[str])
+
+
+class Hint(Authored):
+    """A hint, shown to a writer or to the agent only on request."""
+
+    for_: str | None = Field(default=None, alias="for")
+    text: str
+
+
+class Scenario(Authored):
+    """What a person writes. The least: `{"id": "x", "goal": "get help"}`."""
+
+    id: str = Field(min_length=1, max_length=64)
+    goal: str = Field(min_length=1, max_length=20_000)
+    persona: str | Persona | None = None
+    """The default partner, by id or inline."""
+    knowledge: list[str | Fact] = Field(default_factory=list[str | Fact], max_length=200)
+    unknown: list[str] = Field(default_factory=list[str], max_length=200)
+    """What the user says it does not know."""
+    reveal: Literal["on_request", "upfront", "never"] = "on_request"
+    guidelines: str = Field(default="", max_length=20_000)
+    agent_context: str = Field(default="", max_length=20_000)
+    """Put behind the instructions: the only text here that the agent sees."""
+    world: WorldOptions = Field(default_factory=WorldOptions)
+    history: list[HistoryItem] = Field(default_factory=list[HistoryItem], max_length=1000)
+    init: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], max_length=1000)
+    """Steps that run before turn 1."""
+    script: list[dict[str, Any]] = Field(default_factory=lambda: [{"proceed": None}])
+    events: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    faults: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    noise: dict[str, Any] = Field(default_factory=dict[str, Any])
+    expected: list[ExpectedStep] = Field(default_factory=list[ExpectedStep], max_length=1000)
+    success: list[Predicate] = Field(default_factory=list[Predicate], max_length=200)
+    reward: Reward = Field(default_factory=Reward)
+    hints: list[Hint] = Field(default_factory=list[Hint])
+    limits: Limits = Field(default_factory=Limits)
+    trials: int = Field(default=1, ge=1, le=1000)
+    seed: int = Field(default=0, ge=-(2**53), le=2**53)
+    tags: list[str] = Field(default_factory=list[str], max_length=50)
+    profile: Literal["tau1", "tau2", "arksim"] | None = None
+    split: Split | None = None
+    """Drawn from the seed when stored; fixed from then on."""
+    x_source: Any = None
+
+
+class SolutionReport(Stored):
+    """What the scenario's own solution and the baselines gave, played without a model."""
+
+    status: Literal["proven", "unproven", "failed"]
+    """proven: every deterministic counted check passes. unproven: no solution, or it was not asked for."""
+    why: str = ""
+    failed_step: int | None = None
+    """Index into `expected` of the step that failed."""
+    failed_checks: list[str] = Field(default_factory=list[str])
+    no_effect: list[int] = Field(default_factory=list[int])
+    """Indexes of expected writes that changed nothing."""
+    deterministic: bool = True
+    """Two plays of the solution gave the same record."""
+    do_nothing_passes: bool = False
+    transfer_passes: bool = False
+    lets_through: list[str] = Field(default_factory=list[str])
+    """Warnings: which checks let a baseline through."""
+
+
+class ScenarioRecord(Stored):
+    """A stored scenario; its id is `environment/slug`."""
+
+    format: Literal["scenario/1"] = "scenario/1"
+    id: str
+    environment: str
+    scenario: Scenario
+    number: int = 0
+    """Order of storing, from 1."""
+    split: Split = "train"
+    solution: SolutionReport = Field(default_factory=lambda: SolutionReport(status="unproven"))
+    spent: bool = False
+    """A held-out conversation of it was read by a client."""
+    version: int = 1
+    source: Source = "written"
+    created_at: str = ""
+    updated_at: str = ""
+
+    @field_serializer("scenario")
+    def _as_written(self, scenario: Scenario) -> dict[str, Any]:
+        """Only what was set, so that defaults of the environment can still hold."""
+        return scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)

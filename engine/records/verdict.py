@@ -1,0 +1,62 @@
+"""Verdict: what grading says of one trial, and of each check in it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .authored import Stored
+
+CheckVerdict = Literal["pass", "fail", "inconclusive"]
+TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
+"""error: the infrastructure's fault; invalid: the author's or the simulator's. Neither counts in a rate."""
+CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "end"]
+Severity = Literal["minor", "major", "critical"]
+GRADING = 1
+"""Version of the grading, stored on every verdict."""
+
+
+class CheckResult(Stored):
+    """What one check says, why, and the log entries that show it."""
+
+    id: str
+    kind: CheckKind = "require"
+    verdict: CheckVerdict
+    why: str = ""
+    evidence: list[int] = Field(default_factory=list[int])
+    """`n` of log entries."""
+    turn: int = 0
+    """The turn that decided it; 0: none did."""
+    counts: bool = True
+    weight: float = 1
+    severity: Severity = "major"
+    in_reward: bool = True
+
+
+class NeverFired(Stored):
+    """An event that did not fire, and why."""
+
+    event: str
+    why: str
+
+
+class Verdict(Stored):
+    """The verdict of one trial."""
+
+    format: Literal["verdict/1"] = "verdict/1"
+    grading: int = GRADING
+    verdict: TrialVerdict
+    reward: float | None = None
+    """0..1; None if a part is inconclusive or the verdict is error or invalid."""
+    score: float | None = None
+    """Weighted share of counted checks that passed, 0..1; None without counted checks."""
+    end: str
+    why: str = ""
+    """One sentence for error, invalid and `no checks`."""
+    checks: list[CheckResult] = Field(default_factory=list[CheckResult])
+    never_fired: list[NeverFired] = Field(default_factory=list[NeverFired])
+
+    def failed(self) -> list[str]:
+        """Ids of the counted checks that failed."""
+        return [c.id for c in self.checks if c.counts and c.verdict == "fail"]
