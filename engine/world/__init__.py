@@ -1,0 +1,61 @@
+"""Worlds that live: state, tools written as steps, expressions, schema, sync, a virtual clock, one journal.
+
+`compile_world(record)` checks a world whole and gives a `CompiledWorld`, shared by all its scenes. A `Scene` is one
+live world: `prepare` (persona data, init), `call` (every tool call, whoever makes it), `run_steps` (events),
+`offered` (tools of a side), the clock, `checkpoint` and `restore`. `State` is its copy-on-write content with the
+journal of `Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the
+one path syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions.
+"""
+
+from __future__ import annotations
+
+from .compiled import CompiledTool, CompiledWorld, Signature, Steps, compile_world
+from .diff import Difference, delta, diff, matching
+from .expressions import Expression, compile_expression, evaluate
+from .moments import moment_after
+from .paths import WILD, Path, covered, covers, parse_path, parse_pattern, show_path
+from .patterns import BadPattern, Pattern, compile_pattern
+from .scene import CallOutcome, Checkpoint, Effects, Scene, SceneOptions, WorldFault
+from .state import Patch, State
+from .steps import Signal
+from .values import MISSING, CallFailed, ErrorKind, Missing, as_text
+
+__all__ = [
+    "MISSING",
+    "WILD",
+    "BadPattern",
+    "CallFailed",
+    "CallOutcome",
+    "Checkpoint",
+    "CompiledTool",
+    "CompiledWorld",
+    "Difference",
+    "Effects",
+    "ErrorKind",
+    "Expression",
+    "Missing",
+    "Patch",
+    "Path",
+    "Pattern",
+    "Scene",
+    "SceneOptions",
+    "Signal",
+    "Signature",
+    "State",
+    "Steps",
+    "WorldFault",
+    "as_text",
+    "compile_expression",
+    "compile_pattern",
+    "compile_world",
+    "covered",
+    "covers",
+    "delta",
+    "diff",
+    "evaluate",
+    "matching",
+    "moment_after",
+    "parse_path",
+    "parse_pattern",
+    "show_path",
+]

@@ -1,0 +1,157 @@
+"""What compiled expressions and steps run in: the frame of one call, and the closures that need more than a line."""
+
+# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+from .functions import Function, Nature, cost
+from .state import State
+from .values import FUEL_UNIT, MAX_FUEL, Fault, as_text, kind_of, weight
+
+Binding = Literal["place", "value"]
+Scope = dict[str, Binding]
+"""The names that are bound, and to what."""
+WORLD_SCOPE: Final[Mapping[str, Binding]] = {"db": "place", "user_db": "place"}
+
+
+class Frame:
+    """What one call computes in: state, nature (now, rand), bound names, who writes, and the fuel that is left."""
+
+    __slots__ = ("by", "fuel", "nature", "result", "state", "vars")
+
+    def __init__(
+        self, state: State, nature: Nature, variables: dict[str, Any] | None = None, by: str = ""
+    ) -> None:
+        self.state = state
+        self.nature = nature
+        self.vars: dict[str, Any] = {} if variables is None else variables
+        self.by = by
+        self.fuel = MAX_FUEL
+        self.result: Any = None
+
+    def burn(self, amount: int) -> None:
+        """Use fuel; Fault when there is none left."""
+        self.fuel -= amount
+        if self.fuel < 0:
+            raise Fault(
+                f"out of fuel: a call takes at most {MAX_FUEL:,} statements, iterations and function calls"
+            )
+
+
+Closure = Callable[[Frame], Any]
+
+
+class Loop:
+    __slots__ = ("names", "source", "tests")
+
+    def __init__(self, source: Closure, names: list[str], tests: list[Closure]) -> None:
+        self.source, self.names, self.tests = source, names, tests
+
+
+class Comprehension:
+    """`[e for x in xs if c for y in ys if d]`: its names hide others of the same name, and end with it."""
+
+    __slots__ = ("item", "loops", "names")
+
+    def __init__(self, loops: list[Loop], item: Closure, names: list[str]) -> None:
+        self.loops, self.item, self.names = loops, item, names
+
+    def run(self, frame: Frame) -> list[Any]:
+        hidden = {name: frame.vars[name] for name in self.names if name in frame.vars}
+        made: list[Any] = []
+        try:
+            self._loop(frame, 0, made)
+        finally:
+            for name in self.names:
+                frame.vars.pop(name, None)
+            frame.vars.update(hidden)
+        return made
+
+    def _loop(self, frame: Frame, at: int, made: list[Any]) -> None:
+        loop, last = self.loops[at], at + 1 == len(self.loops)
+        source = loop.source(frame)
+        if not isinstance(source, list):
+            more = (
+                "; for an object write keys(..), values(..) or items(..)" if isinstance(source, dict) else ""
+            )
+            raise Fault(f"`for` goes over a list, not {kind_of(source)}{more}")
+        tests, names, item = loop.tests, loop.names, self.item
+        single = names[0] if len(names) == 1 else None
+        for element in source:
+            frame.burn(1)
+            if single is not None:
+                frame.vars[single] = element
+            else:
+                _unpack(frame, names, element)
+            if all(test(frame) for test in tests):
+                if last:
+                    made.append(item(frame))
+                else:
+                    self._loop(frame, at + 1, made)
+
+
+def _unpack(frame: Frame, names: list[str], element: Any) -> None:
+    if not isinstance(element, list) or len(element) != len(names):
+        got = f"a list of {len(element)}" if isinstance(element, list) else kind_of(element)
+        raise Fault(f"`for {', '.join(names)}` needs lists of {len(names)}, not {got}")
+    frame.vars.update(zip(names, element, strict=True))
+
+
+def called_with(function: Function, given: list[Closure], named: dict[str, Closure]) -> Closure:
+    run = function.call
+    if function.live:
+
+        def live(frame: Frame) -> Any:
+            frame.burn(1)
+            return run(frame.nature, *[part(frame) for part in given])
+
+        return live
+
+    def plain(frame: Frame) -> Any:
+        values = [part(frame) for part in given]
+        words = {name: part(frame) for name, part in named.items()}
+        frame.burn(cost(function, values))
+        try:
+            made = run(*values, **words)
+        except RecursionError:
+            raise Fault("the value is nested too deep") from None
+        if isinstance(made, str | list):
+            frame.burn(len(made) // FUEL_UNIT)
+        return made
+
+    return plain
+
+
+def text_of(value: Any) -> str:
+    """A text as it is, anything else as JSON; Fault when it is too large."""
+    if isinstance(value, dict | list):
+        weight(value)
+    return as_text(value)
+
+
+def formatted(value: Any, spec: str) -> str:
+    """`format(value, spec)` for numbers and texts, with our words for what does not fit."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Fault(f"the format {spec!r} takes a number or a text, not {kind_of(value)}")
+    if spec.endswith("d") and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        return format(value, spec)
+    except (ValueError, OverflowError):
+        raise Fault(f"the format {spec!r} does not fit {kind_of(value)}") from None
+
+
+def spec_text(node: ast.expr) -> str | None:
+    parts = node.values if isinstance(node, ast.JoinedStr) else []
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return "".join(texts) if len(texts) == len(parts) else None
+
+
+def object_key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise Fault(f"the keys of an object are texts, not {kind_of(key)}")
+    return key

@@ -1,0 +1,42 @@
+"""Gathering an author's mistakes, so that one refusal tells them all."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Final
+
+from ..errors import InvalidArgument
+
+SHOWN_MISTAKES: Final = 5
+
+
+class Mistakes:
+    """The mistakes found so far, in order."""
+
+    def __init__(self) -> None:
+        self.found: list[InvalidArgument] = []
+
+    def add(self, what: str, where: str, allowed: str | Iterable[str] = "") -> None:
+        """Note one mistake."""
+        self.found.append(InvalidArgument(what, where=where, allowed=allowed))
+
+    @contextmanager
+    def caught(self) -> Generator[None, None, None]:
+        """Note a refusal raised inside, and go on behind it."""
+        try:
+            yield
+        except InvalidArgument as error:
+            self.found.append(error)
+
+    def refuse(self) -> None:
+        """Raise InvalidArgument of the first mistake, with the others behind it; nothing when there are none."""
+        if not self.found:
+            return
+        first, *others = self.found
+        what = first.what
+        if others:
+            told = "; ".join(f"{error.where}: {error.what}" for error in others[:SHOWN_MISTAKES])
+            left = len(others) - SHOWN_MISTAKES
+            what += f" {len(others)} more: {told}" + (f"; and {left} others." if left > 0 else "")
+        raise InvalidArgument(what, where=first.where, allowed=first.allowed)
