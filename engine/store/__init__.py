@@ -1,0 +1,32 @@
+"""Where everything is kept: TinyDB's document API over append-only journals, conversations in segments, jobs.
+
+`Store(home)` is the one face. Nothing acknowledged is lost when the process is killed; two processes may
+share one data folder. All calls are synchronous and quick (well under a millisecond) unless their docstring
+says that they belong in a worker thread.
+"""
+
+from __future__ import annotations
+
+from .clock import Clock
+from .documents import Database, Row, Table
+from .index import Page
+from .jobs import Jobs
+from .segments import Pointer, Segments
+from .store import Damage, Store
+from .transaction import Transaction
+from .units import WorkQueue
+
+__all__ = [
+    "Clock",
+    "Damage",
+    "Database",
+    "Jobs",
+    "Page",
+    "Pointer",
+    "Row",
+    "Segments",
+    "Store",
+    "Table",
+    "Transaction",
+    "WorkQueue",
+]

@@ -1,0 +1,419 @@
+"""TinyDB over journals: a database is a folder, a table is a journal in it. The only module that knows
+TinyDB.
+
+`Table` is TinyDB's table (its queries, `insert`, `search`, `update`, `upsert`, `remove`… work as they do
+there) with ids that are strings chosen by us, no query cache, and what lists need: pages that walk an index.
+Whatever is read is a copy: changing it changes nothing in the store.
+"""
+
+# TinyDB's annotations speak of integer ids and bare mappings; ours are narrower.
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, overload
+
+import tinydb
+from tinydb.storages import Storage
+from tinydb.table import Document as TinyDocument, Table as TinyTable
+
+from ..errors import Conflict, InvalidArgument, NotFound, did_you_mean, nearest
+from ..ids import check_slug
+from .index import Page, make_cursor, read_cursor
+from .journal import Journal
+from .lines import Document, copied
+from .transaction import Touched, Transaction
+
+Condition: TypeAlias = Callable[[Any], bool]
+"""A TinyDB query, or any function from a document to whether it is wanted."""
+Fields: TypeAlias = Mapping[str, Any] | Callable[[Any], None]
+
+SCAN_LIMIT: Final = 2000
+
+if TYPE_CHECKING:
+
+    class Row(dict[str, Any]):
+        """A document with its id: TinyDB's `Document`."""
+
+        doc_id: str
+
+        def __init__(self, value: Mapping[str, Any], doc_id: str) -> None: ...
+
+else:
+    Row = TinyDocument
+
+
+class JournalStorage(Storage):
+    """All tables of a folder, as TinyDB's storage. `open_journal` makes the journal of a table's file."""
+
+    def __init__(self, folder: Path, open_journal: Callable[[Path], Journal]) -> None:
+        self.folder = Path(folder)
+        self._open = open_journal
+        self._journals: dict[str, Journal] = {}
+
+    def journal(self, name: str) -> Journal:
+        """The journal of a table, which need not exist yet."""
+        found = self._journals.get(name)
+        if found is None:
+            check_slug(name, "table")
+            found = self._journals[name] = self._open(self.folder / f"{name}.jsonl")
+        return found
+
+    def names(self) -> set[str]:
+        """The tables that have a file."""
+        return {path.stem for path in self.folder.glob("*.jsonl")} if self.folder.is_dir() else set()
+
+    def journals(self) -> list[Journal]:
+        """Those in use by this process."""
+        return list(self._journals.values())
+
+    def read(self) -> dict[str, dict[str, Any]] | None:
+        """Everything, as TinyDB expects it; None when there is no table."""
+        content: dict[str, dict[str, Any]] = {}
+        for name in sorted(self.names()):
+            journal = self.journal(name)
+            with journal.mutex:
+                journal.refresh()
+                content[name] = dict(journal.documents)
+        return content or None
+
+    def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make the folder hold exactly this."""
+        for name in self.names() - set(data):
+            self.journal(name).drop()
+        for name, documents in data.items():
+            with self.journal(name).transaction() as change:
+                for id in set(self.journal(name).documents) - set(documents):
+                    change.remove(id)
+                for id, document in documents.items():
+                    if change.get(id) != document:
+                        change.put(id, dict(document))
+
+    def close(self) -> None:
+        for journal in self._journals.values():
+            journal.unload()
+
+
+class Table(TinyTable):
+    """A table of documents under string ids, shared with other processes;
+    safe to use from several threads.
+    """
+
+    document_id_class = str  # pyright: ignore[reportAssignmentType]
+    default_query_cache_capacity = 0
+
+    def __init__(self, storage: JournalStorage, name: str, indexes: Iterable[str] = ()) -> None:
+        super().__init__(cast("Any", storage), name, cache_size=0)
+        self.journal = storage.journal(name)
+        self._indexes = dict.fromkeys(indexes)
+
+    # by id
+
+    def find(self, id: str) -> Row | None:
+        """A copy of the document, or None."""
+        found = self.journal.current(id)
+        return None if found is None else Row(copied(found), id)
+
+    def fetch(self, id: str, what: str = "document") -> Row:
+        """A copy of the document. NotFound names the nearest id; `what` is the word for such a document."""
+        found = self.find(id)
+        if found is None:
+            near = nearest(id, [known for known, _ in self._rows()])
+            hint = f"; nearest `{near}`" if near else ""
+            raise NotFound(f"No {what} `{id[:120]}`{hint}.", where="id")
+        return found
+
+    def put(self, id: str, document: Mapping[str, Any]) -> None:
+        """Make the document, or replace all of it."""
+        self.put_many({id: document})
+
+    def put_many(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make or replace several at once: all of them or, if it fails, none."""
+        with self.transaction() as change:
+            for id, document in documents.items():
+                change.put(id, dict(document))
+
+    def add(self, id: str, document: Mapping[str, Any]) -> bool:
+        """Make the document unless the id is taken; whether it was made."""
+        with self.transaction() as change:
+            if change.get(id) is not None:
+                return False
+            change.put(id, dict(document))
+            return True
+
+    def change(self, id: str, how: Callable[[Document], Document | None], what: str = "document") -> Row:
+        """Read, change and write under the lock, so that no other writer comes between.
+
+        `how` gets a copy, which it may change in place or replace by what it returns; what it raises leaves
+        the document as it was. It runs under the lock between processes: nothing slow in it. NotFound as in
+        `fetch`.
+        """
+        with self.transaction() as change:
+            found = change.get(id)
+            if found is None:
+                return self.fetch(id, what)
+            mine = copied(found)
+            new = how(mine)
+            new = mine if new is None else new
+            change.put(id, new)
+        return Row(copied(new), id)
+
+    def delete(self, ids: Iterable[str]) -> list[str]:
+        """Remove documents and purge them from the file at once; the ids that were there.
+
+        For a worker thread.
+        """
+        with self.transaction() as change:
+            gone = [id for id in ids if change.remove(id)]
+        if gone:
+            self.journal.compact()
+        return gone
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Several changes as one line in the file. Read through the transaction while in it."""
+        return self.journal.transaction()
+
+    # lists
+
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        """The fields that `page`, `walk` and `tally` can ask for."""
+        return tuple(self._indexes)
+
+    def declare(self, indexes: Iterable[str]) -> None:
+        """More fields that can be asked for; each is indexed when first used."""
+        self._indexes.update(dict.fromkeys(indexes))
+
+    def load(self) -> None:
+        """Read the file and build the indexes now: about 15 us a document, for a worker thread."""
+        with self.journal.indexed(self._indexes):
+            pass
+
+    def page(
+        self,
+        where: Mapping[str, Any] | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+        match: Condition | None = None,
+        match_name: str = "",
+    ) -> Page[Row]:
+        """Newest first, the documents whose fields equal `where` (a field with a list in it: contain it).
+
+        Walks an index and stops at `limit` (1..1000). `match` filters further by looking at documents, at
+        most 2,000 a page, so that a page may hold fewer items and still have a cursor; `match_name` tells one
+        such filter from another. InvalidArgument for a field without index and a cursor of another query.
+        """
+        if not 1 <= limit <= 1000:
+            raise InvalidArgument(f"`limit` is {limit}.", where="limit", allowed="1 to 1000")
+        asked = self._asked(where)
+        query = [self.journal.name, asked, match_name if match else None]
+        before = read_cursor(query, cursor) if cursor else None
+        items: list[Row] = []
+        looked = 0
+        last: int | None = None
+        documents = self.journal.documents
+        with self.journal.indexed(asked) as index:
+            for serial, id in index.matching(asked, documents, before=before):
+                if len(items) == limit or looked == SCAN_LIMIT:
+                    return Page(items, make_cursor(query, last or 0))
+                looked += 1
+                last = serial
+                document = documents[id]
+                if match is None or match(document):
+                    items.append(Row(copied(document), id))
+        return Page(items, None)
+
+    def tally(self, where: Mapping[str, Any] | None = None) -> int:
+        """How many documents match; at once for up to one field, else the shortest posting list is walked."""
+        asked = self._asked(where)
+        documents = self.journal.documents
+        with self.journal.indexed(asked) as index:
+            return index.count(asked, documents)
+
+    def walk(self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False) -> Iterator[Row]:
+        """All that match, one copy after the other, as they were when the walk began; newest first.
+
+        For a worker thread when there may be more than some hundreds.
+        """
+        asked = self._asked(where)
+        documents = self.journal.documents
+        with self.journal.indexed(asked) as index:
+            hits = [(id, documents[id]) for _, id in index.matching(asked, documents)]
+        for id, document in reversed(hits) if oldest_first else hits:
+            yield Row(copied(document), id)
+
+    def oldest(self, where: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Document]]:
+        """(id, document) of those that match, oldest first, one at a time and not copied: not to be changed.
+
+        Only inside a transaction, which holds the table still.
+        """
+        asked = self._asked(where)
+        documents = self.journal.documents
+        with self.journal.indexed(asked) as index:
+            hits = index.matching(asked, documents, oldest_first=True)
+        return ((id, documents[id]) for _, id in hits)
+
+    # TinyDB's methods, with our ids and copies
+
+    def insert(self, document: Mapping[str, Any]) -> str:
+        """Insert it under its `doc_id` (a `Row`) or a new random id. Conflict when the id is taken."""
+        return self.insert_multiple([document])[0]
+
+    def insert_multiple(self, documents: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Insert several as one transaction."""
+        ids: list[str] = []
+        with self.transaction() as change:
+            for document in documents:
+                if not isinstance(document, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    raise ValueError("Document is not a Mapping")
+                id = str(document.doc_id) if isinstance(document, TinyDocument) else self._get_next_id()
+                if change.get(id) is not None:
+                    raise Conflict(f"`{id}` exists already.", where=self.journal.name)
+                change.put(id, dict(document))
+                ids.append(id)
+        return ids
+
+    def all(self) -> list[Row]:
+        """Copies of all documents, in the order of their making. For a worker thread when there are many."""
+        return list(iter(self))
+
+    def search(self, cond: Condition) -> list[Row]:
+        """Copies of all documents that satisfy a query. Looks at every one: lists use `page`."""
+        return [Row(copied(document), id) for id, document in self._rows() if cond(document)]
+
+    @overload
+    def get(self, cond: Condition | None = None, doc_id: None = None, *, doc_ids: list[str]) -> list[Row]: ...
+    @overload
+    def get(
+        self, cond: Condition | None = None, doc_id: str | None = None, doc_ids: None = None
+    ) -> Row | None: ...
+    def get(
+        self, cond: Condition | None = None, doc_id: str | None = None, doc_ids: list[str] | None = None
+    ) -> Row | list[Row] | None:
+        """One document by id or query, or those of several ids."""
+        if doc_id is not None:
+            return self.find(doc_id)
+        if doc_ids is not None:
+            return [row for row in map(self.find, dict.fromkeys(doc_ids)) if row is not None]
+        if cond is None:
+            raise RuntimeError("You have to pass either cond or doc_id or doc_ids")
+        return next((Row(copied(d), id) for id, d in self._rows() if cond(d)), None)
+
+    def contains(self, cond: Condition | None = None, doc_id: str | None = None) -> bool:
+        """Whether there is such a document."""
+        return self.get(cond, doc_id) is not None
+
+    def count(self, cond: Condition) -> int:
+        """How many satisfy a query. Looks at every document: lists use `tally`."""
+        return sum(1 for _, document in self._rows() if cond(document))
+
+    def update(
+        self, fields: Fields, cond: Condition | None = None, doc_ids: Iterable[str] | None = None
+    ) -> list[str]:
+        """Set fields of, or call a function on, the documents of a query, of ids, or all; the ids changed."""
+        with self.transaction():
+            ids = self._chosen(cond) if doc_ids is None else list(doc_ids)
+            return cast("list[str]", super().update(cast("Any", fields), doc_ids=cast("Any", ids)))
+
+    def update_multiple(self, updates: Iterable[tuple[Fields, Condition]]) -> list[str]:
+        """Several updates as one transaction, each seeing those before it."""
+        ids: list[str] = []
+        with self.transaction() as change:
+            for fields, cond in updates:
+                seen = {**self.journal.documents, **change.changes}
+                hits = [id for id, document in seen.items() if document is not None and cond(document)]
+                ids += self.update(fields, doc_ids=hits)
+        return ids
+
+    def upsert(self, document: Mapping[str, Any], cond: Condition | None = None) -> list[str]:
+        """Update the documents of a query, or that of the `doc_id` of a `Row`;
+        insert it when there is none.
+        """
+        with self.transaction():
+            return cast("list[str]", super().upsert(document, cast("Any", cond)))
+
+    def remove(self, cond: Condition | None = None, doc_ids: Iterable[str] | None = None) -> list[str]:
+        """Remove the documents of a query or of ids. The file keeps the text until it is compacted:
+        see `delete`.
+        """
+        if cond is None and doc_ids is None:
+            raise RuntimeError("Use truncate() to remove all documents")
+        with self.transaction() as change:
+            ids = self._chosen(cond) if doc_ids is None else list(doc_ids)
+            return [id for id in ids if change.remove(id)]
+
+    def __iter__(self) -> Iterator[Row]:
+        for id, document in self._rows():
+            yield Row(copied(document), id)
+
+    def __len__(self) -> int:
+        with self.journal.mutex:
+            self.journal.refresh()
+            return len(self.journal.documents)
+
+    # what TinyDB calls
+
+    def _get_next_id(self) -> str:
+        return secrets.token_hex(16)
+
+    def _read_table(self) -> dict[str, Any]:
+        return dict(self._rows())
+
+    def _update_table(self, updater: Callable[[Any], None]) -> None:
+        with self.transaction() as change:
+            touched = Touched(self.journal.documents, change)
+            updater(touched)
+            touched.settle()
+
+    def _rows(self) -> list[tuple[str, Document]]:
+        with self.journal.mutex:
+            self.journal.refresh()
+            return list(self.journal.documents.items())
+
+    def _chosen(self, cond: Condition | None) -> list[str]:
+        return [id for id, document in self._rows() if cond is None or cond(document)]
+
+    def _asked(self, where: Mapping[str, Any] | None) -> dict[str, Any]:
+        asked = dict(where or {})
+        for field in asked:
+            if field not in self._indexes:
+                hint = did_you_mean(field, self._indexes)
+                raise InvalidArgument(
+                    f"`{field}` cannot be asked for.{hint}", where=f"where.{field}", allowed=self._indexes
+                )
+        return asked
+
+
+class Database(tinydb.TinyDB):
+    """A folder of tables, as a TinyDB database."""
+
+    table_class = Table
+    default_storage_class = JournalStorage
+
+    def __init__(self, folder: Path, open_journal: Callable[[Path], Journal]) -> None:
+        super().__init__(folder, open_journal)
+
+    @property
+    def journals(self) -> list[Journal]:
+        return cast(JournalStorage, self.storage).journals()
+
+    def table(self, name: str, indexes: Iterable[str] = ()) -> Table:
+        """The table, which need not exist yet; `indexes` are fields that lists can ask for."""
+        table = cast(Table, super().table(name))
+        table.declare(indexes)
+        return table
+
+    def tables(self) -> set[str]:
+        """The names of the tables that have a file."""
+        return cast(JournalStorage, self.storage).names()
+
+    def drop_table(self, name: str) -> None:
+        """Delete a table and its file."""
+        self._tables.pop(name, None)
+        cast(JournalStorage, self.storage).journal(name).drop()

@@ -1,0 +1,383 @@
+"""Jobs as durable records: made once, owned by one process at a time, found again after a crash.
+
+The coroutine that does the work lives with whoever calls: it takes the job, claims its units, gives signs of
+life, answers, and marks how it ended. A job whose owner is gone is an orphan, to be taken by the next process
+that starts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import anyio
+
+from ..errors import Conflict, NextCall
+from ..records.job import ACTIVE_STATES, Job, JobState, UnitCounts
+from .clock import Clock
+from .documents import Row, Table
+from .index import Page
+from .owner import Owner
+from .transaction import Transaction
+from .units import LEASE_S, WorkQueue
+
+JOB_INDEXES: Final = ("state", "kind", "key", "environment", "run")
+PROGRESS_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.1
+"""How often a waiter looks for changes that other processes or threads made."""
+
+
+class Jobs:
+    """All jobs of a data folder. `work` is the queue of their units."""
+
+    def __init__(
+        self,
+        table: Table,
+        open_units: Callable[[str], Table],
+        next_id: Callable[[str], str],
+        owner: Owner,
+        clock: Clock,
+    ) -> None:
+        self.table = table
+        self.work = WorkQueue(open_units, owner, clock, self._wake)
+        self._next_id = next_id
+        self._owner = owner
+        self._clock = clock
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._mutex = threading.RLock()
+        self._progress: dict[str, _Progress] = {}
+
+    # making and reading
+
+    def create(
+        self, kind: str, spec: Mapping[str, Any], *, key: str = "", total: int = 0, **fields: Any
+    ) -> tuple[Job, bool]:
+        """Make a job, owned by this process and queued; (job, whether it is new).
+
+        With an idempotency `key` there is one job for a kind and key: the second call gets the first's job,
+        or Conflict when its spec differs. `total` is for jobs without units. `fields` (such as
+        environment="support", run="run-7") are stored beside and can be asked for in `page`.
+        """
+        with self.table.transaction() as change:
+            found = self._keyed(kind, key) if key else None
+            if found is not None:
+                if found.spec != dict(spec):
+                    raise Conflict(
+                        f"The key `{key[:80]}` was used for {found.id} with other arguments.",
+                        where="key",
+                        allowed="another key, or the same arguments",
+                        next=[NextCall("get_item", {"kind": "job", "id": found.id})],
+                    )
+                return found, False
+            stamp = self._clock.stamp()
+            job = Job(
+                id=self._next_id("job"),
+                kind=kind,
+                units=UnitCounts(total=total, pending=total),
+                spec=dict(spec),
+                key=key,
+                created_at=stamp,
+                updated_at=stamp,
+                owner=self._owner.token,
+            )
+            change.put(job.id, {**fields, **_dumped(job)})
+        return self._read(job.model_dump()), True
+
+    def get(self, id: str) -> Job:
+        """The job as it is now, with live counts. NotFound names the nearest."""
+        return self._read(self.table.fetch(id, "job"))
+
+    def page(
+        self, where: Mapping[str, Any] | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Page[Job]:
+        """Newest first; `where` over state, kind, key, environment, run."""
+        page = self.table.page(where, limit, cursor)
+        return Page([self._read(row) for row in page.items], page.cursor)
+
+    def orphans(self, lease_s: float = LEASE_S) -> list[Job]:
+        """The queued, running and waiting jobs that nobody looks after, oldest first:
+        to be taken and gone on with.
+        """
+        rows = [row for state in sorted(ACTIVE_STATES) for row in self.table.walk({"state": state})]
+        jobs = [Job.model_validate(row) for row in rows]
+        left = [job for job in jobs if not (self.is_mine(job) or self._owner.holds(job.owner, lease_s))]
+        return sorted((self._counted(job) for job in left), key=lambda job: (job.created_at, job.id))
+
+    def is_mine(self, job: Job) -> bool:
+        """Whether this process owns the job."""
+        return job.owner == self._owner.token
+
+    # owning
+
+    def take(self, id: str, lease_s: float = LEASE_S) -> Job | None:
+        """Become the owner and set the job running.
+
+        None when a living other owner has it, or it is not active.
+        """
+        self._owner.beat()
+        with self.table.transaction() as change:
+            job = self._within(change, id)
+            others = job.owner != self._owner.token and self._owner.holds(job.owner, lease_s)
+            if not job.active or others:
+                return None
+            stamp = self._clock.stamp()
+            update: dict[str, Any] = {
+                "state": "running",
+                "owner": self._owner.token,
+                "attempt": job.attempt + 1,
+                "started_at": stamp,
+                "started_with": self._counted(job).units.finished,
+                "updated_at": stamp,
+            }
+            change.put(id, {**self._raw(change, id), **update})
+        self._wake(id)
+        return self.get(id)
+
+    def heartbeat(self) -> None:
+        """Give a sign of life for all jobs and units of this process. Microseconds;
+        call it every few seconds.
+        """
+        self._owner.beat()
+
+    def progress(self, id: str, *, completed: int = 0, failed: int = 0, total: int | None = None) -> None:
+        """Tell how far a job without units is (absolute numbers). Written at most ten times a second."""
+        with self._mutex:
+            known = self._progress.setdefault(id, _Progress())
+            known.counts = (completed, failed, total)
+            due = self._clock.steady() - known.written_at >= PROGRESS_EVERY_S
+        if due:
+            self.write_progress(id)
+        self._wake(id)
+
+    def write_progress(self, id: str | None = None) -> None:
+        """Write the progress that was told and is not written yet: of one job, or of all."""
+        with self._mutex:
+            told = [i for i, p in self._progress.items() if p.counts is not None and id in (None, i)]
+        for one in told:
+            with self.table.transaction() as change:
+                document = change.get(one)
+                with self._mutex:
+                    known = self._progress.get(one)
+                    counts = known.counts if known else None
+                    if document is None or known is None or counts is None:
+                        continue
+                    known.counts = None
+                    known.written_at = self._clock.steady()
+                before = UnitCounts.model_validate(document["units"])
+                after = _counts_told(before, counts)
+                if after != before:
+                    stamp = self._clock.stamp()
+                    change.put(one, {**document, "units": after.model_dump(), "updated_at": stamp})
+
+    def mark(
+        self,
+        id: str,
+        state: JobState,
+        *,
+        waiting_for: str = "",
+        result: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Set the state of a job that this process owns, or that no living one owns.
+
+        `result` and `error` stay as they are when not given. Leaving the active states gives back running
+        units and freezes the counts. Conflict: it has another living owner, has ended already in another
+        state, or is to be done while units are unfinished.
+        """
+        self.write_progress(id)
+        with self.table.transaction() as change:
+            job = self._counted(self._within(change, id))
+            self._may_mark(job, state)
+            active = state in ACTIVE_STATES
+            if not active and job.units.running:
+                self.work.release_all(id)
+                job = self._counted(job)
+            update: dict[str, Any] = {
+                "state": state,
+                "waiting_for": waiting_for,
+                "updated_at": self._clock.stamp(),
+                "units": _settled(job.units, active).model_dump(),
+                "owner": job.owner if active else "",
+                "cancel_requested": job.cancel_requested and active,
+                "result": job.result if result is None else dict(result),
+                "error": job.error if error is None else dict(error),
+            }
+            change.put(id, {**self._raw(change, id), **update})
+        with self._mutex:
+            self._progress.pop(id, None)
+        self._wake(id)
+        return self.get(id)
+
+    def request_cancel(self, id: str) -> Job:
+        """Ask the owner to cancel the job (it sees `cancel_requested`); cancelled at once when nobody owns
+        it.
+
+        Conflict when it has ended.
+        """
+        with self.table.transaction() as change:
+            job = self._within(change, id)
+            if job.ended:
+                raise Conflict(
+                    f"{id} is {job.state} already; nothing to cancel.",
+                    where="job",
+                    next=[NextCall("wait_job", {"job": id, "wait_s": 0})],
+                )
+            orphan = job.owner != self._owner.token and not self._owner.holds(job.owner, LEASE_S)
+            if not orphan:
+                update = {"cancel_requested": True, "updated_at": self._clock.stamp()}
+                change.put(id, {**self._raw(change, id), **update})
+        if orphan:
+            return self.mark(id, "cancelled")
+        self._wake(id)
+        return self.get(id)
+
+    def resume(self, id: str, *, retry_failed: bool = False) -> Job:
+        """Queue a paused, failed or cancelled job again, owned by this process; `take` then goes on with what
+        is left.
+
+        An active job is returned as it is. Conflict when it is done.
+        """
+        with self.table.transaction() as change:
+            job = self._within(change, id)
+            if job.active:
+                return self._read(self._raw(change, id))
+            if job.state == "done":
+                raise Conflict(f"{id} is done; there is nothing to go on with.", where="job")
+            update: dict[str, Any] = {
+                "state": "queued",
+                "owner": self._owner.token,
+                "error": None,
+                "cancel_requested": False,
+                "updated_at": self._clock.stamp(),
+            }
+            change.put(id, {**self._raw(change, id), **update})
+        if retry_failed:
+            self.work.retry_failed(id)
+        self._wake(id)
+        return self.get(id)
+
+    # waiting
+
+    async def changed(self, id: str, timeout: float, since: Job | None = None) -> Job:
+        """Wait until the job is other than `since` (default: than now) or `timeout` seconds have passed.
+
+        Changes by this process wake it at once, those of others within 0.1 s. Signs of life are no change.
+        """
+        before = _face(since or self.get(id))
+        with anyio.move_on_after(timeout):
+            while True:
+                waiter = _Waiter(anyio.Event(), threading.get_ident())
+                with self._mutex:
+                    self._waiters.setdefault(id, []).append(waiter)
+                try:
+                    now = self.get(id)
+                    if _face(now) != before:
+                        return now
+                    with anyio.move_on_after(LOOK_EVERY_S):
+                        await waiter.event.wait()
+                finally:
+                    self._leave(id, waiter)
+        return self.get(id)
+
+    async def settled(self, id: str, timeout: float) -> Job:
+        """Wait until the job neither is queued nor running (done, failed, cancelled, paused, or waiting for
+        the caller) or `timeout` seconds have passed.
+        """
+        job = self.get(id)
+        with anyio.move_on_after(timeout):
+            while job.state in ("queued", "running"):
+                job = await self.changed(id, timeout, job)
+        return self.get(id)
+
+    # inside
+
+    def _wake(self, id: str) -> None:
+        with self._mutex:
+            waiters = list(self._waiters.get(id, ()))
+        here = threading.get_ident()
+        for waiter in waiters:
+            if waiter.thread == here:
+                waiter.event.set()
+
+    def _leave(self, id: str, waiter: _Waiter) -> None:
+        with self._mutex:
+            left = [w for w in self._waiters.get(id, ()) if w is not waiter]
+            if left:
+                self._waiters[id] = left
+            else:
+                self._waiters.pop(id, None)
+
+    def _keyed(self, kind: str, key: str) -> Job | None:
+        rows = self.table.walk({"key": key, "kind": kind})
+        return next((self._read(row) for row in rows), None)
+
+    def _raw(self, change: Transaction, id: str) -> dict[str, Any]:
+        found = change.get(id)
+        return self.table.fetch(id, "job") if found is None else found
+
+    def _within(self, change: Transaction, id: str) -> Job:
+        return Job.model_validate(self._raw(change, id))
+
+    def _read(self, document: Row | dict[str, Any]) -> Job:
+        job = self._counted(Job.model_validate(document))
+        age = self._owner.age(job.owner) if job.active and job.owner else None
+        return job.model_copy(update={"heartbeat_age_s": age})
+
+    def _counted(self, job: Job) -> Job:
+        if job.ended:
+            return job
+        counts = self.work.stats(job.id)
+        if not counts.total:
+            counts = job.units
+            with self._mutex:
+                known = self._progress.get(job.id)
+                if known is not None and known.counts is not None:
+                    counts = _counts_told(counts, known.counts)
+        return job.model_copy(update={"units": counts})
+
+    def _may_mark(self, job: Job, state: JobState) -> None:
+        if job.owner != self._owner.token and self._owner.holds(job.owner, LEASE_S):
+            raise Conflict(f"{job.id} is run by another process.", where="job")
+        if job.ended and job.state != state:
+            raise Conflict(f"{job.id} is {job.state} already.", where="job")
+        if state == "done" and job.units.finished != job.units.total:
+            left = job.units.total - job.units.finished
+            raise Conflict(
+                f"{job.id} cannot be done: {left} of {job.units.total} units are not.", where="job"
+            )
+
+
+class _Waiter:
+    def __init__(self, event: anyio.Event, thread: int) -> None:
+        self.event = event
+        self.thread = thread
+
+
+class _Progress:
+    def __init__(self) -> None:
+        self.counts: tuple[int, int, int | None] | None = None
+        self.written_at = float("-inf")
+
+
+def _dumped(job: Job) -> dict[str, Any]:
+    return job.model_dump(exclude={"heartbeat_age_s"})
+
+
+def _face(job: Job) -> Job:
+    return job.model_copy(update={"heartbeat_age_s": None})
+
+
+def _counts_told(before: UnitCounts, told: tuple[int, int, int | None]) -> UnitCounts:
+    completed, failed, total = told
+    whole = max(completed + failed, before.total if total is None else total)
+    return UnitCounts(
+        total=whole, pending=whole - completed - failed, running=0, completed=completed, failed=failed
+    )
+
+
+def _settled(counts: UnitCounts, active: bool) -> UnitCounts:
+    """Counts as they are frozen: nothing runs in a job that is not active."""
+    if active:
+        return counts
+    return counts.model_copy(update={"pending": counts.pending + counts.running, "running": 0})

@@ -1,0 +1,366 @@
+"""One table as an append-only file that several processes share and that a killed one cannot damage.
+
+A transaction is one line, written under a lock between processes. Every access first looks at the file: a
+longer one is replayed from where we stopped, another one (compacted by somebody) is read anew. A last line
+without an end belongs to a writer that was killed: readers pass it over, the next writer cuts it off. A
+damaged line in the middle is moved to `<table>.bad`, counted, and everything else goes on. What a killed
+process had acknowledged is in the system's cache and stays; what a power cut may take is bounded by how often
+the owner calls `sync`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from ..errors import StorageError
+from . import lines
+from .folder import FileLock, make_folder, open_file, read_span, sync_folder, telling, write_all
+from .index import Index
+from .lines import Changes, Document
+from .transaction import Transaction
+
+COMPACT_FROM_LINES: Final = 2000
+_CHUNK: Final = 1 << 23
+_BATCH: Final = 1000
+
+
+class Journal:
+    """The file `path`; its lock and its damaged lines are kept beside it.
+
+    May be used from several threads.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        durable: bool = False,
+        on_write: Callable[[Journal], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.name = name
+        """The table's name as people see it, with its partition: `runs/run-7/trials`."""
+        self.mutex = threading.RLock()
+        self.documents: dict[str, Document] = {}
+        """In the order of their making. Values are never changed in place, only replaced."""
+        self.serials: dict[str, int] = {}
+        self.index: Index | None = None
+        self.wants_compaction = False
+        self._durable = durable
+        self._on_write = on_write
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._depth = 0
+        self._transaction: Transaction | None = None
+        self._known = False
+        self._forget_file()
+
+    # reading
+
+    def refresh(self) -> None:
+        """Replay what others have written since. Opening a large table takes about 10 us a document."""
+        with self.mutex, telling("Cannot read the table", self.path):
+            if not self._catch_up(locked=False):
+                with self._locked():
+                    pass
+
+    def current(self, id: str) -> Document | None:
+        """The document as it is now; not to be changed in place."""
+        with self.mutex:
+            self.refresh()
+            return self.documents.get(id)
+
+    @contextmanager
+    def indexed(self, fields: Iterable[str]) -> Generator[Index]:
+        """The index over the documents as they are now, with these fields; the table holds still meanwhile."""
+        with self.mutex:
+            self.refresh()
+            if self.index is None:
+                self.index = Index()
+                self.index.fill(self.serials)
+            for field in fields:
+                self.index.want(field, self.documents)
+            yield self.index
+
+    # writing
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        """A block under the lock; its changes become one line at its end. Inside another one it is part of
+        that.
+
+        Raises StorageError when the line could not be written; then nothing was.
+        """
+        with self.mutex:
+            if self._transaction is not None:
+                yield self._transaction
+                return
+            with self._locked():
+                self._transaction = started = Transaction(self.documents)
+                try:
+                    yield started
+                finally:
+                    self._transaction = None
+                if started.changes:
+                    with telling("Cannot write the table", self.path):
+                        self._append(started.changes)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""
+        with self.mutex:
+            if self._descriptor < 0:
+                return
+            copy = os.dup(self._descriptor)
+            new_name, self._new_name = self._new_name, False
+        try:
+            os.fsync(copy)
+            if new_name:
+                sync_folder(self.path.parent)
+        finally:
+            os.close(copy)
+
+    def compact(self) -> bool:
+        """Write the file anew without what is out of date; whether it was done (not when another process was
+        first).
+
+        About 10 us a document, most of it without the lock: for a worker thread.
+        """
+        with telling("Cannot compact the table", self.path):
+            return self._compact()
+
+    def unload(self) -> None:
+        """Give back memory and descriptors; the next access reads the file again."""
+        with self.mutex:
+            if self._transaction is None:
+                self._forget_file()
+                self._lock.close()
+
+    def drop(self) -> None:
+        """Delete the table's files, for all processes."""
+        with self._locked(), telling("Cannot delete the table", self.path):
+            for path in (self.path, self._bad_path):
+                path.unlink(missing_ok=True)
+            self._forget_file()
+
+    # the file
+
+    @property
+    def _bad_path(self) -> Path:
+        return self.path.with_suffix(".bad")
+
+    def _forget_file(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._inode = 0
+        self._offset = 0
+        self._lines = 0
+        self._new_name = False
+        self._next_serial = 0
+        self.documents.clear()
+        self.serials.clear()
+        self.index = None
+        self.wants_compaction = False
+
+    def _adopt(self) -> None:
+        self._descriptor = open_file(self.path, os.O_RDWR | os.O_APPEND)
+        self._inode = os.fstat(self._descriptor).st_ino
+        self._known = True
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        with self.mutex:
+            if self._depth == 0:
+                if not self._known:
+                    make_folder(self.path.parent)
+                with telling("Cannot lock the table", self.path):
+                    self._lock.acquire()
+            self._depth += 1
+            try:
+                if self._depth == 1:
+                    with telling("Cannot read the table", self.path):
+                        self._catch_up(locked=True)
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._lock.release()
+
+    def _catch_up(self, *, locked: bool) -> bool:
+        """Replay growth. False: a damaged line was met, which only the lock's holder may judge."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            if self._descriptor >= 0:
+                self._forget_file()
+            return True
+        if found.st_ino != self._inode or found.st_size < self._offset:
+            self._forget_file()
+            try:
+                self._adopt()
+            except FileNotFoundError:
+                return True
+        elif found.st_size == self._offset:
+            return True
+        try:
+            return self._replay(locked)
+        except lines.NewerFormat as error:
+            self._forget_file()
+            raise StorageError(
+                f"The table was written by a newer version ({error}).",
+                where=str(self.path),
+                allowed=f"journal/{lines.VERSION} and older; use the newer version, or another data folder",
+            ) from None
+
+    def _replay(self, locked: bool) -> bool:
+        rest = b""
+        read_to = self._offset
+        bad: list[bytes] = []
+        clean = True
+        while clean and (chunk := read_span(self._descriptor, read_to, _CHUNK)):
+            read_to += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            for start in range(0, len(whole), _BATCH):
+                clean = self._take(whole[start : start + _BATCH], bad if locked else None)
+                if not clean:
+                    break
+        if bad:
+            self._quarantine(bad)
+        return clean
+
+    def _take(self, batch: list[bytes], bad: list[bytes] | None) -> bool:
+        """Apply lines; at a damaged one put it into `bad`, or stop before it when there is no such list."""
+        for line, value in zip(batch, lines.parse(batch), strict=True):
+            if lines.is_transaction(value):
+                self._apply(value[0], value[1])
+            elif (serial := lines.next_in_header(value)) is not None:
+                self._next_serial = max(self._next_serial, serial)
+            elif line.strip():
+                if bad is None:
+                    return False
+                bad.append(line)
+            self._offset += len(line) + 1
+            self._lines += 1
+        return True
+
+    def _apply(self, serial: int, changes: Changes) -> None:
+        for id, document in changes.items():
+            old = self.documents.get(id)
+            if document is None:
+                if old is not None:
+                    del self.documents[id]
+                    number = self.serials.pop(id)
+                    if self.index is not None:
+                        self.index.remove(number, old)
+                continue
+            if old is None:
+                self.serials[id] = serial
+                serial += 1
+            self.documents[id] = document
+            if self.index is not None:
+                self.index.change(self.serials[id], id, old, document)
+        self._next_serial = max(self._next_serial, serial)
+
+    def _append(self, changes: Changes) -> None:
+        text = lines.encode([self._next_serial, changes])
+        line = lines.to_bytes(text)
+        if self._descriptor < 0:
+            os.close(open_file(self.path, os.O_RDWR | os.O_CREAT))
+            self._adopt()
+            self._new_name = True
+        if os.fstat(self._descriptor).st_size != self._offset:
+            os.ftruncate(self._descriptor, self._offset)
+        first = lines.header(self._next_serial) if self._offset == 0 else b""
+        try:
+            write_all(self._descriptor, first + line)
+            if self._durable:
+                os.fsync(self._descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._offset)
+            raise
+        self._offset += len(first) + len(line)
+        self._lines += 1 + bool(first)
+        serial, written = lines.from_bytes(line)
+        self._apply(serial, written)
+        if self._lines > COMPACT_FROM_LINES and self._lines > 2 * len(self.documents):
+            self.wants_compaction = True
+        if self._on_write is not None:
+            self._on_write(self)
+
+    def _quarantine(self, bad: list[bytes]) -> None:
+        """Copy damaged lines to `<table>.bad` unless they stand there;
+        the next compaction drops them here.
+        """
+        try:
+            there = Counter(self._bad_path.read_bytes().split(b"\n"))
+        except FileNotFoundError:
+            there = Counter[bytes]()
+        missing = Counter(bad) - there
+        self.wants_compaction = True
+        if missing:
+            descriptor = open_file(self._bad_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                write_all(descriptor, b"".join(line + b"\n" for line in missing.elements()))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        if self._on_write is not None:
+            self._on_write(self)
+
+    def _compact(self) -> bool:
+        with self.mutex:
+            self.refresh()
+            self.wants_compaction = False
+            if self._descriptor < 0:
+                return False
+            inode, copied_to, next_serial = self._inode, self._offset, self._next_serial
+            rows = [(self.serials[id], id, document) for id, document in self.documents.items()]
+        draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.tmp")
+        descriptor = open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            write_all(descriptor, lines.header(next_serial))
+            for start in range(0, len(rows), _BATCH):
+                batch = rows[start : start + _BATCH]
+                write_all(
+                    descriptor, b"".join(lines.to_bytes(lines.encode([n, {i: d}])) for n, i, d in batch)
+                )
+            os.fsync(descriptor)
+            with self._locked():
+                if self._inode != inode:
+                    return False
+                tail = read_span(self._descriptor, copied_to, self._offset - copied_to)
+                if tail:
+                    write_all(descriptor, tail)
+                    os.fsync(descriptor)
+                os.replace(draft, self.path)
+                self._adopt_compacted(1 + len(rows) + tail.count(b"\n"))
+                self._clear_drafts()
+            return True
+        finally:
+            os.close(descriptor)
+            with suppress(FileNotFoundError):
+                draft.unlink()
+
+    def _adopt_compacted(self, line_count: int) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._adopt()
+        self._offset = os.fstat(self._descriptor).st_size
+        self._lines = line_count
+        with telling("Cannot make the compacted table durable", self.path):
+            sync_folder(self.path.parent)
+
+    def _clear_drafts(self) -> None:
+        """Remove what compactions left that were killed;
+        one that goes on elsewhere will find that it lost.
+        """
+        for draft in self.path.parent.glob(f"{self.path.name}.*.tmp"):
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""The thread that makes writes survive a power cut in groups, and compacts tables beside the event loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import CasehardenError, StorageError
+from .journal import Journal
+from .segments import Segments
+
+GROUP_S: Final = 0.5
+
+
+class Keeper:
+    """Starts its thread with the first write; `flush` does at once what the thread would do later."""
+
+    def __init__(self, segments: Segments, also: Callable[[], None]) -> None:
+        self._segments = segments
+        self._also = also
+        self._dirty: dict[int, Journal] = {}
+        self._mutex = threading.Lock()
+        self._working = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._trouble: Exception | None = None
+
+    def wrote(self, journal: Journal | None = None) -> None:
+        """Note a write (None: to a segment)."""
+        with self._mutex:
+            if journal is not None:
+                self._dirty[id(journal)] = journal
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="caseharden-store", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Make all that was written durable, conversations before the documents that point to them.
+
+        Raises StorageError, also for what the thread failed to make durable since the last call.
+        """
+        self._work()
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise StorageError(
+                f"What was written may not survive a power cut: {trouble}",
+                where="store",
+                allowed="check the disk of the data folder",
+            ) from trouble
+
+    def close(self) -> None:
+        """End the thread, then flush."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.flush()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            if self._stop.wait(GROUP_S):
+                return
+            self._wake.clear()
+            self._work()
+
+    def _work(self) -> None:
+        with self._working:
+            self._guarded(self._also)
+            with self._mutex:
+                journals = list(self._dirty.values())
+                self._dirty.clear()
+            self._guarded(self._segments.sync)
+            for journal in journals:
+                self._guarded(journal.sync)
+                if journal.wants_compaction:
+                    self._guarded(journal.compact)
+
+    def _guarded(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except (OSError, CasehardenError) as error:
+            self._trouble = error

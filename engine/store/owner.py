@@ -1,0 +1,82 @@
+"""Who holds what: a process proves that it lives by a file lock, and that it is well by a time in that file.
+
+The lock goes with the process, however it ends, so nobody waits for the leases of a dead one. The time is the
+steady one: a lock that is held was taken since the machine started, so the times of its holder can be
+compared with ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from .clock import Clock
+from .folder import make_folder, open_file, telling, try_lock
+
+_TOKEN = re.compile(r"p\d{1,10}-[0-9a-f]{16}\Z")
+
+
+class Owner:
+    """One store of one process, as a holder of leases."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._descriptor = -1
+        self._token = ""
+
+    @property
+    def token(self) -> str:
+        """Names this owner in records; its file is made when it is first asked for."""
+        if not self._token:
+            token = f"p{os.getpid()}-{secrets.token_hex(8)}"
+            make_folder(self._folder)
+            with telling("Cannot write", self._folder / token):
+                self._descriptor = open_file(self._folder / token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                try_lock(self._descriptor)
+                self._token = token
+                self.beat()
+        return self._token
+
+    def beat(self) -> None:
+        """Give a sign of life: it renews all leases of this owner. A few microseconds."""
+        token = self.token
+        with telling("Cannot write", self._folder / token):
+            os.pwrite(self._descriptor, struct.pack("<d", self._clock.steady()), 0)
+
+    def age(self, token: str) -> float | None:
+        """Seconds since the owner's last sign of life; None when it is dead."""
+        if not _TOKEN.match(token):
+            return None
+        path = self._folder / token
+        try:
+            descriptor = open_file(path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            if try_lock(descriptor, shared=True):
+                with suppress(OSError):
+                    path.unlink()
+                return None
+            raw = os.pread(descriptor, 8, 0)
+        finally:
+            os.close(descriptor)
+        return max(0.0, self._clock.steady() - struct.unpack("<d", raw)[0]) if len(raw) == 8 else 0.0
+
+    def holds(self, token: str, lease_s: float) -> bool:
+        """Whether the owner lives and gave a sign of life within `lease_s` seconds."""
+        age = self.age(token)
+        return age is not None and age <= lease_s
+
+    def close(self) -> None:
+        """Give up everything held: to others this owner is dead."""
+        if self._token:
+            with suppress(OSError):
+                (self._folder / self._token).unlink()
+            os.close(self._descriptor)
+            self._token = ""
+            self._descriptor = -1

@@ -1,0 +1,213 @@
+"""What the store does when things break: killed writers, damaged lines, full disks, foreign files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from caseharden.engine.errors import StorageError
+from caseharden.engine.store import Store
+
+WRITER = """
+import sys
+from pathlib import Path
+from caseharden.engine.store import Store
+store = Store(Path(sys.argv[1]))
+table = store.table("things", ("n",))
+n = 0
+while True:
+    pointer = store.segments.append("run-1", {"n": n, "text": "x" * (n % 700)})
+    table.put(f"d{n % 300}", {"n": n, "at": str(pointer), "pad": "y" * (n * 37 % 5000)})
+    if n % 500 == 499:
+        table.journal.compact()
+    sys.stdout.write(f"{n}\\n")
+    sys.stdout.flush()
+    n += 1
+"""
+
+FULL_DISK = """
+import json, resource, sys
+from pathlib import Path
+from caseharden.engine.errors import StorageError
+from caseharden.engine.store import Store
+store = Store(Path(sys.argv[1]))
+table = store.table("things")
+table.put("first", {"n": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+told = []
+for name, write in {
+    "table": lambda: table.put("big", {"text": "x" * 30_000}),
+    "segment": lambda: store.segments.append("run-1", {"text": "x" * 30_000}),
+}.items():
+    try:
+        write()
+    except StorageError as error:
+        told.append([name, str(error)])
+table.put("second", {"n": 2})
+print(json.dumps(told))
+store.close()
+"""
+
+
+def run_python(text: str, *args: str) -> str:
+    done = subprocess.run([sys.executable, "-c", text, *args], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def things(home: Path) -> Path:
+    return home / "tables" / "things.jsonl"
+
+
+@pytest.mark.parametrize("acknowledged", [1, 40, 700])
+def test_a_writer_killed_in_the_middle_loses_nothing_it_acknowledged(
+    tmp_path: Path, acknowledged: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        last = -1
+        for line in writer.stdout:
+            last = int(line)
+            if last == acknowledged:
+                os.kill(writer.pid, signal.SIGKILL)
+                break
+        rest = [line for line in writer.stdout if line.endswith("\n")]
+    last = int(rest[-1]) if rest else last
+    with Store(tmp_path) as store:
+        table = store.table("things")
+        for n in range(max(0, last - 299), last + 1):
+            row = table.fetch(f"d{n % 300}")
+            assert row["n"] in (n, last + 1)
+            assert store.segments.read(row["at"])["n"] == row["n"]
+        table.put("after", {"n": -1})
+        assert store.damage() == []
+    with Store(tmp_path) as store:
+        assert store.table("things").find("after") == {"n": -1}
+
+
+def test_a_torn_last_line_is_passed_over_and_cut_off_by_the_next_writer(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        table = store.table("things")
+        table.put_many({f"d{n}": {"n": n} for n in range(5)})
+        whole = things(tmp_path).read_bytes()
+        things(tmp_path).write_bytes(whole + b'[5,{"d9":{"n":')
+        assert len(table) == 5 and other.table("things").find("d9") is None
+        other.table("things").put("d5", {"n": 5})
+        assert things(tmp_path).read_bytes().startswith(whole + b'[5,{"d5"')
+        assert len(table) == 6 and store.damage() == []
+
+
+def test_damaged_lines_in_the_middle_are_put_aside_counted_and_stop_nothing(tmp_path: Path) -> None:
+    garbage = [b"\x00\xff garbage", b'[1,{"x":7}]', b'["a",{}]', b"[" * 5000, b"7"]
+    with Store(tmp_path) as store:
+        for n in range(4):
+            store.table("things").put(f"d{n}", {"n": n})
+    lines = things(tmp_path).read_bytes().split(b"\n")
+    things(tmp_path).write_bytes(b"\n".join([*lines[:3], *garbage, b"", *lines[3:]]))
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        assert len(store.table("things")) == len(other.table("things")) == 4
+        other.table("things").put("d4", {"n": 4})
+        assert [(d.table, d.lines) for d in store.damage()] == [("things", len(garbage))]
+        assert store.damage()[0].file.read_bytes().split(b"\n")[:-1] == garbage
+        store.flush()
+        assert b"garbage" not in things(tmp_path).read_bytes()
+        assert len(other.table("things")) == 5 and other.damage()[0].lines == len(garbage)
+
+
+def test_a_damaged_first_line_costs_only_itself(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.table("things").put("one", {"n": 1})
+    raw = things(tmp_path).read_bytes()
+    things(tmp_path).write_bytes(b"?" + raw[1:])
+    with Store(tmp_path) as store:
+        assert store.table("things").find("one") == {"n": 1}
+        store.table("things").put("two", {"n": 2})
+        assert [row.doc_id for row in store.table("things").page().items] == ["two", "one"]
+        assert store.damage()[0].lines == 1
+
+
+def test_an_empty_file_is_an_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    things(tmp_path).touch()
+    with Store(tmp_path) as store:
+        assert len(store.table("things")) == 0 and store.table("things").page().items == []
+        store.table("things").put("one", {"n": 1})
+    assert json.loads(things(tmp_path).read_text().split("\n")[0])["format"] == "journal/1"
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    newer = '{"format":"journal/2","next":1}\n{"something":"else"}\n'
+    things(tmp_path).write_text(newer)
+    with Store(tmp_path) as store:
+        for act in (store.table("things").all, lambda: store.table("things").put("a", {})):
+            with pytest.raises(StorageError, match=r"newer version \(journal/2\).*journal/1"):
+                act()
+        store.table("others").put("a", {})
+        assert len(store.table("others")) == 1
+    assert things(tmp_path).read_text() == newer
+
+
+def test_a_folder_that_cannot_be_made_says_what_where_and_what_would_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        with pytest.raises(StorageError) as caught:
+            Store(home)
+        assert "a file stands where a folder should be" in caught.value.what
+        assert caught.value.where == str(home) and "CASEHARDEN_HOME" in caught.value.allowed
+
+
+def test_a_file_in_the_way_of_a_table_is_an_error_that_names_it_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        (tmp_path / "runs").write_text("")
+        with pytest.raises(StorageError, match="runs"):
+            store.run_table("run-1", "trials").put("a", {})
+        with pytest.raises(StorageError, match="runs"):
+            store.segments.append("run-1", {})
+        (tmp_path / "tables" / "things.jsonl").mkdir(parents=True)
+        with pytest.raises(StorageError, match="things"):
+            store.table("things").put("a", {})
+        store.table("others").put("a", {})
+
+
+def test_a_disk_that_is_full_is_told_and_keeps_what_was_there(tmp_path: Path) -> None:
+    told = json.loads(run_python(FULL_DISK, str(tmp_path)))
+    assert [name for name, _ in told] == ["table", "segment"]
+    assert all("may not grow" in text and "free space" in text for _, text in told)
+    with Store(tmp_path) as store:
+        assert {row.doc_id for row in store.table("things")} == {"first", "second"}
+        assert store.damage() == []
+
+
+def test_a_durable_store_keeps_the_same_contract(tmp_path: Path) -> None:
+    with Store(tmp_path, durable=True) as store:
+        store.table("things").put("one", {"n": 1})
+        pointer = store.segments.append("run-1", {"n": 1})
+        store.audit("create", "thing", "one")
+    with Store(tmp_path) as store:
+        assert store.table("things").find("one") == {"n": 1} and store.segments.read(pointer) == {"n": 1}
+
+
+@pytest.mark.anyio
+async def test_large_work_can_go_to_worker_threads_while_the_loop_writes(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        table = store.table("things", ("n",))
+        table.put_many({f"d{n}": {"n": n % 3} for n in range(300)})
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.to_thread.run_sync, table.journal.compact)
+                group.start_soon(anyio.to_thread.run_sync, store.flush)
+                group.start_soon(anyio.to_thread.run_sync, table.all)
+                for n in range(100):
+                    table.put(f"e{n}", {"n": 9})
+                    await anyio.lowlevel.checkpoint()
+        assert len(table) == 400 and table.tally({"n": 9}) == 100
