@@ -1,0 +1,87 @@
+"""The seam to language models: one request, one reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Role = Literal["agent", "user", "judge", "writer"]
+"""Who the model plays; every role can have a model of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSignature:
+    """A tool as a model is told of it. `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model asks for. `arguments` is the JSON text as the model wrote it, perhaps broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat: `tool_calls` on the assistant's, `tool_call_id` on a tool's."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What is asked of a model.
+
+    `schema`: JSON Schema that the reply's text must satisfy as JSON, or None for free text. `seed`: 31 bits,
+    stable over runs and processes. `temperature` None: the model's own.
+    """
+
+    role: Role
+    messages: Sequence[Message]
+    tools: Sequence[ToolSignature] = ()
+    schema: Mapping[str, Any] | None = None
+    temperature: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call; 0 where the model counts none."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """What came back. `cost_usd` None: the price is unknown, which is not 0."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = None
+
+
+class ModelClient(Protocol):
+    """A language model.
+
+    `complete` may be called concurrently, must not change the request, and raises SetupError
+    (missing key, unavailable, rate limited, budget) when no reply can be had; it never falls back to another model.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model as reports call it, such as `offline (rule-based)`."""
+        ...
+
+    async def complete(self, request: ModelRequest) -> ModelReply: ...
