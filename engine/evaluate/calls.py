@@ -1,0 +1,309 @@
+"""Tool calls against what was expected of them: one call, a number of calls, a whole set of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, Literal, cast
+
+from ..canonical import equal
+from ..records.conversation import ToolEntry
+from ..world.diff import matching
+from ..world.values import MISSING, shown
+from .answers import NEEDS_MODEL, Answer, all_of
+from .comparators import Comparison
+from .matching import MATCH_NODES, in_order, match_in_partial_order
+from .texts import folded
+from .trace import Trace
+
+Match = Literal["contains", "unordered", "strict", "within"]
+Ok = Literal["any"] | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """How one argument must be: `mode` exact, ignore, text, partial, judge, or a comparison."""
+
+    name: str
+    mode: Literal["exact", "ignore", "text", "partial", "judge", "compare"]
+    wanted: Any = None
+    comparison: Comparison | None = None
+
+    def fits(self, value: Any) -> bool | None:
+        """Whether a value, or MISSING, will do; None where only a judge could tell."""
+        if self.mode == "ignore":
+            return True
+        if self.mode == "compare" and self.comparison:
+            return self.comparison.fits(value)
+        if value is MISSING:
+            return False
+        return None if self.mode == "judge" else _FITS[self.mode](self.wanted, value)
+
+    def told(self) -> str:
+        """What is wanted, for a message."""
+        if self.mode == "compare" and self.comparison:
+            return self.comparison.told()
+        return {"ignore": "anything", "judge": "what a judge accepts"}.get(self.mode) or shown(self.wanted)
+
+
+@dataclass(frozen=True)
+class CallPattern:
+    """A call as expected. `exact`: no arguments but those listed."""
+
+    tool: str
+    arguments: tuple[Argument, ...] = ()
+    exact: bool = False
+    by: str = "agent"
+    ok: Ok = True
+
+    def named(self, call: ToolEntry) -> bool:
+        """Whether the call is of such a tool, by that side and with that success; injected ones never are."""
+        return (
+            call.injected is None
+            and call.by == self.by
+            and (self.ok == "any" or call.ok is self.ok)
+            and fnmatchcase(call.tool, self.tool)
+        )
+
+    def fits(self, call: ToolEntry) -> bool | None:
+        """Whether the call is such a one; None where only a judge could tell."""
+        if not self.named(call):
+            return False
+        if self.exact and set(call.args) - {a.name for a in self.arguments}:
+            return False
+        return all_of(a.fits(call.args.get(a.name, MISSING)) for a in self.arguments)
+
+    def differences(self, call: ToolEntry) -> list[str]:
+        """The arguments in which a call of the right name differs: `to is "card", expected "credit"`."""
+        wrong = [a for a in self.arguments if a.fits(call.args.get(a.name, MISSING)) is False]
+        told = [f"{a.name} is {shown(call.args.get(a.name, MISSING))}, expected {a.told()}" for a in wrong]
+        if self.exact:
+            listed = {a.name for a in self.arguments}
+            told += [f"{name} was not expected" for name in call.args if name not in listed]
+        return told
+
+    def told(self) -> str:
+        """`refund_order(order_id="#W1", to="credit")`"""
+        return self._told
+
+    @cached_property
+    def _told(self) -> str:
+        listed = [a for a in self.arguments if a.mode != "ignore"]
+        parts = [f"{a.name}={a.told()}" if a.mode != "compare" else f"{a.name} {a.told()}" for a in listed]
+        return f"{self.tool}({', '.join(parts)})" if parts else self.tool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCount:
+    """`tool`: how many calls are such ones."""
+
+    call: CallPattern
+    least: int = 1
+    most: int | None = None
+
+    @property
+    def judged(self) -> bool:
+        return any(a.mode == "judge" for a in self.call.arguments)
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return (self.call.tool,)
+
+    def told(self) -> str:
+        if self.most == 0:
+            return f"no {self.call.told()}"
+        return self.call.told()
+
+    def holds(self, trace: Trace) -> Answer:
+        fits = [(c, self.call.fits(c)) for c in trace.calls]
+        sure = [c for c, fit in fits if fit]
+        open_ = sum(1 for _, fit in fits if fit is None)
+        within = [self._within(n) for n in range(len(sure), len(sure) + open_ + 1)]
+        value = True if all(within) else None if any(within) else False
+        return Answer(value, *self._why(trace, sure, value))
+
+    def _within(self, count: int) -> bool:
+        return count >= self.least and (self.most is None or count <= self.most)
+
+    def _why(
+        self, trace: Trace, sure: Sequence[ToolEntry], value: bool | None
+    ) -> tuple[str, tuple[int, ...]]:
+        told = f"{_calls(len(sure))} of {self.call.told()}"
+        evidence = tuple(c.n for c in sure)
+        if value is None:
+            return f"{told}; {NEEDS_MODEL}", evidence
+        if value:
+            return told, evidence
+        told += f", expected {self._wanted()}"
+        near = None if sure else nearest(self.call, trace.calls)
+        return (f"{told}; {near_told(self.call, near)}", (near.n,)) if near else (told, evidence)
+
+    def _wanted(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        if self.least == self.most:
+            return str(self.most) if self.most else "none"
+        return f"{self.least} to {self.most}" if self.least else f"at most {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """`tool_calls`: the calls of one side as a whole against those expected.
+
+    `after[i]` are indices of expected calls that must have come before the i-th.
+    """
+
+    expected: tuple[CallPattern, ...]
+    match: Match = "contains"
+    ordered: bool = False
+    count_reads: bool = False
+    by: str = "agent"
+    ok: Ok = True
+    after: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
+
+    @property
+    def judged(self) -> bool:
+        return any(a.mode == "judge" for e in self.expected for a in e.arguments)
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(e.tool for e in self.expected))
+
+    def told(self) -> str:
+        return ", ".join(e.told() for e in self.expected) or "no calls"
+
+    def holds(self, trace: Trace) -> Answer:
+        made = self._considered(trace)
+        fits = [[e.fits(call) for call in made] for e in self.expected]
+        sure = self._decide(trace, made, _edges(fits, lambda fit: fit is True))
+        if sure.value is not False or not any(fit is None for row in fits for fit in row):
+            return sure
+        possible = self._decide(trace, made, _edges(fits, lambda fit: fit is not False))
+        return sure if possible.value is False else Answer(None, NEEDS_MODEL)
+
+    def _considered(self, trace: Trace) -> list[ToolEntry]:
+        return [
+            call
+            for call in trace.calls
+            if call.by == self.by
+            and call.injected is None
+            and (self.ok == "any" or call.ok is self.ok)
+            and (
+                self.count_reads
+                or call.kind not in ("read", "think")
+                or any(fnmatchcase(call.tool, e.tool) for e in self.expected)
+            )
+        ]
+
+    def _decide(self, trace: Trace, made: Sequence[ToolEntry], edges: Sequence[Sequence[int]]) -> Answer:
+        if self.match == "within":
+            fitting = {j for row in edges for j in row}
+            return self._answer(trace, made, {}, [j for j in range(len(made)) if j not in fitting], [])
+        pairs = self._pairs(edges)
+        if pairs is None:
+            return Answer(None, f"undecided after {MATCH_NODES} steps of the search for an order")
+        missing = [i for i in range(len(self.expected)) if i not in pairs]
+        taken = set(pairs.values())
+        extra = [] if self.match == "contains" else [j for j in range(len(made)) if j not in taken]
+        return self._answer(trace, made, pairs, extra, missing)
+
+    def _pairs(self, edges: Sequence[Sequence[int]]) -> dict[int, int] | None:
+        if self.match == "strict":
+            return {i: i for i, row in enumerate(edges) if i in row}
+        if self.ordered:
+            return in_order(edges)
+        pairs = matching(edges)
+        if len(pairs) < len(edges) or not any(self.after.values()):
+            return pairs
+        return match_in_partial_order(edges, self.after)
+
+    def _answer(
+        self,
+        trace: Trace,
+        made: Sequence[ToolEntry],
+        pairs: Mapping[int, int],
+        extra: Sequence[int],
+        missing: Sequence[int],
+    ) -> Answer:
+        if not extra and not missing:
+            return Answer(True, f"{_calls(len(made))} against {len(self.expected)} expected", _ns(made))
+        free = [c for j, c in enumerate(made) if j not in set(pairs.values())]
+        told: list[str] = []
+        evidence: set[int] = {made[j].n for j in extra}
+        if missing and self._only_order(trace, made, missing):
+            told.append(f"not in the expected order: {', '.join(self.expected[i].told() for i in missing)}")
+            evidence |= set(_ns(made))
+        else:
+            told += [self._missing(self.expected[i], trace, free, evidence) for i in missing]
+        if extra:
+            told.append(f"not expected: {', '.join(call_told(made[j]) for j in extra[:5])}")
+        return Answer(False, "; ".join(told), tuple(sorted(evidence)))
+
+    def _only_order(self, trace: Trace, made: Sequence[ToolEntry], missing: Sequence[int]) -> bool:
+        if not (self.ordered or any(self.after.values()) or self.match == "strict"):
+            return False
+        fits = [[e.fits(call) for call in made] for e in self.expected]
+        return len(matching(_edges(fits, lambda fit: fit is True))) == len(self.expected)
+
+    def _missing(
+        self, wanted: CallPattern, trace: Trace, free: Sequence[ToolEntry], evidence: set[int]
+    ) -> str:
+        near = nearest(wanted, free) or nearest(wanted, trace.calls)
+        if near is None:
+            return f"missing {wanted.told()}"
+        evidence.add(near.n)
+        return f"missing {wanted.told()}: {near_told(wanted, near)}"
+
+
+def nearest(wanted: CallPattern, calls: Sequence[ToolEntry]) -> ToolEntry | None:
+    """The call of that tool that differs least from what was wanted: in arguments, success, order."""
+    same = [c for c in calls if fnmatchcase(c.tool, wanted.tool)]
+    return min(same, key=lambda c: (len(wanted.differences(c)), not c.ok, c.n), default=None)
+
+
+def near_told(wanted: CallPattern, call: ToolEntry) -> str:
+    """Why the nearest call is not the one: its arguments, its failure, its side."""
+    told = wanted.differences(call)
+    if call.by != wanted.by:
+        told.append(f"it is by {call.by}")
+    if call.injected is not None:
+        told.append("a fault was injected into it")
+    elif wanted.ok != "any" and call.ok is not wanted.ok:
+        told.append(f"it failed: {shown(call.result)}" if not call.ok else "it succeeded")
+    return f"nearest is {call.tool} in turn {call.turn}: {', '.join(told) or 'it is taken by another'}"
+
+
+def call_told(call: ToolEntry) -> str:
+    """`refund_order(order_id="#W1") in turn 3`"""
+    args = ", ".join(f"{name}={shown(value, 30)}" for name, value in call.args.items())
+    return f"{call.tool}({args}) in turn {call.turn}"
+
+
+def _edges(fits: Sequence[Sequence[bool | None]], wanted: Callable[[bool | None], bool]) -> list[list[int]]:
+    return [[j for j, fit in enumerate(row) if wanted(fit)] for row in fits]
+
+
+def _ns(calls: Sequence[ToolEntry]) -> tuple[int, ...]:
+    return tuple(c.n for c in calls)
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count or 'no'} calls"
+
+
+def _text(wanted: Any, value: Any) -> bool:
+    return isinstance(wanted, str) and isinstance(value, str) and folded(wanted) == folded(value)
+
+
+def _partial(wanted: Any, value: Any) -> bool:
+    if not isinstance(wanted, dict):
+        return equal(wanted, value)
+    if not isinstance(value, dict):
+        return False
+    given = cast("dict[str, Any]", value)
+    return all(k in given and _partial(w, given[k]) for k, w in cast("dict[str, Any]", wanted).items())
+
+
+_FITS: Mapping[str, Callable[[Any, Any], bool]] = {"exact": equal, "text": _text, "partial": _partial}

@@ -1,0 +1,79 @@
+"""Consent: whether a user's text says yes, and to which question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ..records.conversation import SayEntry
+from .texts import folded, has_words
+
+YES: Final = (
+    *(
+        "yes",
+        "yeah",
+        "yep",
+        "yup",
+        "sure",
+        "ok",
+        "okay",
+        "confirm",
+        "confirmed",
+        "correct",
+        "agreed",
+        "proceed",
+    ),
+    *(
+        "absolutely",
+        "definitely",
+        "certainly",
+        "fine",
+        "perfect",
+        "go ahead",
+        "please do",
+        "do it",
+        "of course",
+    ),
+    *("that's right", "that is right", "sounds good", "that works", "works for me", "by all means"),
+)
+"""English words that agree."""
+_NO: Final = ("no", "nope", "nah", "not", "don't", "dont", "wait", "hold on", "cannot", "rather not")
+_HARMLESS: Final = [  # phrases with a no that refuse nothing
+    "no problem",
+    "no worries",
+    "no rush",
+    "no questions",
+    "no objections",
+    "not a problem",
+    "why not",
+    "don't mind",
+    "no need to ask",
+]
+
+
+def says_yes(text: str, words: Sequence[str] = ()) -> bool:
+    """Whether a text agrees: it has a word of the list (English, or `words`) and none that says no."""
+    plain = folded(text)
+    for phrase in _HARMLESS:
+        plain = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", ",", plain)
+    agreeing = tuple(words) or YES
+    if not any(has_words(text if words else plain, word) for word in agreeing):
+        return False
+    given = {folded(word) for word in words}
+    return not any(has_words(plain, word) for word in _NO if word not in given)
+
+
+def question_answered(says: Sequence[SayEntry]) -> tuple[SayEntry | None, SayEntry | None]:
+    """(the agent's question, the user's last text); the question is in what the agent said just before."""
+    answer = next((i for i in range(len(says) - 1, -1, -1) if says[i].by == "user"), None)
+    if answer is None:
+        return None, None
+    before = list(says[:answer])
+    while before and before[-1].by == "user":
+        before.pop()
+    while before and before[-1].by == "agent":
+        say = before.pop()
+        if "?" in say.say:
+            return say, says[answer]
+    return None, says[answer]

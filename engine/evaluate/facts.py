@@ -1,0 +1,206 @@
+"""Predicates on the state, on the world as a whole, on what was said and on what happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from ..world.diff import Difference, diff
+from ..world.expressions import Expression, evaluate
+from ..world.paths import Path, covers, parse_path, show_path
+from ..world.patterns import Pattern
+from ..world.state import State
+from ..world.values import MISSING, CallFailed, shown
+from .answers import Answer
+from .comparators import Comparison
+from .texts import NUMBER_TOLERANCE, has_date, has_number, has_words
+from .trace import Trace
+
+WORLD_TOLERANCE: Final = 0.005
+"""Absolute; of numbers when worlds are compared."""
+SHOWN_DIFFERENCES: Final = 4
+EQUAL: Final = "equal"
+
+
+@dataclass(frozen=True, slots=True)
+class StateIs:
+    """`state` with comparators."""
+
+    path: Path
+    comparison: Comparison
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return f"{show_path(self.path)} is {self.comparison.told()}"
+
+    def holds(self, trace: Trace) -> Answer:
+        value = trace.state.get(self.path, MISSING)
+        why = f"{show_path(self.path)} is {shown(value)}"
+        if self.comparison.fits(value):
+            return Answer(True, why, writers(trace, [self.path]))
+        return Answer(False, f"{why}, expected {self.comparison.told()}", writers(trace, [self.path]))
+
+
+@dataclass(frozen=True, slots=True)
+class StateUnchanged:
+    """`state` with `unchanged`: as it was at the start of the trial."""
+
+    path: Path
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return f"{show_path(self.path)} is unchanged"
+
+    def holds(self, trace: Trace) -> Answer:
+        before = State(trace.initial).get(self.path, MISSING)
+        found = diff(before, trace.state.get(self.path, MISSING), path=self.path)
+        if not found:
+            return Answer(True, "0 changes")
+        why = f"{len(found)} change{'s' if len(found) > 1 else ''}: {differences_told(found, was=True)}"
+        return Answer(False, why, writers(trace, [d.path for d in found]))
+
+
+@dataclass(frozen=True, slots=True)
+class WorldAsExpected:
+    """`world: expected`: both sides of the state as the solution leaves them."""
+
+    ignore: tuple[Path, ...] = ()
+    unordered: tuple[Path, ...] = ()
+    tolerance: float = WORLD_TOLERANCE
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return "the world is as expected"
+
+    def holds(self, trace: Trace) -> Answer:
+        expected = trace.expected
+        if expected is None:
+            return Answer(None, "the expected world was not computed")
+        if expected.error:
+            return Answer(False, f"there is no expected world: {expected.error}")
+        found = diff(
+            dict(expected.root),
+            trace.state.root,
+            ignore=(*self.ignore, *expected.ignore),
+            unordered=self.unordered,
+            tolerance=self.tolerance,
+        )
+        if not found:
+            return Answer(True, EQUAL)
+        return Answer(False, differences_told(found), writers(trace, [d.path for d in found]))
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionTrue:
+    """`expr`: an expression over both sides; one that cannot be computed is false, and says why."""
+
+    expression: Expression
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return str(self.expression.text)
+
+    def holds(self, trace: Trace) -> Answer:
+        try:
+            value = evaluate(self.expression, trace.state, now=trace.moment())
+        except CallFailed as error:
+            return Answer(False, f"cannot be computed: {error.text}")
+        return Answer(bool(value), f"{self.told()} is {shown(value)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """`said`: words, a pattern, a number or a date in what one side said; `last`: in its last text only."""
+
+    words: str | None = None
+    pattern: Pattern | None = None
+    number: float | None = None
+    tolerance: float = NUMBER_TOLERANCE
+    day: date | None = None
+    by: str = "agent"
+    last: bool = False
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return f"the {self.by} says {self._wanted()}"
+
+    def holds(self, trace: Trace) -> Answer:
+        says = [say for say in trace.says if say.by == self.by]
+        heard = says[-1:] if self.last else says
+        found = [say for say in heard if self._in(say.say)]
+        if found:
+            turns = ", ".join(dict.fromkeys(str(say.turn) for say in found))
+            return Answer(True, f"said in turn {turns}", tuple(say.n for say in found))
+        where = f"in the last text of the {self.by}" if self.last else f"by the {self.by}"
+        return Answer(False, f"{self._wanted()} was not said {where}", tuple(say.n for say in says[-1:]))
+
+    def _in(self, text: str) -> bool:
+        if self.pattern is not None:
+            return self.pattern.found(text)
+        if self.number is not None:
+            return has_number(text, self.number, self.tolerance)
+        if self.day is not None:
+            return has_date(text, self.day)
+        return has_words(text, self.words or "")
+
+    def _wanted(self) -> str:
+        if self.pattern is not None:
+            return f"/{self.pattern.text}/"
+        if self.number is not None:
+            return f"the number {shown(self.number)}"
+        return f"the date {self.day}" if self.day is not None else shown(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """`event`: an event fired, or a signal was emitted."""
+
+    name: str
+    judged: bool = False
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        return f"{self.name} happened"
+
+    def holds(self, trace: Trace) -> Answer:
+        n = trace.happened.get(self.name)
+        return Answer(False, f"{self.name} did not happen") if n is None else Answer(True, "happened", (n,))
+
+
+def differences_told(found: Sequence[Difference], *, was: bool = False) -> str:
+    """The first few differences: `db.orders.W1.status: expected "open", is "closed"; …; and 3 more`."""
+    first = "was" if was else "expected"
+    told = [f"{show_path(d.path)}: {first} {shown(d.expected)}, is {shown(d.actual)}" for d in found]
+    more = len(told) - SHOWN_DIFFERENCES
+    return "; ".join(told[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def paths_told(why: str) -> list[str]:
+    """The paths that `differences_told` named."""
+    return re.findall(
+        r"(?:^|; )((?:db|user_db)[.\[](?:'[^']*'|\"[^\"]*\"|[^\s'\":])*): (?:expected|was) ", why
+    )
+
+
+def writers(trace: Trace, paths: Iterable[Path]) -> tuple[int, ...]:
+    """The `n` of the calls that wrote at, above or below the paths, the last one for each path."""
+    found: set[int] = set()
+    for path in list(paths)[:SHOWN_DIFFERENCES]:
+        for call in reversed(trace.calls):
+            if any(_touches(patch.path, path) for patch in call.patches):
+                found.add(call.n)
+                break
+    return tuple(sorted(found))
+
+
+def _touches(text: str, path: Path) -> bool:
+    written = parse_path(text, "patches")
+    return covers(written, path) or covers(path, written)

@@ -1,0 +1,171 @@
+"""Grading: the verdict of a trial as a pure function of its stored conversation; no clock, no tool is run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..records.conversation import Conversation, EndReason, LogEntry
+from ..records.scenario import Reward
+from ..records.verdict import CheckResult, CheckVerdict, TrialVerdict, Verdict
+from ..world.values import Fault
+from .answers import Answer
+from .plan import GOAL, Check, CheckPlan
+from .rules import RuleBook
+from .trace import ExpectedWorld, Replay, Trace, opens_point
+from .watch import Watcher
+
+ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout", "budget", "cancelled")
+"""The infrastructure's fault: verdict error, apart from the rates."""
+INVALID_ENDS: Final[Sequence[EndReason]] = ("world_error", "unsolvable", "user_fault")
+"""The author's or the simulator's fault: verdict invalid, apart from the rates."""
+FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop")
+"""Ends that are a failed check of their own."""
+NO_CHECKS: Final = "no checks"
+_VERDICTS: Final[Mapping[bool | None, CheckVerdict]] = {True: "pass", False: "fail", None: "inconclusive"}
+
+
+def grade(
+    conversation: Conversation,
+    plan: CheckPlan,
+    base_root: dict[str, Any],
+    expected: ExpectedWorld | None = None,
+) -> Verdict:
+    """The verdict of a conversation. All checks are computed, whatever its end; none hides another.
+
+    `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is
+    the state.
+    """
+    try:
+        checks = _checked(conversation, plan, base_root, expected)
+    except Fault as fault:
+        return Verdict(
+            verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
+        )
+    for check in checks:
+        check.in_reward = check.id in plan.reward.of if plan.reward.of else check.counts
+    verdict, why = _verdict(conversation, plan, checks)
+    counted = verdict not in ("error", "invalid")
+    return Verdict(
+        verdict=verdict,
+        reward=_reward(plan.reward, checks) if counted else None,
+        score=_score(checks) if counted else None,
+        end=conversation.end.reason,
+        why=why,
+        checks=checks,
+    )
+
+
+def see_turn(verdict: Verdict) -> int:
+    """The turn that decided the first counted check that failed; 0 where none did."""
+    return next((c.turn for c in verdict.checks if c.counts and c.verdict == "fail"), 0)
+
+
+def _checked(
+    conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
+) -> list[CheckResult]:
+    replay = Replay(conversation, base_root, expected, plan.now)
+    watcher, rules = Watcher(plan), RuleBook(plan.rules)
+    last: LogEntry | None = None
+    for entry in replay:
+        if opens_point(last, entry):
+            watcher.at_point(replay.trace)
+        rules.before(entry, replay.trace)
+        last = entry
+    watcher.at_point(replay.trace)
+    played = replay.trace.played()
+    results = [_result(check, watcher, played) for check in plan.checks]
+    results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
+    _date_failures(results, conversation)
+    return results
+
+
+def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:
+    answer, turn = _watched(check, watcher, trace) if check.watched else (check.predicate.holds(trace), 0)
+    return CheckResult(
+        id=check.id,
+        kind=check.kind,
+        verdict=_VERDICTS[answer.value],
+        why=answer.why,
+        evidence=list(answer.evidence),
+        turn=turn,
+        counts=check.counts,
+        weight=check.weight,
+    )
+
+
+def _watched(check: Check, watcher: Watcher, trace: Trace) -> tuple[Answer, int]:
+    reached = watcher.reached.get(check.id)
+    if check.kind == "minefield":
+        if reached:
+            return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence), reached.turn
+        undecided = check.predicate.holds(trace).value is None and check.before not in watcher.reached
+        return (Answer(None, "undecided") if undecided else Answer(True, "not hit")), 0
+    if reached is None:
+        last = check.predicate.holds(trace)
+        return Answer(last.value, f"not reached: {last.why}", last.evidence), 0
+    if check.in_time(reached.turn, reached.t):
+        return Answer(True, f"reached in turn {reached.turn}", reached.evidence), reached.turn
+    limits = [f"turn {check.by_turn}"] if check.by_turn is not None else []
+    limits += [f"{check.by_s:g} s"] if check.by_s is not None else []
+    why = f"reached only in turn {reached.turn}, at {reached.t:g} s; wanted by {' and '.join(limits)}"
+    return Answer(False, why, reached.evidence), reached.turn
+
+
+def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> list[CheckResult]:
+    reason = conversation.end.reason
+    lost = reason == "minefield" and not any(c.kind == "minefield" and c.verdict == "fail" for c in results)
+    if reason not in FAIL_ENDS and not lost:
+        return []
+    why = conversation.end.detail or reason.replace("_", " ")
+    last = [entry.n for entry in conversation.log[-1:]]
+    return [CheckResult(id=f"end.{reason}", kind="end", verdict="fail", why=why, evidence=last)]
+
+
+def _date_failures(results: Sequence[CheckResult], conversation: Conversation) -> None:
+    """Give each failed check that has none its turn: of its first evidence, else the last of the trial."""
+    turns = {entry.n: entry.turn for entry in conversation.log}
+    for check in results:
+        if check.verdict == "fail" and not check.turn:
+            check.turn = min(
+                (turns[n] for n in check.evidence if turns.get(n)), default=conversation.end.turn
+            )
+
+
+def _verdict(
+    conversation: Conversation, plan: CheckPlan, checks: Sequence[CheckResult]
+) -> tuple[TrialVerdict, str]:
+    end = conversation.end
+    told = end.detail or end.reason.replace("_", " ")
+    if end.reason in ERROR_ENDS:
+        return "error", told
+    if end.reason in INVALID_ENDS:
+        return "invalid", told
+    verdicts = {check.verdict for check in checks if check.counts}
+    if "fail" in verdicts:
+        return "fail", ""
+    if "inconclusive" in verdicts or not verdicts:
+        unchecked = not verdicts or any(check.id == GOAL and not check.written for check in plan.checks)
+        return "inconclusive", NO_CHECKS if unchecked else ""
+    return "pass", ""
+
+
+def _score(checks: Sequence[CheckResult]) -> float | None:
+    """Weighted share of the counted checks that passed."""
+    counted = [check for check in checks if check.counts]
+    total = sum(check.weight for check in counted)
+    return sum(check.weight for check in counted if check.verdict == "pass") / total if total else None
+
+
+def _reward(reward: Reward, checks: Sequence[CheckResult]) -> float | None:
+    parts = [check for check in checks if check.in_reward]
+    if not parts or any(check.verdict == "inconclusive" for check in parts):
+        return None
+    passed = [1.0 if check.verdict == "pass" else 0.0 for check in parts]
+    if reward.combine == "product":
+        return math.prod(passed)
+    if reward.combine == "min":
+        return min(passed)
+    total = sum(check.weight for check in parts)
+    return sum(p * check.weight for p, check in zip(passed, parts, strict=True)) / total if total else None

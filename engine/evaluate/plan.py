@@ -1,0 +1,221 @@
+"""The plan of checks of one scenario: its `success`, the world's rules and the reward, all compiled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ..errors import InvalidArgument, did_you_mean
+from ..records.scenario import Reward, Scenario
+from ..records.verdict import CheckKind
+from ..world import CompiledWorld
+from ..world.mistakes import Mistakes
+from .answers import AllOf, AnyOf, Judged, NotOf, Predicate
+from .facts import Said, WorldAsExpected
+from .predicates import compile_predicate
+from .reading import Written
+from .rules import RuleCheck
+from .scope import Scope, scope_of
+from .solution import check_solution
+
+KINDS: Final = ("require", "milestone", "minefield")
+COMMON: Final = ("id", "kind", "weight", "counts", "by_turn", "by_s", "before", "x_source")
+"""Keys of a check beside subject and modifiers."""
+EXPECTED_OUTPUT: Final = "expected-output"
+"""Id of the check that a simulation's `expected_output` becomes."""
+GOAL: Final = "goal"
+"""Id of the judged item that stands in where a scenario has no checks."""
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One item of `success`."""
+
+    id: str
+    predicate: Predicate
+    kind: CheckKind = "require"
+    weight: float = 1
+    counts: bool = True
+    by_turn: int | None = None
+    by_s: float | None = None
+    before: str = ""
+    """A minefield is armed only until this milestone is reached."""
+    written: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def watched(self) -> bool:
+        """Whether it is decided at evaluation points and not at the end."""
+        return self.kind != "require" or self.by_turn is not None or self.by_s is not None
+
+    def in_time(self, turn: int, t: float) -> bool:
+        """Whether a moment is within `by_turn` and `by_s`."""
+        return (self.by_turn is None or turn <= self.by_turn) and (self.by_s is None or t <= self.by_s)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """All checks of one scenario, ready to be watched and graded. Immutable; it serves many trials at once."""
+
+    checks: tuple[Check, ...]
+    rules: tuple[RuleCheck, ...]
+    reward: Reward
+    now: str = ""
+    """The world's clock at t = 0."""
+
+    @property
+    def needs_expected_world(self) -> bool:
+        """Whether a check compares the world with what the solution leaves."""
+        return any(isinstance(p, WorldAsExpected) for c in self.checks for p in _within(c.predicate))
+
+
+def compile_checks(
+    world: CompiledWorld, scenario: Scenario, where: str = "", expected_output: str = ""
+) -> CheckPlan:
+    """The plan of a scenario in a world; `expected_output` is the simulation's.
+
+    Raises InvalidArgument with the JSON path below `where`, what is allowed and the nearest name; where several
+    checks are wrong, the others are told behind the first.
+    """
+    top = Written({}, where)
+    _refuse_later_features(scenario, top)
+    check_solution(world, scenario, top)
+    scope = scope_of(world, scenario)
+    checks: list[Check] = []
+    mistakes = Mistakes()
+    for i, data in enumerate(scenario.success):
+        with mistakes.caught():
+            checks.append(_check(data, i, top, scope))
+    mistakes.refuse()
+    if expected_output.strip():
+        checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
+    if not checks:
+        checks.append(Check(GOAL, Judged("the user's goal was reached")))
+    _distinct(checks, top)
+    _known_milestones(checks, top)
+    rules = _rules(scope, scenario, top)
+    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules)], top)
+    return CheckPlan(tuple(checks), rules, scenario.reward, scenario.world.now or world.world.clock.now)
+
+
+def _refuse_later_features(scenario: Scenario, top: Written) -> None:
+    later = {
+        "script": scenario.script != [{"proceed": None}],
+        "events": bool(scenario.events),
+        "faults": bool(scenario.faults),
+        "noise": bool(scenario.noise),
+        "profile": scenario.profile is not None,
+    }
+    for name, given in later.items():
+        if given:
+            raise InvalidArgument(
+                f"`{name}` is not in this version.", where=top.at(name), allowed="leave it out"
+            )
+
+
+def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:
+    written = Written(data, top.at("success", i))
+    kind = written.one_of("kind", KINDS, "require") if "kind" in written else "require"
+    watched = kind != "require" or "by_turn" in written or "by_s" in written
+    inner = replace(scope, attempts=kind == "minefield", judged=not watched)
+    predicate = compile_predicate(data, written.where, inner, COMMON)
+    if watched and predicate.judged:
+        what = "A check that is watched is decided at every moment, without a model."
+        raise InvalidArgument(what, where=written.where, allowed="comparisons without `judge`")
+    if kind == "minefield":
+        _not_for_minefields(written, predicate)
+    elif "before" in written:
+        written.wrong("before", "`before` belongs to a minefield.", "kind: minefield")
+    return Check(
+        id=_id(written, i),
+        predicate=predicate,
+        kind=kind,  # pyright: ignore[reportArgumentType]
+        weight=written.number("weight", 1),
+        counts=written.flag("counts", True),
+        by_turn=written.whole("by_turn", 1, 1) if "by_turn" in written else None,
+        by_s=written.number("by_s", 0) if "by_s" in written else None,
+        before=written.text("before") if "before" in written else "",
+        written={key: value for key, value in written.data.items() if key != "x_source"},
+    )
+
+
+def _not_for_minefields(written: Written, predicate: Predicate) -> None:
+    if any(isinstance(part, WorldAsExpected) for part in _within(predicate)):
+        what = "The world is compared with the expected one at the end, so no trial can end by it."
+        raise InvalidArgument(what, where=written.where, allowed="kind: require")
+    for key in ("by_turn", "by_s"):
+        if key in written:
+            written.wrong(
+                key, f"`{key}` is for what must come true; a minefield must not.", "before: a milestone"
+            )
+
+
+def _id(written: Written, i: int) -> str:
+    name = written.text("id") if "id" in written else f"c{i + 1}"
+    if not _ID.fullmatch(name):
+        written.wrong("id", f"`{name[:80]}` is no id.", "letters, digits, _ . - and at most 64 characters")
+    if name.startswith(("rule.", "end.", "event.")):
+        written.wrong("id", f"`{name}` is a name that the checks of rules and ends have.", "another id")
+    return name
+
+
+def _distinct(checks: Sequence[Check], top: Written) -> None:
+    seen: dict[str, int] = {}
+    for i, check in enumerate(checks):
+        if check.id in seen:
+            what = f"Two checks are called `{check.id}`: success[{seen[check.id]}] and success[{i}]."
+            raise InvalidArgument(what, where=top.at("success", i, "id"), allowed="an id of its own")
+        seen[check.id] = i
+
+
+def _known_milestones(checks: Sequence[Check], top: Written) -> None:
+    known = [check.id for check in checks if check.kind == "milestone"]
+    for i, check in enumerate(checks):
+        if check.before and check.before not in known:
+            what = (
+                f"`before` names `{check.before}`, which is no milestone.{did_you_mean(check.before, known)}"
+            )
+            raise InvalidArgument(
+                what, where=top.at("success", i, "before"), allowed=known or "a milestone's id"
+            )
+
+
+def _rules(scope: Scope, scenario: Scenario, top: Written) -> tuple[RuleCheck, ...]:
+    rules = scope.world.world.rules
+    known = [rule.id for rule in rules]
+    for i, name in enumerate(scenario.world.skip_rules):
+        if name not in known:
+            what = f"The world has no rule `{name}`.{did_you_mean(name, known)}"
+            raise InvalidArgument(
+                what, where=top.at("world", "skip_rules", i), allowed=known or "no rules here"
+            )
+    return tuple(rule for rule in compile_rules(scope.world) if rule.rule.id not in scenario.world.skip_rules)
+
+
+def compile_rules(world: CompiledWorld) -> tuple[RuleCheck, ...]:
+    """The rules of a world with their needs compiled; InvalidArgument at `world.rules[i]` else."""
+    scope = scope_of(world, None)
+    inner = replace(scope, judged=False)
+    return tuple(
+        RuleCheck(rule, compile_predicate(rule.need, f"world.rules[{i}].need", inner) if rule.need else None)
+        for i, rule in enumerate(world.world.rules)
+    )
+
+
+def _known_parts(reward: Reward, known: Sequence[str], top: Written) -> None:
+    for i, name in enumerate(reward.of):
+        if name not in known:
+            what = f"No check is called `{name}`.{did_you_mean(name, known)}"
+            raise InvalidArgument(what, where=top.at("reward", "of", i), allowed=known)
+        if name in reward.of[:i]:
+            raise InvalidArgument(
+                f"`{name}` stands here twice.", where=top.at("reward", "of", i), allowed="once"
+            )
+
+
+def _within(predicate: Predicate) -> list[Predicate]:
+    if isinstance(predicate, AllOf | AnyOf):
+        return [predicate, *(p for part in predicate.parts for p in _within(part))]
+    return [predicate, *_within(predicate.part)] if isinstance(predicate, NotOf) else [predicate]

@@ -1,0 +1,150 @@
+"""The trace of a trial: what predicates read. Built entry by entry, live and from a stored conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ..records.conversation import (
+    Conversation,
+    EmitEntry,
+    EventEntry,
+    LogEntry,
+    NotifyEntry,
+    Patch,
+    SayEntry,
+    ToolEntry,
+)
+from ..world.moments import moment_after
+from ..world.paths import Path, parse_path
+from ..world.state import State
+from ..world.values import Fault
+
+FIRED = ("fired", "timeout:fire")
+"""Statuses of an event that happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedWorld:
+    """What the scenario's own solution leaves behind; played elsewhere and passed in.
+
+    `root` is the final state `{"db": …, "user_db": …}`, `ignore` the paths that events or noise wrote
+    there, `error` why there is none: a check against it fails then and says so.
+    """
+
+    root: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ignore: tuple[Path, ...] = ()
+    error: str = ""
+
+
+class Trace:
+    """What has happened so far, and the state now.
+
+    `state` is the live state of the trial (or of the replay) and only read here; what it is at construction
+    is the initial state. Entries of turn 0, the history, are seen by rules and counted by no other check.
+    """
+
+    def __init__(self, state: State, expected: ExpectedWorld | None = None, now: str = "") -> None:
+        self.state = state
+        self.initial = state.snapshot()
+        self.expected = expected
+        self.now = now
+        """The world's clock at t = 0."""
+        self.turn = 0
+        self.t = 0.0
+        self.n = 0
+        self.says: list[SayEntry] = []
+        self.calls: list[ToolEntry] = []
+        self.happened: dict[str, int] = {}
+        """Events that fired and signals that were emitted, by the `n` of the first time."""
+
+    def add(self, entry: LogEntry) -> None:
+        """Take note of an entry whose writes are in the state already."""
+        self.turn, self.t, self.n = entry.turn, entry.t, entry.n
+        if isinstance(entry, SayEntry):
+            if not entry.rejected:
+                self.says.append(entry)
+        elif isinstance(entry, ToolEntry):
+            self.calls.append(entry)
+        elif isinstance(entry, EmitEntry):
+            self.happened.setdefault(entry.emit, entry.n)
+        elif isinstance(entry, EventEntry) and entry.status in FIRED:
+            self.happened.setdefault(entry.event, entry.n)
+
+    def moment(self) -> str | None:
+        """What the world's clock shows at the last entry; None where the trace has no clock."""
+        try:
+            return moment_after(self.now, self.t) if self.now else None
+        except Fault:
+            return None
+
+    def played(self) -> Trace:
+        """The same without the history: what success checks count."""
+        if not any(e.turn < 1 for e in (*self.says[:1], *self.calls[:1])):
+            return self
+        return self._part([s for s in self.says if s.turn > 0], [c for c in self.calls if c.turn > 0])
+
+    def after(self, n: int) -> Trace:
+        """The part of the record behind entry `n`; the state is the present one."""
+        later = self._part([s for s in self.says if s.n > n], [c for c in self.calls if c.n > n])
+        later.happened = {name: at for name, at in self.happened.items() if at > n}
+        return later
+
+    def _part(self, says: list[SayEntry], calls: list[ToolEntry]) -> Trace:
+        part = Trace.__new__(Trace)
+        part.__dict__.update(self.__dict__)
+        part.says, part.calls = says, calls
+        return part
+
+
+class Replay:
+    """A stored conversation, entry by entry: no tool is run, the patches of the record are applied.
+
+    Patches of turn 0 are part of `setup` and not applied twice.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        base_root: dict[str, Any],
+        expected: ExpectedWorld | None = None,
+        now: str = "",
+    ) -> None:
+        state = State(base_root)
+        _apply(state, conversation.setup)
+        self._entries = conversation.log
+        self.trace = Trace(state, expected, now)
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        """Each entry before it is in the trace; it goes in when the next one is asked for."""
+        for entry in self._entries:
+            yield entry
+            if isinstance(entry, ToolEntry | EventEntry) and entry.turn > 0:
+                _apply(self.trace.state, entry.patches)
+            self.trace.add(entry)
+
+
+def opens_point(before: LogEntry | None, entry: LogEntry) -> bool:
+    """Whether an evaluation point lies between two entries of the log.
+
+    Signals and notices belong to what caused them, and text of the agent beside a call to that call.
+    """
+    beside = (
+        isinstance(before, SayEntry)
+        and isinstance(entry, ToolEntry)
+        and before.by == entry.by == "agent"
+        and before.turn == entry.turn
+    )
+    return not beside and not isinstance(entry, EmitEntry | NotifyEntry)
+
+
+def _apply(state: State, patches: list[Patch]) -> None:
+    for patch in patches:
+        state.write(patch.op, _path(patch.path), patch.new, patch.by)
+
+
+@lru_cache(maxsize=20_000)
+def _path(text: str) -> Path:
+    return parse_path(text, "patches")

@@ -1,0 +1,63 @@
+"""Evaluation points: milestones, then minefields, each once; one watcher for live trials and replays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .plan import Check, CheckPlan
+from .trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a watched check became true, and why."""
+
+    turn: int
+    t: float
+    n: int
+    why: str
+    evidence: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MinefieldHit:
+    """A counted minefield came true: the trial ends."""
+
+    check: str
+    why: str
+    turn: int
+
+
+class Watcher:
+    """What the checks of one trial have come to.
+
+    Ask it at each evaluation point: at the start, and after each text, call or event together with the
+    signals and notices it caused; a text of the agent that comes beside calls is no point of its own.
+    `reached` keeps the first moment of each check that came true.
+    """
+
+    def __init__(self, plan: CheckPlan) -> None:
+        self.reached: dict[str, Moment] = {}
+        self._aims = [check for check in plan.checks if check.watched and check.kind != "minefield"]
+        self._mines = [check for check in plan.checks if check.kind == "minefield"]
+
+    def at_point(self, trace: Trace) -> MinefieldHit | None:
+        """Look at the trace as it is now; the first counted minefield hit at this very point, or None."""
+        if not (self._aims or self._mines):
+            return None
+        played = trace.played()
+        self._aims = [check for check in self._aims if not self._came_true(check, played)]
+        hits = [check for check in self._mines if self._armed(check) and self._came_true(check, played)]
+        self._mines = [check for check in self._mines if check.id not in self.reached and self._armed(check)]
+        hit = next((check for check in hits if check.counts), None)
+        return MinefieldHit(hit.id, self.reached[hit.id].why, trace.turn) if hit else None
+
+    def _armed(self, check: Check) -> bool:
+        return check.before not in self.reached
+
+    def _came_true(self, check: Check, trace: Trace) -> bool:
+        answer = check.predicate.holds(trace)
+        if answer.value is True:
+            evidence = answer.evidence or ((trace.n,) if trace.n else ())
+            self.reached[check.id] = Moment(trace.turn, trace.t, trace.n, answer.why, evidence)
+        return answer.value is True
