@@ -1,0 +1,51 @@
+"""The brief.
+
+What a writer, or a client that writes itself, is given. Nothing in it comes from held-out scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..records.hardening import Brief, RejectedEdit
+from ..records.run import Cluster
+from .guards import GUARDS, max_added
+
+GRAMMAR_HINT = (
+    "Small general rules, one a line, in plain words that any model follows: 'Before calling T, call S.' "
+    "'Before calling T, ask the user to confirm.' 'Before calling T, ask the user for the W.' 'Never call T.' "
+    "'Never call T if FIELD exceeds V.' 'After calling T, call S.' 'Call T at most once.' "
+    "Name tools as they are; no ids, names, dates or amounts of single cases."
+)
+
+
+def write_brief(
+    hardening: str,
+    base: str,
+    base_text: str,
+    text: str,
+    clusters: Sequence[Cluster],
+    *,
+    rejected: Sequence[RejectedEdit] = (),
+    tools: Collection[str] = (),
+    locked: Sequence[str] = (),
+) -> Brief:
+    """Put together the brief for the next candidate.
+
+    `base` is an instructions version (`support@1`) and `base_text` its text; `text` is what edits apply to:
+    the base, or the best candidate so far. `clusters` must come from train trials only; what they count of
+    held-out ones is taken out.
+    """
+    room = max_added(base_text) - (len(text) - len(base_text))
+    return Brief(
+        hardening=hardening,
+        base=base,
+        text=text,
+        clusters=[cluster.model_copy(update={"held_out": 0}) for cluster in clusters],
+        rejected=list(rejected),
+        tools=sorted(tools),
+        guards=list(GUARDS),
+        max_added=max(0, room),
+        locked=list(locked),
+        hint=GRAMMAR_HINT,
+    )

@@ -1,0 +1,114 @@
+"""Edits of a text: applied line by line, and shown as a unified diff."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from ..errors import InvalidArgument, nearest
+from ..records.hardening import Edit
+
+MAX_TEXT = 100_000
+"""Characters of instructions."""
+MAX_LINES = 5_000
+
+
+def apply_edits(text: str, edits: Sequence[Edit], where: str = "edits") -> str:
+    """Apply the edits one after the other and give the new text.
+
+    An anchor is a line of the text as it stands then, compared without the blanks around it, or `start` or
+    `end`. Raises InvalidArgument with the path of the edit: anchor not there or there twice, nothing to
+    add, too long.
+    """
+    if not edits:
+        raise InvalidArgument("There is no edit.", where=where, allowed="1 or more of {op, anchor, text}")
+    lines = text.split("\n")
+    for i, edit in enumerate(edits):
+        lines = _applied(lines, edit, f"{where}[{i}]")
+    return check_text("\n".join(lines), where)
+
+
+def check_text(text: str, where: str) -> str:
+    """Give the text back when it can be instructions: not blank, not too long, no control characters."""
+    if not text.strip():
+        raise InvalidArgument("The text is empty.", where=where)
+    if len(text) > MAX_TEXT:
+        raise InvalidArgument(
+            f"The text has {len(text):,} characters.", where=where, allowed=f"at most {MAX_TEXT:,}"
+        )
+    if text.count("\n") >= MAX_LINES:
+        raise InvalidArgument(
+            f"The text has {text.count(chr(10)) + 1:,} lines.", where=where, allowed=f"at most {MAX_LINES:,}"
+        )
+    odd = next((c for c in text if (c < " " and c not in "\n\t\r") or "\ud800" <= c <= "\udfff"), "")
+    if odd:
+        raise InvalidArgument(f"The text holds the control character U+{ord(odd):04X}.", where=where)
+    return text
+
+
+def line_changes(base: str, text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """List (added, removed) lines: each with its number, from 1, in `text` and in `base`."""
+    old, new = base.split("\n"), text.split("\n")
+    added: list[tuple[int, str]] = []
+    removed: list[tuple[int, str]] = []
+    for op, a, b, c, d in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if op != "equal":
+            removed += [(i + 1, old[i]) for i in range(a, b)]
+            added += [(i + 1, new[i]) for i in range(c, d)]
+    return added, removed
+
+
+def unified_diff(base: str, text: str, base_name: str = "", name: str = "", context: int = 1) -> str:
+    """Write the unified diff of two texts, "" when they are equal.
+
+    With names it starts with `---` and `+++` lines.
+    """
+    lines = list(
+        difflib.unified_diff(base.split("\n"), text.split("\n"), base_name, name, n=context, lineterm="")
+    )
+    return "\n".join(lines if base_name or name else lines[2:])
+
+
+def _applied(lines: list[str], edit: Edit, where: str) -> list[str]:
+    text = edit.text.strip("\n")
+    if edit.op != "remove" and not text.strip():
+        raise InvalidArgument(f"Nothing to {edit.op}: text is empty.", where=f"{where}.text")
+    if edit.op == "remove" and text.strip():
+        raise InvalidArgument("remove takes no text.", where=f"{where}.text", allowed="replace takes a text")
+    new = text.split("\n") if edit.op != "remove" else []
+    if edit.anchor.strip() in ("start", "end"):
+        return _at_an_end(lines, edit, new, where)
+    at = _line_of(lines, edit.anchor, f"{where}.anchor")
+    keep = at + 1 if edit.op == "add" else at
+    return lines[:keep] + new + lines[at + 1 :]
+
+
+def _at_an_end(lines: list[str], edit: Edit, new: list[str], where: str) -> list[str]:
+    if edit.op != "add":
+        raise InvalidArgument(
+            f"{edit.op} needs a line of the text as anchor.",
+            where=f"{where}.anchor",
+            allowed="a line of the text",
+        )
+    if edit.anchor.strip() == "start":
+        return new + lines
+    last = len(lines)
+    while last and not lines[last - 1].strip():
+        last -= 1
+    return lines[:last] + new + lines[last:]
+
+
+def _line_of(lines: list[str], anchor: str, where: str) -> int:
+    wanted = anchor.strip()
+    found = [i for i, line in enumerate(lines) if wanted and line.strip() == wanted]
+    allowed = "a line of the text, or start, end"
+    if not found:
+        near = nearest(wanted, [line.strip() for line in lines if line.strip()])
+        hint = f" The nearest line is `{near[:100]}`." if near else ""
+        raise InvalidArgument(f"The anchor is not in the text.{hint}", where=where, allowed=allowed)
+    if len(found) > 1:
+        numbers = ", ".join(str(i + 1) for i in found[:5])
+        raise InvalidArgument(
+            f"The anchor is there more than once (lines {numbers}).", where=where, allowed=allowed
+        )
+    return found[0]

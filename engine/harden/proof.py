@@ -1,0 +1,285 @@
+"""The proof: base against candidate on the same trials, scenario by scenario.
+
+The unit of evidence is the scenario: all its simulations and trials count as one. Pure functions of
+outcomes; who runs them is `loop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..evaluate.statistics import (
+    clustered_rate,
+    clustered_se,
+    look_alpha,
+    more_scenarios,
+    scenarios_needed,
+    sign_flip_test,
+)
+from ..records.hardening import CheckRegression, Comparison, Evidence, HeldOutEvidence, Outcome
+from ..records.scenario import Split
+from .trials import Case, TrialOutcome
+
+MOST_MISSING = Fraction(1, 10)
+MOST_INCONCLUSIVE = Fraction(1, 10)
+CONFIRM_TRIALS = 3
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """The same trials under both texts, by (simulation, trial).
+
+    Each case is wanted for trials 1..`trials`.
+    """
+
+    cases: Sequence[Case]
+    trials: int
+    base: Mapping[Key, TrialOutcome]
+    candidate: Mapping[Key, TrialOutcome]
+
+    @property
+    def keys(self) -> Iterator[tuple[Case, Key]]:
+        """Every pair that was wanted."""
+        return ((case, (case.simulation, k)) for case in self.cases for k in range(1, self.trials + 1))
+
+    def counted(self, key: Key) -> tuple[TrialOutcome | None, TrialOutcome | None]:
+        """Both outcomes of a pair; None where it is missing, error or invalid."""
+        base, candidate = self.base.get(key), self.candidate.get(key)
+        return base if base and base.counted else None, candidate if candidate and candidate.counted else None
+
+    @property
+    def deterministic(self) -> bool:
+        """Every counted trial of both arms would come out the same again."""
+        both = [self.counted(key) for _, key in self.keys]
+        return all(outcome.deterministic for pair in both for outcome in pair if outcome)
+
+
+def compare_arms(arms: Arms, seed: int = 0) -> Comparison:
+    """Compare the arms.
+
+    A pair that is missing in one arm counts as a loss for the candidate (base 1, candidate 0), whichever
+    arm it is; one that is missing in both says nothing and is left out. p by `sign_flip_test` on the
+    scenarios' mean differences; intervals over the trials that each arm really counted.
+    """
+    gains = _gains(arms)
+    means = {scenario: sum(values, Fraction(0)) / len(values) for scenario, values in gains.items()}
+    better = [scenario for scenario, mean in means.items() if mean > 0]
+    worse = [scenario for scenario, mean in means.items() if mean < 0]
+    rows = [(float(value), scenario) for scenario, values in gains.items() for value in values]
+    base, candidate = _arm(arms, arms.base), _arm(arms, arms.candidate)
+    fixed, broken = changed_checks(arms)
+    pairs = len(arms.cases) * arms.trials
+    return Comparison(
+        n=len(means),
+        better=len(better),
+        worse=len(worse),
+        unchanged=len(means) - len(better) - len(worse),
+        p=sign_flip_test(list(means.values()), seed),
+        p_worse=sign_flip_test([-mean for mean in means.values()], seed),
+        simulations=len(arms.cases),
+        pairs=pairs,
+        base=base.passed,
+        candidate=candidate.passed,
+        base_trials=base.trials,
+        candidate_trials=candidate.trials,
+        base_rate=base.rate,
+        candidate_rate=candidate.rate,
+        base_interval=base.interval,
+        candidate_interval=candidate.interval,
+        base_missing=pairs - base.trials,
+        candidate_missing=pairs - candidate.trials,
+        candidate_inconclusive=sum(
+            1 for _, key in arms.keys if (new := arms.counted(key)[1]) and new.verdict == "inconclusive"
+        ),
+        difference=sum(value for value, _ in rows) / len(rows) if rows else 0.0,
+        difference_se=_finite(clustered_se([v for v, _ in rows], [s for _, s in rows])),
+        fixed=len(fixed),
+        broken=len(broken),
+        better_scenarios=better,
+        worse_scenarios=worse,
+    )
+
+
+def changed_checks(arms: Arms) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """List the (simulation, check) pairs that pass in more, and in fewer, of the trials counted in both arms."""
+    fixed: list[tuple[str, str]] = []
+    broken: list[tuple[str, str]] = []
+    for case, check, old, new, _ in _check_counts(arms):
+        if new != old:
+            (fixed if new > old else broken).append((case.simulation, check))
+    return fixed, broken
+
+
+def find_regressions(arms: Arms, split: Split) -> list[CheckRegression]:
+    """Flag (simulation, check) pairs that the base passed, in all trials or all but one, and the candidate
+    fails in half.
+
+    Where every trial of the simulation is deterministic the flag is confirmed at once; else more trials
+    decide (`confirm_regressions`).
+    """
+    flags: list[CheckRegression] = []
+    for case, check, old, new, trials in _check_counts(arms):
+        if new < old and old >= max(1, trials - 1) and 2 * new <= trials:
+            sure = all(o.deterministic for o in _of_simulation(arms, case.simulation))
+            flags.append(
+                CheckRegression(
+                    simulation=case.simulation,
+                    scenario=case.scenario,
+                    check=check,
+                    split=split,
+                    base_passed=old,
+                    candidate_passed=new,
+                    trials=trials,
+                    confirmed=sure,
+                )
+            )
+    return flags
+
+
+def confirm_regressions(
+    flags: Iterable[CheckRegression],
+    base: Mapping[Key, TrialOutcome],
+    candidate: Mapping[Key, TrialOutcome],
+    more: range,
+) -> list[CheckRegression]:
+    """Decide the flags by the trials in `more` (three), which the flagging never saw.
+
+    Confirmed if of all k + 3 trials the base passed k + 2 and the candidate at most half, and of the new ones the
+    candidate at most one: a flag is the worst of many checks, so the first trials alone overstate it. A trial that
+    is missing speaks against the candidate in both arms.
+    """
+    decided: list[CheckRegression] = []
+    for flag in flags:
+        if flag.confirmed:
+            decided.append(flag)
+            continue
+        keys = [(flag.simulation, k) for k in more]
+        fresh = sum(_passes(candidate.get(key), flag.check, missing=False) for key in keys)
+        old = flag.base_passed + sum(_passes(base.get(key), flag.check, missing=True) for key in keys)
+        new = flag.candidate_passed + fresh
+        trials = flag.trials + len(keys)
+        update = {
+            "base_passed": old,
+            "candidate_passed": new,
+            "trials": trials,
+            "confirmed": old >= trials - 1 and 2 * new <= trials and fresh <= 1,
+        }
+        decided.append(flag.model_copy(update=update))
+    return decided
+
+
+def weigh(
+    held_out: Arms, train: Comparison, regressions: Sequence[CheckRegression], look: int, *, seed: int = 0
+) -> Evidence:
+    """Put the evidence together.
+
+    The held-out comparison at its look, what caps it, how much more would do.
+    """
+    compared = compare_arms(held_out, seed)
+    alpha = look_alpha(look)
+    proof = HeldOutEvidence(
+        **compared.model_dump(),
+        look=look,
+        alpha=alpha,
+        can_change=len(can_change(held_out.cases, held_out.base.values())),
+    )
+    confirmed = [regression for regression in regressions if regression.confirmed]
+    fixed = changed_checks(held_out)[0]
+    evidence = Evidence(
+        held_out=proof,
+        train=train,
+        regressed_checks=len(confirmed),
+        regressions=list(regressions),
+        judge_only=bool(fixed) and all(_judged(held_out, *pair) for pair in fixed),
+        deterministic=held_out.deterministic,
+        caps=_caps(proof),
+    )
+    if decide_outcome(evidence) == "unconfirmed":
+        more = more_scenarios(proof.n, proof.better, proof.worse, look_alpha(look + 1))
+        if more:
+            evidence.more_scenarios = more
+            evidence.more_simulations = round(more * proof.simulations / proof.n)
+    return evidence
+
+
+def decide_outcome(evidence: Evidence) -> Outcome:
+    """Read the outcome off the evidence; a pure function of it.
+
+    not_evaluated: an arm counted nothing. regressed: a confirmed regression of a check, or held-out
+    scenarios worse at alpha. improved: p at most alpha and nothing caps it. unconfirmed: it looks better,
+    without that. Else no_change.
+    """
+    proof = evidence.held_out
+    if evidence.regressed_checks:
+        return "regressed"
+    if proof is None or not (proof.n and proof.base_trials and proof.candidate_trials):
+        return "not_evaluated"
+    if proof.p_worse <= proof.alpha and "attrition" not in evidence.caps:
+        return "regressed"
+    if proof.p <= proof.alpha and not evidence.caps:
+        return "improved"
+    return "unconfirmed" if proof.better > proof.worse or proof.difference > 0 else "no_change"
+
+
+def can_change(cases: Iterable[Case], base: Iterable[TrialOutcome]) -> list[str]:
+    """Scenarios of the cases in which the base did not pass everything: only these can get better."""
+    wanted = {case.simulation: case.scenario for case in cases}
+    return sorted({wanted[o.simulation] for o in base if o.simulation in wanted and o.verdict != "pass"})
+
+
+def _gains(arms: Arms) -> dict[str, list[Fraction]]:
+    gains: dict[str, list[Fraction]] = {}
+    for case, key in arms.keys:
+        old, new = arms.counted(key)
+        if old is None and new is None:
+            continue
+        gain = (new.verdict == "pass") - (old.verdict == "pass") if old and new else -1
+        gains.setdefault(case.scenario, []).append(Fraction(gain))
+    return gains
+
+
+def _arm(arms: Arms, outcomes: Mapping[Key, TrialOutcome]):
+    got = ((case, outcomes.get(key)) for case, key in arms.keys)
+    return clustered_rate((c.scenario, c.simulation, o.verdict == "pass") for c, o in got if o and o.counted)
+
+
+def _check_counts(arms: Arms) -> Iterator[tuple[Case, str, int, int, int]]:
+    """(case, check, passed in base, passed in candidate, trials) over the trials counted in both arms."""
+    for case in arms.cases:
+        both = [arms.counted((case.simulation, k)) for k in range(1, arms.trials + 1)]
+        pairs = [(old, new) for old, new in both if old and new]
+        for check in dict.fromkeys(name for old, _ in pairs for name in old.checks):
+            old_passed = sum(old.checks.get(check) == "pass" for old, _ in pairs)
+            new_passed = sum(new.checks.get(check) == "pass" for _, new in pairs)
+            yield case, check, old_passed, new_passed, len(pairs)
+
+
+def _of_simulation(arms: Arms, simulation: str) -> list[TrialOutcome]:
+    keys = [(simulation, k) for k in range(1, arms.trials + 1)]
+    return [outcome for key in keys for outcome in arms.counted(key) if outcome]
+
+
+def _judged(arms: Arms, simulation: str, check: str) -> bool:
+    return any(check in outcome.judged for outcome in _of_simulation(arms, simulation))
+
+
+def _passes(outcome: TrialOutcome | None, check: str, *, missing: bool) -> bool:
+    return outcome.checks.get(check) == "pass" if outcome and outcome.counted else missing
+
+
+def _caps(proof: HeldOutEvidence) -> list[str]:
+    caps: list[str] = []
+    if max(proof.base_missing, proof.candidate_missing) > MOST_MISSING * proof.pairs:
+        caps.append("attrition")
+    if proof.candidate_inconclusive > MOST_INCONCLUSIVE * proof.candidate_trials:
+        caps.append("inconclusive")
+    if proof.can_change < scenarios_needed(proof.alpha):
+        caps.append("few_can_change")
+    return caps
+
+
+def _finite(value: float) -> float:
+    return value if value != float("inf") else 0.0

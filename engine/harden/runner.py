@@ -1,0 +1,74 @@
+"""What the loop asks of the trials.
+
+Each asked once, the missing ones once more, and both arms side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..records.hardening import CheckRegression
+from ..records.scenario import Split
+from .proof import CONFIRM_TRIALS, Arms, Key, confirm_regressions, find_regressions
+from .trials import Case, Purpose, TrialOutcome, Trials
+
+
+class Runner:
+    """Remembers the outcomes of one hardening by text.
+
+    `asked` counts trials asked for, from the store or run.
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+        self._known: dict[tuple[str, str, int], TrialOutcome] = {}
+        self._again: set[tuple[str, str, int]] = set()
+        self.asked = 0
+
+    async def outcomes(
+        self, text: str, cases: Sequence[Case], trials: range, purpose: Purpose
+    ) -> dict[Key, TrialOutcome]:
+        """Give the outcomes of these trials under the text."""
+        new = [c.simulation for c in cases if any((text, c.simulation, k) not in self._known for k in trials)]
+        if new and len(trials):
+            for outcome in await self._trials.run(text, new, trials, purpose):
+                self._known.setdefault((text, *outcome.key), outcome)
+            self.asked += len(new) * len(trials)
+        keys = [(case.simulation, k) for case in cases for k in trials]
+        return {key: self._known[(text, *key)] for key in keys if (text, *key) in self._known}
+
+    async def arms(self, base: str, text: str, cases: Sequence[Case], trials: int, purpose: Purpose) -> Arms:
+        """Both arms over trials 1..`trials`; what is error or invalid is run once more in its arm."""
+        sides: list[dict[Key, TrialOutcome]] = []
+        for side in (base, text):
+            await self.outcomes(side, cases, range(1, trials + 1), purpose)
+            await self._retry(side, cases, trials)
+            sides.append(await self.outcomes(side, cases, range(1, trials + 1), purpose))
+        return Arms(cases, trials, *sides)
+
+    async def regressions(self, base: str, text: str, arms: Arms, split: Split) -> list[CheckRegression]:
+        """Flag checks, each confirmed or not by three more trials in both arms."""
+        flags = find_regressions(arms, split)
+        open_flags = {flag.simulation for flag in flags if not flag.confirmed}
+        if not open_flags:
+            return flags
+        cases = [case for case in arms.cases if case.simulation in open_flags]
+        more = range(arms.trials + 1, arms.trials + 1 + CONFIRM_TRIALS)
+        old = await self.outcomes(base, cases, more, "confirm")
+        new = await self.outcomes(text, cases, more, "confirm")
+        return confirm_regressions(flags, old, new, more)
+
+    async def _retry(self, text: str, cases: Iterable[Case], trials: int) -> None:
+        for k in range(1, trials + 1):
+            missing = [
+                case.simulation
+                for case in cases
+                if (key := (text, case.simulation, k)) not in self._again
+                and not ((known := self._known.get(key)) and known.counted)
+            ]
+            if not missing:
+                continue
+            self._again.update((text, simulation, k) for simulation in missing)
+            for outcome in await self._trials.run(text, missing, range(k, k + 1), "again"):
+                self._known[(text, *outcome.key)] = outcome
+            self.asked += len(missing)

@@ -1,0 +1,80 @@
+"""The seam to simulation: what a hardening asks to be run, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ..records.run import TrialRecord
+from ..records.scenario import Split
+from ..records.verdict import CheckVerdict, TrialVerdict
+
+Purpose = Literal["base", "screen", "train", "proof", "again", "confirm"]
+
+COUNTED: frozenset[TrialVerdict] = frozenset({"pass", "fail", "inconclusive"})
+"""Verdicts that count in a rate; error and invalid are shown apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One simulation that a hardening may run. `spent`: a client has seen into this held-out scenario."""
+
+    simulation: str
+    scenario: str
+    split: Split
+    spent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """One graded trial. `checks` holds the counted checks only, by id; it may be empty for error and invalid.
+
+    `deterministic`: every part of this trial gives the same again with the same seed (no model that
+    varies), so that one trial is as good as many. `judged` names the checks that a judge decided.
+    """
+
+    simulation: str
+    scenario: str
+    trial: int
+    verdict: TrialVerdict
+    checks: Mapping[str, CheckVerdict] = field(default_factory=dict[str, CheckVerdict])
+    conversation: str = ""
+    deterministic: bool = False
+    judged: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, record: TrialRecord, run: str, *, deterministic: bool = False) -> TrialOutcome:
+        """Read the outcome off a stored trial of that run."""
+        counted = [check for check in record.graded.checks if check.counts and record.verdict in COUNTED]
+        checks: dict[str, CheckVerdict] = {check.id: check.verdict for check in counted}
+        place = f"{run}/{record.simulation}/{record.trial}"
+        return cls(
+            record.simulation, record.scenario, record.trial, record.verdict, checks, place, deterministic
+        )
+
+    @property
+    def counted(self) -> bool:
+        return self.verdict in COUNTED
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.simulation, self.trial
+
+
+class Trials(Protocol):
+    """Runs trials and grades them.
+
+    - Trial k of a simulation has the same seeds whatever the instructions and the purpose are.
+    - One outcome for each (simulation, trial) asked for, in any order; what went wrong in a trial is its
+      verdict, never an exception. Exceptions are for what stops the whole hardening (storage, budget,
+      cancellation).
+    - The same (instructions, simulation, trial) asked again gives the stored outcome, so that a hardening
+      that is begun again comes by the same way. Purpose `again` is the one exception: it runs a stored
+      error or invalid trial once more, and its own outcome is stored in the same way.
+    - `simulations` and the outcomes given back must not be changed by either side. Not called concurrently.
+    """
+
+    async def run(
+        self, instructions: str, simulations: Sequence[str], trials: range, purpose: Purpose
+    ) -> Sequence[TrialOutcome]: ...

@@ -1,0 +1,37 @@
+"""What writes candidates: one method from a brief to a proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..records.hardening import Brief, Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Edits aimed at one cluster of the brief; without edits nothing is proposed.
+
+    `why` is one sentence for people; `passed_over` says for each cluster id that came first why nothing was
+    proposed for it.
+    """
+
+    edits: tuple[Edit, ...] = ()
+    cluster: str = ""
+    why: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class InstructionWriter(Protocol):
+    """Proposes the next edit of `brief.text`.
+
+    `name` is how reports call it (`offline writer (rules)`). It never gets anything of held-out scenarios,
+    must not repeat what stands in `brief.rejected`, and must not change the brief. What a writer model says
+    wrongly is an empty proposal with a reason; exceptions are for what stops the hardening.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def propose(self, brief: Brief) -> Proposal: ...
