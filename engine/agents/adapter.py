@@ -1,0 +1,61 @@
+"""The seam to agents under test: what one is shown, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..llm import Message, ToolCall, ToolSignature
+from ..records.conversation import TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInput:
+    """All that an agent sees. Nothing of the scenario is in it: no goal, no knowledge, no checks, no ids.
+
+    `conversation` is an opaque key, the same for all calls of one trial. `instructions` is the text under test, with
+    the scenario's `agent_context` behind it. `messages` is the whole history, oldest first, without the
+    instructions; `new` says how many of them came since the agent's last reply. `seed` is stable in a trial.
+    """
+
+    conversation: str
+    instructions: str
+    messages: Sequence[Message]
+    new: int
+    tools: Sequence[ToolSignature]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReply:
+    """One reply: words for the user, calls to be executed in order, or both.
+
+    `text` None: nothing is said and nothing recorded, which only played-back agents do. Text beside calls is
+    recorded but does not end the agent's turn; text without calls does.
+    """
+
+    text: str | None = ""
+    calls: tuple[ToolCall, ...] = ()
+    usage: TokenUsage | None = None
+    """None where no model was called."""
+
+
+class AgentError(Exception):
+    """The agent cannot answer, now or later: the trial ends in `error`, which is not the agent's failure."""
+
+
+class AgentAdapter(Protocol):
+    """An agent under test in one trial.
+
+    `reply` is called again with the results after calls were executed. It is never called concurrently for one
+    trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
+    reply can succeed; broken arguments are not an error but part of the reply.
+    """
+
+    @property
+    def name(self) -> str:
+        """The agent's model as reports call it."""
+        ...
+
+    async def reply(self, turn: AgentInput) -> AgentReply: ...

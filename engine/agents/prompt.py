@@ -1,0 +1,39 @@
+"""The agent made of instructions, a model and the world's tools."""
+
+from __future__ import annotations
+
+from ..errors import SetupError
+from ..llm import Message, ModelClient, ModelRequest
+from ..records.conversation import TokenUsage
+from .adapter import AgentError, AgentInput, AgentReply
+
+
+class PromptAgent:
+    """Asks the model with the instructions as system text and the offered tools."""
+
+    def __init__(self, model: ModelClient, temperature: float | None = None) -> None:
+        self._model = model
+        self._temperature = temperature
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def reply(self, turn: AgentInput) -> AgentReply:
+        request = ModelRequest(
+            role="agent",
+            messages=(Message("system", turn.instructions), *turn.messages),
+            tools=turn.tools,
+            temperature=self._temperature,
+            seed=turn.seed,
+        )
+        try:
+            reply = await self._model.complete(request)
+        except SetupError as error:
+            raise AgentError(str(error)) from error
+        usage = TokenUsage(
+            input_tokens=reply.usage.input_tokens,
+            output_tokens=reply.usage.output_tokens,
+            cost_usd=reply.cost_usd,
+        )
+        return AgentReply(reply.text, reply.tool_calls, usage)
