@@ -1,0 +1,132 @@
+"""Storing what people write: one wrong record does not stop the others, the same content again changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar, cast
+
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
+from ..exchange import Roots, parse_jsonl
+from .archive import Shelf
+from .results import Creation
+
+MOST = 10_000
+"""Records a call may bring."""
+
+
+class Versioned(Protocol):
+    """What is stored under an id, with a version and the time of its change."""
+
+    id: str
+    version: int
+    created_at: str
+    updated_at: str
+
+
+V = TypeVar("V", bound=Any)
+
+
+class Authoring:
+    """One call that creates records of a kind; collects what was made, unchanged and refused."""
+
+    def __init__(self, kind: str, environment: str, shelf: Shelf[Any], replace: bool) -> None:
+        self._kind = kind
+        self._environment = environment
+        self._shelf = shelf
+        self._replace = replace
+        self._seen: dict[str, str] = {}
+        self.unchanged: list[str] = []
+        self.refused: list[dict[str, str]] = []
+        self.errors: list[CasehardenError] = []
+
+    @contextmanager
+    def refusing(self, where: str) -> Generator[None]:
+        """A mistake inside the block refuses this record only."""
+        try:
+            yield
+        except CasehardenError as error:
+            told = {"at": error.where or where, "what": error.what, "allowed": error.allowed}
+            self.refused.append({k: v for k, v in told.items() if v})
+            self.errors.append(error)
+
+    def take(self, id: str, content: str, existing: str | None, where: str) -> bool:
+        """Whether the record is to be stored: it is new, or other than what is there and may replace it."""
+        if id in self._seen:
+            if self._seen[id] == content:
+                return False
+            raise Conflict(f"`{id}` stands twice in this call, with other content.", where=where)
+        self._seen[id] = content
+        if existing is None:
+            return True
+        if existing == content:
+            self.unchanged.append(id)
+            return False
+        if self._replace:
+            return True
+        call = NextCall("update_item", {"kind": self._kind, "id": id, "changes": {}})
+        raise Conflict(
+            f"The {self._kind} `{id}` exists with other content.",
+            where=where,
+            allowed="update_item, or another id",
+            next=[call],
+        )
+
+    def finish(self, shelf: Shelf[V], records: Sequence[V]) -> Creation:
+        """Store the records, those that replace one with the next version."""
+        for record in records:
+            before = shelf.find(record.id)
+            if before is not None:
+                record.version, record.created_at, record.updated_at = (
+                    before.version + 1,
+                    before.created_at,
+                    record.created_at,
+                )
+        if not records and not self.unchanged and self.errors:
+            first = self.errors[0]
+            count = len(self.errors)
+            what = first.what if count == 1 else f"All {count} {self._kind}s refused; the first: {first.what}"
+            raise type(first)(
+                what, where=first.where, allowed=first.allowed, next=first.next, quoted=first.quoted
+            )
+        shelf.put_many({record.id: record for record in records})
+        for record in records:
+            shelf.audit("create" if record.version == 1 else "update", record.id)
+        return Creation(
+            environment=self._environment,
+            kind=self._kind,
+            made=[record.id for record in records],
+            unchanged=self.unchanged,
+            refused=self.refused,
+            counts={f"{self._kind}s": shelf.count(environment=self._environment)},
+        )
+
+
+def read_items(items: Sequence[Any], file: str, name: str, roots: Roots, guide: str) -> list[Any]:
+    """The records of a call: given inline, or in a JSON or JSONL file under an allowed root."""
+    help_call = [NextCall("get_item", {"kind": "guide", "id": guide})]
+    if bool(items) == bool(file):
+        what = f"Give `{name}` or `file`, one of them."
+        raise InvalidArgument(
+            what, where=name, allowed=f"a list of {name}, or a JSON/JSONL file", next=help_call
+        )
+    found = list(items)
+    if file:
+        text = roots.read_text(file, "file")
+        value: Any = parse_jsonl(text, "file") if file.endswith(".jsonl") else roots.read_json(file, "file")
+        found = _listed(value, name)
+    if found is None:
+        allowed = "a JSON list, or JSONL"
+        raise InvalidArgument(
+            f"`{file}` holds no list of {name}.", where="file", allowed=allowed, next=help_call
+        )
+    if len(found) > MOST:
+        raise InvalidArgument(
+            f"{len(found):,} {name} are too many.", where=name, allowed=f"up to {MOST:,} a call"
+        )
+    return found
+
+
+def _listed(value: Any, name: str) -> list[Any] | None:
+    inner: Any = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else value
+    return cast("list[Any]", inner) if isinstance(inner, list) else None

@@ -1,0 +1,126 @@
+"""What the services answer: plain values that a tool, the command line or a script renders in its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records.environment import EnvironmentRecord, InstructionsRecord
+from ..records.hardening import Hardening
+from ..records.job import Job
+from ..records.run import RunRecord
+
+
+@dataclass(slots=True)
+class EnvironmentReport:
+    """An environment that was made, or was there already with the same content (`created` False)."""
+
+    environment: EnvironmentRecord
+    created: bool
+    agent: dict[str, Any]
+    """kind, probed: `ok` or what is missing"""
+    world: dict[str, Any]
+    """name, tools (number), collections {name: records}, policy_chars"""
+    counts: dict[str, int]
+    """personas, scenarios, simulations, runs"""
+    models: dict[str, str]
+    """The model of each role, as reports call it."""
+    proven: int = 0
+    """Scenarios whose own solution passes."""
+    instructions_chars: int = 0
+    taken: dict[str, Any] = field(default_factory=dict[str, Any])
+    lost: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class Creation:
+    """What came of creating personas, scenarios or simulations; a wrong one does not stop the others."""
+
+    environment: str
+    kind: str
+    made: list[str] = field(default_factory=list[str])
+    unchanged: list[str] = field(default_factory=list[str])
+    refused: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """at, what, allowed"""
+    checked: dict[str, Any] = field(default_factory=dict[str, Any])
+    """scenarios: proven, unproven, do_nothing_passes, transfer_passes; generated: highest_overlap,
+    near_duplicates_refused, records_exist; simulations: shown, of"""
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    warnings: list[str] = field(default_factory=list[str])
+    by: str = ""
+    """The writer model of generated ones, as reports call it."""
+    job: Job | None = None
+
+
+@dataclass(slots=True)
+class RunReport:
+    """A run as it stands: `job` is None once it is over."""
+
+    run: RunRecord
+    job: Job | None = None
+    warnings: list[str] = field(default_factory=list[str])
+    model_calls: int = 0
+    usd: float | None = None
+
+
+@dataclass(slots=True)
+class HardeningReport:
+    """A hardening as it stands, and the candidate that the call was about (the best, when it was about none)."""
+
+    hardening: Hardening
+    candidate: str = ""
+    job: Job | None = None
+    became: InstructionsRecord | None = None
+    """The version that a promotion made."""
+    wrote_file: str = ""
+    """The instructions file that promotion wrote."""
+    warnings: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class JobReport:
+    """A job, and what its starter would have returned once it is over."""
+
+    job: Job
+    result: Creation | RunReport | HardeningReport | None = None
+    waiting_for: str = ""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What an update or a deletion did, or would do (`done` False)."""
+
+    kind: str
+    ids: list[str]
+    version: int = 0
+    changed: dict[str, str] = field(default_factory=dict[str, str])
+    goes_with: dict[str, int] = field(default_factory=dict[str, int])
+    done: bool = True
+    warnings: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class Page:
+    """One page of rows, newest first; each row has the `id` that `get` takes."""
+
+    kind: str
+    items: list[dict[str, Any]]
+    total: int
+    next_cursor: str = ""
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing, in one view."""
+
+    kind: str
+    id: str
+    view: str
+    item: dict[str, Any]
+    untrusted: list[str] = field(default_factory=list[str])
+    """Paths in `item` whose text was said by agents, users, tools or files."""
+    next_cursor: str = ""
+    summary: str = ""
+    """One or two sentences with the figures that matter."""
+    warnings: list[str] = field(default_factory=list[str])

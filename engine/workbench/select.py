@@ -1,0 +1,135 @@
+"""Which simulations a call means: ids, `all`, `tag:X`, `persona:X`, `scenario:X`, `failed:RUN`, `cluster:RUN/K`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..errors import InvalidArgument, NextCall, NotFound, nearest
+from ..ids import split_nested
+from ..records.simulation import SimulationRecord
+from .archive import Archive
+
+ALLOWED = "ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K"
+
+
+class Selector:
+    """Resolves the selectors of one environment."""
+
+    def __init__(self, archive: Archive, environment: str) -> None:
+        self._archive = archive
+        self._environment = environment
+        self._all = archive.simulations.where(environment=environment)
+        self._by_slug = {s.slug: s for s in self._all}
+        self._kinds: dict[str, Callable[[str, str], list[SimulationRecord]]] = {
+            "tag": self._tag,
+            "persona": self._persona,
+            "scenario": self._scenario,
+            "failed": self._failed,
+            "cluster": self._cluster,
+        }
+
+    def resolve(self, select: Sequence[str], where: str = "select") -> list[SimulationRecord]:
+        """The simulations, each once, in the order of their making. Errors name the selector."""
+        chosen: dict[str, SimulationRecord] = {}
+        for k, text in enumerate(select):
+            place = f"{where}[{k}]"
+            for simulation in self._one(text, place):
+                chosen[simulation.slug] = simulation
+        return [s for s in self._all if s.slug in chosen]
+
+    def _one(self, text: str, where: str) -> list[SimulationRecord]:
+        if text == "all":
+            return self._all
+        kind, colon, rest = text.partition(":")
+        if colon:
+            if kind not in self._kinds:
+                near = nearest(kind, self._kinds)
+                hint = f" Did you mean `{near}:`?" if near else ""
+                raise InvalidArgument(f"Unknown selector `{text[:80]}`.{hint}", where=where, allowed=ALLOWED)
+            return self._kinds[kind](rest, where)
+        if "@" in text or text.count("/") == 2:
+            raise InvalidArgument(
+                "Going on from a turn is not in this version.", where=where, allowed=ALLOWED
+            )
+        environment, slug = split_nested(text, self._environment)
+        found = self._by_slug.get(slug) if environment == self._environment else None
+        if found is None:
+            raise self._missing("simulation", text, self._by_slug, where)
+        return [found]
+
+    def _tag(self, tag: str, where: str) -> list[SimulationRecord]:
+        scenarios = self._archive.scenarios.where(environment=self._environment)
+        tagged = {s.scenario.id for s in scenarios if tag in s.scenario.tags}
+        if not tagged:
+            raise self._missing("tag", tag, {t for s in scenarios for t in s.scenario.tags}, where)
+        return [s for s in self._all if s.scenario in tagged]
+
+    def _persona(self, name: str, where: str) -> list[SimulationRecord]:
+        slug = split_nested(name)[1]
+        return self._some(
+            [s for s in self._all if s.persona == slug],
+            "persona",
+            name,
+            {s.persona for s in self._all},
+            where,
+        )
+
+    def _scenario(self, name: str, where: str) -> list[SimulationRecord]:
+        slug = split_nested(name)[1]
+        return self._some(
+            [s for s in self._all if s.scenario == slug],
+            "scenario",
+            name,
+            {s.scenario for s in self._all},
+            where,
+        )
+
+    def _failed(self, run: str, where: str) -> list[SimulationRecord]:
+        self._run(run, f"failed:{run}", where)
+        failed = {row["simulation"] for row in self._archive.trials(run).table.walk({"verdict": "fail"})}
+        if not failed:
+            raise InvalidArgument(f"No simulation of {run} failed.", where=where, allowed=ALLOWED)
+        return [s for s in self._all if s.slug in failed]
+
+    def _cluster(self, text: str, where: str) -> list[SimulationRecord]:
+        run, _, id = text.partition("/")
+        self._run(run, f"cluster:{text}", where)
+        clusters = self._archive.runs.get(run).clusters
+        cluster = next((c for c in clusters if c.id == id), None)
+        if cluster is None:
+            raise self._missing("cluster", id, {c.id for c in clusters}, where)
+        rows = self._archive.trials(run).table.walk({"failed_checks": cluster.check})
+        members = {row["simulation"] for row in rows}
+        return [s for s in self._all if s.slug in members]
+
+    def _run(self, run: str, text: str, where: str) -> None:
+        record = self._archive.runs.find(run)
+        if record is None:
+            near = nearest(run, list(self._archive.runs.table.journal.documents))
+            hint = f"; nearest {near}" if near else ""
+            call = NextCall("list_items", {"kind": "run", "environment": self._environment})
+            raise NotFound(
+                f"select `{text[:80]}` names no run{hint}.", where=where, allowed=ALLOWED, next=[call]
+            )
+        if record.environment != self._environment:
+            raise InvalidArgument(f"{run} is a run of {record.environment}.", where=where, allowed=ALLOWED)
+
+    def _some(
+        self, found: list[SimulationRecord], kind: str, word: str, known: set[str], where: str
+    ) -> list[SimulationRecord]:
+        if not found:
+            raise self._missing(kind, word, known, where)
+        return found
+
+    def _missing(self, kind: str, word: str, known: Iterable[str], where: str) -> NotFound:
+        names = sorted(k for k in known if k)
+        near = nearest(word, names)
+        hint = f"; nearest `{near}`" if near else ""
+        listed = "scenario" if kind == "tag" else "run" if kind == "cluster" else kind
+        call = NextCall("list_items", {"kind": listed, "environment": self._environment})
+        return NotFound(
+            f"No {kind} `{word[:80]}` in the simulations of {self._environment}{hint}.",
+            where=where,
+            allowed=ALLOWED,
+            next=[call],
+        )

@@ -1,0 +1,264 @@
+"""Trials of a run: the cases as they were when it began, each trial executed once, graded and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from ..agents import AgentAdapter, PromptAgent, RecordedAgent, Recording, user_texts
+from ..errors import InvalidArgument, NotFound
+from ..evaluate import grade, see_turn
+from ..exchange import Roots
+from ..llm import ModelClient, open_model
+from ..records.authored import load
+from ..records.conversation import Conversation
+from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec
+from ..records.persona import Persona
+from ..records.run import RunRecord, TrialRecord
+from ..records.scenario import Limits, Scenario
+from ..records.simulation import SimulationRecord
+from ..records.verdict import Verdict
+from ..simulate import Case, ExpectedWorlds, ListedUser, ModelUser, UserSimulator, prepare, run_trial
+from .archive import Archive
+from .worlds import Worlds
+
+DEFAULT_CONCURRENCY = 32
+
+
+@dataclass(slots=True)
+class Cast:
+    """Who plays in a run's trials: an agent for each, and a user."""
+
+    agent: Callable[[Case, int], AgentAdapter]
+    user: Callable[[Case, int], UserSimulator]
+
+
+class RunCases:
+    """The cases of a run, from the records that were copied when it began."""
+
+    def __init__(self, archive: Archive, worlds: Worlds, run: RunRecord) -> None:
+        self.run = run
+        self._world = worlds.get(run.world)
+        store = archive.store
+        self._scenarios = store.run_table(run.id, "scenarios")
+        self._personas = store.run_table(run.id, "personas")
+        self._simulations = store.run_table(run.id, "simulations")
+        self._prepared: dict[str, Case] = {}
+        self._meta: dict[str, tuple[str, list[str]]] = {}
+
+    def copy(self, archive: Archive, simulations: Iterable[SimulationRecord]) -> None:
+        """Copy what the simulations are made of, so that later changes do not touch this run."""
+        chosen = list(simulations)
+        environment = self.run.environment
+        scenarios = {s.scenario: archive.scenarios.get(f"{environment}/{s.scenario}") for s in chosen}
+        personas = {
+            s.persona: archive.personas.get(f"{environment}/{s.persona}") for s in chosen if s.persona
+        }
+        for record in scenarios.values():
+            partner = record.scenario.persona
+            if isinstance(partner, str) and partner not in personas:
+                found = archive.personas.find(f"{environment}/{partner}")
+                if found is not None:
+                    personas[partner] = found
+        dump: Callable[[Any], dict[str, Any]] = lambda r: r.model_dump(mode="json", by_alias=True)  # noqa: E731
+        self._scenarios.put_many({k: dump(r) for k, r in scenarios.items()})
+        if personas:
+            self._personas.put_many({k: dump(r) for k, r in personas.items()})
+        self._simulations.put_many({s.slug: dump(s) for s in chosen})
+
+    def case(self, simulation: str) -> Case:
+        """The prepared case of a simulation of this run."""
+        found = self._prepared.get(simulation)
+        if found is None:
+            found = self._prepared[simulation] = self._prepare(simulation)
+        return found
+
+    def split(self, simulation: str) -> str:
+        self.case(simulation)
+        return self._meta[simulation][0]
+
+    def tags(self, simulation: str) -> list[str]:
+        self.case(simulation)
+        return self._meta[simulation][1]
+
+    def seed(self, case: Case) -> int:
+        """The seed of a case in this run: the same whatever the instructions are."""
+        return self.run.seed + case.scenario.seed
+
+    def _prepare(self, simulation: str) -> Case:
+        row = SimulationRecord.model_validate(self._simulations.fetch(simulation, "simulation"))
+        stored = self._scenarios.fetch(row.scenario, "scenario")
+        scenario = Scenario.model_validate(stored["scenario"])
+        self._meta[simulation] = (stored["split"], scenario.tags)
+        name = row.persona or (scenario.persona if isinstance(scenario.persona, str) else "")
+        known = self._personas.find(name) if name else None
+        persona = Persona.model_validate(known["persona"]) if known else None
+        limits: dict[str, Any] = self.run.options.get("limits") or {}
+        return prepare(
+            self._world,
+            scenario,
+            persona,
+            simulation=simulation,
+            user_input=row.user_input,
+            expected_output=row.expected_output,
+            user_guidelines=str(self.run.options.get("user_guidelines", "")),
+            limits=load(Limits, limits, "limits") if limits else None,
+        )
+
+
+class TrialRunner:
+    """Executes trials of runs. Each is kept once: asked again, the stored one is given."""
+
+    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots) -> None:
+        self._archive = archive
+        self._worlds = worlds
+        self._roots = roots
+        self.expected = ExpectedWorlds()
+
+    def cases(self, run: RunRecord) -> RunCases:
+        return RunCases(self._archive, self._worlds, run)
+
+    def cast(self, spec: AgentSpec, models: Mapping[str, str], where: str = "agent") -> Cast:
+        """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
+        check_agent(spec, where)
+        user_model = open_model(models["user"])
+        if spec.kind == "recorded":
+            return _recorded(self._recordings(spec, where), user_model, where)
+        agent = PromptAgent(open_model(spec.model or models["agent"]), spec.temperature)
+        return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
+
+    async def execute(
+        self, cases: RunCases, cast: Cast, simulation: str, trial: int, table: str = "trials"
+    ) -> TrialRecord:
+        """Run one trial of the run, grade it and keep it, unless that was done before."""
+        run = cases.run
+        shelf = self._archive.trials(run.id, table)
+        id = f"{simulation}/{trial}"
+        stored = shelf.find(id)
+        if stored is not None:
+            return stored
+        case = cases.case(simulation)
+        seed = cases.seed(case)
+        expected = await self.expected.of(case, seed, trial)
+        tried = await run_trial(
+            case,
+            cast.agent(case, trial),
+            cast.user(case, trial),
+            seed=seed,
+            trial=trial,
+            instructions=run.instructions_text,
+        )
+        conversation = tried.conversation
+        conversation.id = f"{run.id}/{id}"
+        conversation.environment, conversation.run = run.environment, run.id
+        conversation.instructions = run.instructions
+        verdict = grade(conversation, case.plan, case.world.base, expected)
+        pointer = self._archive.keep_conversation(run.id, conversation)
+        record = _trial_record(conversation, verdict, cases, simulation, str(pointer))
+        shelf.put(id, record)
+        return record
+
+    async def regrade(self, cases: RunCases, conversation: Conversation) -> Verdict:
+        """The verdict of a stored conversation, from the records of its run and nothing else."""
+        case = cases.case(conversation.simulation)
+        expected = await self.expected.of(case, conversation.seed, conversation.trial)
+        return grade(conversation, case.plan, case.world.base, expected)
+
+    def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:
+        if spec.run:
+            self._archive.runs.get(spec.run, f"{where}.run")
+            read = self._archive.store.segments.read
+            stored = self._archive.trials(spec.run).table.walk()
+            return [Recording.model_validate(read(str(row["pointer"]["at"]))) for row in stored]
+        rows: list[Any] = list(spec.conversations)
+        if spec.file:
+            value = self._roots.read_json(spec.file, f"{where}.file")
+            rows += value if isinstance(value, list) else [value]
+        if not rows:
+            raise InvalidArgument(
+                "A recorded agent needs conversations to play back.",
+                where=where,
+                allowed="file, conversations or run",
+            )
+        return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
+
+
+async def in_parallel(
+    work: Iterable[tuple[str, int]], concurrency: int, one: Callable[[str, int], Awaitable[None]]
+) -> None:
+    """`one(simulation, trial)` for each, at most `concurrency` at a time."""
+    left = iter(work)
+
+    async def worker() -> None:
+        for simulation, trial in left:
+            await one(simulation, trial)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(concurrency):
+            tasks.start_soon(worker)
+
+
+def check_agent(spec: AgentSpec, where: str) -> None:
+    """Refuse an agent kind that does not exist, or not yet."""
+    if spec.kind in AGENT_KINDS:
+        return
+    if spec.kind in LATER_AGENT_KINDS:
+        raise InvalidArgument(
+            f"Agent kind `{spec.kind}` is not in this version.", where=f"{where}.kind", allowed=AGENT_KINDS
+        )
+    raise InvalidArgument(
+        f"There is no agent kind `{spec.kind[:80]}`.", where=f"{where}.kind", allowed=AGENT_KINDS
+    )
+
+
+def _recorded(recordings: list[Recording], user_model: ModelClient, where: str) -> Cast:
+    known: dict[tuple[str, int], Recording] = {}
+    for recording in recordings:
+        known[(recording.simulation or recording.scenario, recording.trial)] = recording
+        known.setdefault((recording.scenario, recording.trial), recording)
+
+    def of(case: Case, trial: int) -> Recording:
+        found = known.get((case.simulation, trial)) or known.get((case.scenario.id, trial))
+        if found is None:
+            what = f"No recorded conversation for {case.simulation}, trial {trial}."
+            raise NotFound(
+                what, where=where, allowed=", ".join(sorted({f"{k} trial {t}" for k, t in known})[:8])
+            )
+        return found
+
+    def user(case: Case, trial: int) -> UserSimulator:
+        texts = user_texts(of(case, trial))
+        return ListedUser(texts) if texts else ModelUser(user_model, case)
+
+    return Cast(lambda case, trial: RecordedAgent(of(case, trial)), user)
+
+
+def _trial_record(
+    conversation: Conversation, verdict: Verdict, cases: RunCases, simulation: str, pointer: str
+) -> TrialRecord:
+    failed = verdict.failed()
+    return TrialRecord.model_validate(
+        {
+            "id": f"{simulation}/{conversation.trial}",
+            "simulation": simulation,
+            "scenario": conversation.scenario,
+            "persona": conversation.persona,
+            "trial": conversation.trial,
+            "seed": conversation.seed,
+            "split": cases.split(simulation),
+            "tags": cases.tags(simulation),
+            "verdict": verdict.verdict,
+            "failed_checks": failed,
+            "turns": conversation.end.turn,
+            "end": conversation.end.reason,
+            "see_turn": see_turn(verdict),
+            "transcript_hash": conversation.transcript_hash,
+            "wall_s": conversation.wall_s,
+            "models": conversation.models,
+            "graded": verdict,
+            "pointer": {"at": pointer},
+        }
+    )

@@ -1,0 +1,121 @@
+"""The workbench: where everything is put together. One service a noun; the tools and the command line call these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+import anyio
+import anyio.to_thread
+
+from ..exchange import Roots
+from ..records.environment import ModelChoice
+from ..store import Store
+from .archive import Archive
+from .environments import Environments
+from .hardenings import Hardenings
+from .items import Items
+from .jobs import Jobs
+from .personas import Personas
+from .runs import Runs
+from .scenarios import Scenarios
+from .simulations import Simulations
+from .trials import TrialRunner
+from .waiting import Waiting
+from .worlds import Worlds
+
+Texts = Callable[[str], str | None]
+"""A text by its name, or None."""
+
+
+class Workbench:
+    """Everything over one data folder.
+
+    `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
+    and written. `models`: the server's model for each role. `guides`: guides by name, and `guide_names` in order.
+    Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
+    leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
+    that cannot be used.
+    """
+
+    environments: Environments
+    personas: Personas
+    scenarios: Scenarios
+    simulations: Simulations
+    runs: Runs
+    jobs: Waiting
+    hardenings: Hardenings
+    items: Items
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        worlds: Path | None = None,
+        roots: Sequence[Path | str] = (),
+        models: ModelChoice | None = None,
+        guides: Texts | None = None,
+        guide_names: Sequence[str] = (),
+        resume: bool = True,
+    ) -> None:
+        self.home = Path(home)
+        self.roots = Roots(roots)
+        self._shipped = worlds
+        self._models = models or ModelChoice()
+        self._guides: Texts = guides or _no_text
+        self._guide_names = tuple(guide_names)
+        self._resume = resume
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Workbench:
+        async with AsyncExitStack() as stack:
+            store = await anyio.to_thread.run_sync(Store, self.home)
+            stack.callback(store.close)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            runner = Jobs(store, tasks)
+            self._compose(store, runner)
+            tasks.start_soon(runner.beat)
+            if self._resume:
+                runner.resume_orphans()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
+        await self._stack.__aexit__(None, None, None)
+
+    def _compose(self, store: Store, runner: Jobs) -> None:
+        archive = Archive(store)
+        worlds = Worlds(archive, self._shipped, self.roots)
+        trials = TrialRunner(archive, worlds, self.roots)
+        self.personas = Personas(archive, worlds, self.roots)
+        self.scenarios = Scenarios(archive, worlds, self.roots, self.personas)
+        self.simulations = Simulations(archive, runner)
+        self.environments = Environments(
+            archive, worlds, self.roots, self.personas, self.scenarios, self.simulations, self._models
+        )
+        self.runs = Runs(archive, worlds, trials, runner, self.environments, self.simulations)
+        self.hardenings = Hardenings(
+            archive, worlds, trials, runner, self.environments, self.simulations, self.runs
+        )
+        self.jobs = Waiting(runner, self.runs, self.hardenings, self.simulations)
+        self.items = Items(
+            archive,
+            worlds,
+            runner,
+            self.environments,
+            self.personas,
+            self.scenarios,
+            self._guides,
+            self._guide_names,
+        )
+
+
+def _no_text(name: str) -> str | None:
+    """No text of that name."""
+    return None
