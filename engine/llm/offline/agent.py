@@ -23,6 +23,7 @@ from .words import token_set
 _NOTHING_ELSE: Final = "Let me know if there is anything else."
 _GREETING: Final = "How can I help you today?"
 _CANNOT_HELP: Final = "I am sorry, I cannot help with that."
+_as_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 _GOODBYE: Final = "You are welcome. Goodbye."
 
 
@@ -71,7 +72,7 @@ def _together(calls: list[Planned]) -> list[Planned]:
 def _calling(calls: list[Planned], at: int) -> ModelReply:
     made: dict[str, ToolCall] = {}
     for n, call in enumerate(calls):
-        arguments = json.dumps(call.args, ensure_ascii=False)
+        arguments = _as_json(call.args)
         made.setdefault(
             f"{call.tool.name} {arguments}", ToolCall(f"call_{at}_{n}", call.tool.name, arguments)
         )

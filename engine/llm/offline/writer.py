@@ -13,6 +13,8 @@ from .block import data_block
 from .criteria import rule_for
 from .language import Rule, read_rule, understand, write_rule
 from .params import as_object
+from .personas import write_personas
+from .scenarios import write_scenarios
 
 
 def write(request: ModelRequest) -> str:
@@ -95,4 +97,6 @@ def _list(value: Any) -> list[Any]:
 
 _TASKS: Final[Mapping[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] = {
     "instructions": write_instructions,
+    "personas": write_personas,
+    "scenarios": write_scenarios,
 }

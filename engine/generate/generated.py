@@ -1,0 +1,148 @@
+"""What came of generating, and the first sieve: a model's reply taken apart, near-duplicates measured and refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar, cast
+
+from ..errors import InvalidArgument, did_you_mean
+from ..ids import slugify
+from ..records.persona import Persona
+from ..records.scenario import Scenario, SolutionReport
+
+T = TypeVar("T", Persona, Scenario)
+
+NEAR_DUPLICATE: Final = 0.75
+"""Overlap from which an item is refused. Overlap: Jaccard index of the words, |A and B| / |A or B|."""
+BATCHES: Final = 3
+"""How often a writer is asked until the count is reached."""
+MAX_COUNT: Final = 50
+MAX_REPLY_CHARS: Final = 2_000_000
+MAX_ITEM_CHARS: Final = 20_000
+MAX_ITEMS: Final = 100
+"""Items of one reply that are looked at."""
+_WORD: Final = re.compile(r"[^\W_]+", re.UNICODE)
+_SMALL_WORDS: Final = (
+    "a an and are as at be because but by for from had has have he her his i in is it its my not of on or our she so "
+    "that the their then they this to was were who will with you your"
+)
+_SMALL: Final = frozenset(_SMALL_WORDS.split())
+
+
+@dataclass(slots=True)
+class Generated(Generic[T]):
+    """Distinct items, checked one by one; perhaps fewer than were asked for, never none.
+
+    `model`: the writer as reports call it. `near_duplicates_refused` are not in `refused`, which holds {at, what}
+    for everything else that was wrong. `highest_overlap`: of any item with another or with one that was there
+    before, 0..1, below NEAR_DUPLICATE. `records_exist`: items that refer to at least one record of the world.
+    `solutions`: of scenarios, by id, what their own solution and the baselines gave. `batches`: writer calls.
+    """
+
+    model: str
+    items: list[T] = field(default_factory=list[T])
+    near_duplicates_refused: int = 0
+    highest_overlap: float = 0.0
+    records_exist: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    solutions: dict[str, SolutionReport] = field(default_factory=dict[str, SolutionReport])
+    batches: int = 0
+
+    def refuse(self, at: str, what: str) -> None:
+        """Note an item that was wrong."""
+        self.refused.append({"at": at, "what": what})
+
+
+class Distinct:
+    """What is there already: ids that are taken, and words to compare new items with."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._words: list[frozenset[str]] = []
+
+    def add(self, id: str, text: str) -> None:
+        """Take it in."""
+        self._ids.add(id)
+        self._words.append(words_of(text))
+
+    def overlap(self, text: str) -> float:
+        """The highest overlap with what is there, 0..1."""
+        own = words_of(text)
+        return max((jaccard(own, other) for other in self._words), default=0.0)
+
+    def free_id(self, wanted: str) -> str:
+        """A slug like the wanted one that nobody has; "" when nothing of it can stand in a slug."""
+        slug = slugify(wanted)[:58].strip("-")
+        if not slug or slug not in self._ids:
+            return slug
+        return next(name for n in range(2, 100_000) if (name := f"{slug}-{n}") not in self._ids)
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a text that tell it from others, case folded."""
+    return frozenset(word for word in _WORD.findall(text.casefold()) if word not in _SMALL)
+
+
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """|a and b| / |a or b|; 0 for two empty sets."""
+    return len(a & b) / len(a | b) if a or b else 0.0
+
+
+def check_request(count: int, kinds: Sequence[str], known: Sequence[str], later: Sequence[str]) -> None:
+    """InvalidArgument for a count outside 1..50, an unknown kind, or one that is not in this version."""
+    if not 1 <= count <= MAX_COUNT:
+        raise InvalidArgument(f"count is {count}.", where="count", allowed=f"1 to {MAX_COUNT} a call")
+    for k, kind in enumerate(kinds):
+        if kind in known:
+            continue
+        if kind in later:
+            raise InvalidArgument(
+                f"Kind `{kind}` is not in this version.", where=f"kinds[{k}]", allowed=known
+            )
+        near = did_you_mean(str(kind), [*known, *later])
+        raise InvalidArgument(f"Unknown kind `{str(kind)[:60]}`.{near}", where=f"kinds[{k}]", allowed=known)
+
+
+def placed(where: str, item: str) -> str:
+    """The place of a mistake, told from the item: `scenarios[2].init[0]`."""
+    return where if where.startswith(item) else f"{item}.{where}".rstrip(".")
+
+
+def reply_items(text: str, name: str) -> list[Mapping[str, Any]]:
+    """The objects under `name` in a model's reply; ValueError says what is wrong with it as a whole."""
+    if len(text) > MAX_REPLY_CHARS:
+        raise ValueError(f"the reply has {len(text)} characters, more than {MAX_REPLY_CHARS}")
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        value: Any = json.loads(text[start : end + 1], parse_constant=_not_json) if start >= 0 else None
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("the reply is not a JSON object")
+    items = cast("dict[str, Any]", value).get(name)
+    if not isinstance(items, list):
+        raise ValueError(f"the reply has no list `{name}`")
+    found = cast("list[Any]", items)[:MAX_ITEMS]
+    return [cast("Mapping[str, Any]", i) if isinstance(i, dict) else {"": i} for i in found]
+
+
+def check_item(item: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """ValueError when an item is no object of these fields, too large, or holds what cannot be stored."""
+    if "" in item:
+        raise ValueError("it is not an object")
+    strange = [key for key in item if key not in fields]
+    if strange:
+        raise ValueError(f"unknown field `{strange[0][:60]}`.{did_you_mean(strange[0], fields)}")
+    try:
+        size = len(json.dumps(item, ensure_ascii=False).encode())
+    except (UnicodeEncodeError, RecursionError):
+        raise ValueError("it holds what is no text") from None
+    if size > MAX_ITEM_CHARS:
+        raise ValueError(f"it has {size} bytes, more than {MAX_ITEM_CHARS}")
+
+
+def _not_json(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

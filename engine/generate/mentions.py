@@ -1,0 +1,74 @@
+"""Which records a text speaks of, and which of its ids are made up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import Any, Final, cast
+
+from .rows import Rows
+
+_TOKEN: Final = re.compile(r"[#\w][\w@#/.:+-]*")
+_NUMBERED: Final = re.compile(r"\D*\d+")
+_KEYS_READ: Final = 2_000
+_TOKENS_READ: Final = 500_000
+
+
+class Mentions:
+    """Looks for ids in texts. A made-up id is built like the keys of a collection and stands nowhere in the state."""
+
+    def __init__(self, rows: Rows, base: Mapping[str, Any]) -> None:
+        self._rows = rows
+        self._base = base
+        self._shapes = {
+            _shape(key)
+            for box in rows.collections.values()
+            for key, _ in zip(box, range(_KEYS_READ), strict=False)
+            if _is_id(key)
+        }
+
+    def known(self, value: Any) -> set[str]:
+        """Keys of records in all texts of a value."""
+        return {token for token in _tokens(value) if _is_id(token) and self._rows.holds(token)}
+
+    def made_up(self, value: Any) -> str:
+        """The first id that names no record, or ""."""
+        for token in _tokens(value):
+            if not _is_id(token) or _shape(token) not in self._shapes:
+                continue
+            if not self._rows.holds(token) and token not in self._in_values:
+                return token
+        return ""
+
+    @cached_property
+    def _in_values(self) -> frozenset[str]:
+        """Ids that stand in values of the state: numbers of parcels that are no key, codes."""
+        return frozenset(token for token in islice(_tokens(dict(self._base)), _TOKENS_READ) if _is_id(token))
+
+
+def _is_id(token: str) -> bool:
+    """Whether a word can be nothing but an id: digits, and something beside them."""
+    return any(c.isdigit() for c in token) and not token.isdigit() and "-" not in token[:1]
+
+
+def _shape(token: str) -> str:
+    """How an id is built: `W10240` is `W0`, the number behind its letters; of mixed codes kind and place of each."""
+    if _NUMBERED.fullmatch(token):
+        return re.sub(r"\d+", "0", token)
+    kinds = {"0" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in token}
+    return f"{len(token)} of {''.join(sorted(kinds))}"
+
+
+def _tokens(value: Any) -> Iterator[str]:
+    waiting: list[Any] = [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, dict):
+            waiting += list(cast("dict[str, Any]", here).values())
+        elif isinstance(here, list | tuple):
+            waiting += list(cast("list[Any]", here))
+        elif isinstance(here, str):
+            for token in _TOKEN.findall(here):
+                yield token.rstrip(".:/-+")

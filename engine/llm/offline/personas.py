@@ -1,0 +1,290 @@
+"""The offline writer's personas: put together from lists, tied to records that look like people, the same for a seed.
+
+Only manners that the offline user acts on are written. They are templates: varied, not imagined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from ...seeds import choose, draw, shuffled
+from .params import as_object
+from .words import token_set
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one kind of user feels and writes. `name` begins the id."""
+
+    names: tuple[str, ...]
+    moods: tuple[str, ...]
+    styles: tuple[str, ...]
+    guidelines: tuple[str, ...]
+
+
+MANNERS: Final[Mapping[str, Manner]] = {
+    "angry": Manner(
+        ("angry", "fuming", "fed-up"),
+        (
+            "Has called twice already this week and got nowhere.",
+            "Was promised an answer days ago and feels taken for a fool.",
+            "Lost an afternoon over this and says so in every line.",
+            "Paid in full and sees no reason to beg for what is due.",
+        ),
+        (
+            "angry: blunt sentences, exclamation marks",
+            "annoyed: sarcastic remarks, capitals now and then",
+            "irritated: complains first, comes to the point afterwards",
+        ),
+        ("Grumble, but stay on the subject. Threaten nobody.", "Complain once, then answer what is asked."),
+    ),
+    "forgetful": Manner(
+        ("forgetful", "scattered", "dreamy"),
+        (
+            "Keeps notes on slips of paper and finds the wrong one first.",
+            "Juggles three things at once and loses the thread.",
+            "Remembers faces and songs, never numbers.",
+            "Wrote everything down, on the calendar that hangs in the other room.",
+        ),
+        (
+            "forgetful: leaves out numbers at first",
+            "absent-minded: starts in the middle of the story",
+            "distracted: half-finished thoughts, corrections",
+        ),
+        ("Look things up only when asked for them, then give them correctly.",),
+    ),
+    "terse": Manner(
+        ("terse", "laconic", "brisk"),
+        (
+            "Thinks that every message over one line is a waste.",
+            "Writes the way other people send telegrams.",
+            "Types with one thumb between two tasks.",
+            "Likes machines because they do not ask how one is.",
+        ),
+        (
+            "terse: a few words, lower case",
+            "laconic: fragments, no greeting",
+            "curt: single clauses, nothing but facts",
+        ),
+        ("Answer exactly what is asked, in as few words as possible.",),
+    ),
+    "polite": Manner(
+        ("polite", "gracious", "gentle"),
+        (
+            "Does not want to be a burden to anybody.",
+            "Was taught that a request without thanks is an order.",
+            "Believes that the person at the other end has had a long day too.",
+            "Writes to a help desk as if to a neighbour.",
+        ),
+        (
+            "polite: please and thank you, whole sentences",
+            "courteous: careful wording, never a complaint",
+            "formal: proper greeting, proper farewell",
+        ),
+        ("Thank the agent for every step. Give what is asked for.",),
+    ),
+    "talkative": Manner(
+        ("talkative", "chatty", "storytelling"),
+        (
+            "Tells how things came about, beginning with last Sunday.",
+            "Lives alone during the week and enjoys any conversation.",
+            "Knows the names of all the couriers in the street.",
+            "Cannot mention a thing without mentioning where it was bought.",
+        ),
+        (
+            "talkative: long messages with asides",
+            "chatty: anecdotes, questions back",
+            "rambling: one thought leads to the next",
+        ),
+        ("Tell a little of the day around the request, but never a wrong fact.",),
+    ),
+    "impatient": Manner(
+        ("impatient", "rushed", "hasty"),
+        (
+            "Has a train to catch in ten minutes.",
+            "Counts the seconds until somebody answers.",
+            "Wants it settled before the next meeting begins.",
+            "Holds the phone in one hand and the car keys in the other.",
+        ),
+        (
+            "impatient: presses for speed",
+            "hurried: dropped words, no greeting",
+            "rushed: asks how long it takes",
+        ),
+        ("Push for a quick answer. Give facts without being asked twice.",),
+    ),
+    "upfront": Manner(
+        ("upfront", "well-prepared", "methodical"),
+        (
+            "Puts every fact on the table at once, so that nobody has to ask twice.",
+            "Has the papers sorted in a folder with coloured tabs.",
+            "Prepared the message in an editor before sending it.",
+            "Keeps a list of every call with date and hour.",
+        ),
+        (
+            "upfront: complete and in order, businesslike",
+            "organised: numbers first, wishes afterwards",
+            "thorough: every detail, neatly listed",
+        ),
+        ("Give all facts that belong to the matter in the first message.",),
+    ),
+}
+"""By kind."""
+
+_Job = tuple[str, str, int, int]
+_JOBS: Final[tuple[_Job, ...]] = (
+    ("nurse", "a night-shift nurse who sleeps through office hours", 23, 65),
+    ("baker", "a baker, up since three and covered in flour", 23, 65),
+    ("welder", "a welder at the harbour with a loud radio", 23, 65),
+    ("student", "a student of law in a shared flat", 18, 29),
+    ("beekeeper", "a beekeeper who sells honey on Saturdays", 30, 82),
+    ("violinist", "a violinist between two rehearsals", 21, 70),
+    ("gardener", "a gardener for the city's parks", 19, 64),
+    ("teacher", "a primary school teacher with thirty essays to mark", 23, 65),
+    ("bus-driver", "a bus driver on the early line", 23, 65),
+    ("retiree", "a retired engineer who repairs clocks", 66, 88),
+    ("pharmacist", "a pharmacist in a village where everybody knows everybody", 23, 65),
+    ("translator", "a translator of manuals, mostly for pumps", 23, 65),
+    ("carpenter", "a carpenter building stairs in old houses", 23, 65),
+    ("programmer", "a programmer who works from a kitchen table", 23, 65),
+    ("midwife", "a midwife on call this weekend", 23, 65),
+    ("farmer", "a dairy farmer with two hundred cows", 26, 74),
+    ("cook", "a cook in a hospital canteen", 23, 65),
+    ("librarian", "a librarian who runs the children's corner", 23, 65),
+    ("pilot", "a cargo pilot, home every other week", 23, 65),
+    ("tailor", "a tailor with a small shop under the railway", 23, 65),
+    ("accountant", "an accountant in the last week of the quarter", 23, 65),
+    ("coach", "a swimming coach for teenagers", 23, 65),
+    ("potter", "a potter whose kiln broke down", 24, 79),
+    ("electrician", "an electrician who answers from ladders", 23, 65),
+    ("judge", "a judge at a small court, exact by habit", 41, 66),
+    ("florist", "a florist before a wedding weekend", 23, 65),
+    ("geologist", "a geologist, back from a month in the field", 23, 65),
+    ("cleaner", "a cleaner with three offices before dawn", 23, 65),
+    ("beginner", "new to doing such things alone after forty years of marriage", 66, 86),
+    ("new-parent", "the parent of newborn twins, short of sleep", 22, 44),
+    ("taxi-driver", "a taxi driver writing at red lights", 23, 65),
+    ("fisher", "a fisher who is on land only at high tide", 20, 72),
+    ("vet", "a vet for horses with muddy boots", 23, 65),
+    ("actor", "an actor in a touring theatre", 22, 71),
+    ("plumber", "a plumber with a van full of copper", 23, 65),
+    ("dentist", "a dentist between two patients", 23, 65),
+    ("painter", "a painter of signs and shop fronts", 23, 65),
+    ("soldier", "a soldier on leave until Monday", 19, 48),
+    ("au-pair", "an au pair in the first month abroad", 18, 26),
+    ("grandparent", "a grandparent who looks after five children on Fridays", 58, 84),
+)
+"""(end of the id, what is said of the work, least and greatest age)"""
+_NAME_LIST: Final = (
+    "Aiyana Ama Anneke Arjun Asel Bilal Bogdan Callum Chidi Dilnoza Eilidh Emre Farah Fionn Giulia Hana Hinemoa Ines "
+    "Ivo Jorge Kaito Katarzyna Kofi Lakshmi Leilani Luca Mairead Malik Mateo Mei Mihai Nadia Noor Oksana Olamide Pablo "
+    "Pia Quentin Rania Rasmus Sione Soraya Tadeusz Tomoko Tuan Ulrike Wanjiru Xiomara Yaw Yusuf Zeynep Zofia"
+)
+_NAMES: Final = _NAME_LIST.split()
+_PEOPLE_WORDS: Final = (
+    "email mail phone zip postcode city address street birth birthday born gender age mobile"
+)
+_OF_PEOPLE: Final = frozenset(_PEOPLE_WORDS.split())
+_PLACES: Final = ("city", "town", "village", "home_town", "place", "location")
+_YOUNG: Final = re.compile(r"\b(?:young|younger|teen\w*|students?)\b", re.IGNORECASE)
+_OLD: Final = re.compile(r"\b(?:old|older|elderly|senior\w*|retired|pensioners?)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    path: str
+    name: str
+    place: str
+
+
+def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+    """`{"personas": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"collections"}}`."""
+    brief = str(data.get("brief") or "")
+    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in MANNERS] or list(MANNERS)
+    taken = " ".join(str(as_object(item).get("id")) for item in _list(data.get("existing")))
+    wanted = token_set(brief)
+    jobs = shuffled(_JOBS, seed, "jobs")
+    least, most = _ages(brief)
+    jobs = [job for job in jobs if job[2] <= most and job[3] >= least]
+    jobs.sort(key=lambda job: (-len(wanted & token_set(f"{job[0]} {job[1]}")), job[0] in taken))
+    people = shuffled(_people(as_object(data.get("world"))), seed, "people")
+    names = shuffled(_NAMES, seed, "names")
+    count: Any = data.get("count")
+    written: list[dict[str, Any]] = []
+    for n in range(count if isinstance(count, int) else 1):
+        person = people[n] if n < len(people) else _Person("", names[n % len(names)], "")
+        kind = kinds[n % len(kinds)]
+        job = jobs[n % len(jobs)]
+        youngest, oldest = max(least, job[2]), min(most, job[3])
+        age = youngest + int(draw(seed, n, "age") * (oldest - youngest + 1))
+        written.append(_persona(kind, job, person, age, seed, n))
+    return {"personas": written}
+
+
+def _persona(kind: str, job: _Job, person: _Person, age: int, seed: int, n: int) -> dict[str, Any]:
+    manner = MANNERS[kind]
+    place = f" from {person.place}" if person.place else ""
+    made: dict[str, Any] = {
+        "id": f"{choose(manner.names, seed, n, 'name')}-{job[0]}",
+        "kind": kind,
+        "profile": f"{person.name}{place}, {age}, {job[1]}. {choose(manner.moods, seed, n, 'mood')}",
+        "style": choose(manner.styles, seed, n, "style"),
+        "traits": [kind],
+        "guidelines": choose(manner.guidelines, seed, n, "guidelines"),
+    }
+    return {**made, "record": person.path} if person.path else made
+
+
+def _ages(brief: str) -> tuple[int, int]:
+    """The ages that a brief speaks of."""
+    return (18, 29) if _YOUNG.search(brief) else (66, 88) if _OLD.search(brief) else (18, 88)
+
+
+def _people(world: Mapping[str, Any]) -> list[_Person]:
+    """The sample records of the collection whose fields are most those of people."""
+    best: list[_Person] = []
+    most = 0
+    for name, raw in as_object(world.get("collections")).items():
+        sample = as_object(as_object(raw).get("sample"))
+        found = [
+            _Person(_path(name, key), called, _place(as_object(record)))
+            for key, record in sample.items()
+            if (called := _name(as_object(record)))
+        ]
+        fields: set[str] = set()
+        for record in sample.values():
+            fields |= {word for field in _flat(as_object(record)) for word in field.lower().split("_")}
+        if found and len(fields & _OF_PEOPLE) > most:
+            best, most = found, len(fields & _OF_PEOPLE)
+    return best
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    flat = _flat(record)
+    for field in ("first_name", "given_name", "name", "full_name"):
+        value = flat.get(field)
+        if isinstance(value, str) and re.fullmatch(r"[^\W\d_][\w'\u2019. -]{0,60}", value):
+            return value.split()[0]
+    return ""
+
+
+def _place(record: Mapping[str, Any]) -> str:
+    flat = _flat(record)
+    return next((value for field in _PLACES if isinstance(value := flat.get(field), str)), "")
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record and of the objects in it."""
+    inner = {k: v for value in record.values() for k, v in as_object(value).items()}
+    return {**inner, **record}
+
+
+def _path(collection: str, key: str) -> str:
+    return "db" + "".join(f".{name}" if name.isidentifier() else f"[{name!r}]" for name in (collection, key))
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

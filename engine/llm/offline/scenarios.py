@@ -1,0 +1,147 @@
+"""The offline writer's scenarios: each is made of probes, calls that were tried and are known to work or be refused.
+
+Goals are sentences that the offline user and agent understand; facts are called as the tools call their parameters.
+They are templates over a world's own words: nothing here knows any world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from ...seeds import draw
+from .errands import Desk, Errand, in_turn
+from .params import as_object
+from .words import label, listed
+
+_OPTIONAL_SHARE: Final = 0.5
+_SPARE: Final = 2
+"""Scenarios written for each that is wanted: some will be too much alike."""
+
+
+def write_scenarios(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+    """`{"scenarios": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"tools", "rules", "probes"}}`."""
+    desk = Desk(as_object(data.get("world")), str(data.get("brief") or ""), seed)
+    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in _KINDS] or list(_KINDS)
+    count: Any = data.get("count")
+    wanted = count if isinstance(count, int) else 1
+    waiting = {kind: _KINDS[kind](desk) for kind in kinds}
+    written: list[dict[str, Any]] = []
+    used: set[int] = set()
+    while any(waiting.values()) and len(written) < wanted * _SPARE:
+        for kind, made in waiting.items():
+            if made:
+                fresh = next((n for n, (numbers, _) in enumerate(made) if not numbers & used), 0)
+                numbers, scenario = made.pop(fresh)
+                used |= numbers
+                written.append({"kind": kind, **scenario})
+    return {"scenarios": written}
+
+
+# Kinds
+
+_Made = tuple[set[int], dict[str, Any]]
+"""Numbers of the probes that a scenario is made of, and the scenario."""
+
+
+def _must_succeed(desk: Desk) -> list[_Made]:
+    return [_scenario([errand]) for errand in desk.done]
+
+
+def _must_refuse(desk: Desk) -> list[_Made]:
+    return [_scenario([errand]) for errand in desk.refused]
+
+
+def _edge(desk: Desk) -> list[_Made]:
+    """Something is missing or unusual: ids that come only when asked for, optional wishes."""
+    made: list[_Made] = []
+    for errand in in_turn([desk.done, desk.refused]):
+        if errand.writes and errand.optional and draw(desk.seed, errand.number, "optional") < _OPTIONAL_SHARE:
+            made.append(_scenario([errand], suffix="option"))
+        elif errand.writes and errand.shown:
+            asked = [name for name, value in errand.sheet.items() if value in errand.shown]
+            steps = [{"say": f"Could you please tell me the {listed(asked)}?"}, *errand.steps]
+            made.append(_scenario([replace(errand, goal=errand.withheld, steps=steps)], suffix="on-request"))
+    return made
+
+
+def _multi_step(desk: Desk) -> list[_Made]:
+    """Two requests of different tools that need no contradicting facts."""
+    errands = desk.done
+    made: list[_Made] = []
+    used: set[int] = set()
+    for i, first in enumerate(errands):
+        if i in used:
+            continue
+        j = next(
+            (j for j in range(len(errands)) if j > i and j not in used and _joins(first, errands[j])), None
+        )
+        if j is not None:
+            used |= {i, j}
+            made.append(_scenario([first, errands[j]]))
+    return made
+
+
+def _joins(first: Errand, second: Errand) -> bool:
+    """Whether one user can want both: other tools, other records, and facts of one name that he is asked for agree."""
+    if first.name == second.name or first.shown & second.shown:
+        return False
+    if not (first.writes or second.writes):
+        return False
+    both = first.sheet.keys() & second.sheet.keys()
+    return all(
+        first.sheet[name] == second.sheet[name]
+        or (first.sheet[name] in first.shown and second.sheet[name] in second.shown)
+        for name in both
+    )
+
+
+_KINDS: Final[Mapping[str, Callable[[Desk], list[_Made]]]] = {
+    "must_succeed": _must_succeed,
+    "must_refuse": _must_refuse,
+    "edge": _edge,
+    "multi_step": _multi_step,
+}
+
+
+def _scenario(errands: Sequence[Errand], suffix: str = "") -> _Made:
+    sheet: dict[str, str] = {}
+    for errand in errands:
+        for name, value in errand.sheet.items():
+            sheet.setdefault(name, value)
+    goals = [
+        f"{errand.goal[:1].lower() if k else errand.goal[:1]}{errand.goal[1:]}."
+        for k, errand in enumerate(errands)
+    ]
+    refused = any(errand.refused for errand in errands)
+    ending = ["refused"] if refused else []
+    marks = sorted(errands[0].shown, key=_telling_apart)[:1]
+    pieces = [*(label(errand.name) for errand in errands), *marks, *ending, suffix]
+    world = {"id": "world", "world": "expected"}
+    ignore = list(dict.fromkeys(path for errand in errands for path in errand.ignore))
+    checks: list[dict[str, Any]] = [{**world, "ignore": ignore} if ignore else world]
+    if refused:
+        checks.append({"id": "calls", "tool_calls": [], "match": "strict", "reads": "ignore"})
+    elif any(errand.writes for errand in errands):
+        checks.append({"id": "calls", "tool_calls": "expected", "match": "unordered"})
+    own = [check for errand in errands for check in errand.checks]
+    checks += [{"id": f"c{k}", **check} for k, check in enumerate(own, 1)]
+    made = {
+        "id": "-".join("-".join(piece.split()) for piece in pieces if piece)[:58],
+        "goal": " Then ".join(goals),
+        "knowledge": [{"fact": name, "value": value} for name, value in sheet.items()],
+        "expected": [step for errand in errands for step in errand.steps],
+        "success": checks,
+        "tags": list(dict.fromkeys("-".join(label(errand.name).split()) for errand in errands)),
+    }
+    return {errand.number for errand in errands}, made
+
+
+def _telling_apart(value: str) -> tuple[bool, str]:
+    """Ids before words, since they tell two scenarios apart."""
+    return (not any(c.isdigit() for c in value), value)
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
