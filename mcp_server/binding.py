@@ -1,0 +1,151 @@
+"""A tool of the catalog as the SDK knows it: strict schema, published envelope, validated reply, taught
+errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
+
+from ..engine.errors import CasehardenError
+from ..engine.records.job import Job
+from ..engine.workbench import Workbench
+from ..tools.fit import clean, fit
+from ..tools.render import one_line, render
+from ..tools.replies import Reply, payload
+from ..tools.spec import Call, ToolSpec
+from .failures import error_result, unexpected
+from .strict import refusal, strict_model, tidy
+
+logger = logging.getLogger("caseharden.server")
+NOTICE_S = 5.0
+"""Seconds between two notices of progress at the most."""
+ENVELOPE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "summary": {"type": "string"},
+        "next": {"type": "array", "items": {"type": "object"}},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "links": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": ["summary"],
+}
+
+
+def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
+    """The tool, bound to the services. `tools`: all that are served, filled by the caller; `next` names
+    only these.
+    """
+    parameters = spec.parameters()
+    names = [one.name for one in parameters]
+
+    async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+        try:
+            reply = await _called(spec, bench, context, arguments)
+            return reply_result(reply, tools)
+        except CasehardenError as error:
+            return error_result(error, spec.name, names, tools)
+        except Exception as error:
+            return error_result(unexpected(error, f"running {spec.name}"), spec.name, names, tools)
+
+    arguments = strict_model(spec.name, parameters)
+    return Tool(
+        fn=run,
+        name=spec.name,
+        title=spec.title,
+        description=spec.description,
+        parameters=tidy(arguments.model_json_schema()),
+        fn_metadata=FuncMetadata(arg_model=arguments, output_schema=ENVELOPE, output_model=spec.reply),
+        is_async=True,
+        context_kwarg="context",
+        annotations=ToolAnnotations(
+            read_only_hint=spec.read_only,
+            destructive_hint=spec.destructive,
+            idempotent_hint=spec.idempotent,
+            open_world_hint=spec.open_world,
+        ),
+    )
+
+
+def reply_result(reply: Reply, tools: Mapping[str, Tool]) -> CallToolResult:
+    """The reply as it goes out: cleaned, within the cap, links as resource links too."""
+    reply.summary, reply.warnings = one_line(reply.summary), [one_line(one) for one in reply.warnings]
+    reply.next = [one for one in reply.next if _valid(one.tool, one.args, tools)][:3]
+    sent = fit(clean(payload(reply)))
+    links: list[ContentBlock] = [
+        ResourceLink(type="resource_link", uri=one["uri"], name=one["what"], size=one.get("bytes"))
+        for one in sent.get("links", ())
+    ]
+    return CallToolResult(
+        content=[TextContent(type="text", text=render(sent)), *links], structured_content=sent
+    )
+
+
+def _valid(name: str, arguments: dict[str, Any], tools: Mapping[str, Tool]) -> bool:
+    error = refusal(tools, name, arguments)
+    if error is not None:
+        logger.error("left out of `next`: %s(%s): %s", name, arguments, error)
+    return error is None
+
+
+async def _called(
+    spec: ToolSpec, bench: Workbench, context: Context[Any, Any], arguments: dict[str, Any]
+) -> Reply:
+    notices = Notices(context)
+    call = Call(bench, notices.told)
+    if "wait_s" not in arguments:
+        return await spec.function(call, **arguments)
+    outcome: list[Reply | Exception] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(notices.repeated)
+        try:
+            outcome.append(await spec.function(call, **arguments))
+        except Exception as error:
+            outcome.append(error)
+        group.cancel_scope.cancel()
+    (what,) = outcome
+    if isinstance(what, Exception):
+        raise what
+    return what
+
+
+class Notices:
+    """Notices of progress while a call waits: whenever the job tells something, and at least every few
+    seconds.
+
+    The protocol wants the number to rise with every notice; where nothing was done meanwhile it rises by
+    less than one unit.
+    """
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self.context = context
+        self.shown = 0.0
+        self.done = 0
+        self.total: int | None = None
+        self.message = "working"
+
+    async def told(self, job: Job) -> None:
+        """The job went on."""
+        units = job.units
+        self.done, self.total = units.finished, units.total or None
+        self.message = f"{job.id} {job.state}: {units.finished} of {units.total}"
+        await self.send()
+
+    async def repeated(self) -> None:
+        """Until cancelled."""
+        while True:
+            await anyio.sleep(NOTICE_S)
+            await self.send()
+
+    async def send(self) -> None:
+        """One notice; a client that asked for none gets none."""
+        following = int(self.shown) + 1
+        self.shown = float(self.done) if self.done > self.shown else (self.shown + following) / 2
+        await self.context.report_progress(self.shown, self.total, self.message)

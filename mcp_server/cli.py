@@ -1,0 +1,138 @@
+"""The command `caseharden`: which word means which command, and how an error is told.
+
+A command is a module with `add_arguments(parser)` and `run(args) -> exit code`. It is imported when it is
+called: the help and the version need none of them.
+
+Exit codes: 0 done or passed, 1 a threshold was missed, 2 wrong input, 3 no result, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .. import __version__
+from ..engine.errors import CasehardenError, UserError, did_you_mean
+from ..resources.home import shown_home
+from .terminal import clean
+
+COMMANDS = {
+    "demo": (".demo", "the whole loop on a shipped world, offline"),
+    "init": (".scaffold", "write a folder to start from: environment, personas, scenarios, instructions"),
+    "run": (
+        ".run_folder",
+        "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input,\n3 no result",
+    ),
+    "serve": (".serve", "the MCP server over stdio"),
+}
+"""Command: its module and its line in the help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words and not sys.stdin.isatty():
+        words = ["serve"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _print(help_text())
+    if words[0] in ("-V", "--version"):
+        return _print(f"caseharden {__version__}")
+    if words[0] not in COMMANDS:
+        return _tell(
+            f"no command `{clean(words[0])[:60]}`.{did_you_mean(words[0], COMMANDS)}", ", ".join(COMMANDS)
+        )
+    return _run(words[0], words[1:])
+
+
+def help_text() -> str:
+    """The page that `caseharden` prints on a terminal."""
+    told = [
+        "caseharden evaluates a conversational agent in a simulated world and hardens its instructions.",
+        "",
+    ]
+    for name, (_, line) in COMMANDS.items():
+        first, *more = line.split("\n")
+        told += [f"  {name:<10} {first}", *(f"{'':13}{rest}" for rest in more)]
+    told += [
+        "",
+        "Start with: caseharden demo. Help on one: caseharden COMMAND --help.",
+        f"Data: {clean(shown_home())} (set CASEHARDEN_HOME to change it)",
+    ]
+    return "\n".join(told)
+
+
+def _run(name: str, words: list[str]) -> int:
+    where, line = COMMANDS[name]
+    gc.disable()  # an import makes objects by the hundred thousand, and none of them is garbage
+    command: Any = importlib.import_module(where, __package__)
+    gc.enable()
+    parser = _Parser(prog=f"caseharden {name}", description=line.replace("\n", " "), allow_abbrev=False)
+    command.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    try:
+        args = parser.parse_args(words)
+    except _WrongInput as error:
+        return _tell(str(error), "", f"caseharden {name} --help")
+    try:
+        return command.run(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if args.debug:
+            raise
+        return tell(_alone(error), getattr(command, "NEXT", "").format(**vars(args)))
+
+
+def tell(error: Exception, then: str = "") -> int:
+    """Print what, where, what is allowed and the next step on standard error; the exit code that fits."""
+    if not isinstance(error, CasehardenError):
+        _tell(
+            f"{type(error).__name__}: {clean(str(error))[:300]} (a fault of caseharden)",
+            "",
+            "the same with --debug",
+        )
+        return 3
+    place = f"{error.where}: " if error.where else ""
+    _tell(clean(f"{place}{error.what}"), clean(error.allowed), then)
+    return 2 if isinstance(error, UserError) else 3
+
+
+def _tell(what: str, allowed: str = "", then: str = "") -> int:
+    lines = [f"error: {what}"]
+    if allowed:
+        lines.append(f"  allowed: {allowed}")
+    lines.append(f"  next: {then or 'caseharden --help'}")
+    print("\n".join(lines), file=sys.stderr)
+    return 2
+
+
+def _alone(error: Exception) -> Exception:
+    """The one error inside a group that a task group made of it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return error  # pyright: ignore[reportUnknownVariableType]
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+class _WrongInput(Exception):
+    """The words of a command are not as its help says."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _WrongInput(clean(message) + ".")

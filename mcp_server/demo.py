@@ -1,0 +1,321 @@
+"""`caseharden demo`: the whole loop on a shipped world, through a real MCP client over stdio.
+
+Every figure and every quoted word is what the server answered; a line is printed when it is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+from mcp import StdioServerParameters
+from mcp.client import Client
+
+from ..engine.errors import InternalError
+from ..resources.library import WORLDS
+from .terminal import Screen, bar, clean, count, cut, interval, money, percent
+
+WORLD = "shop"
+GENERATED = 2
+"""Personas and scenarios that are generated beside the shipped ones."""
+NEXT = "caseharden demo --debug"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keep", default="", metavar="DIR", help="keep the data folder there")
+    parser.add_argument("--plain", action="store_true", help="no colour")
+
+
+def run(args: argparse.Namespace) -> int:
+    screen = Screen(plain=args.plain)
+    if args.keep:
+        return anyio.run(_run, args.keep, screen)
+    with tempfile.TemporaryDirectory(prefix="caseharden-demo-") as folder:
+        return anyio.run(_run, folder, screen)
+
+
+async def _run(home: str, screen: Screen) -> int:
+    screen.line("caseharden demo: the whole loop over MCP, on a shipped world, with no key and no network")
+    screen.line()
+    began = time.perf_counter()
+    command = StdioServerParameters(
+        command=sys.executable, args=["-m", "caseharden", "serve", "--home", home]
+    )
+    async with Client(command) as client:
+        loop = _Loop(_Server(client), screen)
+        improved = await loop.go_round()
+        loop.used(time.perf_counter() - began)
+    return 0 if improved else 1
+
+
+class _Server:
+    """Calls tools, waits for jobs, and counts the calls."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.calls = 0
+
+    async def __call__(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The structured reply of a tool; when it started a job, what the job came to."""
+        reply = await self._call(tool, arguments)
+        job: Mapping[str, Any] = reply.get("job", {})
+        while job.get("state") in ("queued", "running", "waiting"):
+            waited = await self._call("wait_job", {"job": job["id"], "wait_s": 30})
+            job = waited["job"]
+            reply = waited.get("result", reply)
+        return reply
+
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        result = await self._client.call_tool(tool, arguments)
+        content: dict[str, Any] = result.structured_content or {}
+        if result.is_error:
+            error = content.get("error", {})
+            raise InternalError(
+                str(error.get("what", "the server gave no reason")), where=str(error.get("where", tool))
+            )
+        return content
+
+
+class _Loop:
+    """One turn of the loop, told as it goes."""
+
+    def __init__(self, server: _Server, screen: Screen) -> None:
+        self._call = server
+        self._screen = screen
+        self._trials = 0
+        self._usd = 0.0
+        self._models: dict[str, str] = {}
+
+    async def go_round(self) -> bool:
+        """Run the loop once; whether the outcome was `improved` and was promoted."""
+        await self._environment()
+        await self._cases()
+        base = await self._base()
+        hardening, seconds = await self._harden(base["run"])
+        await self._candidates(hardening["hardening"])
+        if not await self._proof(hardening, seconds):
+            return False
+        await self._next_round(base)
+        return True
+
+    async def _environment(self) -> None:
+        text = (WORLDS / WORLD / "instructions.md").read_text(encoding="utf-8").strip()
+        made = await self._call("create_environment", id=WORLD, world=WORLD, instructions=text)
+        world, self._models = made["world"], made["models"]
+        held = sorted(world["collections"].items(), key=lambda item: -item[1])[:3]
+        told = [f"{number:,} {name}" for name, number in held] + [count(world["tools"], "tool")]
+        shown = await self._call("get_item", kind="instructions", id=f"{WORLD}@1", view="text")
+        chars = len(shown["item"]["text"])
+        names = sorted({m for m in self._models.values() if m})
+        self._line(f"  Environment  {made['environment']:<14} {', '.join(told)}")
+        version = made["instructions_version"]
+        self._line(
+            f"  Agent        {made['agent']['kind']:<14} instructions version {version}, {chars} characters"
+        )
+        self._line(f"  Model        {', '.join(names)} in every role: {', '.join(self._models)}")
+
+    async def _cases(self) -> None:
+        personas = await self._call("generate_personas", environment=WORLD, count=GENERATED)
+        scenarios = await self._call("generate_scenarios", environment=WORLD, count=GENERATED)
+        made = await self._call("create_simulations", environment=WORLD, pairing="all")
+        number = made["counts"]["simulations"]
+        splits = await self._splits()
+        rows, columns = scenarios["counts"]["scenarios"], personas["counts"]["personas"]
+        held_out = splits.count("held_out")
+        self._line(f"  Generated    {', '.join(n.split('/')[1] for n in personas.get('made', []))}")
+        self._line(f"               {', '.join(n.split('/')[1] for n in scenarios.get('made', []))}")
+        self._line(
+            f"  Cases        {columns} personas x {rows} scenarios = {number} simulations; "
+            f"{len(splits) - held_out} scenarios train, {held_out} held-out"
+        )
+        self._line()
+
+    async def _splits(self) -> list[str]:
+        found: list[str] = []
+        cursor = ""
+        while True:
+            page = await self._call(
+                "list_items", kind="scenario", environment=WORLD, limit=100, cursor=cursor
+            )
+            found += [row["split"] for row in page["items"]]
+            cursor = page.get("next_cursor", "")
+            if not cursor:
+                return found
+
+    async def _base(self) -> dict[str, Any]:
+        base = await self._call("run_simulations", environment=WORLD, wait_s=45)
+        self._spent(base)
+        self._heading("Base", f"version 1      {_rate(base['totals'])}", base["cost"]["seconds"])
+        see = next((c["see"] for c in base["clusters"] if c.get("see")), "")
+        if see:
+            shown = await self._call("get_item", kind="conversation", id=see, view="turns", limit=1)
+            for line in _failure(see, shown["item"]):
+                self._line(line)
+        for index, cluster in enumerate(base["clusters"][:3]):
+            head = "Causes on train" if index == 0 else ""
+            told = f"{cluster['simulations']:>3} x {cut(clean(cluster['cause']), 58)}"
+            self._line(f"  {head:<15} {told:<64} {cluster['severity']}")
+        self._line()
+        return base
+
+    async def _harden(self, run: str) -> tuple[dict[str, Any], float]:
+        began = time.perf_counter()
+        hardening = await self._call("harden_agent", environment=WORLD, strategy="rules", run=run, wait_s=45)
+        return hardening, time.perf_counter() - began
+
+    async def _candidates(self, hardening: str) -> None:
+        rounds = await self._rounds(hardening)
+        self._trials += sum(int(r.get("trials_run", 0)) for r in rounds)
+        known: set[str] = set()
+        for one in (r for r in rounds if r.get("candidate")):
+            cluster: dict[str, Any] = one.get("cluster") or {}
+            self._heading(
+                f"Candidate {one['number']}", f"aimed at: {cut(clean(str(cluster.get('cause', ''))), 70)}"
+            )
+            diff = await self._call("get_item", kind="candidate", id=one["candidate"], view="diff")
+            added = [line for line in _added(str(diff["item"].get("diff", ""))) if line not in known]
+            known.update(added)
+            for line in added:
+                self._line(f"  + {clean(line)}")
+            self._line(f"  Train        {_moved(one.get('train') or {})}    {one['decision']}")
+            self._line()
+
+    async def _rounds(self, hardening: str) -> list[dict[str, Any]]:
+        """All rounds, one a page: a reply has a cap, and a round names its conversations."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            asked: dict[str, Any] = {"kind": "hardening", "id": hardening, "view": "rounds", "limit": 1}
+            page = await self._call("get_item", **asked, cursor=cursor)
+            found += page["item"].get("rounds", [])
+            cursor = page.get("next_cursor", "")
+            if not cursor:
+                return found
+
+    async def _proof(self, hardening: dict[str, Any], seconds: float) -> bool:
+        held = hardening.get("evidence", {}).get("held_out")
+        outcome = hardening.get("outcome", "none")
+        if held:
+            self._heading("Proof", f"on {held['n']} held-out scenarios that the writer never saw", seconds)
+            self._line(f"  Held-out     {_change(held)}")
+            moved = f"{held['better']} better, {held['worse']} worse, {held['unchanged']} unchanged"
+            needs = f"sign-flip p {held['p']:.3f} (needs at most {held['alpha']:.3f})"
+            self._line(f"  Scenarios    {moved}; {needs}")
+            passed = [g["guard"] for g in hardening.get("guards", []) if g["result"] == "pass"]
+            self._line(f"  Guards       passed: {', '.join(passed)}")
+        offline = ", offline" if self._offline else ""
+        told = f"  Outcome      {outcome.upper()}{offline}"
+        if outcome != "improved":
+            self._line(f"{told}: {clean(hardening['summary'])}")
+            return False
+        became = await self._call(
+            "decide_candidate", candidate=hardening["candidate"]["id"], decision="promote"
+        )
+        version = became["improved_config"]["instructions"].partition("@")[2]
+        self._line(f"{told}, confirmed on held-out scenarios; promoted as version {version}")
+        self._line()
+        return True
+
+    async def _next_round(self, base: dict[str, Any]) -> None:
+        again = await self._call("run_simulations", environment=WORLD, continue_run=base["run"], wait_s=45)
+        self._spent(again)
+        version = again["instructions_version"].partition("@")[2]
+        self._heading("Next round", f"version {version:<7}{_rate(again['totals'])}", again["cost"]["seconds"])
+        for number, totals in (("1", base["totals"]), (version, again["totals"])):
+            self._line(f"  version {number:<4} {bar(totals['rate'])} {percent(totals['rate']):>5}")
+        left = again["totals"]["simulations"] - again["totals"]["passed"]
+        self._line(
+            f"  Left         {left} of {count(again['totals']['simulations'], 'simulation')} not passed"
+        )
+        self._line()
+
+    def used(self, seconds: float) -> None:
+        """What the whole demo took."""
+        network = ", 0 network calls" if self._offline else ""
+        calls = f"{self._call.calls} MCP calls over stdio, {self._trials:,} trials"
+        self._line(f"Used           {calls}{network}, {money(self._usd)}, {seconds:.1f} s")
+        self._line()
+        self._line(
+            "What it shows          the wiring, the world, the checks and the proof; it repeats exactly"
+        )
+        self._line("What it does not show  how a real model behaves: offline follows rules to the letter")
+        self._line(
+            "Next   in your client  caseharden serve --print-config claude-code, then say: harden my agent"
+        )
+        self._line("       your own cases  caseharden init my-agent, then: caseharden run my-agent")
+
+    @property
+    def _offline(self) -> bool:
+        return all(m.startswith("offline") for m in self._models.values() if m)
+
+    def _spent(self, reply: Mapping[str, Any]) -> None:
+        self._trials += int(reply["totals"]["trials"])
+        usd = reply["cost"].get("usd")
+        self._usd += usd if isinstance(usd, int | float) else 0.0
+
+    def _heading(self, word: str, told: str, seconds: float | None = None) -> None:
+        line = f"{word:<14} {told}"
+        self._line(line if seconds is None else f"{line:<92}{seconds:>6.1f} s")
+
+    def _line(self, text: str = "") -> None:
+        self._screen.line(text.encode("ascii", "replace").decode())
+
+
+def _rate(totals: Mapping[str, Any]) -> str:
+    counted = totals.get("passed", 0) + totals.get("failed", 0) + totals.get("inconclusive", 0)
+    return (
+        f"{totals['passed']} of {counted} pass, {percent(totals['rate'])} {interval(totals.get('interval'))}"
+    )
+
+
+def _change(held: Mapping[str, Any]) -> str:
+    base, candidate = held["base"], held["candidate"]
+    before, after = held["base_trials"], held["candidate_trials"]
+    rates = [
+        f"{percent(passed / of)} {interval(held.get(bounds))}" if of else "-"
+        for passed, of, bounds in ((base, before, "base_interval"), (candidate, after, "candidate_interval"))
+    ]
+    return f"{base} -> {candidate} of {after} simulations, {rates[0]} -> {rates[1]}"
+
+
+def _moved(train: Mapping[str, Any]) -> str:
+    """A comparison on train; what is 0 was left out by the server."""
+    base, candidate, of, better, worse = [
+        int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
+    ]
+    moved = f"{count(better, 'scenario')} better, {worse} worse"
+    return f"{base} -> {candidate} of {of} simulations    {moved}"
+
+
+def _failure(see: str, item: Mapping[str, Any]) -> list[str]:
+    """The turn that decided a failed check: who said and did what."""
+    turn = see.partition("@")[2]
+    turns: Sequence[Mapping[str, Any]] = item.get("turns", [])
+    shown = next((t for t in turns if str(t.get("turn")) == turn), turns[0] if turns else {})
+    checks = [c for c in shown.get("checks", item.get("checks", [])) if c.get("verdict") == "fail"]
+    lines = [f"  FAIL  {see}"]
+    if checks:
+        lines.append(f"        why    {cut(clean(str(checks[0].get('why', ''))), 84)}")
+    if shown.get("user"):
+        lines.append(f'        user   "{cut(clean(str(shown["user"])), 82)}"')
+    calls = "  ".join(_call(c) for c in shown.get("calls", []))
+    said = f'"{clean(str(shown["agent"]))}"' if shown.get("agent") else ""
+    lines.append(f"        agent  {cut('  '.join(p for p in (calls, said) if p), 84)}")
+    return lines
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    arguments = ", ".join(f"{k}: {v}" for k, v in call.get("args", {}).items())
+    return clean(f"{call['tool']}({arguments})")
+
+
+def _added(diff: str) -> list[str]:
+    return [
+        line[1:].strip() for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")
+    ]

@@ -1,0 +1,89 @@
+"""Errors of the engine as the protocol tells them: the one place where that happens.
+
+A failed tool call is a result with `is_error` true, structured as {"error": {code, what, where, allowed,
+next}}, and the same in one paragraph. An unexpected exception gives an id that stands in the log, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection
+from typing import Any
+
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.types import CallToolResult, TextContent
+
+from ..engine.errors import CasehardenError, InternalError, NotFound, UserError
+from ..tools.fit import clean
+from ..tools.render import compact, one_line
+
+logger = logging.getLogger("caseharden.server")
+SHOWN = 2_000
+"""Characters of a message that are sent."""
+
+
+def error_result(
+    error: CasehardenError, tool: str, parameters: Collection[str], tools: Collection[str]
+) -> CallToolResult:
+    """The result of a call that failed. `parameters`: of the tool; `tools`: those that `next` may name."""
+    told: dict[str, Any] = {"code": error.code, "what": one_line(error.what[:SHOWN])}
+    if error.where:
+        told["where"] = one_line(placed(error.where, tool, parameters))
+    if error.allowed:
+        told["allowed"] = one_line(error.allowed[:SHOWN])
+    calls = [
+        {"tool": one.tool, "args": dict(one.args), **({"why": one.why} if one.why else {})}
+        for one in error.next
+        if one.tool in tools
+    ]
+    if calls:
+        told["next"] = calls[:3]
+    if error.quoted:
+        told["quoted"] = error.quoted[:SHOWN]
+    told = clean(told)
+    return CallToolResult(
+        content=[TextContent(type="text", text=paragraph(told))],
+        structured_content={"error": told},
+        is_error=True,
+    )
+
+
+def paragraph(told: dict[str, Any]) -> str:
+    """The error in one paragraph; text of third parties stands behind it, quoted."""
+    parts = [told["what"]]
+    if "where" in told:
+        parts.append(f"At: {told['where']}.")
+    if "allowed" in told:
+        parts.append(f"Allowed: {told['allowed'].rstrip('.')}.")
+    for number, call in enumerate(told.get("next", ())):
+        lead = "Or" if number else "Next"
+        parts.append(f"{lead}: {call['tool']}({compact(call['args'])}).")
+    text = " ".join(parts)
+    if "quoted" in told:
+        text += "\n" + "\n".join(f"> {line}" for line in told["quoted"].splitlines())
+    return text
+
+
+def placed(where: str, tool: str, parameters: Collection[str]) -> str:
+    """The place with the tool's name before it, where it starts with one of its parameters."""
+    head = where.split(".", 1)[0].split("[", 1)[0]
+    return f"{tool}.{where}" if head in parameters and head != tool else where
+
+
+def unexpected(error: BaseException, doing: str) -> InternalError:
+    """Our own fault, as a caller may know it: an id that finds the rest in the log."""
+    number = secrets.token_hex(4)
+    logger.error("error %s while %s", number, doing, exc_info=error)
+    return InternalError(f"Internal error {number}: the server's log (standard error) has the rest.")
+
+
+def resource_error(error: Exception, uri: str) -> ResourceError:
+    """An engine error as the protocol tells a failed reading of a resource."""
+    if isinstance(error, NotFound):
+        return ResourceNotFoundError(str(clean(str(error))))
+    if isinstance(error, CasehardenError):
+        kind = ResourceNotFoundError if isinstance(error, UserError) else ResourceError
+        return kind(str(clean(str(error))))
+    return ResourceError(str(unexpected(error, f"reading {uri}")))

@@ -1,0 +1,150 @@
+"""What `caseharden run` shows: how far a run is, its failures as they come, and the result.
+
+On a terminal one line is redrawn; elsewhere a line at the start, one every 30 s or 10% (whichever is later)
+and at most 20 failures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.records.job import Job
+from ..engine.workbench import Workbench
+from ..engine.workbench.results import RunReport
+from .terminal import Screen, bar, clean, count, cut, duration, interval, money, percent, table
+
+PAUSE_S = 30
+FAILURES = 20
+CASES = 30
+
+
+class Progress:
+    """Follows one run on a screen."""
+
+    def __init__(self, bench: Workbench, screen: Screen, report: RunReport) -> None:
+        self._bench = bench
+        self._screen = screen
+        self._run = report.run.id
+        self._started = time.monotonic()
+        self._told_at = self._started
+        self._told_share = 0.0
+        self._seen: set[str] = set()
+        run = report.run
+        trials = count(len(run.simulations) * run.trials, "trial")
+        if not screen.redraws:
+            screen.line(f"{run.id}  {run.instructions}, {trials}")
+
+    async def look(self, job: Job) -> None:
+        """Tell what has happened since the last look."""
+        await self._failures()
+        units = job.units
+        share = units.finished / units.total if units.total else 0.0
+        now = time.monotonic()
+        if self._screen.redraws:
+            self._screen.status(await self._line(job, share))
+        elif now - self._told_at >= PAUSE_S and share - self._told_share >= 0.1:
+            self._told_at, self._told_share = now, share
+            self._screen.line(await self._line(job, share))
+
+    async def end(self) -> None:
+        """The failures that are still untold; the status line stays as it is."""
+        await self._failures()
+        self._screen.close()
+
+    async def _line(self, job: Job, share: float) -> str:
+        passed, failed, errors = [await self._count(v) for v in ("pass", "fail", "error")]
+        parts = [f"{self._run} {bar(share)} {job.units.finished:,} of {job.units.total:,}"]
+        if passed + failed:
+            parts.append(f"{percent(passed / (passed + failed))} pass so far")
+        if errors:
+            parts.append(count(errors, "error"))
+        elapsed = time.monotonic() - self._started
+        if 0.02 < share < 1 and elapsed > 2:
+            parts.append(f"{duration(elapsed / share * (1 - share))} left")
+        return "  ".join(parts)
+
+    async def _count(self, verdict: str) -> int:
+        where = {"run": self._run, "verdict": verdict}
+        return (await self._bench.items.page("conversation", where=where, limit=1)).total
+
+    async def _failures(self) -> None:
+        """The first failure of each case, as long as there are few."""
+        if len(self._seen) >= FAILURES:
+            return
+        page = await self._bench.items.page(
+            "conversation", where={"run": self._run, "verdict": "fail"}, limit=100
+        )
+        for row in reversed(page.items):
+            case = _case(row)
+            if case not in self._seen and len(self._seen) < FAILURES:
+                self._seen.add(case)
+                self._screen.line(cut(_failure(row), self._screen.width))
+
+
+async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[str]:
+    """The result of a run that is over: rate, cases that are not all pass, causes, thresholds."""
+    run = report.run
+    totals = run.totals
+    counted = totals.passed + totals.failed + totals.inconclusive
+    rate = (
+        f"{totals.passed:,} of {counted:,} pass, {percent(totals.rate)} {interval(totals.interval)}".rstrip()
+    )
+    offline = any(m.startswith("offline") for m in run.models.values())
+    facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
+    lines = ["", f"{run.id}  {run.instructions}  {rate}" + ("  offline (rule-based)" if offline else "")]
+    lines.append("  " + ", ".join(facts))
+    left = [count(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
+        totals.invalid
+    )
+    if left:
+        lines.append(f"  Left out of the rate: {', '.join(left)}")
+    lines += await _cases(bench, run.id, width)
+    for cluster in run.clusters[:3]:
+        cause = clean(cluster.cause or cluster.check)
+        told = cut(f"  {cluster.simulations:>4} x {cause}", max(40, width - 12))
+        lines.append(f"{told}  {cluster.severity}" + (f"\n         {cluster.see}" if cluster.see else ""))
+    for threshold in run.thresholds:
+        word = "PASS" if threshold.result == "pass" else "FAIL"
+        lines.append(
+            f"{word}  {threshold.threshold}" + (f": {clean(threshold.why)}" if threshold.why else "")
+        )
+    if not run.thresholds:
+        lines.append(
+            "No threshold is set: settings.thresholds {pass_rate: 0.9} lets failures fail the build."
+        )
+    return lines
+
+
+async def _cases(bench: Workbench, run: str, width: int) -> list[str]:
+    passed: dict[str, int] = {}
+    trials: dict[str, int] = {}
+    cursor = ""
+    while True:
+        page = await bench.items.page("conversation", where={"run": run}, limit=100, cursor=cursor)
+        for row in page.items:
+            case = _case(row)
+            trials[case] = trials.get(case, 0) + 1
+            passed[case] = passed.get(case, 0) + (row["verdict"] == "pass")
+        cursor = page.next_cursor
+        if not cursor:
+            break
+    partly = sorted((c for c in trials if passed[c] < trials[c]), key=lambda c: (passed[c] / trials[c], c))
+    lines = table([(c, f"{passed[c]}/{trials[c]}") for c in partly[:CASES]], width)
+    if len(partly) > CASES:
+        lines.append(f"  {len(partly) - CASES} more cases do not pass in every trial")
+    whole = len(trials) - len(partly)
+    return [*lines, f"  {count(whole, 'case')} {'passes' if whole == 1 else 'pass'} in every trial"]
+
+
+def _case(row: Mapping[str, Any]) -> str:
+    """The simulation of a conversation, `run-7/SIMULATION/TRIAL`."""
+    return str(row["id"]).split("/")[1]
+
+
+def _failure(row: Mapping[str, Any]) -> str:
+    place = str(row.get("see") or row["id"])
+    turn = place.partition("@")[2]
+    checks = ", ".join(str(c) for c in row.get("failed_checks", ()))
+    return clean(f"FAIL  {_case(row)}" + (f", turn {turn}" if turn else "") + f": {checks}")

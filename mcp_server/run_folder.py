@@ -1,0 +1,150 @@
+"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether its thresholds are met.
+
+Exit codes: 0 passed, 1 a threshold was missed, 2 wrong input, 3 no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ..engine.errors import Conflict
+from ..engine.workbench import Workbench as Bench
+from ..engine.workbench.results import EnvironmentReport, RunReport
+from ..resources.workbench import Workbench
+from .progress import Progress, result_lines
+from .terminal import Screen, count
+
+NEXT = "caseharden run {folder} --check        (checks every file, runs nothing)"
+STEP_S = 0.5
+"""How often a run is looked at."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
+    parser.add_argument("--check", action="store_true", help="check every file and run nothing")
+    parser.add_argument("--trials", type=int, default=0, help="trials of each simulation, 1 to 50")
+    parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
+    parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args)
+
+
+async def _run(args: argparse.Namespace) -> int:
+    folder = Path(args.folder)
+    screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
+    async with Workbench(args.home, roots=[folder], resume=False) as bench:
+        environment = await bench.environments.import_folder(str(folder.resolve()), dry_run=args.check)
+        if args.check:
+            return _checked(environment, screen)
+        for warning in environment.warnings:
+            screen.note("warn", warning)
+        return await _simulate(bench, environment.environment.id, args, screen)
+
+
+async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
+    options = {"resume": args.resume} if args.resume else None
+    async with _interrupts() as interrupted:
+        report = await bench.runs.start(environment, trials=args.trials, options=options, wait_s=0)
+        progress = Progress(bench, screen, report)
+        stopped = False
+        job = report.job
+        while job is not None and job.state in ("queued", "running"):
+            job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+            await progress.look(job)
+            if interrupted() and not stopped:
+                stopped = True
+                goes_on = f"caseharden run {args.folder} --resume {report.run.id} goes on."
+                screen.line(f"Stopping. {job.units.finished:,} of {job.units.total:,} are kept; {goes_on}")
+                with suppress(Conflict):  # it was over at the same moment
+                    await bench.jobs.cancel(job.id, reason="interrupted")
+    report = await _ended(bench, report)
+    await progress.end()
+    code = 3 if stopped else _exit_code(report)
+    if args.json:
+        print(json.dumps(_as_json(report, code), ensure_ascii=False))
+    elif not stopped:
+        for line in await result_lines(bench, report, screen.width):
+            screen.line(line)
+    return code
+
+
+@asynccontextmanager
+async def _interrupts() -> AsyncGenerator[Callable[[], int], None]:
+    """How often Ctrl-C came; the second time ends the process at once, which loses nothing that is stored."""
+    number = 0
+
+    async def listen() -> None:
+        nonlocal number
+        async for _ in signals:
+            number += 1
+            if number > 1:
+                os._exit(130)
+
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            try:
+                yield lambda: number
+            finally:
+                group.cancel_scope.cancel()
+
+
+async def _ended(bench: Bench, report: RunReport) -> RunReport:
+    if report.job is None:
+        return report
+    found = (await bench.jobs.wait(report.job.id, wait_s=0)).result
+    return found if isinstance(found, RunReport) else report
+
+
+def _checked(report: EnvironmentReport, screen: Screen) -> int:
+    taken, world = report.taken, report.world
+    cases = f"{count(taken['scenarios'], 'scenario')}, {count(taken['personas'], 'persona')}"
+    screen.line(f"ok    {report.environment.id}: {cases} in {count(taken['files'], 'file')}")
+    if world.get("tools"):
+        screen.line(f"ok    world {world['name']}: {count(world['tools'], 'tool')}")
+    for warning in report.warnings:
+        screen.note("warn", warning)
+    return 0
+
+
+def _exit_code(report: RunReport) -> int:
+    totals = report.run.totals
+    if report.run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
+        return 3
+    return 1 if any(t.result == "fail" for t in report.run.thresholds) else 0
+
+
+def _as_json(report: RunReport, code: int) -> dict[str, Any]:
+    run = report.run
+    fields = {
+        "id",
+        "environment",
+        "instructions",
+        "models",
+        "state",
+        "totals",
+        "thresholds",
+        "clusters",
+        "wall_s",
+    }
+    return {
+        **run.model_dump(mode="json", include=fields),
+        "warnings": [*run.warnings, *(w for w in report.warnings if w not in run.warnings)],
+        "model_calls": report.model_calls,
+        "usd": report.usd,
+        "exit": code,
+    }

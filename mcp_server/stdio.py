@@ -1,0 +1,70 @@
+"""Serving over standard input and output. Nothing but the protocol ever stands on standard output.
+
+The SDK passes over a line that it cannot read, and its caller would wait for ever. Here such a line is
+answered.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from typing import Any
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError
+from pydantic import ValidationError
+
+from ..engine.workbench import Workbench
+from .app import build_server
+
+ID = re.compile(r'"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")')
+REASONS = {
+    "recursion limit": "it is nested too deep",
+    "hex escape": "it is not valid Unicode (a lone surrogate)",
+}
+
+
+def serve_stdio(bench: Workbench) -> None:
+    """Serve until standard input ends; the workbench is entered and left here.
+
+    Raises StorageError when the data folder cannot be used.
+    """
+    server = build_server(bench)
+    gc.freeze()
+    anyio.run(serve, server)
+
+
+async def serve(server: MCPServer[Any]) -> None:
+    """Serve over the standard streams until the input ends."""
+    inner = server._lowlevel_server  # pyright: ignore[reportPrivateUsage] # no public way to see unreadable lines
+    async with stdio_server() as (incoming, outgoing):
+        send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+
+        async def forward() -> None:
+            async with send:
+                async for item in incoming:
+                    if isinstance(item, Exception):
+                        await outgoing.send(SessionMessage(unreadable(item)))
+                    else:
+                        await send.send(item)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(forward)
+            await inner.run(receive, outgoing, inner.create_initialization_options())
+
+
+def unreadable(error: Exception) -> JSONRPCError:
+    """The answer to a line that is no message, to the caller whose id can still be found in it."""
+    mistake: dict[str, Any] = (
+        dict(error.errors(include_url=False)[0]) if isinstance(error, ValidationError) else {}
+    )
+    line, told = str(mistake.get("input", "")), str(mistake.get("msg", ""))
+    found = ID.search(line[:300]) or ID.search(line[-300:])
+    why = next((reason for mark, reason in REASONS.items() if mark in told), "it is no JSON-RPC message")
+    what = f"The message cannot be read: {why}. Allowed: JSON, UTF-8, at most 100 levels deep."
+    number = found[1] if found else ""
+    id = int(number) if number.isdigit() else number.strip('"') or None
+    return JSONRPCError(jsonrpc="2.0", id=id, error=ErrorData(code=PARSE_ERROR, message=what))

@@ -1,0 +1,178 @@
+"""What stands on a terminal: widths in cells, text of others made harmless, one line that is redrawn."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+_ESCAPES: Final = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # operating system command, such as a title or a link
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
+    r"|[\x1b\x9b]\[?[0-?]*[ -/]*[@-~]"  # control sequence, such as a colour
+)
+_COLOURS: Final = {"FAIL": "31", "ERROR": "35", "PASS": "36", "dim": "2", "bold": "1"}
+
+
+def clean(text: str) -> str:
+    """The text on one line: escapes stripped; control, bidi and zero-width characters as their code."""
+    plain = _ESCAPES.sub("", text)
+    return "".join(_visible(c) for c in plain)
+
+
+def cells(text: str) -> int:
+    """Width on a terminal: East Asian wide characters take two cells, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(c) for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` cells; `...` stands for what was left out."""
+    if cells(text) <= width:
+        return text
+    room, kept = max(0, width - 3), ""
+    for c in text:
+        room -= _width(c)
+        if room < 0:
+            break
+        kept += c
+    return kept.rstrip() + "..."[: max(0, width)]
+
+
+def pad(text: str, width: int) -> str:
+    """The text cut or filled with blanks to exactly `width` cells."""
+    shown = cut(text, width)
+    return shown + " " * (width - cells(shown))
+
+
+def table(rows: Sequence[Sequence[str]], width: int, indent: str = "  ") -> list[str]:
+    """Rows with their columns under each other; the first column gives way where the line is too short."""
+    if not rows:
+        return []
+    widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
+    over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - width
+    widths[0] = max(8, widths[0] - max(0, over))
+    return [
+        (indent + "  ".join(pad(t, w) for t, w in zip(row, widths, strict=True))).rstrip() for row in rows
+    ]
+
+
+def bar(share: float, width: int = 26) -> str:
+    """`[###-------]`; full only at 1, empty only at 0."""
+    filled = round(share * width)
+    if 0 < share < 1:
+        filled = min(width - 1, max(1, filled))
+    return f"[{'#' * filled}{'-' * (width - filled)}]"
+
+
+def percent(share: float | None) -> str:
+    """`62%`; `-` where there is no rate."""
+    return "-" if share is None else f"{100 * share:.0f}%"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """`[43, 78]`, in percent; "" where there is none."""
+    return f"[{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else ""
+
+
+def count(number: int, noun: str) -> str:
+    """`1 scenario`, `3,218 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def money(usd: float | None) -> str:
+    """`$2.69`, under a cent four digits, `unknown` where there is no price."""
+    if usd is None:
+        return "unknown cost"
+    return f"${usd:.2f}" if usd == 0 or usd >= 0.01 else f"${usd:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `9 min 36 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Screen:
+    """Lines, and at the bottom one line that is redrawn where the stream is a terminal that can.
+
+    `plain`, `NO_COLOR` and `TERM=dumb` are honoured.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, plain: bool = False) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        able = self._stream.isatty() and os.environ.get("TERM", "") != "dumb" and not plain
+        self.redraws: bool = able
+        """Whether a status line can be drawn over."""
+        self._colours = able and not os.environ.get("NO_COLOR")
+        self._status = ""
+
+    @property
+    def width(self) -> int:
+        """Cells in a line: the terminal's, at most 100, and 100 where there is none."""
+        if not self._stream.isatty():
+            return 100
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:
+            return 100
+        return max(40, min(100, columns or 100))
+
+    def line(self, text: str = "") -> None:
+        """A line that stays. A word such as FAIL at its start is coloured."""
+        self._wipe()
+        self._stream.write(f"{self._painted(text)}\n" + self._status)
+        self._stream.flush()
+
+    def note(self, word: str, text: str) -> None:
+        """A text of any length behind a word, on as many lines as it needs."""
+        for line in textwrap.wrap(clean(text), self.width - 6):
+            self.line(f"{word:<5} {line}")
+            word = ""
+
+    def status(self, text: str) -> None:
+        """The line at the bottom, drawn over the one before; nothing where that is not possible."""
+        if self.redraws:
+            self._wipe()
+            self._status = cut(text, self.width - 1)
+            self._stream.write(self._status)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the status line where it is."""
+        if self._status:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._status = ""
+
+    def _wipe(self) -> None:
+        if self._status:
+            self._stream.write("\r\x1b[K")
+
+    def _painted(self, text: str) -> str:
+        word = text.strip().split(" ", 1)[0]
+        if not self._colours or word not in _COLOURS:
+            return text
+        return text.replace(word, f"\x1b[{_COLOURS[word]}m{word}\x1b[0m", 1)
+
+
+def _visible(c: str) -> str:
+    if c in "\n\t\r":
+        return " "
+    category = unicodedata.category(c)
+    if category in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"):
+        return f"\\u{ord(c):04x}"
+    return c
+
+
+def _width(c: str) -> int:
+    if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1

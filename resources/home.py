@@ -1,0 +1,27 @@
+"""Where the data folder is: `CASEHARDEN_HOME`, else the platform's folder for a user's data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def default_home() -> Path:
+    """The data folder that is used where none is named."""
+    told = os.environ.get("CASEHARDEN_HOME")
+    if told:
+        return Path(told).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "caseharden"
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "caseharden"
+
+
+def shown_home() -> str:
+    """The data folder as people write it, the user's own folder as `~`."""
+    home = default_home()
+    try:
+        return f"~/{home.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(home)

@@ -1,0 +1,28 @@
+"""What the package brings to read: guides, and the folder of shipped worlds."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GUIDES = HERE / "guides"
+WORLDS = HERE / "worlds"
+"""One folder a world: world.json, personas.json, scenarios.json, instructions.md and policy.md."""
+
+
+@cache
+def guide_names() -> tuple[str, ...]:
+    """The guides, in the order of their names."""
+    return tuple(sorted(path.stem for path in GUIDES.glob("*.md")))
+
+
+def guide(name: str) -> str | None:
+    """The Markdown of a guide, or None where there is none of that name."""
+    return (GUIDES / f"{name}.md").read_text(encoding="utf-8") if name in guide_names() else None
+
+
+@cache
+def world_names() -> tuple[str, ...]:
+    """The shipped worlds."""
+    return tuple(sorted(path.parent.name for path in WORLDS.glob("*/world.json")))

@@ -1,0 +1,39 @@
+"""The workbench with what ships, worlds and guides: the `Workbench` of `from caseharden import Workbench`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..engine.records.environment import ModelChoice
+from ..engine.workbench import Workbench as Bench
+from .home import default_home
+from .library import WORLDS, guide, guide_names
+
+
+class Workbench(Bench):
+    """The services over a data folder, as an async context manager.
+
+    They are `.environments .personas .scenarios .simulations .runs .jobs .hardenings .items`. `home` "" is
+    the default data folder; `roots` are the folders below which callers may name files.
+    `resume`: entering goes on with the jobs of processes that are gone.
+    """
+
+    def __init__(
+        self,
+        home: Path | str = "",
+        *,
+        roots: Sequence[Path | str] = (),
+        models: ModelChoice | None = None,
+        resume: bool = True,
+    ) -> None:
+        super().__init__(
+            Path(os.path.expanduser(home)) if home else default_home(),
+            worlds=WORLDS,
+            roots=[Path(r) for r in roots],
+            models=models or ModelChoice(),
+            resume=resume,
+            guides=guide,
+            guide_names=guide_names(),
+        )

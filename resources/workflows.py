@@ -1,0 +1,71 @@
+"""Workflows as prompts: the ordered calls with the real ids filled in, and the state that was found."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..engine.workbench import Workbench
+from ..engine.workbench.results import Item
+from .library import HERE
+
+HARDEN_MY_AGENT = (
+    "Evaluate an agent, find a better text for its instructions, prove it, and ask before promoting it."
+)
+
+
+async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") -> str:
+    """The text of the prompt. Raises NotFound where there is no such environment."""
+    found = await bench.items.get("environment", environment)
+    run = await _newest(bench, "run", environment)
+    job = await _active(bench, environment)
+    template = (HERE / "prompts" / "harden_my_agent.md").read_text(encoding="utf-8")
+    text = template.format(
+        environment=environment,
+        goal=" ".join(goal.split())[:1_000],
+        state=_state(found, run, job),
+        first=_first(environment, run, job),
+        run=f', "run": "{run["id"]}"' if run else "",
+        again=_again(environment, run),
+    )
+    return text.replace(". \n", ".\n")
+
+
+async def _newest(bench: Workbench, kind: str, environment: str) -> dict[str, Any] | None:
+    page = await bench.items.page(kind, environment=environment, limit=1)
+    return page.items[0] if page.items else None
+
+
+async def _active(bench: Workbench, environment: str) -> dict[str, Any] | None:
+    page = await bench.items.page("job", environment=environment, limit=5)
+    return next(
+        (row for row in page.items if row.get("state") in ("queued", "running", "waiting", "paused")), None
+    )
+
+
+def _state(environment: Item, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:
+    told = [environment.summary]
+    if run is None:
+        told.append("No runs yet.")
+    else:
+        figures = {
+            key: run[key] for key in ("state", "passed", "counted", "instructions", "round") if key in run
+        }
+        told.append(f"Newest run: {run['id']} {json.dumps(figures, ensure_ascii=False)}.")
+    if job is not None:
+        told.append(f"{job['id']} is {job['state']}.")
+    return " ".join(one for one in told if one)
+
+
+def _first(environment: str, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:
+    if job is not None:
+        return f'wait_job({{"job": "{job["id"]}"}}): work still goes on.'
+    if run is not None and run.get("state") == "done":
+        return f'get_item({{"kind": "run", "id": "{run["id"]}"}}), or run_simulations for a fresh run.'
+    return f'run_simulations({{"environment": "{environment}"}}).'
+
+
+def _again(environment: str, run: dict[str, Any] | None) -> str:
+    series = f', "continue_run": "{run["id"]}"' if run else ""
+    name = "" if run else " with continue_run set to the first run's id"
+    return f'run_simulations({{"environment": "{environment}"{series}}}){name}.'

@@ -1,0 +1,18 @@
+"""The reference of the tools is written from the server and not stale."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_tool_reference_is_as_the_server_says(checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, checkout / "scripts" / "make_tool_docs.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

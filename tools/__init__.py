@@ -1,0 +1,44 @@
+"""What can be done: one module a noun, one thin function a tool.
+
+A tool checks nothing that the engine checks: it calls one service and renders what came back. The parts of
+the protocol stand in `mcp_server`.
+"""
+
+from . import environments, hardenings, items, jobs, personas, runs, scenarios, simulations
+from .spec import CATALOG, Call, ToolSpec
+
+__all__ = [
+    "CATALOG",
+    "ORDER",
+    "Call",
+    "ToolSpec",
+    "environments",
+    "hardenings",
+    "items",
+    "jobs",
+    "personas",
+    "runs",
+    "scenarios",
+    "simulations",
+]
+
+ORDER = (
+    "create_environment",
+    "import_environment",
+    "create_personas",
+    "generate_personas",
+    "create_scenarios",
+    "generate_scenarios",
+    "create_simulations",
+    "list_items",
+    "get_item",
+    "update_item",
+    "delete_items",
+    "run_simulations",
+    "wait_job",
+    "cancel_job",
+    "harden_agent",
+    "submit_candidate",
+    "decide_candidate",
+)
+"""The order of the tool list: the order of the work."""

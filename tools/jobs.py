@@ -1,0 +1,87 @@
+"""Jobs: wait for one, stop one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..engine.records.job import Job
+from ..engine.workbench.results import Creation, HardeningReport, JobReport
+from .arguments import WaitS
+from .creation import created
+from .outcomes import hardening_reply
+from .replies import JobReply, NextCall, Reply, job_counts, payload, then
+from .runs import run_reply
+from .spec import Call, tool
+from .wording import plural
+
+
+@tool("Wait for a job", read_only=True, idempotent=True)
+async def wait_job(
+    call: Call,
+    job: Annotated[str, Field(description="Job id")],
+    wait_s: WaitS = 30,
+) -> JobReply:
+    """Returns the job's counts, and when done the result that its starter would have given. Use after any
+    reply with a job. state=waiting names what it waits for, e.g. take_model_calls.
+    """
+    return _reply(await call.bench.jobs.wait(job, wait_s=wait_s, on_progress=call.on_progress))
+
+
+@tool("Cancel a job", destructive=True, idempotent=True)
+async def cancel_job(
+    call: Call,
+    job: Annotated[str, Field(description="Job id")],
+    reason: str = "",
+) -> JobReply:
+    """Returns the job stopped, finished trials kept. The only way to stop one; to go on later repeat the
+    starting call.
+    """
+    return _reply(await call.bench.jobs.cancel(job, reason=reason))
+
+
+def _reply(report: JobReport) -> JobReply:
+    job = report.job
+    result = _result(report)
+    told = [_state(job)]
+    calls: list[NextCall] = [] if job.ended else [then("wait_job", job=job.id)]
+    if job.ended and result is not None:
+        told.append(result.summary)
+        calls = [one for one in result.next if one.args.get("job") != job.id]
+    return JobReply(
+        summary=" ".join(told),
+        next=calls or ([] if not job.ended else [then("get_item", kind="job", id=job.id)]),
+        warnings=result.warnings if result else [],
+        links=result.links if result else [],
+        job=job_counts(job),
+        result=_own(result) if result else {},
+        untrusted=[f"result.{path}" for path in getattr(result, "untrusted", [])],
+        waiting_for=report.waiting_for,
+    )
+
+
+def _state(job: Job) -> str:
+    units = job.units
+    failed = f", {units.failed:,} of them failed" if units.failed else ""
+    why = (job.error or {}).get("what", "")
+    waits = f" It waits for {job.waiting_for}." if job.waiting_for and not job.ended else ""
+    done = f"{units.finished:,} of {plural(units.total, 'unit')} done{failed}"
+    return f"{job.id} ({job.kind}) is {job.state}: {done}.{waits}" + (f" {why}" if why else "")
+
+
+def _result(report: JobReport) -> Reply | None:
+    result = report.result
+    if result is None:
+        return None
+    if isinstance(result, Creation):
+        return created(result)
+    if isinstance(result, HardeningReport):
+        return hardening_reply(result)
+    return run_reply(result)
+
+
+def _own(reply: Reply) -> dict[str, Any]:
+    """The result's fields; `next`, warnings and links stand once, in the envelope around it."""
+    hoisted = ("next", "warnings", "links", "job", "untrusted")
+    return {name: value for name, value in payload(reply).items() if name not in hoisted}

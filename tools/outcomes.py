@@ -1,0 +1,326 @@
+"""The reply of a hardening: its state in words, the evidence behind it, and what may be done next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
+from ..engine.workbench.results import HardeningReport
+from .replies import CandidateView, HardeningReply, NextCall, counts, then
+from .wording import held_out, is_offline, plural, rounded, train, with_offline
+
+SHOWN_CLUSTERS = 8
+HELD_OUT_FIELDS = (
+    "n",
+    "better",
+    "worse",
+    "unchanged",
+    "p",
+    "look",
+    "alpha",
+    "base",
+    "candidate",
+    "base_trials",
+    "candidate_trials",
+    "base_interval",
+    "candidate_interval",
+    "base_missing",
+    "candidate_missing",
+)
+TRAIN_FIELDS = ("n", "better", "worse", "unchanged", "base", "candidate", "base_trials", "candidate_trials")
+
+
+def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningReply:
+    """The reply of a hardening, a submitted candidate or a decision."""
+    if decided == "roll_back" and report.became:
+        return _rolled_back(report)
+    hardening, candidate = report.hardening, _candidate(report)
+    outcome = (candidate.outcome if candidate and candidate.outcome else hardening.outcome) or ""
+    evidence = (candidate.evidence if candidate and candidate.evidence else None) or hardening.evidence
+    return HardeningReply(
+        summary=_summary(report, candidate, evidence, outcome, decided),
+        next=_next(report, candidate, outcome)[:3],
+        warnings=_warnings(report),
+        hardening=hardening.id,
+        state=hardening.state,
+        round=hardening.round,
+        stop_reason=hardening.stop_reason,
+        brief=_brief(hardening.brief) if _wants_text(hardening) and hardening.brief else {},
+        candidate=_view(report, candidate) if candidate else None,
+        guards=[one.model_dump(exclude_defaults=True) for one in candidate.guards]
+        if candidate and not decided
+        else [],
+        evidence=_evidence(evidence) if evidence and not decided else {},
+        outcome=outcome,
+        marks=list(hardening.marks),
+        original_config=dict(hardening.original_config),
+        improved_config=_improved(report, candidate, outcome),
+        untrusted=_untrusted(hardening, candidate),
+        job=counts(report.job),
+    )
+
+
+def _untrusted(hardening: Hardening, candidate: Candidate | None) -> list[str]:
+    paths = ["candidate.diff"] if candidate and candidate.diff else []
+    if _wants_text(hardening) and hardening.brief:
+        paths += ["brief.text", "brief.clusters[].cause", "brief.clusters[].rule"]
+    return paths
+
+
+def _rolled_back(report: HardeningReport) -> HardeningReply:
+    version, environment = report.became, report.hardening.environment
+    number, id = (version.number, version.id) if version else (0, "")
+    wrote = f" Wrote {report.wrote_file}." if report.wrote_file else ""
+    return HardeningReply(
+        summary=f"{environment} is back at instructions version {number}. Newer versions are kept.{wrote}",
+        next=[
+            then("run_simulations", "how this version does", environment=environment),
+            then("list_items", "all versions", kind="instructions", environment=environment),
+        ],
+        hardening=report.hardening.id,
+        state="rolled_back",
+        improved_config={"instructions": id},
+    )
+
+
+def _candidate(report: HardeningReport) -> Candidate | None:
+    hardening = report.hardening
+    return hardening.find(report.candidate or hardening.candidate)
+
+
+def _view(report: HardeningReport, candidate: Candidate) -> CandidateView:
+    return CandidateView(
+        id=candidate.id,
+        base=candidate.base,
+        state=candidate.state,
+        diff=candidate.diff,
+        chars=list(candidate.chars),
+        by=candidate.by,
+        why=candidate.why,
+        became=(report.became.id if report.became else "") or candidate.became,
+    )
+
+
+def _improved(report: HardeningReport, candidate: Candidate | None, outcome: str) -> dict[str, str]:
+    if report.became:
+        return {"instructions": report.became.id}
+    if candidate is None or candidate.state == "refused" or outcome in ("no_change", "regressed"):
+        return {}
+    return {"instructions": candidate.became or candidate.id}
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if evidence.held_out:
+        shown["held_out"] = evidence.held_out.model_dump(include=set(HELD_OUT_FIELDS), exclude_none=True)
+    if evidence.train:
+        shown["train"] = evidence.train.model_dump(include=set(TRAIN_FIELDS))
+    shown["regressed_checks"] = evidence.regressed_checks
+    regressions = [one.model_dump(exclude={"split"}) for one in evidence.regressions if one.split == "train"]
+    if regressions:
+        shown["regressions"] = regressions[:10]
+    shown["judge_only"] = evidence.judge_only
+    if evidence.caps:
+        shown["caps"] = evidence.caps
+    return rounded(shown)
+
+
+def _brief(brief: Brief) -> dict[str, Any]:
+    fields = {"id", "check", "severity", "cause", "see", "rule", "tool", "simulations"}
+    clusters = [one.model_dump(include=fields) for one in brief.clusters[:SHOWN_CLUSTERS]]
+    told: dict[str, Any] = {
+        "base": brief.base,
+        "text": brief.text,
+        "clusters": [
+            {name: value for name, value in one.items() if value not in ("", {})} for one in clusters
+        ],
+        "rejected": [one.model_dump() for one in brief.rejected[-SHOWN_CLUSTERS:]],
+        "tools": brief.tools,
+        "guards": brief.guards,
+        "max_added": brief.max_added,
+        "locked": brief.locked,
+        "hint": brief.hint,
+    }
+    return {name: value for name, value in told.items() if value not in ("", [], None)}
+
+
+def _summary(
+    report: HardeningReport,
+    candidate: Candidate | None,
+    evidence: Evidence | None,
+    outcome: str,
+    decided: str,
+) -> str:
+    hardening = report.hardening
+    if decided:
+        return _decision(report, candidate, outcome, decided)
+    if report.job and not report.job.ended:
+        return _going_on(report)
+    if candidate and candidate.state == "refused":
+        return _refused(candidate)
+    if not outcome and candidate and candidate.state in ("kept", "rejected"):
+        return _round(hardening, candidate)
+    if not outcome:
+        return _open(hardening)
+    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(hardening.models) else ''}."
+    return " ".join([told, *_told(outcome, evidence), *_added(candidate), *_reason(hardening)])
+
+
+def _outcome(outcome: str) -> str:
+    return outcome.replace("_", " ")
+
+
+def _told(outcome: str, evidence: Evidence | None) -> list[str]:
+    told = {
+        "nothing_to_fix": ["The base passes all simulations that count."],
+        "not_evaluated": ["Nothing could be counted: see the errors of the base run."],
+    }.get(outcome, [])
+    if evidence is None:
+        return told
+    if evidence.held_out:
+        told.append(held_out(evidence.held_out))
+    if evidence.train and evidence.train.candidate_trials:
+        told.append(train(evidence.train))
+    if evidence.regressed_checks:
+        told.append(f"{plural(evidence.regressed_checks, 'check')} got worse, confirmed.")
+    if outcome == "unconfirmed" and evidence.more_scenarios:
+        more = f"about {evidence.more_scenarios} more held-out scenarios"
+        trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""
+        told.append(f"Not enough evidence: {more}{trials} would do.")
+    return told
+
+
+def _added(candidate: Candidate | None) -> list[str]:
+    lines = candidate.diff.splitlines() if candidate else []
+    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
+    return [f"{plural(added, 'line')} added."] if added else []
+
+
+def _reason(hardening: Hardening) -> list[str]:
+    return [f"Stopped: {hardening.stop_reason.replace('_', ' ')}."] if hardening.stop_reason else []
+
+
+def _going_on(report: HardeningReport) -> str:
+    job, hardening = report.job, report.hardening
+    if job is None:
+        return f"{hardening.id} goes on."
+    units = f"{job.units.finished:,} of {plural(job.units.total, 'trial')} done"
+    return f"{hardening.id} goes on as {job.id} ({job.state}), round {hardening.round}: {units}."
+
+
+def _refused(candidate: Candidate) -> str:
+    failed = next((one for one in candidate.guards if one.result == "fail"), None)
+    if failed is None:
+        return f"Not simulated: {candidate.id} was refused."
+    line = f" Line {failed.line} has `{failed.text}`." if failed.line and failed.text else ""
+    rule = f" Rule: {failed.rule.rstrip('.')}." if failed.rule else ""
+    return f"Not simulated: {candidate.id} fails guard {failed.guard}.{line}{rule}"
+
+
+def _round(hardening: Hardening, candidate: Candidate) -> str:
+    last = next((one for one in reversed(hardening.rounds) if one.candidate == candidate.id), None)
+    told = f" {train(last.train)}" if last and last.train else ""
+    reason = f" Reason: {last.told or last.reason}." if last and (last.told or last.reason) else ""
+    return f"{candidate.id} was {candidate.state} in round {hardening.round}.{told}{reason}"
+
+
+def _open(hardening: Hardening) -> str:
+    brief = hardening.brief
+    if brief is None:
+        return f"{hardening.id} is {hardening.state}, round {hardening.round}."
+    clusters = plural(len(brief.clusters), "failure cluster")
+    return (
+        f"{hardening.id} is open: write one small general rule a cluster and submit it. {clusters}; at most "
+        f"{plural(brief.max_added, 'character')} may be added."
+    )
+
+
+def _decision(report: HardeningReport, candidate: Candidate | None, outcome: str, decided: str) -> str:
+    hardening, became = report.hardening, report.became
+    what = candidate.id if candidate else hardening.id
+    if decided == "reject":
+        return f"{what} is rejected; {hardening.environment} keeps its instructions."
+    if became is None:
+        return f"{what} is {hardening.state}; nothing else changed."
+    how = f"from {what}, {_outcome(outcome)}"
+    marks = f", marked {', '.join(hardening.marks)}" if hardening.marks else ""
+    wrote = f" Wrote {report.wrote_file}." if report.wrote_file else ""
+    kept = f" {became.base} is kept." if became.base else ""
+    return f"{became.environment} is now at instructions version {became.number} ({how}{marks}).{kept}{wrote}"
+
+
+def _warnings(report: HardeningReport) -> list[str]:
+    warnings = [*report.warnings]
+    warnings += [one for one in report.hardening.warnings if one not in warnings]
+    if report.hardening.marks and not any("mark" in one for one in warnings):
+        warnings.append(f"The outcome is marked {', '.join(report.hardening.marks)}.")
+    return with_offline(warnings, report.hardening.models)
+
+
+def _wants_text(hardening: Hardening) -> bool:
+    return hardening.strategy == "submit" and hardening.state in ("open", "running")
+
+
+def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) -> list[NextCall]:
+    hardening = report.hardening
+    if report.job and not report.job.ended:
+        return [then("wait_job", job=report.job.id)]
+    if report.became:
+        return _after_promotion(report)
+    if hardening.state == "rejected":
+        return [then("harden_agent", "look again", environment=hardening.environment)]
+    if _wants_text(hardening) and outcome != "improved":
+        return _write(hardening)
+    return _after_outcome(hardening, candidate, outcome)
+
+
+def _after_promotion(report: HardeningReport) -> list[NextCall]:
+    became, hardening = report.became, report.hardening
+    if became is None:
+        return []
+    again = {"continue_run": hardening.base_run} if hardening.base_run else {}
+    calls = [then("run_simulations", "next round", environment=became.environment, **again)]
+    if became.base:
+        calls.append(then("decide_candidate", "to undo", candidate=became.base, decision="roll_back"))
+    calls.append(then("get_item", kind="instructions", id=became.id, view="text"))
+    return calls
+
+
+def _write(hardening: Hardening) -> list[NextCall]:
+    clusters = hardening.brief.clusters if hardening.brief else []
+    edit = {"op": "add", "anchor": "end", "text": "..."}
+    aim = {"cluster": clusters[0].id} if clusters else {}
+    calls = [
+        then(
+            "submit_candidate",
+            "one small general rule",
+            hardening=hardening.id,
+            edits=[edit],
+            **aim,
+        )
+    ]
+    if clusters and clusters[0].see:
+        calls.insert(
+            0, then("get_item", "see the failure", kind="conversation", id=clusters[0].see, view="turns")
+        )
+    return calls
+
+
+def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: str) -> list[NextCall]:
+    rounds = then("get_item", kind="hardening", id=hardening.id, view="rounds")
+    if outcome == "improved" and candidate:
+        return [then("decide_candidate", candidate=candidate.id, decision="promote"), rounds]
+    if outcome == "regressed" and candidate:
+        reject = then("decide_candidate", candidate=candidate.id, decision="reject", reason="regressed")
+        return [reject, rounds]
+    more = then(
+        "generate_scenarios",
+        "more held-out evidence" if outcome == "unconfirmed" else "harder cases",
+        environment=hardening.environment,
+        kinds=["edge", "must_refuse"],
+    )
+    if outcome == "unconfirmed" and candidate:
+        return [more, then("decide_candidate", candidate=candidate.id, decision="reject"), rounds]
+    if outcome in ("nothing_to_fix", "no_change"):
+        return [more, rounds]
+    return [rounds]

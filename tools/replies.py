@@ -1,0 +1,246 @@
+"""What tools answer: one envelope, and the fields of each kind of answer.
+
+Every reply has `summary` (one or two sentences with the figures that matter), `next` (at most three complete
+calls, best first), `warnings` and `links`. Empty fields are left out on the wire.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..engine.records.job import Job
+from .shapes import is_list
+
+
+class Sent(BaseModel):
+    """What goes out: exactly the fields that are declared."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+class NextCall(Sent):
+    """A complete call to make next."""
+
+    tool: str
+    args: dict[str, Any] = Field(default_factory=dict[str, Any])
+    why: str = ""
+
+
+class Link(Sent):
+    """A resource to read; also sent as a resource link. `bytes` 0: not known."""
+
+    uri: str
+    what: str
+    bytes: int = 0
+
+
+class JobCounts(Sent):
+    """A job. `state`: queued, running, waiting, paused, done, failed, cancelled; done: completed + failed =
+    total.
+    """
+
+    id: str
+    kind: str
+    state: str
+    total: int = 0
+    pending: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    eta_s: float | None = None
+
+
+class Reply(Sent):
+    """The envelope, which is also the published output schema."""
+
+    summary: str = Field(min_length=1)
+    next: list[NextCall] = Field(default_factory=list[NextCall], max_length=3)
+    warnings: list[str] = Field(default_factory=list[str])
+    links: list[Link] = Field(default_factory=list[Link])
+
+
+class EnvironmentMade(Reply):
+    """An environment that was made or imported. `taken` and `lost` are of an import."""
+
+    environment: str
+    instructions_version: int = 1
+    created: bool = True
+    agent: dict[str, Any] = Field(default_factory=dict[str, Any])
+    world: dict[str, Any] = Field(default_factory=dict[str, Any])
+    counts: dict[str, int] = Field(default_factory=dict[str, int])
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    taken: dict[str, Any] = Field(default_factory=dict[str, Any])
+    lost: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    job: JobCounts | None = None
+
+
+class Created(Reply):
+    """Personas, scenarios or simulations that were stored. `refused` rows have at, what, allowed."""
+
+    environment: str
+    made: list[str] = Field(default_factory=list[str])
+    unchanged: list[str] = Field(default_factory=list[str])
+    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
+    checked: dict[str, Any] = Field(default_factory=dict[str, Any])
+    counts: dict[str, int] = Field(default_factory=dict[str, int])
+    job: JobCounts | None = None
+
+
+class Page(Reply):
+    """One page of rows, newest first; each row has the `id` that get_item takes."""
+
+    kind: str
+    items: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    total: int = 0
+    next_cursor: str = ""
+    untrusted: list[str] = Field(default_factory=list[str])
+
+
+class Item(Reply):
+    """One thing in one view. `untrusted`: paths whose text was said by agents, users, tools or files."""
+
+    kind: str
+    id: str
+    view: str
+    item: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+    next_cursor: str = ""
+
+
+class Changed(Reply):
+    """What an update or a deletion did, or would do (`done` false); `goes_with` counts by kind."""
+
+    kind: str
+    ids: list[str] = Field(default_factory=list[str])
+    version: int | None = None
+    changed: dict[str, str] = Field(default_factory=dict[str, str])
+    goes_with: dict[str, int] = Field(default_factory=dict[str, int])
+    done: bool = True
+
+
+class Cluster(Sent):
+    """A failed check over the run. `see`: the place to open; `held_out`: how many more simulations, not
+    shown.
+    """
+
+    id: str
+    check: str
+    simulations: int = 0
+    severity: str = "major"
+    cause: str = ""
+    see: str = ""
+    held_out: int = 0
+
+
+class RunReply(Reply):
+    """A run: totals with a 95% interval that knows its scenarios, clusters of failures, cost."""
+
+    run: str
+    round: int = 1
+    instructions_version: str = ""
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    totals: dict[str, Any] = Field(default_factory=dict[str, Any])
+    clusters: list[Cluster] = Field(default_factory=list[Cluster])
+    clusters_total: int | None = None
+    metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
+    thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    agreement: dict[str, Any] = Field(default_factory=dict[str, Any])
+    cost: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+    job: JobCounts | None = None
+
+
+class CandidateView(Sent):
+    """A candidate text: what it was made from, how it differs, what became of it. `chars`: [base,
+    candidate].
+    """
+
+    id: str
+    base: str = ""
+    state: str = ""
+    diff: str = ""
+    chars: list[int] = Field(default_factory=list[int])
+    by: str = ""
+    why: str = ""
+    became: str = ""
+
+
+class HardeningReply(Reply):
+    """A hardening: its candidate, the guards, the evidence and the outcome."""
+
+    hardening: str = ""
+    state: str = ""
+    round: int = 0
+    stop_reason: str = ""
+    brief: dict[str, Any] = Field(default_factory=dict[str, Any])
+    candidate: CandidateView | None = None
+    guards: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    evidence: dict[str, Any] = Field(default_factory=dict[str, Any])
+    outcome: str = ""
+    marks: list[str] = Field(default_factory=list[str])
+    original_config: dict[str, str] = Field(default_factory=dict[str, str])
+    improved_config: dict[str, str] = Field(default_factory=dict[str, str])
+    untrusted: list[str] = Field(default_factory=list[str])
+    job: JobCounts | None = None
+
+
+class JobReply(Reply):
+    """A job, and once it is over what the tool that started it would have returned."""
+
+    job: JobCounts
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+    waiting_for: str = ""
+
+
+def then(tool: str, why: str = "", **args: Any) -> NextCall:
+    """A call to make next."""
+    return NextCall(tool=tool, args=args, why=why)
+
+
+def counts(job: Job | None) -> JobCounts | None:
+    """The counts of a job, or None where there is none."""
+    if job is None:
+        return None
+    return job_counts(job)
+
+
+def job_counts(job: Job) -> JobCounts:
+    """The counts of a job, and about how many seconds it will go on."""
+    units = job.units
+    return JobCounts(
+        id=job.id,
+        kind=job.kind,
+        state=job.state,
+        total=units.total,
+        pending=units.pending,
+        running=units.running,
+        completed=units.completed,
+        failed=units.failed,
+        eta_s=job.eta_s(datetime.now(UTC)),
+    )
+
+
+def payload(reply: Reply) -> dict[str, Any]:
+    """The reply as JSON, empty fields left out (of the reply and of its own parts, not inside quoted data)."""
+    return _shown(reply)
+
+
+def _shown(part: BaseModel) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        value = _plain(getattr(part, name))
+        if value not in (None, "", [], {}):
+            shown[name] = value
+    return shown
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _shown(value)
+    if is_list(value):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,165 @@
+"""Runs: simulate and score, and tell what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..engine.records.run import Cluster as StoredCluster, RunRecord
+from ..engine.workbench.results import RunReport
+from .arguments import NOT_GIVEN, EnvironmentId, IdempotencyKey, Models, WaitS, given
+from .replies import Cluster, Link, NextCall, RunReply, counts, then
+from .spec import Call, tool
+from .wording import is_offline, plural, rate, rounded, with_offline
+
+SHOWN_CLUSTERS = 8
+
+
+@tool("Run simulations", open_world=True)
+async def run_simulations(
+    call: Call,
+    environment: EnvironmentId,
+    select: Annotated[
+        Sequence[str],
+        Field(
+            description="Ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K, or RUN/SIM/TRIAL@TURN "
+            "to branch there"
+        ),
+    ] = ("all",),
+    instructions: Annotated[str, Field(description="Version or candidate id; default current")] = "",
+    trials: Annotated[int, Field(ge=0, le=50, description="0 = environment's")] = 0,
+    metrics: Annotated[Sequence[Any], Field(description="Names, or {name, rubric, scale}")] = (),
+    models: Models = NOT_GIVEN,
+    options: Annotated[
+        Mapping[str, Any],
+        Field(description="name, seed, thresholds, budget, limits, score, ... Guide: run-options"),
+    ] = NOT_GIVEN,
+    continue_run: Annotated[str, Field(description="Run id: make this its round n+1")] = "",
+    wait_s: WaitS = 20,
+    idempotency_key: IdempotencyKey = "",
+) -> RunReply:
+    """Returns pass rate with interval and failure clusters, or a job for wait_job. Simulates and scores in
+    one go. Use to evaluate, rerun failures, try what-if. To score again: score_run; to prove a text:
+    submit_candidate.
+    """
+    report = await call.bench.runs.start(
+        environment,
+        select=tuple(select),
+        instructions=instructions,
+        trials=trials,
+        metrics=tuple(metrics),
+        models=given(models),
+        options=given(options),
+        continue_run=continue_run,
+        wait_s=wait_s,
+        idempotency_key=idempotency_key,
+        on_progress=call.on_progress,
+    )
+    return run_reply(report)
+
+
+def run_reply(report: RunReport) -> RunReply:
+    """The reply of a run, finished or still going on."""
+    run = report.run
+    going_on = report.job is not None and not report.job.ended
+    return RunReply(
+        summary=_going_on(report) if going_on else _summary(run),
+        next=_next(report),
+        warnings=with_offline(report.warnings, run.models),
+        links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
+        run=run.id,
+        round=run.round,
+        instructions_version=run.instructions,
+        models=run.models,
+        totals=_totals(run) if run.totals.trials else {},
+        clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
+        clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
+        thresholds=[one.model_dump() for one in run.thresholds],
+        cost={} if going_on else _cost(report),
+        untrusted=["clusters[].cause"] if run.clusters else [],
+        job=counts(report.job),
+    )
+
+
+def _summary(run: RunRecord) -> str:
+    offline = " (offline)" if is_offline(run.models) else ""
+    state = "" if run.state == "done" else f" {run.state};"
+    told = f"{run.id}{offline}:{state} {rate(run.totals)}."
+    if run.clusters:
+        largest = run.clusters[0]
+        cause = _plain_cause(largest)
+        size = plural(largest.simulations + largest.held_out, "simulation")
+        told += f" {plural(len(run.clusters), 'failure cluster')}; largest: {cause} ({size})."
+    missed = sum(one.result == "fail" for one in run.thresholds)
+    if run.thresholds:
+        told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    return told
+
+
+def _plain_cause(cluster: StoredCluster) -> str:
+    """The cause, or where values of a conversation stand in it the check."""
+    quotes = any(mark in cluster.cause for mark in '"{/') or len(cluster.cause) > 120
+    return cluster.check if quotes or not cluster.cause else cluster.cause.rstrip(".")
+
+
+def _going_on(report: RunReport) -> str:
+    job = report.job
+    if job is None:
+        return f"{report.run.id} goes on."
+    total = job.units.total or len(report.run.simulations) * report.run.trials
+    what = f"{job.units.finished:,} of {plural(total, 'trial')} done"
+    return f"{report.run.id} goes on as {job.id} ({job.state}): {what}."
+
+
+def _totals(run: RunRecord) -> dict[str, Any]:
+    totals = run.totals.model_dump(exclude_none=True, exclude={"pass_k"} if not run.totals.pass_k else set())
+    return rounded(totals, 3)
+
+
+def _cluster(cluster: StoredCluster) -> Cluster:
+    return Cluster.model_validate({name: getattr(cluster, name) for name in Cluster.model_fields})
+
+
+def _cost(report: RunReport) -> dict[str, Any]:
+    cost: dict[str, Any] = {"model_calls": report.model_calls, "seconds": round(report.run.wall_s, 2)}
+    return {"usd": report.usd, **cost} if report.usd is not None else {"usd": "unknown", **cost}
+
+
+def _next(report: RunReport) -> list[NextCall]:
+    run, job = report.run, report.job
+    if job is not None and not job.ended:
+        return [then("wait_job", job=job.id)]
+    calls: list[NextCall] = []
+    if run.state != "done":
+        resume = {"resume": run.id}
+        calls.append(
+            then("run_simulations", "runs only what is missing", environment=run.environment, options=resume)
+        )
+    see = next((one.see for one in run.clusters if one.see), "")
+    if run.totals.failed and run.clusters:
+        calls.append(_harden(run))
+    if see:
+        calls.append(then("get_item", "see one failure", kind="conversation", id=see, view="turns"))
+    if run.totals.error or run.totals.invalid:
+        verdict = "error" if run.totals.error else "invalid"
+        where = {"run": run.id, "verdict": verdict}
+        calls.append(then("list_items", "what was left out of the rate", kind="conversation", where=where))
+    if not calls:
+        calls = [
+            then(
+                "generate_scenarios",
+                "harder cases: nothing fails",
+                environment=run.environment,
+                kinds=["edge", "must_refuse"],
+            ),
+            then("list_items", kind="conversation", where={"run": run.id}),
+        ]
+    return calls[:3]
+
+
+def _harden(run: RunRecord) -> NextCall:
+    if "/" in run.instructions:
+        return then("harden_agent", environment=run.environment)
+    return then("harden_agent", environment=run.environment, run=run.id)

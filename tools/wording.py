@@ -1,0 +1,94 @@
+"""Figures and words of summaries: one form each, so that every reply tells the same thing the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..engine.records.hardening import Comparison, HeldOutEvidence
+from ..engine.records.run import Totals
+from .shapes import is_list, is_object
+
+OFFLINE_WARNING = (
+    "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."
+)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 scenario`, `3 scenarios`, `1,200 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 or noun.endswith('s') else 's'}"
+
+
+def rate(totals: Totals) -> str:
+    """`89 of 144 pass (62%, interval 43-78)`; what was left out of the rate stands behind it."""
+    counted = totals.passed + totals.failed + totals.inconclusive
+    if not counted:
+        told = "nothing could be counted"
+    else:
+        told = f"{totals.passed:,} of {counted:,} pass ({interval(totals.passed / counted, totals.interval)})"
+    left_out = [
+        f"{number:,} {word}"
+        for word, number in (("error", totals.error), ("invalid", totals.invalid))
+        if number
+    ]
+    return told + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+
+def interval(share: float, bounds: tuple[float, float] | None) -> str:
+    """`62%, interval 43-78`."""
+    told = percent(share)
+    return f"{told}, interval {100 * bounds[0]:.0f}-{100 * bounds[1]:.0f}" if bounds else told
+
+
+def percent(share: float) -> str:
+    """`62%`."""
+    return f"{100 * share:.0f}%"
+
+
+def p_value(p: float) -> str:
+    """`0.008`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def held_out(evidence: HeldOutEvidence) -> str:
+    """What the proof rests on, in one sentence."""
+    return (
+        f"Held-out: {evidence.better} of {plural(evidence.n, 'scenario')} better, {evidence.worse} worse, "
+        f"p {p_value(evidence.p)} (needs at most {evidence.alpha:.3f})."
+    )
+
+
+def train(comparison: Comparison) -> str:
+    """`Train 7 -> 16 of 16.`"""
+    return f"Train {comparison.base} -> {comparison.candidate} of {comparison.candidate_trials}."
+
+
+def is_offline(models: Mapping[str, str]) -> bool:
+    """Whether agent or user were played by the rule-based model."""
+    return any(models.get(role, "").startswith("offline") for role in ("agent", "user"))
+
+
+def with_offline(warnings: list[str], models: Mapping[str, str]) -> list[str]:
+    """The warnings, and the one about offline models when it is due and not yet said."""
+    if not is_offline(models) or any("offline" in one for one in warnings):
+        return list(warnings)
+    return [*warnings, OFFLINE_WARNING]
+
+
+def listed(words: list[str], shown: int = 3) -> str:
+    """`a, b, c and 4 more`."""
+    left = len(words) - shown
+    return ", ".join(words[:shown]) + (f" and {left} more" if left > 0 else "")
+
+
+def rounded(value: Any, digits: int = 4) -> Any:
+    """The value with its floats rounded: what a reader needs, not what a float can hold."""
+    if isinstance(value, float):
+        return round(value, digits)
+    if is_object(value):
+        return {key: rounded(one, digits) for key, one in value.items()}
+    if is_list(value):
+        return [rounded(one, digits) for one in value]
+    if isinstance(value, tuple):
+        return rounded(list(cast("tuple[Any, ...]", value)), digits)
+    return value
