@@ -128,8 +128,8 @@ class _Loop:
         splits = await self._splits()
         rows, columns = scenarios["counts"]["scenarios"], personas["counts"]["personas"]
         held_out = splits.count("held_out")
-        self._line(f"  Generated    {', '.join(n.split('/')[1] for n in personas.get('made', []))}")
-        self._line(f"               {', '.join(n.split('/')[1] for n in scenarios.get('made', []))}")
+        self._line(f"  Generated    {_made(personas, 'persona')}")
+        self._line(f"               {_made(scenarios, 'scenario')}")
         self._line(
             f"  Cases        {columns} personas x {rows} scenarios = {number} simulations; "
             f"{len(splits) - held_out} scenarios train, {held_out} held-out"
@@ -265,6 +265,11 @@ class _Loop:
 
     def _line(self, text: str = "") -> None:
         self._screen.line(text.encode("ascii", "replace").decode())
+
+
+def _made(reply: Mapping[str, Any], noun: str) -> str:
+    names = [str(id).partition("/")[2] for id in reply.get("made", [])]
+    return cut(f"{count(len(names), noun)}: {', '.join(names)}", 84)
 
 
 def _rate(totals: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 
 from ..engine.errors import Conflict
+from ..engine.exchange import read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..resources.workbench import Workbench
@@ -47,18 +48,25 @@ async def _run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
     async with Workbench(args.home, roots=[folder], resume=False) as bench:
-        environment = await bench.environments.import_folder(str(folder.resolve()), dry_run=args.check)
+        cases = read_folder(folder.resolve(), bench.roots, "folder")
+        environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen)
+        select = [f"scenario:{s.value['id']}" for s in cases.scenarios] or ["all"]
+        return await _simulate(bench, environment.environment.id, select, args, screen)
 
 
-async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
+async def _simulate(
+    bench: Bench, environment: str, select: Sequence[str], args: argparse.Namespace, screen: Screen
+) -> int:
+    """Run what the folder has now; scenarios that it had earlier are kept, but not run."""
     options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
-        report = await bench.runs.start(environment, trials=args.trials, options=options, wait_s=0)
+        report = await bench.runs.start(
+            environment, select=select, trials=args.trials, options=options, wait_s=0
+        )
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job

@@ -1,0 +1,137 @@
+"""The demo, the README and the examples do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import caseharden
+
+pytestmark = pytest.mark.anyio
+FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def demos() -> list[str]:
+    """What the demo prints, twice."""
+    command = [sys.executable, "-m", "caseharden", "demo"]
+    done = [
+        subprocess.run(command, capture_output=True, text=True, check=False, timeout=120) for _ in range(2)
+    ]
+    assert [(d.returncode, d.stderr) for d in done] == [(0, "")] * 2, done[0].stdout
+    return [d.stdout for d in done]
+
+
+@pytest.fixture
+def place(tmp_path: Path, checkout: Path) -> Path:
+    """A folder that looks like the checkout to the commands of its documents."""
+    for name in (".venv", "examples", "scripts"):
+        (tmp_path / name).symlink_to(checkout / name)
+    return tmp_path
+
+
+@pytest.mark.requirement("CH-1")
+def test_demo_shows_failure_rule_proof_and_pass(demos: list[str]) -> None:
+    lines = demos[0].splitlines()
+    assert len(lines) <= 45
+    assert all(len(line) <= 100 and line.isascii() and line == line.rstrip() for line in lines)
+    text = demos[0]
+    order = [
+        "Environment",
+        "FAIL",
+        "Causes on train",
+        "Candidate 1",
+        "Proof",
+        "IMPROVED, offline",
+        "Next round",
+        "Used",
+    ]
+    places = [text.find(word) for word in order]
+    assert -1 not in places and places == sorted(places)
+    passed, of = re.findall(r"(\d+) of (\d+) pass", text)[-1]
+    assert passed == of
+
+
+@pytest.mark.requirement("CH-1")
+def test_demo_is_the_same_when_it_runs_again(demos: list[str]) -> None:
+    timeless = [re.sub(r" +\d+\.\d s", " s", text) for text in demos]
+    assert timeless[0] == timeless[1]
+
+
+def test_output_in_the_readme_is_the_demos(demos: list[str], checkout: Path) -> None:
+    readme = checkout / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split("<!-- demo -->\n")
+    shown, after = rest.split("<!-- /demo -->")
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        shown = f"```text\n{demos[0]}```\n"
+        readme.write_text(f"{before}<!-- demo -->\n{shown}<!-- /demo -->{after}", encoding="utf-8")
+    assert masked(shown) == masked(f"```text\n{demos[0]}```\n")
+
+
+@pytest.mark.parametrize("document", ["README.md", "examples/shop-desk/README.md"])
+def test_commands_of_the_documents_work(place: Path, checkout: Path, document: str) -> None:
+    blocks = FENCE.findall((checkout / document).read_text(encoding="utf-8"))
+    commands = [line for kind, body in blocks if kind == "sh" for line in body.splitlines() if line.strip()]
+    assert commands
+    env = {**os.environ, "CASEHARDEN_HOME": str(place / "home")}
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=place, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_scripts_and_links_of_the_readme_exist(checkout: Path) -> None:
+    text = (checkout / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    named = [*links, *re.findall(r"\bscripts/\w+", text)]
+    assert [name for name in named if not (checkout / name).exists()] == []
+
+
+def test_client_configuration_in_the_readme_is_what_the_command_prints(place: Path, checkout: Path) -> None:
+    text = (checkout / "README.md").read_text(encoding="utf-8")
+    shown = [json.loads(body) for kind, body in FENCE.findall(text) if kind == "json"]
+    command = [str(place / ".venv" / "bin" / "caseharden"), "serve", "--print-config", "cursor"]
+    printed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    printed["mcpServers"]["caseharden"]["command"] = "/path/to/caseharden/.venv/bin/caseharden"
+    assert shown == [printed]
+
+
+@pytest.mark.requirement("AS-15")
+async def test_python_of_the_readme_runs(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = FENCE.findall((checkout / "README.md").read_text(encoding="utf-8"))
+    (body,) = [body for kind, body in blocks if kind == "python"]
+    names: dict[str, object] = {}
+    exec(f"async def example():\n{textwrap.indent(body, '    ')}", names)
+    monkeypatch.chdir(tmp_path)
+    await names["example"]()  # type: ignore[operator]
+    assert 0 <= float(capsys.readouterr().out) <= 1
+
+
+@pytest.mark.requirement("AS-15")
+async def test_public_face_offers_the_services(tmp_path: Path) -> None:
+    assert sorted(set(dir(caseharden))) == sorted(caseharden.__all__)
+    for name in caseharden.__all__:
+        assert getattr(caseharden, name) is not None
+    async with caseharden.Workbench(tmp_path) as bench:
+        for service in ("environments", "personas", "scenarios", "simulations", "runs", "jobs", "hardenings"):
+            assert hasattr(bench, service)
+    with pytest.raises(AttributeError):
+        _ = caseharden.Workbenches
+
+
+def masked(text: str) -> str:
+    """The form of the output: figures, bars and the blanks that they move are alike."""
+    text = re.sub(r"\[[#-]+\]", "[bar]", text)
+    text = re.sub(r"\d[\d,.]*", "0", text)
+    return re.sub(r" +", " ", text)
