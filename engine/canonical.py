@@ -32,6 +32,8 @@ def equal(a: Any, b: Any, tolerance: float = 0.0) -> bool:
     """Whether two JSON values are the same; `tolerance` is absolute and for numbers only."""
     if a is b:
         return True
+    if type(a) is str:
+        return a == b
     if isinstance(a, dict):
         return (
             isinstance(b, dict)

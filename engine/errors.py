@@ -68,9 +68,7 @@ class CasehardenError(Exception):
         """The same error with its place told from further out: `prefix` goes before `where`."""
         joint = "" if not self.where or self.where.startswith("[") else "."
         where = f"{prefix}{joint}{self.where}"
-        return type(self)(
-            self.what, where=where, allowed=self.allowed, next=self.next, quoted=self.quoted
-        )
+        return type(self)(self.what, where=where, allowed=self.allowed, next=self.next, quoted=self.quoted)
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -57,16 +57,16 @@ class Place:
         return f"{self.conversation}@{self.turn}" if self.turn else self.conversation
 
 
+_PLACE = re.compile(r"([a-z0-9_-]{1,64})/([a-z0-9_-]{1,64})/([0-9]{1,6})(?:@([0-9]{1,6}))?\Z")
+
+
 def parse_place(text: str, where: str) -> Place:
     """`run-7/refund-dana/1` or `run-7/refund-dana/1@5`."""
-    body, at, turn = text.partition("@")
-    parts = body.split("/")
-    good = len(parts) == 3 and all(SLUG.match(p) for p in parts[:2]) and parts[2].isascii() and parts[2].isdigit()
-    if not good or (at and not (turn.isascii() and turn.isdigit() and len(turn) < 7)):
-        raise InvalidArgument(
-            f"`{text[:120]}` does not name a conversation.", where=where, allowed="RUN/SIMULATION/TRIAL, with @TURN to start there"
-        )
-    return Place(parts[0], parts[1], int(parts[2][:9]), int(turn or 0))
+    found = _PLACE.match(text)
+    if found is None:
+        what = f"`{text[:120]}` does not name a conversation."
+        raise InvalidArgument(what, where=where, allowed="RUN/SIMULATION/TRIAL, with @TURN to start there")
+    return Place(found[1], found[2], int(found[3]), int(found[4] or 0))
 
 
 def split_nested(text: str, environment: str = "") -> tuple[str, str]:

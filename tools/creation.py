@@ -97,8 +97,8 @@ def _next(creation: Creation) -> list[NextCall]:
         full = first if "/" in first else f"{name}/{first}"
         calls.append(then("get_item", "why it is unproven", kind="scenario", id=full, view="solution"))
     if creation.made or creation.unchanged:
-        calls.append(then("create_simulations", environment=name))
-        calls.append(then("run_simulations", "pairs simulations by itself", environment=name))
+        why = "new ones are in no simulation yet"
+        calls.append(then("create_simulations", why if creation.made else "", environment=name))
     return calls[:3]
 
 

@@ -2,15 +2,18 @@
 
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
 from .prompt import PromptAgent
-from .recorded import RecordedAgent, Recording, user_texts
+from .recorded import NoRecording, PlayedAgent, PlayedTurn, RecordedAgent, Recording, played_turns
 
 __all__ = [
     "AgentAdapter",
     "AgentError",
     "AgentInput",
     "AgentReply",
+    "NoRecording",
+    "PlayedAgent",
+    "PlayedTurn",
     "PromptAgent",
     "RecordedAgent",
     "Recording",
-    "user_texts",
+    "played_turns",
 ]

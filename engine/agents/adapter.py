@@ -16,7 +16,8 @@ class AgentInput:
 
     `conversation` is an opaque key, the same for all calls of one trial. `instructions` is the text under test, with
     the scenario's `agent_context` behind it. `messages` is the whole history, oldest first, without the
-    instructions; `new` says how many of them came since the agent's last reply. `seed` is stable in a trial.
+    instructions; `new` says how many of them came since the agent's last reply. `turn` is the number of the user's
+    text that is to be answered, from 1. `seed` is stable in a trial.
     """
 
     conversation: str
@@ -25,6 +26,7 @@ class AgentInput:
     new: int
     tools: Sequence[ToolSignature]
     seed: int
+    turn: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class AgentReply:
     calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage | None = None
     """None where no model was called."""
+    own_names: bool = False
+    """The calls name tools as the world does, not as they were shown: what is played back stays true when a
+    scenario renames tools."""
 
 
 class AgentError(Exception):
@@ -50,7 +55,8 @@ class AgentAdapter(Protocol):
 
     `reply` is called again with the results after calls were executed. It is never called concurrently for one
     trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
-    reply can succeed; broken arguments are not an error but part of the reply.
+    reply can succeed; any other exception is taken for a crash. Broken arguments are not an error but part of the
+    reply.
     """
 
     @property

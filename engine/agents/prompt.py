@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from ..errors import SetupError
-from ..llm import Message, ModelClient, ModelRequest
+from ..llm import Message, ModelClient, ModelRequest, ToolSignature
 from ..records.conversation import TokenUsage
 from .adapter import AgentError, AgentInput, AgentReply
 
 
 class PromptAgent:
-    """Asks the model with the instructions as system text and the offered tools."""
+    """Asks the model with the instructions as system text and the offered tools.
 
-    def __init__(self, model: ModelClient, temperature: float | None = None) -> None:
+    It keeps nothing between replies, so one serves all trials of a run. `tools`: show the model only these; None:
+    all that are offered.
+    """
+
+    def __init__(
+        self, model: ModelClient, temperature: float | None = None, tools: Collection[str] | None = None
+    ) -> None:
         self._model = model
         self._temperature = temperature
+        self._only = tools
 
     @property
     def name(self) -> str:
@@ -23,7 +32,7 @@ class PromptAgent:
         request = ModelRequest(
             role="agent",
             messages=(Message("system", turn.instructions), *turn.messages),
-            tools=turn.tools,
+            tools=self._shown(turn.tools),
             temperature=self._temperature,
             seed=turn.seed,
         )
@@ -37,3 +46,8 @@ class PromptAgent:
             cost_usd=reply.cost_usd,
         )
         return AgentReply(reply.text, reply.tool_calls, usage)
+
+    def _shown(self, offered: Sequence[ToolSignature]) -> Sequence[ToolSignature]:
+        if self._only is None:
+            return offered
+        return [tool for tool in offered if tool.name in self._only]

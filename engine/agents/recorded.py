@@ -1,33 +1,57 @@
-"""Playing back a conversation: its agent side, and its user side beside it.
+"""Playing back a conversation: what both sides did in it, turn by turn, on a world that is really called.
 
-A stored conversation is a recording; the least is
-`{"scenario": "x", "log": [{"by": "user", "say": "hi"}, {"by": "agent", "tool": "t", "args": {}}, {"by": "agent", "say": "done"}]}`.
+A stored conversation is a recording; the least is `{"scenario": "x", "log": [{"by": "user", "say": "hi"},
+{"by": "agent", "tool": "t", "args": {}}, {"by": "agent", "say": "done"}]}`.
+One that was cut short says so, `"end": {"reason": "max_tool_calls"}`; any other ends by the user when it has run out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ..llm import ToolCall
 from ..records.authored import Stored
-from .adapter import AgentInput, AgentReply
+from ..records.conversation import End, EndReason
+from .adapter import AgentError, AgentInput, AgentReply
+
+CUT_SHORT: Final[frozenset[EndReason]] = frozenset(
+    ("max_turns", "max_tool_calls", "loop", "agent_error", "model_error", "timeout", "budget", "user_fault")
+)
+"""Ends that neither a side nor the world brought about, so that a playback cannot come to them by itself."""
 
 
 class Line(Stored):
-    """One line of a recording: words, or a call. Results are not read: the world gives its own."""
+    """One line of a recording: words, a call, or the user's stop. Results are not read: the world gives its own."""
 
     by: Literal["user", "agent"]
     say: str | None = None
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
+    stop: str | None = None
     turn: int | None = None
     message: int = 0
     """Calls with the same number above 0 came in one reply."""
+
+    def call(self, id: str) -> ToolCall:
+        """The call as a model would have made it."""
+        arguments = self.raw if self.raw is not None else json.dumps(self.args, ensure_ascii=False)
+        return ToolCall(id, self.tool or "", arguments)
+
+
+def _spoken(entry: Any) -> Any:
+    """None for what neither side did in the trial itself: history, events, notices, rejected texts."""
+    if not isinstance(entry, Mapping):
+        return entry
+    row = cast("Mapping[str, Any]", entry)
+    acted = any(row.get(key) is not None for key in ("say", "tool", "stop"))
+    told = row.get("by") in ("user", "agent") and acted
+    return row if told and row.get("turn") != 0 and not row.get("rejected") else None
 
 
 class Recording(Stored):
@@ -36,73 +60,156 @@ class Recording(Stored):
     scenario: str = ""
     simulation: str = ""
     trial: int = Field(default=1, ge=1)
-    log: list[Any] = Field(default_factory=list[Any], max_length=100_000)
+    log: list[Annotated[Line | None, BeforeValidator(_spoken)]] = Field(
+        default_factory=list[Line | None], max_length=100_000
+    )
+    end: End | None = None
+    """How it ended. Where it was cut short, its playback ends so too, unless the world ends that before."""
 
     def lines(self) -> list[Line]:
-        """The words and calls of both sides; other entries of a stored log are passed over."""
-        return [
-            Line.model_validate(entry)
-            for entry in self.log
-            if isinstance(entry, dict)
-            and entry.get("by") in ("user", "agent")  # pyright: ignore[reportUnknownMemberType]
-            and ("say" in entry or "tool" in entry)
-            and not entry.get("rejected")  # pyright: ignore[reportUnknownMemberType]
-        ]
+        """What both sides did, in order; other entries of a stored log are passed over."""
+        return [line for line in self.log if line is not None]
 
 
-class RecordedAgent:
-    """Gives, turn by turn, the replies of a recording's agent."""
+@dataclass(slots=True)
+class PlayedTurn:
+    """What both sides do in one turn: the user's calls, then words or a stop, then the agent's replies."""
 
-    def __init__(self, recording: Recording) -> None:
-        self._turns = _agent_turns(recording.lines())
-        self._turn = -1
-        self._next = 0
-        self._heard = -1
+    user_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    user_says: str | None = None
+    """None: the recording does not tell."""
+    stops: bool = False
+    """The user ends the conversation in this turn, behind its words if it says any."""
+    ends: End | None = None
+    """The recording was cut short before this turn: the trial ends so, and nothing is said any more."""
+    replies: list[AgentReply] = field(default_factory=list[AgentReply])
+
+
+class PlayedAgent:
+    """Gives, turn by turn, the replies of a script, whatever it hears; says nothing when they are used up."""
+
+    def __init__(self, turns: Sequence[PlayedTurn], name: str = "recorded") -> None:
+        self._turns = turns
+        self._name = name
+        self._turn = 0
+        self._left: Iterator[AgentReply] = iter(())
 
     @property
     def name(self) -> str:
-        return "recorded"
+        return self._name
 
     async def reply(self, turn: AgentInput) -> AgentReply:
-        heard = sum(message.role == "user" for message in turn.messages)
-        if heard != self._heard:
-            self._heard, self._turn, self._next = heard, self._turn + 1, 0
-        replies = self._turns[self._turn] if self._turn < len(self._turns) else []
-        if self._next >= len(replies):
-            return AgentReply(text=None)
-        self._next += 1
-        return replies[self._next - 1]
+        if turn.turn != self._turn:
+            self._turn = turn.turn
+            self._left = iter(self._turns[turn.turn - 1].replies if turn.turn <= len(self._turns) else ())
+        return next(self._left, AgentReply(text=None))
 
 
-def user_texts(recording: Recording) -> list[str]:
-    """What the recording's user said, in order."""
-    return [line.say for line in recording.lines() if line.by == "user" and line.say is not None]
+class RecordedAgent(PlayedAgent):
+    """The agent of a recording."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(played_turns(recording))
 
 
-def _agent_turns(lines: Sequence[Line]) -> list[list[AgentReply]]:
-    """The agent's replies after each of the user's texts."""
-    turns: list[list[AgentReply]] = []
-    group = 0
+class NoRecording:
+    """Stands in where a recorded agent has nothing to play back: the trial ends in `agent_error`, and says so."""
+
+    name = "recorded"
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    async def reply(self, turn: AgentInput) -> AgentReply:
+        raise AgentError(self._what)
+
+
+def played_turns(recording: Recording) -> list[PlayedTurn]:
+    """The turns of a recording.
+
+    Words of the user begin a turn, and so do calls of the user that stand before them. In a recording without the
+    user's side, the agent's words end one. What the agent says before the user's first words is nobody's turn and
+    left out.
+    """
+    lines = recording.lines()
+    turns = _Turns(any(line.by == "user" and line.tool is None for line in lines))
     for line in lines:
         if line.by == "user":
-            if line.say is not None:
-                turns.append([])
-            continue
-        if not turns:
-            turns.append([])
-        replies = turns[-1]
-        if line.say is not None:
-            replies.append(AgentReply(text=line.say))
-            group = 0
-            continue
-        arguments = line.raw if line.raw is not None else json.dumps(line.args, ensure_ascii=False)
-        call = ToolCall(f"r{len(turns)}-{len(replies)}", line.tool or "", arguments)
-        last = replies[-1] if replies else AgentReply(text=None)
-        if (last.text is not None and not last.calls) or (
-            last.calls and line.message and line.message == group
-        ):
-            replies[-1] = AgentReply(last.text, (*last.calls, call))
+            turns.user(line)
         else:
-            replies.append(AgentReply(text=None, calls=(call,)))
-        group = line.message
-    return turns
+            turns.agent(line)
+    if recording.end is not None and recording.end.reason in CUT_SHORT:
+        end = End(reason=recording.end.reason, detail=recording.end.detail)
+        turns.made.append(PlayedTurn(ends=end))
+    return turns.made
+
+
+class _Turns:
+    """Puts the lines of a recording into turns."""
+
+    def __init__(self, with_user: bool) -> None:
+        self.made: list[PlayedTurn] = []
+        self._with_user = with_user
+        self._number: int | None = None
+        self._message = 0
+        self._calls = 0
+
+    def user(self, line: Line) -> None:
+        if line.stop is not None:
+            same = bool(self.made) and line.turn is not None and line.turn == self._number
+            (self.made[-1] if same else self._begin(line)).stops = True
+            return
+        last = self.made[-1] if self.made else None
+        # The agent may have called tools before the user's first words.
+        opened = last is not None and last.user_says is None and (not last.replies or len(self.made) == 1)
+        turn = last if last is not None and opened else self._begin(line)
+        if line.say is not None:
+            turn.user_says = line.say
+        else:
+            self._calls += 1
+            turn.user_calls.append(line.call(f"u{self._calls}"))
+
+    def agent(self, line: Line) -> None:
+        if not self.made:
+            if self._with_user and line.say is not None:
+                return
+            self._begin(line)
+        elif not self._with_user and self._ended(line):
+            self._begin(line)
+        if line.say is not None:
+            self._words(self.made[-1].replies, line.say)
+        else:
+            self._call(self.made[-1].replies, line)
+
+    def _begin(self, line: Line) -> PlayedTurn:
+        self.made.append(PlayedTurn())
+        self._number, self._message = line.turn, 0
+        return self.made[-1]
+
+    def _ended(self, line: Line) -> bool:
+        """Whether the agent's last words ended the turn, in a recording without the user's side."""
+        replies = self.made[-1].replies
+        spoke = bool(replies) and replies[-1].text is not None and not replies[-1].calls
+        return spoke if line.turn is None else line.turn != self._number
+
+    def _words(self, replies: list[AgentReply], text: str) -> None:
+        last = replies[-1] if replies else None
+        if last is not None and last.text is not None and not last.calls:
+            replies[-1] = AgentReply(f"{last.text}\n{text}", own_names=True)
+        else:
+            replies.append(AgentReply(text, own_names=True))
+        self._message = 0
+
+    def _call(self, replies: list[AgentReply], line: Line) -> None:
+        self._calls += 1
+        call = line.call(f"r{self._calls}")
+        last = replies[-1] if replies else None
+        beside = last is not None and last.text is not None and not last.calls
+        together = (
+            last is not None and bool(last.calls) and line.message > 0 and line.message == self._message
+        )
+        if last is not None and (beside or together):
+            replies[-1] = AgentReply(last.text, (*last.calls, call), own_names=True)
+        else:
+            replies.append(AgentReply(None, (call,), own_names=True))
+        self._message = line.message

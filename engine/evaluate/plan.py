@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from ..errors import InvalidArgument, did_you_mean
@@ -194,6 +195,7 @@ def _rules(scope: Scope, scenario: Scenario, top: Written) -> tuple[RuleCheck, .
     return tuple(rule for rule in compile_rules(scope.world) if rule.rule.id not in scenario.world.skip_rules)
 
 
+@lru_cache(maxsize=16)
 def compile_rules(world: CompiledWorld) -> tuple[RuleCheck, ...]:
     """The rules of a world with their needs compiled; InvalidArgument at `world.rules[i]` else."""
     scope = scope_of(world, None)

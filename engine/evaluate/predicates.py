@@ -92,10 +92,10 @@ def _check_collection(place: Path, written: Written, scope: Scope) -> None:
 
 
 def _in_persona(scope: Scope, root: str, name: str) -> bool:
-    """Whether the data of an inline persona bring the collection; those of others are not seen here."""
+    """Whether the persona's data may bring the collection: an inline one's do or do not, a named one is not seen."""
     persona = scope.scenario.persona if scope.scenario else None
     if persona is None or isinstance(persona, str):
-        return False
+        return persona is not None
     return name in (persona.data.db if root == "db" else persona.data.user_db)
 
 

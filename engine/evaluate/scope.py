@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, cast
 
 from ..canonical import canonical
@@ -40,9 +41,11 @@ class Scope:
 
 def scope_of(world: CompiledWorld, scenario: Scenario | None) -> Scope:
     """The scope of a world and, for checks, of a scenario."""
-    steps: list[Any] = [step for tool in world.world.tools for step in tool.steps]
-    steps += [*world.world.sync, *(scenario.init if scenario else [])]
-    return Scope(world, scenario, frozenset(_signals(steps)), texts=canonical(steps))
+    signals, texts = _of_world(world)
+    init = scenario.init if scenario else []
+    if init:
+        signals, texts = signals | frozenset(_signals(init)), texts + canonical(init)
+    return Scope(world, scenario, signals, texts=texts)
 
 
 def need_solution(written: Written, key: str, scope: Scope) -> None:
@@ -50,6 +53,13 @@ def need_solution(written: Written, key: str, scope: Scope) -> None:
     if scope.scenario is None or not scope.scenario.expected:
         what = "There is nothing to compare with: the scenario's `expected` is empty."
         written.wrong(key, what, 'a solution in `expected`, at least {"say": "…"}')
+
+
+@lru_cache(maxsize=16)
+def _of_world(world: CompiledWorld) -> tuple[frozenset[str], str]:
+    """The signals of a world's steps, and their JSON."""
+    steps: list[Any] = [*(step for tool in world.world.tools for step in tool.steps), *world.world.sync]
+    return frozenset(_signals(steps)), canonical(steps)
 
 
 def _signals(steps: Any) -> Iterable[str]:

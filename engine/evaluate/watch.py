@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .calls import ToolCalls, ToolCount
 from .plan import Check, CheckPlan
 from .trace import Trace
 
@@ -40,14 +41,19 @@ class Watcher:
         self.reached: dict[str, Moment] = {}
         self._aims = [check for check in plan.checks if check.watched and check.kind != "minefield"]
         self._mines = [check for check in plan.checks if check.kind == "minefield"]
+        self._seen = -1
+        """Calls at the last point: what is only about calls is looked at again when there are more."""
 
     def at_point(self, trace: Trace) -> MinefieldHit | None:
         """Look at the trace as it is now; the first counted minefield hit at this very point, or None."""
         if not (self._aims or self._mines):
             return None
         played = trace.played()
-        self._aims = [check for check in self._aims if not self._came_true(check, played)]
-        hits = [check for check in self._mines if self._armed(check) and self._came_true(check, played)]
+        fresh, self._seen = len(trace.calls) != self._seen, len(trace.calls)
+        self._aims = [check for check in self._aims if not self._came_true(check, played, fresh)]
+        hits = [
+            check for check in self._mines if self._armed(check) and self._came_true(check, played, fresh)
+        ]
         self._mines = [check for check in self._mines if check.id not in self.reached and self._armed(check)]
         hit = next((check for check in hits if check.counts), None)
         return MinefieldHit(hit.id, self.reached[hit.id].why, trace.turn) if hit else None
@@ -55,7 +61,9 @@ class Watcher:
     def _armed(self, check: Check) -> bool:
         return check.before not in self.reached
 
-    def _came_true(self, check: Check, trace: Trace) -> bool:
+    def _came_true(self, check: Check, trace: Trace, fresh: bool) -> bool:
+        if not fresh and isinstance(check.predicate, ToolCount | ToolCalls):
+            return False
         answer = check.predicate.holds(trace)
         if answer.value is True:
             evidence = answer.evidence or ((trace.n,) if trace.n else ())

@@ -23,7 +23,7 @@ SHOWN_MISTAKES = 5
 class Authored(BaseModel):
     """What people write: a typo is an error that names the field it was meant to be."""
 
-    model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, strict=False)
+    model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -47,7 +47,7 @@ class Authored(BaseModel):
 class Stored(BaseModel):
     """What we wrote: fields that this version does not know are passed over."""
 
-    model_config = ConfigDict(extra="ignore", validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(extra="ignore", validate_by_name=True, validate_by_alias=True, defer_build=True)
 
 
 def load(model: type[M], data: object, where: str) -> M:

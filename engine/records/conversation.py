@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from .authored import Stored
 
 Speaker = Literal["user", "agent"]
+SaySource = Literal["script", "event", "model", "caller", "recorded", "history", "expected"]
+"""Where words come from."""
 EndReason = Literal[
     "user_stop",
     "terminal",
@@ -44,6 +46,9 @@ class Patch(Stored):
 class Entry(Stored):
     """What every entry of the log has: order, turn (0 before the first), virtual seconds since the start."""
 
+    KEY: ClassVar[str] = ""
+    """The key that only this kind of entry has."""
+
     n: int
     turn: int
     t: float
@@ -60,15 +65,19 @@ class TokenUsage(Stored):
 class SayEntry(Entry):
     """Words of one side."""
 
+    KEY: ClassVar[str] = "say"
+
     by: Speaker
     say: str
-    source: Literal["script", "event", "model", "caller", "recorded", "history", "expected"] = "model"
+    source: SaySource = "model"
     usage: TokenUsage | None = None
     rejected: bool = False
 
 
 class ToolEntry(Entry):
     """A call on the world and what came of it."""
+
+    KEY: ClassVar[str] = "tool"
 
     id: str
     """k1, k2 …"""
@@ -93,6 +102,8 @@ class ToolEntry(Entry):
 class EventEntry(Entry):
     """A scenario's event that fired or timed out."""
 
+    KEY: ClassVar[str] = "event"
+
     event: str
     status: str
     patches: list[Patch] = Field(default_factory=list[Patch])
@@ -100,6 +111,8 @@ class EventEntry(Entry):
 
 class NotifyEntry(Entry):
     """A message from the world, given at the next model call of the side it is for."""
+
+    KEY: ClassVar[str] = "notify"
 
     notify: str
     by: str
@@ -109,6 +122,8 @@ class NotifyEntry(Entry):
 class EmitEntry(Entry):
     """A signal."""
 
+    KEY: ClassVar[str] = "emit"
+
     emit: str
     by: str
     data: Any = None
@@ -117,16 +132,18 @@ class EmitEntry(Entry):
 class StopEntry(Entry):
     """The side that ended the conversation."""
 
+    KEY: ClassVar[str] = "stop"
+
     stop: str
     by: Speaker
 
 
 def _entry_kind(value: Any) -> str:
-    """Which entry it is: the one of these keys that it has."""
-    for key in ("say", "tool", "event", "notify", "emit", "stop"):
-        if key in value if isinstance(value, dict) else hasattr(value, key):
-            return key
-    return "say"
+    """Which entry it is: the one of the keys that it has."""
+    if isinstance(value, Entry):
+        return value.KEY
+    keys = ("say", "tool", "event", "notify", "emit", "stop")
+    return next((key for key in keys if isinstance(value, dict) and key in value), "say")
 
 
 LogEntry = Annotated[
@@ -196,7 +213,8 @@ class Conversation(Stored):
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
     transcript_hash: str = ""
-    """Of log, end and delta without wall times: equal for two trials that went the same way."""
+    """Of setup, log, end and delta without wall times, tokens and sources: equal for two trials that went the same
+    way, whoever played."""
     wall_s: float = 0.0
     agent_wall_s: float = 0.0
     started_at: str = ""

@@ -60,7 +60,7 @@ class Limits(Authored):
 
     max_turns: int = Field(default=20, ge=1, le=1000)
     min_turns: int = Field(default=0, ge=0, le=1000)
-    """A stop by the user before this turn is asked again."""
+    """Turns before the user may stop: an earlier stop is answered by one more turn."""
     max_tool_calls: int = Field(default=50, ge=1, le=10_000)
     timeout_s: float = Field(default=300, gt=0, le=86_400)
     """Wall seconds for the whole trial."""

@@ -1,17 +1,19 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
-from .solution import ExpectedWorlds, check_solution, expected_world, play_solution
+from .sheet import sheet, sheet_prompt
+from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
+from .transcript import transcript_hash
 from .trial import Tried, run_trial
-from .user import STOP, ListedUser, ModelUser, UserReply, UserSimulator, sheet, sheet_prompt
+from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
     "ENGINE",
     "STOP",
     "Case",
     "ExpectedWorlds",
-    "ListedUser",
     "ModelUser",
+    "PlayedUser",
     "Tried",
     "UserReply",
     "UserSimulator",
@@ -22,4 +24,6 @@ __all__ = [
     "run_trial",
     "sheet",
     "sheet_prompt",
+    "solution_turns",
+    "transcript_hash",
 ]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from ..canonical import digest
+from ..errors import InvalidArgument, did_you_mean
 from ..evaluate import CheckPlan, compile_checks
 from ..ids import simulation_slug
+from ..llm import ToolSignature
 from ..records.conversation import Hashes
-from ..records.persona import Fact, Persona
+from ..records.persona import Persona
 from ..records.scenario import Limits, Scenario
-from ..world import CompiledWorld, Steps
+from ..records.world import Side
+from ..world import CompiledWorld, Scene, SceneOptions, Steps
+from .sheet import sheet, sheet_prompt
 
-ENGINE = "1"
+ENGINE: Final = "1"
 """Version of what decides how a trial goes; part of the key of every cached expected world."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """One simulation, ready to be tried. `environment` and `run` are only written into the record."""
+    """One simulation, ready to be tried, any number of times and at once."""
 
     world: CompiledWorld
     scenario: Scenario
@@ -26,22 +31,31 @@ class Case:
     plan: CheckPlan
     simulation: str
     limits: Limits
+    options: SceneOptions
+    hashes: Hashes
+    user_prompt: str
+    """System text of the simulated user."""
+    expected_key: str
+    """What the expected world depends on, apart from what it draws."""
     user_input: str = ""
-    user_guidelines: str = ""
+    """The user's first message, verbatim; empty: the user finds its own."""
     init: Steps | None = None
-    hashes: Hashes = field(default_factory=Hashes)
+    data: dict[str, Any] | None = None
+    """The persona's, for the world."""
+    _offers: dict[tuple[Side, frozenset[str]], tuple[ToolSignature, ...]] = field(
+        default_factory=dict[tuple[Side, frozenset[str]], tuple[ToolSignature, ...]]
+    )
 
-    @property
-    def key(self) -> str:
-        """What the expected world depends on, apart from seed and trial."""
-        return f"{self.hashes.world}:{self.hashes.scenario}:{self.hashes.persona}:{ENGINE}:{self.simulation}"
-
-    def facts(self) -> list[str | Fact]:
-        """The user's sheet: the persona's facts, then the scenario's, which hold where both name one."""
-        mine = self.scenario.knowledge
-        named = {fact.fact.casefold() for fact in mine if isinstance(fact, Fact)}
-        theirs = self.persona.knowledge if self.persona else []
-        return [f for f in theirs if not (isinstance(f, Fact) and f.fact.casefold() in named)] + list(mine)
+    def offered(self, scene: Scene, side: Side) -> tuple[ToolSignature, ...]:
+        """The tools that a side is offered in a scene of this case, as its model sees them."""
+        key = (side, scene.unlocked)
+        found = self._offers.get(key)
+        if found is None:
+            made = (
+                ToolSignature(tool.name, tool.description, tool.parameters) for tool in scene.offered(side)
+            )
+            found = self._offers[key] = tuple(made)
+        return found
 
 
 def prepare(
@@ -54,15 +68,26 @@ def prepare(
     expected_output: str = "",
     user_guidelines: str = "",
     limits: Limits | None = None,
+    limits_over: Limits | None = None,
 ) -> Case:
-    """The case of a scenario and a persona; InvalidArgument where the scenario does not fit the world.
+    """The case of a scenario and a persona; InvalidArgument, with the path in the scenario, where it does not fit
+    the world.
 
-    `limits` are an environment's: they hold for the limits that the scenario does not set itself.
+    `limits` are an environment's: they hold for the limits that the scenario does not set itself. `limits_over` are
+    a run's own: those that it sets hold before the scenario's.
     """
     partner = persona if persona is not None else _inline(scenario)
-    own = scenario.limits
-    if limits is not None:
-        own = limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    options = scene_options(scenario)
+    options.check(world, "world")
+    _check_history(world, scenario)
+    own = _limits(limits or Limits(), scenario.limits, limits_over)
+    data = partner.data.model_dump(exclude_unset=True) if partner else {}
+    hashes = Hashes(
+        world=world.hash,
+        scenario=digest(scenario.model_dump(mode="json", by_alias=True)),
+        persona=digest(partner.model_dump(mode="json")) if partner else "",
+        engine=ENGINE,
+    )
     return Case(
         world=world,
         scenario=scenario,
@@ -70,16 +95,49 @@ def prepare(
         plan=compile_checks(world, scenario, "", expected_output),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
+        options=options,
+        hashes=hashes,
+        user_prompt=sheet_prompt(sheet(scenario, partner, user_input, user_guidelines)),
+        expected_key=digest([hashes.world, hashes.scenario, data, own.model_dump(mode="json"), ENGINE]),
         user_input=user_input,
-        user_guidelines=user_guidelines,
         init=world.compile_steps(scenario.init, "init", "init") if scenario.init else None,
-        hashes=Hashes(
-            world=world.hash,
-            scenario=digest(scenario.model_dump(mode="json", by_alias=True)),
-            persona=digest(partner.model_dump(mode="json")) if partner else "",
-            engine=ENGINE,
-        ),
+        data=data or None,
     )
+
+
+def _limits(base: Limits, *over: Limits | None) -> Limits:
+    """The base with what the others set, the last first."""
+    for limits in over:
+        if limits is not None:
+            base = base.model_copy(update={name: getattr(limits, name) for name in limits.model_fields_set})
+    return base
+
+
+def scene_options(scenario: Scenario) -> SceneOptions:
+    """What the scenario changes about its world, as a scene takes it."""
+    chosen = scenario.world
+    return SceneOptions(
+        now=chosen.now,
+        rename_tools=chosen.rename_tools,
+        describe_tools=chosen.describe_tools,
+        hide_tools=chosen.hide_tools,
+        user_tools=chosen.user_tools,
+        solo=chosen.solo,
+    )
+
+
+def _check_history(world: CompiledWorld, scenario: Scenario) -> None:
+    for k, item in enumerate(scenario.history):
+        where = f"history[{k}]"
+        if (item.say is None) == (item.tool is None):
+            raise InvalidArgument(
+                "An item of the history is either `say` or `tool`.",
+                where=where,
+                allowed="exactly one of them",
+            )
+        if item.tool is not None and item.tool not in world.tools:
+            what = f"The world has no tool `{item.tool[:64]}`.{did_you_mean(item.tool, world.tools)}"
+            raise InvalidArgument(what, where=f"{where}.tool", allowed=sorted(world.tools))
 
 
 def _inline(scenario: Scenario) -> Persona | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
+from ..canonical import digest
 from ..evaluate import Trace
 from ..llm import ToolCall
 from ..records.conversation import (
@@ -14,11 +16,13 @@ from ..records.conversation import (
     EmitEntry,
     End,
     EndReason,
+    Hashes,
     LogEntry,
     ModelUse,
     NotifyEntry,
     Patch,
     SayEntry,
+    SaySource,
     Speaker,
     StopEntry,
     TokenUsage,
@@ -27,7 +31,12 @@ from ..records.conversation import (
 from ..world import CallOutcome, Patch as WorldPatch, Scene, Signal, delta
 from .case import Case
 
-_OF_THE_WALL = ("wall_s", "usage")
+MAX_NAME: Final = 200
+"""Characters kept of the name that a model gave a tool."""
+MAX_RAW: Final = 300_000
+"""Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
+_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source"})
+_sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Transcript:
@@ -39,9 +48,11 @@ class Transcript:
         self.trace: Trace | None = None
         """None until the initial state stands; what was logged before is the history."""
         self.turn = 0
+        self.setup: list[Patch] = []
+        """What persona, init, history and sync wrote."""
         self.end: End | None = None
-        self.uses: dict[str, ModelUse] = {}
-        self.runtime_errors = 0
+        self._uses: dict[tuple[str, str], list[TokenUsage]] = {}
+        self._runtime_errors = 0
         self._calls = 0
 
     def begin(self, now: str) -> Trace:
@@ -51,7 +62,8 @@ class Transcript:
             self.trace.add(entry)
         return self.trace
 
-    def say(self, by: Speaker, text: str, source: str, usage: TokenUsage | None = None) -> None:
+    def say(self, by: Speaker, text: str, source: SaySource, usage: TokenUsage | None = None) -> None:
+        """Words of one side."""
         fields: dict[str, Any] = {"by": by, "say": text, "source": source}
         if usage is not None:
             fields["usage"] = usage
@@ -64,7 +76,7 @@ class Transcript:
         fields: dict[str, Any] = {
             "id": f"k{self._calls}",
             "by": outcome.by,
-            "tool": outcome.tool,
+            "tool": outcome.tool[:MAX_NAME],
             "args": outcome.args if readable else {},
             "kind": outcome.kind or "unknown",
             "ok": outcome.ok,
@@ -72,23 +84,35 @@ class Transcript:
             "wall_s": round(wall_s, 6),
         }
         if not readable:
-            fields["raw"] = written
+            fields["raw"] = written[:MAX_RAW]
         if outcome.error is not None:
             fields["error"] = outcome.error
-            self.runtime_errors += outcome.error == "runtime"
+            self._runtime_errors += outcome.error == "runtime"
         if outcome.patches:
             fields["patches"] = patch_records(outcome.patches)
         if message:
             fields["message"] = message
         self._add(ToolEntry(**self._mark(), **fields))
-        for signal in outcome.signals:
-            self._signal(signal)
+        self.signals(outcome.signals)
 
-    def call_as_message(self, outcome: CallOutcome) -> ToolCall:
-        """The call as a model would have made it."""
+    def past_call(self, outcome: CallOutcome) -> ToolCall:
+        """A call of the history; the same as a model would have made it."""
+        self.setup += patch_records(outcome.patches)
+        self.call(outcome, "", 0, 0.0)
         return ToolCall(f"h{self._calls}", outcome.tool, json.dumps(outcome.args, ensure_ascii=False))
 
+    def signals(self, sent: Sequence[Signal]) -> None:
+        """What steps emitted and told the sides."""
+        for signal in sent:
+            if signal.sort == "emit":
+                data = {} if signal.data is None else {"data": signal.data}
+                self._add(EmitEntry(**self._mark(), by=signal.by, emit=signal.text, **data))
+            elif signal.sort == "notify":
+                row = {**self._mark(), "by": signal.by, "notify": signal.text, "to": signal.to}
+                self._add(NotifyEntry.model_validate(row))
+
     def stopped(self) -> None:
+        """The user has ended the conversation."""
         self._add(StopEntry(**self._mark(), stop="user is done", by="user"))
 
     def finish(self, reason: EndReason, detail: str = "") -> None:
@@ -98,30 +122,16 @@ class Transcript:
 
     def used(self, role: str, name: str, usage: TokenUsage | None) -> None:
         """Count a model call; None: no model was called."""
-        if usage is None:
-            return
-        use = self.uses.get(role)
-        if use is None:
-            use = self.uses[role] = ModelUse(name=name, cost_usd=0.0)
-        use.calls += 1
-        use.input_tokens += usage.input_tokens
-        use.output_tokens += usage.output_tokens
-        unknown = use.cost_usd is None or usage.cost_usd is None
-        use.cost_usd = None if unknown else (use.cost_usd or 0.0) + (usage.cost_usd or 0.0)
+        if usage is not None:
+            self._uses.setdefault((role, name), []).append(usage)
 
     def conversation(
-        self,
-        case: Case,
-        seed: int,
-        trial: int,
-        setup: list[Patch],
-        began: str,
-        wall_s: float,
-        agent_wall_s: float,
-    ) -> Conversation:
-        """The record of the trial, which has ended."""
-        end = self.end or End(reason="cancelled", turn=self.turn, t=self._scene.t)
-        change = patch_records(delta(case.world.base, self._scene.state.root))
+        self, case: Case, seed: int, trial: int, text: str, /, **more: Any
+    ) -> tuple[Conversation, dict[str, Any]]:
+        """The record of the trial, which has ended, and the same as JSON.
+
+        `text`: the instructions under test; `more`: further fields of the record.
+        """
         record = Conversation(
             format="conversation/1",
             simulation=case.simulation,
@@ -129,30 +139,18 @@ class Transcript:
             persona=case.persona.id if case.persona else "",
             seed=seed,
             trial=trial,
-            hashes=case.hashes,
-            setup=setup,
-            end=end,
+            hashes=_hashes(case, text),
+            setup=self.setup,
+            end=self.end or End(reason="cancelled", turn=self.turn, t=self._scene.t),
             log=self.log,
-            delta=change,
-            models=self.uses,
-            runtime_errors=self.runtime_errors,
-            wall_s=round(wall_s, 6),
-            agent_wall_s=round(agent_wall_s, 6),
-            started_at=began,
+            delta=patch_records(delta(case.world.base, self._scene.state.root)),
+            models={role: _summed(name, uses) for (role, name), uses in self._uses.items()},
+            runtime_errors=self._runtime_errors,
+            **more,
         )
-        record.transcript_hash = transcript_hash(record)
-        return record
-
-    def _signal(self, signal: Signal) -> None:
-        if signal.sort == "emit":
-            data = {} if signal.data is None else {"data": signal.data}
-            self._add(EmitEntry(**self._mark(), by=signal.by, emit=signal.text, **data))
-        elif signal.sort == "notify":
-            self._add(
-                NotifyEntry.model_validate(
-                    {**self._mark(), "by": signal.by, "notify": signal.text, "to": signal.to}
-                )
-            )
+        document = record.dumped()
+        record.transcript_hash = document["transcript_hash"] = transcript_hash(document)
+        return record, document
 
     def _mark(self) -> dict[str, Any]:
         return {"n": len(self.log) + 1, "turn": self.turn, "t": self._scene.t}
@@ -168,13 +166,28 @@ def patch_records(written: Sequence[WorldPatch]) -> list[Patch]:
     return [Patch(**patch.record()) for patch in written]
 
 
-def transcript_hash(conversation: Conversation) -> str:
-    """SHA-256 of log, end and delta, without wall times and tokens."""
-    content = conversation.model_dump(
-        mode="json", exclude_unset=True, include={"log": True, "end": True, "delta": True, "setup": True}
-    )
-    for entry in content["log"]:
-        for name in _OF_THE_WALL:
-            entry.pop(name, None)
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def transcript_hash(document: Mapping[str, Any]) -> str:
+    """SHA-256 of setup, log, end and delta of a conversation as JSON, without wall times, tokens and sources."""
+    log = [{k: v for k, v in entry.items() if k not in _NOT_HOW_IT_WENT} for entry in document["log"]]
+    text = _sorted_json([document["setup"], log, document["end"], document["delta"]])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _summed(name: str, uses: Sequence[TokenUsage]) -> ModelUse:
+    prices = [use.cost_usd for use in uses if use.cost_usd is not None]
+    return ModelUse(
+        name=name,
+        calls=len(uses),
+        input_tokens=sum(use.input_tokens for use in uses),
+        output_tokens=sum(use.output_tokens for use in uses),
+        cost_usd=sum(prices) if len(prices) == len(uses) else None,
+    )
+
+
+def _hashes(case: Case, text: str) -> Hashes:
+    return case.hashes.model_copy(update={"instructions": _text_hash(text)})
+
+
+@lru_cache(maxsize=64)
+def _text_hash(text: str) -> str:
+    return digest(text)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Final, Protocol
 
+from ..agents import PlayedTurn
 from ..llm import Message, ModelClient, ModelRequest, ToolCall, ToolSignature
-from ..records.conversation import TokenUsage
-from ..records.persona import Fact
+from ..records.conversation import End, SaySource, TokenUsage
 from .case import Case
 
-STOP = "###STOP###"
-BEGIN = "(The conversation begins. Write your first message.)"
-
-_RULES = """You are the user in a conversation with an agent. You are not the agent and never help it.
-Write one short, natural message at a time, in the style of your persona.
-Say only what your sheet says; what is not on it you do not know. Never invent facts.
-Tell a fact when you are asked for it, unless your sheet says otherwise.
-When your goal is reached, or is refused for good, write ###STOP### and nothing else.
-Do not stop when you were asked a question, nor before what you agreed to has been done."""
+STOP: Final = "###STOP###"
+BEGIN: Final = "(The conversation begins. Write your first message.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +23,24 @@ class UserReply:
     stop: bool = False
     calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage | None = None
-    source: str = "model"
+    source: SaySource = "model"
+    """Only a model's stop may be held back."""
+    ends: End | None = None
+    """The trial ends so, and nobody stopped it: what is played was cut short here."""
 
 
 class UserSimulator(Protocol):
     """The user of one trial.
 
     `speak` is given the conversation with the roles reversed (the user's own texts as `assistant`), and the user's
-    tools. Raises SetupError when its model cannot answer.
+    tools; after calls it is asked again. It must not keep or change what it is given. Raises SetupError when its
+    model cannot answer; any other exception is taken for the model's failure, too.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The user's model as reports call it."""
+        ...
 
     async def speak(
         self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int
@@ -51,11 +48,11 @@ class UserSimulator(Protocol):
 
 
 class ModelUser:
-    """A user played by a model: prose for a language model, and the same as a block for the offline one."""
+    """A user played by a model, which is told its sheet as prose for language models and as a block for others."""
 
     def __init__(self, model: ModelClient, case: Case) -> None:
         self._model = model
-        self._system = Message("system", sheet_prompt(case))
+        self._before = (Message("system", case.user_prompt), Message("user", BEGIN))
         self._first = case.user_input
 
     @property
@@ -63,12 +60,11 @@ class ModelUser:
         return self._model.name
 
     async def speak(self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int) -> UserReply:
-        if self._first and not any(message.role == "assistant" for message in heard):
-            return UserReply(self._first, source="script")
-        messages = (self._system, Message("user", BEGIN), *heard)
-        reply = await self._model.complete(
-            ModelRequest(role="user", messages=messages, tools=tools, seed=seed)
-        )
+        if self._first:
+            first, self._first = self._first, ""
+            return UserReply(first, source="script")
+        request = ModelRequest(role="user", messages=(*self._before, *heard), tools=tools, seed=seed)
+        reply = await self._model.complete(request)
         usage = TokenUsage(
             input_tokens=reply.usage.input_tokens,
             output_tokens=reply.usage.output_tokens,
@@ -78,21 +74,26 @@ class ModelUser:
         return UserReply(text, stop, reply.tool_calls, usage)
 
 
-class ListedUser:
-    """Says the given texts, one a turn, then stops: recordings, solutions and baselines."""
+class PlayedUser:
+    """The user of a script, turn by turn: its calls, its words, its stop. Behind the last turn it stops."""
 
-    name = "recorded"
+    def __init__(self, turns: Sequence[PlayedTurn], source: SaySource = "recorded") -> None:
+        self._left = iter(turns)
+        self._turn: PlayedTurn | None = None
+        self._source: SaySource = source
 
-    def __init__(self, texts: Sequence[str], source: str = "recorded") -> None:
-        self._texts = texts
-        self._source = source
+    @property
+    def name(self) -> str:
+        return self._source
 
     async def speak(self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int) -> UserReply:
-        said = sum(message.role == "assistant" and not message.tool_calls for message in heard)
-        if said >= len(self._texts):
-            return UserReply(stop=True, source=self._source)
-        text, stop = strip_stop(self._texts[said])
-        return UserReply(text, stop, source=self._source)
+        if self._turn is None:
+            self._turn = next(self._left, PlayedTurn(stops=True))
+            if self._turn.user_calls:
+                return UserReply(calls=tuple(self._turn.user_calls), source=self._source)
+        turn, self._turn = self._turn, None
+        text, stop = strip_stop(turn.user_says or "")
+        return UserReply(text, stop or turn.stops or not text, source=self._source, ends=turn.ends)
 
 
 def strip_stop(text: str) -> tuple[str, bool]:
@@ -100,34 +101,3 @@ def strip_stop(text: str) -> tuple[str, bool]:
     if STOP not in text:
         return text.strip(), False
     return text.replace(STOP, "").strip(), True
-
-
-def sheet(case: Case) -> dict[str, Any]:
-    """The machine-readable block: what this user wants and knows."""
-    scenario, persona = case.scenario, case.persona
-    guidelines = (case.user_guidelines, persona.guidelines if persona else "", scenario.guidelines)
-    joined = "\n".join(text for text in guidelines if text)
-    return {
-        "goal": scenario.goal,
-        "opening": case.user_input,
-        "knowledge": [
-            fact.model_dump(mode="json", exclude_none=True) if isinstance(fact, Fact) else {"text": fact}
-            for fact in case.facts()
-        ],
-        "unknown": scenario.unknown,
-        "reveal": scenario.reveal,
-        "profile": persona.profile if persona else "",
-        "style": persona.style if persona else "",
-        "traits": persona.traits if persona else [],
-        "language": persona.language if persona else "",
-        "guidelines": joined,
-        "confirms": not re.search(
-            r"(?i)\b(decline|refuse|say no|do not confirm)\b[^.]*\b(confirm|asked)", joined
-        ),
-    }
-
-
-def sheet_prompt(case: Case) -> str:
-    """The system text of a simulated user."""
-    block = json.dumps(sheet(case), ensure_ascii=False).replace("</sheet>", "<\\/sheet>")
-    return f"{_RULES}\n\nYour sheet:\n<sheet>{block}</sheet>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -150,8 +151,9 @@ class Archive:
             ["simulation", "scenario", "persona", "verdict", "failed_checks", "tags"],
         )
 
-    def keep_conversation(self, run: str, conversation: Conversation) -> Pointer:
-        return self.store.segments.append(run, conversation.dumped())
+    def keep_conversation(self, run: str, document: Mapping[str, Any]) -> Pointer:
+        """Store a conversation as JSON."""
+        return self.store.segments.append(run, document)
 
     def conversation(self, place: Place, where: str = "id") -> tuple[TrialRecord, Conversation]:
         """A stored conversation and its trial's record."""
@@ -172,7 +174,7 @@ class Archive:
             return
         try:
             self._worlds.mkdir(mode=0o700, exist_ok=True)
-            draft = file.with_suffix(f".{os.getpid()}.tmp")
+            draft = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
             with open(
                 os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as out:

@@ -144,6 +144,7 @@ def can_serve_as_base(base: RunRecord, pattern: RunRecord, hardening: Hardening)
         and base.models == pattern.models
         and base.agent == pattern.agent
         and base.options.get("limits") == pattern.options.get("limits")
+        and not base.options.get("limits_over")
     )
 
 

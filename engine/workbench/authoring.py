@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, cast
 
+from ..canonical import canonical, digest, equal
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..exchange import Roots, parse_jsonl
 from .archive import Shelf
 from .results import Creation
 
+Content = Mapping[str, Any]
+_SHOWN_CHANGES = 500
 MOST = 10_000
 """Records a call may bring."""
 
@@ -50,26 +53,34 @@ class Authoring:
             self.refused.append({k: v for k, v in told.items() if v})
             self.errors.append(error)
 
-    def take(self, id: str, content: str, existing: str | None, where: str) -> bool:
-        """Whether the record is to be stored: it is new, or other than what is there and may replace it."""
+    def take(self, id: str, content: Content, existing: Content | None, where: str) -> bool:
+        """Whether the record is to be stored: it is new, or other than what is there and may replace it.
+
+        `content` and `existing` are whole, with defaults; Conflict names the fields that differ.
+        """
+        mark = digest(content)
         if id in self._seen:
-            if self._seen[id] == content:
+            if self._seen[id] == mark:
                 return False
             raise Conflict(f"`{id}` stands twice in this call, with other content.", where=where)
-        self._seen[id] = content
+        self._seen[id] = mark
         if existing is None:
             return True
-        if existing == content:
+        names = {*content, *existing}
+        differ = sorted(n for n in names if not equal(content.get(n), existing.get(n)))
+        if not differ:
             self.unchanged.append(id)
             return False
         if self._replace:
             return True
-        call = NextCall("update_item", {"kind": self._kind, "id": id, "changes": {}})
+        changes = {n: content.get(n) for n in differ[:5]}
+        if len(canonical(changes)) > _SHOWN_CHANGES:
+            changes = {}
         raise Conflict(
-            f"The {self._kind} `{id}` exists with other content.",
+            f"The {self._kind} `{id}` exists with other content ({', '.join(differ)}).",
             where=where,
             allowed="update_item, or another id",
-            next=[call],
+            next=[NextCall("update_item", {"kind": self._kind, "id": id, "changes": changes})],
         )
 
     def finish(self, shelf: Shelf[V], records: Sequence[V]) -> Creation:
@@ -102,7 +113,9 @@ class Authoring:
         )
 
 
-def read_items(items: Sequence[Any], file: str, name: str, roots: Roots, guide: str) -> list[Any]:
+def read_items(
+    items: Sequence[Any], file: str, name: str, roots: Roots, guide: str, most: int = MOST
+) -> list[Any]:
     """The records of a call: given inline, or in a JSON or JSONL file under an allowed root."""
     help_call = [NextCall("get_item", {"kind": "guide", "id": guide})]
     if bool(items) == bool(file):
@@ -120,9 +133,9 @@ def read_items(items: Sequence[Any], file: str, name: str, roots: Roots, guide: 
         raise InvalidArgument(
             f"`{file}` holds no list of {name}.", where="file", allowed=allowed, next=help_call
         )
-    if len(found) > MOST:
+    if len(found) > most:
         raise InvalidArgument(
-            f"{len(found):,} {name} are too many.", where=name, allowed=f"up to {MOST:,} a call"
+            f"{len(found):,} {name} are too many.", where=name, allowed=f"up to {most:,} a call"
         )
     return found
 

@@ -5,40 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 from pydantic import Field
 
-from ..errors import Conflict, InvalidArgument, NextCall, NotFound
-from ..evaluate import clusters
-from ..harden import (
-    Case,
-    Hardener,
-    RulesWriter,
-    TrialOutcome,
-    check_promotion,
-    count_looks,
-    hidden_texts,
-    known_of,
-)
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
+from ..harden import count_looks
 from ..records.authored import Authored, load
-from ..records.environment import EnvironmentRecord, InstructionsRecord, ModelChoice
+from ..records.environment import EnvironmentRecord, ModelChoice
 from ..records.hardening import Edit, Hardening, HardeningLimits
 from ..records.job import Job
-from ..records.run import Cluster, RunRecord
-from ..records.scenario import Scenario, ScenarioRecord
-from ..records.simulation import SimulationRecord
+from ..records.run import RunRecord
 from .archive import Archive, utc_now
-from .arena import Arena, can_serve_as_base
-from .environments import Environments
-from .jobs import Jobs, Progress
+from .decisions import Decisions
+from .instructions import Instructions
+from .jobs import Jobs, Progress, check_wait
+from .plain import check_plain, check_range
+from .proving import Proving
 from .results import HardeningReport
-from .runs import Runs
+from .role_models import RoleModels
+from .run_drafts import RunDrafts
 from .select import Selector
 from .simulations import Simulations
-from .trials import TrialRunner
-from .worlds import Worlds
 
 STRATEGIES = ("auto", "rules", "submit")
+MOST_ROUNDS = 20
 _LATER = ("budget", "target", "confirm_on")
+_OPEN = ("open", "running")
 
 
 class HardenOptions(Authored):
@@ -58,21 +50,22 @@ class Hardenings:
     def __init__(
         self,
         archive: Archive,
-        worlds: Worlds,
-        trials: TrialRunner,
         jobs: Jobs,
-        environments: Environments,
+        models: RoleModels,
+        instructions: Instructions,
         simulations: Simulations,
-        runs: Runs,
+        drafts: RunDrafts,
+        proving: Proving,
     ) -> None:
         self._archive = archive
-        self._worlds = worlds
-        self._trials = trials
         self._jobs = jobs
-        self._environments = environments
+        self._models = models
         self._simulations = simulations
-        self._runs = runs
-        jobs.handle("hardening", self._perform)
+        self._instructions = instructions
+        self._drafts = drafts
+        self._proving = proving
+        self._decisions = Decisions(archive, instructions)
+        jobs.handle("hardening", self._perform, self._stopped)
 
     async def harden(
         self,
@@ -89,40 +82,33 @@ class Hardenings:
         on_progress: Progress | None = None,
     ) -> HardeningReport:
         """Search and prove (`auto`, `rules`), or give a brief to write from (`submit`). Puts nothing in place."""
+        check_wait(wait_s)
+        check_range(rounds, "rounds", 1, MOST_ROUNDS)
+        check_plain(dict(models or {}), "models")
         owner = self._archive.environments.get(environment, "environment")
         if hardening:
             return await self._go_on(owner, hardening, wait_s, on_progress)
-        opted = _options(options)
         spec: dict[str, Any] = {
+            "op": "harden",
             "environment": environment,
             "strategy": _strategy(strategy),
             "run": run,
             "rounds": rounds,
             "models": dict(models or {}),
-            "options": opted.model_dump(mode="json", exclude_unset=True),
+            "options": _options(options).model_dump(mode="json", exclude_unset=True),
         }
-        base = self._archive.runs.get(run, "run") if run else None
-        if base is not None and base.environment != environment:
-            raise InvalidArgument(
-                f"{base.id} is a run of {base.environment}.", where="run", allowed="a run of this environment"
-            )
-        if base is not None and base.state != "done":
-            raise Conflict(
-                f"{base.id} is {base.state}.", where="run", next=[NextCall("wait_job", {"job": base.job})]
-            )
-        job, new = self._jobs.create(
-            "hardening", {**spec, "op": "harden"}, idempotency_key, environment=environment
-        )
-        if new and not self._of_job(job):
-            try:
-                self._begin(owner, spec, job, base)
-            except BaseException:
-                self._archive.store.jobs.mark(job.id, "failed")
-                raise
+        draft: Hardening | None = None
+        if not self._jobs.known("hardening", idempotency_key):
+            draft = await anyio.to_thread.run_sync(self._draft, spec)
+        job, new = self._jobs.create("hardening", spec, idempotency_key, environment=environment)
         if new:
+            try:
+                self._begin(job, draft)
+            except CasehardenError as error:
+                self._jobs.give_up(job, error)
+                raise
             self._jobs.launch(job)
-        job = await self._jobs.settled(job.id, wait_s, on_progress)
-        return self.report_of(job)
+        return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     async def submit(
         self,
@@ -137,87 +123,62 @@ class Hardenings:
         on_progress: Progress | None = None,
     ) -> HardeningReport:
         """A client's own text: guards at once; what passes them is run on train and, if it holds, proven."""
+        check_wait(wait_s)
         record = self._archive.hardenings.get(hardening, "hardening")
-        owner = self._archive.environments.get(record.environment)
+        for name, value in (("why", why), ("cluster", cluster)):
+            if len(value) > 2000:
+                raise InvalidArgument(
+                    f"`{name}` has {len(value):,} characters.", where=name, allowed="up to 2,000"
+                )
+        check_plain([instructions, *edits], "edits")
         spec = {
             "op": "submit",
             "hardening": hardening,
             "instructions": instructions,
-            "edits": [dict(load(Edit, e, f"edits[{k}]").model_dump()) for k, e in enumerate(edits)],
+            "edits": [load(Edit, e, f"edits[{k}]").model_dump() for k, e in enumerate(edits)],
             "why": why,
             "cluster": cluster,
         }
-        if idempotency_key:
-            found = self._archive.store.jobs.table.walk({"key": idempotency_key, "kind": "hardening"})
-            known = next(iter(found), None)
-            if known is not None:
-                job, _ = self._jobs.create("hardening", spec, idempotency_key, environment=owner.id)
-                return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
-        hardener, _ = self._hardener(record, _silent)
-        candidate = hardener.submit(
-            record,
-            instructions=instructions,
-            edits=[load(Edit, e, f"edits[{k}]") for k, e in enumerate(edits)],
-            why=why,
-            cluster=cluster,
+        if not self._jobs.known("hardening", idempotency_key):
+            await self._may_submit(record)
+        job, new = self._jobs.create(
+            "hardening", spec, idempotency_key, environment=record.environment, hardening=record.id
         )
-        self._archive.hardenings.put(record.id, record)
-        self._archive.store.audit("submit", "candidate", candidate.id)
-        if candidate.state == "refused":
-            return self.report(record, candidate.id)
-        job, _ = self._jobs.create(
-            "hardening", spec, idempotency_key, environment=owner.id, candidate=candidate.id
-        )
-        self._jobs.launch(job)
-        job = await self._jobs.settled(job.id, wait_s, on_progress)
-        return self.report_of(job)
+        if new:
+            try:
+                refused = await anyio.to_thread.run_sync(self._submit, job)
+            except CasehardenError:
+                self._archive.store.delete_job(job.id)
+                raise
+            if refused:
+                self._archive.store.jobs.mark(job.id, "done", result={"hardening": hardening})
+            else:
+                self._jobs.launch(job)
+        return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     async def decide(
         self, candidate: str, decision: str, *, reason: str = "", override: bool = False
     ) -> HardeningReport:
-        """Promote or reject a candidate (`hard-2/c1`), or roll back to a version (`support@1`)."""
-        if decision == "roll_back":
-            return self._roll_back(candidate)
-        if decision not in ("promote", "reject"):
-            raise InvalidArgument(
-                f"`{decision[:40]}` is no decision.", where="decision", allowed="promote, reject, roll_back"
-            )
-        record = self._archive.hardenings.get(candidate.partition("/")[0], "candidate")
-        found = record.find(candidate)
-        if found is None:
-            known = ", ".join(c.id for c in record.candidates) or "none yet"
-            raise NotFound(f"No candidate `{candidate[:80]}`.", where="candidate", allowed=known)
-        if decision == "reject":
-            return self._reject(record, found.id, reason)
-        return self._promote(record, found.id, reason, override)
+        """Promote or reject a candidate (`hard-2/c1`), close a hardening (`hard-2`), or go back to `support@1`."""
+        return self._decisions.decide(candidate, decision, reason, override)
 
-    def report(
-        self, record: Hardening, candidate: str = "", job: Job | None = None, **fields: Any
-    ) -> HardeningReport:
+    def report(self, record: Hardening, candidate: str = "", job: Job | None = None) -> HardeningReport:
         """A hardening as it stands; `candidate` empty: the best."""
         going = job if job is not None and not job.ended else None
-        return HardeningReport(
-            record, candidate or record.candidate, going, warnings=list(record.warnings), **fields
-        )
+        return HardeningReport(record, candidate or record.candidate, going, warnings=list(record.warnings))
 
     def report_of(self, job: Job) -> HardeningReport:
-        """What a job's starter would have returned."""
+        """What a job's starter would have returned; its error when it failed."""
+        self._jobs.raise_failure(job)
         row = self._archive.store.jobs.table.fetch(job.id, "job")
-        id = row.get("hardening") or job.spec.get("hardening") or ""
-        if job.state == "failed" and job.error:
-            raise Conflict(
-                f"{job.id} failed: {job.error.get('what', '')}", where=str(job.error.get("where") or "job")
+        record = self._of_job(job)
+        if record is None:
+            raise NotFound(
+                f"{job.id} has no hardening: it was deleted.",
+                where="job",
+                next=[NextCall("list_items", {"kind": "hardening"})],
             )
-        return self.report(self._archive.hardenings.get(id, "hardening"), str(row.get("candidate", "")), job)
-
-    def open_of(self, environment: str) -> Hardening | None:
-        """The hardening of an environment that is running, or open for candidates."""
-        found = [
-            h
-            for h in self._archive.hardenings.where(environment=environment)
-            if h.state in ("open", "running")
-        ]
-        return found[-1] if found else None
+        return self.report(record, str(row.get("candidate", "")), job)
 
     async def _go_on(
         self, owner: EnvironmentRecord, id: str, wait_s: float, on_progress: Progress | None
@@ -229,58 +190,64 @@ class Hardenings:
                 where="hardening",
                 allowed="a hardening of this environment",
             )
-        rows = list(self._archive.store.jobs.table.walk({"kind": "hardening"}))
-        row = next(
-            (r for r in rows if r.get("hardening") == id or r.get("spec", {}).get("hardening") == id), None
-        )
-        if row is None:
+        job = self._job_of(record)
+        if job is None:
             return self.report(record)
-        job = self._jobs.get(str(row.doc_id))
-        if job.state in ("cancelled", "paused", "failed") and record.state in ("cancelled", "running"):
+        if job.state in ("cancelled", "paused", "failed") and record.state in ("cancelled", *_OPEN):
+            if record.state == "cancelled":
+                self._none_open(owner)
             job = self._jobs.again(job.id)
-        job = await self._jobs.settled(job.id, wait_s, on_progress)
-        return self.report_of(job)
+        return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
-    def _begin(
-        self, owner: EnvironmentRecord, spec: Mapping[str, Any], job: Job, base: RunRecord | None
-    ) -> Hardening:
-        """The record of a new hardening; one at a time for an environment."""
-        other = self.open_of(owner.id)
-        if other is not None:
-            calls = [NextCall("harden_agent", {"environment": owner.id, "hardening": other.id})]
-            if other.candidates:
-                args = {"candidate": other.candidates[-1].id, "decision": "reject"}
-                calls.append(NextCall("decide_candidate", args))
-            raise Conflict(
-                f"{other.id} is open on {owner.id}; one at a time.", where="environment", next=calls
-            )
+    def _job_of(self, record: Hardening) -> Job | None:
+        """The newest job of a hardening."""
+        rows = self._archive.store.jobs.table.walk({"environment": record.environment, "kind": "hardening"})
+        row = next((row for row in rows if row.get("hardening") == record.id), None)
+        return self._jobs.get(str(row.doc_id)) if row else None
+
+    def _none_open(self, owner: EnvironmentRecord) -> None:
+        """Conflict when a hardening of the environment is running or open for candidates; it says how to close it."""
+        found = [h for h in self._archive.hardenings.where(environment=owner.id) if h.state in _OPEN]
+        if not found:
+            return
+        other = found[-1]
+        calls = [NextCall("harden_agent", {"environment": owner.id, "hardening": other.id})]
+        if other.state == "open":
+            last = other.candidates[-1].id if other.candidates else other.id
+            calls.append(NextCall("decide_candidate", {"candidate": last, "decision": "reject"}, "closes it"))
+        elif (job := self._job_of(other)) is not None:
+            calls.append(NextCall("cancel_job", {"job": job.id}))
+        raise Conflict(
+            f"{other.id} is {other.state} on {owner.id}; one at a time.", where="environment", next=calls
+        )
+
+    def _draft(self, spec: Mapping[str, Any]) -> Hardening:
+        """The record that a call asks for, checked but not stored; its id and time are still empty."""
+        owner = self._archive.environments.get(spec["environment"], "environment")
+        base = self._base(owner, spec["run"])
+        self._none_open(owner)
         opted = _options(spec["options"])
-        version = self._environments.current(owner)
-        if base is not None:
-            id, text = self._runs.chosen_text(owner, base.instructions, "run")
-            if (id, text) != (version.id, version.text):
-                version = InstructionsRecord(id=id, environment=owner.id, number=0, text=text)
-        if not version.text.strip():
+        version = base.instructions if base else self._instructions.current(owner).id
+        id, text = self._drafts.text(owner, version, "run")
+        if not text.strip():
+            args = {"kind": "environment", "id": owner.id, "changes": {"instructions": "..."}}
             raise Conflict(
                 f"{owner.id} has no instructions to harden.",
                 where="environment",
-                next=[
-                    NextCall(
-                        "update_item",
-                        {"kind": "environment", "id": owner.id, "changes": {"instructions": "..."}},
-                    )
-                ],
+                next=[NextCall("update_item", args)],
             )
-        models = self._environments.models(owner, load(ModelChoice, spec["models"], "models"))
+        models = self._models.of(owner, load(ModelChoice, spec["models"], "models"))
         if base is not None and not spec["models"]:
             models = dict(base.models)
-        record = Hardening(
-            id=self._archive.store.next_id("hard"),
+        seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
+        return Hardening(
+            id="",
             environment=owner.id,
-            base=version.id,
-            base_text=version.text,
+            base=id,
+            base_text=text,
             strategy="rules" if spec["strategy"] == "auto" else spec["strategy"],
-            seed=opted.seed if opted.seed is not None else (base.seed if base else owner.settings.seed),
+            state="running",
+            seed=seed,
             limits=HardeningLimits(
                 rounds=spec["rounds"],
                 patience=opted.patience,
@@ -290,12 +257,39 @@ class Hardenings:
             models=models,
             base_run=base.id if base else "",
             simulations=self._chosen(owner, opted, base),
-            created_at=utc_now(),
         )
+
+    def _base(self, owner: EnvironmentRecord, run: str) -> RunRecord | None:
+        if not run:
+            return None
+        base = self._archive.runs.get(run, "run")
+        if base.environment != owner.id:
+            raise InvalidArgument(
+                f"{base.id} is a run of {base.environment}.", where="run", allowed="a run of this environment"
+            )
+        if base.state == "running":
+            raise Conflict(
+                f"{base.id} is running.", where="run", next=[NextCall("wait_job", {"job": base.job})]
+            )
+        if base.state != "done":
+            resume = {"environment": owner.id, "options": {"resume": base.id}}
+            raise Conflict(
+                f"{base.id} is {base.state}.", where="run", next=[NextCall("run_simulations", resume)]
+            )
+        return base
+
+    def _begin(self, job: Job, draft: Hardening | None) -> Hardening:
+        """The record of a job's hardening, stored; the one that is there when the job is begun again."""
+        known = self._of_job(job)
+        if known is not None:
+            return known
+        record = draft or self._draft(job.spec)
+        self._none_open(self._archive.environments.get(record.environment))
+        record.id, record.created_at = self._archive.store.next_id("hard"), utc_now()
         record.looks = self._looks_before(record)
         self._archive.hardenings.put(record.id, record)
         self._archive.store.jobs.table.update({"hardening": record.id}, doc_ids=[job.id])
-        self._archive.store.audit("create", "hardening", record.id)
+        self._archive.hardenings.audit("create", record.id)
         return record
 
     def _chosen(self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None) -> list[str]:
@@ -303,36 +297,66 @@ class Hardenings:
             known = {s.slug for s in self._archive.simulations.where(environment=owner.id)}
             return [slug for slug in base.simulations if slug in known]
         if not self._archive.simulations.count(environment=owner.id):
-            self._simulations.cover(owner)
+            self._simulations.cover(owner.id)
         return [s.slug for s in Selector(self._archive, owner.id).resolve(opted.select, "options.select")]
 
     def _looks_before(self, record: Hardening) -> int:
-        held_out = self._held_out_scenarios(record)
+        """How many proofs of this environment read scenarios of this held-out set before."""
+        used = {s.scenario for s in self._proving.simulations(record)}
+        rows = self._archive.scenarios.where(environment=record.environment, split="held_out")
+        held_out = [r.scenario.id for r in rows if r.scenario.id in used]
         others = self._archive.hardenings.where(environment=record.environment)
-        proofs = [h.held_out for h in others if h.id != record.id for _ in range(self._proofs(h))]
+        proofs = [h.held_out for h in others if h.id != record.id for _ in range(_proofs(h))]
         return count_looks(held_out, proofs)
 
-    def _proofs(self, hardening: Hardening) -> int:
-        return sum(c.evidence is not None and c.evidence.held_out is not None for c in hardening.candidates)
+    async def _may_submit(self, record: Hardening) -> None:
+        """Conflict, with what to wait for, while another step of the hardening goes on."""
+        if record.state != "running":
+            return
+        job = self._job_of(record)
+        what = (
+            "its base round is not over yet" if record.brief is None else "another candidate is being proven"
+        )
+        calls = [NextCall("wait_job", {"job": job.id})] if job else []
+        raise Conflict(
+            f"{record.id} is running: {what}.",
+            where="hardening",
+            allowed="an open hardening",
+            next=calls,
+        )
 
-    def _held_out_scenarios(self, record: Hardening) -> list[str]:
-        used = {s.scenario for s in self._simulations_of(record)}
-        rows = self._archive.scenarios.where(environment=record.environment, split="held_out")
-        return [r.scenario.id for r in rows if r.scenario.id in used]
+    def _submit(self, job: Job) -> bool:
+        """Put the job's text into its hardening as a candidate, once; whether a guard refused it."""
+        spec = job.spec
+        row = self._archive.store.jobs.table.fetch(job.id, "job")
+        record = self._archive.hardenings.get(spec["hardening"], "hardening")
+        known = record.find(str(row.get("candidate", "")))
+        if known is not None:
+            return known.state == "refused"
+        hardener = self._proving.guarded(record)
+        made: list[tuple[str, bool]] = []
 
-    def _simulations_of(self, record: Hardening) -> list[SimulationRecord]:
-        chosen = set(record.simulations)
-        return [
-            s for s in self._archive.simulations.where(environment=record.environment) if s.slug in chosen
-        ]
+        def add(stored: Hardening) -> Hardening:
+            candidate = hardener.submit(
+                stored,
+                instructions=spec["instructions"],
+                edits=[load(Edit, e, "edits") for e in spec["edits"]],
+                why=spec["why"],
+                cluster=spec["cluster"],
+            )
+            made.append((candidate.id, candidate.state == "refused"))
+            if candidate.state != "refused":
+                stored.state = "running"
+            return stored
+
+        self._archive.hardenings.change(record.id, add)
+        id, refused = made[-1]
+        self._archive.store.jobs.table.update({"candidate": id}, doc_ids=[job.id])
+        self._archive.store.audit("submit", "candidate", id)
+        return refused
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         """The work of a hardening's job: search and prove, or prove a submitted candidate."""
-        record = self._of_job(job)
-        if record is None:
-            owner = self._archive.environments.get(job.spec["environment"])
-            run = job.spec["run"]
-            record = self._begin(owner, job.spec, job, self._archive.runs.get(run) if run else None)
         done = 0
 
         async def tell(trials: int) -> None:
@@ -340,148 +364,42 @@ class Hardenings:
             done += trials
             self._archive.store.jobs.progress(job.id, completed=done, total=done)
 
-        hardener, arena = self._hardener(record, tell)
-        row = self._archive.store.jobs.table.fetch(job.id, "job")
-        try:
-            if row.get("candidate"):
-                record = await hardener.prove(record, str(row["candidate"]))
-            else:
-                record = await hardener.run(record)
-        except BaseException:
-            self._archive.hardenings.change(record.id, _interrupted)
-            raise
-        finally:
-            for cases in arena.runs().values():
-                self._runs.score(cases.run.id, 0.0)
-        if record.outcome is not None and not record.ended_at:
-            record.ended_at = utc_now()
-            self._archive.hardenings.put(record.id, record)
+        if job.spec["op"] == "submit":
+            if not await anyio.to_thread.run_sync(self._submit, job):
+                row = self._archive.store.jobs.table.fetch(job.id, "job")
+                record = self._archive.hardenings.get(job.spec["hardening"])
+                await self._proving.prove(record, str(row["candidate"]), tell)
+            return {"hardening": job.spec["hardening"]}
+        record = self._of_job(job) or await anyio.to_thread.run_sync(self._begin, job, None)
+        await self._proving.search(record, tell)
         return {"hardening": record.id}
+
+    async def _stopped(self, job: Job, state: str) -> None:
+        """A hardening whose job was stopped can be gone on with; one that waits for candidates is open again."""
+        record = self._of_job(job)
+        if record is None:
+            return
+
+        def interrupt(stored: Hardening) -> Hardening:
+            stored.proving = False
+            if stored.state == "running":
+                waits = job.spec["op"] == "submit"
+                before = "decided" if stored.outcome else "open"
+                stored.state = before if waits else "cancelled"
+                stored.stop_reason = stored.stop_reason if waits else state
+            return stored
+
+        self._archive.hardenings.change(record.id, interrupt)
+        await anyio.to_thread.run_sync(self._proving.score_runs, record.id)
 
     def _of_job(self, job: Job) -> Hardening | None:
         row = self._archive.store.jobs.table.fetch(job.id, "job")
-        id = row.get("hardening") or job.spec.get("hardening")
+        id = row.get("hardening")
         return self._archive.hardenings.find(str(id)) if id else None
 
-    def _hardener(self, record: Hardening, tell: Any) -> tuple[Hardener, Arena]:
-        owner = self._archive.environments.get(record.environment)
-        simulations = self._simulations_of(record)
-        scenarios = {r.scenario.id: r for r in self._archive.scenarios.where(environment=owner.id)}
-        base = self._archive.runs.find(record.base_run) if record.base_run else None
-        pattern = RunRecord(
-            id="",
-            environment=owner.id,
-            world=base.world if base else owner.world,
-            models=record.models,
-            agent=owner.agent.model_dump(mode="json", exclude_unset=True),
-            simulations=[s.slug for s in simulations],
-            seed=record.seed,
-            options={"limits": owner.settings.limits, "user_guidelines": owner.settings.user_guidelines},
-        )
-        if base is not None and not can_serve_as_base(base, pattern, record):
-            record.warnings.append(f"{base.id} was made under other settings; the base is run anew.")
-            base = None
-        arena = Arena(self._archive, self._trials, record, pattern, simulations, owner.agent, base, tell)
-        world = self._worlds.get(pattern.world)
 
-        def found(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
-            specs = {id: r.scenario for id, r in scenarios.items()}
-            rows = [r for r in arena.records(outcomes) if r.split == "train"]
-            run = outcomes[0].conversation.partition("/")[0] if outcomes else ""
-            return clusters(rows, world, specs, run)
-
-        async def save(hardening: Hardening) -> None:
-            self._archive.hardenings.put(hardening.id, hardening)
-
-        used = {s.scenario for s in simulations}
-        personas = [r.persona for r in self._archive.personas.where(environment=owner.id)]
-        hardener = Hardener(
-            trials=arena,
-            cases=[
-                Case(s.slug, s.scenario, scenarios[s.scenario].split, scenarios[s.scenario].spent)
-                for s in simulations
-            ],
-            clusters=found,
-            known=known_of(world.world),
-            hidden=hidden_texts([_told_split(scenarios[id]) for id in sorted(used)], personas, world.world),
-            writer=RulesWriter() if record.strategy == "rules" else None,
-            save=save,
-        )
-        return hardener, arena
-
-    def _promote(self, record: Hardening, candidate: str, reason: str, override: bool) -> HardeningReport:
-        found = record.find(candidate)
-        if found is not None and found.became:
-            version = self._archive.instructions.get(found.became)
-            return self.report(record, candidate, became=version)
-        found = check_promotion(record, candidate, override=override, reason=reason)
-        owner = self._archive.environments.get(record.environment)
-        current = self._environments.current(owner)
-        if current.id != record.base:
-            raise Conflict(
-                f"{owner.id} is at {current.id} now; {candidate} was proven against {record.base}.",
-                where="candidate",
-                allowed="a hardening of the current version",
-                next=[NextCall("harden_agent", {"environment": owner.id})],
-            )
-        if found.outcome != "improved" and "overridden" not in record.marks:
-            record.marks.append("overridden")
-        wrote = self._environments.write_file(owner, found.text)
-        version = self._environments.new_version(
-            owner.id,
-            found.text,
-            origin="promoted",
-            candidate=candidate,
-            outcome=found.outcome or "",
-            marks=list(record.marks),
-        )
-        found.became = version.id
-        record.state, record.candidate, record.reason = "promoted", candidate, reason
-        record.ended_at = record.ended_at or utc_now()
-        self._archive.hardenings.put(record.id, record)
-        return self.report(record, candidate, became=version, wrote_file=wrote)
-
-    def _reject(self, record: Hardening, candidate: str, reason: str) -> HardeningReport:
-        if record.state == "running":
-            raise Conflict(f"{record.id} is still running.", where="candidate")
-        found = record.find(candidate)
-        if found is not None and found.became:
-            args = {"candidate": record.base, "decision": "roll_back"}
-            raise Conflict(
-                f"{candidate} is {found.became} already.",
-                where="candidate",
-                next=[NextCall("decide_candidate", args)],
-            )
-        if found is not None:
-            found.state = "rejected"
-        record.state, record.reason = "rejected", reason
-        record.ended_at = record.ended_at or utc_now()
-        self._archive.hardenings.put(record.id, record)
-        self._archive.store.audit("reject", "candidate", candidate, reason=reason[:500])
-        return self.report(record, candidate)
-
-    def _roll_back(self, version: str) -> HardeningReport:
-        record = self._archive.instructions.get(version, "candidate")
-        owner = self._environments.roll_back(record.environment, record.number)
-        wrote = self._environments.write_file(owner, record.text)
-        hardenings = self._archive.hardenings.where(environment=owner.id)
-        last = next((h for h in reversed(hardenings) if h.state == "promoted"), None)
-        if last is None:
-            last = Hardening(
-                id="", environment=owner.id, base=version, base_text=record.text, strategy="submit"
-            )
-        return self.report(last, became=record, wrote_file=wrote)
-
-
-async def _silent(trials: int) -> None:
-    """Nobody is told."""
-
-
-def _interrupted(record: Hardening) -> Hardening:
-    """A hardening whose job was stopped: the starting call goes on with it."""
-    if record.state == "running":
-        record.state, record.stop_reason = "cancelled", "cancelled"
-    return record
+def _proofs(hardening: Hardening) -> int:
+    return sum(c.evidence is not None and c.evidence.held_out is not None for c in hardening.candidates)
 
 
 def _strategy(strategy: str) -> str:
@@ -493,13 +411,9 @@ def _strategy(strategy: str) -> str:
 
 def _options(options: Mapping[str, Any] | None) -> HardenOptions:
     given = dict(options or {})
+    check_plain(given, "options")
     later = next((name for name in _LATER if name in given), None)
     if later is not None:
         allowed = ", ".join(HardenOptions.model_fields)
         raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     return load(HardenOptions, given, "options")
-
-
-def _told_split(record: ScenarioRecord) -> Scenario:
-    """The scenario with the split that it was stored under."""
-    return record.scenario.model_copy(update={"split": record.split})

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
+from ..errors import CasehardenError, Conflict, InternalError, InvalidArgument, NextCall, NotFound
 from ..records.job import Job
 from ..store import Store
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job and gives its result: references, such as {"run": "run-7"}. Called again after a crash."""
+Stopped = Callable[[Job, str], Awaitable[None]]
+"""Puts in order what a job that was cancelled or failed leaves behind; gets the job and that state. Repeatable."""
 Progress = Callable[[Job], Awaitable[None]]
 """Told how a job goes, every few seconds while somebody waits."""
 
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
+LOOK_EVERY = 10
+"""Beats between two looks for the jobs of processes that are gone."""
 _log = logging.getLogger("caseharden.jobs")
 
 
@@ -33,32 +37,49 @@ class Jobs:
         self._store = store
         self._tasks = tasks
         self._handlers: dict[str, Handler] = {}
+        self._stopped: dict[str, Stopped] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
 
-    def handle(self, kind: str, handler: Handler) -> None:
-        """Register who does the work of a kind."""
+    def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
+        """Register who does the work of a kind, and who tidies up behind it."""
         self._handlers[kind] = handler
+        if stopped is not None:
+            self._stopped[kind] = stopped
 
     def create(
         self, kind: str, spec: Mapping[str, Any], key: str = "", total: int = 0, **fields: Any
     ) -> tuple[Job, bool]:
-        """A queued job and whether it is new; with a key the same call gives the same job.
+        """A queued job and whether it is to be launched; with a key the same call gives the same job.
 
         A found one that was paused, cancelled or failed is queued again.
         """
         check_key(key)
-        job, new = self._store.jobs.create(kind, spec, key=key, total=total, **fields)
+        try:
+            job, new = self._store.jobs.create(kind, spec, key=key, total=total, **fields)
+        except Conflict as error:
+            raise Conflict(
+                error.what, where="idempotency_key", allowed=error.allowed, next=error.next
+            ) from None
         if new:
             self._store.audit("start", kind, job.id)
         elif job.state in ("paused", "cancelled", "failed"):
             job, new = self._store.jobs.resume(job.id), True
         return job, new
 
+    def known(self, kind: str, key: str) -> bool:
+        """Whether a call with that key was made before."""
+        return bool(key) and any(True for _ in self._store.jobs.table.walk({"key": key, "kind": kind}))
+
     def again(self, id: str) -> Job:
         """Go on with a job that was paused, cancelled or failed."""
         job = self._store.jobs.resume(id)
+        self._store.audit("resume", job.kind, id)
         self.launch(job)
         return job
+
+    def give_up(self, job: Job, error: CasehardenError) -> None:
+        """A new job that could not even begin: failed, so that nobody waits for it."""
+        self._store.jobs.mark(job.id, "failed", error=told(error))
 
     def launch(self, job: Job) -> None:
         """Begin working on a queued job of this process."""
@@ -78,17 +99,18 @@ class Jobs:
         try:
             return self._store.jobs.get(id)
         except NotFound as error:
-            call = NextCall("list_items", {"kind": "job", "where": {"state": "running"}})
-            raise NotFound(error.what, where="job", next=[call]) from None
+            calls = [NextCall("list_items", {"kind": "job", "where": {"state": "running"}})]
+            row = self._store.table("runs").find(id)
+            if row is not None and row.get("job"):
+                what = f"No job `{id}`; its job is {row['job']}."
+                raise NotFound(
+                    what, where="job", next=[NextCall("wait_job", {"job": row["job"]}), *calls]
+                ) from None
+            raise NotFound(error.what, where="job", next=calls) from None
 
     async def settled(self, id: str, wait_s: float, on_progress: Progress | None = None) -> Job:
         """The job once it no longer runs, or as it stands after `wait_s` seconds (0..45)."""
-        if not 0 <= wait_s <= MAX_WAIT_S:
-            raise InvalidArgument(
-                f"`wait_s` is {wait_s:g}.",
-                where="wait_s",
-                allowed=f"0 to {MAX_WAIT_S}; call again to go on waiting",
-            )
+        check_wait(wait_s)
         until = time.monotonic() + wait_s
         job = self.get(id)
         while job.state in ("queued", "running") and time.monotonic() < until:
@@ -112,16 +134,34 @@ class Jobs:
         scope = self._scopes.get(id)
         if scope is not None:
             scope.cancel()
-        return await self._ended(id)
+        job = await self._ended(id)
+        if scope is None and job.state == "cancelled":
+            await self._tidy(job, "cancelled")
+        return job
+
+    def raise_failure(self, job: Job) -> None:
+        """Raise the error of a job that failed."""
+        if job.state == "failed" and job.error:
+            raise failure(job)
 
     async def beat(self) -> None:
-        """Signs of life for our jobs, and an ear for cancellations from other processes; runs until cancelled."""
+        """Signs of life for our jobs, and an ear for cancellations from other processes and for jobs that they left.
+
+        Runs until cancelled; what goes wrong in a beat is logged.
+        """
+        beats = 0
         while True:
             await anyio.sleep(BEAT_EVERY_S)
-            self._store.jobs.heartbeat()
-            for id, scope in list(self._scopes.items()):
-                if self._store.jobs.get(id).cancel_requested:
-                    scope.cancel()
+            beats += 1
+            try:
+                self._store.jobs.heartbeat()
+                for id, scope in list(self._scopes.items()):
+                    if self._store.jobs.get(id).cancel_requested:
+                        scope.cancel()
+                if beats % LOOK_EVERY == 0:
+                    self.resume_orphans()
+            except CasehardenError as error:
+                _log.warning("a beat failed: %s", error)
 
     async def _ended(self, id: str) -> Job:
         with anyio.move_on_after(2 * BEAT_EVERY_S):
@@ -136,10 +176,13 @@ class Jobs:
             with scope:
                 await self._perform(id)
             if scope.cancelled_caught:
-                self._store.jobs.mark(id, "cancelled")
+                await self._end(id, "cancelled")
         except anyio.get_cancelled_exc_class():
             self._store.jobs.work.release_all(id)
             raise
+        except CasehardenError as error:
+            # It was ended or deleted by somebody else meanwhile, or the disk is full: the others go on.
+            _log.error("job %s could not be ended: %s", id, error)
         finally:
             self._scopes.pop(id, None)
 
@@ -149,20 +192,58 @@ class Jobs:
             return
         try:
             result = await self._handlers[job.kind](job)
-        except CasehardenError as error:
-            self._store.jobs.mark(id, "failed", error=told(error))
-        except Exception:
-            mark = uuid.uuid4().hex[:12]
-            _log.exception("job %s failed (%s)", id, mark)
-            what = f"An internal error; the server's log has it under {mark}."
-            self._store.jobs.mark(id, "failed", error={"code": "internal", "what": what})
+        except Exception as raised:
+            found = next(_told_errors(raised), None)
+            if found is not None:
+                error = told(found)
+            else:
+                mark = uuid.uuid4().hex[:12]
+                _log.exception("job %s failed (%s)", id, mark)
+                what = f"An internal error; the server's log has it under {mark}."
+                error = {"code": "internal", "what": what}
+            await self._end(id, "failed", error)
         else:
             self._store.jobs.mark(id, "done", result=result)
+
+    async def _end(self, id: str, state: Any, error: Mapping[str, Any] | None = None) -> None:
+        await self._tidy(self.get(id), state)
+        self._store.jobs.mark(id, state, error=error)
+
+    async def _tidy(self, job: Job, state: str) -> None:
+        stopped = self._stopped.get(job.kind)
+        if stopped is None:
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await stopped(job, state)
+        except Exception:
+            _log.exception("tidying up behind job %s failed", job.id)
 
 
 def told(error: CasehardenError) -> dict[str, Any]:
     """An error as it is stored with a job."""
-    return {"code": error.code, "what": error.what, "where": error.where, "allowed": error.allowed}
+    calls = [{"tool": call.tool, "args": dict(call.args), "why": call.why} for call in error.next]
+    return {
+        "code": error.code,
+        "what": error.what,
+        "where": error.where,
+        "allowed": error.allowed,
+        "next": calls,
+    }
+
+
+def failure(job: Job) -> CasehardenError:
+    """The error of a failed job as it was raised."""
+    error = job.error or {}
+    kinds: dict[str, type[CasehardenError]] = {}
+    for kind in _kinds(CasehardenError):
+        kinds.setdefault(kind.code, kind)
+    return kinds.get(error.get("code", ""), InternalError)(
+        f"{job.id} failed: {error.get('what', '')}",
+        where=str(error.get("where") or "job"),
+        allowed=str(error.get("allowed", "")),
+        next=[NextCall(**call) for call in error.get("next", [])],
+    )
 
 
 def check_key(key: str) -> None:
@@ -171,3 +252,28 @@ def check_key(key: str) -> None:
         raise InvalidArgument(
             f"`idempotency_key` has {len(key)} characters.", where="idempotency_key", allowed="up to 200"
         )
+
+
+def check_wait(wait_s: float) -> None:
+    """0 to 45 seconds; to be asked before anything is started."""
+    if not 0 <= wait_s <= MAX_WAIT_S:
+        raise InvalidArgument(
+            f"`wait_s` is {wait_s:g}.",
+            where="wait_s",
+            allowed=f"0 to {MAX_WAIT_S}; call again to go on waiting",
+        )
+
+
+def _told_errors(raised: BaseException) -> Iterator[CasehardenError]:
+    """Our errors in it, looking into groups."""
+    if isinstance(raised, CasehardenError):
+        yield raised
+    elif isinstance(raised, BaseExceptionGroup):
+        for one in raised.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            yield from _told_errors(one)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _kinds(kind: type[CasehardenError]) -> Iterator[type[CasehardenError]]:
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+    yield kind

@@ -6,15 +6,27 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import InvalidArgument, NextCall, did_you_mean
+from ..errors import CasehardenError, InvalidArgument, NextCall, did_you_mean
 from ..llm import open_model
-from ..records.job import Job
+from ..records.hardening import Candidate
 from .archive import Archive, Shelf
-from .environments import ROLES, Environments
 from .results import Page
+from .role_models import ROLES, RoleModels
+from .rows import (
+    Row,
+    candidate_row,
+    conversation_row,
+    filled_row,
+    hardening_row,
+    job_row,
+    persona_row,
+    run_row,
+    scenario_row,
+    simulation_row,
+)
+from .sight import proving
 from .worlds import Worlds
 
-Row = dict[str, Any]
 Match = Callable[[Any], bool]
 
 WHERE: Mapping[str, Sequence[str]] = {
@@ -51,17 +63,17 @@ class Listing:
     """Pages over what is stored."""
 
     def __init__(
-        self, archive: Archive, worlds: Worlds, environments: Environments, guide_names: Sequence[str]
+        self, archive: Archive, worlds: Worlds, models: RoleModels, guide_names: Sequence[str]
     ) -> None:
         self._archive = archive
         self._worlds = worlds
-        self._environments = environments
+        self._models = models
         self._guides = guide_names
 
     def page(
         self, kind: str, environment: str, where: Mapping[str, Any], limit: int, cursor: str, full: bool
     ) -> Page:
-        """One page; `where` is checked against the filters of the kind."""
+        """One page; `where` is checked against the filters of the kind. For a worker thread."""
         asked = check_where(kind, where)
         if not 1 <= limit <= 100:
             raise InvalidArgument(f"`limit` is {limit}.", where="limit", allowed="1 to 100")
@@ -72,11 +84,11 @@ class Listing:
             return Page("overview", [self.overview()], 1)
         if kind in ("world", "guide", "session"):
             names = {"world": self._worlds.names(), "guide": list(self._guides), "session": []}[kind]
-            return Page(kind, [{"id": name} for name in names], len(names))
+            return _slice(kind, [{"id": name} for name in names], limit, cursor)
         if kind == "conversation":
             return self._conversations(asked, limit, cursor, full)
         if kind == "candidate":
-            return self._candidates(asked, limit)
+            return self._candidates(asked, limit, cursor)
         if kind == "job":
             return self._jobs(asked, limit, cursor)
         return self._stored(kind, asked, limit, cursor, full)
@@ -112,11 +124,14 @@ class Listing:
         }
 
     def _model(self, role: str) -> Row:
-        chosen = getattr(self._environments.server_models, role)
+        chosen = getattr(self._models.server, role)
         source = (
             "the server's settings" if chosen else "the default; an environment or a call may name another"
         )
-        return {"model": open_model(chosen or "offline").name, "from": source}
+        try:
+            return {"model": open_model(chosen or "offline").name, "from": source}
+        except CasehardenError as error:
+            return {"model": chosen, "from": source, "not_reachable": error.what}
 
     def _stored(self, kind: str, asked: Row, limit: int, cursor: str, full: bool) -> Page:
         shelf, row = self._shelf(kind)
@@ -129,7 +144,9 @@ class Listing:
         name = json.dumps([text, tag])
         page = shelf.page(asked, limit, cursor, match, name)
         total = shelf.count(**asked) if match is None else sum(map(match, shelf.table.walk(asked)))
-        return Page(kind, [dict(r) if full else row(r) for r in page.items], total, page.cursor or "")
+        whole = full and kind != "scenario"
+        rows = [dict(r) if whole or (full and r["split"] == "train") else row(r) for r in page.items]
+        return Page(kind, rows, total, page.cursor or "")
 
     def _shelf(self, kind: str) -> tuple[Shelf[Any], Callable[[Any], Row]]:
         archive = self._archive
@@ -165,7 +182,7 @@ class Listing:
         environment = self._archive.environments.find(row["environment"])
         current = environment is not None and environment.instructions_version == row["number"]
         made = {"id": row["id"], "chars": len(row["text"]), "origin": row["origin"], "current": current}
-        return _filled(
+        return filled_row(
             {**made, "candidate": row["candidate"], "outcome": row["outcome"], "marks": row["marks"]}
         )
 
@@ -194,40 +211,37 @@ class Listing:
         for name in ("persona", "scenario", "simulation"):
             if name in fields:
                 fields[name] = str(fields[name]).rpartition("/")[2]
-        match = _matcher(asked.get("text"), None)
+        hidden = bool(proving(self._archive, run.environment))
+        match = _matcher(asked.get("text"), None, hidden)
         shelf = self._archive.trials(run_id)
-        page = shelf.page(fields, limit, cursor, match, json.dumps(asked.get("text")))
+        page = shelf.page(fields, limit, cursor, match, json.dumps([asked.get("text"), hidden]))
         total = shelf.count(**fields) if match is None else sum(map(match, shelf.table.walk(fields)))
-        rows = [dict(r) if full else conversation_row(r, run_id, clusters) for r in page.items]
+        rows = [
+            dict(r) if full and r["split"] == "train" else conversation_row(r, run_id, clusters)
+            for r in page.items
+        ]
         return Page("conversation", rows, total, page.cursor or "")
 
-    def _candidates(self, asked: Row, limit: int) -> Page:
+    def _candidates(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k == "environment"}
-        found = [
-            c for h in reversed(self._archive.hardenings.where(**fields)) for c in reversed(h.candidates)
-        ]
-        if "state" in asked:
-            found = [c for c in found if c.state == asked["state"]]
-        rows = [
-            _filled(
-                {
-                    "id": c.id,
-                    "state": c.state,
-                    "outcome": c.outcome,
-                    "by": c.by,
-                    "base": c.base,
-                    "chars": list(c.chars),
-                }
-            )
-            for c in found
-        ]
-        return Page("candidate", rows[:limit], len(rows))
+        text = str(asked.get("text", "")).casefold()
+
+        def wanted(candidate: Candidate) -> bool:
+            said = f"{candidate.id} {candidate.why} {candidate.text}".casefold()
+            return asked.get("state") in (None, candidate.state) and text in said
+
+        hardenings = reversed(self._archive.hardenings.where(**fields))
+        found = [c for h in hardenings for c in reversed(h.candidates) if wanted(c)]
+        return _slice("candidate", [candidate_row(c) for c in found], limit, cursor)
 
     def _jobs(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k != "text"}
-        page = self._archive.store.jobs.page(fields, limit, cursor or None)
-        total = self._archive.store.jobs.table.tally(fields)
-        return Page("job", [job_row(job) for job in page.items], total, page.cursor or "")
+        match = _matcher(asked.get("text"), None)
+        table = self._archive.store.jobs.table
+        page = table.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
+        total = table.tally(fields) if match is None else sum(map(match, table.walk(fields)))
+        jobs = [self._archive.store.jobs.get(str(row.doc_id)) for row in page.items]
+        return Page("job", [job_row(job) for job in jobs], total, page.cursor or "")
 
 
 def check_where(kind: str, where: Mapping[str, Any]) -> Row:
@@ -248,118 +262,24 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
     return dict(where)
 
 
-def persona_row(row: Any) -> Row:
-    persona = row["persona"]
-    told = {
-        "id": row["id"],
-        "profile": cut(persona.get("profile", ""), 120),
-        "style": cut(persona.get("style", ""), 80),
-    }
-    return _filled({**told, "traits": persona.get("traits"), "source": row["source"]})
+def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
+    """A page of rows that are all at hand; the cursor is the number passed over."""
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 8):
+        raise InvalidArgument("The cursor belongs to another query.", where="cursor")
+    skip = int(cursor or 0)
+    more = str(skip + limit) if skip + limit < len(rows) else ""
+    return Page(kind, list(rows[skip : skip + limit]), len(rows), more)
 
 
-def scenario_row(row: Any) -> Row:
-    scenario = row["scenario"]
-    told = {
-        "id": row["id"],
-        "goal": cut(scenario["goal"], 160),
-        "split": row["split"],
-        "solution": row["solution"]["status"],
-    }
-    return _filled({**told, "tags": scenario.get("tags"), "spent": row["spent"], "source": row["source"]})
-
-
-def simulation_row(row: Any) -> Row:
-    return _filled(
-        {
-            "id": row["id"],
-            "scenario": row["scenario"],
-            "persona": row["persona"],
-            "user_input": cut(row["user_input"], 100),
-        }
-    )
-
-
-def run_row(row: Any) -> Row:
-    totals = row["totals"]
-    counted = totals["passed"] + totals["failed"] + totals["inconclusive"]
-    told = {
-        "id": row["id"],
-        "environment": row["environment"],
-        "name": row["name"],
-        "instructions": row["instructions"],
-        "state": row["state"],
-    }
-    figures = {
-        "passed": totals["passed"],
-        "counted": counted,
-        "error": totals["error"],
-        "invalid": totals["invalid"],
-        "rate": totals["rate"],
-    }
-    return _filled(
-        {**told, **figures, "series": row["series"], "round": row["round"], "created_at": row["created_at"]}
-    )
-
-
-def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
-    place = f"{run}/{row['id']}"
-    told: Row = {"id": place, "verdict": row["verdict"], "turns": row["turns"], "split": row["split"]}
-    if row["failed_checks"]:
-        told["failed_checks"] = row["failed_checks"]
-        told["cluster"] = clusters.get(row["failed_checks"][0])
-        if row["split"] == "train":
-            told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
-    return _filled(told)
-
-
-def hardening_row(row: Any) -> Row:
-    told = {
-        "id": row["id"],
-        "environment": row["environment"],
-        "state": row["state"],
-        "outcome": row["outcome"],
-    }
-    return _filled(
-        {
-            **told,
-            "base": row["base"],
-            "candidate": row["candidate"],
-            "marks": row["marks"],
-            "created_at": row["created_at"],
-        }
-    )
-
-
-def job_row(job: Job) -> Row:
-    units = job.units
-    told = {
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "total": units.total,
-        "completed": units.completed,
-        "failed": units.failed,
-    }
-    return {**told, "created_at": job.created_at}
-
-
-def cut(text: str, most: int) -> str:
-    """The text, or its beginning and how many characters were left out."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more)"
-
-
-def _filled(row: Row) -> Row:
-    return {k: v for k, v in row.items() if v not in (None, "", [], False)}
-
-
-def _matcher(text: str | None, tag: str | None) -> Match | None:
-    """Whether a document says the text anywhere, and carries the tag."""
-    if not text and not tag:
+def _matcher(text: str | None, tag: str | None, train_only: bool = False) -> Match | None:
+    """Whether a document says the text anywhere, carries the tag, and is of train; None: all do."""
+    if not text and not tag and not train_only:
         return None
     wanted = (text or "").casefold()
 
     def match(row: Any) -> bool:
+        if train_only and row.get("split") == "held_out":
+            return False
         if tag and tag not in row.get("scenario", {}).get("tags", ()):
             return False
         return not wanted or wanted in json.dumps(row, ensure_ascii=False).casefold()

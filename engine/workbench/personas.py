@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..canonical import digest
+import anyio.lowlevel
+import anyio.to_thread
+
 from ..errors import InvalidArgument
 from ..exchange import Roots
+from ..generate.generated import Generated
+from ..generate.personas import LATER_PERSONA_KINDS, PERSONA_KINDS, generate_personas
 from ..ids import check_slug
+from ..llm import open_model
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona, PersonaRecord, Source
 from ..world import Scene, WorldFault
 from .archive import Archive, utc_now
 from .authoring import Authoring, read_items
+from .generating import Generating
+from .jobs import Jobs
+from .plain import check_plain
 from .results import Creation
+from .role_models import RoleModels
 from .worlds import Worlds
 
 
 class Personas:
     """Stores personas, each checked against the world's schema."""
 
-    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots) -> None:
+    def __init__(
+        self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels, jobs: Jobs
+    ) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
+        self._models = models
+        self.generating = Generating[Persona](
+            "persona", (PERSONA_KINDS, LATER_PERSONA_KINDS), archive.store, jobs, self._write, self._keep
+        )
 
     async def create(
         self,
@@ -41,12 +56,15 @@ class Personas:
         The same id and content again changes nothing; other content is refused unless `replace`.
         """
         owner = self._archive.environments.get(environment, "environment")
-        items = read_items(personas, file, "personas", self._roots, "persona-format")
+        items = await anyio.to_thread.run_sync(
+            read_items, personas, file, "personas", self._roots, "persona-format"
+        )
         going = Authoring("persona", environment, self._archive.personas, replace)
         records: list[PersonaRecord] = []
         for k, item in enumerate(items):
+            await anyio.lowlevel.checkpoint()
             with going.refusing(f"personas[{k}]"):
-                persona = self._checked(item, f"personas[{k}]", owner)
+                persona = self.checked(item, f"personas[{k}]", owner)
                 record = PersonaRecord(
                     id=f"{environment}/{persona.id}",
                     environment=environment,
@@ -54,21 +72,56 @@ class Personas:
                     source=source,
                     created_at=utc_now(),
                 )
+                before = self._archive.personas.find(record.id)
                 if going.take(
-                    record.id, digest(_content(persona)), self._existing(record.id), f"personas[{k}]"
+                    record.id,
+                    _content(persona),
+                    _content(before.persona) if before else None,
+                    f"personas[{k}]",
                 ):
                     records.append(record)
-        return going.finish(self._archive.personas, records)
+        return await anyio.to_thread.run_sync(going.finish, self._archive.personas, records)
+
+    async def generate(
+        self,
+        environment: str,
+        *,
+        brief: str = "",
+        count: int = 5,
+        kinds: Sequence[str] = (),
+        wait_s: float = 20,
+        idempotency_key: str = "",
+    ) -> Creation:
+        """Have the writer model write up to `count` (1..50) distinct personas, tied to records that exist.
+
+        `kinds` empty: of every kind. After `wait_s` seconds the creation so far, with its job.
+        """
+        self._models.of(self._archive.environments.get(environment, "environment"))
+        return await self.generating.start(environment, brief, count, kinds, wait_s, idempotency_key)
 
     def lint(self, personas: Sequence[Any], environment: EnvironmentRecord) -> list[dict[str, str]]:
         """What would be refused, without storing anything."""
         going = Authoring("persona", environment.id, self._archive.personas, True)
         for k, item in enumerate(personas):
             with going.refusing(f"personas[{k}]"):
-                self._checked(item, f"personas[{k}]", environment)
+                self.checked(item, f"personas[{k}]", environment)
         return going.refused
 
-    def check_data(self, persona: Persona, environment: EnvironmentRecord, where: str) -> None:
+    def checked(self, item: Any, where: str, environment: EnvironmentRecord) -> Persona:
+        """The persona that was written, when it can play in this environment; InvalidArgument with its path."""
+        check_plain(item, where)
+        persona = load(Persona, item, where)
+        check_slug(persona.id, f"{where}.id")
+        if persona.kind != "plain":
+            raise InvalidArgument(
+                f"Persona kind `{persona.kind}` is not in this version.",
+                where=f"{where}.kind",
+                allowed="plain",
+            )
+        self._check_data(persona, environment, where)
+        return persona
+
+    def _check_data(self, persona: Persona, environment: EnvironmentRecord, where: str) -> None:
         """The persona's data must fit the world's schema and references."""
         data = persona.data.model_dump(exclude_unset=True)
         if not any(data.values()):
@@ -80,21 +133,21 @@ class Personas:
                 f"The data does not fit the world: {fault.text}.", where=f"{where}.data"
             ) from None
 
-    def _checked(self, item: Any, where: str, environment: EnvironmentRecord) -> Persona:
-        persona = load(Persona, item, where)
-        check_slug(persona.id, f"{where}.id")
-        if persona.kind != "plain":
-            raise InvalidArgument(
-                f"Persona kind `{persona.kind}` is not in this version.",
-                where=f"{where}.kind",
-                allowed="plain",
-            )
-        self.check_data(persona, environment, where)
-        return persona
+    async def _write(self, spec: Mapping[str, Any]) -> Generated[Persona]:
+        owner = self._archive.environments.get(spec["environment"], "environment")
+        known = [record.persona for record in self._archive.personas.where(environment=owner.id)]
+        return await generate_personas(
+            open_model(self._models.of(owner)["writer"]),
+            self._worlds.get(owner.world),
+            existing=known,
+            brief=spec["brief"],
+            count=spec["count"],
+            kinds=spec["kinds"],
+            seed=owner.settings.seed,
+        )
 
-    def _existing(self, id: str) -> str | None:
-        found = self._archive.personas.find(id)
-        return digest(_content(found.persona)) if found else None
+    async def _keep(self, environment: str, items: list[dict[str, Any]]) -> Creation:
+        return await self.create(environment, items, source="generated")
 
 
 def _content(persona: Persona) -> dict[str, Any]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..canonical import digest
-from ..errors import InvalidArgument, NextCall
+import anyio.lowlevel
+import anyio.to_thread
+
+from ..errors import InvalidArgument, NextCall, UserError
 from ..exchange import Roots
+from ..generate.generated import Generated
+from ..generate.scenarios import LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
 from ..harden import assign_split
 from ..ids import check_slug
+from ..llm import open_model
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona, Source
@@ -17,19 +22,38 @@ from ..records.scenario import Scenario, ScenarioRecord, SolutionReport, Split
 from ..simulate import Case, check_solution, prepare
 from .archive import Archive, utc_now
 from .authoring import Authoring, read_items
+from .generating import Generating
+from .jobs import Jobs
 from .personas import Personas
+from .plain import check_plain
 from .results import Creation
+from .role_models import RoleModels
 from .worlds import Worlds
+
+MOST = 1000
+"""Scenarios that a call may bring: each is played."""
 
 
 class Scenarios:
     """Stores scenarios. With `check` a scenario whose own solution fails is refused."""
 
-    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots, personas: Personas) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        worlds: Worlds,
+        roots: Roots,
+        models: RoleModels,
+        jobs: Jobs,
+        personas: Personas,
+    ) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
+        self._models = models
         self._personas = personas
+        self.generating = Generating[Scenario](
+            "scenario", (SCENARIO_KINDS, LATER_SCENARIO_KINDS), archive.store, jobs, self._write, self._keep
+        )
 
     async def create(
         self,
@@ -43,15 +67,21 @@ class Scenarios:
     ) -> Creation:
         """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept."""
         owner = self._archive.environments.get(environment, "environment")
-        items = read_items(scenarios, file, "scenarios", self._roots, "scenario-format")
+        items = await anyio.to_thread.run_sync(
+            read_items, scenarios, file, "scenarios", self._roots, "scenario-format", MOST
+        )
         going = Authoring("scenario", environment, self._archive.scenarios, replace)
         records: list[ScenarioRecord] = []
         for k, item in enumerate(items):
+            await anyio.lowlevel.checkpoint()
             where = f"scenarios[{k}]"
             with going.refusing(where):
-                scenario = self._checked(item, where, owner)
+                scenario = self.checked(item, where, owner)
                 id = f"{environment}/{scenario.id}"
-                if not going.take(id, digest(_content(scenario)), self._existing(id), where):
+                before = self._archive.scenarios.find(id)
+                if not going.take(
+                    id, _content(scenario), _content(before.scenario) if before else None, where
+                ):
                     continue
                 report = await self.solution(owner, scenario)
                 self.refuse_unsolvable(scenario, report, where, check)
@@ -66,40 +96,91 @@ class Scenarios:
                     )
                 )
         self._number_and_split(owner, records)
-        creation = going.finish(self._archive.scenarios, records)
+        creation = await anyio.to_thread.run_sync(going.finish, self._archive.scenarios, records)
         _tell_solutions(creation, records)
         return creation
 
-    def lint(self, scenarios: Sequence[Any], environment: EnvironmentRecord) -> list[dict[str, str]]:
-        """What would be refused, without playing or storing anything."""
+    async def generate(
+        self,
+        environment: str,
+        *,
+        brief: str = "",
+        count: int = 5,
+        kinds: Sequence[str] = (),
+        wait_s: float = 20,
+        idempotency_key: str = "",
+    ) -> Creation:
+        """Have the writer model write up to `count` (1..50) scenarios, each solved before it is stored.
+
+        `kinds` empty: of every kind. After `wait_s` seconds the creation so far, with its job.
+        """
+        self._models.of(self._archive.environments.get(environment, "environment"))
+        return await self.generating.start(environment, brief, count, kinds, wait_s, idempotency_key)
+
+    def lint(
+        self, scenarios: Sequence[Any], environment: EnvironmentRecord, personas: Sequence[Any] = ()
+    ) -> list[dict[str, str]]:
+        """What would be refused, without playing or storing anything; `personas` come with them."""
+        brought = {p.id: p for p in (load(Persona, item, "personas") for item in personas)}
         going = Authoring("scenario", environment.id, self._archive.scenarios, True)
         for k, item in enumerate(scenarios):
             with going.refusing(f"scenarios[{k}]"):
-                self._checked(item, f"scenarios[{k}]", environment)
+                self.checked(item, f"scenarios[{k}]", environment, brought)
         return going.refused
 
     async def solution(self, environment: EnvironmentRecord, scenario: Scenario) -> SolutionReport:
         """Play the scenario's own solution and the baselines; no model is called."""
         return await check_solution(
-            self.case(environment, scenario), environment.settings.seed + scenario.seed
+            self._case(environment, scenario), environment.settings.seed + scenario.seed
         )
 
-    def case(self, environment: EnvironmentRecord, scenario: Scenario) -> Case:
-        """The scenario with its default partner, ready to be tried."""
-        persona: Persona | None = None
-        if isinstance(scenario.persona, str):
-            found = self._archive.personas.find(f"{environment.id}/{scenario.persona}")
-            persona = found.persona if found else None
-        return prepare(self._worlds.get(environment.world), scenario, persona)
+    async def prove_again(self, environment: EnvironmentRecord, persona: str = "") -> list[str]:
+        """Play the solutions anew, where given those with that default persona; what is no longer proven is told."""
+        warnings: list[str] = []
+        for record in self._archive.scenarios.where(environment=environment.id):
+            if persona and record.scenario.persona != persona:
+                continue
+            try:
+                report = await self.solution(environment, record.scenario)
+            except UserError as error:
+                report = SolutionReport(status="failed", why=str(error))
+            if report.status == "failed":
+                report.status = "unproven"
+            if report.status == "unproven" and record.solution.status == "proven":
+                warnings.append(f"{record.id} is no longer proven: {report.why}")
+            self._archive.scenarios.change(
+                record.id, lambda r, solution=report: r.model_copy(update={"solution": solution})
+            )
+        return warnings
 
-    def _checked(self, item: Any, where: str, environment: EnvironmentRecord) -> Scenario:
+    def checked(
+        self,
+        item: Any,
+        where: str,
+        environment: EnvironmentRecord,
+        brought: Mapping[str, Persona] | None = None,
+    ) -> Scenario:
+        """The scenario that was written, when it can be played in this environment; an error with its path.
+
+        `brought`: personas that come with it, by id, beside those that are stored.
+        """
+        check_plain(item, where)
         scenario = load(Scenario, item, where)
         check_slug(scenario.id, f"{where}.id")
-        if isinstance(scenario.persona, Persona):
-            check_slug(scenario.persona.id, f"{where}.persona.id")
-            self._personas.check_data(scenario.persona, environment, f"{where}.persona")
+        partner = scenario.persona
+        if isinstance(partner, Persona):
+            self._personas.checked(
+                partner.model_dump(mode="json", exclude_unset=True), f"{where}.persona", environment
+            )
+        elif partner is not None:
+            known = (brought or {}).get(partner)
+            partner = (
+                known or self._archive.personas.get(f"{environment.id}/{partner}", f"{where}.persona").persona
+            )
         try:
-            self.case(environment, scenario)
+            prepare(
+                self._worlds.get(environment.world), scenario.model_copy(update={"persona": partner}), partner
+            )
         except InvalidArgument as error:
             raise error.at(where) from None
         return scenario
@@ -121,16 +202,24 @@ class Scenarios:
             next=[NextCall("get_item", {"kind": "guide", "id": "scenario-format"})],
         )
 
+    def _case(self, environment: EnvironmentRecord, scenario: Scenario) -> Case:
+        """The scenario with its default partner, ready to be tried."""
+        persona: Persona | None = None
+        if isinstance(scenario.persona, str):
+            found = self._archive.personas.find(f"{environment.id}/{scenario.persona}")
+            persona = found.persona if found else None
+        return prepare(self._worlds.get(environment.world), scenario, persona)
+
     def _number_and_split(self, environment: EnvironmentRecord, records: Sequence[ScenarioRecord]) -> None:
         """Number new scenarios and draw their split; one that replaces another keeps both."""
         known = self._archive.scenarios.where(environment=environment.id)
+        stored = {record.id: record for record in known}
         last = max((r.number for r in known), default=0)
-        fixed: list[tuple[Split, Sequence[str]]] = []
-        fixed.extend((r.split, r.scenario.tags) for r in known)
-        new = [record for record in records if self._archive.scenarios.find(record.id) is None]
+        fixed: list[tuple[Split, Sequence[str]]] = [(r.split, r.scenario.tags) for r in known]
+        new = [record for record in records if record.id not in stored]
         fixed.extend((r.scenario.split, r.scenario.tags) for r in new if r.scenario.split)
         for record in records:
-            before = self._archive.scenarios.find(record.id)
+            before = stored.get(record.id)
             if before is not None:
                 record.number, record.split, record.spent = before.number, before.split, before.spent
                 continue
@@ -143,9 +232,32 @@ class Scenarios:
             record.split = assign_split(record.scenario.id, tags, fixed, environment.settings.seed)
             fixed.append((record.split, tags))
 
-    def _existing(self, id: str) -> str | None:
-        found = self._archive.scenarios.find(id)
-        return digest(_content(found.scenario)) if found else None
+    async def _write(self, spec: Mapping[str, Any]) -> Generated[Scenario]:
+        owner = self._archive.environments.get(spec["environment"], "environment")
+        known = [record.scenario for record in self._archive.scenarios.where(environment=owner.id)]
+
+        async def check(scenario: Scenario) -> SolutionReport:
+            await anyio.lowlevel.checkpoint()
+            return await self.solution(owner, scenario)
+
+        return await generate_scenarios(
+            open_model(self._models.of(owner)["writer"]),
+            self._worlds.get(owner.world),
+            existing=known,
+            brief=spec["brief"],
+            count=spec["count"],
+            kinds=spec["kinds"],
+            seed=owner.settings.seed,
+            check=check,
+            environment=owner.id,
+        )
+
+    async def _keep(self, environment: str, items: list[dict[str, Any]]) -> Creation:
+        creation = await self.create(environment, items, source="generated")
+        ids = [*creation.unchanged, *creation.made]
+        creation.warnings = []
+        _tell_solutions(creation, [self._archive.scenarios.get(id) for id in ids])
+        return creation
 
 
 def _content(scenario: Scenario) -> dict[str, Any]:

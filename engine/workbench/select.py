@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import InvalidArgument, NextCall, NotFound, nearest
@@ -9,6 +10,8 @@ from ..ids import split_nested
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 
+_UNNAMED = re.compile(r"c\d+")
+"""Checks without a name of their own: the same id means another check in another scenario."""
 ALLOWED = "ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K"
 
 
@@ -98,8 +101,10 @@ class Selector:
         cluster = next((c for c in clusters if c.id == id), None)
         if cluster is None:
             raise self._missing("cluster", id, {c.id for c in clusters}, where)
-        rows = self._archive.trials(run).table.walk({"failed_checks": cluster.check})
-        members = {row["simulation"] for row in rows}
+        members = set(cluster.members)
+        if not _UNNAMED.fullmatch(cluster.check):
+            rows = self._archive.trials(run).table.walk({"failed_checks": cluster.check})
+            members |= {row["simulation"] for row in rows if row["verdict"] == "fail"}
         return [s for s in self._all if s.slug in members]
 
     def _run(self, run: str, text: str, where: str) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..canonical import digest
-from ..errors import Conflict, InvalidArgument, NextCall
+import anyio.lowlevel
+import anyio.to_thread
+
+from ..errors import InvalidArgument
 from ..exchange import CaseFolder
 from ..ids import check_slug, simulation_slug, split_nested
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
+from ..records.job import Job
 from ..records.persona import Persona
-from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord, SimulationSpec
 from .archive import Archive, utc_now
-from .authoring import Authoring
-from .jobs import Jobs
+from .authoring import MOST, Authoring
+from .jobs import Jobs, check_wait
+from .pairs import Pair, Pairs, partner
+from .plain import check_plain
 from .results import Creation
 
-Pairing = Literal["cover", "all"]
-MOST = 100_000
 SHOWN = 20
 """Ids of made simulations that a reply lists."""
+_AT_ONCE = 500
+"""Simulations stored in one step; other work comes between."""
 
 
 class Simulations:
@@ -31,6 +35,7 @@ class Simulations:
     def __init__(self, archive: Archive, jobs: Jobs) -> None:
         self._archive = archive
         self._jobs = jobs
+        self._pairs = Pairs(archive)
         jobs.handle("simulations", self._perform)
 
     async def create(
@@ -48,25 +53,38 @@ class Simulations:
 
         `cover`: each persona and scenario at least once, in `count` pairs (0: the fewest). `all`: the product.
         """
+        check_wait(wait_s)
         owner = self._archive.environments.get(environment, "environment")
         if simulations:
-            return self._by_hand(owner, simulations)
-        pairs = self._pairs(owner, pairing, count, personas, scenarios)
-        job, _ = self._jobs.create(
-            "simulations",
-            {"environment": environment, "pairs": pairs},
-            total=len(pairs),
-            environment=environment,
-        )
+            if personas or scenarios:
+                raise InvalidArgument(
+                    "Give `simulations`, or what to pair.",
+                    where="simulations",
+                    allowed="simulations alone, or personas and scenarios",
+                )
+            return await self._by_hand(owner, simulations)
+        spec = {
+            "environment": environment,
+            "pairing": pairing,
+            "count": count,
+            "personas": list(personas),
+            "scenarios": list(scenarios),
+        }
+        total = len(await anyio.to_thread.run_sync(self._pairs.of, spec))
+        job, _ = self._jobs.create("simulations", spec, total=total, environment=environment)
         self._jobs.launch(job)
-        job = await self._jobs.settled(job.id, wait_s)
-        creation = self.report(environment, job.result or {})
-        creation.job = job
-        return creation
+        return self.report(await self._jobs.settled(job.id, wait_s))
 
-    def report(self, environment: str, result: dict[str, Any]) -> Creation:
-        """What a finished job made; its first ids and how many there are."""
+    def report(self, job: Job) -> Creation:
+        """What a job made; its first ids and how many there are. Its error when it failed."""
+        self._jobs.raise_failure(job)
+        environment: str = job.spec["environment"]
+        result = job.result or {}
         made: list[str] = result.get("made", [])
+        warnings: list[str] = []
+        same = result.get("same", 0)
+        if same > len(result.get("unchanged", [])):
+            warnings.append(f"{same:,} were there already; unchanged lists {SHOWN} of them.")
         return Creation(
             environment=environment,
             kind="simulation",
@@ -74,31 +92,51 @@ class Simulations:
             unchanged=result.get("unchanged", []),
             checked={"shown": len(made), "of": result.get("of", 0)} if result else {},
             counts={"simulations": self._archive.simulations.count(environment=environment)},
+            warnings=warnings,
+            job=job,
         )
 
-    def cover(self, environment: EnvironmentRecord) -> None:
+    def cover(self, environment: str) -> None:
         """The fewest simulations in which every persona and scenario stands."""
-        self._store_pairs(environment.id, self._pairs(environment, "cover", 0, (), ()))
+        self._store(environment, self._pairs.of({"environment": environment}))
 
-    def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> None:
+    async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> None:
         """Make what a folder says, in place of what it made before."""
         if folder.simulations:
-            self._by_hand(environment, list(folder.simulations), replace=True)
+            made = await self._by_hand(environment, list(folder.simulations), replace=True)
+            if made.refused:
+                first = made.refused[0]
+                raise InvalidArgument(first["what"], where=first["at"], allowed=first.get("allowed", ""))
         elif self._archive.scenarios.count(environment=environment.id):
-            self._store_pairs(environment.id, self._pairs(environment, folder.pairing, 0, (), ()))
+            spec = {"environment": environment.id, "pairing": folder.pairing}
+            pairs = await anyio.to_thread.run_sync(self._pairs.of, spec)
+            await anyio.to_thread.run_sync(self._store, environment.id, pairs)
 
-    async def _perform(self, job: Any) -> dict[str, Any]:
-        made, unchanged = self._store_pairs(job.spec["environment"], job.spec["pairs"])
-        self._archive.store.jobs.progress(
-            job.id, completed=len(job.spec["pairs"]), total=len(job.spec["pairs"])
-        )
-        return {"made": made[:SHOWN], "unchanged": unchanged[:SHOWN], "of": len(made)}
+    async def _perform(self, job: Job) -> Mapping[str, Any]:
+        pairs = await anyio.to_thread.run_sync(self._pairs.of, job.spec)
+        environment: str = job.spec["environment"]
+        made: list[str] = []
+        unchanged: list[str] = []
+        for k in range(0, len(pairs), _AT_ONCE):
+            new, old = self._store(environment, pairs[k : k + _AT_ONCE])
+            made += new
+            unchanged += old
+            done = len(made) + len(unchanged)
+            self._archive.store.jobs.progress(job.id, completed=done, total=len(pairs))
+            await anyio.lowlevel.checkpoint()
+        return {
+            "made": made[:SHOWN],
+            "unchanged": unchanged[:SHOWN],
+            "of": len(made),
+            "same": len(unchanged),
+        }
 
-    def _store_pairs(self, environment: str, pairs: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    def _store(self, environment: str, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+        """(made, unchanged) ids."""
         records: dict[str, SimulationRecord] = {}
         unchanged: list[str] = []
-        for scenario, persona in pairs:
-            slug = simulation_slug(scenario, persona)
+        for pair in pairs:
+            slug = simulation_slug(pair.scenario, pair.name)
             id = f"{environment}/{slug}"
             if self._archive.simulations.find(id) is not None:
                 unchanged.append(id)
@@ -107,8 +145,8 @@ class Simulations:
                 id=id,
                 environment=environment,
                 slug=slug,
-                scenario=scenario,
-                persona=persona,
+                scenario=pair.scenario,
+                persona=pair.persona,
                 source="generated",
                 created_at=utc_now(),
             )
@@ -117,89 +155,47 @@ class Simulations:
             self._archive.store.audit("create", "simulation", environment, count=len(records))
         return list(records), unchanged
 
-    def _pairs(
-        self,
-        environment: EnvironmentRecord,
-        pairing: str,
-        count: int,
-        personas: Sequence[str],
-        scenarios: Sequence[str],
-    ) -> list[list[str]]:
-        """(scenario, persona) of each simulation, in the order of the scenarios."""
-        if pairing not in ("cover", "all"):
-            raise InvalidArgument(f"`{pairing[:40]}` is no pairing.", where="pairing", allowed="cover, all")
-        cases = self._chosen_scenarios(environment, scenarios)
-        people = self._chosen_personas(environment, personas)
-        if not cases:
-            call = NextCall("generate_scenarios", {"environment": environment.id, "count": 5})
-            raise Conflict(
-                f"{environment.id} has no scenarios.",
-                where="environment",
-                allowed="at least one",
-                next=[call],
-            )
-        fixed = [
-            [case.scenario.id, _partner(case)]
-            for case in cases
-            if case.scenario.persona is not None and not personas
-        ]
-        free = [case for case in cases if case.scenario.persona is None or personas]
-        if pairing == "all":
-            pairs = [[c.scenario.id, p] for c in cases for p in (people or [_partner(c)])]
-        else:
-            pairs = fixed + _cover([c.scenario.id for c in free], people, count - len(fixed) if count else 0)
-        if not pairs:
-            raise Conflict("There is nothing to pair.", where="personas", allowed="scenarios and personas")
-        if len(pairs) > MOST:
-            raise InvalidArgument(
-                f"{len(pairs):,} simulations are too many.", where="count", allowed=f"up to {MOST:,}"
-            )
-        return pairs
-
-    def _chosen_scenarios(
-        self, environment: EnvironmentRecord, chosen: Sequence[str]
-    ) -> list[ScenarioRecord]:
-        if not chosen:
-            found = self._archive.scenarios.where(environment=environment.id)
-            return sorted(found, key=lambda record: record.number)
-        return [
-            self._archive.scenarios.get("/".join(split_nested(name, environment.id)), f"scenarios[{k}]")
-            for k, name in enumerate(chosen)
-        ]
-
-    def _chosen_personas(self, environment: EnvironmentRecord, chosen: Sequence[str]) -> list[str]:
-        if not chosen:
-            return [record.persona.id for record in self._archive.personas.where(environment=environment.id)]
-        ids = ["/".join(split_nested(name, environment.id)) for name in chosen]
-        return [self._archive.personas.get(id, f"personas[{k}]").persona.id for k, id in enumerate(ids)]
-
-    def _by_hand(
+    async def _by_hand(
         self, environment: EnvironmentRecord, specs: Sequence[Any], replace: bool = False
     ) -> Creation:
         going = Authoring("simulation", environment.id, self._archive.simulations, replace)
         records: list[SimulationRecord] = []
+        if len(specs) > MOST:
+            raise InvalidArgument(
+                f"{len(specs):,} simulations are too many.",
+                where="simulations",
+                allowed=f"up to {MOST:,} a call",
+            )
         for k, item in enumerate(specs):
+            await anyio.lowlevel.checkpoint()
             where = f"simulations[{k}]"
             with going.refusing(where):
+                check_plain(item, where)
                 record = self._of_spec(environment, load(SimulationSpec, item, where), where)
                 before = self._archive.simulations.find(record.id)
                 if going.take(record.id, _content(record), _content(before) if before else None, where):
                     records.append(record)
-        return going.finish(self._archive.simulations, records)
+        return await anyio.to_thread.run_sync(going.finish, self._archive.simulations, records)
 
     def _of_spec(self, environment: EnvironmentRecord, spec: SimulationSpec, where: str) -> SimulationRecord:
-        scenario = split_nested(spec.scenario, environment.id)
-        found = self._archive.scenarios.get("/".join(scenario), f"{where}.scenario")
-        persona = split_nested(spec.persona, environment.id)[1] if spec.persona else _partner(found)
+        owner, scenario = split_nested(spec.scenario, environment.id)
+        found = self._archive.scenarios.get(f"{owner}/{scenario}", f"{where}.scenario")
+        if owner != environment.id:
+            raise InvalidArgument(
+                f"`{spec.scenario}` is of {owner}.",
+                where=f"{where}.scenario",
+                allowed=f"scenarios of {environment.id}",
+            )
+        persona = split_nested(spec.persona, environment.id)[1] if spec.persona else partner(found)
         inline = isinstance(found.scenario.persona, Persona) and persona == found.scenario.persona.id
         if persona and not inline:
             self._archive.personas.get(f"{environment.id}/{persona}", f"{where}.persona")
-        slug = check_slug(spec.id or simulation_slug(scenario[1], persona), f"{where}.id")
+        slug = check_slug(spec.id or simulation_slug(scenario, persona), f"{where}.id")
         return SimulationRecord(
             id=f"{environment.id}/{slug}",
             environment=environment.id,
             slug=slug,
-            scenario=scenario[1],
+            scenario=scenario,
             persona="" if inline else persona,
             user_input=spec.user_input,
             expected_output=spec.expected_output,
@@ -208,33 +204,5 @@ class Simulations:
         )
 
 
-def _partner(record: ScenarioRecord) -> str:
-    """The scenario's default partner as a slug, or ""."""
-    partner = record.scenario.persona
-    return partner.id if isinstance(partner, Persona) else partner or ""
-
-
-def _cover(scenarios: Sequence[str], personas: Sequence[str], count: int) -> list[list[str]]:
-    """Pairs in which each scenario and persona stands at least once; more than the fewest go on round robin."""
-    if not scenarios:
-        return []
-    if not personas:
-        return [[scenario, ""] for scenario in scenarios]
-    fewest = max(len(scenarios), len(personas))
-    wanted = min(max(count, fewest), len(scenarios) * len(personas))
-    pairs: list[list[str]] = []
-    seen: set[tuple[str, str]] = set()
-    shift = 0
-    while len(pairs) < wanted:
-        for k in range(fewest):
-            scenario = scenarios[k % len(scenarios)]
-            persona = personas[(k + shift) % len(personas)]
-            if (scenario, persona) not in seen and len(pairs) < wanted:
-                seen.add((scenario, persona))
-                pairs.append([scenario, persona])
-        shift += 1
-    return pairs
-
-
-def _content(record: SimulationRecord) -> str:
-    return digest(record.model_dump(mode="json", exclude={"version", "source", "created_at", "updated_at"}))
+def _content(record: SimulationRecord) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude={"version", "source", "created_at", "updated_at"})

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
-from ..agents import AgentAdapter, PromptAgent, RecordedAgent, Recording, user_texts
-from ..errors import InvalidArgument, NotFound
+from ..agents import (
+    AgentAdapter,
+    NoRecording,
+    PlayedAgent,
+    PlayedTurn,
+    PromptAgent,
+    Recording,
+    played_turns,
+)
+from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn
 from ..exchange import Roots
 from ..llm import ModelClient, open_model
@@ -21,7 +29,7 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
-from ..simulate import Case, ExpectedWorlds, ListedUser, ModelUser, UserSimulator, prepare, run_trial
+from ..simulate import Case, ExpectedWorlds, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
 from .archive import Archive
 from .worlds import Worlds
 
@@ -96,7 +104,6 @@ class RunCases:
         name = row.persona or (scenario.persona if isinstance(scenario.persona, str) else "")
         known = self._personas.find(name) if name else None
         persona = Persona.model_validate(known["persona"]) if known else None
-        limits: dict[str, Any] = self.run.options.get("limits") or {}
         return prepare(
             self._world,
             scenario,
@@ -105,8 +112,13 @@ class RunCases:
             user_input=row.user_input,
             expected_output=row.expected_output,
             user_guidelines=str(self.run.options.get("user_guidelines", "")),
-            limits=load(Limits, limits, "limits") if limits else None,
+            limits=self._limits("limits"),
+            limits_over=self._limits("limits_over"),
         )
+
+    def _limits(self, name: str) -> Limits | None:
+        limits: dict[str, Any] = self.run.options.get(name) or {}
+        return load(Limits, limits, name) if limits else None
 
 
 class TrialRunner:
@@ -126,8 +138,8 @@ class TrialRunner:
         check_agent(spec, where)
         user_model = open_model(models["user"])
         if spec.kind == "recorded":
-            return _recorded(self._recordings(spec, where), user_model, where)
-        agent = PromptAgent(open_model(spec.model or models["agent"]), spec.temperature)
+            return _recorded(self._recordings(spec, where), user_model)
+        agent = PromptAgent(open_model(spec.model or models["agent"]), spec.temperature, spec.tools)
         return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
 
     async def execute(
@@ -150,14 +162,16 @@ class TrialRunner:
             seed=seed,
             trial=trial,
             instructions=run.instructions_text,
+            belongs={
+                "id": f"{run.id}/{id}",
+                "environment": run.environment,
+                "run": run.id,
+                "instructions": run.instructions,
+            },
         )
-        conversation = tried.conversation
-        conversation.id = f"{run.id}/{id}"
-        conversation.environment, conversation.run = run.environment, run.id
-        conversation.instructions = run.instructions
-        verdict = grade(conversation, case.plan, case.world.base, expected)
-        pointer = self._archive.keep_conversation(run.id, conversation)
-        record = _trial_record(conversation, verdict, cases, simulation, str(pointer))
+        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
+        pointer = self._archive.keep_conversation(run.id, tried.document)
+        record = _trial_record(tried.conversation, verdict, cases, simulation, str(pointer))
         shelf.put(id, record)
         return record
 
@@ -214,26 +228,28 @@ def check_agent(spec: AgentSpec, where: str) -> None:
     )
 
 
-def _recorded(recordings: list[Recording], user_model: ModelClient, where: str) -> Cast:
-    known: dict[tuple[str, int], Recording] = {}
+def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
+    """Both sides of the recordings; a user that is not in them is played by its model."""
+    known: dict[tuple[str, int], list[PlayedTurn]] = {}
     for recording in recordings:
-        known[(recording.simulation or recording.scenario, recording.trial)] = recording
-        known.setdefault((recording.scenario, recording.trial), recording)
+        turns = played_turns(recording)
+        known[(recording.simulation or recording.scenario, recording.trial)] = turns
+        known.setdefault((recording.scenario, recording.trial), turns)
 
-    def of(case: Case, trial: int) -> Recording:
-        found = known.get((case.simulation, trial)) or known.get((case.scenario.id, trial))
-        if found is None:
-            what = f"No recorded conversation for {case.simulation}, trial {trial}."
-            raise NotFound(
-                what, where=where, allowed=", ".join(sorted({f"{k} trial {t}" for k, t in known})[:8])
-            )
-        return found
+    def of(case: Case, trial: int) -> list[PlayedTurn] | None:
+        return known.get((case.simulation, trial)) or known.get((case.scenario.id, trial))
+
+    def agent(case: Case, trial: int) -> AgentAdapter:
+        turns = of(case, trial)
+        what = f"there is no recorded conversation of {case.simulation}, trial {trial}"
+        return NoRecording(what) if turns is None else PlayedAgent(turns)
 
     def user(case: Case, trial: int) -> UserSimulator:
-        texts = user_texts(of(case, trial))
-        return ListedUser(texts) if texts else ModelUser(user_model, case)
+        turns = of(case, trial)
+        told = turns is not None and any(turn.user_says for turn in turns)
+        return PlayedUser(turns) if turns is not None and told else ModelUser(user_model, case)
 
-    return Cast(lambda case, trial: RecordedAgent(of(case, trial)), user)
+    return Cast(agent, user)
 
 
 def _trial_record(

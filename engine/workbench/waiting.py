@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from ..errors import Conflict
+from collections.abc import Callable
+
+from ..errors import NotFound
 from ..records.job import Job
 from .hardenings import Hardenings
 from .jobs import Jobs, Progress
+from .personas import Personas
 from .results import Creation, HardeningReport, JobReport, RunReport
 from .runs import Runs
+from .scenarios import Scenarios
 from .simulations import Simulations
+
+Result = Creation | RunReport | HardeningReport
 
 
 class Waiting:
     """The jobs of all services."""
 
-    def __init__(self, jobs: Jobs, runs: Runs, hardenings: Hardenings, simulations: Simulations) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        runs: Runs,
+        hardenings: Hardenings,
+        simulations: Simulations,
+        personas: Personas,
+        scenarios: Scenarios,
+    ) -> None:
         self._jobs = jobs
-        self._runs = runs
-        self._hardenings = hardenings
-        self._simulations = simulations
+        self._reports: dict[str, Callable[[Job], Result]] = {
+            "run": runs.report_of,
+            "hardening": hardenings.report_of,
+            "simulations": simulations.report,
+            "personas": personas.generating.report,
+            "scenarios": scenarios.generating.report,
+        }
 
     async def wait(self, job: str, wait_s: float = 30, on_progress: Progress | None = None) -> JobReport:
         """The job after at most `wait_s` seconds (0..45), with its result once it is over."""
@@ -31,14 +49,13 @@ class Waiting:
     def _report(self, job: Job) -> JobReport:
         return JobReport(job, self._result(job), job.waiting_for)
 
-    def _result(self, job: Job) -> Creation | RunReport | HardeningReport | None:
+    def _result(self, job: Job) -> Result | None:
+        """What came out; None while it goes on, where it failed before anything was made, or was deleted since."""
         if job.state in ("queued", "running", "waiting"):
             return None
-        if job.kind == "run":
-            return self._runs.report_of(job)
-        if job.kind == "simulations":
-            return self._simulations.report(job.spec["environment"], job.result or {})
+        if job.state == "failed" and job.kind != "run":
+            return None
         try:
-            return self._hardenings.report_of(job)
-        except Conflict:
+            return self._reports[job.kind](job)
+        except NotFound:
             return None

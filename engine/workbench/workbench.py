@@ -14,15 +14,25 @@ from ..exchange import Roots
 from ..records.environment import ModelChoice
 from ..store import Store
 from .archive import Archive
+from .changing import Changing
+from .deleting import Deleting
+from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
 from .hardenings import Hardenings
+from .instructions import Instructions
 from .items import Items
 from .jobs import Jobs
+from .listing import Listing
 from .personas import Personas
+from .proving import Proving
+from .role_models import RoleModels
+from .run_drafts import RunDrafts
 from .runs import Runs
 from .scenarios import Scenarios
+from .scoring import Scoring
 from .simulations import Simulations
 from .trials import TrialRunner
+from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
@@ -92,27 +102,50 @@ class Workbench:
     def _compose(self, store: Store, runner: Jobs) -> None:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
+        models = RoleModels(self._models)
+        instructions = Instructions(archive, self.roots)
+        environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
         trials = TrialRunner(archive, worlds, self.roots)
-        self.personas = Personas(archive, worlds, self.roots)
-        self.scenarios = Scenarios(archive, worlds, self.roots, self.personas)
+        scoring = Scoring(archive, worlds)
+        self.personas = Personas(archive, worlds, self.roots, models, runner)
+        self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
         self.environments = Environments(
-            archive, worlds, self.roots, self.personas, self.scenarios, self.simulations, self._models
-        )
-        self.runs = Runs(archive, worlds, trials, runner, self.environments, self.simulations)
-        self.hardenings = Hardenings(
-            archive, worlds, trials, runner, self.environments, self.simulations, self.runs
-        )
-        self.jobs = Waiting(runner, self.runs, self.hardenings, self.simulations)
-        self.items = Items(
             archive,
             worlds,
-            runner,
-            self.environments,
+            self.roots,
+            environment_drafts,
+            instructions,
+            models,
             self.personas,
             self.scenarios,
-            self._guides,
-            self._guide_names,
+            self.simulations,
+        )
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        proving = Proving(archive, worlds, trials, scoring)
+        self.hardenings = Hardenings(
+            archive, runner, models, instructions, self.simulations, run_drafts, proving
+        )
+        self.jobs = Waiting(
+            runner, self.runs, self.hardenings, self.simulations, self.personas, self.scenarios
+        )
+        self.items = Items(
+            Listing(archive, worlds, models, self._guide_names),
+            Views(
+                archive,
+                worlds,
+                runner,
+                instructions,
+                self.environments,
+                self.scenarios,
+                self._guides,
+                self._guide_names,
+            ),
+            Changing(
+                archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
+            ),
+            Deleting(archive, runner),
         )
 
 

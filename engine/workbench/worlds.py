@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CasehardenError, InvalidArgument, NotFound, nearest
+from ..evaluate import compile_rules
 from ..exchange import Roots
 from ..records.authored import load
 from ..records.world import World
@@ -45,12 +47,13 @@ class Worlds:
         self._shipped = shipped
         self._roots = roots
         self._compiled: OrderedDict[str, CompiledWorld] = OrderedDict()
+        self._mutex = threading.Lock()
 
     def names(self) -> list[str]:
         """The shipped worlds."""
         if self._shipped is None:
             return []
-        return sorted(folder.name for folder in self._shipped.iterdir() if (folder / "world.json").is_file())
+        return sorted(path.parent.name for path in self._shipped.glob("*/world.json"))
 
     def find(self, name: str, where: str) -> WorldSource:
         """The world of that name or path; an empty name is an empty world."""
@@ -71,8 +74,8 @@ class Worlds:
 
     def compile(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
         """Check and compile a document; a mistake is an error with its path."""
-        world = load(World, document, where)
-        compiled = compile_world(world)
+        compiled = compile_world(load(World, document, where))
+        compile_rules(compiled)
         return self._remember(compiled)
 
     def keep(self, compiled: CompiledWorld) -> str:
@@ -84,17 +87,19 @@ class Worlds:
 
     def get(self, hash: str) -> CompiledWorld:
         """A stored world, compiled."""
-        found = self._compiled.get(hash)
-        if found is not None:
-            self._compiled.move_to_end(hash)
-            return found
+        with self._mutex:
+            found = self._compiled.get(hash)
+            if found is not None:
+                self._compiled.move_to_end(hash)
+                return found
         return self._remember(compile_world(World.model_validate(self._archive.world(hash))))
 
     def _remember(self, compiled: CompiledWorld) -> CompiledWorld:
-        kept = self._compiled.setdefault(compiled.hash, compiled)
-        while len(self._compiled) > _COMPILED:
-            self._compiled.popitem(last=False)
-        return kept
+        with self._mutex:
+            kept = self._compiled.setdefault(compiled.hash, compiled)
+            while len(self._compiled) > _COMPILED:
+                self._compiled.popitem(last=False)
+            return kept
 
     def _read_shipped(self, name: str) -> WorldSource:
         assert self._shipped is not None
@@ -130,8 +135,8 @@ class Worlds:
                     f"Unknown field `{min(unknown)}`.", where=where, allowed="world, personas, scenarios"
                 )
             inner = self._of_file(document["world"], name, f"{where}.world")
-            inner.personas = document.get("personas", [])
-            inner.scenarios = document.get("scenarios", [])
+            inner.personas = _records(document, "personas", where)
+            inner.scenarios = _records(document, "scenarios", where)
             return inner
         fields = {f.alias or key for key, f in World.model_fields.items()}
         if document and not fields & set(document):
@@ -148,8 +153,15 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         elif key in _BY_NAME and isinstance(value, list) and isinstance(result.get(key), list):
             result[key] = _by_name(result[key], cast("list[Any]", value), _BY_NAME[key])
         else:
-            result[key] = copy.deepcopy(value)
+            result[key] = copy.deepcopy(cast("Any", value))
     return result
+
+
+def _records(document: Mapping[str, Any], name: str, where: str) -> list[dict[str, Any]]:
+    found = document.get(name, [])
+    if not isinstance(found, list):
+        raise InvalidArgument(f"`{name}` is no list.", where=f"{where}.{name}", allowed="a list of objects")
+    return cast("list[dict[str, Any]]", found)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any], depth: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
 from typing import Any, NamedTuple
 
 from ..canonical import canonical, equal_scalars
@@ -119,6 +121,8 @@ def _keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
         found = _changed(a, b)
         if found is not None:
             return sorted(key for key in found if key in a or key in b)
+    elif a.keys() == b.keys():
+        return sorted(compress(a, map(is_not, a.values(), map(b.get, a))))
     return sorted(
         [key for key in a if key not in b or a[key] is not b[key]] + [key for key in b if key not in a]
     )

@@ -187,6 +187,16 @@ class Scene:
 
     # Tools
 
+    @property
+    def unlocked(self) -> frozenset[str]:
+        """The hidden tools that steps have unlocked: beside the options all that `offered` depends on."""
+        return self._unlocked
+
+    @property
+    def draws(self) -> int:
+        """How often rand() was drawn: where it is 0, nothing depends on the key."""
+        return self._draws
+
     def offered(self, side: Side) -> list[Signature]:
         """The tools that a side is offered now, as its model sees them (renamed, described anew)."""
         return [

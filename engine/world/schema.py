@@ -185,9 +185,9 @@ def _violation(field: _Field, value: Any, state: State) -> tuple[str, str] | Non
         return f"{shown(value)} is not one of the allowed values{hint}", ", ".join(
             shown(item) for item in terms.enum[:20]
         )
-    if is_number(value) and terms.min is not None and value < terms.min:
+    if terms.min is not None and is_number(value) and value < terms.min:
         return f"{shown(value)} is less than {terms.min:g}", ""
-    if is_number(value) and terms.max is not None and value > terms.max:
+    if terms.max is not None and is_number(value) and value > terms.max:
         return f"{shown(value)} is more than {terms.max:g}", ""
     if field.pattern is not None and isinstance(value, str) and not field.pattern.found(value):
         return f"{shown(value)} does not match {field.pattern.text}", ""

@@ -20,6 +20,9 @@ MAX_ARGUMENTS: Final = 256_000
 FUEL_UNIT: Final = 50
 
 
+_as_json: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class Missing:
     """Nothing there; JSON's null is something."""
 
@@ -106,7 +109,7 @@ def weight(value: Any, limit: int = MAX_SIZE) -> int:
 
 def as_text(value: Any) -> str:
     """A text as it is, anything else as JSON (`", "`, `": "`, not ASCII-escaped)."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else _as_json(value)
 
 
 def shown(value: Any, width: int = 60) -> str:
@@ -114,7 +117,7 @@ def shown(value: Any, width: int = 60) -> str:
     if isinstance(value, dict | list) and len(value) > 20:
         return f"{kind_of(value)} of {len(value)}"
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = _as_json(value)
     except (RecursionError, TypeError, ValueError):
         return kind_of(value)
     return text if len(text) <= width else text[: width - 1] + "…"

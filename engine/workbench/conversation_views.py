@@ -1,0 +1,165 @@
+"""Views of conversations: turn by turn, the changes of the world, the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio.to_thread
+
+from ..ids import Place, parse_place
+from ..records.conversation import Conversation, SayEntry, ToolEntry
+from ..records.run import TrialRecord
+from ..records.verdict import CheckResult
+from .archive import Archive
+from .parts import Body, paged
+from .results import Item
+from .sight import refuse_while_proving, spend
+
+_SAID = ["item.turns[].user", "item.turns[].agent", "item.turns[].calls"]
+
+
+class ConversationViews:
+    """Reads one conversation. Held-out ones are hidden while a proof runs; reading into one spends its scenario."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    async def conversation(self, id: str, view: str, limit: int, skip: int) -> Item:
+        place = parse_place(id, "id")
+        trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
+        warnings: list[str] = []
+        if trial.split == "held_out":
+            refuse_while_proving(self._archive, conversation.environment)
+            if view != "summary":
+                warnings = spend(self._archive, f"{conversation.environment}/{conversation.scenario}")
+        summary = _conversation_summary(place, trial)
+        if view == "turns":
+            turns = [
+                t for t in conversation_turns(conversation, trial.graded.checks) if t["turn"] >= place.turn
+            ]
+            item = Item(
+                "conversation",
+                id,
+                view,
+                {"verdict": trial.verdict, "end": conversation.end.reason},
+                _SAID,
+                summary=summary,
+                warnings=warnings,
+            )
+            return paged(item, "turns", turns, limit, skip)
+        if view == "state":
+            rows = [
+                _change(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta
+            ]
+            item = Item(
+                "conversation",
+                id,
+                view,
+                {},
+                ["item.changes"],
+                summary=f"{place.conversation} changed {len(rows)} places of the world.",
+                warnings=warnings,
+            )
+            return paged(item, "changes", rows, limit, skip)
+        if view == "checks":
+            rows = [check_row(check) for check in trial.graded.checks]
+            body: Body = {
+                "verdict": trial.verdict,
+                "reward": trial.graded.reward,
+                "score": trial.graded.score,
+                "grading": trial.graded.grading,
+            }
+            return paged(
+                Item(
+                    "conversation", id, view, body, ["item.checks[].why"], summary=summary, warnings=warnings
+                ),
+                "checks",
+                rows,
+                limit,
+                skip,
+            )
+        if view == "full":
+            body = {"conversation": conversation.dumped(), "verdict": trial.graded.model_dump(mode="json")}
+            return Item(
+                "conversation", id, view, body, ["item.conversation.log"], summary=summary, warnings=warnings
+            )
+        failed = [check_row(c) for c in trial.graded.checks if c.counts and c.verdict != "pass"]
+        body = {
+            "verdict": trial.verdict,
+            "why": trial.graded.why,
+            "end": conversation.end.model_dump(mode="json"),
+            "turns": trial.turns,
+            "calls": sum(isinstance(e, ToolEntry) for e in conversation.log),
+            "failed_checks": failed,
+            "split": trial.split,
+            "instructions": conversation.instructions,
+        }
+        if trial.see_turn and trial.split == "train":
+            body["see"] = f"{place.conversation}@{trial.see_turn}"
+        return Item(
+            "conversation", id, view, body, ["item.failed_checks[].why"], summary=summary, warnings=warnings
+        )
+
+
+def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:
+    """The log by turns: what each side said, the calls, what changed, and the checks that were decided there."""
+    turns: dict[int, Body] = {}
+    for entry in conversation.log:
+        turn = turns.setdefault(entry.turn, {"turn": entry.turn})
+        if isinstance(entry, SayEntry):
+            known = turn.get(entry.by)
+            turn[entry.by] = f"{known}\n{entry.say}" if known else entry.say
+        elif isinstance(entry, ToolEntry):
+            turn.setdefault("calls", []).append(_call_row(entry))
+            changes = [_change(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
+            if changes:
+                turn.setdefault("changes", []).extend(changes)
+    for check in checks:
+        if check.counts and check.verdict == "fail" and check.turn in turns:
+            turns[check.turn].setdefault("checks", []).append(check_row(check))
+    return [turns[number] for number in sorted(turns)]
+
+
+def check_row(check: CheckResult) -> Body:
+    """A check as replies show it."""
+    row = check.model_dump(mode="json", include={"id", "kind", "verdict", "why", "severity"})
+    if check.turn:
+        row["turn"] = check.turn
+    if not check.counts:
+        row["counts"] = False
+    return {k: v for k, v in row.items() if v != ""}
+
+
+def _conversation_summary(place: Place, trial: TrialRecord) -> str:
+    first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
+    if first is not None:
+        at = f" from turn {place.turn}" if place.turn else ""
+        turn = trial.see_turn or trial.turns
+        return (
+            f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}: {first.why}."
+        )
+    return f"{place.conversation}: {trial.verdict}, {trial.turns} turns, ended by {trial.end}." + (
+        f" {trial.graded.why}" if trial.graded.why else ""
+    )
+
+
+def _call_row(entry: ToolEntry) -> Body:
+    row: Body = {
+        "tool": entry.tool,
+        "args": entry.raw if entry.raw is not None else entry.args,
+        "ok": entry.ok,
+        "result": entry.result,
+    }
+    if entry.by != "agent":
+        row["by"] = entry.by
+    if entry.error:
+        row["error"] = entry.error
+    return row
+
+
+def _change(patch: Body) -> Body:
+    return {
+        k: patch[k]
+        for k in ("path", "op", "old", "new")
+        if k in patch and not (k == "op" and patch[k] == "set")
+    }

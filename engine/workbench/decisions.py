@@ -1,0 +1,154 @@
+"""Decisions on candidates: promoted into the environment and its file, rejected, or an older version back in force."""
+
+from __future__ import annotations
+
+from ..errors import Conflict, InvalidArgument, NextCall, NotFound, nearest
+from ..harden import check_promotion
+from ..records.environment import EnvironmentRecord, InstructionsRecord
+from ..records.hardening import Candidate, Hardening
+from .archive import Archive, utc_now
+from .instructions import Instructions
+from .results import HardeningReport
+
+DECISIONS = ("promote", "reject", "roll_back")
+
+
+class Decisions:
+    """Puts candidates in place. Each decision can be repeated: the answer is the same."""
+
+    def __init__(self, archive: Archive, instructions: Instructions) -> None:
+        self._archive = archive
+        self._instructions = instructions
+
+    def decide(self, candidate: str, decision: str, reason: str, override: bool) -> HardeningReport:
+        """Promote or reject a candidate (`hard-1/c2`), close a hardening (`hard-1`), or go back to `support@1`."""
+        if decision not in DECISIONS:
+            raise InvalidArgument(
+                f"`{decision[:40]}` is no decision.", where="decision", allowed="promote, reject, roll_back"
+            )
+        if len(reason) > 2000:
+            raise InvalidArgument(
+                f"`reason` has {len(reason):,} characters.", where="reason", allowed="up to 2,000"
+            )
+        if decision == "roll_back":
+            return self._roll_back(candidate)
+        record = self._archive.hardenings.get(candidate.partition("/")[0], "candidate")
+        found = record.find(candidate)
+        if found is None and (decision == "promote" or candidate != record.id):
+            raise self._missing(record, candidate)
+        if decision == "reject":
+            return self._reject(record, found, reason)
+        assert found is not None
+        return self._promote(record, found, reason, override)
+
+    def _promote(
+        self, record: Hardening, candidate: Candidate, reason: str, override: bool
+    ) -> HardeningReport:
+        owner = self._archive.environments.get(record.environment)
+        current = self._instructions.current(owner)
+        version = self._instructions.of_candidate(owner.id, candidate.id)
+        wrote = ""
+        if version is None:
+            check_promotion(record, candidate.id, override=override, reason=reason)
+            _base_stands(record, candidate, owner, current)
+            marks = list(record.marks)
+            if candidate.outcome != "improved" and "overridden" not in marks:
+                marks.append("overridden")
+            wrote = self._instructions.write_file(owner, candidate.text)
+            version = self._instructions.append(
+                owner.id,
+                candidate.text,
+                "promoted",
+                candidate=candidate.id,
+                outcome=candidate.outcome or "",
+                marks=marks,
+            )
+            record.marks, record.reason = marks, reason
+        elif version.id != current.id:
+            back = {"candidate": version.id, "decision": "roll_back"}
+            raise Conflict(
+                f"{candidate.id} became {version.id}, and {current.id} is in force now.",
+                where="candidate",
+                allowed=f"roll_back to {version.id} puts it in force again",
+                next=[NextCall("decide_candidate", back)],
+            )
+        if not candidate.became:
+            candidate.became = version.id
+            record.state, record.candidate = "promoted", candidate.id
+            record.ended_at = record.ended_at or utc_now()
+            self._archive.hardenings.put(record.id, record)
+        return HardeningReport(
+            record, candidate.id, became=version, wrote_file=wrote, warnings=list(record.warnings)
+        )
+
+    def _reject(self, record: Hardening, candidate: Candidate | None, reason: str) -> HardeningReport:
+        if record.state == "running":
+            raise Conflict(
+                f"{record.id} is still running.",
+                where="candidate",
+                next=[
+                    NextCall(
+                        "list_items",
+                        {"kind": "job", "environment": record.environment, "where": {"state": "running"}},
+                    )
+                ],
+            )
+        if record.state == "promoted":
+            promoted = record.find(record.candidate)
+            if candidate is None or candidate is promoted:
+                args = {"candidate": record.base, "decision": "roll_back"}
+                became = promoted.became if promoted else record.candidate
+                raise Conflict(
+                    f"{record.candidate} is {became} already.",
+                    where="candidate",
+                    next=[NextCall("decide_candidate", args)],
+                )
+        else:
+            record.state, record.reason = "rejected", reason
+        if candidate is not None:
+            candidate.state = "rejected"
+        record.ended_at = record.ended_at or utc_now()
+        self._archive.hardenings.put(record.id, record)
+        rejected = candidate.id if candidate else record.id
+        self._archive.store.audit("reject", "candidate", rejected, reason=reason[:500])
+        return HardeningReport(record, rejected if candidate else "", warnings=list(record.warnings))
+
+    def _roll_back(self, id: str) -> HardeningReport:
+        version = self._archive.instructions.get(id, "candidate")
+        owner = self._archive.environments.get(version.environment)
+        wrote = self._instructions.write_file(owner, version.text)
+        if owner.instructions_version != version.number:
+            self._instructions.put_in_force(owner.id, version.number)
+            self._archive.store.audit("roll_back", "instructions", version.id)
+        hardenings = self._archive.hardenings.where(environment=owner.id)
+        last = next((h for h in reversed(hardenings) if h.state == "promoted"), None)
+        if last is None:
+            last = Hardening(
+                id="", environment=owner.id, base=version.id, base_text=version.text, strategy="submit"
+            )
+        return HardeningReport(last, last.candidate, became=version, wrote_file=wrote)
+
+    def _missing(self, record: Hardening, candidate: str) -> NotFound:
+        known = [c.id for c in record.candidates]
+        near = nearest(candidate, known)
+        hint = f"; nearest `{near}`" if near else ""
+        return NotFound(
+            f"No candidate `{candidate[:80]}`{hint}.",
+            where="candidate",
+            allowed=known or "none yet",
+            next=[NextCall("get_item", {"kind": "hardening", "id": record.id})],
+        )
+
+
+def _base_stands(
+    record: Hardening, candidate: Candidate, owner: EnvironmentRecord, current: InstructionsRecord
+) -> None:
+    """Conflict when the environment has gone on from the text that the candidate was proven against."""
+    if current.text == record.base_text:
+        return
+    raise Conflict(
+        f"{owner.id} is at {current.id} now; {candidate.id} was proven against {record.base}.",
+        where="candidate",
+        allowed="a hardening of the current version",
+        next=[NextCall("harden_agent", {"environment": owner.id})],
+    )

@@ -1,0 +1,190 @@
+"""Deleting what is stored: what goes with it is said first, what is in use is refused, what goes is purged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import Conflict, InvalidArgument, NextCall, UserError
+from ..ids import split_nested
+from ..records.job import Job
+from .archive import Archive, Shelf
+from .jobs import Jobs
+from .results import Changes
+
+DELETED = ("environment", "persona", "scenario", "simulation", "run", "hardening")
+MOST = 1000
+_CASES = ("persona", "scenario", "simulation")
+
+
+class Deleting:
+    """Deletes by kind and id. For a worker thread."""
+
+    def __init__(self, archive: Archive, jobs: Jobs) -> None:
+        self._archive = archive
+        self._jobs = jobs
+        self._shelves: Mapping[str, Shelf[Any]] = {
+            "environment": archive.environments,
+            "persona": archive.personas,
+            "scenario": archive.scenarios,
+            "simulation": archive.simulations,
+            "run": archive.runs,
+            "hardening": archive.hardenings,
+        }
+
+    def delete(self, kind: str, ids: Sequence[str], confirm: bool) -> Changes:
+        """What goes with the items; deleted only with `confirm`. An unknown id, or one in use, stops all of it."""
+        if kind not in DELETED:
+            raise InvalidArgument(
+                f"`{kind[:40]}` cannot be deleted by itself in this version.", where="kind", allowed=DELETED
+            )
+        if not 1 <= len(ids) <= MOST:
+            raise InvalidArgument(f"`ids` holds {len(ids)}.", where="ids", allowed=f"1 to {MOST:,} ids")
+        chosen = list(dict.fromkeys(ids))
+        for k, id in enumerate(ids):
+            self._check(kind, id, f"ids[{k}]", chosen)
+        goes: Counter[str] = Counter()
+        for id in chosen:
+            goes.update(self._goes_with(kind, id))
+        if confirm:
+            for id in chosen:
+                self._remove(kind, id)
+                self._archive.store.audit("delete", kind, id)
+        return Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
+
+    def _check(self, kind: str, id: str, where: str, chosen: Sequence[str]) -> None:
+        try:
+            record = self._shelves[kind].get(id, where)
+            self._not_in_use(kind, id, record, where)
+            if kind == "persona":
+                self._no_default_partner(id, where)
+        except UserError as error:
+            raise type(error)(
+                f"{error.what} Nothing was deleted.", where=where, allowed=error.allowed, next=error.next
+            ) from None
+
+    def _not_in_use(self, kind: str, id: str, record: Any, where: str) -> None:
+        """Conflict while a job works on it."""
+        if kind == "run":
+            jobs = [self._archive.store.jobs.get(record.job)] if self._has_job(record.job) else []
+            if record.hardening:
+                jobs = self._jobs_of(record.environment, hardening=record.hardening)
+        elif kind == "hardening":
+            jobs = self._jobs_of(record.environment, hardening=id)
+        elif kind in _CASES:
+            jobs = [
+                job for job in self._jobs_of(record.environment) if job.kind in ("hardening", "simulations")
+            ]
+        else:
+            jobs = self._jobs_of(id)
+        job = next((job for job in jobs if job.active), None)
+        if job is not None:
+            busy = (
+                f"{id} is running ({job.id})"
+                if kind in ("run", "hardening")
+                else f"{job.id} is at work on it"
+            )
+            raise Conflict(f"{busy}.", where=where, next=[NextCall("cancel_job", {"job": job.id})])
+
+    def _no_default_partner(self, id: str, where: str) -> None:
+        environment, slug = split_nested(id)
+        rows = self._archive.scenarios.table.walk({"environment": environment})
+        named = [str(row["id"]) for row in rows if row["scenario"].get("persona") == slug]
+        if named:
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            raise Conflict(
+                f"{id} is the partner in {', '.join(named[:3])}{more}.",
+                where=where,
+                allowed="give them another persona first, or delete them",
+                next=[
+                    NextCall(
+                        "update_item", {"kind": "scenario", "id": named[0], "changes": {"persona": None}}
+                    )
+                ],
+            )
+
+    def _goes_with(self, kind: str, id: str) -> dict[str, int]:
+        archive = self._archive
+        if kind == "run":
+            return {"conversation": self._conversations([id])}
+        if kind == "hardening":
+            runs = [r.id for r in archive.runs.where(hardening=id)]
+            return {"run": len(runs), "conversation": self._conversations(runs)}
+        if kind == "environment":
+            runs = [r.id for r in archive.runs.where(environment=id)]
+            return {
+                "persona": archive.personas.count(environment=id),
+                "scenario": archive.scenarios.count(environment=id),
+                "simulation": archive.simulations.count(environment=id),
+                "hardening": archive.hardenings.count(environment=id),
+                "instructions": archive.instructions.count(environment=id),
+                "run": len(runs),
+                "conversation": self._conversations(runs),
+            }
+        if kind == "simulation":
+            return {}
+        environment, slug = split_nested(id)
+        return {"simulation": archive.simulations.count(environment=environment, **{kind: slug})}
+
+    def _conversations(self, runs: Iterable[str]) -> int:
+        tables = ("trials", "again")
+        return sum(self._archive.trials(run, table).count() for run in runs for table in tables)
+
+    def _remove(self, kind: str, id: str) -> None:
+        if kind == "run":
+            self._remove_runs([id])
+        elif kind == "hardening":
+            self._remove_hardening(id)
+        elif kind == "environment":
+            self._remove_environment(id)
+        else:
+            environment, slug = split_nested(id)
+            if kind != "simulation":
+                gone = self._archive.simulations.where(environment=environment, **{kind: slug})
+                self._archive.simulations.delete([s.id for s in gone])
+            self._shelves[kind].delete([id])
+
+    def _remove_runs(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            record = self._archive.runs.find(run)
+            self._archive.forget_run(run)
+            if record is not None and self._has_job(record.job):
+                self._archive.store.delete_job(record.job)
+        self._archive.runs.delete(runs)
+
+    def _remove_hardening(self, id: str) -> None:
+        record = self._archive.hardenings.get(id)
+        self._remove_runs([r.id for r in self._archive.runs.where(hardening=id)])
+        for job in self._jobs_of(record.environment, hardening=id):
+            self._archive.store.delete_job(job.id)
+        self._archive.hardenings.delete([id])
+
+    def _remove_environment(self, id: str) -> None:
+        archive = self._archive
+        world = archive.environments.get(id).world
+        worlds = {world, *(run.world for run in archive.runs.where(environment=id))}
+        for run in archive.runs.where(environment=id):
+            archive.forget_run(run.id)
+        for shelf in (
+            archive.runs,
+            archive.hardenings,
+            archive.simulations,
+            archive.scenarios,
+            archive.personas,
+            archive.instructions,
+        ):
+            shelf.delete([r.id for r in shelf.where(environment=id)])
+        for job in self._jobs_of(id):
+            archive.store.delete_job(job.id)
+        archive.environments.delete([id])
+        for hash in worlds:
+            archive.forget_world(hash)
+
+    def _has_job(self, job: str) -> bool:
+        return bool(job) and self._archive.store.jobs.table.find(job) is not None
+
+    def _jobs_of(self, environment: str, hardening: str = "") -> list[Job]:
+        rows = self._archive.store.jobs.table.walk({"environment": environment})
+        found = [str(row.doc_id) for row in rows if not hardening or row.get("hardening") == hardening]
+        return [self._jobs.get(id) for id in found]

@@ -1,0 +1,111 @@
+"""A new or changed environment before it is stored: every part loaded, checked against the others, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..canonical import digest
+from ..errors import CasehardenError, Conflict, NextCall
+from ..evaluate import check_thresholds
+from ..exchange import Roots
+from ..records.authored import load
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings
+from ..records.scenario import Limits
+from ..world import CompiledWorld
+from .archive import Archive
+from .instructions import Instructions
+from .plain import WORLD_CHARS, check_plain
+from .role_models import RoleModels
+from .trials import check_agent
+from .worlds import Worlds, WorldSource, overlay, world_errors
+
+
+class EnvironmentDrafts:
+    """Makes drafts; nothing is stored."""
+
+    def __init__(
+        self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels, instructions: Instructions
+    ) -> None:
+        self._archive = archive
+        self._worlds = worlds
+        self._roots = roots
+        self._models = models
+        self._instructions = instructions
+
+    def draft(
+        self,
+        id: str,
+        world: CompiledWorld,
+        agent: Any,
+        models: Any,
+        settings: Any,
+        prefix: str = "",
+    ) -> EnvironmentRecord:
+        """The environment of these parts; errors say the path, `prefix` (such as `environment.`) before it."""
+        for name, value in (("agent", agent), ("models", models), ("settings", settings)):
+            check_plain(value, f"{prefix}{name}")
+        draft = EnvironmentRecord(
+            id=id,
+            agent=load(AgentSpec, agent, f"{prefix}agent"),
+            models=load(ModelChoice, models, f"{prefix}models"),
+            settings=self.settings(settings, f"{prefix}settings"),
+            world=world.hash,
+            world_name=world.world.name,
+        )
+        draft.name = draft.settings.name
+        check_agent(draft.agent, f"{prefix}agent")
+        try:
+            self._models.of(draft)
+        except CasehardenError as error:
+            raise error.at(prefix.rstrip(".")) if prefix else error from None
+        return draft
+
+    def settings(self, settings: Any, where: str) -> Settings:
+        """Settings that can hold."""
+        loaded = load(Settings, settings, where)
+        load(Limits, loaded.limits, f"{where}.limits")
+        check_thresholds(loaded.thresholds, f"{where}.thresholds")
+        if loaded.instructions_file:
+            self._roots.resolve(loaded.instructions_file, f"{where}.instructions_file")
+        return loaded
+
+    def world(self, source: WorldSource, over: Mapping[str, Any], id: str) -> CompiledWorld:
+        """The world of a source with `world_data` laid over it; a mistake is told from the argument it came in."""
+        check_plain(over, "world_data", WORLD_CHARS)
+        document = overlay(source.document, over)
+        document.setdefault("format", "world/1")
+        document.setdefault("name", source.name or id)
+        try:
+            return self._worlds.compile(document, "world")
+        except CasehardenError as error:
+            raise world_errors(error, "world_data" if over else "world") from None
+
+    def same_or_conflict(self, existing: EnvironmentRecord, draft: EnvironmentRecord, text: str) -> None:
+        """Conflict that names the parts in which the draft is other than what is stored under its id."""
+        differ = [
+            name
+            for name in ("agent", "models", "settings")
+            if _content(getattr(existing, name)) != _content(getattr(draft, name))
+        ]
+        if existing.world != draft.world:
+            differ.append("world")
+        versions = self._archive.instructions.where(environment=existing.id)
+        if text not in (versions[0].text, self._instructions.current(existing).text):
+            differ.append("instructions")
+        if not differ:
+            return
+        changes: dict[str, Any] = {name: "..." if name == "instructions" else {} for name in differ[:1]}
+        raise Conflict(
+            f"Environment `{existing.id}` exists with other content ({', '.join(differ)}).",
+            where="id",
+            allowed="another id, or update_item",
+            next=[
+                NextCall("update_item", {"kind": "environment", "id": existing.id, "changes": changes}),
+                NextCall("get_item", {"kind": "environment", "id": existing.id, "view": "full"}),
+            ],
+        )
+
+
+def _content(part: Any) -> str:
+    return digest(part.model_dump(mode="json"))

@@ -1,0 +1,108 @@
+"""Jobs in which the writer model writes records: asked once, kept with the job, stored, told the same for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from ..errors import InvalidArgument
+from ..generate.generated import Generated, check_request
+from ..records.job import Job
+from ..records.persona import Persona
+from ..records.scenario import Scenario
+from ..store import Store
+from .jobs import Jobs, check_wait
+from .plain import check_plain
+from .results import Creation
+
+T = TypeVar("T", Persona, Scenario)
+Write = Callable[[Mapping[str, Any]], Awaitable[Generated[T]]]
+"""Asks the writer; gets the job's spec."""
+Keep = Callable[[str, list[dict[str, Any]]], Awaitable[Creation]]
+"""Stores the records of an environment; the same ones again are unchanged."""
+
+OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
+_BRIEF = 4000
+_REFUSED = 20
+
+
+class Generating(Generic[T]):
+    """The jobs of one kind of record: `personas` or `scenarios`."""
+
+    def __init__(
+        self,
+        noun: str,
+        kinds: tuple[Sequence[str], Sequence[str]],
+        store: Store,
+        jobs: Jobs,
+        write: Write[T],
+        keep: Keep,
+    ) -> None:
+        """`kinds`: those that can be asked for, and those of later versions."""
+        self._kinds = kinds
+        self._noun = noun
+        self._kind = f"{noun}s"
+        self._store = store
+        self._jobs = jobs
+        self._write = write
+        self._keep = keep
+        jobs.handle(self._kind, self._perform)
+
+    async def start(
+        self, environment: str, brief: str, count: int, kinds: Sequence[str], wait_s: float, key: str
+    ) -> Creation:
+        """The finished creation, or what there is after `wait_s` seconds with its job."""
+        check_wait(wait_s)
+        if len(brief) > _BRIEF:
+            raise InvalidArgument(
+                f"`brief` has {len(brief):,} characters.", where="brief", allowed=f"up to {_BRIEF:,}"
+            )
+        check_plain([brief, *kinds], "kinds")
+        check_request(count, kinds, *self._kinds)
+        spec = {"environment": environment, "brief": brief, "count": count, "kinds": list(kinds)}
+        job, new = self._jobs.create(self._kind, spec, key, total=count, environment=environment)
+        if new:
+            self._jobs.launch(job)
+        return self.report(await self._jobs.settled(job.id, wait_s))
+
+    def report(self, job: Job) -> Creation:
+        """What the job made; its error when it failed."""
+        self._jobs.raise_failure(job)
+        return Creation(environment=job.spec["environment"], kind=self._noun, job=job, **(job.result or {}))
+
+    async def _perform(self, job: Job) -> Mapping[str, Any]:
+        drafts = self._store.jobs.table.fetch(job.id, "job").get("drafts")
+        if drafts is None:
+            drafts = _drafts(await self._write(job.spec))
+            self._store.jobs.table.update({"drafts": drafts}, doc_ids=[job.id])
+        creation = await self._keep(job.spec["environment"], cast("list[dict[str, Any]]", drafts["items"]))
+        made = [*creation.unchanged, *creation.made]
+        count = job.spec["count"]
+        self._store.jobs.progress(job.id, completed=len(made), failed=count - len(made), total=count)
+        warnings = [OFFLINE] if str(drafts["by"]).startswith("offline") else []
+        if len(made) < count:
+            told = drafts["checked"].get("near_duplicates_refused", 0)
+            warnings.append(
+                f"Only {len(made)} of {count} distinct {self._kind} could be written ({told} near-duplicates refused)."
+            )
+        return {
+            "made": made,
+            "refused": [*drafts["refused"], *creation.refused][:_REFUSED],
+            "checked": {**creation.checked, **drafts["checked"]},
+            "counts": creation.counts,
+            "warnings": warnings + creation.warnings,
+            "by": drafts["by"],
+        }
+
+
+def _drafts(made: Generated[Any]) -> dict[str, Any]:
+    return {
+        "items": [item.model_dump(mode="json", by_alias=True, exclude_unset=True) for item in made.items],
+        "by": made.model,
+        "refused": made.refused,
+        "checked": {
+            "near_duplicates_refused": made.near_duplicates_refused,
+            "highest_overlap": round(made.highest_overlap, 2),
+            "records_exist": made.records_exist,
+        },
+    }

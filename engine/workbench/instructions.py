@@ -1,0 +1,154 @@
+"""The versions of an environment's instructions, and the file in which the text lives."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from ..errors import Conflict, InvalidArgument, NextCall, NotFound
+from ..exchange import Roots, write_instructions
+from ..records.environment import EnvironmentRecord, InstructionsRecord
+from .archive import Archive, utc_now
+
+MAX_INSTRUCTIONS = 100_000
+_FILE = "settings.instructions_file"
+Origin = Literal["created", "edited", "promoted", "rolled_back", "file"]
+
+
+class Instructions:
+    """Appends versions, puts one in force, finds them. A version is never edited in place."""
+
+    def __init__(self, archive: Archive, roots: Roots) -> None:
+        self._archive = archive
+        self._roots = roots
+
+    def current(self, environment: EnvironmentRecord) -> InstructionsRecord:
+        """The version in force."""
+        return self._archive.instructions.get(
+            f"{environment.id}@{environment.instructions_version}", "instructions"
+        )
+
+    def version(self, environment: EnvironmentRecord, text: str, where: str) -> InstructionsRecord:
+        """A version by number or id: `2`, `support@2`."""
+        owner, at, number = text.rpartition("@")
+        if not number.isascii() or not number.isdigit() or (at and owner != environment.id):
+            raise InvalidArgument(
+                f"`{text[:80]}` is no version of {environment.id}.",
+                where=where,
+                allowed=f"1 to {self.last(environment.id)}, {environment.id}@N, or a candidate id",
+            )
+        found = self._archive.instructions.find(f"{environment.id}@{int(number[:9])}")
+        if found is None:
+            raise NotFound(
+                f"{environment.id} has no version {number[:9]}.",
+                where=where,
+                allowed=f"1 to {self.last(environment.id)}",
+                next=[NextCall("list_items", {"kind": "instructions", "environment": environment.id})],
+            )
+        return found
+
+    def last(self, environment: str) -> int:
+        """The number of the newest version; 0 when there is none."""
+        return self._archive.instructions.count(environment=environment)
+
+    def of_candidate(self, environment: str, candidate: str) -> InstructionsRecord | None:
+        """The version that a candidate became."""
+        versions = self._archive.instructions.where(environment=environment)
+        return next((v for v in versions if v.candidate == candidate), None)
+
+    def first(self, environment: str, text: str, origin: Origin) -> InstructionsRecord:
+        """Store the first version of an environment that is about to be stored."""
+        number = self.last(environment) + 1
+        record = InstructionsRecord(
+            id=f"{environment}@{number}",
+            environment=environment,
+            number=number,
+            text=text,
+            sha256=text_sha(text),
+            origin=origin,
+            created_at=utc_now(),
+        )
+        self._archive.instructions.put(record.id, record)
+        return record
+
+    def append(self, id: str, text: str, origin: Origin, **fields: Any) -> InstructionsRecord:
+        """Append a version and put it in force; `fields` are the record's (candidate, outcome, marks)."""
+        environment = self._archive.environments.get(id)
+        number = self.last(id) + 1
+        record = InstructionsRecord(
+            id=f"{id}@{number}",
+            environment=id,
+            number=number,
+            text=text,
+            sha256=text_sha(text),
+            base=f"{id}@{environment.instructions_version}",
+            origin=origin,
+            created_at=utc_now(),
+            **fields,
+        )
+        if not self._archive.instructions.add(record.id, record):
+            raise Conflict(
+                f"Somebody else made {record.id} at the same moment.",
+                where="id",
+                allowed="the same call again",
+            )
+        self.put_in_force(id, number)
+        self._archive.store.audit("promote" if record.candidate else "edit", "instructions", record.id)
+        return record
+
+    def put_in_force(self, id: str, number: int) -> EnvironmentRecord:
+        """Make a version the current one; newer ones are kept."""
+
+        def put(record: EnvironmentRecord) -> EnvironmentRecord:
+            fields = {"instructions_version": number, "version": record.version + 1, "updated_at": utc_now()}
+            return record.model_copy(update=fields)
+
+        return self._archive.environments.change(id, put)
+
+    def write_file(self, environment: EnvironmentRecord, text: str) -> str:
+        """Write the text to the file that the environment is bound to; the path written, "" when there is none.
+
+        Conflict when the file holds what is no version of these instructions: somebody edited it meanwhile.
+        """
+        file = environment.settings.instructions_file
+        if not file:
+            return ""
+        path = self._roots.resolve(file, _FILE)
+        if path.exists():
+            held = self._roots.read_text(path, _FILE).rstrip("\n")
+            versions = self._archive.instructions.where(environment=environment.id)
+            if held not in {v.text.rstrip("\n") for v in versions} | {text.rstrip("\n")}:
+                shown = self._roots.show(path)
+                raise Conflict(
+                    f"{shown} was edited meanwhile; nothing was changed, here or there.",
+                    where=_FILE,
+                    allowed="take its text in first, by update_item or by importing the folder again",
+                    next=[
+                        NextCall(
+                            "update_item",
+                            {
+                                "kind": "environment",
+                                "id": environment.id,
+                                "changes": {"instructions": "..."},
+                            },
+                            f"the text of {shown}",
+                        )
+                    ],
+                )
+        return str(write_instructions(file, text, self._roots))
+
+
+def check_instructions(text: str, where: str) -> str:
+    """The text when it is not too long."""
+    if len(text) > MAX_INSTRUCTIONS:
+        raise InvalidArgument(
+            f"The instructions have {len(text):,} characters.",
+            where=where,
+            allowed=f"up to {MAX_INSTRUCTIONS:,}",
+        )
+    return text
+
+
+def text_sha(text: str) -> str:
+    """SHA-256 of a text as UTF-8, 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

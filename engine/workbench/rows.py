@@ -1,0 +1,130 @@
+"""Rows of lists: what one line says of a stored thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..records.hardening import Candidate
+from ..records.job import Job
+
+Row = dict[str, Any]
+
+
+def persona_row(row: Any) -> Row:
+    persona = row["persona"]
+    told = {
+        "id": row["id"],
+        "profile": cut(persona.get("profile", ""), 120),
+        "style": cut(persona.get("style", ""), 80),
+    }
+    return filled_row({**told, "traits": persona.get("traits"), "source": row["source"]})
+
+
+def scenario_row(row: Any) -> Row:
+    scenario = row["scenario"]
+    told = {
+        "id": row["id"],
+        "goal": cut(scenario["goal"], 160),
+        "split": row["split"],
+        "solution": row["solution"]["status"],
+    }
+    return filled_row({**told, "tags": scenario.get("tags"), "spent": row["spent"], "source": row["source"]})
+
+
+def simulation_row(row: Any) -> Row:
+    return filled_row(
+        {
+            "id": row["id"],
+            "scenario": row["scenario"],
+            "persona": row["persona"],
+            "user_input": cut(row["user_input"], 100),
+        }
+    )
+
+
+def run_row(row: Any) -> Row:
+    totals = row["totals"]
+    counted = totals["passed"] + totals["failed"] + totals["inconclusive"]
+    told = {
+        "id": row["id"],
+        "environment": row["environment"],
+        "name": row["name"],
+        "instructions": row["instructions"],
+        "state": row["state"],
+    }
+    figures = {
+        "passed": totals["passed"],
+        "counted": counted,
+        "error": totals["error"],
+        "invalid": totals["invalid"],
+        "rate": totals["rate"],
+    }
+    return filled_row(
+        {**told, **figures, "series": row["series"], "round": row["round"], "created_at": row["created_at"]}
+    )
+
+
+def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
+    place = f"{run}/{row['id']}"
+    told: Row = {"id": place, "verdict": row["verdict"], "turns": row["turns"], "split": row["split"]}
+    if row["failed_checks"]:
+        told["failed_checks"] = row["failed_checks"]
+        told["cluster"] = clusters.get(row["failed_checks"][0])
+        if row["split"] == "train":
+            told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
+    return filled_row(told)
+
+
+def hardening_row(row: Any) -> Row:
+    told = {
+        "id": row["id"],
+        "environment": row["environment"],
+        "state": row["state"],
+        "outcome": row["outcome"],
+    }
+    return filled_row(
+        {
+            **told,
+            "base": row["base"],
+            "candidate": row["candidate"],
+            "marks": row["marks"],
+            "created_at": row["created_at"],
+        }
+    )
+
+
+def job_row(job: Job) -> Row:
+    units = job.units
+    told = {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "total": units.total,
+        "completed": units.completed,
+        "failed": units.failed,
+    }
+    return {**told, "created_at": job.created_at}
+
+
+def candidate_row(candidate: Candidate) -> Row:
+    return filled_row(
+        {
+            "id": candidate.id,
+            "state": candidate.state,
+            "outcome": candidate.outcome,
+            "by": candidate.by,
+            "base": candidate.base,
+            "chars": list(candidate.chars),
+        }
+    )
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning and how many characters were left out."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more)"
+
+
+def filled_row(row: Row) -> Row:
+    """Without empty fields."""
+    return {k: v for k, v in row.items() if v not in (None, "", [], False)}

@@ -1,0 +1,216 @@
+"""What a call asks to be run: options, text, simulations, models and seed, checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, nearest
+from ..evaluate import check_thresholds
+from ..records.authored import Authored, load
+from ..records.environment import EnvironmentRecord, ModelChoice
+from ..records.run import RunRecord
+from ..records.scenario import Limits
+from ..records.simulation import SimulationRecord
+from .archive import Archive
+from .instructions import Instructions
+from .plain import check_plain
+from .role_models import RoleModels
+from .select import Selector
+from .simulations import Simulations
+from .trials import DEFAULT_CONCURRENCY, TrialRunner
+
+CONFIRM_ABOVE = 20_000
+"""Trials above which a run must be confirmed."""
+_LATER = ("budget", "cassette", "hints", "score")
+
+
+class RunOptions(Authored):
+    """`options` of a run."""
+
+    name: str = Field(default="", max_length=200)
+    seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
+    """Default: the environment's."""
+    thresholds: dict[str, float] | None = None
+    """pass_rate 0..1, max_errors; default: the environment's."""
+    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
+    limits: Limits | None = None
+    confirm: bool = False
+    resume: str = ""
+    """A run: execute only what is missing in it."""
+
+
+class RunDrafts:
+    """Makes the record of a run from what a call says; nothing but missing simulations is stored."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        trials: TrialRunner,
+        models: RoleModels,
+        instructions: Instructions,
+        simulations: Simulations,
+    ) -> None:
+        self._archive = archive
+        self._trials = trials
+        self._models = models
+        self._instructions = instructions
+        self._simulations = simulations
+
+    def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
+        """The run and its simulations; its id, series of a first round, job and time are still empty."""
+        environment = self._archive.environments.get(spec["environment"], "environment")
+        opted = run_options(spec["options"])
+        before = self._before(environment, spec["continue_run"])
+        models = self._models.of(environment, load(ModelChoice, spec["models"], "models"))
+        self._trials.cast(environment.agent, models)
+        id, text = self.text(environment, spec["instructions"], "instructions")
+        simulations = self._choose(environment, spec["select"], before)
+        trials = spec["trials"] or (before.trials if before else environment.settings.trials)
+        seed = opted.seed if opted.seed is not None else before.seed if before else environment.settings.seed
+        run = RunRecord(
+            id="",
+            environment=environment.id,
+            name=opted.name,
+            series=before.series if before else "",
+            round=self._next_round(before) if before else 1,
+            previous=before.id if before else "",
+            instructions=id,
+            instructions_text=text,
+            world=environment.world,
+            models=models,
+            agent=agent_of(environment),
+            simulations=[s.slug for s in simulations],
+            trials=trials,
+            seed=seed,
+            options=_kept(environment, opted),
+        )
+        if not spec["trials"]:
+            run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
+        _confirm(run, opted.confirm)
+        return run, simulations
+
+    def text(self, environment: EnvironmentRecord, instructions: str, where: str) -> tuple[str, str]:
+        """(id, text) of a version (`2`, `support@2`), a candidate (`hard-1/c2`) or, when empty, the current one."""
+        if not instructions:
+            record = self._instructions.current(environment)
+            return record.id, record.text
+        if "/" not in instructions:
+            record = self._instructions.version(environment, instructions, where)
+            return record.id, record.text
+        hardening = self._archive.hardenings.get(instructions.partition("/")[0], where)
+        candidate = hardening.find(instructions)
+        if hardening.environment != environment.id:
+            raise InvalidArgument(
+                f"`{instructions[:80]}` is a candidate for {hardening.environment}.",
+                where=where,
+                allowed=f"a version of {environment.id}, or a candidate for it",
+            )
+        if candidate is None:
+            known = [c.id for c in hardening.candidates]
+            near = nearest(instructions, known)
+            hint = f"; nearest `{near}`" if near else ""
+            raise NotFound(
+                f"No candidate `{instructions[:80]}`{hint}.", where=where, allowed=known or "none yet"
+            )
+        return instructions, candidate.text
+
+    def _before(self, environment: EnvironmentRecord, run: str) -> RunRecord | None:
+        if not run:
+            return None
+        before = self._archive.runs.get(run, "continue_run")
+        if before.environment != environment.id:
+            raise InvalidArgument(
+                f"{before.id} is a run of {before.environment}.",
+                where="continue_run",
+                allowed="a run of this environment",
+            )
+        return before
+
+    def _next_round(self, before: RunRecord) -> int:
+        return 1 + max(r.round for r in self._archive.runs.where(series=before.series))
+
+    def _own_trials(
+        self, environment: str, simulations: Sequence[SimulationRecord], trials: int
+    ) -> dict[str, int]:
+        """How many trials simulations have whose scenario says another number than the run's."""
+        said: dict[str, int] = {}
+        for row in self._archive.scenarios.table.walk({"environment": environment}):
+            own = row["scenario"].get("trials")
+            if own and own != trials:
+                said[row["scenario"]["id"]] = own
+        return {s.slug: said[s.scenario] for s in simulations if s.scenario in said}
+
+    def _choose(
+        self, environment: EnvironmentRecord, select: Sequence[str], before: RunRecord | None
+    ) -> list[SimulationRecord]:
+        if before is not None and list(select) in ([], ["all"]):
+            known = {s.slug: s for s in self._archive.simulations.where(environment=environment.id)}
+            kept = [known[slug] for slug in before.simulations if slug in known]
+            if kept:
+                return kept
+        if not self._archive.simulations.count(environment=environment.id):
+            self._simulations.cover(environment.id)
+        found = Selector(self._archive, environment.id).resolve(list(select) or ["all"])
+        if not found:
+            call = NextCall("create_simulations", {"environment": environment.id})
+            raise Conflict(
+                "There is nothing to run.", where="select", allowed="at least one simulation", next=[call]
+            )
+        return found
+
+
+def run_options(options: Mapping[str, Any] | None) -> RunOptions:
+    """`options`, or an error that says what of it is not in this version."""
+    given = dict(options or {})
+    check_plain(given, "options")
+    later = next((name for name in _LATER if name in given), None)
+    if later is not None:
+        allowed = ", ".join(RunOptions.model_fields)
+        raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
+    opted = load(RunOptions, given, "options")
+    check_thresholds(opted.thresholds or {}, "options.thresholds")
+    return opted
+
+
+def agent_of(environment: EnvironmentRecord) -> dict[str, Any]:
+    """The agent of an environment as a run keeps it: its kind, and what is not the default."""
+    agent = environment.agent
+    return {"kind": agent.kind, **agent.model_dump(mode="json", exclude_defaults=True)}
+
+
+def trials_of(run: RunRecord, simulation: str) -> int:
+    """How many trials a simulation has in a run."""
+    own: Mapping[str, int] = run.options.get("trials_of") or {}
+    return own.get(simulation, run.trials)
+
+
+def trials_wanted(run: RunRecord) -> int:
+    """How many trials a run has when it is complete."""
+    return sum(trials_of(run, slug) for slug in run.simulations)
+
+
+def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
+    settings = environment.settings
+    own = opted.limits.model_dump(exclude_unset=True) if opted.limits else {}
+    return {
+        "limits": settings.limits,
+        "limits_over": own,
+        "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
+        "concurrency": opted.concurrency,
+        "user_guidelines": settings.user_guidelines,
+    }
+
+
+def _confirm(run: RunRecord, confirmed: bool) -> None:
+    wanted = trials_wanted(run)
+    if wanted > CONFIRM_ABOVE and not confirmed:
+        again = {"environment": run.environment, "options": {"confirm": True}}
+        raise NeedsConfirm(
+            f"{wanted:,} trials are above the limit of {CONFIRM_ABOVE:,} without confirmation.",
+            where="trials",
+            allowed="options.confirm, or fewer simulations or trials",
+            next=[NextCall("run_simulations", again)],
+        )

@@ -1,0 +1,111 @@
+"""Views of runs: clusters, rounds, checks."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+
+from ..records.run import RunRecord
+from .archive import Archive
+from .parts import Body, paged
+from .results import Item
+from .rows import run_row
+from .run_drafts import trials_wanted
+from .sight import proving
+
+
+class RunViews:
+    """Reads one run. Views and limits are checked by the caller."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    async def run(self, id: str, view: str, limit: int, skip: int) -> Item:
+        record = self._archive.runs.get(id)
+        if view == "clusters":
+            rows = [c.model_dump(mode="json", exclude_defaults=True) for c in record.clusters]
+            return paged(
+                Item("run", id, view, {}, summary=f"{id} has {len(rows)} failure clusters."),
+                "clusters",
+                rows,
+                limit,
+                skip,
+            )
+        if view == "rounds":
+            rows = self.rounds(record.series)
+            return paged(
+                Item(
+                    "run",
+                    id,
+                    view,
+                    {"series": record.series},
+                    summary=f"Series {record.series} has {len(rows)} rounds.",
+                ),
+                "rounds",
+                rows,
+                limit,
+                skip,
+            )
+        if view == "checks":
+            rows = await anyio.to_thread.run_sync(self._checks_of, record)
+            return paged(
+                Item("run", id, view, {}, summary=f"{id}: {len(rows)} checks."), "checks", rows, limit, skip
+            )
+        exclude = {"instructions_text", "format", "simulations"} if view == "summary" else {"format"}
+        body = {
+            k: v
+            for k, v in record.model_dump(mode="json", exclude=exclude).items()
+            if v not in ("", None, [], {})
+        }
+        body["simulations"] = len(record.simulations) if view == "summary" else record.simulations
+        row = run_row(record.model_dump(mode="json"))
+        return Item(
+            "run",
+            id,
+            view,
+            body,
+            ["item.instructions_text"],
+            summary=f"{id} (round {record.round}, {record.instructions}): "
+            f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
+            warnings=record.warnings,
+        )
+
+    def rounds(self, series: str) -> list[Body]:
+        """Every round of a series: number, run, version, counts, rate, whether it is complete."""
+        runs = sorted(self._archive.runs.where(series=series), key=lambda r: (r.round, r.created_at))
+        return [
+            {
+                "round": run.round,
+                "run": run.id,
+                "instructions": run.instructions,
+                "total": trials_wanted(run),
+                "passed": run.totals.passed,
+                "failed": run.totals.failed,
+                "inconclusive": run.totals.inconclusive,
+                "error": run.totals.error,
+                "invalid": run.totals.invalid,
+                "rate": run.totals.rate,
+                "completed": run.state == "done",
+            }
+            for run in runs
+        ]
+
+    def _checks_of(self, run: RunRecord) -> list[Body]:
+        counts: dict[str, Body] = {}
+        hidden = bool(proving(self._archive, run.environment))
+        for row in self._archive.trials(run.id).table.walk():
+            if hidden and row["split"] == "held_out":
+                continue
+            for check in row["graded"]["checks"]:
+                known = counts.setdefault(
+                    check["id"],
+                    {
+                        "id": check["id"],
+                        "kind": check["kind"],
+                        "pass": 0,
+                        "fail": 0,
+                        "inconclusive": 0,
+                        "counts": check["counts"],
+                    },
+                )
+                known[check["verdict"]] += 1
+        return sorted(counts.values(), key=lambda c: (-c["fail"], c["id"]))

@@ -1,0 +1,90 @@
+"""The scores of a run: a pure function of the trials that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..evaluate import clusters, thresholds, totals
+from ..records.conversation import ModelUse
+from ..records.run import Cluster, RunRecord, RunState, TrialRecord
+from ..records.scenario import Scenario
+from .archive import Archive, utc_now
+from .run_drafts import trials_wanted
+from .worlds import Worlds
+
+
+class Scoring:
+    """Puts totals, clusters and thresholds into the record of a run."""
+
+    def __init__(self, archive: Archive, worlds: Worlds) -> None:
+        self._archive = archive
+        self._worlds = worlds
+
+    def score(self, id: str, state: RunState = "done", wall_s: float = 0.0) -> RunRecord:
+        """Score what is there. Thresholds of a run that is not complete fail. For a worker thread."""
+        run = self._archive.runs.get(id)
+        records = self.trials(run)
+        counted = totals(records)
+        found, hidden = self._clusters(run, records)
+        reached = thresholds(counted, run.options.get("thresholds") or {})
+        missing = trials_wanted(run) - len(records)
+        if missing > 0 and run.purpose == "run":
+            why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
+            reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
+        update = {
+            "state": state,
+            "totals": counted,
+            "clusters": found,
+            "thresholds": reached,
+            "models_used": _summed(records),
+            "warnings": [*_apart(run, records), *hidden],
+            "wall_s": round(run.wall_s + wall_s, 3),
+            "updated_at": utc_now(),
+        }
+        return self._archive.runs.change(id, lambda stored: stored.model_copy(update=update))
+
+    def trials(self, run: RunRecord) -> list[TrialRecord]:
+        """All trials of a run, oldest first."""
+        return self._archive.trials(run.id).where()
+
+    def _clusters(self, run: RunRecord, records: Sequence[TrialRecord]) -> tuple[list[Cluster], list[str]]:
+        """The clusters that train shows; those of held-out scenarios alone are only counted."""
+        rows = self._archive.store.run_table(run.id, "scenarios").walk()
+        scenarios = {str(row.doc_id): Scenario.model_validate(row["scenario"]) for row in rows}
+        found = clusters(records, self._worlds.get(run.world), scenarios, run.id)
+        shown = [cluster for cluster in found if cluster.simulations]
+        hidden = len(found) - len(shown)
+        if not hidden:
+            return shown, []
+        told = f"{hidden} more checks fail" if hidden > 1 else "1 more check fails"
+        for n, cluster in enumerate(shown, 1):
+            cluster.id = f"k{n}"
+        return shown, [f"{told} on held-out scenarios only: they confirm, and are not shown as clusters."]
+
+
+def _summed(records: Sequence[TrialRecord]) -> dict[str, ModelUse]:
+    summed: dict[str, ModelUse] = {}
+    for record in records:
+        for role, use in record.models.items():
+            total = summed.setdefault(role, ModelUse(name=use.name, cost_usd=0.0))
+            total.calls += use.calls
+            total.input_tokens += use.input_tokens
+            total.output_tokens += use.output_tokens
+            unknown = total.cost_usd is None or use.cost_usd is None
+            total.cost_usd = None if unknown else (total.cost_usd or 0.0) + (use.cost_usd or 0.0)
+    return summed
+
+
+def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
+    """What is in no rate."""
+    found: list[str] = []
+    for verdict, words in (
+        ("error", "ended in error (infrastructure)"),
+        ("invalid", "are invalid (a bad test case)"),
+    ):
+        hit = [r for r in records if r.verdict == verdict]
+        if hit:
+            seen = next((r for r in hit if r.split == "train"), None)
+            first = f"; the first: {run.id}/{seen.id}: {seen.graded.why}" if seen else ""
+            found.append(f"{len(hit)} of {len(records)} trials {words} and are in no rate{first}")
+    return found

@@ -1,0 +1,35 @@
+"""What may be seen of held-out scenarios: hidden while a proof runs, spent once a client has looked into one."""
+
+from __future__ import annotations
+
+from ..errors import HeldOut, NextCall
+from .archive import Archive
+
+
+def proving(archive: Archive, environment: str) -> str:
+    """The hardening that is being proven in an environment now, or ""."""
+    running = archive.hardenings.where(environment=environment, state="running")
+    return next((h.id for h in running if h.proving), "")
+
+
+def refuse_while_proving(archive: Archive, environment: str) -> None:
+    """HeldOut while a proof runs."""
+    hardening = proving(archive, environment)
+    if not hardening:
+        return
+    jobs = archive.store.jobs.page({"kind": "hardening", "environment": environment, "state": "running"}, 1)
+    raise HeldOut(
+        f"While {hardening} is proven, held-out conversations are hidden.",
+        where="id",
+        allowed="train conversations",
+        next=[NextCall("wait_job", {"job": job.id}) for job in jobs.items],
+    )
+
+
+def spend(archive: Archive, scenario: str) -> list[str]:
+    """Note that a client has looked into a held-out scenario; the warning that says so."""
+    record = archive.scenarios.find(scenario)
+    if record is not None and not record.spent:
+        archive.scenarios.change(scenario, lambda r: r.model_copy(update={"spent": True}))
+        archive.scenarios.audit("spend", scenario)
+    return [f"{scenario} is held out: having read it, it counts as train for any text that you submit."]
