@@ -112,8 +112,7 @@ def test_a_reply_as_text_is_compact_and_whole() -> None:
         "Warning: support/b passes when the agent does nothing: add a check for what it must say.",
         'Next: create_scenarios({"environment":"support","scenarios":[{"id":"...","goal":"..."}]}) - send only the '
         "corrected ones",
-        'Next: create_simulations({"environment":"support"})',
-        'Next: run_simulations({"environment":"support"}) - pairs simulations by itself',
+        'Next: create_simulations({"environment":"support"}) - new ones are in no simulation yet',
     ]
 
 

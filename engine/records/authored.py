@@ -57,7 +57,9 @@ def load(model: type[M], data: object, where: str) -> M:
     except ValidationError as error:
         raise _refusal(error, where) from None
     except RecursionError:
-        raise InvalidArgument("The value is nested too deep.", where=where, allowed="at most 100 levels") from None
+        raise InvalidArgument(
+            "The value is nested too deep.", where=where, allowed="at most 100 levels"
+        ) from None
 
 
 def path(where: str, location: Sequence[int | str]) -> str:
@@ -101,5 +103,7 @@ def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     given = mistake.get("input")
     shown = repr(given) if isinstance(given, str) else reprlib.repr(given)
     what = mistake["msg"].removeprefix("Value error, ").rstrip(".")
-    hint = did_you_mean(given, re.findall(r"'([^']+)'", allowed)) if isinstance(given, str) and allowed else ""
+    hint = (
+        did_you_mean(given, re.findall(r"'([^']+)'", allowed)) if isinstance(given, str) and allowed else ""
+    )
     return f"{what} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}", place, allowed

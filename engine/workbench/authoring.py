@@ -14,7 +14,7 @@ from .results import Creation
 
 Content = Mapping[str, Any]
 _SHOWN_CHANGES = 500
-MOST = 10_000
+MOST = 20_000
 """Records a call may bring."""
 
 

@@ -21,7 +21,7 @@ from ..records.persona import Persona, Source
 from ..records.scenario import Scenario, ScenarioRecord, SolutionReport, Split
 from ..simulate import Case, check_solution, prepare
 from .archive import Archive, utc_now
-from .authoring import Authoring, read_items
+from .authoring import MOST as MOST_OF_FILES, Authoring, read_items
 from .generating import Generating
 from .jobs import Jobs
 from .personas import Personas
@@ -67,8 +67,9 @@ class Scenarios:
     ) -> Creation:
         """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept."""
         owner = self._archive.environments.get(environment, "environment")
+        most = MOST if source == "written" else MOST_OF_FILES
         items = await anyio.to_thread.run_sync(
-            read_items, scenarios, file, "scenarios", self._roots, "scenario-format", MOST
+            read_items, scenarios, file, "scenarios", self._roots, "scenario-format", most
         )
         going = Authoring("scenario", environment, self._archive.scenarios, replace)
         records: list[ScenarioRecord] = []

@@ -44,6 +44,16 @@ class Cast:
     user: Callable[[Case, int], UserSimulator]
 
 
+@dataclass(frozen=True, slots=True)
+class CaseParts:
+    """A simulation of a run with the records that it names, as they were when the run began."""
+
+    row: SimulationRecord
+    scenario: Scenario
+    persona: Persona | None
+    split: str
+
+
 class RunCases:
     """The cases of a run, from the records that were copied when it began."""
 
@@ -55,7 +65,7 @@ class RunCases:
         self._personas = store.run_table(run.id, "personas")
         self._simulations = store.run_table(run.id, "simulations")
         self._prepared: dict[str, Case] = {}
-        self._meta: dict[str, tuple[str, list[str]]] = {}
+        self._parts: dict[str, CaseParts] = {}
 
     def copy(self, archive: Archive, simulations: Iterable[SimulationRecord]) -> None:
         """Copy what the simulations are made of, so that later changes do not touch this run."""
@@ -78,39 +88,41 @@ class RunCases:
         self._simulations.put_many({s.slug: dump(s) for s in chosen})
 
     def case(self, simulation: str) -> Case:
-        """The prepared case of a simulation of this run."""
+        """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
         found = self._prepared.get(simulation)
         if found is None:
             found = self._prepared[simulation] = self._prepare(simulation)
         return found
 
-    def split(self, simulation: str) -> str:
-        self.case(simulation)
-        return self._meta[simulation][0]
-
-    def tags(self, simulation: str) -> list[str]:
-        self.case(simulation)
-        return self._meta[simulation][1]
+    def parts(self, simulation: str) -> CaseParts:
+        """What the case of a simulation is made of, whether it fits the world or not."""
+        found = self._parts.get(simulation)
+        if found is None:
+            found = self._parts[simulation] = self._read(simulation)
+        return found
 
     def seed(self, case: Case) -> int:
         """The seed of a case in this run: the same whatever the instructions are."""
         return self.run.seed + case.scenario.seed
 
-    def _prepare(self, simulation: str) -> Case:
+    def _read(self, simulation: str) -> CaseParts:
         row = SimulationRecord.model_validate(self._simulations.fetch(simulation, "simulation"))
         stored = self._scenarios.fetch(row.scenario, "scenario")
         scenario = Scenario.model_validate(stored["scenario"])
-        self._meta[simulation] = (stored["split"], scenario.tags)
         name = row.persona or (scenario.persona if isinstance(scenario.persona, str) else "")
         known = self._personas.find(name) if name else None
         persona = Persona.model_validate(known["persona"]) if known else None
+        return CaseParts(row, scenario, persona, stored["split"])
+
+    def _prepare(self, simulation: str) -> Case:
+        parts = self.parts(simulation)
         return prepare(
             self._world,
-            scenario,
-            persona,
+            parts.scenario,
+            parts.persona,
             simulation=simulation,
-            user_input=row.user_input,
-            expected_output=row.expected_output,
+            user_input=parts.row.user_input,
+            expected_output=parts.row.expected_output,
             user_guidelines=str(self.run.options.get("user_guidelines", "")),
             limits=self._limits("limits"),
             limits_over=self._limits("limits_over"),
@@ -152,26 +164,28 @@ class TrialRunner:
         stored = shelf.find(id)
         if stored is not None:
             return stored
-        case = cases.case(simulation)
-        seed = cases.seed(case)
-        expected = await self.expected.of(case, seed, trial)
-        tried = await run_trial(
-            case,
-            cast.agent(case, trial),
-            cast.user(case, trial),
-            seed=seed,
-            trial=trial,
-            instructions=run.instructions_text,
-            belongs={
-                "id": f"{run.id}/{id}",
-                "environment": run.environment,
-                "run": run.id,
-                "instructions": run.instructions,
-            },
-        )
-        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
-        pointer = self._archive.keep_conversation(run.id, tried.document)
-        record = _trial_record(tried.conversation, verdict, cases, simulation, str(pointer))
+        belongs = {
+            "id": f"{run.id}/{id}",
+            "environment": run.environment,
+            "run": run.id,
+            "instructions": run.instructions,
+        }
+        try:
+            case = cases.case(simulation)
+        except InvalidArgument as error:
+            document, conversation, verdict = _unfit(cases.parts(simulation), trial, str(error), belongs)
+        else:
+            seed = cases.seed(case)
+            expected = await self.expected.of(case, seed, trial)
+            agent, user = cast.agent(case, trial), cast.user(case, trial)
+            text = run.instructions_text
+            tried = await run_trial(
+                case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs
+            )
+            document, conversation = tried.document, tried.conversation
+            verdict = grade(conversation, case.plan, case.world.base, expected)
+        pointer = self._archive.keep_conversation(run.id, document)
+        record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer))
         shelf.put(id, record)
         return record
 
@@ -252,20 +266,37 @@ def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
     return Cast(agent, user)
 
 
+def _unfit(
+    parts: CaseParts, trial: int, why: str, belongs: Mapping[str, str]
+) -> tuple[dict[str, Any], Conversation, Verdict]:
+    """The record and verdict of a trial whose scenario does not fit the world any more: the author's fault."""
+    fields: dict[str, Any] = {
+        **belongs,
+        "format": "conversation/1",
+        "simulation": parts.row.slug,
+        "scenario": parts.scenario.id,
+        "persona": parts.persona.id if parts.persona else "",
+        "trial": trial,
+        "end": {"reason": "world_error", "detail": why[:2000]},
+    }
+    conversation = Conversation.model_validate(fields)
+    return conversation.dumped(), conversation, Verdict(verdict="invalid", end="world_error", why=why)
+
+
 def _trial_record(
-    conversation: Conversation, verdict: Verdict, cases: RunCases, simulation: str, pointer: str
+    conversation: Conversation, verdict: Verdict, parts: CaseParts, pointer: str
 ) -> TrialRecord:
     failed = verdict.failed()
     return TrialRecord.model_validate(
         {
-            "id": f"{simulation}/{conversation.trial}",
-            "simulation": simulation,
+            "id": f"{parts.row.slug}/{conversation.trial}",
+            "simulation": parts.row.slug,
             "scenario": conversation.scenario,
             "persona": conversation.persona,
             "trial": conversation.trial,
             "seed": conversation.seed,
-            "split": cases.split(simulation),
-            "tags": cases.tags(simulation),
+            "split": parts.split,
+            "tags": parts.scenario.tags,
             "verdict": verdict.verdict,
             "failed_checks": failed,
             "turns": conversation.end.turn,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import anyio.to_thread
+
 from ..errors import InvalidArgument, NotFound, did_you_mean
 from .archive import Archive
 from .authored_views import AuthoredViews
@@ -103,8 +105,8 @@ class Views:
         )
 
     async def _world(self, id: str, view: str, limit: int, skip: int) -> Item:
-        source = self._worlds.find(id, "id")
-        world = self._worlds.compile(source.document, "world").world
+        source = await anyio.to_thread.run_sync(self._worlds.find, id, "id")
+        world = (await anyio.to_thread.run_sync(self._worlds.compile, source.document, "world")).world
         if view == "text":
             return Item("world", id, view, {"policy": world.policy}, summary=f"The policy of {id}.")
         body: Body = {

@@ -1,0 +1,89 @@
+"""Personas and scenarios written by the writer model, as jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from caseharden.engine.errors import Conflict, InvalidArgument
+from caseharden.engine.workbench.results import Creation
+from caseharden.tests.workbench_cases import INSTRUCTIONS, audited, bench_at
+
+pytestmark = pytest.mark.anyio
+
+OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
+
+
+@pytest.mark.requirement("AS-15")
+async def test_personas_are_written_distinct_and_tied_to_records(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        made = await bench.personas.generate("support", brief="hurried people", count=4, wait_s=45)
+        assert len(made.made) == 4 and made.by.startswith("offline")
+        assert OFFLINE in made.warnings
+        assert 0 <= made.checked["highest_overlap"] < 0.7
+        assert made.checked["near_duplicates_refused"] >= 0 and made.checked["records_exist"] == 4
+        assert made.counts["personas"] == 10
+        assert made.job is not None and made.job.state == "done"
+        assert made.job.units.completed + made.job.units.failed == made.job.units.total == 4
+        shown = await bench.items.get("persona", made.made[0])
+        assert shown.item["source"] == "generated"
+    assert ("create", "persona", made.made[0]) in audited(tmp_path)
+
+
+async def test_scenarios_are_solved_before_they_are_stored(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        made = await bench.scenarios.generate("support", count=4, wait_s=45)
+        assert len(made.made) >= 1 and made.by.startswith("offline")
+        assert made.checked["proven"] + len(made.checked["unproven"]) == len(made.made)
+        assert made.checked["do_nothing_passes"] == []
+        assert OFFLINE in made.warnings
+        shown = await bench.items.get("scenario", made.made[0])
+        assert shown.item["split"] in ("train", "held_out")
+        slugs = [f"scenario:{id.partition('/')[2]}" for id in made.made]
+        await bench.simulations.create("support", scenarios=[s.partition(":")[2] for s in slugs])
+        run = (await bench.runs.start("support", select=slugs, wait_s=45)).run
+        assert run.totals.error == run.totals.invalid == 0
+
+
+async def test_the_same_key_and_a_restart_give_the_same_creation(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        first = await bench.personas.generate("support", count=3, wait_s=0, idempotency_key="k")
+        assert first.job is not None and not first.made
+        with anyio.fail_after(60):
+            waited = await bench.jobs.wait(first.job.id, wait_s=45)
+        assert isinstance(waited.result, Creation) and len(waited.result.made) == 3
+        with pytest.raises(Conflict, match="other arguments"):
+            await bench.personas.generate("support", count=4, idempotency_key="k")
+    async with bench_at(tmp_path) as bench:
+        again = await bench.personas.generate("support", count=3, idempotency_key="k")
+        told = await bench.jobs.wait(first.job.id)
+        assert isinstance(told.result, Creation)
+        for creation in (again, told.result):
+            assert creation.made == waited.result.made
+            assert creation.checked == waited.result.checked
+            assert creation.warnings == waited.result.warnings
+        assert (await bench.items.page("persona", environment="support")).total == 9
+
+
+async def test_wrong_requests_start_nothing_and_failures_are_told(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("bare", instructions=INSTRUCTIONS)
+        for count in (-1, 0, 51, 10**9):
+            with pytest.raises(InvalidArgument) as wrong:
+                await bench.scenarios.generate("bare", count=count)
+            assert wrong.value.where == "count"
+        with pytest.raises(InvalidArgument) as kind:
+            await bench.personas.generate("bare", kinds=["angryy"])
+        assert kind.value.where == "kinds[0]"
+        with pytest.raises(InvalidArgument, match="brief"):
+            await bench.personas.generate("bare", brief="x" * 10_000_000)
+        assert (await bench.items.page("job")).total == 0
+        with pytest.raises(InvalidArgument, match="no tools"):
+            await bench.scenarios.generate("bare", wait_s=45)
+        failed = await bench.jobs.wait("job-1")
+        assert failed.job.state == "failed" and failed.result is None

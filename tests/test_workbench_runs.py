@@ -1,0 +1,344 @@
+"""Runs and their jobs: keys, rounds, cancelling, going on, and what survives a killed process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from caseharden.engine.errors import Conflict, InvalidArgument, NeedsConfirm, NotFound
+from caseharden.engine.records.job import Job
+from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.results import RunReport
+from caseharden.tests.workbench_cases import bench_at, closing, desk, tickets
+
+pytestmark = pytest.mark.anyio
+
+KILLED = """
+import sys, anyio
+from pathlib import Path
+from caseharden.tests.workbench_cases import bench_at, desk
+
+async def main():
+    async with bench_at(Path(sys.argv[1])) as bench:
+        await desk(bench, 12)
+        report = await bench.runs.start("desk", trials=20, wait_s=0, idempotency_key="once", options={"concurrency": 4})
+        while (await bench.jobs.wait(report.job.id, wait_s=0)).job.units.completed < 30:
+            await anyio.sleep(0.01)
+        print(report.job.id, flush=True)
+        await anyio.sleep(600)
+
+anyio.run(main)
+"""
+
+
+async def finished(bench: Workbench, report: RunReport) -> RunReport:
+    with anyio.fail_after(60):
+        while report.job is not None:
+            waited = await bench.jobs.wait(report.job.id, wait_s=20)
+            if isinstance(waited.result, RunReport):
+                report = waited.result
+    return report
+
+
+async def until(bench: Workbench, job: str, completed: int) -> Job:
+    """The running job once so many trials are done."""
+    with anyio.fail_after(60):
+        while True:
+            found = (await bench.jobs.wait(job, wait_s=0)).job
+            if found.units.completed >= completed or found.ended:
+                return found
+            await anyio.sleep(0.005)
+
+
+@pytest.mark.requirement("AS-7", "AK-12")
+async def test_a_run_answers_at_once_and_its_job_tells_how_it_goes(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 12)
+        report = await bench.runs.start("desk", trials=5, wait_s=0)
+        assert report.job is not None
+        assert report.run.id == "run-1" and report.run.state == "running"
+        listed = await bench.items.page("job", where={"run": "run-1"})
+        assert [row["id"] for row in listed.items] == [report.job.id]
+        told: list[int] = []
+
+        async def tell(job: Job) -> None:
+            told.append(job.units.completed)
+
+        waited = await bench.jobs.wait(report.job.id, wait_s=45, on_progress=tell)
+        assert waited.job.state == "done" and told
+        assert waited.job.units.completed + waited.job.units.failed == waited.job.units.total == 60
+        assert isinstance(waited.result, RunReport) and waited.result.run.totals.trials == 60
+        with pytest.raises(Conflict, match="done already"):
+            await bench.jobs.cancel(report.job.id)
+        with pytest.raises(NotFound, match="its job is job-1"):
+            await bench.jobs.cancel("run-1")
+        for wait_s in (-1, 120):
+            with pytest.raises(InvalidArgument, match="wait_s"):
+                await bench.jobs.wait(report.job.id, wait_s=wait_s)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"trials": -1}, "trials"),
+        ({"trials": 10**9}, "trials"),
+        ({"wait_s": 120}, "wait_s"),
+        ({"select": ["failed:run-70"]}, "select[0]"),
+        ({"select": ["tag:none"]}, "select[0]"),
+        ({"select": ["scenaro:x"]}, "select[0]"),
+        ({"options": {"seeed": 1}}, "options.seeed"),
+        ({"options": {"budget": {"usd": 1}}}, "options.budget"),
+        ({"options": {"thresholds": {"pass_rate": 2}}}, "options.thresholds.pass_rate"),
+        ({"options": {"seed": float("nan")}}, "options"),
+        ({"models": {"agent": "ofline"}}, "models.agent"),
+        ({"models": {"agnt": "offline"}}, "models.agnt"),
+        ({"instructions": "desk@9"}, "instructions"),
+        ({"instructions": "hard-1/c1"}, "instructions"),
+        ({"metrics": ["helpfulness"]}, "metrics"),
+        ({"continue_run": "run-9"}, "continue_run"),
+        ({"idempotency_key": "k" * 300}, "idempotency_key"),
+    ],
+)
+async def test_wrong_calls_are_refused_with_their_place_and_start_nothing(
+    tmp_path: Path, arguments: dict[str, Any], where: str
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 2)
+        with pytest.raises((InvalidArgument, NotFound)) as wrong:
+            await bench.runs.start("desk", **arguments)
+        assert wrong.value.where == where
+        assert (await bench.items.page("run")).total == 0
+        assert (await bench.items.page("job")).total == 0
+
+
+async def test_a_large_run_wants_to_be_confirmed(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 1)
+        many = [{"scenario": "close-1", "id": f"s{n}"} for n in range(500)]
+        await bench.simulations.create("desk", simulations=many)
+        with pytest.raises(NeedsConfirm, match="25,000 trials"):
+            await bench.runs.start("desk", trials=50)
+
+
+async def test_the_same_key_gives_the_same_run_also_after_a_restart(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 2)
+        first = await bench.runs.start("desk", idempotency_key="k")
+        assert (await bench.runs.start("desk", idempotency_key="k")).run.id == first.run.id
+        with pytest.raises(Conflict) as other:
+            await bench.runs.start("desk", trials=2, idempotency_key="k")
+        assert other.value.where == "idempotency_key"
+        await bench.items.update("environment", "desk", {"instructions": "Else."})
+    async with bench_at(tmp_path) as bench:
+        again = await bench.runs.start("desk", idempotency_key="k")
+        assert (again.run.id, again.run.instructions) == (first.run.id, "desk@1")
+        assert (await bench.runs.start("desk")).run.id == "run-2"
+
+
+async def test_calls_at_the_same_moment_make_one_thing(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        runs: list[str] = []
+        refused: list[str] = []
+
+        async def make() -> None:
+            await bench.environments.create("desk", instructions="Close tickets.", world_data=tickets(2))
+
+        async def run() -> None:
+            runs.append((await bench.runs.start("desk", wait_s=0, idempotency_key="k")).run.id)
+
+        async def harden() -> None:
+            try:
+                await bench.hardenings.harden("desk", wait_s=0)
+            except Conflict as error:
+                refused.append(error.what)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(make)
+        await bench.scenarios.create("desk", [closing(1), closing(2)])
+        for call in (run, harden):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(call)
+        assert runs == ["run-1"] * 3
+        assert len(refused) == 2 and all("one at a time" in what for what in refused)
+        assert (await bench.items.page("environment")).total == 1
+        assert (await bench.items.page("instructions")).total == 1
+        assert (await bench.items.page("hardening")).total == 1
+
+
+@pytest.mark.requirement("AS-8", "AS-9")
+async def test_rounds_of_a_series_count_by_themselves(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 4)
+        first = (await bench.runs.start("desk", select=["scenario:close-1", "scenario:close-2"])).run
+        text = (
+            "You close tickets. Do what the customer asks.\nBefore calling close_ticket, call look_up_ticket."
+        )
+        await bench.items.update("environment", "desk", {"instructions": text})
+        second = (await bench.runs.start("desk", continue_run=first.id)).run
+        third = (await bench.runs.start("desk", continue_run=second.id, select=["close-1-dana"])).run
+        assert [(r.series, r.round, r.previous) for r in (first, second, third)] == [
+            ("run-1", 1, ""),
+            ("run-1", 2, "run-1"),
+            ("run-1", 3, "run-2"),
+        ]
+        assert second.simulations == first.simulations and second.seed == first.seed
+        rounds = (await bench.items.get("run", third.id, view="rounds")).item["rounds"]
+        assert [(r["total"], r["passed"], r["failed"], r["completed"]) for r in rounds] == [
+            (2, 0, 2, True),
+            (2, 2, 0, True),
+            (1, 1, 0, True),
+        ]
+        assert [r["rate"] for r in rounds] == [0.0, 1.0, 1.0]
+        await bench.items.delete("run", [second.id], confirm=True)
+        left = (await bench.items.get("run", third.id, view="rounds")).item["rounds"]
+        assert [r["round"] for r in left] == [1, 3]
+
+
+async def test_trials_come_from_the_call_else_the_scenario_else_the_environment(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 2, settings={"trials": 2})
+        await bench.scenarios.create("desk", [closing(1, id="often", trials=3)])
+        own = (await bench.runs.start("desk")).run
+        assert own.totals.trials == 2 + 2 + 3
+        assert (await bench.items.get("run", own.id, view="rounds")).item["rounds"][0]["total"] == 7
+        assert (await bench.runs.start("desk", trials=1)).run.totals.trials == 3
+
+
+@pytest.mark.requirement("AS-7", "AK-12")
+async def test_a_cancelled_run_keeps_what_it_finished_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 12, settings={"thresholds": {"pass_rate": 0.0}})
+        report = await bench.runs.start("desk", trials=30, wait_s=0, options={"concurrency": 2})
+        assert report.job is not None
+        with pytest.raises(Conflict, match="is running"):
+            await bench.items.delete("run", ["run-1"], confirm=True)
+        await until(bench, report.job.id, 10)
+        with anyio.fail_after(2):
+            cancelled = await bench.jobs.cancel(report.job.id, reason="enough")
+        assert cancelled.job.state == "cancelled"
+        assert isinstance(cancelled.result, RunReport)
+        run, units = cancelled.result.run, cancelled.job.units
+        assert run.state == "cancelled"
+        assert run.totals.trials == units.completed >= 10
+        assert units.completed + units.pending == units.total == 360
+        assert [t.result for t in run.thresholds] == ["fail", "fail"]
+        kept = (await bench.items.page("conversation", where={"run": "run-1"})).total
+        assert kept == units.completed
+        wall = [r["wall_s"] for r in await trial_rows(bench, "run-1")]
+        with pytest.raises(InvalidArgument, match="is a run of"):
+            await bench.environments.create("other", instructions="x")
+            await bench.runs.start("other", options={"resume": "run-1"})
+        again = await finished(bench, await bench.runs.start("desk", options={"resume": "run-1"}, wait_s=45))
+        assert again.run.id == "run-1" and again.run.state == "done"
+        assert again.run.totals.trials == 360
+        assert [t.result for t in again.run.thresholds] == ["pass", "pass"]
+        assert [r["wall_s"] for r in (await trial_rows(bench, "run-1"))][: len(wall)] == wall
+
+
+async def trial_rows(bench: Workbench, run: str) -> list[dict[str, Any]]:
+    """All train trials of a run, oldest first."""
+    rows: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = await bench.items.page(
+            "conversation", where={"run": run}, limit=100, cursor=cursor, detail="full"
+        )
+        rows += [row for row in page.items if "wall_s" in row]
+        cursor = page.next_cursor
+        if not cursor:
+            return rows[::-1]
+
+
+@pytest.mark.requirement("ARE-17")
+async def test_an_agent_that_gives_nothing_is_an_error_apart_and_thresholds_fail_closed(
+    tmp_path: Path,
+) -> None:
+    log = [{"by": "user", "say": "hi"}, {"by": "agent", "say": "Done."}]
+    agent = {"kind": "recorded", "conversations": [{"scenario": "close-1", "log": log}]}
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3, agent=agent, settings={"thresholds": {"pass_rate": 0.0}})
+        report = await bench.runs.start("desk")
+        totals = report.run.totals
+        assert (totals.trials, totals.error, totals.failed) == (3, 2, 1)
+        assert totals.rate == 0.0
+        results = {t.threshold: t.result for t in report.run.thresholds}
+        assert results == {"max_errors <= 0": "fail", "pass_rate >= 0": "pass"}
+        assert any("2 of 3 trials ended in error" in warning for warning in report.warnings)
+        failed = await bench.items.page("conversation", where={"run": report.run.id, "verdict": "error"})
+        assert failed.total == 2
+
+
+async def test_clusters_show_train_and_only_count_what_fails_on_held_out_scenarios_alone(
+    tmp_path: Path,
+) -> None:
+    secret = [{"id": "secret-words", "said": "the magic words"}]
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        await bench.scenarios.create(
+            "desk",
+            [
+                closing(
+                    1, id="hidden", split="held_out", success=secret, expected=[{"say": "the magic words"}]
+                )
+            ],
+        )
+        run = (await bench.runs.start("desk")).run
+        assert [c.check for c in run.clusters] == ["rule.looked-up"]
+        assert "magic" not in str([c.model_dump() for c in run.clusters])
+        assert any("held-out scenarios only" in warning for warning in run.warnings)
+        chosen = (await bench.runs.start("desk", select=[f"cluster:{run.id}/k1"])).run
+        cluster = run.clusters[0]
+        assert set(cluster.members) < set(chosen.simulations)
+        assert len(chosen.simulations) == cluster.simulations + cluster.held_out
+
+
+async def test_a_run_of_before_keeps_the_agent_and_cases_it_was_made_with(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 12)
+        report = await bench.runs.start("desk", trials=10, wait_s=0)
+        assert report.job is not None
+        await bench.items.update("scenario", "desk/close-1", {"guidelines": "Shout."})
+        await bench.items.update("environment", "desk", {"agent": {"model": "offline:slip=1"}})
+        done = await finished(bench, report)
+        assert done.run.agent == {"kind": "prompt"}
+        assert done.run.totals.trials == 120
+
+
+@pytest.mark.requirement("AS-7")
+async def test_a_killed_process_loses_nothing_and_the_next_goes_on(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(home)], stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        job = process.stdout.readline().strip()
+        assert job == "job-1", process.stderr.read() if process.stderr else ""
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    async with bench_at(home) as bench:
+        with anyio.fail_after(60):
+            waited = await bench.jobs.wait(job, wait_s=45)
+        assert waited.job.state == "done"
+        assert waited.job.attempt == 2
+        assert waited.job.units.completed == waited.job.units.total == 240
+        assert isinstance(waited.result, RunReport)
+        assert waited.result.run.totals.trials == 240
+        assert (await bench.items.page("conversation", where={"run": "run-1"})).total == 240
+        same = await bench.runs.start(
+            "desk", trials=20, idempotency_key="once", options={"concurrency": 4}, wait_s=0
+        )
+        assert same.run.id == "run-1" and same.job is None
