@@ -368,3 +368,21 @@ async def test_a_folder_is_taken_whole_and_brought_up_to_date(tmp_path: Path) ->
 
 def write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+async def test_recordings_are_kept_once_and_no_run_carries_them(tmp_path: Path) -> None:
+    said = [{"by": "user", "say": "close T1"}, {"by": "agent", "say": "No."}]
+    agent = {"kind": "recorded", "conversations": [{"scenario": "close-t1", "log": said}]}
+    async with bench_at(tmp_path) as b:
+        made = await b.environments.create("desk", world_data=tickets(), agent=agent, instructions="x")
+        again = await b.environments.create("desk", world_data=tickets(), agent=agent, instructions="x")
+        await b.scenarios.create("desk", [{"id": "close-t1", "goal": "Close T1."}])
+        report = await b.runs.start("desk")
+        shown = await b.items.get("environment", "desk")
+        with pytest.raises(NotFound):
+            changes = {"agent": {"recordings": "0" * 64}}
+            await b.items.update("environment", "desk", changes)
+    assert made.created and not again.created
+    assert report.run.totals.error == 0 and report.run.totals.trials == 1
+    assert report.run.agent == {"kind": "recorded", "recordings": made.environment.agent.recordings}
+    assert "close T1" not in json.dumps(shown.item)

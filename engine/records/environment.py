@@ -27,6 +27,8 @@ class AgentSpec(Authored):
     """recorded: the conversations themselves."""
     run: str = ""
     """recorded: play back a stored run."""
+    recordings: str = ""
+    """recorded: the hash under which `conversations` are kept; filled in when they are stored."""
 
 
 class ModelChoice(Authored):

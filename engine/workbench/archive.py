@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import NextCall, NotFound, StorageError, nearest
+from ..errors import NextCall, NotFound, nearest
 from ..ids import Place
 from ..records.conversation import Conversation
 from ..records.environment import EnvironmentRecord, InstructionsRecord
@@ -21,6 +18,7 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from ..store import Page, Pointer, Row, Store, Table
+from .blobs import Blobs
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -138,7 +136,8 @@ class Archive:
         self.hardenings = Shelf(
             store, store.table("hardenings"), Hardening, "hardening", ["environment", "state", "held_out_set"]
         )
-        self._worlds = store.home / "worlds"
+        self.worlds = Blobs(store.home / "worlds", "world")
+        self.recordings = Blobs(store.home / "recordings", "recording")
 
     def trials(self, run: str, table_name: str = "trials") -> Shelf[TrialRecord]:
         """The trials of a run; `again` holds second tries of those that ended in error or invalid."""
@@ -167,40 +166,18 @@ class Archive:
             raise NotFound(error.what, where=where, next=[NextCall("list_items", args)])
         return trial, Conversation.model_validate(self.store.segments.read(str(trial.pointer["at"])))
 
-    def keep_world(self, hash: str, document: Mapping[str, Any]) -> None:
-        """Store a world's document under its hash; a second time nothing is written."""
-        file = self._worlds / f"{hash}.json"
-        if file.exists():
-            return
-        try:
-            self._worlds.mkdir(mode=0o700, exist_ok=True)
-            draft = file.with_suffix(f".{secrets.token_hex(8)}.tmp")
-            with open(
-                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-            ) as out:
-                json.dump(document, out, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-            os.replace(draft, file)
-        except OSError as error:
-            raise StorageError(f"The world cannot be stored: {error.strerror}.", where=str(file)) from error
-
-    def world(self, hash: str) -> dict[str, Any]:
-        """The document of a world."""
-        try:
-            return json.loads((self._worlds / f"{hash}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"World {hash[:12]} is damaged or missing.", where=str(self._worlds)
-            ) from error
-
     def forget_run(self, run: str) -> None:
         """Delete a run's folder with all its conversations."""
         self.store.delete_run(run)
 
-    def forget_world(self, hash: str) -> None:
-        if not any(
-            row.get("world") == hash for row in (*self.environments.table.walk(), *self.runs.table.walk())
-        ):
-            (self._worlds / f"{hash}.json").unlink(missing_ok=True)
+    def forget_unused(self, worlds: Iterable[str] = (), recordings: Iterable[str] = ()) -> None:
+        """Delete those of these worlds and recordings that no environment and no run uses any more."""
+        rows = [*self.environments.table.walk(), *self.runs.table.walk()]
+        for hash in set(worlds) - {str(row.get("world")) for row in rows}:
+            self.worlds.forget(hash)
+        used = {str(row.get("agent", {}).get("recordings")) for row in rows}
+        for hash in set(recordings) - used - {""}:
+            self.recordings.forget(hash)
 
 
 def _document(record: BaseModel) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import anyio.to_thread
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, did_you_mean
 from ..ids import split_nested
 from ..records.authored import load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice
+from ..records.environment import EnvironmentRecord, ModelChoice
 from ..records.simulation import SimulationRecord
 from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
@@ -19,7 +19,6 @@ from .personas import Personas
 from .results import Changes
 from .role_models import RoleModels
 from .scenarios import Scenarios
-from .trials import check_agent
 from .worlds import Worlds, overlay, world_errors
 
 ENVIRONMENT_FIELDS = ("instructions", "agent", "world", "models", "settings", "name")
@@ -82,7 +81,7 @@ class Changing:
             self._replace(self._archive.environments, id, record.version, fields)
         if "world" in fields and fields["world"] != record.world:
             warnings = await self._scenarios.prove_again(self._archive.environments.get(id))
-            self._archive.forget_world(record.world)
+            self._archive.forget_unused([record.world])
         before = self._instructions.current(draft)
         if text is not None and text != before.text:
             made = self._instructions.append(id, text, "edited")
@@ -109,8 +108,7 @@ class Changing:
         if "agent" in changes:
             self._nothing_hardened(record.id)
             merged = merge_patch(_plain(record.agent), changes["agent"])
-            agent = fields["agent"] = load(AgentSpec, merged, "changes.agent")
-            check_agent(agent, "changes.agent")
+            agent = fields["agent"] = self._drafts.agent(merged, "changes.agent")
             told["agent"] = agent.kind
         if "models" in changes:
             merged = merge_patch(_plain(record.models), changes["models"])
@@ -139,7 +137,7 @@ class Changing:
     def _new_world(self, record: EnvironmentRecord, patch: Any) -> dict[str, Any]:
         if not isinstance(patch, Mapping):
             raise InvalidArgument("`world` is no object.", where="changes.world", allowed="fields of world/1")
-        document = overlay(self._archive.world(record.world), patch)  # pyright: ignore[reportUnknownArgumentType]
+        document = overlay(self._archive.worlds.read(record.world), patch)  # pyright: ignore[reportUnknownArgumentType]
         kept = {k: v for k, v in document.items() if v is not None}
         for side in ("db", "user_db"):
             if patch.get(side) is not None:  # pyright: ignore[reportUnknownMemberType]

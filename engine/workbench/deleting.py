@@ -162,9 +162,10 @@ class Deleting:
 
     def _remove_environment(self, id: str) -> None:
         archive = self._archive
-        world = archive.environments.get(id).world
-        worlds = {world, *(run.world for run in archive.runs.where(environment=id))}
-        for run in archive.runs.where(environment=id):
+        record, runs = archive.environments.get(id), archive.runs.where(environment=id)
+        worlds = {record.world, *(run.world for run in runs)}
+        recordings = {record.agent.recordings, *(str(run.agent.get("recordings", "")) for run in runs)}
+        for run in runs:
             archive.forget_run(run.id)
         for shelf in (
             archive.runs,
@@ -178,8 +179,7 @@ class Deleting:
         for job in self._jobs_of(id):
             archive.store.delete_job(job.id)
         archive.environments.delete([id])
-        for hash in worlds:
-            archive.forget_world(hash)
+        archive.forget_unused(worlds, recordings)
 
     def _has_job(self, job: str) -> bool:
         return bool(job) and self._archive.store.jobs.table.find(job) is not None

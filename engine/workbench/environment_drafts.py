@@ -1,12 +1,17 @@
-"""A new or changed environment before it is stored: every part loaded, checked against the others, compared."""
+"""A new or changed environment before it is stored: every part loaded, checked against the others, compared.
+
+Nothing is stored here but the conversations of a recorded agent, under their hash.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..agents import Recording
 from ..canonical import digest
-from ..errors import CasehardenError, Conflict, NextCall
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds
 from ..exchange import Roots
 from ..records.authored import load
@@ -22,7 +27,7 @@ from .worlds import Worlds, WorldSource, overlay, world_errors
 
 
 class EnvironmentDrafts:
-    """Makes drafts; nothing is stored."""
+    """Makes drafts."""
 
     def __init__(
         self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels, instructions: Instructions
@@ -47,19 +52,38 @@ class EnvironmentDrafts:
             check_plain(value, f"{prefix}{name}")
         draft = EnvironmentRecord(
             id=id,
-            agent=load(AgentSpec, agent, f"{prefix}agent"),
+            agent=self.agent(agent, f"{prefix}agent"),
             models=load(ModelChoice, models, f"{prefix}models"),
             settings=self.settings(settings, f"{prefix}settings"),
             world=world.hash,
             world_name=world.world.name,
         )
         draft.name = draft.settings.name
-        check_agent(draft.agent, f"{prefix}agent")
         try:
             self._models.of(draft)
         except CasehardenError as error:
             raise error.at(prefix.rstrip(".")) if prefix else error from None
         return draft
+
+    def agent(self, agent: Any, where: str) -> AgentSpec:
+        """An agent that can be reached; its recordings are kept apart, so that runs need not carry them."""
+        spec = load(AgentSpec, agent, where)
+        check_agent(spec, where)
+        if spec.recordings and not re.fullmatch("[0-9a-f]{64}", spec.recordings):
+            raise InvalidArgument(
+                "`recordings` is no hash.", where=f"{where}.recordings", allowed="conversations"
+            )
+        if spec.recordings and not self._archive.recordings.has(spec.recordings):
+            raise NotFound(
+                "No recordings have this hash.", where=f"{where}.recordings", allowed="conversations"
+            )
+        if not spec.conversations:
+            return spec
+        for k, row in enumerate(spec.conversations):
+            load(Recording, row, f"{where}.conversations[{k}]")
+        hash = digest(spec.conversations)
+        self._archive.recordings.keep(hash, spec.conversations)
+        return spec.model_copy(update={"conversations": [], "recordings": hash})
 
     def settings(self, settings: Any, where: str) -> Settings:
         """Settings that can hold."""

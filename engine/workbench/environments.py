@@ -198,7 +198,7 @@ class Environments:
             self._archive.store.audit("update", "environment", existing.id)
             if existing.world != changed.world:
                 warnings += await self._scenarios.prove_again(changed)
-                self._archive.forget_world(existing.world)
+                self._archive.forget_unused([existing.world])
         if self._instructions.current(existing).text != text:
             self._instructions.append(existing.id, text, "file")
         return warnings

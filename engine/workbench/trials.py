@@ -201,7 +201,7 @@ class TrialRunner:
             read = self._archive.store.segments.read
             stored = self._archive.trials(spec.run).table.walk()
             return [Recording.model_validate(read(str(row["pointer"]["at"]))) for row in stored]
-        rows: list[Any] = list(spec.conversations)
+        rows: list[Any] = self._archive.recordings.read(spec.recordings) if spec.recordings else []
         if spec.file:
             value = self._roots.read_json(spec.file, f"{where}.file")
             rows += value if isinstance(value, list) else [value]

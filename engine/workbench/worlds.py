@@ -80,7 +80,7 @@ class Worlds:
 
     def keep(self, compiled: CompiledWorld) -> str:
         """Store the world; its hash."""
-        self._archive.keep_world(
+        self._archive.worlds.keep(
             compiled.hash, compiled.world.model_dump(mode="json", by_alias=True, exclude_unset=True)
         )
         return compiled.hash
@@ -92,7 +92,7 @@ class Worlds:
             if found is not None:
                 self._compiled.move_to_end(hash)
                 return found
-        return self._remember(compile_world(World.model_validate(self._archive.world(hash))))
+        return self._remember(compile_world(World.model_validate(self._archive.worlds.read(hash))))
 
     def _remember(self, compiled: CompiledWorld) -> CompiledWorld:
         with self._mutex:
