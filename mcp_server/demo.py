@@ -187,16 +187,9 @@ class _Loop:
             self._line()
 
     async def _rounds(self, hardening: str) -> list[dict[str, Any]]:
-        """All rounds, one a page: a reply has a cap, and a round names its conversations."""
-        found: list[dict[str, Any]] = []
-        cursor = ""
-        while True:
-            asked: dict[str, Any] = {"kind": "hardening", "id": hardening, "view": "rounds", "limit": 1}
-            page = await self._call("get_item", **asked, cursor=cursor)
-            found += page["item"].get("rounds", [])
-            cursor = page.get("next_cursor", "")
-            if not cursor:
-                return found
+        found = await self._call("get_item", kind="hardening", id=hardening, view="rounds", limit=100)
+        rounds: list[dict[str, Any]] = found["item"]["rounds"]
+        return rounds
 
     async def _proof(self, hardening: dict[str, Any], seconds: float) -> bool:
         held = hardening.get("evidence", {}).get("held_out")

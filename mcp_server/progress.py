@@ -146,5 +146,5 @@ def _case(row: Mapping[str, Any]) -> str:
 def _failure(row: Mapping[str, Any]) -> str:
     place = str(row.get("see") or row["id"])
     turn = place.partition("@")[2]
-    checks = ", ".join(str(c) for c in row.get("failed_checks", ()))
+    checks = ", ".join(str(c) for c in row.get("failed_checks", ())) or "held out"
     return clean(f"FAIL  {_case(row)}" + (f", turn {turn}" if turn else "") + f": {checks}")

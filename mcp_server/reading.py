@@ -37,7 +37,7 @@ def add_prompts(server: MCPServer[Any], bench: Workbench) -> None:
     """Register every workflow."""
 
     @server.prompt(name="harden_my_agent", title="Harden my agent", description=HARDEN_MY_AGENT)
-    async def _(environment: str, goal: str = "") -> str:
+    async def _(environment: str = "", goal: str = "") -> str:
         try:
             return clean(await harden_my_agent(bench, environment, goal))
         except CasehardenError as error:

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -54,19 +54,13 @@ async def _run(args: argparse.Namespace) -> int:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        select = [f"scenario:{s.value['id']}" for s in cases.scenarios] or ["all"]
-        return await _simulate(bench, environment.environment.id, select, args, screen)
+        return await _simulate(bench, environment.environment.id, args, screen)
 
 
-async def _simulate(
-    bench: Bench, environment: str, select: Sequence[str], args: argparse.Namespace, screen: Screen
-) -> int:
-    """Run what the folder has now; scenarios that it had earlier are kept, but not run."""
+async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
     options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
-        report = await bench.runs.start(
-            environment, select=select, trials=args.trials, options=options, wait_s=0
-        )
+        report = await bench.runs.start(environment, trials=args.trials, options=options, wait_s=0)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -122,6 +116,8 @@ def _checked(report: EnvironmentReport, screen: Screen) -> int:
     taken, world = report.taken, report.world
     cases = f"{count(taken['scenarios'], 'scenario')}, {count(taken['personas'], 'persona')}"
     screen.line(f"ok    {report.environment.id}: {cases} in {count(taken['files'], 'file')}")
+    if report.counts["scenarios"]:
+        screen.line(f"ok    solutions: {report.proven} proven of {report.counts['scenarios']}")
     if world.get("tools"):
         screen.line(f"ok    world {world['name']}: {count(world['tools'], 'tool')}")
     for warning in report.warnings:

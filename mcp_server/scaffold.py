@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.folder:
+        raise NotAllowed("The folder has no name.", allowed="a folder, or . for this one")
     folder = Path(args.folder)
     for name in write(folder):
         print(f"wrote {folder / name}")
@@ -38,8 +40,11 @@ def write(folder: Path) -> list[str]:
     taken = [name for name in FILES if (folder / name).exists()]
     if taken:
         raise NotAllowed(f"`{folder / taken[0]}` exists.", allowed="a folder without " + ", ".join(taken))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scenarios").mkdir(exist_ok=True)
+    try:
+        (folder / "scenarios").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"`{folder}` cannot be made a folder: {error.strerror}."
+        raise NotAllowed(what, allowed="a folder, or a name that is free") from None
     roots = Roots([folder])
     for name, source in FILES.items():
         roots.write_text(name, (STARTER / source).read_text(encoding="utf-8"), name)

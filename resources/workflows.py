@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..engine.errors import InvalidArgument, NextCall
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import Item
 from .library import HERE
@@ -15,7 +16,11 @@ HARDEN_MY_AGENT = (
 
 
 async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") -> str:
-    """The text of the prompt. Raises NotFound where there is no such environment."""
+    """The text of the prompt; without an environment, of the only one.
+
+    Raises NotFound where there is no such environment, InvalidArgument where several could be meant.
+    """
+    environment = environment or await _only_environment(bench)
     found = await bench.items.get("environment", environment)
     run = await _newest(bench, "run", environment)
     job = await _active(bench, environment)
@@ -29,6 +34,19 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
         again=_again(environment, run),
     )
     return text.replace(". \n", ".\n")
+
+
+async def _only_environment(bench: Workbench) -> str:
+    page = await bench.items.page("environment", limit=20)
+    ids = [str(row["id"]) for row in page.items]
+    if len(ids) == 1:
+        return ids[0]
+    what = "Which environment? There are several." if ids else "There is no environment yet."
+    start = NextCall("list_items", {"kind": "environment"})
+    if not ids:
+        start = NextCall("create_environment", {"id": "shop", "world": "shop"})
+    allowed = ids or "one that create_environment made"
+    raise InvalidArgument(what, where="environment", allowed=allowed, next=[start])
 
 
 async def _newest(bench: Workbench, kind: str, environment: str) -> dict[str, Any] | None:

@@ -119,6 +119,7 @@ def test_check_names_file_and_path_of_a_mistake_and_runs_nothing(folder: Path, h
     good = call("run", str(folder), "--check", home=home)
     assert (good.returncode, good.stderr) == (0, "")
     assert "ok    library: 4 scenarios, 2 personas in 5 files" in good.stdout
+    assert "ok    solutions: 4 proven of 4" in good.stdout
     file = folder / "scenarios" / "loans.yaml"
     file.write_text(file.read_text().replace("state: db.loans.L102", "stat: db.loans.L102"))
     bad = call("run", str(folder), "--check", home=home)
@@ -138,7 +139,10 @@ def test_a_folder_can_be_changed_and_run_again(folder: Path, home: Path) -> None
     assert "library@2" in done.stdout
     assert "8 of 8 pass" in done.stdout
     file.write_text(file.read_text().split("- id: report-lost-book")[0])
-    assert "6 of 6 pass" in call("run", str(folder), home=home).stdout
+    fewer = call("run", str(folder), home=home)
+    assert "6 of 6 pass" in fewer.stdout
+    assert "scenario library/report-lost-book, with 2 simulations" in " ".join(fewer.stdout.split())
+    assert "Deleted" not in call("run", str(folder), home=home).stdout
 
 
 def test_data_folder_that_cannot_be_written_is_no_result(folder: Path, tmp_path: Path) -> None:

@@ -100,3 +100,25 @@ def test_no_is_heard(text: str) -> None:
 def test_own_words_replace_the_english_list() -> None:
     assert says_yes("ja, bitte", ["ja"])
     assert not says_yes("yes", ["ja"])
+
+
+def test_dates_that_overlap_are_hidden_once_and_the_numbers_between_stay() -> None:
+    assert numbers("7 on 20 May 20, 2024 5 and 2024-05-20, May 20 then 8") == [7, 5, 8]
+    assert numbers("paid 2024-05-20 " * 3 + "59.90") == [59.9]
+
+
+@pytest.mark.parametrize(
+    "piece", ["paid 2024-05-20 ", "may 1 ", "1", "a", "1/", "1-", "a-", "1,111", "10:30", "#", "no problem "]
+)
+def test_a_text_of_megabytes_is_read_in_passing(piece: str) -> None:
+    long = piece * (4_000_000 // len(piece))
+    numbers(long)
+    assert not has_number(long, 59.9)
+    assert not has_date(long, date(1999, 1, 1))
+    assert not has_words(long, "never said")
+    assert not says_yes(long)
+
+
+def test_what_stands_behind_the_part_that_is_read_was_not_said() -> None:
+    assert has_number("x " * 40_000 + "59.90", 59.9)
+    assert not has_number("x " * 60_000 + "59.90", 59.9)

@@ -27,7 +27,7 @@ from caseharden.engine.harden import (
     decide_outcome,
 )
 from caseharden.engine.harden.proof import Arms, weigh
-from caseharden.engine.records.hardening import Brief, Edit, Evidence, Hardening, HardeningLimits
+from caseharden.engine.records.hardening import Brief, Candidate, Edit, Evidence, Hardening, HardeningLimits
 from caseharden.engine.records.run import Cluster
 from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
 from caseharden.engine.seeds import draw
@@ -526,6 +526,39 @@ async def test_the_outcome_words() -> None:
     assert outcome(("a", "fail", "fail"), ("b", "pass", "pass")) == "no_change"
     assert outcome(*broken) == "not_evaluated"
     assert decide_outcome(Evidence()) == "not_evaluated"
+
+
+@pytest.mark.parametrize(("better", "stay", "look", "p"), [(5, 1, 1, 2**-5), (7, 1, 2, 2**-7)])
+async def test_p_is_held_against_the_alpha_of_the_look_not_against_a_twentieth(
+    better: int, stay: int, look: int, p: float
+) -> None:
+    up: list[Row] = [(f"s{i}", "fail", "pass") for i in range(better)]
+    same: list[Row] = [(f"t{i}", "fail", "fail") for i in range(stay)]
+    arms = pair(*up, *same)
+    evidence = weigh(arms, compare_arms(arms), [], look)
+    assert evidence.held_out is not None and evidence.held_out.p == p
+    assert look_alpha(look) < p <= 0.05
+    assert evidence.caps == [] and decide_outcome(evidence) == "unconfirmed"
+    assert evidence.held_out.alpha == look_alpha(look)
+
+
+async def test_the_look_is_asked_for_before_any_trial_of_the_candidate_on_held_out() -> None:
+    shop = Shop()
+    engine = hardener(shop)
+    held_out = {c.simulation: c.scenario for c in shop_cases() if c.split == "held_out"}
+    asked: list[tuple[str, list[str]]] = []
+
+    async def look(h: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
+        tried = {text for text, simulation, _, _ in shop.calls if simulation in held_out}
+        assert tried == {BASE}
+        asked.append((candidate.id, list(scenarios)))
+        return 4
+
+    engine.look = look
+    h = await engine.run(opened())
+    assert asked == [("hard-1/c2", list(dict.fromkeys(held_out.values())))]
+    assert h.evidence is not None and h.evidence.held_out is not None
+    assert (h.looks, h.evidence.held_out.look, h.outcome) == (4, 4, "unconfirmed")
 
 
 async def test_a_regression_of_a_flaky_check_needs_confirmation() -> None:

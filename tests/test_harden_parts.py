@@ -445,3 +445,11 @@ def test_only_improved_is_promoted_without_an_override() -> None:
 def test_nothing_overrides_a_regression_or_a_missing_proof(outcome: Any) -> None:
     with pytest.raises(Conflict, match="cannot be promoted"):
         check_promotion(hardening(outcome), "hard-1/c1", override=True, reason="I want it")
+
+
+def test_a_rejected_candidate_is_refused_whatever_its_outcome() -> None:
+    for outcome in ("improved", "unconfirmed"):
+        closed = hardening(outcome)
+        closed.candidates[0].state = "rejected"
+        with pytest.raises(Conflict, match="is rejected"):
+            check_promotion(closed, "hard-1/c1", override=True, reason="I want it")

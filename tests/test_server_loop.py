@@ -99,6 +99,9 @@ async def loop(at: Desk) -> None:
     see = next(call for call in run["next"] if call["tool"] == "get_item")
     turns = await at.ok(see["tool"], **see["args"])
     assert turns["untrusted"]
+    shown = await at.ok("get_item", kind="conversation", id=see["args"]["id"])
+    proposed = next(call for call in shown["next"] if call["tool"] == "harden_agent")
+    assert proposed["args"] == {"environment": "support", "run": run["run"]}
     harden = next(call for call in run["next"] if call["tool"] == "harden_agent")
     found = await finished(at, await at.ok(harden["tool"], **{**harden["args"], "wait_s": 45}))
     assert found["outcome"] == "improved", found["summary"]
@@ -116,7 +119,7 @@ async def loop(at: Desk) -> None:
     assert second["instructions_version"] == "support@2"
     assert second["totals"]["passed"] > run["totals"]["passed"]
     series = await at.ok("get_item", kind="run", id=second["run"], view="rounds")
-    assert [row["round"] for row in series["item"]["rounds"]] == [1, 2]
+    assert [row["number"] for row in series["item"]["rounds"]] == [1, 2]
     back = await at.ok("decide_candidate", candidate="support@1", decision="roll_back")
     assert "version 1" in back["summary"]
 
@@ -127,7 +130,7 @@ async def rounds_of(at: Desk, hardening: str) -> None:
     rows: list[dict[str, Any]] = got["item"]["rounds"]
     assert len(rows) >= 2
     for row in rows:
-        assert {"number", "total", "passed", "failed", "rate", "completed"} <= set(row)
+        assert {"number", "version", "total", "passed", "failed", "rate", "completed"} <= set(row)
         assert row["passed"] + row["failed"] <= row["total"]
 
 

@@ -148,6 +148,8 @@ async def test_a_long_run_gives_its_id_at_once_reports_progress_and_is_cancelled
         }
         started = await at.ok("run_simulations", **arguments)
         assert started["run"] == "run-1"
+        assert started["job"]["total"] == 4 * 50
+        assert "of 200 trials done" in started["summary"]
         assert started["next"][0]["tool"] == "wait_job"
         job = started["job"]["id"]
         with anyio.fail_after(40):
@@ -171,6 +173,9 @@ async def test_a_conversation_is_read_by_turns_state_and_checks(tmp_path: Path, 
         for view in ("summary", "turns", "state", "checks", "full"):
             got = await at.ok("get_item", kind="conversation", id=place, view=view)
             assert got["view"] == view
+        rows = await at.ok("list_items", kind="conversation", where={"run": run["run"]}, detail="full")
+        assert "items[].graded.checks[].why" in rows["untrusted"]
+        assert all(row["end"] for row in rows["items"])
         later = await at.ok("get_item", kind="conversation", id=f"{place}@2", view="turns")
         assert all(turn["turn"] >= 2 for turn in later["item"]["turns"])
         rest = await at.ok(

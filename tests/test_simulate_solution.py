@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from caseharden.engine.records.scenario import ExpectedStep, SolutionReport
-from caseharden.engine.simulate import check_solution, play_solution, solution_turns
+from caseharden.engine.evaluate import grade
+from caseharden.engine.records.scenario import ExpectedStep, Limits, SolutionReport
+from caseharden.engine.simulate import STOP, ExpectedWorlds, check_solution, play_solution, solution_turns
 from caseharden.tests.shop_cases import cases
-from caseharden.tests.small_desk import DESK, a_case, calls_of, names, one_text, says_of, the_desk
+from caseharden.tests.small_desk import (
+    DESK,
+    Script,
+    a_case,
+    calling,
+    calls_of,
+    graded,
+    names,
+    one_text,
+    says_of,
+    the_desk,
+    tried,
+)
 
 pytestmark = pytest.mark.anyio
 LEND = {"tool": "lend", "args": {"book_id": "b1"}}
@@ -191,3 +205,53 @@ def test_the_steps_of_a_solution_are_put_into_turns() -> None:
         ([], "yes, go ahead", ["b"]),
         (["c"], "two", ["d"]),
     ]
+
+
+ASKED = [{"say": "Which?"}, LEND, {"say": "Lent."}]
+AS_EXPECTED = [{"id": "world", "world": "expected"}]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_turns": 1}, {"max_tool_calls": 1, "same_message": 2}, {"timeout_s": 1e-9}]
+)
+async def test_no_limit_of_a_trial_changes_what_is_expected_of_it(limits: dict[str, float]) -> None:
+    steps = [{"tool": "look", "args": {"book_id": "b1"}}, {"say": "Hm"}, {"say": "Hm"}, *ASKED]
+    case = a_case(expected=steps, success=AS_EXPECTED, limits=limits)
+    world = await ExpectedWorlds().of(case, 3, 1)
+    assert world is not None and world.error == ""
+    assert world.root["db"]["books"]["b1"]["out"] is True
+    idle = await tried(replace(case, limits=Limits()), Script("Sorry."), Script("hi", STOP))
+    assert grade(idle.conversation, case.plan, case.world.base, world).verdict == "fail"
+
+
+async def test_how_slow_the_machine_is_proves_nothing() -> None:
+    report = await report_of(expected=ASKED, success=LENT, limits={"timeout_s": 1e-9})
+    assert report.status == "proven"
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([{"tool": "close"}, LEND], "unsolvable: step 2 of its solution is not reached (terminal: close)"),
+        ([{"tool": "lend", "args": {"book_id": "b2"}}], "unsolvable: lend: Emma is out"),
+    ],
+)
+async def test_a_trial_without_an_expected_world_is_invalid_whatever_the_agent_does(
+    steps: list[dict[str, Any]], why: str
+) -> None:
+    case = a_case(expected=steps, success=AS_EXPECTED)
+    for agent in (Script("Sorry."), Script(calling(("lend", {"book_id": "b1"})), "Lent.")):
+        verdict = await graded(case, await tried(case, agent, Script("hi", STOP)))
+        assert (verdict.verdict, verdict.why, verdict.end) == ("invalid", why, "user_stop")
+        assert (verdict.reward, verdict.score, verdict.failed()) == (None, None, [])
+    report = await check_solution(case, 3)
+    assert (report.status, report.failed_step is not None, report.lets_through) == ("failed", True, [])
+
+
+async def test_an_expected_world_that_decides_nothing_may_be_missing() -> None:
+    checks = [{"id": "world", "world": "expected", "counts": False}, *LENT]
+    case = a_case(expected=[{"tool": "lend", "args": {"book_id": "b2"}}], success=checks)
+    done = await tried(case, Script(calling(("lend", {"book_id": "b1"})), "Lent."), Script("hi", STOP))
+    verdict = await graded(case, done)
+    assert verdict.verdict == "pass"
+    assert "there is no expected world" in verdict.checks[0].why

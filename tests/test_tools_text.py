@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from caseharden.engine.records.hardening import Candidate, Evidence, Hardening, HeldOutEvidence, Round
 from caseharden.engine.records.run import Totals
-from caseharden.engine.workbench.results import Creation
+from caseharden.engine.workbench.results import Creation, HardeningReport
 from caseharden.tools import wording
 from caseharden.tools.creation import created
 from caseharden.tools.fit import CAP, clean, fit, size
+from caseharden.tools.outcomes import hardening_reply
 from caseharden.tools.render import render
 from caseharden.tools.replies import Item, Page, payload, then
 
@@ -126,6 +128,46 @@ def test_a_reply_as_text_is_compact_and_whole() -> None:
 )
 def test_a_rate_is_count_percentage_and_interval(totals: Totals, told: str) -> None:
     assert wording.rate(totals) == told
+
+
+def hardened(**second: Any) -> HardeningReport:
+    """A hardening whose first candidate was proven, and a second one that was submitted after it."""
+    made: dict[str, Any] = {"base": "desk@1", "parent": "desk@1", "text": "t", "sha256": "0"}
+    held_out = HeldOutEvidence(n=8, better=8, p=0.004, alpha=0.03)
+    first = Candidate(
+        id="hard-1/c1",
+        round=1,
+        state="evaluated",
+        outcome="improved",
+        evidence=Evidence(held_out=held_out),
+        **made,
+    )
+    hardening = Hardening(
+        id="hard-1",
+        environment="desk",
+        base="desk@1",
+        base_text="b",
+        strategy="submit",
+        state="decided",
+        outcome="improved",
+        evidence=first.evidence,
+        candidate=first.id,
+        candidates=[first, Candidate(id="hard-1/c2", round=2, **made, **second)],
+        rounds=[Round(number=2, candidate="hard-1/c2", told="a check that was passing fails.")],
+    )
+    return HardeningReport(hardening, candidate="hard-1/c2")
+
+
+def test_a_candidate_is_told_with_its_own_outcome_and_evidence_only() -> None:
+    reply = hardening_reply(hardened(state="rejected"))
+    assert (reply.outcome, reply.evidence, reply.improved_config) == ("", {}, {})
+    assert reply.summary.endswith("Reason: a check that was passing fails.")
+    assert not reply.summary.endswith("..")
+    none = hardening_reply(hardened(state="evaluated", outcome="no_change"))
+    assert none.outcome == "no_change" and "Held-out" not in none.summary
+    best = hardened(state="rejected")
+    best.candidate = ""
+    assert hardening_reply(best).evidence["held_out"]["better"] == 8
 
 
 def test_words_of_figures() -> None:

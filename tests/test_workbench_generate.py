@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from caseharden.engine.errors import Conflict, InvalidArgument
+from caseharden.engine.generate import scenarios
 from caseharden.engine.workbench.results import Creation
 from caseharden.tests.workbench_cases import INSTRUCTIONS, audited, bench_at
 
@@ -87,3 +90,21 @@ async def test_wrong_requests_start_nothing_and_failures_are_told(tmp_path: Path
             await bench.scenarios.generate("bare", wait_s=45)
         failed = await bench.jobs.wait("job-1")
         assert failed.job.state == "failed" and failed.result is None
+
+
+async def test_the_world_is_probed_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    pick = scenarios.pick_probes
+
+    def noting(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return pick(*args)
+
+    monkeypatch.setattr(scenarios, "pick_probes", noting)
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        made = await bench.scenarios.generate("support", count=2, wait_s=45)
+        assert made.made
+    assert threads and threading.get_ident() not in threads

@@ -206,7 +206,7 @@ async def test_a_base_run_under_other_settings_is_run_anew_and_told_once(tmp_pat
         await bench.items.update("environment", "desk", {"settings": {"limits": {"max_turns": 9}}})
         report = await hardened(bench, run=run.id)
         told = [w for w in report.hardening.warnings if "other settings" in w]
-        assert told == [f"{run.id} was made under other settings; the base is run anew."]
+        assert told == [f"{run.id} was made under other settings (limits); the base is run anew."]
         calls: list[dict[str, Any]] = [{"run": "run-77"}, {"rounds": 0}, {"strategy": "magic"}]
         calls.append({"options": {"trails": 1}})
         for wrong in calls:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from caseharden.engine.errors import InvalidArgument, NotFound
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.listing import WHERE
+from caseharden.engine.workbench.rows import evidence_row
 from caseharden.engine.workbench.views import VIEWS
 from caseharden.tests.workbench_cases import WORLDS, bench_at, desk
 
@@ -144,9 +145,18 @@ async def test_what_is_held_out_stands_in_no_list_in_full(tmp_path: Path) -> Non
             await bench.items.page("conversation", where={"run": ids["run"]}, limit=100, detail="full")
         ).items
         held_out = [row for row in conversations if row["split"] == "held_out"]
-        assert held_out and not any("graded" in row or "see" in row for row in held_out)
+        told = {"id", "verdict", "end", "split"}
+        assert held_out and all(set(row) == told for row in held_out)
+        assert not any("goal" in row for row in hidden)
+        for where in ({"check": "rule.looked-up"}, {"cluster": "k1"}, {"text": "look_up_ticket"}):
+            found = await bench.items.page("conversation", where={"run": ids["run"], **where}, limit=100)
+            assert found.total and all(row["split"] == "train" for row in found.items), where
+        assert (
+            await bench.items.page("scenario", where={"text": "Get ticket"}, limit=100)
+        ).total == 12 - len(hidden)
         shown = await bench.items.get("scenario", str(hidden[0]["id"]))
-        assert "expected" not in shown.item and "knowledge" not in shown.item and not shown.warnings
+        assert set(shown.item) <= {"id", "number", "split", "spent", "version", "solution", "tags"}
+        assert shown.summary == f"{hidden[0]['id']} (held_out, proven)." and not shown.warnings
         read = await bench.items.get("scenario", str(hidden[0]["id"]), view="full")
         assert read.item["expected"] and "counts as train" in read.warnings[0]
         assert (await bench.items.get("scenario", str(hidden[0]["id"]))).item["spent"] is True
@@ -170,3 +180,90 @@ async def test_parts_of_a_view_are_paged(tmp_path: Path) -> None:
         assert [turn["turn"] for turn in later.item["turns"]] == turns[1:]
         with pytest.raises(InvalidArgument, match="cursor"):
             await bench.items.get("conversation", ids["conversation"], view="turns", cursor="-1")
+
+
+async def test_a_held_out_summary_says_how_it_ended_and_not_why(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        ids = await busy(bench)
+        rows = (await bench.items.page("conversation", where={"run": ids["run"]}, limit=100)).items
+        hidden = next(row for row in rows if row["split"] == "held_out" and row["verdict"] == "fail")
+        place = str(hidden["id"])
+        scenario = f"desk/{place.split('/')[1].removesuffix('-dana').removesuffix('-omar')}"
+        item = await bench.items.get("conversation", place)
+        assert item.item == {
+            "environment": "desk",
+            "instructions": "desk@1",
+            "verdict": "fail",
+            "end": {"reason": hidden["end"]},
+            "split": "held_out",
+        }
+        assert "looked-up" not in item.summary and not item.warnings
+        assert (await bench.items.get("scenario", scenario)).item["spent"] is False
+        read = await bench.items.get("conversation", place, view="checks")
+        assert "counts as train" in read.warnings[0]
+        assert (await bench.items.get("scenario", scenario)).item["spent"] is True
+
+
+QUOTING = ("why", "cause", "changes", "calls", "user", "agent", "setup", "log", "delta")
+"""Fields that may quote what was said or done."""
+
+
+def quoting(value: Any, path: str) -> list[str]:
+    """Paths of the fields below `value` that may quote."""
+    if isinstance(value, list):
+        return [found for one in cast("list[Any]", value) for found in quoting(one, f"{path}[]")]
+    if not isinstance(value, dict):
+        return []
+    paths: list[str] = []
+    fields = cast("dict[str, Any]", value)
+    for name, one in fields.items():
+        here = f"{path}.{name}"
+        quotes = name in QUOTING and path != "item.models" and isinstance(one, str | list) and one != ""
+        paths += [here] if quotes else quoting(one, here)
+    return paths
+
+
+async def test_what_quotes_a_talk_is_named_as_untrusted_and_stands_in_no_summary(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        ids = await busy(bench)
+        seen: set[str] = set()
+        for kind in ("conversation", "run", "hardening"):
+            for view in VIEWS[kind]:
+                item = await bench.items.get(kind, ids[kind], view=view)
+                for path in quoting(item.item, "item"):
+                    seen.add(f"{kind} {path}")
+                    assert any(path.startswith(one) for one in item.untrusted), (kind, view, path)
+                assert "was not called" not in item.summary
+                assert ".." not in item.summary
+        assert {
+            "conversation item.turns[].checks[].why",
+            "conversation item.turns[].changes",
+            "conversation item.failed_checks[].why",
+            "run item.clusters[].cause",
+        } <= seen
+        summary = (await bench.items.get("conversation", ids["conversation"])).summary
+        assert "check rule.looked-up failed in turn" in summary
+
+
+async def test_rounds_have_their_columns_and_name_no_trials(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        ids = await busy(bench)
+        columns = {"number", "version", "total", "passed", "failed", "rate", "completed"}
+        series = (await bench.items.get("run", ids["run"], view="rounds")).item["rounds"]
+        assert columns <= set(series[0]) and (series[0]["number"], series[0]["version"]) == (1, "desk@1")
+        rounds = (await bench.items.get("hardening", "hard-1", view="rounds")).item["rounds"]
+        assert [row["number"] for row in rounds] == [0, 1]
+        assert [row["version"] for row in rounds] == ["desk@1", "hard-1/c1"]
+        for row in rounds:
+            assert columns <= set(row) and "conversations" not in row
+            assert "members" not in row.get("cluster", {})
+        whole = (await bench.items.get("hardening", "hard-1", view="full")).item
+        assert any(row["conversations"] for row in whole["rounds"])
+        (row,) = (await bench.items.page("hardening", detail="full")).items
+        assert [c["id"] for c in row["candidates"]] == [c["id"] for c in whole["candidates"]] == ["hard-1/c1"]
+
+
+def test_evidence_names_no_check_of_a_held_out_scenario() -> None:
+    regressions = [{"check": "a", "split": "train"}, {"check": "b", "split": "held_out"}]
+    shown = evidence_row({"regressed_checks": 2, "regressions": regressions})
+    assert shown == {"regressed_checks": 2, "regressions": regressions[:1]}

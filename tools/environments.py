@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..engine.errors import NextCall as Next, Unavailable
-from ..engine.workbench.results import EnvironmentReport
+from ..engine.workbench.results import EnvironmentReport, ImportReport
 from .arguments import NOT_GIVEN, WaitS, given
-from .replies import EnvironmentMade, Link, NextCall, then
+from .replies import EnvironmentMade, Link, NextCall, counts, then
 from .spec import Call, tool
 from .wording import listed, plural, with_offline
 
@@ -93,20 +93,47 @@ async def import_environment(
                 Next("get_item", {"kind": "guide", "id": "environment"}, "how to write the same as a folder")
             ],
         )
-    report = await call.bench.environments.import_folder(path, id, dry_run=dry_run)
-    return _made(report, _imported(report, dry_run), dry_run=dry_run)
+    report = await call.bench.imports.start(
+        path, id, dry_run=dry_run, wait_s=wait_s, on_progress=call.on_progress
+    )
+    return imported(report)
 
 
-def _made(report: EnvironmentReport, summary: str, *, dry_run: bool = False) -> EnvironmentMade:
+def imported(found: ImportReport) -> EnvironmentMade:
+    """The reply of an import, finished or still going on."""
+    job = found.job
+    whole = then("import_environment", "to take it", path=job.spec["path"], id=found.environment)
+    if found.report is not None:
+        made = _made(found.report, _imported(found.report))
+        return made if found.report.stored else made.model_copy(update={"next": [whole]})
+    if job.ended:
+        summary = f"{job.id} is {job.state}: the import of {found.environment} may be incomplete."
+        calls = [whole]
+    else:
+        summary = (
+            f"{job.id} imports {found.environment} ({job.state}): it plays the solution of each scenario."
+        )
+        calls = [then("wait_job", job=job.id)]
+    return EnvironmentMade(
+        summary=summary,
+        next=calls,
+        environment=found.environment,
+        instructions_version=0,
+        created=False,
+        job=counts(job),
+    )
+
+
+def _made(report: EnvironmentReport, summary: str) -> EnvironmentMade:
     environment = report.environment
     links = [
         Link(uri=f"caseharden://environment/{environment.id}/policy", what="policy"),
     ]
     return EnvironmentMade(
         summary=summary,
-        next=_next(report, dry_run),
+        next=_next(report),
         warnings=with_offline(report.warnings, report.models),
-        links=links if report.world.get("policy_chars") and not dry_run else [],
+        links=links if report.world.get("policy_chars") and report.stored else [],
         environment=environment.id,
         instructions_version=environment.instructions_version,
         created=report.created,
@@ -127,9 +154,9 @@ def _ready(report: EnvironmentReport) -> str:
     return f"Environment {environment.id} {state}: {world}, {_cases(report)}."
 
 
-def _imported(report: EnvironmentReport, dry_run: bool) -> str:
+def _imported(report: EnvironmentReport) -> str:
     name = report.taken.get("format") or "the folder"
-    verb = "Nothing stored yet: would import" if dry_run else "Imported"
+    verb = "Imported" if report.stored else "Nothing stored yet: would import"
     lost = f" {plural(len(report.lost), 'thing')} could not be taken." if report.lost else ""
     return f"{verb} {name} as environment {report.environment.id}: {_cases(report)}.{lost}"
 
@@ -143,10 +170,8 @@ def _cases(report: EnvironmentReport) -> str:
     return listed(parts, len(parts))
 
 
-def _next(report: EnvironmentReport, dry_run: bool) -> list[NextCall]:
+def _next(report: EnvironmentReport) -> list[NextCall]:
     name = report.environment.id
-    if dry_run:
-        return []
     if not report.environment.instructions_version or not report.instructions_chars:
         text = then(
             "update_item",

@@ -21,6 +21,22 @@ ROOM = 20_000
 lost.
 """
 LATER_KINDS = ("session",)
+SAID: Mapping[str, Sequence[str]] = {
+    "persona": ("profile", "style"),
+    "scenario": ("goal",),
+    "simulation": ("user_input",),
+}
+"""Fields of a row that users, agents, tools or files wrote."""
+WHOLE: Mapping[str, Sequence[str]] = {
+    "persona": ("persona",),
+    "scenario": ("scenario",),
+    "simulation": ("expected_output", "ground_truth"),
+    "instructions": ("text",),
+    "run": ("instructions_text", "clusters[].cause", "clusters[].rule"),
+    "conversation": ("graded.why", "graded.checks[].why"),
+    "hardening": ("base_text", "rounds", "candidates", "rejected", "brief"),
+}
+"""And those that only whole rows have."""
 
 Kind = Literal[
     "environment",
@@ -82,6 +98,7 @@ async def list_items(
         )
 
     page, shown = await _fitting(ask, limit)
+    full = detail == "full"
     query = {"kind": kind, "environment": environment, "where": dict(where), "detail": detail}
     return Page(
         summary=_page_summary(page, environment),
@@ -93,6 +110,9 @@ async def list_items(
         items=page.items,
         total=page.total,
         next_cursor=page.next_cursor,
+        untrusted=[
+            f"items[].{path}" for path in (*SAID.get(kind, ()), *(WHOLE.get(kind, ()) if full else ()))
+        ],
     )
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..engine.records.job import Job
-from ..engine.workbench.results import Creation, HardeningReport, JobReport
+from ..engine.workbench.results import Creation, HardeningReport, ImportReport, JobReport
 from .arguments import WaitS
 from .creation import created
+from .environments import imported
 from .outcomes import hardening_reply
 from .replies import JobReply, NextCall, Reply, job_counts, payload, then
 from .runs import run_reply
@@ -76,6 +77,8 @@ def _result(report: JobReport) -> Reply | None:
         return None
     if isinstance(result, Creation):
         return created(result)
+    if isinstance(result, ImportReport):
+        return imported(result)
     if isinstance(result, HardeningReport):
         return hardening_reply(result)
     return run_reply(result)

@@ -35,8 +35,7 @@ def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningR
     if decided == "roll_back" and report.became:
         return _rolled_back(report)
     hardening, candidate = report.hardening, _candidate(report)
-    outcome = (candidate.outcome if candidate and candidate.outcome else hardening.outcome) or ""
-    evidence = (candidate.evidence if candidate and candidate.evidence else None) or hardening.evidence
+    outcome, evidence = _result(hardening, candidate)
     return HardeningReply(
         summary=_summary(report, candidate, evidence, outcome, decided),
         next=_next(report, candidate, outcome)[:3],
@@ -60,8 +59,15 @@ def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningR
     )
 
 
+def _result(hardening: Hardening, candidate: Candidate | None) -> tuple[str, Evidence | None]:
+    """Outcome and evidence of the candidate that is told of; the hardening's own are those of its best one."""
+    if candidate is not None and (candidate.outcome or candidate.id != hardening.candidate):
+        return candidate.outcome or "", candidate.evidence
+    return hardening.outcome or "", hardening.evidence
+
+
 def _untrusted(hardening: Hardening, candidate: Candidate | None) -> list[str]:
-    paths = ["candidate.diff"] if candidate and candidate.diff else []
+    paths = ["candidate.diff", "candidate.why"] if candidate else []
     if _wants_text(hardening) and hardening.brief:
         paths += ["brief.text", "brief.clusters[].cause", "brief.clusters[].rule"]
     return paths
@@ -104,7 +110,11 @@ def _view(report: HardeningReport, candidate: Candidate) -> CandidateView:
 def _improved(report: HardeningReport, candidate: Candidate | None, outcome: str) -> dict[str, str]:
     if report.became:
         return {"instructions": report.became.id}
-    if candidate is None or candidate.state == "refused" or outcome in ("no_change", "regressed"):
+    if (
+        candidate is None
+        or candidate.state in ("refused", "rejected")
+        or outcome in ("no_change", "regressed")
+    ):
         return {}
     return {"instructions": candidate.became or candidate.id}
 
@@ -220,7 +230,8 @@ def _refused(candidate: Candidate) -> str:
 def _round(hardening: Hardening, candidate: Candidate) -> str:
     last = next((one for one in reversed(hardening.rounds) if one.candidate == candidate.id), None)
     told = f" {train(last.train)}" if last and last.train else ""
-    reason = f" Reason: {last.told or last.reason}." if last and (last.told or last.reason) else ""
+    why = (last.told or last.reason).rstrip(".") if last else ""
+    reason = f" Reason: {why}." if why else ""
     return f"{candidate.id} was {candidate.state} in round {hardening.round}.{told}{reason}"
 
 

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from ..engine.records.run import Cluster as StoredCluster, RunRecord
 from ..engine.workbench.results import RunReport
+from ..engine.workbench.run_drafts import trials_wanted
 from .arguments import NOT_GIVEN, EnvironmentId, IdempotencyKey, Models, WaitS, given
-from .replies import Cluster, Link, NextCall, RunReply, counts, then
+from .replies import Cluster, JobCounts, Link, NextCall, RunReply, counts, then
 from .spec import Call, tool
 from .wording import is_offline, plural, rate, rounded, with_offline
 
@@ -79,7 +80,7 @@ def run_reply(report: RunReport) -> RunReply:
         thresholds=[one.model_dump() for one in run.thresholds],
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].cause"] if run.clusters else [],
-        job=counts(report.job),
+        job=_job(report),
     )
 
 
@@ -89,28 +90,30 @@ def _summary(run: RunRecord) -> str:
     told = f"{run.id}{offline}:{state} {rate(run.totals)}."
     if run.clusters:
         largest = run.clusters[0]
-        cause = _plain_cause(largest)
         size = plural(largest.simulations + largest.held_out, "simulation")
-        told += f" {plural(len(run.clusters), 'failure cluster')}; largest: {cause} ({size})."
+        told += f" {plural(len(run.clusters), 'failure cluster')}; largest: {largest.check} ({size})."
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     return told
 
 
-def _plain_cause(cluster: StoredCluster) -> str:
-    """The cause, or where values of a conversation stand in it the check."""
-    quotes = any(mark in cluster.cause for mark in '"{/') or len(cluster.cause) > 120
-    return cluster.check if quotes or not cluster.cause else cluster.cause.rstrip(".")
-
-
 def _going_on(report: RunReport) -> str:
     job = report.job
     if job is None:
         return f"{report.run.id} goes on."
-    total = job.units.total or len(report.run.simulations) * report.run.trials
+    total = job.units.total or trials_wanted(report.run)
     what = f"{job.units.finished:,} of {plural(total, 'trial')} done"
     return f"{report.run.id} goes on as {job.id} ({job.state}): {what}."
+
+
+def _job(report: RunReport) -> JobCounts | None:
+    """The job's counts; before its work is queued all trials are pending."""
+    told = counts(report.job)
+    if told is None or told.total or told.state not in ("queued", "running"):
+        return told
+    total = trials_wanted(report.run)
+    return told.model_copy(update={"total": total, "pending": total})
 
 
 def _totals(run: RunRecord) -> dict[str, Any]:

@@ -107,8 +107,8 @@ def _run(item: Item) -> list[NextCall]:
     see = _first_place(item.item.get("clusters"))
     if see:
         calls.append(then("get_item", "see one failure", kind="conversation", id=see, view="turns"))
-    if environment:
-        calls.append(then("harden_agent", environment=environment, run=item.id))
+    if environment and not item.item.get("hardening"):
+        calls.append(_harden(item, item.id))
     calls.append(then("list_items", kind="conversation", where={"run": item.id}))
     return calls
 
@@ -130,11 +130,17 @@ def _conversation(item: Item) -> list[NextCall]:
         calls.append(
             then("get_item", "every check with its reason", kind="conversation", id=whole, view="checks")
         )
-    environment = item.item.get("environment")
-    if environment and item.item.get("verdict") == "fail":
-        run = whole.partition("/")[0]
-        calls.insert(0, then("harden_agent", environment=environment, run=run))
+    if item.item.get("verdict") == "fail" and not item.item.get("hardening"):
+        calls.insert(1, _harden(item, whole.partition("/")[0]))
     return calls
+
+
+def _harden(item: Item, run: str) -> NextCall:
+    """Harden what failed there; a run of a candidate is no base."""
+    environment = item.item["environment"]
+    if "/" in str(item.item.get("instructions", "")):
+        return then("harden_agent", environment=environment)
+    return then("harden_agent", environment=environment, run=run)
 
 
 def _hardening(item: Item) -> list[NextCall]:

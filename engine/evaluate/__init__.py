@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from .answers import Answer, Predicate
 from .clusters import clusters
-from .grade import grade, see_turn
+from .grade import grade, see_turn, unsolvable
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
-from .rates import check_thresholds, thresholds, totals
+from .rates import EndedTrial, check_thresholds, thresholds, totals
 from .rules import RuleCheck
 from .texts import dates, has_date, has_number, has_words, numbers
 from .trace import ExpectedWorld, Replay, Trace
@@ -25,6 +25,7 @@ __all__ = [
     "Answer",
     "Check",
     "CheckPlan",
+    "EndedTrial",
     "ExpectedWorld",
     "MinefieldHit",
     "Predicate",
@@ -45,4 +46,5 @@ __all__ = [
     "see_turn",
     "thresholds",
     "totals",
+    "unsolvable",
 ]

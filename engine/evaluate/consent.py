@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..records.conversation import SayEntry
-from .texts import folded, has_words
+from .texts import MOST_READ, folded, has_words
 
 YES: Final = (
     *(
@@ -54,6 +54,7 @@ _HARMLESS: Final = [  # phrases with a no that refuse nothing
 
 def says_yes(text: str, words: Sequence[str] = ()) -> bool:
     """Whether a text agrees: it has a word of the list (English, or `words`) and none that says no."""
+    text = text[:MOST_READ]
     plain = folded(text)
     for phrase in _HARMLESS:
         plain = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", ",", plain)

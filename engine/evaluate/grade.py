@@ -35,7 +35,7 @@ def grade(
     """The verdict of a conversation. All checks are computed, whatever its end; none hides another.
 
     `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is
-    the state.
+    the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
     """
     try:
         checks = _checked(conversation, plan, base_root, expected)
@@ -45,7 +45,8 @@ def grade(
         )
     for check in checks:
         check.in_reward = check.id in plan.reward.of if plan.reward.of else check.counts
-    verdict, why = _verdict(conversation, plan, checks)
+    lacking = expected.error if expected is not None and plan.rests_on_expected_world else ""
+    verdict, why = _verdict(conversation, plan, checks, lacking)
     counted = verdict not in ("error", "invalid")
     return Verdict(
         verdict=verdict,
@@ -60,6 +61,11 @@ def grade(
 def see_turn(verdict: Verdict) -> int:
     """The turn that decided the first counted check that failed; 0 where none did."""
     return next((c.turn for c in verdict.checks if c.counts and c.verdict == "fail"), 0)
+
+
+def unsolvable(why: str) -> str:
+    """Why a trial is invalid whose scenario has no expected world: the author's fault, whatever the agent does."""
+    return f"unsolvable: {why}"
 
 
 def _checked(
@@ -134,14 +140,17 @@ def _date_failures(results: Sequence[CheckResult], conversation: Conversation) -
 
 
 def _verdict(
-    conversation: Conversation, plan: CheckPlan, checks: Sequence[CheckResult]
+    conversation: Conversation, plan: CheckPlan, checks: Sequence[CheckResult], lacking: str
 ) -> tuple[TrialVerdict, str]:
+    """(verdict, why). `lacking`: why there is no expected world, where a check that counts asks for it."""
     end = conversation.end
     told = end.detail or end.reason.replace("_", " ")
     if end.reason in ERROR_ENDS:
         return "error", told
     if end.reason in INVALID_ENDS:
         return "invalid", told
+    if lacking:
+        return "invalid", unsolvable(lacking)
     verdicts = {check.verdict for check in checks if check.counts}
     if "fail" in verdicts:
         return "fail", ""

@@ -69,7 +69,12 @@ class CheckPlan:
     @property
     def needs_expected_world(self) -> bool:
         """Whether a check compares the world with what the solution leaves."""
-        return any(isinstance(p, WorldAsExpected) for c in self.checks for p in _within(c.predicate))
+        return any(_asks_expected_world(check) for check in self.checks)
+
+    @property
+    def rests_on_expected_world(self) -> bool:
+        """Whether such a check counts: without that world there is no verdict."""
+        return any(check.counts and _asks_expected_world(check) for check in self.checks)
 
 
 def compile_checks(
@@ -215,6 +220,10 @@ def _known_parts(reward: Reward, known: Sequence[str], top: Written) -> None:
             raise InvalidArgument(
                 f"`{name}` stands here twice.", where=top.at("reward", "of", i), allowed="once"
             )
+
+
+def _asks_expected_world(check: Check) -> bool:
+    return any(isinstance(part, WorldAsExpected) for part in _within(check.predicate))
 
 
 def _within(predicate: Predicate) -> list[Predicate]:

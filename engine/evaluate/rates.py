@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import InvalidArgument, did_you_mean
-from ..records.run import ThresholdResult, Totals, TrialRecord
+from ..records.run import ThresholdResult, Totals
+from ..records.verdict import TrialVerdict
 from .statistics import clustered_rate, pass_at_k, pass_hat_k
 
 COUNTED: Final = ("pass", "fail", "inconclusive")
@@ -16,7 +18,27 @@ COUNTED: Final = ("pass", "fail", "inconclusive")
 THRESHOLDS: Final = ("pass_rate", "max_errors")
 
 
-def totals(trials: Sequence[TrialRecord]) -> Totals:
+class Ended(Protocol):
+    """What is counted of a trial that is over; a TrialRecord is one."""
+
+    @property
+    def simulation(self) -> str: ...
+    @property
+    def scenario(self) -> str: ...
+    @property
+    def verdict(self) -> TrialVerdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrial:
+    """Just that: for the totals of a run that is going on."""
+
+    simulation: str
+    scenario: str
+    verdict: TrialVerdict
+
+
+def totals(trials: Sequence[Ended]) -> Totals:
     """Counts and the rate over pass, fail and inconclusive, with a 95% interval clustered by scenario."""
     counts = Counter(trial.verdict for trial in trials)
     counted = [trial for trial in trials if trial.verdict in COUNTED]
@@ -81,14 +103,14 @@ def _told(threshold: str, reached: bool, why: str) -> ThresholdResult:
     return ThresholdResult(threshold=threshold, result="pass" if reached else "fail", why=why)
 
 
-def _outcomes(counted: Iterable[TrialRecord]) -> dict[str, list[bool]]:
+def _outcomes(counted: Iterable[Ended]) -> dict[str, list[bool]]:
     found: dict[str, list[bool]] = {}
     for trial in counted:
         found.setdefault(trial.simulation, []).append(trial.verdict == "pass")
     return found
 
 
-def _pass_k(simulations: Sequence[Sequence[bool]], trials: Sequence[TrialRecord]) -> dict[str, float | None]:
+def _pass_k(simulations: Sequence[Sequence[bool]], trials: Sequence[Ended]) -> dict[str, float | None]:
     """pass@k and pass^k for 1 and for the trials given, as means over the simulations that have so many.
 
     Fewer countable trials than k say nothing about k: None where no simulation has enough, never 0.

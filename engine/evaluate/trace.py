@@ -31,7 +31,7 @@ class ExpectedWorld:
     """What the scenario's own solution leaves behind; played elsewhere and passed in.
 
     `root` is the final state `{"db": …, "user_db": …}`, `ignore` the paths that events or noise wrote
-    there, `error` why there is none: a check against it fails then and says so.
+    there, `error` why there is none: the scenario is unsolvable then, and its trials are invalid.
     """
 
     root: Mapping[str, Any] = field(default_factory=dict[str, Any])

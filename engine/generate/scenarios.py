@@ -6,6 +6,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+from anyio import to_thread
+
 from ..errors import InvalidArgument, NextCall, UserError
 from ..llm import ModelClient
 from ..records.authored import load
@@ -115,7 +117,8 @@ async def generate_scenarios(
     while len(made.items) < count and made.batches < BATCHES:
         made.batches += 1
         missing = count - len(made.items)
-        probes = pick_probes(Prober(world, rows, seed * BATCHES + made.batches), missing, seed, made.batches)
+        prober = Prober(world, rows, seed * BATCHES + made.batches)
+        probes = await to_thread.run_sync(pick_probes, prober, missing, seed, made.batches)
         data = {
             "brief": brief,
             "count": missing,

@@ -23,7 +23,9 @@ SHOWN_MISTAKES = 5
 class Authored(BaseModel):
     """What people write: a typo is an error that names the field it was meant to be."""
 
-    model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", validate_by_name=True, validate_by_alias=True, strict=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -86,15 +88,39 @@ def _refusal(error: ValidationError, where: str) -> InvalidArgument:
 
 
 def _distinct(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
+    """One a place; of a union only the branch that came furthest."""
     seen: dict[tuple[int | str, ...], ErrorDetails] = {}
     for mistake in mistakes:
-        seen.setdefault(mistake["loc"], mistake)
-    return list(seen.values())
+        seen.setdefault(_location(mistake), mistake)
+    within = {place[:depth] for place in seen for depth in range(len(place))}
+    return [mistake for place, mistake in seen.items() if place not in within]
+
+
+_KINDS = {
+    "string": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "an object",
+    "model": "an object",
+    "model_attributes": "an object",
+    "none_required": "null",
+    "mapping": "an object",
+}
+"""What pydantic's `…_type` and `…_parsing` errors want, in our words."""
+_BRANCH = re.compile(r"[A-Z]\w*|\w+\[.*|function-.*|str|int|float|bool|dict|list")
+"""Names of the branches of a union, which pydantic puts into the path."""
+
+
+def _location(mistake: ErrorDetails) -> tuple[int | str, ...]:
+    """The path in what was written, without the branches of unions."""
+    return tuple(key for key in mistake["loc"] if not (isinstance(key, str) and _BRANCH.fullmatch(key)))
 
 
 def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     context = mistake.get("ctx", {})
-    place = path(where, mistake["loc"])
+    place = path(where, _location(mistake))
     if mistake["type"] == "unknown_field":
         return mistake["msg"], path(place, (context["field"],)), context["allowed"]
     if mistake["type"] == "missing":
@@ -102,8 +128,16 @@ def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     allowed = str(context.get("expected", ""))
     given = mistake.get("input")
     shown = repr(given) if isinstance(given, str) else reprlib.repr(given)
-    what = mistake["msg"].removeprefix("Value error, ").rstrip(".")
-    hint = (
-        did_you_mean(given, re.findall(r"'([^']+)'", allowed)) if isinstance(given, str) and allowed else ""
-    )
-    return f"{what} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}", place, allowed
+    known = re.findall(r"'([^']+)'", allowed)
+    hint = did_you_mean(given, known) if isinstance(given, str) and allowed else ""
+    return f"{_wanted(mistake)} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}", place, allowed
+
+
+def _wanted(mistake: ErrorDetails) -> str:
+    """What should stand there."""
+    kind, _, how = mistake["type"].rpartition("_")
+    if how in ("type", "parsing") and kind in _KINDS:
+        return f"This must be {_KINDS[kind]}"
+    if mistake["type"] == "literal_error":
+        return "This is none of the allowed values"
+    return mistake["msg"].removeprefix("Value error, ").rstrip(".")

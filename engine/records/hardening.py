@@ -7,7 +7,7 @@ and alpha lie in 0..1, intervals are [low, high] at 95%. `round`, `trial` and `l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -172,6 +172,9 @@ class Candidate(Stored):
     outcome: Outcome | None = None
     evidence: Evidence | None = None
     became: str = ""
+    """The version that it became; empty while its promotion is not finished."""
+    job: str = ""
+    """The job that submitted it; a job has one candidate."""
 
 
 class Round(Stored):
@@ -215,6 +218,21 @@ class HardeningLimits(Authored):
     locked: list[str] = Field(default_factory=list[str])
 
 
+class Snapshot(Stored):
+    """What every trial of a hardening is made of, as it stood when the hardening began.
+
+    Its cases lie in the folder of the hardening's id. Later changes of the environment do not touch it.
+    """
+
+    world: str = ""
+    """Hash of the world's document."""
+    agent: dict[str, Any] = Field(default_factory=dict[str, Any])
+    limits: dict[str, Any] = Field(default_factory=dict[str, Any])
+    user_guidelines: str = ""
+    base_serves: bool = False
+    """The trials of the run that it started from are those that it would run for the base text."""
+
+
 class Hardening(Stored):
     """The whole record. `held_out_set` names the held-out scenarios; `looks` counts the proofs that read
     them before.
@@ -253,7 +271,10 @@ class Hardening(Stored):
     base_run: str = ""
     simulations: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations it works on."""
-    decided_by: str = ""
+    snapshot: Snapshot | None = None
+    """None only until it has begun."""
+    job: str = ""
+    """The job that began it."""
     reason: str = ""
     created_at: str = ""
     ended_at: str = ""

@@ -98,7 +98,7 @@ def prepare(
         options=options,
         hashes=hashes,
         user_prompt=sheet_prompt(sheet(scenario, partner, user_input, user_guidelines)),
-        expected_key=digest([hashes.world, hashes.scenario, data, own.model_dump(mode="json"), ENGINE]),
+        expected_key=digest([hashes.world, hashes.scenario, data, user_input, ENGINE]),
         user_input=user_input,
         init=world.compile_steps(scenario.init, "init", "init") if scenario.init else None,
         data=data or None,

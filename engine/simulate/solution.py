@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ..agents import AgentReply, PlayedAgent, PlayedTurn
@@ -28,8 +31,8 @@ _KEPT: Final = 4096
 class ExpectedWorlds:
     """Expected worlds, each computed once for what it depends on; bounded.
 
-    That is (world, scenario, persona's data, limits, engine), and where something is drawn by chance also
-    (simulation, seed, trial).
+    That is (world, scenario, persona's data, the user's first words, engine), and where something is drawn by chance
+    also (simulation, seed, trial).
     """
 
     def __init__(self) -> None:
@@ -44,7 +47,7 @@ class ExpectedWorlds:
         found = self._known.get(always) or self._known.get(here)
         if found is None:
             tried = await play_solution(case, seed, trial)
-            found = expected_world(tried)
+            found = expected_world(case, tried)
             self._known[here if tried.drew else always] = found
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
@@ -52,33 +55,41 @@ class ExpectedWorlds:
 
 
 async def play_solution(case: Case, seed: int, trial: int) -> Tried:
-    """A trial in which `expected` is what the agent and the user do."""
-    turns = solution_turns(case.scenario.expected)
-    if turns and case.user_input:
-        turns[0].user_says = case.user_input
-    return await _play(case, turns, seed, trial)
+    """A trial in which `expected` is what the agent and the user do, to its last step: no limit of trials holds."""
+    most = sys.maxsize
+    limits = {"max_turns": most, "min_turns": 0, "max_tool_calls": most, "same_message": most}
+    return await _play_solution(case, seed, trial, limits)
 
 
-def expected_world(tried: Tried) -> ExpectedWorld:
-    """What the solution leaves; its error where a call of it fails or the world refuses."""
-    failed = next((e for e in _calls(tried) if not e.ok), None)
-    error = f"{failed.tool}: {failed.result}" if failed else ""
+def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
+    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses."""
+    calls = _calls(tried)
+    steps = _order_of_play(case.scenario.expected)
+    failed = next((call for call in calls if not call.ok), None)
+    error = ""
     if tried.conversation.end.reason == "world_error":
         error = tried.conversation.end.detail
+    elif failed:
+        error = f"{failed.tool}: {failed.result}"
+    elif len(calls) < len(steps):
+        error = f"step {steps[len(calls)] + 1} of its solution is not reached ({_end_told(tried)})"
     return ExpectedWorld(root=tried.final, ignore=(), error=error)
 
 
 async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionReport:
-    """Whether the solution passes, twice the same, and whether doing nothing or transferring at once passes too."""
-    tried = await play_solution(case, seed, trial)
+    """Whether the solution passes, twice the same, and whether doing nothing or transferring at once passes too.
+
+    It has to pass within the case's own limits; only wall time does not count.
+    """
+    tried = await _play_solution(case, seed, trial, {})
     if tried.conversation.end.reason == "world_error" and tried.conversation.end.turn == 0:
         why = f"the world does not start: {tried.conversation.end.detail}"
         return SolutionReport(status="failed", why=why)
-    world = expected_world(tried)
+    world = expected_world(case, tried)
     report = SolutionReport(status="unproven", why="it has no expected solution")
     if case.scenario.expected:
         report = _judged(case, tried, world)
-        again = await play_solution(case, seed, trial)
+        again = await _play_solution(case, seed, trial, {})
         report.deterministic = again.conversation.transcript_hash == tried.conversation.transcript_hash
         if not report.deterministic and report.status == "proven":
             report.status, report.why = "failed", "two plays of the solution differ"
@@ -109,6 +120,15 @@ def solution_turns(steps: Sequence[ExpectedStep]) -> list[PlayedTurn]:
     return turns
 
 
+async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
+    """The solution under the case's limits, changed so; how slow this machine is never ends it."""
+    turns = solution_turns(case.scenario.expected)
+    if turns and case.user_input:
+        turns[0].user_says = case.user_input
+    changed = case.limits.model_copy(update={**limits, "timeout_s": math.inf})
+    return await _play(replace(case, limits=changed), turns, seed, trial)
+
+
 async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) -> Tried:
     agent, user = PlayedAgent(turns, "expected"), PlayedUser(turns, "expected")
     return await run_trial(case, agent, user, seed=seed, trial=trial)
@@ -127,9 +147,7 @@ def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:
         why = f"{calls[failed].tool} says: {calls[failed].result}"
         return SolutionReport(status="failed", failed_step=steps[failed], why=why)
     if len(calls) < len(steps):
-        end = tried.conversation.end
-        told = f"{end.reason}: {end.detail}" if end.detail else end.reason
-        why = f"the trial ended ({told}) before this step"
+        why = f"the trial ended ({_end_told(tried)}) before this step"
         return SolutionReport(status="failed", failed_step=steps[len(calls)], why=why)
     report = SolutionReport(status="proven")
     report.no_effect = sorted(
@@ -144,6 +162,11 @@ def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:
         report.status = "failed"
         report.why = f"check {first.id}: {first.why}" if first else verdict.why
     return report
+
+
+def _end_told(tried: Tried) -> str:
+    end = tried.conversation.end
+    return f"{end.reason}: {end.detail}" if end.detail else end.reason
 
 
 def _order_of_play(steps: Sequence[ExpectedStep]) -> list[int]:

@@ -171,8 +171,9 @@ class Archive:
         self.store.delete_run(run)
 
     def forget_unused(self, worlds: Iterable[str] = (), recordings: Iterable[str] = ()) -> None:
-        """Delete those of these worlds and recordings that no environment and no run uses any more."""
+        """Delete those of these worlds and recordings that no environment, run or hardening uses any more."""
         rows = [*self.environments.table.walk(), *self.runs.table.walk()]
+        rows += [row["snapshot"] for row in self.hardenings.table.walk() if row.get("snapshot")]
         for hash in set(worlds) - {str(row.get("world")) for row in rows}:
             self.worlds.forget(hash)
         used = {str(row.get("agent", {}).get("recordings")) for row in rows}

@@ -9,8 +9,8 @@ from ..harden import Purpose, TrialOutcome
 from ..records.environment import AgentSpec
 from ..records.hardening import Hardening
 from ..records.run import RunRecord, TrialRecord
-from ..records.simulation import SimulationRecord
 from .archive import Archive, utc_now
+from .snapshots import Snapshots
 from .trials import DEFAULT_CONCURRENCY, RunCases, TrialRunner, in_parallel
 
 Counted = Callable[[int], Awaitable[None]]
@@ -18,30 +18,28 @@ Counted = Callable[[int], Awaitable[None]]
 
 
 class Arena:
-    """Implements the seam that a hardening runs its trials through.
+    """Implements the seam that a hardening runs its trials through. Every run is made of the hardening's snapshot.
 
-    `base` is a finished run whose trials serve for the base text, where seed, world and models are the same.
+    The trials of the run that it started from serve for the base text, where the snapshot says so.
     """
 
     def __init__(
         self,
         archive: Archive,
         trials: TrialRunner,
+        snapshots: Snapshots,
         hardening: Hardening,
-        pattern: RunRecord,
-        simulations: Sequence[SimulationRecord],
-        spec: AgentSpec,
-        base: RunRecord | None,
         tell: Counted,
     ) -> None:
         self._archive = archive
         self._trials = trials
+        self._snapshots = snapshots
         self._hardening = hardening
-        self._pattern = pattern
-        self._simulations = list(simulations)
-        self._cast = trials.cast(spec, pattern.models)
-        self._deterministic = _always_the_same(pattern.models, spec)
-        self._base = base
+        self._pattern = snapshots.pattern(hardening)
+        spec = AgentSpec.model_validate(self._pattern.agent)
+        self._cast = trials.cast(spec, self._pattern.models)
+        self._deterministic = _always_the_same(self._pattern.models, spec)
+        self._base = self._serving()
         self._tell = tell
         self._runs: dict[str, RunCases] = {}
 
@@ -50,18 +48,17 @@ class Arena:
     ) -> Sequence[TrialOutcome]:
         """One outcome for each (simulation, trial); see `engine.harden.Trials`."""
         outcomes: list[TrialOutcome] = []
-        cases = self._cases(instructions)
         wanted = [(simulation, trial) for simulation in simulations for trial in trials]
         table: Literal["trials", "again"] = "again" if purpose == "again" else "trials"
 
         async def one(simulation: str, trial: int) -> None:
-            stored = self._of_base(instructions, simulation, trial) if table == "trials" else None
-            record = (
-                stored[1]
-                if stored
-                else await self._trials.execute(cases, self._cast, simulation, trial, table)
-            )
-            outcomes.append(self._outcome(record, stored[0] if stored else cases.run.id))
+            run = self._base
+            record = self._of_base(instructions, simulation, trial) if table == "trials" else None
+            if record is None:
+                cases = self._cases(instructions)
+                run = cases.run.id
+                record = await self._trials.execute(cases, self._cast, simulation, trial, table)
+            outcomes.append(TrialOutcome.of(record, run, deterministic=self._deterministic))
             await self._tell(1)
 
         await in_parallel(wanted, DEFAULT_CONCURRENCY, one)
@@ -79,35 +76,32 @@ class Arena:
                 found.append(record)
         return found
 
-    def runs(self) -> Mapping[str, RunCases]:
-        """The runs used so far, by text."""
-        return self._runs
-
     def _cases(self, text: str) -> RunCases:
         """The run of a text under this hardening, made when first asked for."""
         found = self._runs.get(text)
         if found is None:
             runs = self._archive.runs.where(hardening=self._hardening.id)
-            stored = next(
-                (run for run in runs if run.instructions_text == text and run.options.get("copied")), None
-            )
-            found = self._trials.cases(stored) if stored else self._new_run(text)
-            self._runs[text] = found
+            stored = next((run for run in runs if run.instructions_text == text), None)
+            found = self._runs[text] = self._trials.cases(self._made(text, stored))
         return found
 
-    def _new_run(self, text: str) -> RunCases:
-        run = self._pattern.model_copy(deep=True)
-        run.id = self._archive.store.next_id("run")
-        run.series, run.purpose, run.hardening = run.id, "hardening", self._hardening.id
-        run.instructions = self._name_of(text)
-        run.instructions_text = text
-        run.created_at = utc_now()
-        self._archive.runs.put(run.id, run)
-        cases = self._trials.cases(run)
-        cases.copy(self._archive, self._simulations)
+    def _made(self, text: str, begun: RunRecord | None) -> RunRecord:
+        """The run of a text with its cases; what was begun and not finished is completed."""
+        if begun is not None and is_whole(begun):
+            return begun
+        run = begun or self._new_run(text)
+        self._snapshots.copy(self._hardening, run.id)
         run.options["copied"] = True
         self._archive.runs.put(run.id, run)
-        return cases
+        return run
+
+    def _new_run(self, text: str) -> RunRecord:
+        run = self._pattern.model_copy(deep=True)
+        run.id = self._archive.store.next_id("run")
+        run.series, run.created_at = run.id, utc_now()
+        run.instructions, run.instructions_text = self._name_of(text), text
+        self._archive.runs.put(run.id, run)
+        return run
 
     def _name_of(self, text: str) -> str:
         if text == self._hardening.base_text:
@@ -116,36 +110,21 @@ class Arena:
         candidates = [*self._hardening.candidates, *stored.candidates]
         return next((c.id for c in candidates if c.text == text), self._hardening.id)
 
-    def _of_base(self, text: str, simulation: str, trial: int) -> tuple[str, TrialRecord] | None:
-        if self._base is None or text != self._hardening.base_text:
+    def _serving(self) -> str:
+        """The run whose trials serve for the base text, or ""."""
+        taken, run = self._hardening.snapshot, self._hardening.base_run
+        serves = taken is not None and taken.base_serves and self._archive.runs.find(run) is not None
+        return run if serves else ""
+
+    def _of_base(self, text: str, simulation: str, trial: int) -> TrialRecord | None:
+        if not self._base or text != self._hardening.base_text:
             return None
-        record = self._archive.trials(self._base.id).find(f"{simulation}/{trial}")
-        return (self._base.id, record) if record else None
-
-    def _outcome(self, record: TrialRecord, run: str) -> TrialOutcome:
-        return TrialOutcome(
-            simulation=record.simulation,
-            scenario=record.scenario,
-            trial=record.trial,
-            verdict=record.verdict,
-            checks={check.id: check.verdict for check in record.graded.checks if check.counts},
-            conversation=f"{run}/{record.simulation}/{record.trial}",
-            deterministic=self._deterministic,
-        )
+        return self._archive.trials(self._base).find(f"{simulation}/{trial}")
 
 
-def can_serve_as_base(base: RunRecord, pattern: RunRecord, hardening: Hardening) -> bool:
-    """Whether a run's trials are those that the hardening would run for its base text."""
-    return (
-        base.state == "done"
-        and base.instructions_text == hardening.base_text
-        and base.world == pattern.world
-        and base.seed == pattern.seed
-        and base.models == pattern.models
-        and base.agent == pattern.agent
-        and base.options.get("limits") == pattern.options.get("limits")
-        and not base.options.get("limits_over")
-    )
+def is_whole(run: RunRecord) -> bool:
+    """Whether a run of a hardening has its cases: nothing can have been run in it before."""
+    return bool(run.options.get("copied"))
 
 
 def _always_the_same(models: Mapping[str, str], spec: AgentSpec) -> bool:

@@ -10,7 +10,7 @@ import anyio.to_thread
 from ..errors import UserError
 from ..harden import unified_diff
 from ..records.persona import Fact
-from ..records.scenario import SolutionReport
+from ..records.scenario import Scenario, ScenarioRecord, SolutionReport
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .environments import Environments
@@ -25,7 +25,7 @@ LAST = 5
 """Results of a simulation that are shown."""
 LOOKED = 50
 """Runs that are looked through for them, newest first."""
-_HELD_OUT = ("id", "number", "split", "spent", "version", "solution", "goal", "tags", "persona")
+_HELD_OUT = ("id", "number", "split", "spent", "version", "solution", "tags")
 """Fields of a held-out scenario that its summary shows."""
 
 
@@ -132,7 +132,7 @@ class AuthoredViews:
             view,
             body,
             ["item.profile", "item.style", "item.knowledge"],
-            summary=f"Persona {id}: {record.persona.style or record.persona.profile[:100] or 'no style'}.",
+            summary=f"Persona {id} ({record.source}), version {record.version}.",
         )
 
     async def scenario(self, id: str, view: str, limit: int, skip: int) -> Item:
@@ -151,7 +151,7 @@ class AuthoredViews:
                 "status": report.status,
             }
             why = (
-                f": {report.why}"
+                f": {report.why.rstrip('.')}"
                 if report.why
                 else ", do nothing and transfer at once do not pass"
                 if not report.lets_through
@@ -176,9 +176,7 @@ class AuthoredViews:
             **_written(record.scenario),
         }
         if view == "summary":
-            body["success"] = [
-                check.get("id", f"c{k + 1}") for k, check in enumerate(record.scenario.success)
-            ]
+            body["success"] = _check_ids(record.scenario)
             body["expected"] = len(record.scenario.expected)
             body["knowledge"] = [
                 fact.fact if isinstance(fact, Fact) else fact for fact in record.scenario.knowledge
@@ -191,7 +189,7 @@ class AuthoredViews:
             view,
             body,
             ["item.goal", "item.knowledge"],
-            summary=f"{id} ({record.split}, {record.solution.status}): {record.scenario.goal[:200]}",
+            summary=f"{id} ({record.split}, {record.solution.status}){_checked_by(record, view)}.",
             warnings=warnings,
         )
 
@@ -260,6 +258,16 @@ class AuthoredViews:
             more,
             f"{proven} of {len(rows)} checked scenarios are proven solvable.",
         )
+
+
+def _checked_by(record: ScenarioRecord, view: str) -> str:
+    """Its checks, where they may be told."""
+    ids = _check_ids(record.scenario)
+    return f": {', '.join(ids)}" if ids and (record.split == "train" or view == "full") else ""
+
+
+def _check_ids(scenario: Scenario) -> list[str]:
+    return [str(check.get("id", f"c{k + 1}")) for k, check in enumerate(scenario.success)]
 
 
 def _written(record: Any) -> Body:

@@ -15,7 +15,22 @@ from .parts import Body, paged
 from .results import Item
 from .sight import refuse_while_proving, spend
 
-_SAID = ["item.turns[].user", "item.turns[].agent", "item.turns[].calls"]
+_SAID = [
+    "item.turns[].user",
+    "item.turns[].agent",
+    "item.turns[].calls",
+    "item.turns[].changes",
+    "item.turns[].checks[].why",
+]
+_QUOTED = ["item.why", "item.end.detail", "item.failed_checks[].why"]
+_WHOLE = [
+    "item.conversation.setup",
+    "item.conversation.log",
+    "item.conversation.delta",
+    "item.conversation.end.detail",
+    "item.verdict.why",
+    "item.verdict.checks",
+]
 
 
 class ConversationViews:
@@ -27,78 +42,86 @@ class ConversationViews:
     async def conversation(self, id: str, view: str, limit: int, skip: int) -> Item:
         place = parse_place(id, "id")
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
-        warnings: list[str] = []
+        item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
         if trial.split == "held_out":
             refuse_while_proving(self._archive, conversation.environment)
-            if view != "summary":
-                warnings = spend(self._archive, f"{conversation.environment}/{conversation.scenario}")
-        summary = _conversation_summary(place, trial)
+            if view == "summary":
+                item.item.update(
+                    {"verdict": trial.verdict, "end": {"reason": trial.end}, "split": trial.split}
+                )
+                item.summary = f"{place.conversation}: {trial.verdict}, held out, ended by {trial.end}."
+                return item
+            item.warnings = spend(self._archive, f"{conversation.environment}/{conversation.scenario}")
         if view == "turns":
-            turns = [
-                t for t in conversation_turns(conversation, trial.graded.checks) if t["turn"] >= place.turn
-            ]
-            item = Item(
-                "conversation",
-                id,
-                view,
-                {"verdict": trial.verdict, "end": conversation.end.reason},
-                _SAID,
-                summary=summary,
-                warnings=warnings,
-            )
-            return paged(item, "turns", turns, limit, skip)
+            return _turns(item, place, trial, conversation, limit, skip)
         if view == "state":
-            rows = [
-                _change(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta
-            ]
-            item = Item(
-                "conversation",
-                id,
-                view,
-                {},
-                ["item.changes"],
-                summary=f"{place.conversation} changed {len(rows)} places of the world.",
-                warnings=warnings,
-            )
-            return paged(item, "changes", rows, limit, skip)
+            return _state(item, place, conversation, limit, skip)
         if view == "checks":
-            rows = [check_row(check) for check in trial.graded.checks]
-            body: Body = {
-                "verdict": trial.verdict,
-                "reward": trial.graded.reward,
-                "score": trial.graded.score,
-                "grading": trial.graded.grading,
-            }
-            return paged(
-                Item(
-                    "conversation", id, view, body, ["item.checks[].why"], summary=summary, warnings=warnings
-                ),
-                "checks",
-                rows,
-                limit,
-                skip,
-            )
+            return _checks(item, trial, limit, skip)
         if view == "full":
-            body = {"conversation": conversation.dumped(), "verdict": trial.graded.model_dump(mode="json")}
-            return Item(
-                "conversation", id, view, body, ["item.conversation.log"], summary=summary, warnings=warnings
-            )
-        failed = [check_row(c) for c in trial.graded.checks if c.counts and c.verdict != "pass"]
-        body = {
+            item.item = {
+                "conversation": conversation.dumped(),
+                "verdict": trial.graded.model_dump(mode="json"),
+            }
+            item.untrusted = list(_WHOLE)
+            return item
+        return _summed_up(item, place, trial, conversation)
+
+    def _common(self, conversation: Conversation) -> Body:
+        """What every view says of where the conversation comes from."""
+        run = self._archive.runs.find(conversation.run)
+        body: Body = {"environment": conversation.environment, "instructions": conversation.instructions}
+        if run is not None and run.hardening:
+            body["hardening"] = run.hardening
+        return body
+
+
+def _turns(
+    item: Item, place: Place, trial: TrialRecord, conversation: Conversation, limit: int, skip: int
+) -> Item:
+    turns = [t for t in conversation_turns(conversation, trial.graded.checks) if t["turn"] >= place.turn]
+    item.item.update({"verdict": trial.verdict, "end": conversation.end.reason})
+    item.untrusted = list(_SAID)
+    return paged(item, "turns", turns, limit, skip)
+
+
+def _state(item: Item, place: Place, conversation: Conversation, limit: int, skip: int) -> Item:
+    rows = [_change(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta]
+    item.untrusted = ["item.changes"]
+    item.summary = f"{place.conversation} changed {len(rows)} places of the world."
+    return paged(item, "changes", rows, limit, skip)
+
+
+def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
+    graded = trial.graded
+    item.item.update(
+        {
+            "verdict": trial.verdict,
+            "reward": graded.reward,
+            "score": graded.score,
+            "grading": graded.grading,
+        }
+    )
+    item.untrusted = ["item.checks[].why"]
+    return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
+
+
+def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conversation) -> Item:
+    item.item.update(
+        {
             "verdict": trial.verdict,
             "why": trial.graded.why,
             "end": conversation.end.model_dump(mode="json"),
             "turns": trial.turns,
             "calls": sum(isinstance(e, ToolEntry) for e in conversation.log),
-            "failed_checks": failed,
+            "failed_checks": [check_row(c) for c in trial.graded.checks if c.counts and c.verdict != "pass"],
             "split": trial.split,
-            "instructions": conversation.instructions,
         }
-        if trial.see_turn and trial.split == "train":
-            body["see"] = f"{place.conversation}@{trial.see_turn}"
-        return Item(
-            "conversation", id, view, body, ["item.failed_checks[].why"], summary=summary, warnings=warnings
-        )
+    )
+    if trial.see_turn:
+        item.item["see"] = f"{place.conversation}@{trial.see_turn}"
+    item.untrusted = list(_QUOTED)
+    return item
 
 
 def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:
@@ -130,17 +153,14 @@ def check_row(check: CheckResult) -> Body:
     return {k: v for k, v in row.items() if v != ""}
 
 
-def _conversation_summary(place: Place, trial: TrialRecord) -> str:
+def _told(place: Place, trial: TrialRecord) -> str:
+    """The verdict, and the first failed check with its turn. Why it failed may quote the talk: it stands elsewhere."""
     first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
     if first is not None:
         at = f" from turn {place.turn}" if place.turn else ""
         turn = trial.see_turn or trial.turns
-        return (
-            f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}: {first.why}."
-        )
-    return f"{place.conversation}: {trial.verdict}, {trial.turns} turns, ended by {trial.end}." + (
-        f" {trial.graded.why}" if trial.graded.why else ""
-    )
+        return f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}."
+    return f"{place.conversation}: {trial.verdict}, {trial.turns} turns, ended by {trial.end}."
 
 
 def _call_row(entry: ToolEntry) -> Body:

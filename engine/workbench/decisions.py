@@ -44,27 +44,40 @@ class Decisions:
     def _promote(
         self, record: Hardening, candidate: Candidate, reason: str, override: bool
     ) -> HardeningReport:
+        """In force and in the file first, in the record last: while `became` is empty the same call completes it.
+
+        All of it within the record's lock, so that no submission comes between.
+        """
+        made: list[tuple[InstructionsRecord, str]] = []
+
+        def promote(stored: Hardening) -> Hardening:
+            found = stored.find(candidate.id)
+            assert found is not None
+            version, wrote = self._put_in_place(stored, found, reason, override)
+            made.append((version, wrote))
+            return stored if found.became else _promoted(stored, version, reason)
+
+        record = self._archive.hardenings.change(record.id, promote)
+        version, wrote = made[-1]
+        return HardeningReport(
+            record, candidate.id, became=version, wrote_file=wrote, warnings=list(record.warnings)
+        )
+
+    def _put_in_place(
+        self, record: Hardening, candidate: Candidate, reason: str, override: bool
+    ) -> tuple[InstructionsRecord, str]:
+        """The version that a candidate became, in force, and the file that was written."""
         owner = self._archive.environments.get(record.environment)
         current = self._instructions.current(owner)
         version = self._instructions.of_candidate(owner.id, candidate.id)
-        wrote = ""
+        if version is not None and version.id == current.id:
+            return version, ""
         if version is None:
             check_promotion(record, candidate.id, override=override, reason=reason)
             _base_stands(record, candidate, owner, current)
-            marks = list(record.marks)
-            if candidate.outcome != "improved" and "overridden" not in marks:
-                marks.append("overridden")
             wrote = self._instructions.write_file(owner, candidate.text)
-            version = self._instructions.append(
-                owner.id,
-                candidate.text,
-                "promoted",
-                candidate=candidate.id,
-                outcome=candidate.outcome or "",
-                marks=marks,
-            )
-            record.marks, record.reason = marks, reason
-        elif version.id != current.id:
+            return self._append(owner, record, candidate), wrote
+        if candidate.became or version.base != current.id:
             back = {"candidate": version.id, "decision": "roll_back"}
             raise Conflict(
                 f"{candidate.id} became {version.id}, and {current.id} is in force now.",
@@ -72,44 +85,31 @@ class Decisions:
                 allowed=f"roll_back to {version.id} puts it in force again",
                 next=[NextCall("decide_candidate", back)],
             )
-        if not candidate.became:
-            candidate.became = version.id
-            record.state, record.candidate = "promoted", candidate.id
-            record.ended_at = record.ended_at or utc_now()
-            self._archive.hardenings.put(record.id, record)
-        return HardeningReport(
-            record, candidate.id, became=version, wrote_file=wrote, warnings=list(record.warnings)
+        wrote = self._instructions.write_file(owner, version.text)
+        self._instructions.put_in_force(owner.id, version.number)
+        self._archive.store.audit("promote", "instructions", version.id)
+        return version, wrote
+
+    def _append(
+        self, owner: EnvironmentRecord, record: Hardening, candidate: Candidate
+    ) -> InstructionsRecord:
+        marks = list(record.marks)
+        if candidate.outcome != "improved" and "overridden" not in marks:
+            marks.append("overridden")
+        return self._instructions.append(
+            owner.id,
+            candidate.text,
+            "promoted",
+            candidate=candidate.id,
+            outcome=candidate.outcome or "",
+            marks=marks,
         )
 
     def _reject(self, record: Hardening, candidate: Candidate | None, reason: str) -> HardeningReport:
-        if record.state == "running":
-            raise Conflict(
-                f"{record.id} is still running.",
-                where="candidate",
-                next=[
-                    NextCall(
-                        "list_items",
-                        {"kind": "job", "environment": record.environment, "where": {"state": "running"}},
-                    )
-                ],
-            )
-        if record.state == "promoted":
-            promoted = record.find(record.candidate)
-            if candidate is None or candidate is promoted:
-                args = {"candidate": record.base, "decision": "roll_back"}
-                became = promoted.became if promoted else record.candidate
-                raise Conflict(
-                    f"{record.candidate} is {became} already.",
-                    where="candidate",
-                    next=[NextCall("decide_candidate", args)],
-                )
-        else:
-            record.state, record.reason = "rejected", reason
-        if candidate is not None:
-            candidate.state = "rejected"
-        record.ended_at = record.ended_at or utc_now()
-        self._archive.hardenings.put(record.id, record)
         rejected = candidate.id if candidate else record.id
+        record = self._archive.hardenings.change(
+            record.id, lambda stored: _rejected(stored, rejected, reason)
+        )
         self._archive.store.audit("reject", "candidate", rejected, reason=reason[:500])
         return HardeningReport(record, rejected if candidate else "", warnings=list(record.warnings))
 
@@ -120,6 +120,7 @@ class Decisions:
         if owner.instructions_version != version.number:
             self._instructions.put_in_force(owner.id, version.number)
             self._archive.store.audit("roll_back", "instructions", version.id)
+        self._finish(version)
         hardenings = self._archive.hardenings.where(environment=owner.id)
         last = next((h for h in reversed(hardenings) if h.state == "promoted"), None)
         if last is None:
@@ -127,6 +128,13 @@ class Decisions:
                 id="", environment=owner.id, base=version.id, base_text=version.text, strategy="submit"
             )
         return HardeningReport(last, last.candidate, became=version, wrote_file=wrote)
+
+    def _finish(self, version: InstructionsRecord) -> None:
+        """A promotion that was cut short after its version was made: its hardening learns of it."""
+        record = self._archive.hardenings.find(version.candidate.partition("/")[0])
+        found = record.find(version.candidate) if record else None
+        if record is not None and found is not None and not found.became:
+            self._archive.hardenings.change(record.id, lambda stored: _promoted(stored, version, ""))
 
     def _missing(self, record: Hardening, candidate: str) -> NotFound:
         known = [c.id for c in record.candidates]
@@ -138,6 +146,52 @@ class Decisions:
             allowed=known or "none yet",
             next=[NextCall("get_item", {"kind": "hardening", "id": record.id})],
         )
+
+
+def _promoted(record: Hardening, version: InstructionsRecord, reason: str) -> Hardening:
+    """The hardening once its candidate is a version that is in force."""
+    candidate = record.find(version.candidate)
+    assert candidate is not None
+    candidate.became = version.id
+    record.state, record.candidate = "promoted", candidate.id
+    if "overridden" in version.marks and "overridden" not in record.marks:
+        record.marks.append("overridden")
+    record.reason = reason or record.reason
+    record.ended_at = record.ended_at or utc_now()
+    return record
+
+
+def _rejected(record: Hardening, what: str, reason: str) -> Hardening:
+    """The hardening closed, and the candidate (`hard-1/c2`) or all of them (`hard-1`) rejected for good."""
+    candidate = record.find(what)
+    if record.state == "running":
+        raise Conflict(
+            f"{record.id} is still running.",
+            where="candidate",
+            next=[
+                NextCall(
+                    "list_items",
+                    {"kind": "job", "environment": record.environment, "where": {"state": "running"}},
+                )
+            ],
+        )
+    if record.state == "promoted":
+        promoted = record.find(record.candidate)
+        if candidate is None or candidate is promoted:
+            args = {"candidate": record.base, "decision": "roll_back"}
+            became = promoted.became if promoted else record.candidate
+            raise Conflict(
+                f"{record.candidate} is {became} already.",
+                where="candidate",
+                next=[NextCall("decide_candidate", args)],
+            )
+    else:
+        record.state, record.reason = "rejected", reason
+    for one in [candidate] if candidate else record.candidates:
+        if one.state != "refused":
+            one.state = "rejected"
+    record.ended_at = record.ended_at or utc_now()
+    return record
 
 
 def _base_stands(

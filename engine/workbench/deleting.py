@@ -11,11 +11,14 @@ from ..ids import split_nested
 from ..records.job import Job
 from .archive import Archive, Shelf
 from .jobs import Jobs
+from .looks import LookLedger
 from .results import Changes
 
 DELETED = ("environment", "persona", "scenario", "simulation", "run", "hardening")
 MOST = 1000
 _CASES = ("persona", "scenario", "simulation")
+_AT_WORK_ON_CASES = ("hardening", "simulations")
+"""Kinds of jobs."""
 
 
 class Deleting:
@@ -24,6 +27,7 @@ class Deleting:
     def __init__(self, archive: Archive, jobs: Jobs) -> None:
         self._archive = archive
         self._jobs = jobs
+        self._looks = LookLedger(archive)
         self._shelves: Mapping[str, Shelf[Any]] = {
             "environment": archive.environments,
             "persona": archive.personas,
@@ -53,6 +57,17 @@ class Deleting:
                 self._archive.store.audit("delete", kind, id)
         return Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
 
+    def refuse_in_use(self, environment: str) -> None:
+        """Conflict while a job works on the cases of an environment."""
+        for job in self._jobs_of(environment):
+            if job.active and job.kind in _AT_WORK_ON_CASES:
+                raise Conflict(
+                    f"{job.id} is at work on the cases of {environment}.",
+                    where="id",
+                    allowed="the same when it is over",
+                    next=[NextCall("cancel_job", {"job": job.id})],
+                )
+
     def _check(self, kind: str, id: str, where: str, chosen: Sequence[str]) -> None:
         try:
             record = self._shelves[kind].get(id, where)
@@ -73,9 +88,7 @@ class Deleting:
         elif kind == "hardening":
             jobs = self._jobs_of(record.environment, hardening=id)
         elif kind in _CASES:
-            jobs = [
-                job for job in self._jobs_of(record.environment) if job.kind in ("hardening", "simulations")
-            ]
+            jobs = [job for job in self._jobs_of(record.environment) if job.kind in _AT_WORK_ON_CASES]
         else:
             jobs = self._jobs_of(id)
         job = next((job for job in jobs if job.active), None)
@@ -158,6 +171,7 @@ class Deleting:
         self._remove_runs([r.id for r in self._archive.runs.where(hardening=id)])
         for job in self._jobs_of(record.environment, hardening=id):
             self._archive.store.delete_job(job.id)
+        self._archive.forget_run(id)
         self._archive.hardenings.delete([id])
 
     def _remove_environment(self, id: str) -> None:
@@ -165,8 +179,8 @@ class Deleting:
         record, runs = archive.environments.get(id), archive.runs.where(environment=id)
         worlds = {record.world, *(run.world for run in runs)}
         recordings = {record.agent.recordings, *(str(run.agent.get("recordings", "")) for run in runs)}
-        for run in runs:
-            archive.forget_run(run.id)
+        for owner in (*runs, *archive.hardenings.where(environment=id)):
+            archive.forget_run(owner.id)
         for shelf in (
             archive.runs,
             archive.hardenings,
@@ -179,6 +193,7 @@ class Deleting:
         for job in self._jobs_of(id):
             archive.store.delete_job(job.id)
         archive.environments.delete([id])
+        self._looks.forget(id)
         archive.forget_unused(worlds, recordings)
 
     def _has_job(self, job: str) -> bool:

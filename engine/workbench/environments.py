@@ -12,13 +12,14 @@ from ..exchange import CaseFolder, Roots, read_folder
 from ..ids import check_slug
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
-from .archive import Archive, utc_now
+from .archive import Archive, Shelf, utc_now
+from .deleting import Deleting
 from .environment_drafts import EnvironmentDrafts
 from .instructions import Instructions, Origin, check_instructions
 from .personas import Personas
 from .results import Creation, EnvironmentReport
 from .role_models import RoleModels
-from .scenarios import Scenarios
+from .scenarios import Examined, Scenarios, solution_warnings
 from .simulations import Simulations
 from .worlds import Worlds, WorldSource
 
@@ -39,6 +40,7 @@ class Environments:
         personas: Personas,
         scenarios: Scenarios,
         simulations: Simulations,
+        deleting: Deleting,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -49,6 +51,7 @@ class Environments:
         self._personas = personas
         self._scenarios = scenarios
         self._simulations = simulations
+        self._deleting = deleting
 
     async def create(
         self,
@@ -96,8 +99,9 @@ class Environments:
     async def import_folder(self, path: str, id: str = "", *, dry_run: bool = False) -> EnvironmentReport:
         """An environment from a folder of files, as `caseharden run DIR` reads it; again, it is brought up to date.
 
-        Records that the folder no longer holds stay; changed instructions become a new version. Errors name file
-        and path.
+        Every solution is played before anything is stored: a mistake refuses the whole folder, and its error names
+        file and path. Imported records that the folder no longer holds are deleted with their simulations; changed
+        instructions become a new version. `dry_run`: all of it but the storing.
         """
         folder = await anyio.to_thread.run_sync(read_folder, path, self._roots)
         try:
@@ -158,7 +162,16 @@ class Environments:
         scenarios = [item.value for item in folder.scenarios] or source.scenarios
         existing = self._archive.environments.find(id)
         _refuse_first(self._personas.lint(personas, draft))
-        _refuse_first(self._scenarios.lint(scenarios, draft, personas))
+        examined = await self._scenarios.examine(scenarios, draft, personas)
+        _refuse_first(examined.refused)
+        gone = {
+            "scenario": self._gone(self._archive.scenarios, id, scenarios),
+            "persona": self._gone(self._archive.personas, id, personas),
+        }
+        known = self._known(id, scenarios, gone["scenario"]), self._partners(id, personas, scenarios, gone)
+        _refuse_first(self._simulations.lint(id, folder.simulations, *known))
+        if any(gone.values()):
+            self._deleting.refuse_in_use(id)
         report = self._report(
             existing or draft, compiled, created=existing is None and not dry_run, warnings=[]
         )
@@ -169,22 +182,24 @@ class Environments:
             "files": len(folder.files),
         }
         if dry_run:
-            return report
+            return _only_told(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
         if existing is None:
             self._store(draft, text, "file")
         else:
-            report.warnings += await self._bring_up_to_date(existing, draft, text)
+            self._bring_up_to_date(existing, draft, text)
         record = report.environment = self._archive.environments.get(id)
-        await self._folder_records(record, personas, scenarios, report)
+        changed = await self._folder_records(record, personas, scenarios, examined, report)
+        report.warnings += await anyio.to_thread.run_sync(self._delete_gone, gone)
+        if existing is not None and (changed or existing.world != record.world):
+            report.warnings += await self._scenarios.prove_again(record, solved=examined.solutions)
+            self._archive.forget_unused([existing.world])
         await self._simulations.of_folder(record, folder)
         report.counts = self._counts(id)
+        report.proven = self._proven(id)
         return report
 
-    async def _bring_up_to_date(
-        self, existing: EnvironmentRecord, draft: EnvironmentRecord, text: str
-    ) -> list[str]:
-        warnings: list[str] = []
+    def _bring_up_to_date(self, existing: EnvironmentRecord, draft: EnvironmentRecord, text: str) -> None:
         if any(getattr(existing, name) != getattr(draft, name) for name in _PARTS):
             names = (*_PARTS, "world_name", "name", "source")
             fields = {name: getattr(draft, name) for name in names}
@@ -194,34 +209,86 @@ class Environments:
                     update={**fields, "version": record.version + 1, "updated_at": utc_now()}
                 )
 
-            changed = self._archive.environments.change(existing.id, change)
+            self._archive.environments.change(existing.id, change)
             self._archive.store.audit("update", "environment", existing.id)
-            if existing.world != changed.world:
-                warnings += await self._scenarios.prove_again(changed)
-                self._archive.forget_unused([existing.world])
         if self._instructions.current(existing).text != text:
             self._instructions.append(existing.id, text, "file")
-        return warnings
 
     async def _folder_records(
         self,
         environment: EnvironmentRecord,
         personas: list[Any],
         scenarios: list[Any],
+        examined: Examined,
         report: EnvironmentReport,
-    ) -> None:
-        refused: list[dict[str, str]] = []
+    ) -> bool:
+        """Store what the folder brings; whether a persona changed, with which scenarios may be played."""
+        made: list[Creation] = []
         if personas:
-            made = await self._personas.create(environment.id, personas, source="imported", replace=True)
-            refused += made.refused
-            report.warnings += made.warnings
+            made.append(
+                await self._personas.create(environment.id, personas, source="imported", replace=True)
+            )
+        changed = any(creation.made for creation in made)
         if scenarios:
-            cases = await self._scenarios.create(environment.id, scenarios, source="imported", replace=True)
-            refused += cases.refused
-            report.warnings += cases.warnings
-        _refuse_first(refused)
-        stored = self._archive.scenarios.where(environment=environment.id)
-        report.proven = sum(s.solution.status == "proven" for s in stored)
+            made.append(
+                await self._scenarios.create(
+                    environment.id, scenarios, source="imported", replace=True, solved=examined.solutions
+                )
+            )
+        _refuse_first([refused for creation in made for refused in creation.refused])
+        report.warnings += [warning for creation in made for warning in creation.warnings]
+        return changed
+
+    def _gone(self, shelf: Shelf[Any], id: str, held: list[Any]) -> list[str]:
+        """Imported records of an environment that its folder no longer holds."""
+        kept = {f"{id}/{item['id']}" for item in held}
+        rows = shelf.table.walk({"environment": id}, oldest_first=True)
+        return [str(row["id"]) for row in rows if row["source"] == "imported" and row["id"] not in kept]
+
+    def _known(self, id: str, scenarios: list[Any], gone: list[str]) -> set[str]:
+        """Slugs of the scenarios that will be there."""
+        rows = self._archive.scenarios.table.walk({"environment": id})
+        return {item["id"] for item in scenarios} | {_slug(row) for row in rows if row["id"] not in gone}
+
+    def _partners(
+        self, id: str, personas: list[Any], scenarios: list[Any], gone: Mapping[str, list[str]]
+    ) -> set[str]:
+        """Slugs of the personas that will be there, those inside scenarios too."""
+        rows = self._archive.personas.table.walk({"environment": id})
+        stored = [row["scenario"] for row in self._archive.scenarios.table.walk({"environment": id})]
+        inside = [
+            one["persona"]["id"] for one in (*scenarios, *stored) if isinstance(one.get("persona"), dict)
+        ]
+        kept = {_slug(row) for row in rows if row["id"] not in gone["persona"]}
+        return {item["id"] for item in personas} | kept | set(inside)
+
+    def _delete_gone(self, gone: Mapping[str, list[str]]) -> list[str]:
+        """Delete them with their simulations; what was deleted, and what could not be."""
+        warnings: list[str] = []
+        simulations = 0
+        deleted: list[str] = []
+        for kind, ids in gone.items():
+            for id in ids:
+                try:
+                    done = self._deleting.delete(kind, [id], confirm=True)
+                except Conflict as error:
+                    warnings.append(f"{kind} {id} is no longer in the folder, but kept: {error.what}")
+                    continue
+                simulations += done.goes_with.get("simulation", 0)
+                deleted.append(f"{kind} {id}")
+        if deleted:
+            more = f" and {len(deleted) - 5} more" if len(deleted) > 5 else ""
+            with_them = f", with {simulations} simulations" if simulations else ""
+            told = f"{', '.join(deleted[:5])}{more}{with_them}"
+            warnings.insert(
+                0, f"Deleted, for the folder no longer holds it: {told}. Runs made before are kept."
+            )
+        return warnings
+
+    def _proven(self, id: str) -> int:
+        """Scenarios whose own solution passes, counted without reading them as records."""
+        rows = self._archive.scenarios.table.walk({"environment": id})
+        return sum(row["solution"]["status"] == "proven" for row in rows)
 
     def _counts(self, id: str) -> dict[str, int]:
         return {
@@ -236,7 +303,6 @@ class Environments:
     ) -> EnvironmentReport:
         shown, told = self._models.shown(environment)
         version = self._archive.instructions.find(f"{environment.id}@{environment.instructions_version}")
-        scenarios = self._archive.scenarios.where(environment=environment.id)
         world = compiled.world
         collections = {**world.db, **world.user_db}
         return EnvironmentReport(
@@ -251,10 +317,24 @@ class Environments:
             },
             counts=self._counts(environment.id),
             models=shown,
-            proven=sum(s.solution.status == "proven" for s in scenarios),
+            proven=self._proven(environment.id),
             instructions_chars=len(version.text) if version else 0,
             warnings=[*warnings, *told],
         )
+
+
+def _slug(row: Mapping[str, Any]) -> str:
+    return str(row["id"]).partition("/")[2]
+
+
+def _only_told(report: EnvironmentReport, personas: list[Any], examined: Examined) -> EnvironmentReport:
+    """The report of an import that was only tried: counts are those of the folder."""
+    report.stored = False
+    report.counts = {**report.counts, "personas": len(personas), "scenarios": len(examined.solutions)}
+    report.proven = examined.proven
+    for slug, solution in examined.solutions.items():
+        report.warnings += solution_warnings(f"{report.environment.id}/{slug}", solution)
+    return report
 
 
 def _refuse_first(refused: list[dict[str, str]]) -> None:

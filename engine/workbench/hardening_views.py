@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from ..errors import NextCall, NotFound, nearest
-from ..records.hardening import Candidate, Hardening
+from ..records.hardening import Candidate, Evidence, Hardening, Round
 from .archive import Archive
-from .parts import Body, paged
+from .parts import Body, filled, paged
 from .results import Item
+from .rows import evidence_row
+
+_FIGURES = ("number", "total", "passed", "failed", "rate", "completed")
+"""Fields of a round that stand in its row even where they are 0."""
+_CASES = ("simulations", "train", "held_out")
+_ROUNDS = ("item.rounds[].cluster.cause", "item.rounds[].cluster.rule", "item.rounds[].why")
+_WHOLE = (
+    "item.base_text",
+    "item.candidates[].text",
+    "item.candidates[].diff",
+    "item.candidates[].why",
+    "item.candidates[].edits[].text",
+    "item.candidates[].guards[].text",
+    "item.rejected[].edits[].text",
+    "item.brief.text",
+    "item.brief.clusters[].cause",
+    "item.brief.clusters[].rule",
+    *_ROUNDS,
+)
 
 
 class HardeningViews:
@@ -19,21 +38,8 @@ class HardeningViews:
         record = self._archive.hardenings.get(id)
         summary = hardening_summary(record)
         if view == "rounds":
-            rows = [
-                r.model_dump(mode="json", exclude_defaults=True)
-                | {
-                    name: getattr(r, name)
-                    for name in ("number", "total", "passed", "failed", "rate", "completed")
-                }
-                for r in record.rounds
-            ]
-            return paged(
-                Item("hardening", id, view, {"state": record.state}, summary=summary),
-                "rounds",
-                rows,
-                limit,
-                skip,
-            )
+            item = Item("hardening", id, view, {"state": record.state}, list(_ROUNDS), summary=summary)
+            return paged(item, "rounds", [_round_row(r, record.base) for r in record.rounds], limit, skip)
         best = record.find(record.candidate)
         if view == "diff":
             return Item(
@@ -45,7 +51,7 @@ class HardeningViews:
                 summary=summary,
             )
         if view == "checks":
-            evidence = record.evidence.model_dump(mode="json") if record.evidence else {}
+            evidence = _evidence(record.evidence)
             return Item(
                 "hardening",
                 id,
@@ -54,10 +60,11 @@ class HardeningViews:
                     "evidence": evidence,
                     "guards": [g.model_dump(mode="json") for g in best.guards] if best else [],
                 },
+                ["item.guards[].text"],
                 summary=summary,
             )
         exclude = (
-            {"base_text", "candidates", "rounds", "brief", "simulations", "train", "held_out", "format"}
+            {"base_text", "candidates", "rounds", "brief", "snapshot", "format", *_CASES}
             if view == "summary"
             else {"format"}
         )
@@ -66,15 +73,18 @@ class HardeningViews:
             for k, v in record.model_dump(mode="json", exclude=exclude).items()
             if v not in ("", None, [], {}, False)
         }
-        body["candidates"] = (
-            [c.id for c in record.candidates] if view == "summary" else body.get("candidates", [])
-        )
+        if record.evidence is not None:
+            body["evidence"] = _evidence(record.evidence)
+        body["candidates"] = [
+            c.id if view == "summary" else filled({**_plain(c), "evidence": _evidence(c.evidence)})
+            for c in record.candidates
+        ]
         return Item(
             "hardening",
             id,
             view,
             body,
-            ["item.base_text", "item.candidates[].text"],
+            list(_WHOLE) if view == "full" else [],
             summary=summary,
             warnings=record.warnings,
         )
@@ -99,9 +109,22 @@ class HardeningViews:
             id,
             view,
             body,
-            ["item.text", "item.diff"],
+            ["item.text", "item.diff", "item.why", "item.edits[].text", "item.guards[].text"],
             summary=f"{id}: {found.state}{evidence}, by {found.by}.",
         )
+
+
+def _round_row(round: Round, base: str) -> Body:
+    """A round without the names of its trials; view full has them."""
+    row = round.model_dump(mode="json", exclude_defaults=True, exclude={"conversations"})
+    if "cluster" in row:
+        row["cluster"].pop("members", None)
+    figures = {name: getattr(round, name) for name in _FIGURES}
+    return {**figures, "version": round.candidate or base, **row}
+
+
+def _evidence(evidence: Evidence | None) -> Body:
+    return evidence_row(evidence.model_dump(mode="json")) if evidence else {}
 
 
 def hardening_summary(record: Hardening) -> str:
@@ -118,13 +141,18 @@ def _candidate_body(found: Candidate, view: str) -> Body:
     if view == "diff":
         return {"id": found.id, "base": found.base, "diff": found.diff}
     if view == "checks":
-        evidence = found.evidence.model_dump(mode="json") if found.evidence else {}
+        evidence = _evidence(found.evidence)
         return {
             "id": found.id,
             "guards": [g.model_dump(mode="json") for g in found.guards],
             "evidence": evidence,
         }
-    exclude = {"text", "evidence", "diff"} if view == "summary" else set[str]()
-    return {
-        k: v for k, v in found.model_dump(mode="json", exclude=exclude).items() if v not in ("", None, [], {})
-    }
+    body = _plain(found)
+    if view == "summary":
+        return {k: v for k, v in body.items() if k not in ("text", "diff")}
+    return filled({**body, "evidence": _evidence(found.evidence)})
+
+
+def _plain(candidate: Candidate) -> Body:
+    """A candidate without its evidence."""
+    return filled(candidate.model_dump(mode="json", exclude={"evidence"}))

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ..errors import CasehardenError, Conflict, InternalError, InvalidArgument, NextCall, NotFound
-from ..records.job import Job
+from ..records.job import Job, JobState
 from ..store import Store
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
@@ -39,6 +39,8 @@ class Jobs:
         self._handlers: dict[str, Handler] = {}
         self._stopped: dict[str, Stopped] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._idle: set[str] = set()
+        """Our jobs at which nobody was at work when we last looked."""
 
     def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
         """Register who does the work of a kind, and who tidies up behind it."""
@@ -63,7 +65,7 @@ class Jobs:
         if new:
             self._store.audit("start", kind, job.id)
         elif job.state in ("paused", "cancelled", "failed"):
-            job, new = self._store.jobs.resume(job.id), True
+            job, new = self._store.jobs.resume(job.id, retry_failed=True), True
         return job, new
 
     def known(self, kind: str, key: str) -> bool:
@@ -72,14 +74,14 @@ class Jobs:
 
     def again(self, id: str) -> Job:
         """Go on with a job that was paused, cancelled or failed."""
-        job = self._store.jobs.resume(id)
+        job = self._store.jobs.resume(id, retry_failed=True)
         self._store.audit("resume", job.kind, id)
         self.launch(job)
         return job
 
-    def give_up(self, job: Job, error: CasehardenError) -> None:
+    def give_up(self, job: Job, error: Exception) -> None:
         """A new job that could not even begin: failed, so that nobody waits for it."""
-        self._store.jobs.mark(job.id, "failed", error=told(error))
+        self._store.jobs.mark(job.id, "failed", error=told_of(error))
 
     def launch(self, job: Job) -> None:
         """Begin working on a queued job of this process."""
@@ -88,8 +90,13 @@ class Jobs:
             self._tasks.start_soon(self._work, job.id)
 
     def resume_orphans(self) -> list[str]:
-        """Go on with what a process that is gone left behind."""
-        found = [job for job in self._store.jobs.orphans() if job.kind in self._handlers]
+        """Go on with what a process that is gone left behind, and with what is ours and nobody is at work on.
+
+        The second is seen by looking twice: a job that was just made is about to be launched.
+        """
+        found = [
+            job for job in [*self._store.jobs.orphans(), *self._forgotten()] if job.kind in self._handlers
+        ]
         for job in found:
             _log.info("going on with %s (%s)", job.id, job.kind)
             self.launch(job)
@@ -136,7 +143,7 @@ class Jobs:
             scope.cancel()
         job = await self._ended(id)
         if scope is None and job.state == "cancelled":
-            await self._tidy(job, "cancelled")
+            await self._tidied(job, "cancelled")
         return job
 
     def raise_failure(self, job: Job) -> None:
@@ -155,13 +162,28 @@ class Jobs:
             beats += 1
             try:
                 self._store.jobs.heartbeat()
-                for id, scope in list(self._scopes.items()):
-                    if self._store.jobs.get(id).cancel_requested:
-                        scope.cancel()
+                self._hear_cancels()
                 if beats % LOOK_EVERY == 0:
                     self.resume_orphans()
-            except CasehardenError as error:
-                _log.warning("a beat failed: %s", error)
+                    await self._tidy_again()
+            except Exception:
+                _log.exception("a beat failed")
+
+    def _hear_cancels(self) -> None:
+        for id, scope in list(self._scopes.items()):
+            row = self._store.jobs.table.find(id)
+            if row is None or row["cancel_requested"]:
+                scope.cancel()
+
+    def _forgotten(self) -> list[Job]:
+        """Our queued and running jobs without anybody at work, at the second look."""
+        table = self._store.jobs.table
+        rows = [row for state in ("queued", "running") for row in table.walk({"state": state})]
+        idle = {job.id: job for job in map(Job.model_validate, rows) if job.id not in self._scopes}
+        mine = {id: job for id, job in idle.items() if self._store.jobs.is_mine(job)}
+        found = [job for id, job in mine.items() if id in self._idle]
+        self._idle = set(mine) - {job.id for job in found}
+        return found
 
     async def _ended(self, id: str) -> Job:
         with anyio.move_on_after(2 * BEAT_EVERY_S):
@@ -178,13 +200,28 @@ class Jobs:
             if scope.cancelled_caught:
                 await self._end(id, "cancelled")
         except anyio.get_cancelled_exc_class():
-            self._store.jobs.work.release_all(id)
+            self._leave(id)
             raise
-        except CasehardenError as error:
+        except Exception as error:
             # It was ended or deleted by somebody else meanwhile, or the disk is full: the others go on.
-            _log.error("job %s could not be ended: %s", id, error)
+            _log.exception("job %s could not be ended", id)
+            await self._fail_if_possible(id, error)
         finally:
             self._scopes.pop(id, None)
+
+    def _leave(self, id: str) -> None:
+        """We stop, the job does not: its units are free for who goes on."""
+        try:
+            self._store.jobs.work.release_all(id)
+        except Exception:
+            _log.exception("the units of %s could not be given back", id)
+
+    async def _fail_if_possible(self, id: str, error: Exception) -> None:
+        try:
+            if not self.get(id).ended:
+                await self._end(id, "failed", told_of(error))
+        except Exception:
+            _log.exception("job %s could not be marked failed", id)
 
     async def _perform(self, id: str) -> None:
         job = self._store.jobs.take(id)
@@ -193,31 +230,40 @@ class Jobs:
         try:
             result = await self._handlers[job.kind](job)
         except Exception as raised:
-            found = next(_told_errors(raised), None)
-            if found is not None:
-                error = told(found)
-            else:
-                mark = uuid.uuid4().hex[:12]
-                _log.exception("job %s failed (%s)", id, mark)
-                what = f"An internal error; the server's log has it under {mark}."
-                error = {"code": "internal", "what": what}
-            await self._end(id, "failed", error)
+            await self._end(id, "failed", told_of(raised))
         else:
             self._store.jobs.mark(id, "done", result=result)
 
-    async def _end(self, id: str, state: Any, error: Mapping[str, Any] | None = None) -> None:
-        await self._tidy(self.get(id), state)
+    async def _end(self, id: str, state: JobState, error: Mapping[str, Any] | None = None) -> None:
+        """Cancelled or failed; failed too when what it leaves behind could not be put in order."""
+        untidy = await self._tidied(self.get(id), state)
+        if untidy is not None and error is None:
+            state, error = "failed", untidy
         self._store.jobs.mark(id, state, error=error)
 
-    async def _tidy(self, job: Job, state: str) -> None:
+    async def _tidied(self, job: Job, state: JobState) -> Mapping[str, Any] | None:
+        """None, or what went wrong; that is kept with the job, and tried again now and then."""
         stopped = self._stopped.get(job.kind)
         if stopped is None:
-            return
+            return None
         try:
             with anyio.CancelScope(shield=True):
                 await stopped(job, state)
-        except Exception:
+        except Exception as raised:
             _log.exception("tidying up behind job %s failed", job.id)
+            self._store.jobs.table.update({"untidy": state}, doc_ids=[job.id])
+            return told_of(raised)
+        if self._store.jobs.table.fetch(job.id, "job").get("untidy"):
+            self._store.jobs.table.update({"untidy": ""}, doc_ids=[job.id])
+        return None
+
+    async def _tidy_again(self) -> None:
+        """Once more for jobs of ours or of processes that are gone, behind which could not be tidied up."""
+        for ended in ("cancelled", "failed"):
+            for row in self._store.jobs.table.walk({"state": ended}):
+                job = self.get(str(row.doc_id)) if row.get("untidy") else None
+                if job is not None and job.ended:
+                    await self._tidied(job, row["untidy"])
 
 
 def told(error: CasehardenError) -> dict[str, Any]:
@@ -230,6 +276,16 @@ def told(error: CasehardenError) -> dict[str, Any]:
         "allowed": error.allowed,
         "next": calls,
     }
+
+
+def told_of(raised: Exception) -> dict[str, Any]:
+    """Any error as it is stored: ours as it is, of another only the mark under which the log has it."""
+    found = next(_told_errors(raised), None)
+    if found is not None:
+        return told(found)
+    mark = uuid.uuid4().hex[:12]
+    _log.error("an internal error (%s)", mark, exc_info=raised)
+    return {"code": "internal", "what": f"An internal error; the server's log has it under {mark}."}
 
 
 def failure(job: Job) -> CasehardenError:

@@ -23,6 +23,7 @@ from .rows import (
     run_row,
     scenario_row,
     simulation_row,
+    whole_hardening_row,
 )
 from .sight import proving
 from .worlds import Worlds
@@ -136,7 +137,7 @@ class Listing:
     def _stored(self, kind: str, asked: Row, limit: int, cursor: str, full: bool) -> Page:
         shelf, row = self._shelf(kind)
         text, tag = asked.pop("text", None), asked.pop("tag", None)
-        match = _matcher(text, tag)
+        match = _matcher(text, tag, row if kind == "scenario" else None)
         if kind == "environment":
             asked.pop("environment", None)
         if kind == "run" and "series" not in asked:
@@ -144,8 +145,10 @@ class Listing:
         name = json.dumps([text, tag])
         page = shelf.page(asked, limit, cursor, match, name)
         total = shelf.count(**asked) if match is None else sum(map(match, shelf.table.walk(asked)))
-        whole = full and kind != "scenario"
-        rows = [dict(r) if whole or (full and r["split"] == "train") else row(r) for r in page.items]
+        shown = _whole if full else row
+        rows = [row(r) if r.get("split") == "held_out" else shown(r) for r in page.items]
+        if full and kind == "hardening":
+            rows = [whole_hardening_row(r) for r in page.items]
         return Page(kind, rows, total, page.cursor or "")
 
     def _shelf(self, kind: str) -> tuple[Shelf[Any], Callable[[Any], Row]]:
@@ -211,15 +214,17 @@ class Listing:
         for name in ("persona", "scenario", "simulation"):
             if name in fields:
                 fields[name] = str(fields[name]).rpartition("/")[2]
-        hidden = bool(proving(self._archive, run.environment))
-        match = _matcher(asked.get("text"), None, hidden)
+        # Why a held-out one failed is not told, thus it is found by no check either.
+        hidden = "failed_checks" in fields or bool(proving(self._archive, run.environment))
+
+        def shown(row: Any) -> Row:
+            return conversation_row(row, run_id, clusters)
+
+        match = _matcher(asked.get("text"), None, shown, train_only=hidden)
         shelf = self._archive.trials(run_id)
         page = shelf.page(fields, limit, cursor, match, json.dumps([asked.get("text"), hidden]))
         total = shelf.count(**fields) if match is None else sum(map(match, shelf.table.walk(fields)))
-        rows = [
-            dict(r) if full and r["split"] == "train" else conversation_row(r, run_id, clusters)
-            for r in page.items
-        ]
+        rows = [dict(r) if full and r["split"] == "train" else shown(r) for r in page.items]
         return Page("conversation", rows, total, page.cursor or "")
 
     def _candidates(self, asked: Row, limit: int, cursor: str) -> Page:
@@ -262,6 +267,10 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
     return dict(where)
 
 
+def _whole(row: Any) -> Row:
+    return dict(row)
+
+
 def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
     """A page of rows that are all at hand; the cursor is the number passed over."""
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 8):
@@ -271,17 +280,28 @@ def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
     return Page(kind, list(rows[skip : skip + limit]), len(rows), more)
 
 
-def _matcher(text: str | None, tag: str | None, train_only: bool = False) -> Match | None:
-    """Whether a document says the text anywhere, carries the tag, and is of train; None: all do."""
+def _matcher(
+    text: str | None,
+    tag: str | None,
+    shown: Callable[[Any], Row] | None = None,
+    *,
+    train_only: bool = False,
+) -> Match | None:
+    """Whether a document says the text anywhere, carries the tag, and is of train; None: all do.
+
+    `shown`: what a list says of it; of a held-out one nothing else is looked through.
+    """
     if not text and not tag and not train_only:
         return None
     wanted = (text or "").casefold()
 
     def match(row: Any) -> bool:
-        if train_only and row.get("split") == "held_out":
+        held_out = row.get("split") == "held_out"
+        if train_only and held_out:
             return False
         if tag and tag not in row.get("scenario", {}).get("tags", ()):
             return False
-        return not wanted or wanted in json.dumps(row, ensure_ascii=False).casefold()
+        looked = shown(row) if held_out and shown is not None else row
+        return not wanted or wanted in json.dumps(looked, ensure_ascii=False).casefold()
 
     return match

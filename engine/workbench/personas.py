@@ -103,8 +103,10 @@ class Personas:
         """What would be refused, without storing anything."""
         going = Authoring("persona", environment.id, self._archive.personas, True)
         for k, item in enumerate(personas):
-            with going.refusing(f"personas[{k}]"):
-                self.checked(item, f"personas[{k}]", environment)
+            where = f"personas[{k}]"
+            with going.refusing(where):
+                persona = self.checked(item, where, environment)
+                going.take(f"{environment.id}/{persona.id}", _content(persona), None, where)
         return going.refused
 
     def checked(self, item: Any, where: str, environment: EnvironmentRecord) -> Persona:

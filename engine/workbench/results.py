@@ -31,6 +31,17 @@ class EnvironmentReport:
     taken: dict[str, Any] = field(default_factory=dict[str, Any])
     lost: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     warnings: list[str] = field(default_factory=list[str])
+    stored: bool = True
+    """False: an import that was only tried."""
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """An import as it stands: `report` is None while its job goes on, and where it was cancelled."""
+
+    environment: str
+    job: Job
+    report: EnvironmentReport | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +94,7 @@ class JobReport:
     """A job, and what its starter would have returned once it is over."""
 
     job: Job
-    result: Creation | RunReport | HardeningReport | None = None
+    result: Creation | RunReport | HardeningReport | ImportReport | None = None
     waiting_for: str = ""
 
 

@@ -22,10 +22,11 @@ def persona_row(row: Any) -> Row:
 
 
 def scenario_row(row: Any) -> Row:
+    """A scenario; of a held-out one not what it is about."""
     scenario = row["scenario"]
     told = {
         "id": row["id"],
-        "goal": cut(scenario["goal"], 160),
+        "goal": cut(scenario["goal"], 160) if row["split"] == "train" else "",
         "split": row["split"],
         "solution": row["solution"]["status"],
     }
@@ -66,13 +67,16 @@ def run_row(row: Any) -> Row:
 
 
 def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
+    """A conversation; of a held-out one its verdict and how it ended, not why."""
     place = f"{run}/{row['id']}"
-    told: Row = {"id": place, "verdict": row["verdict"], "turns": row["turns"], "split": row["split"]}
+    told: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
+    if row["split"] == "held_out":
+        return filled_row(told)
+    told["turns"] = row["turns"]
     if row["failed_checks"]:
         told["failed_checks"] = row["failed_checks"]
         told["cluster"] = clusters.get(row["failed_checks"][0])
-        if row["split"] == "train":
-            told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
+        told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
     return filled_row(told)
 
 
@@ -92,6 +96,19 @@ def hardening_row(row: Any) -> Row:
             "created_at": row["created_at"],
         }
     )
+
+
+def whole_hardening_row(row: Any) -> Row:
+    """All of a hardening that may be told."""
+    candidates = [{**c, "evidence": evidence_row(c["evidence"])} for c in row["candidates"]]
+    return {**row, "evidence": evidence_row(row["evidence"]), "candidates": candidates}
+
+
+def evidence_row(evidence: Any) -> Any:
+    """Evidence; which checks of held-out scenarios got worse is not told, only how many did."""
+    if not evidence:
+        return evidence
+    return {**evidence, "regressions": [r for r in evidence["regressions"] if r["split"] == "train"]}
 
 
 def job_row(job: Job) -> Row:

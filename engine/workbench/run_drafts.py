@@ -60,7 +60,7 @@ class RunDrafts:
         self._simulations = simulations
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
-        """The run and its simulations; its id, series of a first round, job and time are still empty."""
+        """The run and its simulations; its id, round, series of a first round, job and time are still empty."""
         environment = self._archive.environments.get(spec["environment"], "environment")
         opted = run_options(spec["options"])
         before = self._before(environment, spec["continue_run"])
@@ -75,7 +75,6 @@ class RunDrafts:
             environment=environment.id,
             name=opted.name,
             series=before.series if before else "",
-            round=self._next_round(before) if before else 1,
             previous=before.id if before else "",
             instructions=id,
             instructions_text=text,
@@ -129,8 +128,9 @@ class RunDrafts:
             )
         return before
 
-    def _next_round(self, before: RunRecord) -> int:
-        return 1 + max(r.round for r in self._archive.runs.where(series=before.series))
+    def next_round(self, series: str) -> int:
+        """The number of the next round of a series; 1 for one that has none."""
+        return 1 + max((run.round for run in self._archive.runs.where(series=series)), default=0)
 
     def _own_trials(
         self, environment: str, simulations: Sequence[SimulationRecord], trials: int

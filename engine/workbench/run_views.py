@@ -24,7 +24,14 @@ class RunViews:
         if view == "clusters":
             rows = [c.model_dump(mode="json", exclude_defaults=True) for c in record.clusters]
             return paged(
-                Item("run", id, view, {}, summary=f"{id} has {len(rows)} failure clusters."),
+                Item(
+                    "run",
+                    id,
+                    view,
+                    {"environment": record.environment},
+                    ["item.clusters[].cause", "item.clusters[].rule"],
+                    summary=f"{id} has {len(rows)} failure clusters.",
+                ),
                 "clusters",
                 rows,
                 limit,
@@ -63,7 +70,7 @@ class RunViews:
             id,
             view,
             body,
-            ["item.instructions_text"],
+            ["item.instructions_text", "item.clusters[].cause", "item.clusters[].rule"],
             summary=f"{id} (round {record.round}, {record.instructions}): "
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
             warnings=record.warnings,
@@ -74,9 +81,9 @@ class RunViews:
         runs = sorted(self._archive.runs.where(series=series), key=lambda r: (r.round, r.created_at))
         return [
             {
-                "round": run.round,
+                "number": run.round,
+                "version": run.instructions,
                 "run": run.id,
-                "instructions": run.instructions,
                 "total": trials_wanted(run),
                 "passed": run.totals.passed,
                 "failed": run.totals.failed,

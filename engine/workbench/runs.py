@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +12,13 @@ import anyio
 import anyio.to_thread
 
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
-from ..evaluate import totals
+from ..evaluate import EndedTrial, totals
 from ..records.environment import AgentSpec
 from ..records.job import Job, Unit
-from ..records.run import RunRecord, RunState
+from ..records.run import RunRecord, RunState, Totals
 from ..records.simulation import SimulationRecord
 from .archive import Archive, utc_now
-from .jobs import Jobs, Progress, check_wait
+from .jobs import Jobs, Progress, check_wait, told_of
 from .plain import check_plain, check_range
 from .results import RunReport
 from .run_drafts import RunDrafts, run_options, trials_of
@@ -24,7 +26,10 @@ from .scoring import Scoring
 from .trials import DEFAULT_CONCURRENCY, TrialRunner, in_parallel
 
 MOST_TRIALS = 50
+MOST_BROKEN = 10
+"""Trials of a run that may break by an error of ours before the others are not even begun."""
 _BEGIN_S = 10
+_log = logging.getLogger("caseharden.runs")
 Draft = tuple[RunRecord, list[SimulationRecord]]
 
 
@@ -39,6 +44,9 @@ class Runs:
         self._jobs = jobs
         self._drafts = drafts
         self._scoring = scoring
+        self._making = threading.Lock()
+        self._ended: dict[str, list[EndedTrial]] = {}
+        """Of the runs that go on here: the trials that are over."""
         jobs.handle("run", self._perform, self._stopped)
 
     async def start(
@@ -89,10 +97,10 @@ class Runs:
             await self._begin(job, draft)
         else:
             await self._begun(job)
-        return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
+        return await self._settled(job, wait_s, on_progress)
 
     def report_of(self, job: Job) -> RunReport:
-        """The run of a job, as it stands."""
+        """The run of a job as it is stored."""
         found = self._archive.runs.where(job=job.id)
         if not found:
             self._jobs.raise_failure(job)
@@ -101,27 +109,39 @@ class Runs:
                 where="job",
                 next=[NextCall("list_items", {"kind": "run"})],
             )
-        return self.report(found[-1], job)
-
-    def report(self, run: RunRecord, job: Job | None = None) -> RunReport:
-        """A run with what it cost; while its job goes on, the totals so far."""
-        going = job is not None and not job.ended
+        run = found[-1]
         warnings = list(run.warnings)
-        if going:
-            run = run.model_copy(update={"totals": totals(self._scoring.trials(run))})
-        elif job is not None and job.error:
+        if job.ended and job.error:
             warnings.insert(0, f"{job.id} failed: {job.error.get('what', '')}")
         used = run.models_used.values()
         usd = None if any(use.cost_usd is None for use in used) else sum(use.cost_usd or 0.0 for use in used)
-        return RunReport(run, job if going else None, warnings, sum(u.calls for u in used), usd)
+        return RunReport(run, None if job.ended else job, warnings, sum(u.calls for u in used), usd)
+
+    async def _settled(self, job: Job, wait_s: float, on_progress: Progress | None) -> RunReport:
+        """The run of a job after at most so many seconds; while it goes on, with the totals so far."""
+        report = self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
+        if report.job is not None:
+            so_far = await self._so_far(report.run.id)
+            report.run = report.run.model_copy(update={"totals": so_far})
+        return report
+
+    async def _so_far(self, run: str) -> Totals:
+        ended = self._ended.get(run)
+        if ended is None:
+            ended = await anyio.to_thread.run_sync(self._scoring.ended, run)
+        return totals(ended)
 
     async def _begin(self, job: Job, draft: Draft | None) -> None:
-        try:
-            await anyio.to_thread.run_sync(self._ensure_run, job, draft)
-        except CasehardenError as error:
-            self._jobs.give_up(job, error)
-            raise
-        self._jobs.launch(job)
+        """Store the run and launch its job: both or, where that fails, neither, whether the caller waits or not."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await anyio.to_thread.run_sync(self._ensure_run, job, draft)
+            except Exception as error:
+                self._jobs.give_up(job, error)
+                for half in self._archive.runs.where(job=job.id):
+                    self._set_state(half.id, "failed")
+                raise
+            self._jobs.launch(job)
 
     async def _begun(self, job: Job) -> None:
         """Until the run of a job that the same call made at the same moment is there."""
@@ -130,21 +150,24 @@ class Runs:
                 await anyio.sleep(0.01)
 
     def _ensure_run(self, job: Job, draft: Draft | None = None) -> RunRecord:
-        """The run of a job, stored with a copy of its cases."""
-        found = self._archive.runs.where(job=job.id)
-        if found and found[-1].options.get("copied"):
-            return found[-1]
-        run, simulations = draft or self._drafts.draft(job.spec)
-        run.id = found[-1].id if found else self._archive.store.next_id("run")
-        run.series = run.series or run.id
-        run.job, run.created_at = job.id, utc_now()
-        self._archive.runs.put(run.id, run)
-        self._archive.store.jobs.table.update({"run": run.id}, doc_ids=[job.id])
-        self._trials.cases(run).copy(self._archive, simulations)
-        run.options["copied"] = True
-        self._archive.runs.put(run.id, run)
-        self._archive.runs.audit("create", run.id)
-        return run
+        """The run of a job, stored with a copy of its cases; one that was half made keeps its id and round."""
+        with self._making:
+            found = self._archive.runs.where(job=job.id)
+            half = found[-1] if found else None
+            if half is not None and half.options.get("copied"):
+                return half
+            run, simulations = draft or self._drafts.draft(job.spec)
+            run.id = half.id if half else self._archive.store.next_id("run")
+            run.series = run.series or run.id
+            run.round = half.round if half else self._drafts.next_round(run.series)
+            run.job, run.created_at = job.id, utc_now()
+            self._archive.runs.put(run.id, run)
+            self._archive.store.jobs.table.update({"run": run.id}, doc_ids=[job.id])
+            self._trials.cases(run).copy(self._archive, simulations)
+            run.options["copied"] = True
+            self._archive.runs.put(run.id, run)
+            self._archive.runs.audit("create", run.id)
+            return run
 
     async def _resume(
         self, environment: str, id: str, wait_s: float, on_progress: Progress | None
@@ -165,7 +188,7 @@ class Runs:
         job = self._jobs.get(run.job)
         if job.state != "done" and not job.active:
             job = self._jobs.again(job.id)
-        return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
+        return await self._settled(job, wait_s, on_progress)
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         """The work of a run's job: every missing trial, then the scores."""
@@ -176,21 +199,43 @@ class Runs:
         cases = self._trials.cases(run)
         work = self._archive.store.jobs.work
         claimed = await anyio.to_thread.run_sync(self._claimed, job.id, run)
+        ended = await anyio.to_thread.run_sync(self._scoring.ended, run.id)
+        broken: list[Exception] = []
 
         async def one(simulation: str, trial: int) -> None:
-            await self._trials.execute(cases, cast, simulation, trial)
-            work.complete(claimed.pop((simulation, trial)))
+            unit = claimed.pop((simulation, trial))
+            try:
+                record = await self._trials.execute(cases, cast, simulation, trial)
+            except Exception as error:
+                broken.append(error)
+                if isinstance(error, CasehardenError) or len(broken) >= MOST_BROKEN:
+                    raise
+                _log.error("%s/%s/%d broke", run.id, simulation, trial)
+                work.fail(unit, told_of(error))
+            else:
+                ended.append(EndedTrial(record.simulation, record.scenario, record.verdict))
+                work.complete(unit)
 
-        await in_parallel(list(claimed), run.options.get("concurrency", DEFAULT_CONCURRENCY), one)
+        self._ended[run.id] = ended
+        try:
+            await in_parallel(list(claimed), run.options.get("concurrency", DEFAULT_CONCURRENCY), one)
+        finally:
+            del self._ended[run.id]
+        if broken:
+            raise broken[0]
         wall_s = time.perf_counter() - began
         await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", wall_s)
         return {"run": run.id}
 
     async def _stopped(self, job: Job, state: str) -> None:
-        """A run that was cancelled or failed is scored as far as it came."""
+        """A run that was cancelled or failed is scored as far as it came; its state is told in any case."""
+        kept: RunState = "cancelled" if state == "cancelled" else "failed"
         for run in self._archive.runs.where(job=job.id):
-            kept: RunState = "cancelled" if state == "cancelled" else "failed"
-            await anyio.to_thread.run_sync(self._scoring.score, run.id, kept)
+            try:
+                await anyio.to_thread.run_sync(self._scoring.score, run.id, kept)
+            except Exception:
+                self._set_state(run.id, kept)
+                raise
 
     def _claimed(self, job: str, run: RunRecord) -> dict[tuple[str, int], Unit]:
         """What is left of a run's work, held by us."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio.lowlevel
 import anyio.to_thread
 
+from ..canonical import equal
 from ..errors import InvalidArgument, NextCall, UserError
 from ..exchange import Roots
 from ..generate.generated import Generated
@@ -24,6 +26,7 @@ from .archive import Archive, utc_now
 from .authoring import MOST as MOST_OF_FILES, Authoring, read_items
 from .generating import Generating
 from .jobs import Jobs
+from .looks import LookLedger
 from .personas import Personas
 from .plain import check_plain
 from .results import Creation
@@ -32,6 +35,20 @@ from .worlds import Worlds
 
 MOST = 1000
 """Scenarios that a call may bring: each is played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Scenarios that were checked and played, and not stored."""
+
+    refused: list[dict[str, str]]
+    """at, what, allowed"""
+    solutions: dict[str, SolutionReport]
+    """By the slug of the scenario."""
+
+    @property
+    def proven(self) -> int:
+        return sum(solution.status == "proven" for solution in self.solutions.values())
 
 
 class Scenarios:
@@ -64,8 +81,12 @@ class Scenarios:
         *,
         source: Source = "written",
         replace: bool = False,
+        solved: Mapping[str, SolutionReport] | None = None,
     ) -> Creation:
-        """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept."""
+        """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept.
+
+        `solved`: reports by the slug of a scenario, where `examine` has played them already.
+        """
         owner = self._archive.environments.get(environment, "environment")
         most = MOST if source == "written" else MOST_OF_FILES
         items = await anyio.to_thread.run_sync(
@@ -84,7 +105,7 @@ class Scenarios:
                     id, _content(scenario), _content(before.scenario) if before else None, where
                 ):
                     continue
-                report = await self.solution(owner, scenario)
+                report = (solved or {}).get(scenario.id) or await self.solution(owner, scenario)
                 self.refuse_unsolvable(scenario, report, where, check)
                 records.append(
                     ScenarioRecord(
@@ -118,31 +139,56 @@ class Scenarios:
         self._models.of(self._archive.environments.get(environment, "environment"))
         return await self.generating.start(environment, brief, count, kinds, wait_s, idempotency_key)
 
-    def lint(
+    async def examine(
         self, scenarios: Sequence[Any], environment: EnvironmentRecord, personas: Sequence[Any] = ()
-    ) -> list[dict[str, str]]:
-        """What would be refused, without playing or storing anything; `personas` come with them."""
+    ) -> Examined:
+        """What would be refused, and the solutions, without storing anything; `personas` come with them.
+
+        What was proven before and is made of the same parts is not played again.
+        """
         brought = {p.id: p for p in (load(Persona, item, "personas") for item in personas)}
         going = Authoring("scenario", environment.id, self._archive.scenarios, True)
+        solutions: dict[str, SolutionReport] = {}
         for k, item in enumerate(scenarios):
-            with going.refusing(f"scenarios[{k}]"):
-                self.checked(item, f"scenarios[{k}]", environment, brought)
-        return going.refused
+            await anyio.lowlevel.checkpoint()
+            where = f"scenarios[{k}]"
+            with going.refusing(where):
+                scenario = self.checked(item, where, environment, brought)
+                if not going.take(f"{environment.id}/{scenario.id}", _content(scenario), None, where):
+                    continue
+                report = self._known_solution(environment, scenario, brought)
+                report = report or await self.solution(environment, scenario, brought)
+                self.refuse_unsolvable(scenario, report, where, True)
+                solutions[scenario.id] = report
+        return Examined(going.refused, solutions)
 
-    async def solution(self, environment: EnvironmentRecord, scenario: Scenario) -> SolutionReport:
+    async def solution(
+        self,
+        environment: EnvironmentRecord,
+        scenario: Scenario,
+        brought: Mapping[str, Persona] | None = None,
+    ) -> SolutionReport:
         """Play the scenario's own solution and the baselines; no model is called."""
-        return await check_solution(
-            self._case(environment, scenario), environment.settings.seed + scenario.seed
-        )
+        case = self._case(environment, scenario, brought or {})
+        return await check_solution(case, environment.settings.seed + scenario.seed)
 
-    async def prove_again(self, environment: EnvironmentRecord, persona: str = "") -> list[str]:
-        """Play the solutions anew, where given those with that default persona; what is no longer proven is told."""
+    async def prove_again(
+        self,
+        environment: EnvironmentRecord,
+        persona: str = "",
+        solved: Mapping[str, SolutionReport] | None = None,
+    ) -> list[str]:
+        """Play the solutions anew, where given those with that default persona; what is no longer proven is told.
+
+        `solved`: reports by slug that need not be played again.
+        """
         warnings: list[str] = []
         for record in self._archive.scenarios.where(environment=environment.id):
             if persona and record.scenario.persona != persona:
                 continue
             try:
-                report = await self.solution(environment, record.scenario)
+                report = (solved or {}).get(record.scenario.id)
+                report = report or await self.solution(environment, record.scenario)
             except UserError as error:
                 report = SolutionReport(status="failed", why=str(error))
             if report.status == "failed":
@@ -197,22 +243,46 @@ class Scenarios:
         place = f"{where}.expected" + (f"[{step}]" if step is not None else "")
         at_step = f" at step {step + 1}" if step is not None else ""
         raise InvalidArgument(
-            f"{scenario.id}: own solution fails{at_step}: {report.why}.",
+            f"{scenario.id}: own solution fails{at_step}: {report.why.rstrip('.')}.",
             where=place,
             allowed="fix expected, init or success, or check=false to keep it as unproven",
             next=[NextCall("get_item", {"kind": "guide", "id": "scenario-format"})],
         )
 
-    def _case(self, environment: EnvironmentRecord, scenario: Scenario) -> Case:
+    def _case(
+        self, environment: EnvironmentRecord, scenario: Scenario, brought: Mapping[str, Persona]
+    ) -> Case:
         """The scenario with its default partner, ready to be tried."""
         persona: Persona | None = None
         if isinstance(scenario.persona, str):
             found = self._archive.personas.find(f"{environment.id}/{scenario.persona}")
-            persona = found.persona if found else None
+            persona = brought.get(scenario.persona) or (found.persona if found else None)
         return prepare(self._worlds.get(environment.world), scenario, persona)
 
+    def _known_solution(
+        self, environment: EnvironmentRecord, scenario: Scenario, brought: Mapping[str, Persona]
+    ) -> SolutionReport | None:
+        """The stored report of a proven scenario, where world, seed, scenario and partner are still the same."""
+        id = f"{environment.id}/{scenario.id}"
+        before, owner = self._archive.scenarios.find(id), self._archive.environments.find(environment.id)
+        if before is None or owner is None or before.solution.status != "proven":
+            return None
+        partner = scenario.persona if isinstance(scenario.persona, str) else ""
+        stored = self._archive.personas.find(f"{environment.id}/{partner}") if partner in brought else None
+        same = (
+            owner.world == environment.world
+            and owner.settings.seed == environment.settings.seed
+            and equal(_content(before.scenario), _content(scenario))
+            and (partner not in brought or (stored is not None and stored.persona == brought[partner]))
+        )
+        return before.solution if same else None
+
     def _number_and_split(self, environment: EnvironmentRecord, records: Sequence[ScenarioRecord]) -> None:
-        """Number new scenarios and draw their split; one that replaces another keeps both."""
+        """Number new scenarios and draw their split; one that replaces another keeps both.
+
+        One under the id of a spent one is spent, whether that one is still there or not.
+        """
+        looks = LookLedger(self._archive)
         known = self._archive.scenarios.where(environment=environment.id)
         stored = {record.id: record for record in known}
         last = max((r.number for r in known), default=0)
@@ -224,6 +294,7 @@ class Scenarios:
             if before is not None:
                 record.number, record.split, record.spent = before.number, before.split, before.spent
                 continue
+            record.spent = looks.is_spent(record.id)
             last += 1
             record.number = last
             if record.scenario.split:
@@ -261,6 +332,17 @@ class Scenarios:
         return creation
 
 
+def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
+    """What the author of a scenario should know of its solution and its checks."""
+    warnings = [f"{id} {text}" for text in solution.lets_through]
+    if solution.no_effect:
+        steps = ", ".join(str(k + 1) for k in solution.no_effect)
+        warnings.append(f"{id}: step {steps} of its solution changes nothing.")
+    if solution.status == "unproven":
+        warnings.append(f"{id} is unproven: {solution.why.rstrip('.')}.")
+    return warnings
+
+
 def _content(scenario: Scenario) -> dict[str, Any]:
     return scenario.model_dump(mode="json", by_alias=True)
 
@@ -273,9 +355,4 @@ def _tell_solutions(creation: Creation, records: Sequence[ScenarioRecord]) -> No
         "transfer_passes": [r.id for r in records if r.solution.transfer_passes],
     }
     for record in records:
-        creation.warnings += [f"{record.id} {text}" for text in record.solution.lets_through]
-        if record.solution.no_effect:
-            steps = ", ".join(str(k + 1) for k in record.solution.no_effect)
-            creation.warnings.append(f"{record.id}: step {steps} of its solution changes nothing.")
-        if record.solution.status == "unproven":
-            creation.warnings.append(f"{record.id} is unproven: {record.solution.why}.")
+        creation.warnings += solution_warnings(record.id, record.solution)

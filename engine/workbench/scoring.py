@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..evaluate import clusters, thresholds, totals
+from ..evaluate import EndedTrial, clusters, thresholds, totals
 from ..records.conversation import ModelUse
 from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
@@ -47,6 +47,11 @@ class Scoring:
         """All trials of a run, oldest first."""
         return self._archive.trials(run.id).where()
 
+    def ended(self, run: str) -> list[EndedTrial]:
+        """The trials of a run as they are counted. For a worker thread."""
+        rows = self._archive.trials(run).table.walk()
+        return [EndedTrial(row["simulation"], row["scenario"], row["verdict"]) for row in rows]
+
     def _clusters(self, run: RunRecord, records: Sequence[TrialRecord]) -> tuple[list[Cluster], list[str]]:
         """The clusters that train shows; those of held-out scenarios alone are only counted."""
         rows = self._archive.store.run_table(run.id, "scenarios").walk()
@@ -76,7 +81,7 @@ def _summed(records: Sequence[TrialRecord]) -> dict[str, ModelUse]:
 
 
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
-    """What is in no rate."""
+    """What is in no rate. Why it is not may quote agents and tools: that stands with the trial only."""
     found: list[str] = []
     for verdict, words in (
         ("error", "ended in error (infrastructure)"),
@@ -85,6 +90,6 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
         hit = [r for r in records if r.verdict == verdict]
         if hit:
             seen = next((r for r in hit if r.split == "train"), None)
-            first = f"; the first: {run.id}/{seen.id}: {seen.graded.why}" if seen else ""
+            first = f"; the first: {run.id}/{seen.id} ({seen.end})" if seen else ""
             found.append(f"{len(hit)} of {len(records)} trials {words} and are in no rate{first}")
     return found

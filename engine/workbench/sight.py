@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import HeldOut, NextCall
 from .archive import Archive
+from .looks import LookLedger
 
 
 def proving(archive: Archive, environment: str) -> str:
@@ -28,6 +29,7 @@ def refuse_while_proving(archive: Archive, environment: str) -> None:
 
 def spend(archive: Archive, scenario: str) -> list[str]:
     """Note that a client has looked into a held-out scenario; the warning that says so."""
+    LookLedger(archive).spend(scenario)
     record = archive.scenarios.find(scenario)
     if record is not None and not record.spent:
         archive.scenarios.change(scenario, lambda r: r.model_copy(update={"spent": True}))

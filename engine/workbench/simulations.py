@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound, did_you_mean
 from ..exchange import CaseFolder
 from ..ids import check_slug, simulation_slug, split_nested
 from ..records.authored import load
@@ -99,6 +99,24 @@ class Simulations:
     def cover(self, environment: str) -> None:
         """The fewest simulations in which every persona and scenario stands."""
         self._store(environment, self._pairs.of({"environment": environment}))
+
+    def lint(
+        self, environment: str, specs: Sequence[Any], scenarios: Collection[str], personas: Collection[str]
+    ) -> list[dict[str, str]]:
+        """What would be refused where these scenarios and personas (slugs) are there, without storing anything."""
+        going = Authoring("simulation", environment, self._archive.simulations, True)
+        for k, item in enumerate(specs):
+            where = f"simulations[{k}]"
+            with going.refusing(where):
+                check_plain(item, where)
+                spec = load(SimulationSpec, item, where)
+                named = (("scenario", spec.scenario, scenarios), ("persona", spec.persona, personas))
+                for kind, id, known in named:
+                    slug = split_nested(id, environment)[1] if id else ""
+                    if slug and slug not in known:
+                        near = did_you_mean(slug, known)
+                        raise NotFound(f"No {kind} `{slug[:80]}`.{near}", where=f"{where}.{kind}")
+        return going.refused
 
     async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> None:
         """Make what a folder says, in place of what it made before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -18,11 +19,11 @@ from ..agents import (
     played_turns,
 )
 from ..errors import InvalidArgument
-from ..evaluate import grade, see_turn
+from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import ModelClient, open_model
 from ..records.authored import load
-from ..records.conversation import Conversation
+from ..records.conversation import Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
@@ -34,6 +35,12 @@ from .archive import Archive
 from .worlds import Worlds
 
 DEFAULT_CONCURRENCY = 32
+KEPT_CASES = 256
+"""Prepared cases of a run that are kept: trials of one simulation follow each other."""
+
+
+Ended = tuple[dict[str, Any], Conversation, Verdict]
+"""A trial that is over: its record as JSON, the record, the verdict."""
 
 
 @dataclass(slots=True)
@@ -64,8 +71,8 @@ class RunCases:
         self._scenarios = store.run_table(run.id, "scenarios")
         self._personas = store.run_table(run.id, "personas")
         self._simulations = store.run_table(run.id, "simulations")
-        self._prepared: dict[str, Case] = {}
-        self._parts: dict[str, CaseParts] = {}
+        self._prepared = lru_cache(maxsize=KEPT_CASES)(self._prepare)
+        self._parts = lru_cache(maxsize=KEPT_CASES)(self._read)
 
     def copy(self, archive: Archive, simulations: Iterable[SimulationRecord]) -> None:
         """Copy what the simulations are made of, so that later changes do not touch this run."""
@@ -89,17 +96,11 @@ class RunCases:
 
     def case(self, simulation: str) -> Case:
         """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
-        found = self._prepared.get(simulation)
-        if found is None:
-            found = self._prepared[simulation] = self._prepare(simulation)
-        return found
+        return self._prepared(simulation)
 
     def parts(self, simulation: str) -> CaseParts:
         """What the case of a simulation is made of, whether it fits the world or not."""
-        found = self._parts.get(simulation)
-        if found is None:
-            found = self._parts[simulation] = self._read(simulation)
-        return found
+        return self._parts(simulation)
 
     def seed(self, case: Case) -> int:
         """The seed of a case in this run: the same whatever the instructions are."""
@@ -157,7 +158,10 @@ class TrialRunner:
     async def execute(
         self, cases: RunCases, cast: Cast, simulation: str, trial: int, table: str = "trials"
     ) -> TrialRecord:
-        """Run one trial of the run, grade it and keep it, unless that was done before."""
+        """Run one trial of the run, grade it and keep it, unless that was done before.
+
+        One whose scenario does not fit the world, or has no expected world, is invalid; no agent is asked.
+        """
         run = cases.run
         shelf = self._archive.trials(run.id, table)
         id = f"{simulation}/{trial}"
@@ -173,27 +177,28 @@ class TrialRunner:
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
-            document, conversation, verdict = _unfit(cases.parts(simulation), trial, str(error), belongs)
+            ended = _not_run(cases.parts(simulation), trial, "world_error", str(error), belongs)
         else:
-            seed = cases.seed(case)
-            expected = await self.expected.of(case, seed, trial)
-            agent, user = cast.agent(case, trial), cast.user(case, trial)
-            text = run.instructions_text
-            tried = await run_trial(
-                case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs
-            )
-            document, conversation = tried.document, tried.conversation
-            verdict = grade(conversation, case.plan, case.world.base, expected)
+            ended = await self._tried(cases, case, cast, trial, belongs)
+        document, conversation, verdict = ended
         pointer = self._archive.keep_conversation(run.id, document)
         record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer))
         shelf.put(id, record)
         return record
 
-    async def regrade(self, cases: RunCases, conversation: Conversation) -> Verdict:
-        """The verdict of a stored conversation, from the records of its run and nothing else."""
-        case = cases.case(conversation.simulation)
-        expected = await self.expected.of(case, conversation.seed, conversation.trial)
-        return grade(conversation, case.plan, case.world.base, expected)
+    async def _tried(
+        self, cases: RunCases, case: Case, cast: Cast, trial: int, belongs: Mapping[str, str]
+    ) -> Ended:
+        seed, run = cases.seed(case), cases.run
+        expected = await self.expected.of(case, seed, trial)
+        if expected is not None and expected.error and case.plan.rests_on_expected_world:
+            told = unsolvable(expected.error)
+            return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
+        agent, user = cast.agent(case, trial), cast.user(case, trial)
+        text = run.instructions_text
+        tried = await run_trial(case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs)
+        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
+        return tried.document, tried.conversation, verdict
 
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:
         if spec.run:
@@ -266,10 +271,10 @@ def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
     return Cast(agent, user)
 
 
-def _unfit(
-    parts: CaseParts, trial: int, why: str, belongs: Mapping[str, str]
-) -> tuple[dict[str, Any], Conversation, Verdict]:
-    """The record and verdict of a trial whose scenario does not fit the world any more: the author's fault."""
+def _not_run(
+    parts: CaseParts, trial: int, end: EndReason, why: str, belongs: Mapping[str, str], seed: int = 0
+) -> Ended:
+    """A trial that cannot be run or judged, whatever the agent does: the author's fault."""
     fields: dict[str, Any] = {
         **belongs,
         "format": "conversation/1",
@@ -277,10 +282,11 @@ def _unfit(
         "scenario": parts.scenario.id,
         "persona": parts.persona.id if parts.persona else "",
         "trial": trial,
-        "end": {"reason": "world_error", "detail": why[:2000]},
+        "seed": seed,
+        "end": {"reason": end, "detail": why[:2000]},
     }
     conversation = Conversation.model_validate(fields)
-    return conversation.dumped(), conversation, Verdict(verdict="invalid", end="world_error", why=why)
+    return conversation.dumped(), conversation, Verdict(verdict="invalid", end=end, why=why)
 
 
 def _trial_record(

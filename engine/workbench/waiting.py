@@ -7,14 +7,15 @@ from collections.abc import Callable
 from ..errors import NotFound
 from ..records.job import Job
 from .hardenings import Hardenings
+from .importing import Importing
 from .jobs import Jobs, Progress
 from .personas import Personas
-from .results import Creation, HardeningReport, JobReport, RunReport
+from .results import Creation, HardeningReport, ImportReport, JobReport, RunReport
 from .runs import Runs
 from .scenarios import Scenarios
 from .simulations import Simulations
 
-Result = Creation | RunReport | HardeningReport
+Result = Creation | RunReport | HardeningReport | ImportReport
 
 
 class Waiting:
@@ -28,6 +29,7 @@ class Waiting:
         simulations: Simulations,
         personas: Personas,
         scenarios: Scenarios,
+        imports: Importing,
     ) -> None:
         self._jobs = jobs
         self._reports: dict[str, Callable[[Job], Result]] = {
@@ -36,6 +38,7 @@ class Waiting:
             "simulations": simulations.report,
             "personas": personas.generating.report,
             "scenarios": scenarios.generating.report,
+            "import": imports.report_of,
         }
 
     async def wait(self, job: str, wait_s: float = 30, on_progress: Progress | None = None) -> JobReport:

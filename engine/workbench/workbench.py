@@ -18,11 +18,15 @@ from .changing import Changing
 from .deleting import Deleting
 from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
+from .hardening_drafts import HardeningDrafts
+from .hardening_locks import HardeningLocks
 from .hardenings import Hardenings
+from .importing import Importing
 from .instructions import Instructions
 from .items import Items
 from .jobs import Jobs
 from .listing import Listing
+from .looks import LookLedger
 from .personas import Personas
 from .proving import Proving
 from .role_models import RoleModels
@@ -31,6 +35,7 @@ from .runs import Runs
 from .scenarios import Scenarios
 from .scoring import Scoring
 from .simulations import Simulations
+from .snapshots import Snapshots
 from .trials import TrialRunner
 from .views import Views
 from .waiting import Waiting
@@ -51,6 +56,7 @@ class Workbench:
     """
 
     environments: Environments
+    imports: Importing
     personas: Personas
     scenarios: Scenarios
     simulations: Simulations
@@ -110,6 +116,7 @@ class Workbench:
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
+        deleting = Deleting(archive, runner)
         self.environments = Environments(
             archive,
             worlds,
@@ -120,15 +127,25 @@ class Workbench:
             self.personas,
             self.scenarios,
             self.simulations,
+            deleting,
         )
+        self.imports = Importing(archive, self.environments, self.roots, runner)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
-        proving = Proving(archive, worlds, trials, scoring)
-        self.hardenings = Hardenings(
-            archive, runner, models, instructions, self.simulations, run_drafts, proving
+        snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
+        drafts = HardeningDrafts(
+            archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
+        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive))
+        self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
-            runner, self.runs, self.hardenings, self.simulations, self.personas, self.scenarios
+            runner,
+            self.runs,
+            self.hardenings,
+            self.simulations,
+            self.personas,
+            self.scenarios,
+            self.imports,
         )
         self.items = Items(
             Listing(archive, worlds, models, self._guide_names),
@@ -145,7 +162,7 @@ class Workbench:
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
             ),
-            Deleting(archive, runner),
+            deleting,
         )
 
 

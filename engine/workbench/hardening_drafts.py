@@ -1,0 +1,178 @@
+"""What a call asks to be hardened: text, base run, simulations and models, checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
+from ..records.authored import Authored, load
+from ..records.environment import EnvironmentRecord, ModelChoice
+from ..records.hardening import Hardening, HardeningLimits
+from ..records.job import Job
+from ..records.run import RunRecord
+from .archive import Archive, utc_now
+from .hardening_locks import HardeningLocks
+from .instructions import Instructions
+from .plain import check_plain
+from .role_models import RoleModels
+from .run_drafts import RunDrafts
+from .select import Selector
+from .simulations import Simulations
+from .snapshots import Snapshots
+
+STRATEGIES = ("auto", "rules", "submit")
+_LATER = ("budget", "target", "confirm_on")
+
+
+class HardenOptions(Authored):
+    """`options` of a hardening."""
+
+    trials: int = Field(default=0, ge=0, le=50)
+    """0: one where everything is deterministic, else three."""
+    patience: int = Field(default=2, ge=1, le=20)
+    """Rounds in a row without a better text before it stops."""
+    seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
+    select: list[str] = Field(default_factory=lambda: ["all"])
+
+
+class HardeningDrafts:
+    """Makes the record of a hardening from what a call says, and begins it. For a worker thread."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        models: RoleModels,
+        instructions: Instructions,
+        simulations: Simulations,
+        drafts: RunDrafts,
+        locks: HardeningLocks,
+        snapshots: Snapshots,
+    ) -> None:
+        archive.hardenings.table.declare(["job"])
+        self._archive = archive
+        self._models = models
+        self._instructions = instructions
+        self._simulations = simulations
+        self._drafts = drafts
+        self._locks = locks
+        self._snapshots = snapshots
+
+    def draft(self, spec: Mapping[str, Any]) -> Hardening:
+        """The record that a call asks for, checked but not stored; its id, job and time are still empty."""
+        owner = self._archive.environments.get(spec["environment"], "environment")
+        base = self._base(owner, spec["run"])
+        self._locks.none_open(owner.id)
+        opted = harden_options(spec["options"])
+        version = base.instructions if base else self._instructions.current(owner).id
+        id, text = self._drafts.text(owner, version, "run")
+        if not text.strip():
+            args = {"kind": "environment", "id": owner.id, "changes": {"instructions": "..."}}
+            raise Conflict(
+                f"{owner.id} has no instructions to harden.",
+                where="environment",
+                next=[NextCall("update_item", args)],
+            )
+        models = self._models.of(owner, load(ModelChoice, spec["models"], "models"))
+        if base is not None and not spec["models"]:
+            models = dict(base.models)
+        seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
+        return Hardening(
+            id="",
+            environment=owner.id,
+            base=id,
+            base_text=text,
+            strategy="rules" if spec["strategy"] == "auto" else spec["strategy"],
+            state="running",
+            seed=seed,
+            limits=HardeningLimits(
+                rounds=spec["rounds"],
+                patience=opted.patience,
+                trials=opted.trials,
+                locked=owner.settings.locked,
+            ),
+            models=models,
+            base_run=base.id if base else "",
+            simulations=self._chosen(owner, opted, base),
+        )
+
+    def of_job(self, job: str) -> Hardening | None:
+        """The hardening that a job began."""
+        found = self._archive.hardenings.where(job=job)
+        return found[-1] if found else None
+
+    def begin(self, job: Job, draft: Hardening | None = None) -> Hardening:
+        """The hardening of a job, stored with its snapshot; what is there already is gone on with.
+
+        Killed at any write of it, the same call completes what is missing.
+        """
+        known = self.of_job(job.id)
+        record = known or self._stored(job, draft or self.draft(job.spec))
+        if record.state == "cancelled":
+            self._locks.none_open(record.environment)
+        self._archive.store.jobs.table.update({"hardening": record.id}, doc_ids=[job.id])
+        try:
+            return self._snapshots.taken(record)
+        except CasehardenError:
+            if known is None:
+                self._archive.hardenings.delete([record.id])
+                self._archive.forget_run(record.id)
+            raise
+
+    def _stored(self, job: Job, record: Hardening) -> Hardening:
+        self._locks.none_open(record.environment)
+        record.id = self._archive.store.next_id("hard")
+        record.job, record.created_at = job.id, utc_now()
+        with self._archive.hardenings.table.transaction():
+            self._locks.none_open(record.environment)
+            self._archive.hardenings.put(record.id, record)
+        self._archive.hardenings.audit("create", record.id)
+        return record
+
+    def _base(self, owner: EnvironmentRecord, run: str) -> RunRecord | None:
+        if not run:
+            return None
+        base = self._archive.runs.get(run, "run")
+        if base.environment != owner.id:
+            raise InvalidArgument(
+                f"{base.id} is a run of {base.environment}.", where="run", allowed="a run of this environment"
+            )
+        if base.state == "running":
+            raise Conflict(
+                f"{base.id} is running.", where="run", next=[NextCall("wait_job", {"job": base.job})]
+            )
+        if base.state != "done":
+            resume = {"environment": owner.id, "options": {"resume": base.id}}
+            raise Conflict(
+                f"{base.id} is {base.state}.", where="run", next=[NextCall("run_simulations", resume)]
+            )
+        return base
+
+    def _chosen(self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None) -> list[str]:
+        if base is not None and opted.select == ["all"]:
+            known = {s.slug for s in self._archive.simulations.where(environment=owner.id)}
+            return [slug for slug in base.simulations if slug in known]
+        if not self._archive.simulations.count(environment=owner.id):
+            self._simulations.cover(owner.id)
+        return [s.slug for s in Selector(self._archive, owner.id).resolve(opted.select, "options.select")]
+
+
+def harden_strategy(strategy: str) -> str:
+    """The strategy, or an error that says which there are."""
+    if strategy in STRATEGIES:
+        return strategy
+    later = " is not in this version" if strategy == "reflect" else " is no strategy"
+    raise InvalidArgument(f"`{strategy[:40]}`{later}.", where="strategy", allowed=STRATEGIES)
+
+
+def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:
+    """`options`, or an error that says what of it is not in this version."""
+    given = dict(options or {})
+    check_plain(given, "options")
+    later = next((name for name in _LATER if name in given), None)
+    if later is not None:
+        allowed = ", ".join(HardenOptions.model_fields)
+        raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
+    return load(HardenOptions, given, "options")

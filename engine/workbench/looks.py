@@ -1,0 +1,65 @@
+"""Who has looked at held-out scenarios: proofs, and clients that read into one. A ledger that is only added to.
+
+It outlives hardenings and scenarios: deleting one and making it again gives no fresh look. Only with its environment,
+where everything goes, does its part of the ledger go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..harden import count_looks
+from ..ids import split_nested
+from ..records.hardening import Candidate, Hardening
+from .archive import Archive, utc_now
+
+
+class LookLedger:
+    """The looks at the held-out scenarios of all environments, and the scenarios that are spent."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._looks = archive.store.table("looks", ("environment",))
+        self._spent = archive.store.table("spent", ("environment",))
+
+    def take(self, hardening: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
+        """Note that a candidate is about to be proven on these scenarios; the number of the look, from 1.
+
+        A look counts those before it that read any of the same scenarios. A proof that is gone on with, the same text
+        under the same candidate, keeps its number.
+        """
+        id = f"{candidate.id}@{candidate.sha256[:16]}"
+        with self._looks.transaction() as change:
+            known = change.get(id)
+            if known is not None:
+                return int(known["look"])
+            rows = self._looks.oldest({"environment": hardening.environment})
+            look = 1 + count_looks(scenarios, (row["scenarios"] for _, row in rows))
+            row = {
+                "environment": hardening.environment,
+                "hardening": hardening.id,
+                "candidate": candidate.id,
+                "look": look,
+                "scenarios": list(scenarios),
+                "at": utc_now(),
+            }
+            change.put(id, row)
+        return look
+
+    def count(self, environment: str, scenarios: Collection[str], but: str = "") -> int:
+        """How many looks any of these scenarios had, those of the hardening `but` left out."""
+        rows = self._looks.walk({"environment": environment})
+        return count_looks(scenarios, [row["scenarios"] for row in rows if row["hardening"] != but])
+
+    def spend(self, scenario: str) -> bool:
+        """Note that a client has read into a scenario (`support/refund`); whether that is new."""
+        environment = split_nested(scenario)[0]
+        return self._spent.add(scenario, {"environment": environment, "at": utc_now()})
+
+    def is_spent(self, scenario: str) -> bool:
+        """Whether a client has read into a scenario of that id, or into one that had it before."""
+        return self._spent.find(scenario) is not None
+
+    def forget(self, environment: str) -> None:
+        """Delete the part of an environment that is deleted. For a worker thread."""
+        for table in (self._looks, self._spent):
+            table.delete([str(row.doc_id) for row in table.walk({"environment": environment})])

@@ -1,0 +1,132 @@
+"""Snapshots: what a hardening's trials are made of, copied once when it begins, so that both arms meet the same."""
+
+from __future__ import annotations
+
+from ..canonical import digest
+from ..records.hardening import Hardening, Snapshot
+from ..records.persona import Persona
+from ..records.run import RunRecord
+from ..records.scenario import Scenario
+from .archive import Archive
+from .run_drafts import agent_of
+from .trials import CaseParts, RunCases, TrialRunner
+
+_TABLES = ("scenarios", "personas", "simulations")
+
+
+class Snapshots:
+    """Takes them, and lays them out for the runs of a hardening. For a worker thread."""
+
+    def __init__(self, archive: Archive, trials: TrialRunner) -> None:
+        self._archive = archive
+        self._trials = trials
+
+    def taken(self, record: Hardening) -> Hardening:
+        """The hardening with its snapshot, which is taken now when there is none yet.
+
+        What was copied and not finished is copied again.
+        """
+        if record.snapshot is not None:
+            return record
+        owner = self._archive.environments.get(record.environment)
+        chosen = set(record.simulations)
+        simulations = [s for s in self._archive.simulations.where(environment=owner.id) if s.slug in chosen]
+        record.simulations = [s.slug for s in simulations]
+        record.snapshot = Snapshot(
+            world=owner.world,
+            agent=agent_of(owner),
+            limits=owner.settings.limits,
+            user_guidelines=owner.settings.user_guidelines,
+        )
+        self.cases(record).copy(self._archive, simulations)
+        self._weigh_base(record)
+
+        def keep(stored: Hardening) -> Hardening:
+            fields = {name: getattr(record, name) for name in ("simulations", "snapshot", "warnings")}
+            return stored.model_copy(update=fields)
+
+        return self._archive.hardenings.change(record.id, keep)
+
+    def cases(self, record: Hardening) -> RunCases:
+        """The copied cases."""
+        return self._trials.cases(self.pattern(record))
+
+    def personas(self, record: Hardening) -> list[Persona]:
+        """The personas that are in the cases."""
+        rows = self._archive.store.run_table(record.id, "personas").walk()
+        return [Persona.model_validate(row["persona"]) for row in rows]
+
+    def pattern(self, record: Hardening) -> RunRecord:
+        """A run of the hardening, all but its id, text and time; its id is the snapshot's own folder."""
+        taken = record.snapshot or Snapshot()
+        return RunRecord(
+            id=record.id,
+            environment=record.environment,
+            purpose="hardening",
+            hardening=record.id,
+            world=taken.world,
+            models=record.models,
+            agent=taken.agent,
+            simulations=list(record.simulations),
+            seed=record.seed,
+            options={"limits": taken.limits, "user_guidelines": taken.user_guidelines},
+        )
+
+    def copy(self, record: Hardening, run: str) -> None:
+        """Copy the cases into the folder of a run."""
+        store = self._archive.store
+        for name in _TABLES:
+            rows = {str(row.doc_id): dict(row) for row in store.run_table(record.id, name).walk()}
+            if rows:
+                store.run_table(run, name).put_many(rows)
+
+    def _weigh_base(self, record: Hardening) -> None:
+        """Whether the run that the hardening started from serves as its base; a warning that says why not."""
+        base = self._archive.runs.find(record.base_run) if record.base_run else None
+        if base is None or record.snapshot is None:
+            return
+        other = self._differences(base, record)
+        record.snapshot.base_serves = not other
+        if other:
+            told = f"{base.id} was made under other settings ({', '.join(other)}); the base is run anew."
+            record.warnings.append(told)
+
+    def _differences(self, base: RunRecord, record: Hardening) -> list[str]:
+        """What a base run was made of that the hardening is not, in words."""
+        pattern = self.pattern(record)
+        same = {
+            "state": base.state == "done",
+            "instructions": base.instructions_text == record.base_text,
+            "world": base.world == pattern.world,
+            "seed": base.seed == pattern.seed,
+            "models": base.models == pattern.models,
+            "agent": base.agent == pattern.agent,
+            "limits": base.options.get("limits") == pattern.options["limits"]
+            and not base.options.get("limits_over"),
+            "user guidelines": base.options.get("user_guidelines", "") == pattern.options["user_guidelines"],
+        }
+        found = [name for name, is_same in same.items() if not is_same]
+        return found or self._other_cases(base, record)
+
+    def _other_cases(self, base: RunRecord, record: Hardening) -> list[str]:
+        mine, theirs = self.cases(record), self._trials.cases(base)
+        known = set(base.simulations)
+        other = [
+            slug
+            for slug in record.simulations
+            if slug in known and _case_hash(mine.parts(slug)) != _case_hash(theirs.parts(slug))
+        ]
+        return [f"{len(other)} of {len(record.simulations)} cases"] if other else []
+
+
+def told_split(parts: CaseParts) -> Scenario:
+    """The scenario of a case with the split that it was stored under."""
+    return parts.scenario.model_copy(update={"split": parts.split})
+
+
+def _case_hash(parts: CaseParts) -> str:
+    """SHA-256 of what a case is made of; when and how often it was stored makes no difference."""
+    scenario = parts.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    persona = parts.persona.model_dump(mode="json", by_alias=True) if parts.persona else None
+    said = [parts.row.user_input, parts.row.expected_output, parts.row.ground_truth]
+    return digest([scenario, persona, said, parts.split])

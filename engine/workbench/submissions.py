@@ -1,0 +1,87 @@
+"""Submissions: a client's own text as a candidate of a hardening, put in once however often its job begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InvalidArgument
+from ..harden import Hardener
+from ..records.authored import load
+from ..records.hardening import Candidate, Edit, Hardening
+from ..records.job import Job
+from .archive import Archive
+from .hardening_locks import HardeningLocks
+from .plain import check_plain
+from .proving import Proving
+
+MOST_WORDS = 2000
+
+
+class Submissions:
+    """Checks what a client sends, and puts it into its hardening."""
+
+    def __init__(self, archive: Archive, locks: HardeningLocks, proving: Proving) -> None:
+        self._archive = archive
+        self._locks = locks
+        self._proving = proving
+
+    def put(self, job: Job) -> Candidate:
+        """The candidate of a submission's job, made when there is none yet. For a worker thread."""
+        record = self._archive.hardenings.get(job.spec["hardening"], "hardening")
+        hardener = self._proving.guarded(record)
+        new: list[bool] = []
+
+        def add(stored: Hardening) -> Hardening:
+            self._locks.may_submit(stored, job.id)
+            new.append(submitted(stored, job.id) is None)
+            return self._with(stored, hardener, job)
+
+        stored = self._archive.hardenings.change(record.id, add)
+        candidate = submitted(stored, job.id)
+        assert candidate is not None
+        self._archive.store.jobs.table.update({"candidate": candidate.id}, doc_ids=[job.id])
+        if new[-1]:
+            self._archive.store.audit("submit", "candidate", candidate.id)
+        return candidate
+
+    def _with(self, stored: Hardening, hardener: Hardener, job: Job) -> Hardening:
+        known = submitted(stored, job.id)
+        if known is None:
+            spec = job.spec
+            known = hardener.submit(
+                stored,
+                instructions=spec["instructions"],
+                edits=[load(Edit, e, "edits") for e in spec["edits"]],
+                why=spec["why"],
+                cluster=spec["cluster"],
+            )
+            known.job = job.id
+        if known.outcome is None and known.state in ("proposed", "kept"):
+            stored.state = "running"
+        return stored
+
+
+def submission(
+    hardening: str, instructions: str, edits: Sequence[Any], why: str, cluster: str
+) -> dict[str, Any]:
+    """What a submission's job needs, or the error in it."""
+    for name, value in (("why", why), ("cluster", cluster)):
+        if len(value) > MOST_WORDS:
+            raise InvalidArgument(
+                f"`{name}` has {len(value):,} characters.", where=name, allowed=f"up to {MOST_WORDS:,}"
+            )
+    check_plain([instructions, *edits], "edits")
+    return {
+        "op": "submit",
+        "hardening": hardening,
+        "instructions": instructions,
+        "edits": [load(Edit, e, f"edits[{k}]").model_dump() for k, e in enumerate(edits)],
+        "why": why,
+        "cluster": cluster,
+    }
+
+
+def submitted(hardening: Hardening, job: str) -> Candidate | None:
+    """The candidate that a job put in, or None."""
+    return next((c for c in hardening.candidates if c.job == job), None)

@@ -1,0 +1,101 @@
+"""One call of the workbench, made in copies of a data folder, each killed after another of its writes.
+
+`python -m caseharden.tests.killed_at HOME COPIES CALL`: copy n (COPIES/n) was killed right after the nth write; in the
+last one the call came to its end. Forks from a process without threads, so that a kill costs no start of Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from caseharden.engine.store.journal import Journal
+from caseharden.engine.workbench import Workbench
+
+KILLED = 9
+MOST_WRITES = 100
+PASSED_OVER = ("trials", "again", "units", "sequences")
+"""Tables whose writes are many and alike."""
+RULE = "Before calling close_ticket, call look_up_ticket."
+CALLS: Mapping[str, Callable[[Workbench], Any]] = {
+    "begin": lambda bench: bench.hardenings.harden(
+        "desk", strategy="submit", wait_s=45, idempotency_key="begin"
+    ),
+    "submit": lambda bench: bench.hardenings.submit(
+        "hard-1",
+        edits=[{"op": "add", "anchor": "end", "text": RULE}],
+        wait_s=45,
+        idempotency_key="submit",
+    ),
+    "promote": lambda bench: bench.hardenings.decide("hard-1/c1", "promote", reason="proven"),
+}
+
+
+def copies_killed(home: Path, copies: Path, call: str) -> list[Path]:
+    """The copies in which the call was killed, in the order of the writes; the whole one is the last."""
+    command = [sys.executable, "-m", "caseharden.tests.killed_at", str(home), str(copies), call]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return sorted(copies.iterdir(), key=lambda path: int(path.name))
+
+
+def last_write(copy: Path) -> str:
+    """The table that was written last before the kill."""
+    return (copy / "last-write").read_text(encoding="utf-8")
+
+
+def kill_after(home: Path, call: str, writes: int) -> int:
+    """The exit code of a child that makes the call and dies right after that many writes."""
+    child = os.fork()
+    if child == 0:
+        try:
+            anyio.run(_make, home, call, writes)
+            os._exit(0)
+        except BaseException as error:
+            sys.stderr.write(f"{call} after {writes}: {error!r}\n")
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+async def _make(home: Path, call: str, writes: int) -> None:
+    async with Workbench(home) as bench:
+        _die_after(writes, home)
+        await CALLS[call](bench)
+
+
+def _die_after(writes: int, home: Path) -> None:
+    left = writes
+    append: Callable[[Journal, Any], None] = Journal._append  # pyright: ignore[reportPrivateUsage]
+
+    def dying(journal: Journal, changes: Any) -> None:
+        nonlocal left
+        append(journal, changes)
+        if journal.name.rpartition("/")[2] in PASSED_OVER:
+            return
+        left -= 1
+        if left == 0:
+            (home / "last-write").write_text(journal.name, encoding="utf-8")
+            os._exit(KILLED)
+
+    Journal._append = dying  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+
+
+def main(home: Path, copies: Path, call: str) -> int:
+    for writes in range(1, MOST_WRITES):
+        copy = copies / str(writes)
+        shutil.copytree(home, copy)
+        code = kill_after(copy, call, writes)
+        if code != KILLED:
+            return code
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

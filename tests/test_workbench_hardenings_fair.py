@@ -1,0 +1,249 @@
+"""What makes a proof fair: both arms meet the same cases, every look costs, and what is rejected stays so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from caseharden.engine.errors import Conflict
+from caseharden.engine.records.hardening import Hardening
+from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.results import HardeningReport
+from caseharden.tests.workbench_cases import bench_at, closing, desk
+
+pytestmark = pytest.mark.anyio
+
+RULE = "Before calling close_ticket, call look_up_ticket."
+KIND = "Be kind."
+
+
+async def over(bench: Workbench, report: HardeningReport) -> HardeningReport:
+    with anyio.fail_after(90):
+        while report.job is not None:
+            waited = await bench.jobs.wait(report.job.id, wait_s=20)
+            assert waited.job.state != "failed", waited.job.error
+            if isinstance(waited.result, HardeningReport):
+                report = waited.result
+    return report
+
+
+async def opened(bench: Workbench, **arguments: Any) -> Hardening:
+    """A hardening that waits for texts."""
+    report = await bench.hardenings.harden("desk", strategy="submit", wait_s=45, **arguments)
+    return (await over(bench, report)).hardening
+
+
+async def submitted(bench: Workbench, hardening: str, text: str) -> HardeningReport:
+    edits = [{"op": "add", "anchor": "end", "text": text}]
+    return await over(bench, await bench.hardenings.submit(hardening, edits=edits, wait_s=45))
+
+
+async def weaken(bench: Workbench, count: int) -> None:
+    """Every case without the rule that the agent breaks."""
+    for n in range(1, count + 1):
+        await bench.items.update("scenario", f"desk/close-{n}", {"world": {"skip_rules": ["looked-up"]}})
+
+
+def look(report: HardeningReport) -> int:
+    found = report.hardening.find(report.candidate)
+    assert found is not None and found.evidence is not None and found.evidence.held_out is not None
+    return found.evidence.held_out.look
+
+
+async def test_tests_that_change_during_a_hardening_change_nothing_of_its_proof(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        await weaken(bench, 24)
+        await bench.items.update("environment", "desk", {"world": {"policy": "Close it at once."}})
+        await bench.items.update("environment", "desk", {"settings": {"user_guidelines": "Be brief."}})
+        await bench.items.delete("simulation", ["desk/close-1-dana"], confirm=True)
+        report = await submitted(bench, "hard-1", KIND)
+        assert (report.hardening.outcome, report.hardening.candidates[0].outcome) == (None, "no_change")
+        with pytest.raises(Conflict, match="no_change"):
+            await bench.hardenings.decide("hard-1/c1", "promote")
+        proven = await submitted(bench, "hard-1", RULE)
+        assert proven.hardening.outcome == "improved"
+        assert proven.hardening.evidence is not None and proven.hardening.evidence.train is not None
+        assert proven.hardening.evidence.train.base == 0
+
+
+async def test_a_hardening_under_way_goes_on_under_the_agent_and_world_it_began_with(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        changes = {"agent": {"tools": ["look_up_ticket"]}, "world": {"policy": "Close it at once."}}
+        await bench.items.update("environment", "desk", changes)
+        report = await submitted(bench, "hard-1", RULE)
+        assert report.hardening.outcome == "improved"
+        arms = [(await bench.items.get("run", id, view="full")).item for id in ("run-1", "run-2")]
+        assert [arm["agent"] for arm in arms] == [{"kind": "prompt"}] * 2
+        assert arms[0]["world"] == arms[1]["world"]
+
+
+async def test_a_hardening_outlives_the_run_it_started_from_and_the_world_of_it(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk")).run
+        record = await opened(bench, run=run.id)
+        assert record.rounds[0].conversations[0].startswith(f"{run.id}/")
+        assert (await bench.items.page("run")).total == 1
+        await bench.items.delete("run", [run.id], confirm=True)
+        await bench.items.update("environment", "desk", {"world": {"policy": "Close it at once."}})
+        report = await submitted(bench, "hard-1", RULE)
+        assert report.hardening.outcome == "improved"
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "harden"),
+    [
+        ("world", {"world": {"policy": "Close it at once."}}, {}),
+        ("user guidelines", {"settings": {"user_guidelines": "Be brief."}}, {}),
+        ("agent", {"agent": {"temperature": 1}}, {}),
+        ("limits", {"settings": {"limits": {"max_turns": 9}}}, {}),
+        ("seed", {}, {"options": {"seed": 5}}),
+    ],
+)
+async def test_a_base_run_made_under_other_settings_is_run_anew(
+    tmp_path: Path, what: str, changes: dict[str, Any], harden: dict[str, Any]
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        run = (await bench.runs.start("desk")).run
+        if changes:
+            await bench.items.update("environment", "desk", changes)
+        record = await opened(bench, run=run.id, **harden)
+        told = f"{run.id} was made under other settings ({what}); the base is run anew."
+        assert record.warnings.count(told) == 1
+        assert record.rounds[0].conversations[0].startswith("run-2/")
+
+
+async def test_a_base_run_with_limits_of_its_own_is_run_anew(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        run = (await bench.runs.start("desk", options={"limits": {"max_turns": 1}})).run
+        record = await opened(bench, run=run.id)
+        assert record.warnings[0].startswith(f"{run.id} was made under other settings (limits)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "id", "changes", "cases"),
+    [
+        ("scenario", "desk/close-2", {"world": {"skip_rules": ["looked-up"]}}, 1),
+        ("simulation", "desk/close-1-dana", {"user_input": "Please close T1."}, 1),
+        ("persona", "desk/dana", {"profile": "Hasty."}, 2),
+    ],
+)
+async def test_a_base_run_of_cases_that_changed_since_is_run_anew(
+    tmp_path: Path, kind: str, id: str, changes: dict[str, Any], cases: int
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        run = (await bench.runs.start("desk")).run
+        await bench.items.update(kind, id, changes)
+        record = await opened(bench, run=run.id)
+        assert f"{run.id} was made under other settings ({cases} of 3 cases)" in record.warnings[0]
+        assert record.rounds[0].conversations[0].startswith("run-2/")
+
+
+async def test_a_base_run_of_the_same_cases_serves_even_where_they_were_stored_again(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        run = (await bench.runs.start("desk")).run
+        await bench.items.update("scenario", "desk/close-2", {"goal": "Something else."})
+        await bench.items.update("scenario", "desk/close-2", {"goal": closing(2)["goal"]})
+        record = await opened(bench, run=run.id)
+        assert not [told for told in record.warnings if "other settings" in told]
+        assert record.rounds[0].conversations[0].startswith(f"{run.id}/")
+
+
+async def test_looks_are_counted_over_all_hardenings_and_outlive_them(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        assert look(await submitted(bench, "hard-1", RULE)) == 1
+        second = await opened(bench)
+        assert second.looks == 1
+        assert any("this is look 2" in told for told in second.warnings)
+        with pytest.raises(Conflict, match="hard-2 is open on desk"):
+            await submitted(bench, "hard-1", f"{RULE} {KIND}")
+        assert look(await submitted(bench, "hard-2", f"{RULE} {KIND}")) == 2
+        third = await submitted(bench, "hard-1", f"{KIND} {RULE}")
+        assert (look(third), third.hardening.outcome) == (3, "unconfirmed")
+        await bench.items.delete("hardening", ["hard-1", "hard-2"], confirm=True)
+        assert (await opened(bench)).looks == 3
+        assert not list((tmp_path / "runs").glob("hard-[12]"))
+
+
+async def test_a_deleted_environment_takes_its_looks_along(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        await submitted(bench, "hard-1", RULE)
+        await bench.items.delete("environment", ["desk"], confirm=True)
+        assert not list((tmp_path / "runs").glob("hard-*"))
+        await desk(bench, 24)
+        assert (await opened(bench)).looks == 0
+
+
+async def test_a_scenario_made_anew_under_the_id_of_a_spent_one_is_spent(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk")).run
+        rows = (await bench.items.page("conversation", where={"run": run.id}, limit=100)).items
+        seen = next(row for row in rows if row["split"] == "held_out")
+        await bench.items.get("conversation", str(seen["id"]), view="turns")
+        slug = str(seen["id"]).split("/")[1].rpartition("-")[0]
+        await bench.items.delete("scenario", [f"desk/{slug}"], confirm=True)
+        number = int(slug.partition("-")[2])
+        await bench.scenarios.create("desk", [closing(number, split="held_out")])
+        assert (await bench.items.get("scenario", f"desk/{slug}")).item["spent"] is True
+        await bench.simulations.create("desk")
+        await opened(bench)
+        report = await submitted(bench, "hard-1", RULE)
+        assert report.hardening.spent == [slug]
+        assert report.hardening.marks == ["exposed"]
+
+
+async def test_a_rejected_candidate_cannot_be_promoted_any_more(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        await submitted(bench, "hard-1", RULE)
+        await submitted(bench, "hard-1", f"{RULE} {KIND}")
+        await bench.hardenings.decide("hard-1/c1", "reject", reason="not ours")
+        with pytest.raises(Conflict, match="hard-1/c1 is rejected"):
+            await bench.hardenings.decide("hard-1/c1", "promote")
+        with pytest.raises(Conflict, match="hard-1/c1 is rejected"):
+            await bench.hardenings.decide("hard-1/c1", "promote", override=True, reason="I want it")
+        assert (await bench.items.get("environment", "desk")).item["instructions"]["id"] == "desk@1"
+        promoted = await bench.hardenings.decide("hard-1/c2", "promote")
+        assert promoted.became is not None and promoted.became.id == "desk@2"
+
+
+async def test_a_hardening_closed_as_a_whole_takes_all_its_candidates_along(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        await submitted(bench, "hard-1", RULE)
+        await bench.hardenings.decide("hard-1", "reject")
+        with pytest.raises(Conflict, match="hard-1/c1 is rejected"):
+            await bench.hardenings.decide("hard-1/c1", "promote")
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+async def test_a_call_that_goes_away_while_its_hardening_begins_leaves_no_job_behind(
+    tmp_path: Path, steps: int
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.hardenings.harden, "desk")
+            for _ in range(steps):
+                await anyio.sleep(0)
+            tasks.cancel_scope.cancel()
+        for row in (await bench.items.page("job")).items:
+            assert (await bench.jobs.wait(str(row["id"]), wait_s=20)).job.state == "done"

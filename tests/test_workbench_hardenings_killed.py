@@ -1,0 +1,85 @@
+"""Hardenings killed after any of their writes: the same call again gives what it would have given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.results import HardeningReport
+from caseharden.tests.killed_at import CALLS, RULE, copies_killed, last_write
+from caseharden.tests.workbench_cases import bench_at, desk
+
+pytestmark = pytest.mark.anyio
+
+
+async def prepared(home: Path, *calls: str) -> Path:
+    """A data folder in which these calls were made."""
+    async with bench_at(home) as bench:
+        await desk(bench, 24)
+        for call in calls:
+            await CALLS[call](bench)
+    return home
+
+
+async def asked_again(home: Path, call: str) -> dict[str, Any]:
+    """What the same call gives in a killed folder, and what is stored then."""
+    async with bench_at(home) as bench:
+        report: HardeningReport = await CALLS[call](bench)
+        assert report.job is None
+        runs = (await bench.items.page("run", environment="desk", limit=50)).items
+        jobs = (await bench.items.page("job", environment="desk", limit=50)).items
+        return {
+            "state": report.hardening.state,
+            "outcome": report.hardening.outcome,
+            "candidates": [(c.id, c.outcome, c.became) for c in report.hardening.candidates],
+            "rounds": [(r.number, r.decision, r.passed, r.total) for r in report.hardening.rounds],
+            "look": look_of(report),
+            "marks": report.hardening.marks,
+            "reason": report.hardening.reason,
+            "hardenings": [row["id"] for row in (await bench.items.page("hardening")).items],
+            "versions": (await bench.items.page("instructions", environment="desk")).total,
+            "in force": (await bench.items.get("environment", "desk")).item["instructions"]["id"],
+            "runs": [(row["state"], row.get("counted")) for row in runs],
+            "going on": [row["id"] for row in jobs if row["state"] not in ("done", "failed")],
+            "rounds shown": len((await bench.items.get("hardening", "hard-1", view="rounds")).item["rounds"]),
+        }
+
+
+def look_of(report: HardeningReport) -> int:
+    """The look of the candidate that the call was about; 0: it was not proven."""
+    found = report.hardening.find(report.candidate)
+    proof = found.evidence.held_out if found and found.evidence else None
+    return proof.look if proof else 0
+
+
+@pytest.mark.parametrize(
+    ("call", "before"), [("begin", ()), ("submit", ("begin",)), ("promote", ("begin", "submit"))]
+)
+async def test_a_call_killed_after_any_write_gives_the_same_when_made_again(
+    tmp_path: Path, call: str, before: tuple[str, ...]
+) -> None:
+    home = await prepared(tmp_path / "home", *before)
+    *killed, whole = copies_killed(home, tmp_path / "copies", call)
+    assert len(killed) >= 3
+    wanted = await asked_again(whole, call)
+    assert wanted["reason"] == ("proven" if call == "promote" else "")
+    for copy in killed:
+        assert await asked_again(copy, call) == wanted, last_write(copy)
+
+
+async def test_a_proof_that_was_cancelled_has_cost_its_look_and_keeps_it_when_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    home = await prepared(tmp_path / "home", "begin")
+    *killed, _ = copies_killed(home, tmp_path / "copies", "submit")
+    looking = next(copy for copy in killed if last_write(copy) == "looks")
+    async with Workbench(looking, resume=False) as bench:
+        await bench.jobs.cancel("job-2")
+        other = [{"op": "add", "anchor": "end", "text": f"{RULE} Be kind."}]
+        second = await bench.hardenings.submit("hard-1", edits=other, wait_s=45)
+        assert (second.candidate, look_of(second)) == ("hard-1/c2", 2)
+        first = await CALLS["submit"](bench)
+        assert (first.candidate, look_of(first)) == ("hard-1/c1", 1)
