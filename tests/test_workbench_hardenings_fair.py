@@ -90,9 +90,9 @@ async def test_a_hardening_outlives_the_run_it_started_from_and_the_world_of_it(
         run = (await bench.runs.start("desk")).run
         record = await opened(bench, run=run.id)
         assert record.rounds[0].conversations[0].startswith(f"{run.id}/")
-        assert (await bench.items.page("run")).total == 1
         await bench.items.delete("run", [run.id], confirm=True)
         await bench.items.update("environment", "desk", {"world": {"policy": "Close it at once."}})
+    async with bench_at(tmp_path) as bench:
         report = await submitted(bench, "hard-1", RULE)
         assert report.hardening.outcome == "improved"
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.results import HardeningReport
 from caseharden.tests.killed_at import CALLS, RULE, copies_killed, last_write
 from caseharden.tests.workbench_cases import bench_at, desk
@@ -29,9 +31,8 @@ async def asked_again(home: Path, call: str) -> dict[str, Any]:
     async with bench_at(home) as bench:
         report: HardeningReport = await CALLS[call](bench)
         assert report.job is None
-        runs = (await bench.items.page("run", environment="desk", limit=50)).items
         jobs = (await bench.items.page("job", environment="desk", limit=50)).items
-        return {
+        found = {
             "state": report.hardening.state,
             "outcome": report.hardening.outcome,
             "candidates": [(c.id, c.outcome, c.became) for c in report.hardening.candidates],
@@ -42,10 +43,12 @@ async def asked_again(home: Path, call: str) -> dict[str, Any]:
             "hardenings": [row["id"] for row in (await bench.items.page("hardening")).items],
             "versions": (await bench.items.page("instructions", environment="desk")).total,
             "in force": (await bench.items.get("environment", "desk")).item["instructions"]["id"],
-            "runs": [(row["state"], row.get("counted")) for row in runs],
             "going on": [row["id"] for row in jobs if row["state"] not in ("done", "failed")],
             "rounds shown": len((await bench.items.get("hardening", "hard-1", view="rounds")).item["rounds"]),
         }
+    with Store(home) as opened:
+        runs = Archive(opened).runs.where(hardening="hard-1")
+    return {**found, "runs": [(run.instructions, run.state, run.totals.trials) for run in runs]}
 
 
 def look_of(report: HardeningReport) -> int:

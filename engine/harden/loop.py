@@ -52,13 +52,20 @@ async def _forget(hardening: Hardening) -> None:
     """Save nothing: for callers that keep the record themselves."""
 
 
+async def _next_look(hardening: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
+    """The look behind those that the record knows of: for a hardening that is alone with its scenarios."""
+    return hardening.looks + 1
+
+
 @dataclass(slots=True)
 class Hardener:
     """Drives one hardening.
 
     `clusters` gives the failure clusters of train outcomes, the worst first. `save` gets the record after every
     step; it must not change it. `stop` gives "" to go on, or why to stop before the next round (`cancelled`,
-    `budget`). `writer` is needed for every strategy but submit.
+    `budget`). `writer` is needed for every strategy but submit. `look` is asked right before a candidate's first
+    trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
+    it gives the same number.
     """
 
     trials: Trials
@@ -69,6 +76,7 @@ class Hardener:
     writer: InstructionWriter | None = None
     save: Callable[[Hardening], Awaitable[None]] = _forget
     stop: Callable[[], str] = lambda: ""
+    look: Callable[[Hardening, Candidate, Sequence[str]], Awaitable[int]] = _next_look
     _runner: Runner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -339,9 +347,9 @@ class Hardener:
             train = compare_arms(arms, h.seed)
             regressions = await self._runner.regressions(h.base_text, candidate.text, arms, "train")
         cases = self._held_out(h, candidate.client)
-        look = h.looks + 1
         h.proving = True
         await self._saved(h, "running")
+        look = await self.look(h, candidate, scenarios_of(cases))
         arms = await self._runner.arms(h.base_text, candidate.text, cases, h.trials, "proof")
         flagged = await self._runner.regressions(h.base_text, candidate.text, arms, "held_out")
         evidence = weigh(arms, train, [*regressions, *flagged], look, seed=h.seed)

@@ -11,7 +11,7 @@ def check_promotion(
 ) -> Candidate:
     """Give the candidate if it may be promoted: improved, or unconfirmed with `override` and a reason.
 
-    Raises NotFound, Conflict (running, or its outcome forbids it), InvalidArgument (override without a
+    Raises NotFound, Conflict (running, rejected, or its outcome forbids it), InvalidArgument (override without a
     reason). It changes nothing: the caller puts the text in place and adds the mark `overridden`.
     """
     found = hardening.find(candidate)
@@ -24,6 +24,13 @@ def check_promotion(
     reject = NextCall("decide_candidate", {"candidate": found.id, "decision": "reject", "reason": "..."})
     if hardening.state == "running":
         raise Conflict(f"{hardening.id} is still running.", where="candidate")
+    if found.state == "rejected" and found.outcome in ("improved", "unconfirmed"):
+        raise Conflict(
+            f"{found.id} is rejected. It cannot be promoted.",
+            where="candidate",
+            allowed="a candidate that was not rejected, or a new hardening",
+            next=[NextCall("harden_agent", {"environment": hardening.environment})],
+        )
     if found.outcome == "improved":
         return found
     if found.outcome == "unconfirmed":

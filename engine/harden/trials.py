@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from ..evaluate.rates import COUNTED
 from ..records.run import TrialRecord
 from ..records.scenario import Split
 from ..records.verdict import CheckVerdict, TrialVerdict
 
 Purpose = Literal["base", "screen", "train", "proof", "again", "confirm"]
-
-COUNTED: frozenset[TrialVerdict] = frozenset({"pass", "fail", "inconclusive"})
-"""Verdicts that count in a rate; error and invalid are shown apart."""
 
 
 @dataclass(frozen=True, slots=True)

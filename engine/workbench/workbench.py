@@ -129,7 +129,7 @@ class Workbench:
             self.simulations,
             deleting,
         )
-        self.imports = Importing(archive, self.environments, self.roots, runner)
+        self.imports = Importing(archive, self.environments, environment_drafts, self.roots, runner)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
