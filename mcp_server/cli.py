@@ -1,7 +1,7 @@
 """The command `caseharden`: which word means which command, and how an error is told.
 
-A command is a module with `add_arguments(parser)` and `run(args) -> exit code`. It is imported when it is
-called: the help and the version need none of them.
+A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
+that helps after an error. It is imported when it is called: the help and the version need none of them.
 
 Exit codes: 0 done or passed, 1 a threshold was missed, 2 wrong input, 3 no result, 130 interrupted.
 """
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..engine.errors import CasehardenError, UserError, did_you_mean
 from ..resources.home import shown_home
+from .called import called
 from .terminal import clean
 
 COMMANDS = {
@@ -60,7 +61,7 @@ def help_text() -> str:
         told += [f"  {name:<10} {first}", *(f"{'':13}{rest}" for rest in more)]
     told += [
         "",
-        "Start with: caseharden demo. Help on one: caseharden COMMAND --help.",
+        f"Start with: {called('demo')}    Help on one: {called('COMMAND', '--help')}",
         f"Data: {clean(shown_home())} (set CASEHARDEN_HOME to change it)",
     ]
     return "\n".join(told)
@@ -77,7 +78,7 @@ def _run(name: str, words: list[str]) -> int:
     try:
         args = parser.parse_args(words)
     except _WrongInput as error:
-        return _tell(str(error), "", f"caseharden {name} --help")
+        return _tell(str(error), "", called(name, "--help"))
     try:
         return command.run(args)
     except KeyboardInterrupt:
@@ -88,7 +89,8 @@ def _run(name: str, words: list[str]) -> int:
     except Exception as error:
         if args.debug:
             raise
-        return tell(_alone(error), getattr(command, "NEXT", "").format(**vars(args)))
+        error = _alone(error)
+        return tell(error, command.then(args, error))
 
 
 def tell(error: Exception, then: str = "") -> int:
@@ -109,7 +111,7 @@ def _tell(what: str, allowed: str = "", then: str = "") -> int:
     lines = [f"error: {what}"]
     if allowed:
         lines.append(f"  allowed: {allowed}")
-    lines.append(f"  next: {then or 'caseharden --help'}")
+    lines.append(f"  next: {then or called('--help')}")
     print("\n".join(lines), file=sys.stderr)
     return 2
 

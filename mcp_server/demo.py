@@ -18,17 +18,22 @@ from mcp.client import Client
 
 from ..engine.errors import InternalError
 from ..resources.library import WORLDS
+from .called import called
 from .terminal import Screen, bar, clean, count, cut, interval, money, percent
 
 WORLD = "shop"
 GENERATED = 2
 """Personas and scenarios that are generated beside the shipped ones."""
-NEXT = "caseharden demo --debug"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", default="", metavar="DIR", help="keep the data folder there")
     parser.add_argument("--plain", action="store_true", help="no colour")
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    return called("demo", "--debug")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -238,10 +243,10 @@ class _Loop:
             "What it shows          the wiring, the world, the checks and the proof; it repeats exactly"
         )
         self._line("What it does not show  how a real model behaves: offline follows rules to the letter")
-        self._line(
-            "Next   in your client  caseharden serve --print-config claude-code, then say: harden my agent"
-        )
-        self._line("       your own cases  caseharden init my-agent, then: caseharden run my-agent")
+        self._line(f"Next   in your client  {called('serve', '--print-config', 'claude-code')}")
+        self._line("                       then say: harden my agent")
+        self._line(f"       your own cases  {called('init', 'my-agent')}")
+        self._line(f"                       {called('run', 'my-agent')}")
 
     @property
     def _offline(self) -> bool:

@@ -6,13 +6,17 @@ and at most 20 failures.
 
 from __future__ import annotations
 
+import json
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..engine.records.job import Job
+from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
+from ..tools.runs import part_of
 from .terminal import Screen, bar, clean, count, cut, duration, interval, money, percent, table
 
 PAUSE_S = 30
@@ -81,6 +85,15 @@ class Progress:
             if case not in self._seen and len(self._seen) < FAILURES:
                 self._seen.add(case)
                 self._screen.line(cut(_failure(row), self._screen.width))
+                if row.get("failed_checks"):
+                    await self._reason(str(row["id"]))
+
+    async def _reason(self, conversation: str) -> None:
+        """Why the first check of a train conversation failed."""
+        told = (await self._bench.items.get("conversation", conversation)).item
+        why = next((str(check["why"]) for check in told["failed_checks"] if check.get("why")), "")
+        if why:
+            self._screen.line(cut(f"        {clean(why)}", self._screen.width))
 
 
 async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[str]:
@@ -90,6 +103,8 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     counted = totals.passed + totals.failed + totals.inconclusive
     rate = (
         f"{totals.passed:,} of {counted:,} pass, {percent(totals.rate)} {interval(totals.interval)}".rstrip()
+        if run.state == "done"
+        else part_of(run)
     )
     offline = any(m.startswith("offline") for m in run.models.values())
     facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
@@ -101,10 +116,12 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     if left:
         lines.append(f"  Left out of the rate: {', '.join(left)}")
     lines += await _cases(bench, run.id, width)
-    for cluster in run.clusters[:3]:
+    for cluster in run.clusters:
         cause = clean(cluster.cause or cluster.check)
         told = cut(f"  {cluster.simulations:>4} x {cause}", max(40, width - 12))
         lines.append(f"{told}  {cluster.severity}" + (f"\n         {cluster.see}" if cluster.see else ""))
+    for warning in run.warnings:
+        lines += textwrap.wrap(clean(warning), width, initial_indent="  ", subsequent_indent="  ")
     for threshold in run.thresholds:
         word = "PASS" if threshold.result == "pass" else "FAIL"
         lines.append(
@@ -114,6 +131,24 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         lines.append(
             "No threshold is set: settings.thresholds {pass_rate: 0.9} lets failures fail the build."
         )
+    return lines + _go_on(run)
+
+
+def _go_on(run: RunRecord) -> list[str]:
+    """How to go on where something failed."""
+    if not run.totals.failed:
+        return []
+    if not run.clusters:
+        more = json.dumps({"environment": run.environment})
+        return [
+            f"Only held-out cases fail. In an MCP client generate_scenarios({more}) makes more to learn from."
+        ]
+    call = json.dumps({"environment": run.environment, "run": run.id})
+    lines = [f"Go on in an MCP client: harden_agent({call})"]
+    see = next((cluster.see for cluster in run.clusters if cluster.see), "")
+    if see:
+        shown = json.dumps({"kind": "conversation", "id": see, "view": "turns"})
+        lines.append(f"  what was said: get_item({shown})")
     return lines
 
 

@@ -17,15 +17,16 @@ from typing import Any
 
 import anyio
 
-from ..engine.errors import Conflict
-from ..engine.exchange import read_folder
+from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
+from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
+from ..engine.workbench.runs import MOST_TRIALS
 from ..resources.workbench import Workbench
+from .called import called
 from .progress import Progress, result_lines
 from .terminal import Screen, count
 
-NEXT = "caseharden run {folder} --check        (checks every file, runs nothing)"
 STEP_S = 0.5
 """How often a run is looked at."""
 
@@ -33,7 +34,7 @@ STEP_S = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
-    parser.add_argument("--trials", type=int, default=0, help="trials of each simulation, 1 to 50")
+    parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
@@ -41,7 +42,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    folder = Path(args.folder)
+    if not folder.is_dir():
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        raise NotFound(f"`{folder}` {kind}.", allowed=f"a folder that holds {CONFIG_NAMES[0]}")
+    if args.trials is not None and not 1 <= args.trials <= MOST_TRIALS:
+        raise InvalidArgument(f"{args.trials} trials.", where="--trials", allowed=f"1 to {MOST_TRIALS}")
     return anyio.run(_run, args)
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error: it fits the option that was wrong."""
+    where = error.where if isinstance(error, CasehardenError) else ""
+    if isinstance(error, StorageError):
+        return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
+    if where == "--trials":
+        return called("run", args.folder, "--trials", "1")
+    if where == "--resume":
+        return _again(args) + "        (a new run)"
+    if not is_case_folder(Path(args.folder)):
+        return called("init", "my-agent") + "        (writes a folder to start from)"
+    if isinstance(error, Conflict) and where.endswith("environment.id"):
+        return called("run", args.folder, "--home", "DIR") + "        (a data folder of its own)"
+    if args.check:
+        return _again(args, "--check") + "        (again, when that is mended)"
+    return _again(args, "--check") + "        (checks every file, runs nothing)"
+
+
+def _again(args: argparse.Namespace, *words: str) -> str:
+    """The command for the same folder and data folder."""
+    home = ["--home", args.home] if args.home else []
+    return called("run", args.folder, *home, *words)
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -60,7 +91,7 @@ async def _run(args: argparse.Namespace) -> int:
 async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
     options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
-        report = await bench.runs.start(environment, trials=args.trials, options=options, wait_s=0)
+        report = await _started(bench, environment, args.trials or 0, options)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -69,7 +100,7 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
             await progress.look(job)
             if interrupted() and not stopped:
                 stopped = True
-                goes_on = f"caseharden run {args.folder} --resume {report.run.id} goes on."
+                goes_on = f"{_again(args, '--resume', report.run.id)} goes on."
                 screen.line(f"Stopping. {job.units.finished:,} of {job.units.total:,} are kept; {goes_on}")
                 with suppress(Conflict):  # it was over at the same moment
                     await bench.jobs.cancel(job.id, reason="interrupted")
@@ -82,6 +113,17 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
         for line in await result_lines(bench, report, screen.width):
             screen.line(line)
     return code
+
+
+async def _started(bench: Bench, environment: str, trials: int, options: dict[str, str] | None) -> RunReport:
+    """The run, begun; an error names the option of the command line."""
+    try:
+        return await bench.runs.start(environment, trials=trials, options=options, wait_s=0)
+    except UserError as error:
+        if error.where != "options.resume":
+            raise
+        allowed = error.allowed or f"a run of {environment} in this data folder"
+        raise type(error)(error.what, where="--resume", allowed=allowed) from None
 
 
 @asynccontextmanager

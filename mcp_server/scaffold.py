@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..engine.errors import NotAllowed
 from ..engine.exchange import Roots
+from ..engine.ids import slugify
+from .called import called
 
 STARTER = Path(__file__).parent.parent / "resources" / "starter"
 FILES = {
@@ -16,7 +18,8 @@ FILES = {
     "personas.yaml": "personas.yaml.txt",
     "scenarios/loans.yaml": "scenarios-loans.yaml.txt",
 }
-NEXT = "caseharden init another-folder"
+_NO_TEXTS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+"""What YAML reads as something else than a text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +34,13 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     for name in write(folder):
         print(f"wrote {folder / name}")
-    print(f"next: caseharden run {args.folder}")
+    print(f"next: {called('run', args.folder)}")
     return 0
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    return called("init", "another-folder")
 
 
 def write(folder: Path) -> list[str]:
@@ -46,6 +54,14 @@ def write(folder: Path) -> list[str]:
         what = f"`{folder}` cannot be made a folder: {error.strerror}."
         raise NotAllowed(what, allowed="a folder, or a name that is free") from None
     roots = Roots([folder])
+    id = _id(folder)
     for name, source in FILES.items():
-        roots.write_text(name, (STARTER / source).read_text(encoding="utf-8"), name)
+        text = (STARTER / source).read_text(encoding="utf-8")
+        roots.write_text(name, text.replace("id: my-agent", f"id: {id}", 1), name)
     return list(FILES)
+
+
+def _id(folder: Path) -> str:
+    """An environment's id made of the folder's name, as YAML reads it back."""
+    id = slugify(folder.resolve().name) or "my-agent"
+    return id if id[0].isalpha() and id not in _NO_TEXTS else f'"{id}"'

@@ -10,10 +10,10 @@ from typing import Any
 
 from ..engine.errors import NotFound
 from ..resources.workbench import Workbench
+from .called import called
 from .stdio import serve_stdio
 
 CLIENTS = ("claude-desktop", "claude-code", "vscode", "cursor")
-NEXT = "caseharden serve --help"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,11 @@ def run(args: argparse.Namespace) -> int:
         )
     serve_stdio(Workbench(args.home, roots=roots))
     return 0
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    return called("serve", "--help")
 
 
 def client_config(client: str, roots: list[Path]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import caseharden
+from caseharden.engine.exchange import Roots, read_folder
+from caseharden.mcp_server.scaffold import write
 
 
 @pytest.fixture
@@ -69,7 +73,8 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
     [
         (("rum",), "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, serve\n"),
         (("run", "--trails=2"), "error: unrecognized arguments: --trails=2.\n"),
-        (("run", "nowhere"), "error: "),
+        (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),
+        (("run", ".", "--trials", "0"), "error: --trials: 0 trials.\n  allowed: 1 to 50\n"),
         (("serve", "--root", "nowhere"), "error: --root: "),
     ],
 )
@@ -78,7 +83,8 @@ def test_wrong_words_are_answered_with_the_next_step(home: Path, words: tuple[st
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(told)
-    assert done.stderr.rstrip().splitlines()[-1].startswith("  next: caseharden")
+    assert re.match(r"  next: (\S*/)?caseharden ", done.stderr.rstrip().splitlines()[-1])
+    assert "--root DIR" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -88,6 +94,15 @@ def test_init_writes_nothing_over_what_is_there(folder: Path, home: Path) -> Non
     assert done.returncode == 2
     assert "exists" in done.stderr
     assert (folder / "instructions.md").read_text() == "Mine.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "id"), [("Support Désk", "support-d-sk"), ("2024", "2024"), ("no", "no"), ("日本", "my-agent")]
+)
+def test_init_names_the_environment_after_the_folder(tmp_path: Path, name: str, id: str) -> None:
+    place = tmp_path / name
+    write(place)
+    assert read_folder(place, Roots([place])).id == id
 
 
 @pytest.mark.requirement("CH-19")
@@ -118,7 +133,7 @@ def test_missed_threshold_fails_the_build(folder: Path, home: Path) -> None:
 def test_check_names_file_and_path_of_a_mistake_and_runs_nothing(folder: Path, home: Path) -> None:
     good = call("run", str(folder), "--check", home=home)
     assert (good.returncode, good.stderr) == (0, "")
-    assert "ok    library: 4 scenarios, 2 personas in 5 files" in good.stdout
+    assert "ok    my-agent: 4 scenarios, 2 personas in 5 files" in good.stdout
     assert "ok    solutions: 4 proven of 4" in good.stdout
     file = folder / "scenarios" / "loans.yaml"
     file.write_text(file.read_text().replace("state: db.loans.L102", "stat: db.loans.L102"))
@@ -136,12 +151,12 @@ def test_a_folder_can_be_changed_and_run_again(folder: Path, home: Path) -> None
     (folder / "instructions.md").write_text((folder / "instructions.md").read_text() + "Be brief.\n")
     done = call("run", str(folder), home=home)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "library@2" in done.stdout
+    assert "my-agent@2" in done.stdout
     assert "8 of 8 pass" in done.stdout
     file.write_text(file.read_text().split("- id: report-lost-book")[0])
     fewer = call("run", str(folder), home=home)
     assert "6 of 6 pass" in fewer.stdout
-    assert "scenario library/report-lost-book, with 2 simulations" in " ".join(fewer.stdout.split())
+    assert "scenario my-agent/report-lost-book, with 2 simulations" in " ".join(fewer.stdout.split())
     assert "Deleted" not in call("run", str(folder), home=home).stdout
 
 
@@ -186,3 +201,80 @@ def test_client_configuration_starts_the_server_of_this_environment(
 def test_without_words_on_a_pipe_the_server_speaks_only_protocol(home: Path) -> None:
     done = call(home=home, stdin="")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_next_line_fits_the_option_that_was_wrong(folder: Path, home: Path, tmp_path: Path) -> None:
+    def following(*words: str, data: Path = home) -> str:
+        told = call("run", str(folder), *words, home=data).stderr.rstrip().splitlines()[-1]
+        return told.partition("caseharden run ")[2].split("        (")[0]
+
+    (tmp_path / "blocked").write_text("a file, not a folder")
+    assert following(data=tmp_path / "blocked") == f"{folder} --home DIR"
+    assert following("--resume", "run-99") == str(folder)
+    assert following("--trials", "51") == f"{folder} --trials 1"
+    (folder / "personas.yaml").write_text("- {idd: x}")
+    assert following() == f"{folder} --check"
+    told = call("run", str(folder), "--check", home=home).stderr
+    assert "again, when that is mended" in told
+    (folder / "caseharden.yaml").unlink()
+    assert "caseharden init my-agent" in call("run", str(folder), home=home).stderr
+
+
+def test_a_second_folder_of_the_same_name_is_refused_with_a_way_out(
+    folder: Path, home: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / "two" / "my-agent"
+    assert call("init", str(twin), home=home).returncode == 0
+    assert call("run", str(folder), home=home).returncode == 0
+    done = call("run", str(twin), home=home)
+    assert done.returncode == 2
+    assert str(folder) in done.stderr and str(twin) in done.stderr and "CASEHARDEN_HOME" in done.stderr
+    assert call("run", str(twin), "--home", str(tmp_path / "apart"), home=home).returncode == 0
+
+
+def test_a_run_with_failures_says_why_and_how_to_go_on(folder: Path, home: Path) -> None:
+    (folder / "instructions.md").write_text("You are the assistant of a town library.\n")
+    done = call("run", str(folder), home=home)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("FAIL ") and "turn" in line)
+    assert lines[first + 1].startswith("        ") and len(lines[first + 1].split()) > 3
+    assert 'harden_agent({"environment": "my-agent", "run": "run-1"})' in done.stdout
+    assert 'get_item({"kind": "conversation"' in done.stdout
+    assert all(len(line) <= 100 for line in lines if "get_item(" not in line)
+
+
+def test_what_fails_on_held_out_cases_only_is_counted_and_not_shown(folder: Path, home: Path) -> None:
+    text = (folder / "instructions.md").read_text()
+    (folder / "instructions.md").write_text(text.replace("Before calling renew_loan, call get_loan.\n", ""))
+    file = folder / "scenarios" / "loans.yaml"
+    cases = file.read_text()
+    for id in ("renew-loan", "renew-without-number"):
+        cases = cases.replace(f"- id: {id}\n", f"- id: {id}\n  split: held_out\n")
+    file.write_text(cases)
+    done = call("run", str(folder), home=home)
+    told = " ".join(done.stdout.split())
+    assert done.returncode == 1, told
+    assert "1 more check fails on held-out scenarios only" in told
+    assert (
+        'Only held-out cases fail. In an MCP client generate_scenarios({"environment": "my-agent"})' in told
+    )
+    assert "look-first" not in told
+
+
+@pytest.mark.parametrize("way", ["relative", "absolute", "path"])
+def test_printed_commands_are_those_the_caller_can_type(tmp_path: Path, home: Path, way: str) -> None:
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "caseharden"
+    script.symlink_to(Path(sys.executable).parent / "caseharden")
+    (tmp_path / "elsewhere").mkdir()
+    env = {**os.environ, "CASEHARDEN_HOME": str(home), "PATH": "/usr/bin:/bin"}
+    env["PATH"] += f":{script.parent}" if way == "path" else ""
+    where = tmp_path / "elsewhere" if way == "absolute" else tmp_path
+    start = {"relative": "bin/caseharden", "absolute": str(script), "path": "caseharden"}[way]
+    done = subprocess.run(
+        f"{start} init new", shell=True, env=env, cwd=where, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == f"next: {start} run new", done.stderr
+    again = done.stdout.splitlines()[-1].removeprefix("next: ")
+    assert subprocess.run(shlex.split(again), env=env, cwd=where, check=False).returncode == 0

@@ -72,6 +72,8 @@ def planned(*success: Any, **changes: Any) -> CheckPlan:
         ({"state": "db.orders[*]", "exists": True}, ".state", "many places"),
         ({"state": "db.orders.W1", "eq": 1, "except": []}, ".except", "unchanged"),
         ({"state": "db.orders.W1", "unchanged": True, "eq": 1}, ".unchanged", "alone"),
+        ({"state": "db.orders.W9", "unchanged": True}, ".state", "always hold; nearest W"),
+        ({"state": "db.orders.W9.status", "unchanged": True}, ".state", "not there at the start"),
         (
             {"state": "db.orders.W1", "unchanged": True, "except": ["courier"]},
             ".except",
@@ -230,3 +232,13 @@ def test_all_wrong_checks_are_told_at_once() -> None:
         planned({"tol": "x"}, {"said": "x"}, {"tool": "get_ordr"})
     assert caught.value.where == "scenarios[2].success[0].tol"
     assert "1 more: scenarios[2].success[2].tool" in caught.value.what
+
+
+def test_unchanged_fits_a_record_that_init_or_the_own_persona_brings() -> None:
+    kept = {"state": "db.orders.W9.status", "unchanged": True}
+    ann = {"id": "ann", "data": {"db": {"orders": {"W9": {"status": "open"}}}}}
+    made = [{"set": {"db.orders.W9": "{'status': 'open'}"}}]
+    for changes in ({"persona": ann}, {"init": made}, {"persona": "ann"}):
+        assert planned(kept, **changes).checks
+    with pytest.raises(InvalidArgument, match="not there at the start"):
+        planned(kept, persona={**ann, "data": {}})

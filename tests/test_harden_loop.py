@@ -120,7 +120,7 @@ def clusters_of(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
             id=f"k{i}",
             check=check,
             simulations=len(set(members)),
-            rule=RULES[check],
+            rule=RULES.get(check, {}),
             members=sorted(set(members)),
         )
         for i, (check, members) in enumerate(sorted(failed.items(), key=lambda row: -len(row[1])), 1)
@@ -334,8 +334,8 @@ async def test_a_submitted_text_passes_guards_then_train_then_proof() -> None:
     assert (h.outcome, h.state, h.looks) == ("improved", "decided", 1)
     assert (
         h.brief is not None
-        and h.brief.text == BASE
-        and [c.check for c in h.brief.clusters] == ["rule.verify", "rule.confirm"]
+        and h.brief.text == h.candidates[0].text
+        and [c.check for c in h.brief.clusters] == []
     )
     assert h.candidates[0].client and h.marks == []
 
@@ -387,6 +387,59 @@ async def test_held_out_is_hidden_only_while_a_proof_runs() -> None:
     await hardener(Shop(), save=save).run(opened())
     assert states[-2:] == [("running", True), ("decided", False)]
     assert not any(proving for _, proving in states[:-2])
+
+
+async def test_edits_are_of_the_last_text_that_train_kept_and_guards_of_the_base() -> None:
+    engine = hardener(Shop())
+    h = await engine.run(opened("submit"))
+    assert h.brief is not None and "ONE text" in h.brief.hint
+    assert "look 1 needs p <= 0.030, look 2 <= 0.008" in h.brief.hint
+    first = engine.submit(h, edits=[Edit(op="add", text=VERIFY)])
+    h = await engine.prove(h, first.id)
+    assert h.brief is not None and h.brief.text == f"{BASE}\n{VERIFY}"
+    assert [c.check for c in h.brief.clusters] == ["rule.confirm"]
+    assert h.brief.max_added == 600 - len(VERIFY) - 1
+    assert "look 2 needs p <= 0.008" in h.brief.hint
+    worse = engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])
+    h = await engine.prove(h, worse.id)
+    second = engine.submit(h, edits=[Edit(op="add", text=CONFIRM)])
+    assert (second.parent, second.text) == (first.id, f"{BASE}\n{VERIFY}\n{CONFIRM}")
+    assert f"+{VERIFY}" in second.diff and second.chars[0] == len(BASE)
+    h = await engine.prove(h, second.id)
+    assert (second.outcome, h.stop_reason) == ("improved", "proven")
+    whole = engine.submit(h, instructions=f"{BASE}\nBe kind.")
+    assert (whole.parent, whole.text) == ("support@1", f"{BASE}\nBe kind.")
+    with pytest.raises(InvalidArgument, match="base text unchanged"):
+        engine.submit(h, edits=[Edit(op="remove", anchor=line) for line in (VERIFY, CONFIRM)])
+
+
+async def test_a_text_that_train_refuses_names_a_conversation_of_what_it_broke() -> None:
+    h = await submitted(Shop(), "Never call refund_order.")
+    evidence = h.candidates[0].evidence
+    assert evidence is not None and evidence.held_out is None and evidence.train is not None
+    assert evidence.regressed_checks == len(evidence.regressions) == 22
+    assert {(r.check, r.conversation) for r in evidence.regressions} >= {("world", "run-1/s0-0/1")}
+
+
+async def test_held_out_regressions_name_no_conversation() -> None:
+    class Late(Shop):
+        """The rude text breaks a check of a held-out scenario only."""
+
+        def checks(self, text: str, number: int, simulation: str, trial: int) -> dict[str, CheckVerdict]:
+            bad = "Be rude." in text and number == 20
+            return {**super().checks(text, number, simulation, trial), "tone": "fail" if bad else "pass"}
+
+    h = await submitted(Late(), f"{VERIFY}\n{CONFIRM}\nBe rude.")
+    assert h.outcome == "regressed" and h.evidence is not None
+    assert [(r.split, r.conversation) for r in h.evidence.regressions] == [("held_out", "")] * 2
+    assert h.brief is not None and h.brief.text == BASE
+
+
+async def test_without_a_held_out_scenario_left_there_is_no_look_and_it_is_said() -> None:
+    h = await submitted(Shop(), f"{VERIFY}\n{CONFIRM}", shop_cases(spent=8))
+    assert (h.outcome, h.stop_reason, h.looks) == ("not_evaluated", "no held-out scenario", 0)
+    assert h.evidence is not None and h.evidence.caps == ["no_held_out"]
+    assert h.warnings[0].startswith("No held-out scenario is left that you have not seen: all 8 are spent")
 
 
 @pytest.mark.requirement("CH-17")

@@ -7,8 +7,19 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.records.hardening import Candidate, Evidence, Hardening, HeldOutEvidence, Round
-from caseharden.engine.records.run import Totals
+from caseharden.engine.harden import shown_p
+from caseharden.engine.records.environment import InstructionsRecord
+from caseharden.engine.records.hardening import (
+    Brief,
+    Candidate,
+    CheckRegression,
+    Comparison,
+    Evidence,
+    Hardening,
+    HeldOutEvidence,
+    Round,
+)
+from caseharden.engine.records.run import Cluster, Totals
 from caseharden.engine.workbench.results import Creation, HardeningReport
 from caseharden.tools import wording
 from caseharden.tools.creation import created
@@ -170,9 +181,108 @@ def test_a_candidate_is_told_with_its_own_outcome_and_evidence_only() -> None:
     assert hardening_reply(best).evidence["held_out"]["better"] == 8
 
 
+def regression(split: Any, simulation: str, check: str = "world", **more: Any) -> CheckRegression:
+    counts: dict[str, Any] = {"base_passed": 1, "candidate_passed": 0, "trials": 1, "confirmed": True}
+    return CheckRegression(
+        simulation=simulation, scenario=simulation, check=check, split=split, **(counts | more)
+    )
+
+
+def test_a_regressed_text_says_what_it_broke_and_opens_where() -> None:
+    broken = [
+        regression("train", "refund-dana", conversation="run-3/refund-dana/1"),
+        regression("train", "refund-omar", conversation="run-3/refund-omar/1"),
+        regression("train", "hello-omar", confirmed=False),
+        regression("held_out", "secret-dana", "rule.secret"),
+    ]
+    evidence = Evidence(train=Comparison(simulations=12), regressed_checks=3, regressions=broken)
+    report = hardened(state="rejected", outcome="regressed", evidence=evidence)
+    report.hardening.state, report.hardening.outcome = "open", None
+    reply = hardening_reply(report)
+    assert reply.summary.startswith(
+        "hard-1: regressed: check world broke in 2 of 12 train simulations, for example run-3/refund-dana/1, "
+        "1 check broke on held-out simulations."
+    )
+    evidence.regressions.append(regression("train", "refund-dana", "calls"))
+    assert "broke in 2 of 12 train simulations (also calls in 1), for" in hardening_reply(report).summary
+    assert reply.next[0].args == {"kind": "conversation", "id": "run-3/refund-dana/1", "view": "turns"}
+    assert reply.next[1].tool == "submit_candidate"
+    assert "secret" not in reply.model_dump_json()
+
+
+def waiting(**fields: Any) -> Hardening:
+    """A hardening that waits for a client's text, two clusters in its brief."""
+    clusters = [Cluster(id="k1", check="a", simulations=3), Cluster(id="k2", check="b", simulations=1)]
+    brief = Brief(hardening="hard-1", base="desk@1", text="b", clusters=clusters, max_added=600)
+    made: dict[str, Any] = {
+        "id": "hard-1",
+        "environment": "desk",
+        "base": "desk@1",
+        "base_text": "b",
+        "strategy": "submit",
+        "brief": brief,
+        "held_out": ["s1", "s2"],
+        "rounds": [Round(number=0)],
+    }
+    return Hardening(**(made | fields))
+
+
+def test_a_brief_asks_for_one_text_and_says_what_a_look_costs() -> None:
+    reply = hardening_reply(HardeningReport(waiting()))
+    assert "all of them into ONE text" in reply.summary
+    assert "look 1 needs p <= 0.030, look 2 <= 0.008" in reply.summary
+    assert "ONE text" in reply.next[0].why and len(reply.next[0].args["edits"]) == 2
+    kept = Candidate(
+        id="hard-1/c1",
+        base="desk@1",
+        parent="desk@1",
+        round=1,
+        text="b\nr",
+        sha256="0",
+        client=True,
+        state="evaluated",
+        outcome="unconfirmed",
+    )
+    later = waiting(state="decided", outcome="unconfirmed", candidates=[kept], candidate=kept.id, looks=1)
+    reply = hardening_reply(HardeningReport(later))
+    submit = next(call for call in reply.next if call.tool == "submit_candidate")
+    assert "of the text of hard-1/c1" in submit.why and "look 2 needs p <= 0.008" in submit.why
+    assert reply.brief["clusters"]
+
+
+def test_where_no_held_out_scenario_is_left_fresh_ones_are_offered() -> None:
+    reply = hardening_reply(HardeningReport(waiting(spent=["s1", "s2"])))
+    assert (reply.next[0].tool, reply.next[0].args["count"]) == ("generate_scenarios", 24)
+    report = hardened(state="evaluated", outcome="not_evaluated", evidence=Evidence(caps=["no_held_out"]))
+    report.hardening.outcome, report.hardening.held_out = "not_evaluated", ["s1", "s2"]
+    reply = hardening_reply(report)
+    assert "No held-out scenario is left that you have not seen: all 2 are spent" in reply.summary
+    assert "errors of" not in reply.summary
+    assert reply.next[0].tool == "generate_scenarios"
+
+
+def test_a_roll_back_shows_the_difference_and_how_to_undo_it() -> None:
+    def version(number: int, text: str) -> InstructionsRecord:
+        return InstructionsRecord(
+            id=f"desk@{number}", environment="desk", number=number, text=text, sha256="0", created_at=""
+        )
+
+    first, second = version(1, "b"), version(2, "b\nr")
+    back = hardening_reply(HardeningReport(waiting(), became=first, before=second), decided="roll_back")
+    assert back.summary == "desk is back at instructions version 1; version 2 is kept."
+    assert back.candidate is not None and "-r" in back.candidate.diff.splitlines()
+    undo = next(call for call in back.next if call.tool == "decide_candidate")
+    assert undo.args == {"candidate": "desk@2", "decision": "roll_back"}
+    same = hardening_reply(HardeningReport(waiting(), became=second, before=second), decided="roll_back")
+    assert same.summary == "desk is at version 2 already."
+    assert same.candidate is None and all(call.tool != "decide_candidate" for call in same.next)
+
+
 def test_words_of_figures() -> None:
-    assert wording.p_value(0.0078) == "0.008"
-    assert wording.p_value(0.0001) == "< 0.001"
+    assert shown_p(0.0078, 0.03) == ("0.008", "0.030")
+    assert shown_p(0.0078, 0.0076) == ("0.0078", "0.0076")
+    assert shown_p(0.0001, 0.03) == ("< 0.001", "0.030")
+    assert shown_p(0.00001, 0.0004) == ("< 0.0001", "0.0004")
     assert wording.plural(1, "scenario") == "1 scenario"
     assert wording.plural(1200, "trial") == "1,200 trials"
     assert wording.listed(list("abcde")) == "a, b, c and 2 more"

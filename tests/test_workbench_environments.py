@@ -386,3 +386,39 @@ async def test_recordings_are_kept_once_and_no_run_carries_them(tmp_path: Path) 
     assert report.run.totals.error == 0 and report.run.totals.trials == 1
     assert report.run.agent == {"kind": "recorded", "recordings": made.environment.agent.recordings}
     assert "close T1" not in json.dumps(shown.item)
+
+
+async def test_an_unknown_persona_is_told_with_the_number_of_its_environment(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 1)
+        await bench.environments.create("gym", instructions="Be brief.", world_data=tickets(1))
+        await bench.personas.create("gym", [{"id": "zz-one"}])
+        with pytest.raises(NotFound, match="No persona `gym/nobody`; there are 1"):
+            await bench.items.get("persona", "gym/nobody")
+        with pytest.raises(NotFound, match="nearest `desk/dana`"):
+            await bench.items.get("persona", "desk/dna")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\x1b[31mb", "a\x07", "a\x9bb"])
+async def test_control_characters_are_no_instructions(tmp_path: Path, text: str) -> None:
+    async with bench_at(tmp_path) as bench:
+        with pytest.raises(InvalidArgument, match="Character 2 of the instructions is a control") as wrong:
+            await bench.environments.create("desk", instructions=text)
+        assert wrong.value.where == "instructions"
+        await bench.environments.create("desk", instructions="\ta\r\nb\n")
+        with pytest.raises(InvalidArgument, match="control character") as wrong:
+            await bench.items.update("environment", "desk", {"instructions": text})
+        assert wrong.value.where == "changes.instructions"
+
+
+async def test_an_edit_says_that_the_bound_file_was_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "instructions.md"
+    file.write_text("One.\n", encoding="utf-8")
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        settings = {"instructions_file": str(file)}
+        await bench.environments.create("desk", instructions="One.", settings=settings)
+        done = await bench.items.update("environment", "desk", {"instructions": "Two."})
+        assert [w for w in done.warnings if str(file) in w and "left as it is" in w]
+        assert file.read_text(encoding="utf-8") == "One.\n"
+        again = await bench.items.update("environment", "desk", {"name": "Desk"})
+        assert not again.warnings

@@ -59,7 +59,10 @@ async def test_a_text_is_found_proven_promoted_once_and_rolled_back(tmp_path: Pa
             await bench.hardenings.decide(report.candidate, "reject")
         second = (await bench.runs.start("desk", continue_run=run.id)).run
         assert second.round == 2 and second.totals.rate == 1.0
-        await bench.hardenings.decide("desk@1", "roll_back")
+        rolled = await bench.hardenings.decide("desk@1", "roll_back")
+        assert rolled.before is not None and rolled.before.id == "desk@2"
+        still = await bench.hardenings.decide("desk@1", "roll_back")
+        assert still.before is not None and still.before.id == "desk@1"
         with pytest.raises(Conflict, match="desk@1 is in force now") as back:
             await bench.hardenings.decide(report.candidate, "promote")
         assert back.value.next[0].args == {"candidate": "desk@2", "decision": "roll_back"}

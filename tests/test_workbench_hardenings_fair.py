@@ -178,6 +178,21 @@ async def test_looks_are_counted_over_all_hardenings_and_outlive_them(tmp_path: 
         assert not list((tmp_path / "runs").glob("hard-[12]"))
 
 
+async def test_a_second_submission_builds_on_the_first_that_train_kept_after_a_restart_too(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await opened(bench)
+        await submitted(bench, "hard-1", RULE)
+    async with bench_at(tmp_path) as bench:
+        record = (await submitted(bench, "hard-1", KIND)).hardening
+        first, second = record.candidates
+        assert (second.parent, second.text) == (first.id, f"{first.text}\n{KIND}")
+        assert record.brief is not None and record.brief.text == second.text
+        assert record.stop_reason == "proven"
+
+
 async def test_a_deleted_environment_takes_its_looks_along(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await desk(bench, 24)

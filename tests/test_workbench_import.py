@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,39 @@ async def test_nothing_goes_while_a_job_is_at_work_on_the_cases(folder: Path, tm
         assert "desk/close-1" in (await stored(bench))["scenario"]
         elsewhere.jobs.request_cancel(job.id)
         elsewhere.close()
+
+
+async def test_an_imported_environment_has_its_instructions_at_once(folder: Path, tmp_path: Path) -> None:
+    async with client_desk(tmp_path / "home", roots=(tmp_path,)) as at:
+        would = await at.ok("import_environment", path=str(folder), dry_run=True)
+        assert [call["tool"] for call in would["next"]] == ["import_environment"]
+        made = await at.ok("import_environment", path=str(folder))
+        assert made["instructions_version"] == 1
+        assert [call["tool"] for call in made["next"]] == ["run_simulations", "list_items"]
+        (folder / "instructions.md").unlink()
+        bare = await at.ok("import_environment", path=str(folder), id="bare")
+        assert bare["next"][0]["args"]["changes"] == {"instructions": "..."}
+
+
+async def test_a_second_folder_does_not_overwrite_the_environment_of_the_first(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "instructions.md").write_text("Something else.\n", encoding="utf-8")
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        await bench.environments.import_folder(str(folder))
+        for dry_run in (True, False):
+            with pytest.raises(Conflict) as refused:
+                await bench.environments.import_folder(str(other), dry_run=dry_run)
+        assert str(folder) in refused.value.what and str(other) in refused.value.what
+        assert refused.value.where == "caseharden.yaml, environment.id"
+        assert "--home" in refused.value.allowed and "environment.id" in refused.value.allowed
+        with pytest.raises(Conflict, match="would overwrite"):
+            await bench.imports.start(str(other))
+        assert await bench.imports.start(str(other), "another")
+        again = await bench.environments.import_folder(str(folder))
+        assert again.environment.source == str(folder) and again.environment.instructions_version == 1
+        folder.rename(tmp_path / "moved")
+        moved = await bench.environments.import_folder(str(tmp_path / "moved"))
+        assert moved.environment.source == str(tmp_path / "moved")

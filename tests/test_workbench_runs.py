@@ -28,6 +28,7 @@ from caseharden.engine.workbench.scoring import Scoring
 from caseharden.engine.workbench.trials import RunCases, TrialRunner
 from caseharden.engine.workbench.worlds import Worlds
 from caseharden.tests.workbench_cases import bench_at, closing, desk, tickets
+from caseharden.tools.runs import run_reply
 
 pytestmark = pytest.mark.anyio
 
@@ -242,6 +243,10 @@ async def test_a_cancelled_run_keeps_what_it_finished_and_goes_on_with_the_rest(
         assert run.totals.trials == units.completed >= 10
         assert units.completed + units.pending == units.total == 360
         assert [t.result for t in run.thresholds] == ["fail", "fail"]
+        counted = run.totals
+        told = run_reply(cancelled.result)
+        start = f"run-1 (offline): cancelled: {counted.trials} of 360 trials done ("
+        assert told.summary.startswith(start) and "%" not in told.summary and "rate" not in told.totals
         kept = (await bench.items.page("conversation", where={"run": "run-1"})).total
         assert kept == units.completed
         wall = [r["wall_s"] for r in await trial_rows(bench, "run-1")]
@@ -534,3 +539,19 @@ async def test_a_run_of_many_simulations_keeps_few_cases_prepared(
         assert len([ref for ref in seen if ref() is not None]) == 3
     finally:
         store.close()
+
+
+async def test_trials_are_begun_in_an_order_that_is_drawn_and_the_same_again(tmp_path: Path) -> None:
+    orders: list[list[str]] = []
+    for number, seed in enumerate((7, 7, 8)):
+        async with bench_at(tmp_path / str(number)) as bench:
+            await desk(bench, 8)
+            options = {"seed": seed, "concurrency": 1}
+            report = await bench.runs.start("desk", trials=2, options=options, wait_s=45)
+            begun = [
+                row["id"] for row in Store(tmp_path / str(number)).run_table(report.run.id, "trials").walk()
+            ]
+            assert len(begun) == 16 and sorted(begun) != begun
+            orders.append(begun)
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])

@@ -172,7 +172,7 @@ def _cases(report: EnvironmentReport) -> str:
 
 def _next(report: EnvironmentReport) -> list[NextCall]:
     name = report.environment.id
-    if not report.environment.instructions_version or not report.instructions_chars:
+    if not report.instructions_chars:
         text = then(
             "update_item",
             "the agent has no instructions yet",

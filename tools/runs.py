@@ -86,8 +86,9 @@ def run_reply(report: RunReport) -> RunReply:
 
 def _summary(run: RunRecord) -> str:
     offline = " (offline)" if is_offline(run.models) else ""
-    state = "" if run.state == "done" else f" {run.state};"
-    told = f"{run.id}{offline}:{state} {rate(run.totals)}."
+    if run.state != "done":
+        return f"{run.id}{offline}: {part_of(run)}."
+    told = f"{run.id}{offline}: {rate(run.totals)}."
     if run.clusters:
         largest = run.clusters[0]
         size = plural(largest.simulations + largest.held_out, "simulation")
@@ -96,6 +97,21 @@ def _summary(run: RunRecord) -> str:
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     return told
+
+
+def part_of(run: RunRecord) -> str:
+    """`cancelled: 63 of 384 trials done (40 pass, 23 fail)`: counts, for a part of a run has no rate."""
+    counted = run.totals
+    numbers = (
+        (counted.passed, "pass"),
+        (counted.failed, "fail"),
+        (counted.inconclusive, "inconclusive"),
+        (counted.error, "error"),
+        (counted.invalid, "invalid"),
+    )
+    told = ", ".join(f"{number:,} {word}" for number, word in numbers if number)
+    done = f"{run.state}: {counted.trials:,} of {plural(trials_wanted(run), 'trial')} done"
+    return f"{done} ({told})" if told else done
 
 
 def _going_on(report: RunReport) -> str:
@@ -117,7 +133,10 @@ def _job(report: RunReport) -> JobCounts | None:
 
 
 def _totals(run: RunRecord) -> dict[str, Any]:
-    totals = run.totals.model_dump(exclude_none=True, exclude={"pass_k"} if not run.totals.pass_k else set())
+    unsaid: set[str] = set() if run.totals.pass_k else {"pass_k"}
+    if run.state in ("cancelled", "failed"):
+        unsaid |= {"rate", "interval", "pass_k"}
+    totals = run.totals.model_dump(exclude_none=True, exclude=unsaid)
     return rounded(totals, 3)
 
 

@@ -5,12 +5,15 @@ Every mistake is refused with its JSON path, what is allowed, and the nearest na
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import InvalidArgument, did_you_mean
 from ..world import Path, compile_expression
+from ..world.paths import show_path
 from ..world.values import shown
 from .answers import AllOf, AnyOf, Judged, NotOf, Predicate
 from .call_predicates import SIDES, compile_tool, compile_tool_calls
@@ -71,6 +74,7 @@ def _state(written: Written, scope: Scope) -> Predicate:
             written.wrong("unchanged", "`unchanged` is true and stands alone.", "true, without comparators")
         if written.texts("except", empty=True):
             written.wrong("except", "`except` names events, which are not in this version.", "leave it out")
+        _check_record(place, written, scope)
         return StateUnchanged(place)
     if "except" in written:
         written.wrong("except", "`except` belongs to `unchanged`.", "unchanged: true")
@@ -91,12 +95,33 @@ def _check_collection(place: Path, written: Written, scope: Scope) -> None:
         written.wrong("state", what, known or "a collection of the world")
 
 
-def _in_persona(scope: Scope, root: str, name: str) -> bool:
-    """Whether the persona's data may bring the collection: an inline one's do or do not, a named one is not seen."""
+def _check_record(place: Path, written: Written, scope: Scope) -> None:
+    """Refuse `unchanged` on a record that is not there at the start: it would always hold."""
+    if len(place) < 3:
+        return
+    root, name, key = str(place[0]), str(place[1]), str(place[2])
+    held: Any = scope.world.base.get(root, {}).get(name)
+    if not isinstance(held, Mapping) or place[2] in held or _in_persona(scope, root, name, key):
+        return
+    if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", scope.texts):
+        return  # a step writes it
+    records = [str(one) for one in cast("Mapping[Any, Any]", held)]
+    near = difflib.get_close_matches(key, records, n=1, cutoff=0.4)
+    told = f"; nearest {near[0]}" if near else ""
+    what = f"{show_path(place[:3])} is not there at the start: unchanged would always hold{told}."
+    written.wrong("state", what, "a record that is there; exists: false for one that must not be made")
+
+
+def _in_persona(scope: Scope, root: str, name: str, key: str = "") -> bool:
+    """Whether the persona's data may bring the collection, or a record of it.
+
+    An inline persona's data do or do not; a named one is not seen here.
+    """
     persona = scope.scenario.persona if scope.scenario else None
     if persona is None or isinstance(persona, str):
         return persona is not None
-    return name in (persona.data.db if root == "db" else persona.data.user_db)
+    data = persona.data.db if root == "db" else persona.data.user_db
+    return name in data and (not key or key in data[name])
 
 
 def _world(written: Written, scope: Scope) -> Predicate:

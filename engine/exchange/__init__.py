@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from .documents import parse, parse_json, parse_jsonl, parse_yaml
 from .files import Roots, decode
-from .folder import CaseFolder, Sourced, read_folder, write_instructions
+from .folder import CONFIG_NAMES, CaseFolder, Sourced, is_case_folder, read_folder, write_instructions
 
 __all__ = [
+    "CONFIG_NAMES",
     "CaseFolder",
     "Roots",
     "Sourced",
     "decode",
+    "is_case_folder",
     "parse",
     "parse_json",
     "parse_jsonl",

@@ -15,6 +15,7 @@ reads and says where each record stands; whether a record is right is decided wh
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -118,6 +119,11 @@ def read_folder(path: Path | str, roots: Roots, where: str = "path") -> CaseFold
     if config is None:
         raise NotFound(f"`{path}` holds no {CONFIG_NAMES[0]}.", where=where, allowed=CONFIG_NAMES)
     return _Reader(folder, config, roots).read()
+
+
+def is_case_folder(path: Path) -> bool:
+    """Whether a folder of cases is there."""
+    return any(os.path.isfile(path / name) for name in CONFIG_NAMES)
 
 
 def write_instructions(

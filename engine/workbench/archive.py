@@ -52,12 +52,15 @@ class Shelf(Generic[R]):
         return found
 
     def missing(self, id: str, where: str) -> NotFound:
-        ids = list(self.table.journal.documents)
-        near = nearest(id, ids) or nearest(id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids))
-        hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
+        ids = every = list(self.table.journal.documents)
         args = {"kind": self.kind}
         if "/" in id and self.kind in ("persona", "scenario", "simulation"):
-            args["environment"] = id.partition("/")[0]
+            owner = args["environment"] = id.partition("/")[0]
+            ids = [known for known in every if known.startswith(f"{owner}/")]
+        near = nearest(id, ids or every) or nearest(
+            id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids)
+        )
+        hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
         return NotFound(
             f"No {self.kind} `{id[:120]}`{hint}.", where=where, next=[NextCall("list_items", args)]
         )

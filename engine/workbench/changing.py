@@ -89,6 +89,10 @@ class Changing:
             told["instructions"] = (
                 f"{lines:+d} lines, {len(before.text)} to {len(text)} characters; now version {made.number}"
             )
+            if file := draft.settings.instructions_file:
+                warnings.append(
+                    f"{file} was left as it is: the next import of its folder takes its text again."
+                )
         now = self._archive.environments.get(id)
         shown = now.instructions_version if set(changes) == {"instructions"} else now.version
         return Changes("environment", [id], shown, told, warnings=warnings)

@@ -116,6 +116,7 @@ class Decisions:
     def _roll_back(self, id: str) -> HardeningReport:
         version = self._archive.instructions.get(id, "candidate")
         owner = self._archive.environments.get(version.environment)
+        before = self._instructions.current(owner)
         wrote = self._instructions.write_file(owner, version.text)
         if owner.instructions_version != version.number:
             self._instructions.put_in_force(owner.id, version.number)
@@ -127,7 +128,7 @@ class Decisions:
             last = Hardening(
                 id="", environment=owner.id, base=version.id, base_text=version.text, strategy="submit"
             )
-        return HardeningReport(last, last.candidate, became=version, wrote_file=wrote)
+        return HardeningReport(last, last.candidate, became=version, wrote_file=wrote, before=before)
 
     def _finish(self, version: InstructionsRecord) -> None:
         """A promotion that was cut short after its version was made: its hardening learns of it."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..agents import Recording
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds
-from ..exchange import Roots
+from ..exchange import Roots, is_case_folder
 from ..records.authored import load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings
 from ..records.scenario import Limits
@@ -128,6 +129,19 @@ class EnvironmentDrafts:
                 NextCall("update_item", {"kind": "environment", "id": existing.id, "changes": changes}),
                 NextCall("get_item", {"kind": "environment", "id": existing.id, "view": "full"}),
             ],
+        )
+
+    def same_folder_or_conflict(self, id: str, folder: Path, where: str = "environment.id") -> None:
+        """Conflict when the environment came from another folder that is still there: neither overwrites the other."""
+        existing = self._archive.environments.find(id)
+        source = Path(existing.source) if existing is not None else Path()
+        if not source.is_absolute() or source == folder or not is_case_folder(source):
+            return
+        raise Conflict(
+            f"Environment `{id}` came from {source}; {folder} would overwrite it.",
+            where=where,
+            allowed="another id (environment.id in its caseharden.yaml), "
+            "or another data folder (--home, CASEHARDEN_HOME)",
         )
 
 

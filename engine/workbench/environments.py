@@ -161,6 +161,7 @@ class Environments:
         personas = [item.value for item in folder.personas] or source.personas
         scenarios = [item.value for item in folder.scenarios] or source.scenarios
         existing = self._archive.environments.find(id)
+        self._drafts.same_folder_or_conflict(id, folder.path)
         _refuse_first(self._personas.lint(personas, draft))
         examined = await self._scenarios.examine(scenarios, draft, personas)
         _refuse_first(examined.refused)
@@ -175,6 +176,7 @@ class Environments:
         report = self._report(
             existing or draft, compiled, created=existing is None and not dry_run, warnings=[]
         )
+        report.instructions_chars = len(text)
         report.taken = {
             "format": "caseharden",
             "personas": len(folder.personas),

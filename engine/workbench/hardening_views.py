@@ -149,7 +149,9 @@ def _candidate_body(found: Candidate, view: str) -> Body:
         }
     body = _plain(found)
     if view == "summary":
-        return {k: v for k, v in body.items() if k not in ("text", "diff")}
+        broken = _evidence(found.evidence).get("regressions", [])
+        shown = {k: v for k, v in body.items() if k not in ("text", "diff")}
+        return {**shown, "evidence": {"regressions": broken}} if broken else shown
     return filled({**body, "evidence": _evidence(found.evidence)})
 
 

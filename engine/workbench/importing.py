@@ -12,6 +12,7 @@ from ..exchange import Roots, read_folder
 from ..ids import check_slug
 from ..records.job import Job
 from .archive import Archive
+from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
 from .jobs import Jobs, Progress, check_wait
 from .results import EnvironmentReport, ImportReport
@@ -22,8 +23,16 @@ _REPORT: Final = TypeAdapter(EnvironmentReport)
 class Importing:
     """Starts imports and says how they stand."""
 
-    def __init__(self, archive: Archive, environments: Environments, roots: Roots, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        environments: Environments,
+        drafts: EnvironmentDrafts,
+        roots: Roots,
+        jobs: Jobs,
+    ) -> None:
         self._archive = archive
+        self._drafts = drafts
         self._environments = environments
         self._roots = roots
         self._jobs = jobs
@@ -45,6 +54,7 @@ class Importing:
         check_wait(wait_s)
         folder = await anyio.to_thread.run_sync(read_folder, path, self._roots)
         name = check_slug(id or folder.id, "id")
+        self._drafts.same_folder_or_conflict(name, folder.path, "id")
         spec = {"path": str(folder.path), "id": name, "dry_run": dry_run}
         job, _ = self._jobs.create("import", spec, total=1, environment=name)
         self._jobs.launch(job)

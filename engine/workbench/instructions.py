@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Literal
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound
@@ -11,6 +12,7 @@ from ..records.environment import EnvironmentRecord, InstructionsRecord
 from .archive import Archive, utc_now
 
 MAX_INSTRUCTIONS = 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _FILE = "settings.instructions_file"
 Origin = Literal["created", "edited", "promoted", "rolled_back", "file"]
 
@@ -139,12 +141,19 @@ class Instructions:
 
 
 def check_instructions(text: str, where: str) -> str:
-    """The text when it is not too long."""
+    """The text when it is not too long and holds no control characters but tabs and line ends."""
     if len(text) > MAX_INSTRUCTIONS:
         raise InvalidArgument(
             f"The instructions have {len(text):,} characters.",
             where=where,
             allowed=f"up to {MAX_INSTRUCTIONS:,}",
+        )
+    found = _CONTROL.search(text)
+    if found:
+        raise InvalidArgument(
+            f"Character {found.start() + 1:,} of the instructions is a control character (U+{ord(found[0]):04X}).",
+            where=where,
+            allowed="text, tabs and line ends",
         )
     return text
 

@@ -86,6 +86,8 @@ class HardeningReport:
     """The version that a promotion made."""
     wrote_file: str = ""
     """The instructions file that promotion wrote."""
+    before: InstructionsRecord | None = None
+    """Of a roll back: the version that was in force; the same as `became` when nothing changed."""
     warnings: list[str] = field(default_factory=list[str])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -17,6 +17,7 @@ from ..records.environment import AgentSpec
 from ..records.job import Job, Unit
 from ..records.run import RunRecord, RunState, Totals
 from ..records.simulation import SimulationRecord
+from ..seeds import shuffled
 from .archive import Archive, utc_now
 from .jobs import Jobs, Progress, check_wait, told_of
 from .plain import check_plain, check_range
@@ -218,7 +219,9 @@ class Runs:
 
         self._ended[run.id] = ended
         try:
-            await in_parallel(list(claimed), run.options.get("concurrency", DEFAULT_CONCURRENCY), one)
+            await in_parallel(
+                _in_fair_order(claimed, run.seed), run.options.get("concurrency", DEFAULT_CONCURRENCY), one
+            )
         finally:
             del self._ended[run.id]
         if broken:
@@ -253,3 +256,14 @@ class Runs:
         self._archive.runs.change(
             id, lambda run: run.model_copy(update={"state": state, "updated_at": utc_now()})
         )
+
+
+def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[str, int]]:
+    """Trials in the order in which they are begun: simulations drawn, so that a part of a run favours none.
+
+    The trials of one simulation follow each other, for its case is prepared once.
+    """
+    of: dict[str, list[tuple[str, int]]] = {}
+    for simulation, trial in trials:
+        of.setdefault(simulation, []).append((simulation, trial))
+    return [one for simulation in shuffled(sorted(of), seed, "order") for one in of[simulation]]

@@ -1,0 +1,32 @@
+"""The command as the caller has it: what a printed line must start with to work when it is typed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+NAME = "caseharden"
+
+
+def called(*words: str) -> str:
+    """`caseharden WORDS` where that is on the PATH, else with the path of the script; quoted for a shell.
+
+    The script is the one that was started or, under `python -m`, the one beside that Python.
+    """
+    return " ".join([_script(), *(shlex.quote(word) for word in words)])
+
+
+def _script() -> str:
+    started = Path(sys.argv[0])
+    script = started if started.name == NAME else Path(sys.executable).parent / NAME
+    on_path = shutil.which(NAME)
+    if not script.is_file() or (on_path and os.path.samefile(on_path, script)):
+        return NAME
+    whole, here = os.path.abspath(script), os.getcwd()
+    if not whole.startswith(here.rstrip(os.sep) + os.sep):
+        return shlex.quote(whole)
+    told = os.path.relpath(whole, here)
+    return shlex.quote(told if os.sep in told else f"./{told}")
