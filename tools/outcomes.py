@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
+from ..engine.harden import (
+    LEAST_HELD_OUT,
+    NO_HELD_OUT,
+    look_terms,
+    no_held_out_left,
+    standing_candidate,
+    unified_diff,
+)
+from ..engine.records.environment import InstructionsRecord
+from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
 from .replies import CandidateView, HardeningReply, NextCall, counts, then
-from .wording import held_out, is_offline, plural, rounded, train, with_offline
+from .wording import held_out, is_offline, listed, plural, rounded, train, with_offline
 
 SHOWN_CLUSTERS = 8
+FRESH_SCENARIOS = 3 * LEAST_HELD_OUT
+"""One new scenario in three is held out."""
 HELD_OUT_FIELDS = (
     "n",
     "better",
@@ -33,7 +44,7 @@ TRAIN_FIELDS = ("n", "better", "worse", "unchanged", "base", "candidate", "base_
 def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningReply:
     """The reply of a hardening, a submitted candidate or a decision."""
     if decided == "roll_back" and report.became:
-        return _rolled_back(report)
+        return _rolled_back(report, report.became)
     hardening, candidate = report.hardening, _candidate(report)
     outcome, evidence = _result(hardening, candidate)
     return HardeningReply(
@@ -73,19 +84,32 @@ def _untrusted(hardening: Hardening, candidate: Candidate | None) -> list[str]:
     return paths
 
 
-def _rolled_back(report: HardeningReport) -> HardeningReply:
-    version, environment = report.became, report.hardening.environment
-    number, id = (version.number, version.id) if version else (0, "")
+def _rolled_back(report: HardeningReport, version: InstructionsRecord) -> HardeningReply:
+    environment, before = report.hardening.environment, report.before
     wrote = f" Wrote {report.wrote_file}." if report.wrote_file else ""
+    calls = [
+        then("run_simulations", "how this version does", environment=environment),
+        then("list_items", "all versions", kind="instructions", environment=environment),
+    ]
+    if before is None or before.id == version.id:
+        told, view = f"{environment} is at version {version.number} already.", None
+    else:
+        told = f"{environment} is back at instructions version {version.number}; version {before.number} is kept."
+        calls.insert(1, then("decide_candidate", "to undo", candidate=before.id, decision="roll_back"))
+        view = CandidateView(
+            id=version.id,
+            base=before.id,
+            diff=unified_diff(before.text, version.text, before.id, version.id),
+            chars=[len(before.text), len(version.text)],
+        )
     return HardeningReply(
-        summary=f"{environment} is back at instructions version {number}. Newer versions are kept.{wrote}",
-        next=[
-            then("run_simulations", "how this version does", environment=environment),
-            then("list_items", "all versions", kind="instructions", environment=environment),
-        ],
+        summary=told + wrote,
+        next=calls,
         hardening=report.hardening.id,
         state="rolled_back",
-        improved_config={"instructions": id},
+        candidate=view,
+        improved_config={"instructions": version.id},
+        untrusted=["candidate.diff"] if view else [],
     )
 
 
@@ -172,18 +196,26 @@ def _summary(
         return _round(hardening, candidate)
     if not outcome:
         return _open(hardening)
-    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(hardening.models) else ''}."
-    return " ".join([told, *_told(outcome, evidence), *_added(candidate), *_reason(hardening)])
+    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(hardening.models) else ''}"
+    told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
+    return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])
 
 
 def _outcome(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
-def _told(outcome: str, evidence: Evidence | None) -> list[str]:
+def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list[str]:
+    unusable = evidence is not None and NO_HELD_OUT in evidence.caps
     told = {
         "nothing_to_fix": ["The base passes all simulations that count."],
-        "not_evaluated": ["Nothing could be counted: see the errors of the base run."],
+        "not_evaluated": [
+            no_held_out_left(hardening)
+            if unusable
+            else "Nothing could be counted on held-out: see the errors of the trials."
+            if evidence
+            else "Nothing could be counted: see the errors of the base run."
+        ],
     }.get(outcome, [])
     if evidence is None:
         return told
@@ -191,13 +223,42 @@ def _told(outcome: str, evidence: Evidence | None) -> list[str]:
         told.append(held_out(evidence.held_out))
     if evidence.train and evidence.train.candidate_trials:
         told.append(train(evidence.train))
-    if evidence.regressed_checks:
-        told.append(f"{plural(evidence.regressed_checks, 'check')} got worse, confirmed.")
     if outcome == "unconfirmed" and evidence.more_scenarios:
         more = f"about {evidence.more_scenarios} more held-out scenarios"
         trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""
         told.append(f"Not enough evidence: {more}{trials} would do.")
     return told
+
+
+def _broken(evidence: Evidence) -> str:
+    """`check world broke in 6 of 12 train simulations, for example run-3/refund-1/1`; held-out is only counted."""
+    seen = _train_broken(evidence)
+    of = evidence.train.simulations if evidence.train else 0
+    checks: dict[str, set[str]] = {}
+    for one in seen:
+        checks.setdefault(one.check, set()).add(one.simulation)
+    rows = [f"{check} in {len(where)}" for check, where in checks.items()]
+    told: list[str] = []
+    if checks:
+        check, where = next(iter(checks.items()))
+        also = f" (also {listed(rows[1:])})" if rows[1:] else ""
+        told.append(f"check {check} broke in {len(where)} of {plural(of, 'train simulation')}{also}")
+    example = _example(evidence)
+    if example:
+        told.append(f"for example {example}")
+    hidden = evidence.regressed_checks - len(seen)
+    if hidden:
+        told.append(f"{plural(hidden, 'check')} broke on held-out simulations")
+    return ", ".join(told)
+
+
+def _train_broken(evidence: Evidence) -> list[CheckRegression]:
+    return [one for one in evidence.regressions if one.split == "train" and one.confirmed]
+
+
+def _example(evidence: Evidence) -> str:
+    """A train conversation of the candidate in which a check that it broke failed."""
+    return next((one.conversation for one in _train_broken(evidence) if one.conversation), "")
 
 
 def _added(candidate: Candidate | None) -> list[str]:
@@ -241,7 +302,8 @@ def _open(hardening: Hardening) -> str:
         return f"{hardening.id} is {hardening.state}, round {hardening.round}."
     clusters = plural(len(brief.clusters), "failure cluster")
     return (
-        f"{hardening.id} is open: write one small general rule a cluster and submit it. {clusters}; at most "
+        f"{hardening.id} is open: write one small general rule a cluster, put all of them into ONE text and submit "
+        f"it: each proof is a look, {look_terms(hardening.looks)}. {clusters}; at most "
         f"{plural(brief.max_added, 'character')} may be added."
     )
 
@@ -269,7 +331,8 @@ def _warnings(report: HardeningReport) -> list[str]:
 
 
 def _wants_text(hardening: Hardening) -> bool:
-    return hardening.strategy == "submit" and hardening.state in ("open", "running")
+    unproven = hardening.state == "decided" and hardening.brief and hardening.outcome != "improved"
+    return hardening.strategy == "submit" and (hardening.state in ("open", "running") or bool(unproven))
 
 
 def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) -> list[NextCall]:
@@ -280,9 +343,32 @@ def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) ->
         return _after_promotion(report)
     if hardening.state == "rejected":
         return [then("harden_agent", "look again", environment=hardening.environment)]
-    if _wants_text(hardening) and outcome != "improved":
-        return _write(hardening)
+    if _no_held_out(hardening, candidate):
+        return _fresh(hardening)
+    if _wants_text(hardening) and outcome in ("", "regressed", "no_change"):
+        return _write(hardening, candidate)
     return _after_outcome(hardening, candidate, outcome)
+
+
+def _no_held_out(hardening: Hardening, candidate: Candidate | None) -> bool:
+    """Whether there was nothing to prove this candidate on, or will be nothing for one that is to be written."""
+    if candidate is not None and candidate.evidence is not None:
+        return NO_HELD_OUT in candidate.evidence.caps
+    waits = hardening.strategy == "submit" and hardening.state == "open" and bool(hardening.rounds)
+    return waits and not set(hardening.held_out) - set(hardening.spent)
+
+
+def _fresh(hardening: Hardening) -> list[NextCall]:
+    return [
+        then(
+            "generate_scenarios",
+            "fresh held-out scenarios, then harden_agent again",
+            environment=hardening.environment,
+            count=FRESH_SCENARIOS,
+        ),
+        then("decide_candidate", "closes it", candidate=hardening.id, decision="reject"),
+        then("get_item", kind="hardening", id=hardening.id, view="rounds"),
+    ]
 
 
 def _after_promotion(report: HardeningReport) -> list[NextCall]:
@@ -297,24 +383,23 @@ def _after_promotion(report: HardeningReport) -> list[NextCall]:
     return calls
 
 
-def _write(hardening: Hardening) -> list[NextCall]:
+def _write(hardening: Hardening, candidate: Candidate | None) -> list[NextCall]:
+    """See a failure, the one that this candidate made before those of the base; then write."""
     clusters = hardening.brief.clusters if hardening.brief else []
-    edit = {"op": "add", "anchor": "end", "text": "..."}
-    aim = {"cluster": clusters[0].id} if clusters else {}
-    calls = [
-        then(
-            "submit_candidate",
-            "one small general rule",
-            hardening=hardening.id,
-            edits=[edit],
-            **aim,
-        )
-    ]
-    if clusters and clusters[0].see:
-        calls.insert(
-            0, then("get_item", "see the failure", kind="conversation", id=clusters[0].see, view="turns")
-        )
-    return calls
+    broken = _example(candidate.evidence) if candidate and candidate.evidence else ""
+    see = broken or (clusters[0].see if clusters else "")
+    why = "see what it broke" if broken else "see the failure"
+    calls = [then("get_item", why, kind="conversation", id=see, view="turns")] if see else []
+    return [*calls, _submit(hardening)]
+
+
+def _submit(hardening: Hardening) -> NextCall:
+    standing = standing_candidate(hardening)
+    of = f"; edits are of the text of {standing.id}, rules you kept stand in it" if standing else ""
+    why = f"a rule for every cluster in ONE text: each proof is a look, {look_terms(hardening.looks)}{of}"
+    rules = min(3, max(1, len(hardening.brief.clusters) if hardening.brief else 1))
+    edits = [{"op": "add", "anchor": "end", "text": "..."} for _ in range(rules)]
+    return then("submit_candidate", why, hardening=hardening.id, edits=edits)
 
 
 def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: str) -> list[NextCall]:
@@ -331,7 +416,9 @@ def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: s
         kinds=["edge", "must_refuse"],
     )
     if outcome == "unconfirmed" and candidate:
-        return [more, then("decide_candidate", candidate=candidate.id, decision="reject"), rounds]
+        reject = then("decide_candidate", candidate=candidate.id, decision="reject")
+        failing = _wants_text(hardening) and hardening.brief and hardening.brief.clusters
+        return [more, _submit(hardening), reject] if failing else [more, reject, rounds]
     if outcome in ("nothing_to_fix", "no_change"):
         return [more, rounds]
     return [rounds]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ..engine.harden import shown_p
 from ..engine.records.hardening import Comparison, HeldOutEvidence
 from ..engine.records.run import Totals
 from .shapes import is_list, is_object
@@ -45,16 +46,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-def p_value(p: float) -> str:
-    """`0.008`, `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def held_out(evidence: HeldOutEvidence) -> str:
     """What the proof rests on, in one sentence."""
+    p, alpha = shown_p(evidence.p, evidence.alpha)
     return (
         f"Held-out: {evidence.better} of {plural(evidence.n, 'scenario')} better, {evidence.worse} worse, "
-        f"p {p_value(evidence.p)} (needs at most {evidence.alpha:.3f})."
+        f"p {p} (needs at most {alpha})."
     )
 
 

@@ -9,9 +9,11 @@ from .brief import write_brief
 from .edits import apply_edits, line_changes, unified_diff
 from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
+from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, shown_p
 from .loop import Hardener
 from .promotion import check_promotion
 from .proof import Arms, compare_arms, decide_outcome, find_regressions
+from .rounds import standing_candidate
 from .rules import RulesWriter, rule_sentences
 from .split import assign_split, count_looks, held_out_set, split_scenarios
 from .trials import Case, Purpose, TrialOutcome, Trials
@@ -19,6 +21,8 @@ from .writers import InstructionWriter, Proposal
 
 __all__ = [
     "GUARDS",
+    "LEAST_HELD_OUT",
+    "NO_HELD_OUT",
     "Arms",
     "Case",
     "Hardener",
@@ -42,8 +46,12 @@ __all__ = [
     "hidden_texts",
     "known_of",
     "line_changes",
+    "look_terms",
+    "no_held_out_left",
     "rule_sentences",
+    "shown_p",
     "split_scenarios",
+    "standing_candidate",
     "unified_diff",
     "write_brief",
 ]

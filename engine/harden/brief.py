@@ -10,12 +10,17 @@ from collections.abc import Collection, Sequence
 from ..records.hardening import Brief, RejectedEdit
 from ..records.run import Cluster
 from .guards import GUARDS, max_added
+from .looks_told import look_terms
 
 GRAMMAR_HINT = (
     "Small general rules, one a line, in plain words that any model follows: 'Before calling T, call S.' "
     "'Before calling T, ask the user to confirm.' 'Before calling T, ask the user for the W.' 'Never call T.' "
     "'Never call T if FIELD exceeds V.' 'After calling T, call S.' 'Call T at most once.' "
     "Name tools as they are; no ids, names, dates or amounts of single cases."
+)
+ONE_TEXT = (
+    "Put a rule for every cluster into ONE text: each proof is a look at the held-out scenarios, and a later look "
+    "needs more"
 )
 
 
@@ -29,13 +34,16 @@ def write_brief(
     rejected: Sequence[RejectedEdit] = (),
     tools: Collection[str] = (),
     locked: Sequence[str] = (),
+    looks: int | None = None,
 ) -> Brief:
     """Put together the brief for the next candidate.
 
     `base` is an instructions version (`support@1`) and `base_text` its text; `text` is what edits apply to:
     the base, or the best candidate so far. `clusters` must come from train trials only; what they count of
-    held-out ones is taken out.
+    held-out ones is taken out. With `looks`, how often held-out was looked at, the hint says what a proof costs:
+    for a client, whose every text is proven at once.
     """
+    costs = f"{ONE_TEXT}: {look_terms(looks)}. " if looks is not None else ""
     room = max_added(base_text) - (len(text) - len(base_text))
     return Brief(
         hardening=hardening,
@@ -47,5 +55,5 @@ def write_brief(
         guards=list(GUARDS),
         max_added=max(0, room),
         locked=list(locked),
-        hint=GRAMMAR_HINT,
+        hint=costs + GRAMMAR_HINT,
     )

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Conflict, InvalidArgument
-from ..evaluate.statistics import look_alpha, scenarios_needed
 from ..records.hardening import (
     Brief,
     Candidate,
     CheckRegression,
     Comparison,
     Edit,
+    Evidence,
     Hardening,
     HardeningState,
     RejectedEdit,
@@ -28,14 +28,14 @@ from ..records.run import Cluster
 from .brief import write_brief
 from .edits import apply_edits, check_text, unified_diff
 from .guards import Hidden, Known, check_guards
-from .proof import Arms, can_change, compare_arms, decide_outcome, weigh
-from .rounds import close_round, count_trials, filter_reason, scenarios_of
+from .looks_told import NO_HELD_OUT, preflight
+from .proof import Arms, compare_arms, decide_outcome, weigh
+from .rounds import close_round, count_trials, filter_reason, scenarios_of, standing_candidate
 from .runner import Runner
 from .split import held_out_set
 from .trials import Case, TrialOutcome, Trials
 from .writers import InstructionWriter, Proposal
 
-LEAST_HELD_OUT = 8
 AUTO_TRIALS = 3
 
 
@@ -117,8 +117,9 @@ class Hardener:
         cluster: str = "",
         by: str = "client",
     ) -> Candidate:
-        """Put a client's text, or its edits of the base text, into the record as a candidate; guards are
-        run at once.
+        """Put a client's text into the record as a candidate; guards are run at once, against the base.
+
+        Edits are of the text that the brief shows: that of `standing_candidate`, or the base.
 
         The candidate's state is `refused` where a guard failed, else `proposed`: then `prove` goes on. Raises
         InvalidArgument for a text that is none, Conflict where the hardening is running or over.
@@ -129,13 +130,15 @@ class Hardener:
             )
         if bool(instructions.strip()) == bool(edits):
             raise InvalidArgument("Give instructions or edits, one of them.", where="submit_candidate")
-        base = hardening.base_text
-        text = apply_edits(base, edits) if edits else check_text(instructions, "instructions")
-        if text == base:
+        standing = standing_candidate(hardening) if edits else None
+        parent, before = (standing.id, standing.text) if standing else (hardening.base, hardening.base_text)
+        text = apply_edits(before, edits) if edits else check_text(instructions, "instructions")
+        if text in (before, hardening.base_text):
+            same = "base text" if text == hardening.base_text else f"text of {parent}"
             raise InvalidArgument(
-                "The text is the base text unchanged.", where="instructions" if instructions else "edits"
+                f"The text is the {same} unchanged.", where="instructions" if instructions else "edits"
             )
-        candidate = self._candidate(hardening, hardening.base, text, edits, by, client=True)
+        candidate = self._candidate(hardening, parent, text, edits, by, client=True)
         candidate.why, candidate.cluster = why, cluster
         hardening.candidates.append(candidate)
         if candidate.state == "refused":
@@ -165,7 +168,9 @@ class Hardener:
         number = self._round(hardening, found)
         kept, compared, regressions = await self._filter(hardening, number, found, hardening.base_text, cases)
         if not kept:
-            found.outcome = "regressed" if any(r.confirmed for r in regressions) else "no_change"
+            broken = sum(r.confirmed for r in regressions)
+            found.evidence = Evidence(train=compared, regressed_checks=broken, regressions=regressions)
+            found.outcome = "regressed" if broken else "no_change"
             return await self._saved(hardening, "decided" if hardening.outcome else "open")
         return await self._prove(hardening, found, compared, regressions)
 
@@ -197,30 +202,10 @@ class Hardener:
         elif all(o.verdict == "pass" for o in base.values()):
             h.outcome, h.stop_reason = "nothing_to_fix", "all pass"
         else:
-            h.warnings += [told for told in self._preflight(h, base.values()) if told not in h.warnings]
+            held_out = self._held_out(h, client=h.strategy == "submit")
+            h.warnings += [told for told in preflight(h, held_out, base.values()) if told not in h.warnings]
         await self._saved(h, "running")
         return _Standing(h.base, h.base_text, outcomes)
-
-    def _preflight(self, h: Hardening, base: Iterable[TrialOutcome]) -> list[str]:
-        held_out = self._held_out(h, client=h.strategy == "submit")
-        scenarios, changing = scenarios_of(held_out), can_change(held_out, base)
-        look = h.looks + 1
-        needed = scenarios_needed(look_alpha(look))
-        told: list[str] = []
-        if len(scenarios) < LEAST_HELD_OUT:
-            told.append(
-                f"Only {len(scenarios)} held-out scenarios can be used; {LEAST_HELD_OUT} or more are better."
-            )
-        if len(changing) < needed:
-            told.append(
-                f"The base fails in {len(changing)} of {len(scenarios)} held-out scenarios; at look {look} at least "
-                f"{needed} must get better: the outcome can only be unconfirmed. More scenarios would do."
-            )
-        if look > 1:
-            told.append(
-                f"These held-out scenarios were looked at {h.looks} times before; this is look {look}."
-            )
-        return told
 
     async def _search(
         self, h: Hardening, standing: _Standing, recorded: Mapping[int, Proposal]
@@ -346,20 +331,36 @@ class Hardener:
             arms = await self._runner.arms(h.base_text, candidate.text, cases, h.trials, "train")
             train = compare_arms(arms, h.seed)
             regressions = await self._runner.regressions(h.base_text, candidate.text, arms, "train")
-        cases = self._held_out(h, candidate.client)
-        h.proving = True
-        await self._saved(h, "running")
-        look = await self.look(h, candidate, scenarios_of(cases))
-        arms = await self._runner.arms(h.base_text, candidate.text, cases, h.trials, "proof")
-        flagged = await self._runner.regressions(h.base_text, candidate.text, arms, "held_out")
-        evidence = weigh(arms, train, [*regressions, *flagged], look, seed=h.seed)
+        before = any(c.evidence and c.evidence.held_out for c in h.candidates if c.id != candidate.id)
+        evidence = await self._evidence(h, candidate, train, regressions)
         candidate.evidence, candidate.outcome = evidence, decide_outcome(evidence)
         candidate.state, h.proving = "evaluated", False
-        h.evidence, h.outcome, h.candidate, h.looks = evidence, candidate.outcome, candidate.id, look
+        h.evidence, h.outcome, h.candidate = evidence, candidate.outcome, candidate.id
         if candidate.client and h.spent and "exposed" not in h.marks:
             h.marks.append("exposed")
-        h.stop_reason = h.stop_reason or "proven once"
+        if NO_HELD_OUT in evidence.caps:
+            h.stop_reason = "no held-out scenario"
+        elif h.stop_reason in ("", "proven once", "no held-out scenario"):
+            h.stop_reason = "proven" if before else "proven once"
+        if candidate.client and standing_candidate(h) is candidate:
+            cases = self._train(h, client=True)
+            known = await self._runner.outcomes(candidate.text, cases, range(1, h.trials + 1), "train")
+            h.brief = self._brief(h, _Standing(candidate.id, candidate.text, list(known.values())))
         return await self._saved(h, "decided")
+
+    async def _evidence(
+        self, h: Hardening, candidate: Candidate, train: Comparison, regressions: Sequence[CheckRegression]
+    ) -> Evidence:
+        """The evidence of a look at held-out; where none of it can be used there is no look, and that is said."""
+        cases = self._held_out(h, candidate.client)
+        if not cases:
+            return Evidence(train=train, regressions=list(regressions), caps=[NO_HELD_OUT])
+        h.proving = True
+        await self._saved(h, "running")
+        h.looks = await self.look(h, candidate, scenarios_of(cases))
+        arms = await self._runner.arms(h.base_text, candidate.text, cases, h.trials, "proof")
+        flagged = await self._runner.regressions(h.base_text, candidate.text, arms, "held_out")
+        return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
 
     def _candidate(
         self, h: Hardening, parent: str, text: str, edits: Sequence[Edit], by: str, *, client: bool = False
@@ -401,6 +402,7 @@ class Hardener:
             rejected=h.rejected,
             tools=self.known.tools,
             locked=h.limits.locked,
+            looks=h.looks if h.strategy == "submit" else None,
         )
 
     def _train(self, h: Hardening, client: bool) -> list[Case]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound
 from ..records.hardening import Candidate, Hardening
+from .looks_told import shown_p
 
 
 def check_promotion(
@@ -59,6 +60,7 @@ def _figures(candidate: Candidate) -> str:
     if proof is None:
         return "no held-out evidence"
     told = f"{proof.better} scenarios better, {proof.worse} worse, "
-    told += f"p {proof.p:.3f}, needs at most {proof.alpha:.3f}"
+    p, alpha = shown_p(proof.p, proof.alpha)
+    told += f"p {p}, needs at most {alpha}"
     more = candidate.evidence.more_scenarios if candidate.evidence else None
     return told + (f"; about {more} more held-out scenarios would do" if more else "")

@@ -134,6 +134,7 @@ def find_regressions(arms: Arms, split: Split) -> list[CheckRegression]:
                     candidate_passed=new,
                     trials=trials,
                     confirmed=sure,
+                    conversation=_failing(arms, case, check) if split == "train" else "",
                 )
             )
     return flags
@@ -260,6 +261,12 @@ def _check_counts(arms: Arms) -> Iterator[tuple[Case, str, int, int, int]]:
 def _of_simulation(arms: Arms, simulation: str) -> list[TrialOutcome]:
     keys = [(simulation, k) for k in range(1, arms.trials + 1)]
     return [outcome for key in keys for outcome in arms.counted(key) if outcome]
+
+
+def _failing(arms: Arms, case: Case, check: str) -> str:
+    """The first trial of the candidate that fails the check."""
+    played = (arms.candidate.get((case.simulation, k)) for k in range(1, arms.trials + 1))
+    return next((o.conversation for o in played if o and o.checks.get(check) == "fail"), "")
 
 
 def _judged(arms: Arms, simulation: str, check: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from ..records.hardening import CheckRegression, Comparison, Hardening, Round
+from ..records.hardening import Candidate, CheckRegression, Comparison, Hardening, Round
 from .trials import Case, TrialOutcome
 
 FILTER_P = 0.2
@@ -53,6 +53,12 @@ def count_trials(number: Round, outcomes: Iterable[TrialOutcome]) -> None:
     number.invalid = sum(row.verdict == "invalid" for row in rows)
     number.rate = number.passed / len(counted) if counted else None
     number.conversations = [row.conversation for row in rows if row.conversation]
+
+
+def standing_candidate(hardening: Hardening) -> Candidate | None:
+    """The client's candidate that its next edits apply to: the last one that train kept and that did not regress."""
+    kept = (c for c in reversed(hardening.candidates) if c.client and c.state in ("kept", "evaluated"))
+    return next((c for c in kept if c.outcome != "regressed"), None)
 
 
 def scenarios_of(cases: Iterable[Case]) -> list[str]:

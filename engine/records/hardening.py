@@ -131,6 +131,8 @@ class CheckRegression(Stored):
     candidate_passed: int
     trials: int
     confirmed: bool
+    conversation: str = ""
+    """A trial in which the candidate fails the check; only of train."""
 
 
 class Evidence(Stored):

@@ -1,0 +1,64 @@
+"""What held-out scenarios can still prove, in words: before a proof, and of the looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..evaluate.statistics import look_alpha, scenarios_needed
+from ..records.hardening import Hardening
+from .proof import can_change
+from .rounds import scenarios_of
+from .trials import Case, TrialOutcome
+
+LEAST_HELD_OUT = 8
+NO_HELD_OUT = "no_held_out"
+"""The cap of an outcome that no held-out scenario was left for."""
+
+
+def look_terms(looks: int) -> str:
+    """What the next two looks need, after `looks` of them: `look 1 needs p <= 0.030, look 2 <= 0.008`."""
+    first, second = looks + 1, looks + 2
+    alphas = [f"{look_alpha(look):.{3 if look < 6 else 4}f}" for look in (first, second)]
+    return f"look {first} needs p <= {alphas[0]}, look {second} <= {alphas[1]}"
+
+
+def shown_p(p: float, alpha: float) -> tuple[str, str]:
+    """A p and what it may be at most: three digits, four where three would not tell them apart."""
+    same = p != alpha and f"{p:.3f}" == f"{alpha:.3f}"
+    digits = 4 if same or alpha < 0.001 else 3
+    least = 10**-digits
+    return (f"< {least:.{digits}f}" if p < least else f"{p:.{digits}f}"), f"{alpha:.{digits}f}"
+
+
+def no_held_out_left(hardening: Hardening) -> str:
+    """Why no held-out scenario can be used."""
+    count = len(hardening.held_out)
+    if not count:
+        why = "none of these simulations is held out"
+    elif count == 1:
+        why = "the only one is spent, its conversation was read"
+    else:
+        why = f"all {count} are spent, their conversations were read"
+    return f"No held-out scenario is left that you have not seen: {why}."
+
+
+def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcome]) -> list[str]:
+    """What speaks against a proof on these held-out cases before any text is written."""
+    if not held_out:
+        return [no_held_out_left(h)]
+    scenarios, changing = scenarios_of(held_out), can_change(held_out, base)
+    look = h.looks + 1
+    needed = scenarios_needed(look_alpha(look))
+    told: list[str] = []
+    if len(scenarios) < LEAST_HELD_OUT:
+        told.append(
+            f"Only {len(scenarios)} held-out scenarios can be used; {LEAST_HELD_OUT} or more are better."
+        )
+    if len(changing) < needed:
+        told.append(
+            f"The base fails in {len(changing)} of {len(scenarios)} held-out scenarios; at look {look} at least "
+            f"{needed} must get better: the outcome can only be unconfirmed. More scenarios would do."
+        )
+    if look > 1:
+        told.append(f"These held-out scenarios were looked at {h.looks} times before; this is look {look}.")
+    return told
