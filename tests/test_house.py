@@ -147,7 +147,7 @@ def test_the_packages_in_pyproject_are_those_on_disk() -> None:
 def test_no_tracked_file_names_a_machine_a_registry_or_a_note() -> None:
     """What readers need is said in the files themselves."""
     notes = r"FORMAT\.md|TOOLS\.md|DESIGN\.md|EXPERIENCE\.md|ACCEPTANCE\.md|\.\./shared"
-    machines = "/work/|/root/|/home/[a-z]|/Users/[a-z]|index-url"
+    machines = "/(?:work|root)/|/home/[a-z]|/Users/[a-z]|index-url"
     registries = "https?://[^ \n\"'`)]*(?:pypi|simple/|artifactory|nexus)"
     marks = re.compile(f"{notes}|{machines}|{registries}")
     found = [
