@@ -53,22 +53,7 @@ Kind = Literal[
     "world",
     "guide",
 ]
-AnyKind = Literal[
-    "overview",
-    "environment",
-    "instructions",
-    "persona",
-    "scenario",
-    "simulation",
-    "run",
-    "conversation",
-    "hardening",
-    "candidate",
-    "job",
-    "session",
-    "world",
-    "guide",
-]
+AnyKind = Literal["overview", Kind]
 Answer = TypeVar("Answer", PageResult, ItemResult)
 
 

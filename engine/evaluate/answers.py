@@ -60,8 +60,8 @@ def not_of(value: bool | None) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class AllOf:
-    """`all`: a fail decides."""
+class _Several:
+    """What `all` and `any` have in common: their parts."""
 
     parts: Sequence[Predicate]
 
@@ -72,6 +72,12 @@ class AllOf:
     @property
     def tools(self) -> tuple[str, ...]:
         return tuple(t for p in self.parts for t in p.tools)
+
+
+class AllOf(_Several):
+    """`all`: a fail decides."""
+
+    __slots__ = ()
 
     def told(self) -> str:
         return " and ".join(p.told() for p in self.parts)
@@ -80,19 +86,10 @@ class AllOf:
         return _joined([p.holds(trace) for p in self.parts], all_of, decides=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(_Several):
     """`any`: a pass decides."""
 
-    parts: Sequence[Predicate]
-
-    @property
-    def judged(self) -> bool:
-        return any(p.judged for p in self.parts)
-
-    @property
-    def tools(self) -> tuple[str, ...]:
-        return tuple(t for p in self.parts for t in p.tools)
+    __slots__ = ()
 
     def told(self) -> str:
         return " or ".join(p.told() for p in self.parts)

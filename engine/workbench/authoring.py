@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ..canonical import canonical, digest, equal
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
@@ -16,15 +16,6 @@ Content = Mapping[str, Any]
 _SHOWN_CHANGES = 500
 MOST = 20_000
 """Records a call may bring."""
-
-
-class Versioned(Protocol):
-    """What is stored under an id, with a version and the time of its change."""
-
-    id: str
-    version: int
-    created_at: str
-    updated_at: str
 
 
 V = TypeVar("V", bound=Any)
