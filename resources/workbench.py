@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..engine.net import Network
 from ..engine.records.environment import ModelChoice
 from ..engine.workbench import Workbench as Bench
 from .home import default_home
@@ -17,7 +18,7 @@ class Workbench(Bench):
 
     They are `.environments .personas .scenarios .simulations .runs .jobs .hardenings .items`. `home` "" is
     the default data folder; `roots` are the folders below which callers may name files.
-    `resume`: entering goes on with the jobs of processes that are gone.
+    `network`: what may be reached. `resume`: entering goes on with the jobs of processes that are gone.
     """
 
     def __init__(
@@ -26,13 +27,15 @@ class Workbench(Bench):
         *,
         roots: Sequence[Path | str] = (),
         models: ModelChoice | None = None,
+        network: Network | None = None,
         resume: bool = True,
     ) -> None:
         super().__init__(
             Path(os.path.expanduser(home)) if home else default_home(),
             worlds=WORLDS,
             roots=[Path(r) for r in roots],
-            models=models or ModelChoice(),
+            models=models,
+            network=network,
             resume=resume,
             guides=guide,
             guide_names=guide_names(),

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from ..exchange import Roots
+from ..net import Network
 from ..records.environment import ModelChoice
 from ..store import Store
 from .archive import Archive
@@ -49,7 +50,8 @@ class Workbench:
     """Everything over one data folder.
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
-    and written. `models`: the server's model for each role. `guides`: guides by name, and `guide_names` in order.
+    and written. `models`: the server's model for each role. `network`: what may be reached. `guides`: guides by name,
+    and `guide_names` in order.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -72,6 +74,7 @@ class Workbench:
         worlds: Path | None = None,
         roots: Sequence[Path | str] = (),
         models: ModelChoice | None = None,
+        network: Network | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         resume: bool = True,
@@ -80,6 +83,7 @@ class Workbench:
         self.roots = Roots(roots)
         self._shipped = worlds
         self._models = models or ModelChoice()
+        self.network = network or Network()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._resume = resume

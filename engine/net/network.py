@@ -1,0 +1,21 @@
+"""What the operator says of the network. Callers of tools cannot widen it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which addresses may be reached, and by which way.
+
+    `loopback`: this machine may be reached (agents and models that run beside us). `private`: networks in CIDR form
+    that may be reached although they are not public, such as `10.1.0.0/16`; cloud metadata never is. `proxy`: URL of
+    an HTTP proxy that all requests go through, or "". `ca_file`: PEM file of the authorities that are trusted
+    instead of the system's, or "".
+    """
+
+    loopback: bool = True
+    private: tuple[str, ...] = ()
+    proxy: str = ""
+    ca_file: str = ""
