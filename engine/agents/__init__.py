@@ -2,7 +2,15 @@
 
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
 from .prompt import PromptAgent
-from .recorded import NoRecording, PlayedAgent, PlayedTurn, RecordedAgent, Recording, played_turns
+from .recorded import (
+    NoRecording,
+    NotRecorded,
+    PlayedAgent,
+    PlayedTurn,
+    RecordedAgent,
+    Recording,
+    played_turns,
+)
 
 __all__ = [
     "AgentAdapter",
@@ -10,6 +18,7 @@ __all__ = [
     "AgentInput",
     "AgentReply",
     "NoRecording",
+    "NotRecorded",
     "PlayedAgent",
     "PlayedTurn",
     "PromptAgent",

@@ -115,10 +115,11 @@ class Transcript:
         """The user has ended the conversation."""
         self._add(StopEntry(**self._mark(), stop="user is done", by="user"))
 
-    def finish(self, reason: EndReason, detail: str = "") -> None:
-        """The first end is the end."""
+    def finish(self, reason: EndReason, detail: str = "", error: str = "") -> None:
+        """The first end is the end. `error`: what broke."""
         if self.end is None:
-            self.end = End(reason=reason, detail=detail[:2000], turn=self.turn, t=self._scene.t)
+            broke = {"error": error} if error else {}
+            self.end = End(reason=reason, detail=detail[:2000], turn=self.turn, t=self._scene.t, **broke)
 
     def used(self, role: str, name: str, usage: TokenUsage | None) -> None:
         """Count a model call; None: no model was called."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
+from ..errors import NextCall
 from ..harden import Purpose, TrialOutcome
 from ..records.environment import AgentSpec
 from ..records.hardening import Hardening
 from ..records.run import RunRecord, TrialRecord
 from .archive import Archive, utc_now
+from .attempts import Attempts
+from .jobs import Paused
+from .pacing import Pacing
 from .snapshots import Snapshots
-from .trials import DEFAULT_CONCURRENCY, RunCases, TrialRunner, in_parallel
+from .trials import RunCases, TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
 """Told how many trials were asked for and are there."""
@@ -30,6 +34,7 @@ class Arena:
         snapshots: Snapshots,
         hardening: Hardening,
         tell: Counted,
+        pacing: Pacing,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -41,12 +46,14 @@ class Arena:
         self._deterministic = _always_the_same(self._pattern.models, spec)
         self._base = self._serving()
         self._tell = tell
+        self._pacing = pacing
+        self._attempts = Attempts(archive)
         self._runs: dict[str, RunCases] = {}
 
     async def run(
         self, instructions: str, simulations: Sequence[str], trials: range, purpose: Purpose
     ) -> Sequence[TrialOutcome]:
-        """One outcome for each (simulation, trial); see `engine.harden.Trials`."""
+        """One outcome for each (simulation, trial); see `engine.harden.Trials`. Raises Paused."""
         outcomes: list[TrialOutcome] = []
         wanted = [(simulation, trial) for simulation in simulations for trial in trials]
         table: Literal["trials", "again"] = "again" if purpose == "again" else "trials"
@@ -57,12 +64,27 @@ class Arena:
             if record is None:
                 cases = self._cases(instructions)
                 run = cases.run.id
-                record = await self._trials.execute(cases, self._cast, simulation, trial, table)
+                meter = self._pacing.meter
+                record = await self._trials.execute(cases, self._cast, simulation, trial, table, meter)
+                self._pacing.ended(record)
             outcomes.append(TrialOutcome.of(record, run, deterministic=self._deterministic))
             await self._tell(1)
 
-        await in_parallel(wanted, DEFAULT_CONCURRENCY, one)
+        left = await self._pacing.run(wanted, one)
+        why = self._pacing.reason(left)
+        if why is not None:
+            self._take_back([o for o in outcomes if o.verdict == "error"], table)
+            environment = self._hardening.environment
+            args = {"environment": environment, "hardening": self._hardening.id}
+            why.next = (NextCall("harden_agent", args, "goes on"),)
+            raise Paused(why)
         return outcomes
+
+    def _take_back(self, broken: Sequence[TrialOutcome], table: str) -> None:
+        """What made the work pause is to be run again: no arm of a comparison is to lose by it."""
+        blamed = {record.id for record in self._pacing.streak}
+        for run in {outcome.conversation.partition("/")[0] for outcome in broken} - {self._base}:
+            self._attempts.set_aside(run, lambda r: r.id in blamed or r.end == "budget", table)
 
     def records(self, outcomes: Sequence[TrialOutcome]) -> list[TrialRecord]:
         """The stored trials behind outcomes."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-
-import anyio
 
 from ..agents import (
     AgentAdapter,
@@ -30,11 +28,11 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
-from ..simulate import Case, ExpectedWorlds, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
+from ..simulate import Case, ExpectedWorlds, Meter, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
 from .archive import Archive
+from .attempts import Attempts
 from .worlds import Worlds
 
-DEFAULT_CONCURRENCY = 32
 KEPT_CASES = 256
 """Prepared cases of a run that are kept: trials of one simulation follow each other."""
 
@@ -141,6 +139,7 @@ class TrialRunner:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
+        self._attempts = Attempts(archive)
         self.expected = ExpectedWorlds()
 
     def cases(self, run: RunRecord) -> RunCases:
@@ -156,7 +155,13 @@ class TrialRunner:
         return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
 
     async def execute(
-        self, cases: RunCases, cast: Cast, simulation: str, trial: int, table: str = "trials"
+        self,
+        cases: RunCases,
+        cast: Cast,
+        simulation: str,
+        trial: int,
+        table: str = "trials",
+        meter: Meter | None = None,
     ) -> TrialRecord:
         """Run one trial of the run, grade it and keep it, unless that was done before.
 
@@ -179,15 +184,22 @@ class TrialRunner:
         except InvalidArgument as error:
             ended = _not_run(cases.parts(simulation), trial, "world_error", str(error), belongs)
         else:
-            ended = await self._tried(cases, case, cast, trial, belongs)
+            ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
         pointer = self._archive.keep_conversation(run.id, document)
-        record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer))
+        attempt = 1 + len(self._attempts.of_trial(run.id, id, table))
+        record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer), attempt)
         shelf.put(id, record)
         return record
 
     async def _tried(
-        self, cases: RunCases, case: Case, cast: Cast, trial: int, belongs: Mapping[str, str]
+        self,
+        cases: RunCases,
+        case: Case,
+        cast: Cast,
+        trial: int,
+        belongs: Mapping[str, str],
+        meter: Meter | None,
     ) -> Ended:
         seed, run = cases.seed(case), cases.run
         expected = await self.expected.of(case, seed, trial)
@@ -196,7 +208,9 @@ class TrialRunner:
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
         text = run.instructions_text
-        tried = await run_trial(case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs)
+        tried = await run_trial(
+            case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs, meter=meter
+        )
         verdict = grade(tried.conversation, case.plan, case.world.base, expected)
         return tried.document, tried.conversation, verdict
 
@@ -217,21 +231,6 @@ class TrialRunner:
                 allowed="file, conversations or run",
             )
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
-
-
-async def in_parallel(
-    work: Iterable[tuple[str, int]], concurrency: int, one: Callable[[str, int], Awaitable[None]]
-) -> None:
-    """`one(simulation, trial)` for each, at most `concurrency` at a time."""
-    left = iter(work)
-
-    async def worker() -> None:
-        for simulation, trial in left:
-            await one(simulation, trial)
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(concurrency):
-            tasks.start_soon(worker)
 
 
 def check_agent(spec: AgentSpec, where: str) -> None:
@@ -290,7 +289,7 @@ def _not_run(
 
 
 def _trial_record(
-    conversation: Conversation, verdict: Verdict, parts: CaseParts, pointer: str
+    conversation: Conversation, verdict: Verdict, parts: CaseParts, pointer: str, attempt: int
 ) -> TrialRecord:
     failed = verdict.failed()
     return TrialRecord.model_validate(
@@ -307,6 +306,8 @@ def _trial_record(
             "failed_checks": failed,
             "turns": conversation.end.turn,
             "end": conversation.end.reason,
+            "error": conversation.end.error,
+            "attempt": attempt,
             "see_turn": see_turn(verdict),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,

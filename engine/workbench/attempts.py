@@ -1,0 +1,50 @@
+"""Failed attempts: trials that ended in error and are to be run again are kept beside, and counted in costs only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..records.run import TrialRecord
+from .archive import Archive
+
+TABLE = "attempts"
+
+
+class Attempts:
+    """The failed attempts of runs, in the order in which they were made."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def set_aside(
+        self, run: str, which: Callable[[TrialRecord], bool], table: str = "trials"
+    ) -> list[tuple[str, int]]:
+        """Take the trials with verdict error that `which` chooses out of a run; (simulation, trial) of each.
+
+        Repeatable: one that was copied and not taken out is copied onto itself. For a worker thread.
+        """
+        shelf, kept = self._archive.trials(run, table), self._archive.trials(run, _beside(table))
+        chosen = [record for record in shelf.where(verdict="error") if which(record)]
+        kept.put_many({f"{record.id}/{record.attempt}": record for record in chosen})
+        shelf.delete(record.id for record in chosen)
+        return [(record.simulation, record.trial) for record in chosen]
+
+    def of_trial(self, run: str, id: str, table: str = "trials") -> list[TrialRecord]:
+        """The failed attempts of one trial, `simulation/trial`."""
+        kept = self._archive.trials(run, _beside(table))
+        found: list[TrialRecord] = []
+        while (record := kept.find(f"{id}/{len(found) + 1}")) is not None:
+            found.append(record)
+        return found
+
+    def of_run(self, run: str) -> list[TrialRecord]:
+        """All of a run."""
+        return [
+            record
+            for table in ("trials", "again")
+            for record in self._archive.trials(run, _beside(table)).where()
+        ]
+
+
+def _beside(table: str) -> str:
+    return TABLE if table == "trials" else f"{table}_{TABLE}"
