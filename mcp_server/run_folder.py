@@ -17,7 +17,16 @@ from typing import Any
 
 import anyio
 
-from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
+from ..engine.errors import (
+    BudgetSpent,
+    CasehardenError,
+    Conflict,
+    InvalidArgument,
+    NeedsConfirm,
+    NotFound,
+    StorageError,
+    UserError,
+)
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
@@ -25,7 +34,7 @@ from ..engine.workbench.runs import MOST_TRIALS
 from ..resources.workbench import Workbench
 from .called import called
 from .progress import Progress, result_lines
-from .terminal import Screen, count
+from .terminal import Screen, clean, count
 
 STEP_S = 0.5
 """How often a run is looked at."""
@@ -35,7 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
     parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
-    parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
+    parser.add_argument("--concurrency", type=int, help="trials at the same time, 1 to 1,000")
+    parser.add_argument(
+        "--budget",
+        default="",
+        metavar="USD",
+        help="the most it may cost: 25, or calls=4000,tokens=1e6,seconds=600",
+    )
+    parser.add_argument("--confirm", action="store_true", help="run what is large without a budget")
+    parser.add_argument(
+        "--resume",
+        default="",
+        metavar="RUN",
+        help="go on with a run: what is missing, and what ended in error",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
     parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
@@ -58,6 +80,11 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if where == "--trials":
         return called("run", args.folder, "--trials", "1")
+    if isinstance(error, NeedsConfirm):
+        fewer = called("run", args.folder, "--trials", "1") + "        (fewer), or "
+        return (fewer if args.trials != 1 else "") + _again(args, "--budget", "25")
+    if where.startswith("--budget"):
+        return called("run", args.folder, "--budget", "25")
     if where == "--resume":
         return _again(args) + "        (a new run)"
     if not is_case_folder(Path(args.folder)):
@@ -89,9 +116,9 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
-    options = {"resume": args.resume} if args.resume else None
+    options = _options(args)
     async with _interrupts() as interrupted:
-        report = await _started(bench, environment, args.trials or 0, options)
+        report = await _started(bench, environment, 0 if args.resume else args.trials or 0, options)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -112,18 +139,59 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
     elif not stopped:
         for line in await result_lines(bench, report, screen.width):
             screen.line(line)
+        for line in _how_to_go_on(report, args):
+            screen.line(line)
     return code
 
 
-async def _started(bench: Bench, environment: str, trials: int, options: dict[str, str] | None) -> RunReport:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the command line as those of a run."""
+    given = {"resume": args.resume, "concurrency": args.concurrency, "budget": _budget(args.budget)}
+    return {name: value for name, value in given.items() if value} | (
+        {"confirm": True} if args.confirm else {}
+    )
+
+
+def _budget(text: str) -> dict[str, float]:
+    """`25` in dollars, or `usd=25,calls=4000`; what the names may be is the engine's to say."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, told, value = part.rpartition("=")
+        try:
+            found[name.strip() if told else "usd"] = float(value)
+        except ValueError:
+            what = f"`{part[:40]}` is no amount."
+            raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
+    return found
+
+
+def _how_to_go_on(report: RunReport, args: argparse.Namespace) -> list[str]:
+    """Of a run that paused: why, and what to type."""
+    job, run = report.job, report.run
+    if job is None or job.state != "paused" or job.error is None:
+        return []
+    limits: dict[str, float] = run.options.get("budget") or {}
+    budget = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
+    more = ["--budget", budget] if job.error["code"] == BudgetSpent.code and budget else []
+    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    return [
+        f"Paused. {clean(job.error['what'])}",
+        f"{kept}; {_again(args, '--resume', run.id, *more)} goes on.",
+    ]
+
+
+async def _started(bench: Bench, environment: str, trials: int, options: dict[str, Any]) -> RunReport:
     """The run, begun; an error names the option of the command line."""
     try:
         return await bench.runs.start(environment, trials=trials, options=options, wait_s=0)
     except UserError as error:
-        if error.where != "options.resume":
+        if not error.where.startswith("options."):
             raise
-        allowed = error.allowed or f"a run of {environment} in this data folder"
-        raise type(error)(error.what, where="--resume", allowed=allowed) from None
+        where = error.where.replace("options.", "--", 1)
+        allowed = error.allowed
+        if where == "--resume":
+            allowed = allowed or f"a run of {environment} in this data folder"
+        raise type(error)(error.what, where=where, allowed=allowed) from None
 
 
 @asynccontextmanager
@@ -191,6 +259,7 @@ def _as_json(report: RunReport, code: int) -> dict[str, Any]:
         **run.model_dump(mode="json", include=fields),
         "warnings": [*run.warnings, *(w for w in report.warnings if w not in run.warnings)],
         "model_calls": report.model_calls,
+        "tokens": report.tokens,
         "usd": report.usd,
         "exit": code,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..records.run import TrialRecord
 from .archive import Archive
@@ -37,13 +37,9 @@ class Attempts:
             found.append(record)
         return found
 
-    def of_run(self, run: str) -> list[TrialRecord]:
+    def of_run(self, run: str, tables: Sequence[str] = ("trials", "again")) -> list[TrialRecord]:
         """All of a run."""
-        return [
-            record
-            for table in ("trials", "again")
-            for record in self._archive.trials(run, _beside(table)).where()
-        ]
+        return [record for table in tables for record in self._archive.trials(run, _beside(table)).where()]
 
 
 def _beside(table: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,6 +66,8 @@ class RunCases:
     def __init__(self, archive: Archive, worlds: Worlds, run: RunRecord) -> None:
         self.run = run
         self._world = worlds.get(run.world)
+        self._attempts = Attempts(archive)
+        self._failed = lru_cache(maxsize=None)(self._read_failed)
         store = archive.store
         self._scenarios = store.run_table(run.id, "scenarios")
         self._personas = store.run_table(run.id, "personas")
@@ -100,9 +103,17 @@ class RunCases:
         """What the case of a simulation is made of, whether it fits the world or not."""
         return self._parts(simulation)
 
+    def attempt(self, simulation: str, trial: int, table: str) -> int:
+        """The number of the attempt that a trial makes now: one more than have failed."""
+        return 1 + self._failed(table)[f"{simulation}/{trial}"]
+
     def seed(self, case: Case) -> int:
         """The seed of a case in this run: the same whatever the instructions are."""
         return self.run.seed + case.scenario.seed
+
+    def _read_failed(self, table: str) -> Counter[str]:
+        """Failed attempts of each trial; none is set aside while trials of the run go on."""
+        return Counter(record.id for record in self._attempts.of_run(self.run.id, (table,)))
 
     def _read(self, simulation: str) -> CaseParts:
         row = SimulationRecord.model_validate(self._simulations.fetch(simulation, "simulation"))
@@ -139,7 +150,6 @@ class TrialRunner:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
-        self._attempts = Attempts(archive)
         self.expected = ExpectedWorlds()
 
     def cases(self, run: RunRecord) -> RunCases:
@@ -179,16 +189,17 @@ class TrialRunner:
             "run": run.id,
             "instructions": run.instructions,
         }
+        parts = cases.parts(simulation)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
-            ended = _not_run(cases.parts(simulation), trial, "world_error", str(error), belongs)
+            ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
             ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
         pointer = self._archive.keep_conversation(run.id, document)
-        attempt = 1 + len(self._attempts.of_trial(run.id, id, table))
-        record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer), attempt)
+        attempt = cases.attempt(simulation, trial, table)
+        record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
         shelf.put(id, record)
         return record
 
