@@ -27,7 +27,8 @@ from caseharden.engine.records.scenario import Scenario, ScenarioRecord
 from caseharden.engine.records.simulation import SimulationRecord
 from caseharden.engine.store import Store
 from caseharden.engine.workbench.archive import Archive
-from caseharden.engine.workbench.trials import RunCases, TrialRunner, in_parallel
+from caseharden.engine.workbench.pacing import Pacing
+from caseharden.engine.workbench.trials import RunCases, TrialRunner
 from caseharden.engine.workbench.worlds import Worlds
 
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "worlds"
@@ -113,7 +114,7 @@ async def measure(store: Store, rounds: int, profile: str) -> None:
     if profiler:
         profiler.enable()
     began, wall = time.process_time(), time.perf_counter()
-    await in_parallel(work, 32, one)
+    await Pacing(32).run(work, one)
     spent, wall_s = time.process_time() - began, time.perf_counter() - wall
     if profiler:
         profiler.disable()

@@ -101,11 +101,6 @@ class Pacing:
         return False
 
 
-async def in_parallel(work: Iterable[tuple[str, int]], concurrency: int, one: One) -> None:
-    """`one(simulation, trial)` for each, at most `concurrency` at a time."""
-    await Pacing(concurrency, 0).run(work, one)
-
-
 def _failure(record: TrialRecord) -> tuple[str, str]:
     return record.end, record.error
 
