@@ -4,6 +4,7 @@ from __future__ import annotations
 
 REQUIREMENTS = {
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
+    "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
@@ -17,4 +18,6 @@ REQUIREMENTS = {
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
+    "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
+    "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
 }
