@@ -10,8 +10,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +117,16 @@ async def _run(args: argparse.Namespace) -> int:
 
 async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
     options = _options(args)
-    async with _interrupts() as interrupted:
+    async with _interrupts() as interrupts:
         report = await _started(bench, environment, 0 if args.resume else args.trials or 0, options)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
         while job is not None and job.state in ("queued", "running"):
-            job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+            with interrupts.waiting():
+                job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
             await progress.look(job)
-            if interrupted() and not stopped:
+            if interrupts.number and not stopped:
                 stopped = True
                 goes_on = f"{_again(args, '--resume', report.run.id)} goes on."
                 screen.line(f"Stopping. {job.units.finished:,} of {job.units.total:,} are kept; {goes_on}")
@@ -158,7 +159,8 @@ def _budget(text: str) -> dict[str, float]:
     for part in filter(None, text.split(",")):
         name, told, value = part.rpartition("=")
         try:
-            found[name.strip() if told else "usd"] = float(value)
+            amount = float(value)
+            found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
         except ValueError:
             what = f"`{part[:40]}` is no amount."
             raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
@@ -194,23 +196,42 @@ async def _started(bench: Bench, environment: str, trials: int, options: dict[st
         raise type(error)(error.what, where=where, allowed=allowed) from None
 
 
+class _Interrupts:
+    """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._waiting: anyio.CancelScope | None = None
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """A wait that is over when Ctrl-C comes."""
+        with anyio.CancelScope() as self._waiting:
+            yield
+        self._waiting = None
+
+    def came(self) -> None:
+        self.number += 1
+        if self.number > 1:
+            os._exit(130)
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
 @asynccontextmanager
-async def _interrupts() -> AsyncGenerator[Callable[[], int], None]:
-    """How often Ctrl-C came; the second time ends the process at once, which loses nothing that is stored."""
-    number = 0
+async def _interrupts() -> AsyncGenerator[_Interrupts]:
+    """Listens for Ctrl-C within the block."""
+    interrupts = _Interrupts()
 
     async def listen() -> None:
-        nonlocal number
         async for _ in signals:
-            number += 1
-            if number > 1:
-                os._exit(130)
+            interrupts.came()
 
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
             try:
-                yield lambda: number
+                yield interrupts
             finally:
                 group.cancel_scope.cancel()
 

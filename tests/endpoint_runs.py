@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -22,20 +21,23 @@ def talk() -> Answer:
 
 
 def every(nth: int, answer: Answer, model: str = "") -> Callable[[Seen], Answer]:
-    """This answer to every nth request to a model ("": to any), and talk to all others."""
-    numbers, lock = itertools.count(1), threading.Lock()
+    """The answer to every nth new request to a model ("": to any); talk to all others, and when it is asked again."""
+    known: set[bytes] = set()
+    lock = threading.Lock()
 
     def answering(seen: Seen) -> Answer:
         if model and seen.json["model"] != model:
             return talk()
         with lock:
-            return answer if next(numbers) % nth == 0 else talk()
+            new = seen.body not in known
+            known.add(seen.body)
+            return answer if new and len(known) % nth == 0 else talk()
 
     return answering
 
 
 def of_order(number: int, answer: Answer) -> Callable[[Seen], Answer]:
-    """This answer to the user's model in the conversations about one order."""
+    """The answer to the user's model in the conversations about one order, and talk to all others."""
     return lambda seen: answer if order_of(seen) == number else talk()
 
 

@@ -175,8 +175,8 @@ class FakeEndpoint:
     """The endpoint. Without a queue it answers every request by `always`, at first with `chat()`.
 
     `base_url` ends in `/v1`. `requests`: all that came, in order of arrival. `most_at_once`: how many were being
-    answered at the same time, at most. `GET` requests (a probe, a list of models) are answered with 404 and counted
-    in `probes`, not in `requests`.
+    answered at the same time, at most. `GET` requests (a probe, a list of models) are answered with 404, or as
+    `probed` says, and counted in `probes`, not in `requests`.
     """
 
     def __init__(self, always: Answer | Answering | None = None) -> None:
@@ -186,6 +186,7 @@ class FakeEndpoint:
         self.most_at_once = 0
         self._always: Answer | Answering = always or chat()
         self._queue: deque[Answer | Answering] = deque()
+        self._of_probes = of_json({"error": {"message": "no such page"}}, 404)
         self._at_once = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -224,12 +225,16 @@ class FakeEndpoint:
         """The answer of every request from now on, when the queue is empty."""
         self._always = answer
 
+    def probed(self, answer: Answer) -> None:
+        """The answer of every GET from now on."""
+        self._of_probes = answer
+
     def take(self, seen: Seen) -> Answer:
         """Count a request and find its answer."""
         with self._lock:
             if seen.method == "GET":
                 self.probes.append(seen)
-                return of_json({"error": {"message": "no such page"}}, 404)
+                return self._of_probes
             self.requests.append(seen)
             answer = self._queue.popleft() if self._queue else self._always
         return answer if isinstance(answer, Answer) else answer(seen)

@@ -14,6 +14,7 @@ from caseharden.engine.net import (
     HttpClient,
     NetError,
     Network,
+    Response,
     Retries,
     Target,
     TimedOut,
@@ -37,8 +38,17 @@ from caseharden.tests.fake_endpoint import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+def whole(answer: Response) -> Response:
+    return answer
+
+
 ONCE = Retries(tries=1)
-NONE: dict[str, str] = {}
+
+
+async def post(client: HttpClient, target: Target) -> Response:
+    return await client.post(target, b"{}", {}, read=whole)
 
 
 class Time:
@@ -72,7 +82,7 @@ async def asking(
 async def test_an_answer_comes_with_its_kind_and_whole_body() -> None:
     with FakeEndpoint(of_json({"a": 1})) as endpoint:
         async with asking(endpoint) as (client, target):
-            answer = await client.post(target, b'{"q": 1}', {"Content-Type": "application/json"})
+            answer = await client.post(target, b'{"q": 1}', {"Content-Type": "application/json"}, read=whole)
         assert (answer.status, answer.kind, answer.body) == (200, "application/json", b'{"a": 1}')
         assert endpoint.requests[0].json == {"q": 1}
 
@@ -81,7 +91,7 @@ async def test_connections_are_kept_and_used_again() -> None:
     with FakeEndpoint() as endpoint:
         async with asking(endpoint) as (client, target):
             for _ in range(5):
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
         assert endpoint.connections == 1
 
 
@@ -90,7 +100,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
     with FakeEndpoint() as other, FakeEndpoint(redirect(other.url, status)) as endpoint:
         async with asking(endpoint) as (client, target):
             with pytest.raises(BadStatus, match="not followed"):
-                await client.post(target, b"{}", {"Authorization": "Bearer x"})
+                await client.post(target, b"{}", {"Authorization": "Bearer x"}, read=whole)
         assert (len(endpoint.requests), len(other.requests)) == (1, 0)
 
 
@@ -99,7 +109,7 @@ async def test_an_endpoint_that_drips_or_hangs_is_stopped_at_the_deadline(answer
     with FakeEndpoint(answer) as endpoint:
         async with asking(endpoint) as (client, target):
             with anyio.fail_after(10), pytest.raises(TimedOut, match=r"within 0\.2 s"):
-                await client.post(target, b"{}", {}, timeout_s=0.2, retries=ONCE)
+                await client.post(target, b"{}", {}, read=whole, timeout_s=0.2, retries=ONCE)
 
 
 @pytest.mark.parametrize("answer", [endless(), gzip_bomb(200), of_json("x" * 3_000_000)])
@@ -107,7 +117,7 @@ async def test_an_endless_or_packed_body_is_cut_at_the_cap(answer: Answer) -> No
     with FakeEndpoint(answer) as endpoint:
         async with asking(endpoint) as (client, target):
             with anyio.fail_after(10), pytest.raises(TooLarge, match="2,000,000"):
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
         assert len(endpoint.requests) == 1
 
 
@@ -115,9 +125,9 @@ async def test_a_packed_answer_is_unpacked_and_a_broken_one_is_an_error() -> Non
     with FakeEndpoint(gzip_bomb(1)) as endpoint:
         endpoint.then(gzip_bomb(1), Answer(b"nonsense", headers={"Content-Encoding": "gzip"}))
         async with asking(endpoint) as (client, target):
-            assert (await client.post(target, b"{}", {})).body == b" " * 2**20
+            assert (await client.post(target, b"{}", {}, read=whole)).body == b" " * 2**20
             with pytest.raises(Unreachable, match="encoding"):
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
 
 
 async def test_an_event_stream_is_over_at_its_own_end() -> None:
@@ -126,7 +136,7 @@ async def test_an_event_stream_is_over_at_its_own_end() -> None:
         Answer(told.body + b"\n" + b" " * 10_000_000, content_type="text/event-stream")
     ) as endpoint:
         async with asking(endpoint) as (client, target):
-            answer = await client.post(target, b"{}", {}, most_bytes=200_000)
+            answer = await client.post(target, b"{}", {}, read=whole, most_bytes=200_000)
         assert b"data: [DONE]" in answer.body
 
 
@@ -135,7 +145,7 @@ async def test_faults_are_tried_again_with_growing_pauses_until_one_succeeds() -
     with FakeEndpoint() as endpoint:
         endpoint.then(fault(500), cut(), fault(502), cut(10))
         async with asking(endpoint, time) as (client, target):
-            assert (await client.post(target, b"{}", {})).status == 200
+            assert (await client.post(target, b"{}", {}, read=whole)).status == 200
         assert len(endpoint.requests) == 5
         assert time.slept == [0.5, 1.0, 2.0, 4.0]
 
@@ -145,7 +155,7 @@ async def test_faults_without_end_are_told_after_a_few_tries() -> None:
     with FakeEndpoint(fault(500, "no disk")) as endpoint:
         async with asking(endpoint, time) as (client, target):
             with pytest.raises(BadStatus) as told:
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
         assert len(endpoint.requests) == 5
         assert (told.value.status, "no disk" in told.value.body) == (500, True)
 
@@ -155,7 +165,7 @@ async def test_what_will_not_change_is_not_tried_again(status: int) -> None:
     with FakeEndpoint(fault(status)) as endpoint:
         async with asking(endpoint) as (client, target):
             with pytest.raises(BadStatus):
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
         assert len(endpoint.requests) == 1
 
 
@@ -164,7 +174,7 @@ async def test_a_closed_port_is_told_as_a_refused_connection() -> None:
         pass
     async with asking(endpoint) as (client, target):
         with pytest.raises(Unreachable, match="refused the connection") as told:
-            await client.post(target, b"{}", {})
+            await client.post(target, b"{}", {}, read=whole)
         assert told.value.refused
         with pytest.raises(Unreachable, match="refused the connection"):
             await client.reach(target)
@@ -175,12 +185,12 @@ async def test_retry_after_is_kept_to_by_every_caller_of_the_endpoint() -> None:
     with FakeEndpoint() as endpoint:
         endpoint.then(too_many(7))
         async with asking(endpoint, time) as (client, target):
-            await client.post(target, b"{}", {}, retries=Retries(first_s=0.0))
+            await client.post(target, b"{}", {}, read=whole, retries=Retries(first_s=0.0))
             assert time.now >= 1007
             endpoint.then(too_many(30))
             with pytest.raises(BadStatus):
-                await client.post(target, b"{}", {}, retries=ONCE)
-            await client.post(target, b"{}", {}, retries=ONCE)
+                await client.post(target, b"{}", {}, read=whole, retries=ONCE)
+            await client.post(target, b"{}", {}, read=whole, retries=ONCE)
             assert time.now >= 1037
         assert [len(endpoint.requests), len(endpoint.probes)] == [4, 0]
 
@@ -191,7 +201,7 @@ async def test_a_wait_that_is_too_long_is_an_error_at_once_for_every_caller() ->
         async with asking(endpoint, time) as (client, target):
             for _ in range(3):
                 with pytest.raises(BadStatus) as told:
-                    await client.post(target, b"{}", {})
+                    await client.post(target, b"{}", {}, read=whole)
                 assert told.value.retry_after_s == 3600
         assert len(endpoint.requests) == 1
 
@@ -200,7 +210,7 @@ async def test_retry_after_may_be_a_date() -> None:
     with FakeEndpoint(too_many("Wed, 21 Oct 2015 07:28:00 GMT")) as endpoint:
         async with asking(endpoint) as (client, target):
             with pytest.raises(BadStatus) as told:
-                await client.post(target, b"{}", {}, retries=ONCE)
+                await client.post(target, b"{}", {}, read=whole, retries=ONCE)
         assert told.value.retry_after_s == 0
 
 
@@ -209,14 +219,14 @@ async def test_a_caller_that_is_cancelled_while_it_waits_gives_its_place_back() 
         async with asking(endpoint, network=Network(at_once=1)) as (client, target):
             async with anyio.create_task_group() as tasks:
                 for _ in range(3):
-                    tasks.start_soon(client.post, target, b"{}", NONE)
+                    tasks.start_soon(post, client, target)
                 while not endpoint.requests:
                     await anyio.wait_all_tasks_blocked()
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
             endpoint.always(chat())
             with anyio.fail_after(10):
-                await client.post(target, b"{}", {})
+                await client.post(target, b"{}", {}, read=whole)
 
 
 async def test_no_more_calls_are_out_than_the_operator_allows() -> None:
@@ -226,7 +236,7 @@ async def test_no_more_calls_are_out_than_the_operator_allows() -> None:
             anyio.create_task_group() as tasks,
         ):
             for _ in range(20):
-                tasks.start_soon(client.post, target, b"{}", NONE)
+                tasks.start_soon(post, client, target)
         assert endpoint.most_at_once == 3
 
 

@@ -58,14 +58,16 @@ class HttpClient:
         self._paces: dict[str, Pace] = {}
         self._opening = anyio.Lock()
         self._session: aiohttp.ClientSession | None = None
+        self._lent: aiohttp.ClientSession | None = None
         self._kit: _Kit | None = None
         self._proxy = _proxy(network.proxy)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._lent, self._session):
+            if session is not None:
+                await session.close()
+        self._lent = self._session = None
 
     def pace(self, key: str) -> Pace:
         """The pace of an endpoint, or of a provider."""
@@ -91,11 +93,15 @@ class HttpClient:
         timeout_s: float = TIMEOUT_S,
         retries: Retries | None = None,
         most_bytes: int = MOST_BYTES,
-    ) -> Response:
-        """The endpoint's answer; NetError where there is none that is a success."""
+        read: Callable[[Response], T],
+    ) -> T:
+        """What `read` makes of the endpoint's answer; NetError where there is none that is a success.
 
-        async def attempt() -> Response:
-            return await self.request("POST", target, body, headers, most_bytes)
+        `read` may raise Broken, and the request is repeated.
+        """
+
+        async def attempt() -> T:
+            return read(await self.request("POST", target, body, headers, most_bytes))
 
         return await self.repeated(target.origin, attempt, timeout_s, retries or Retries())
 
@@ -151,6 +157,13 @@ class HttpClient:
                 self._session = self._kit.session(self._resolver())
             return self._session
 
+    async def lent_session(self) -> aiohttp.ClientSession:
+        """A session for a library that asks by itself: over the same connections, under the same guard."""
+        session = await self.session()
+        if self._lent is None:
+            self._lent = cast("_Kit", self._kit).lent(session, self.guard, self._proxy)
+        return self._lent
+
     def _resolver(self) -> Resolver:
         host = re.sub(r"^https?://|[:/].*$", "", self._proxy) if self._proxy else ""
         return Resolver(self.guard, [host] if host else ())
@@ -185,6 +198,21 @@ class _Kit:
             auto_decompress=False,
             trust_env=False,
             headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "caseharden"},
+        )
+
+    def lent(self, session: aiohttp.ClientSession, guard: Guard, proxy: str) -> aiohttp.ClientSession:
+        async def judge(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+            guard.target(str(params.url), "url")
+
+        tracing = self._aiohttp.TraceConfig()
+        tracing.on_request_start.append(judge)
+        return self._aiohttp.ClientSession(
+            connector=session.connector,
+            connector_owner=False,
+            cookie_jar=self._aiohttp.DummyCookieJar(),
+            trust_env=False,
+            proxy=proxy or None,
+            trace_configs=[tracing],
         )
 
     def told(self, error: BaseException) -> NetError:
@@ -228,7 +256,7 @@ async def _answered(response: aiohttp.ClientResponse, most: int, target: Target)
         status,
         f"answered {status} {response.reason or ''}".rstrip(),
         body=body[:SHOWN_BODY].decode("utf-8", "replace"),
-        retry_after_s=_retry_after(response.headers.get("Retry-After")),
+        retry_after_s=retry_after_s(response.headers.get("Retry-After")),
     )
 
 
@@ -264,7 +292,7 @@ def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
     return unpack
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after_s(text: str | None) -> float | None:
     """Seconds, of a number or a date; None where it is neither."""
     if not text:
         return None

@@ -5,6 +5,7 @@ NetError
 |- Unreachable   no connection, or it broke before the answer was whole
 |- TimedOut      no whole answer before the deadline
 |- TooLarge      the answer is longer than the cap
+|- Broken        a success by its status, but not the answer that was asked for
 `- BadStatus     an answer that is no success, redirects too
 
 `engine/errors.py` has what callers of tools are told; agents and models turn these into those.
@@ -51,6 +52,12 @@ class TimedOut(NetError):
 
 class TooLarge(NetError):
     """The answer was cut at the cap."""
+
+
+class Broken(NetError):
+    """The answer cannot be read."""
+
+    again = True
 
 
 class BadStatus(NetError):

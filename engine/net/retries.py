@@ -42,7 +42,7 @@ async def tried(
         ticket = await pace.enter(max(left_s, 0.0))
         ended: BaseException | None = None
         try:
-            return await _in_time(attempt, timeout_s)
+            return await in_time(attempt, timeout_s)
         except NetError as error:
             ended = error
             failed += 1
@@ -58,7 +58,8 @@ async def tried(
         await clock.sleep(pause_s)
 
 
-async def _in_time(attempt: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+async def in_time(attempt: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    """What the attempt gives; TimedOut where it takes longer."""
     with anyio.move_on_after(timeout_s):
         return await attempt()
     raise TimedOut(f"no whole answer within {timeout_s:g} s")

@@ -16,7 +16,10 @@ FIRST_TRIALS = 8
 
 
 class Budget(Authored):
-    """`options.budget`: the most that all trials of a run may use; null: as much as they want."""
+    """`options.budget`: the most that all trials of a run may use; null: no limit.
+
+    Calls that are out when it is reached are not called back: what they take comes on top.
+    """
 
     calls: int | None = Field(default=None, ge=1)
     """Model calls that were answered, of all roles."""

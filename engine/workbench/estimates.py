@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import NeedsConfirm, NextCall
-from ..records.environment import AgentSpec
+from ..records.environment import AgentSpec, ModelName, short_name
 from ..records.run import RunRecord
 from .archive import Archive
 from .budget import Spent
@@ -62,13 +62,16 @@ def paid_roles(run: RunRecord) -> list[str]:
     """The roles that speak in a run's trials and call something that is not free."""
     spec = AgentSpec.model_validate(run.agent)
     roles: list[str] = []
-    if spec.kind == "prompt" and not (spec.model or run.models["agent"]).startswith(_FREE):
+    free = spec.kind == "prompt" and _is_free(spec.model or run.models["agent"])
+    if spec.kind != "recorded" and not free:
         roles.append("agent")
-    if spec.kind not in ("prompt", "recorded"):
-        roles.append("agent")
-    if not run.models["user"].startswith(_FREE):
+    if not _is_free(run.models["user"]):
         roles.append("user")
     return roles
+
+
+def _is_free(model: ModelName) -> bool:
+    return short_name(model).startswith(_FREE)
 
 
 def confirm(run: RunRecord, estimate: Estimate) -> None:

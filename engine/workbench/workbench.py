@@ -11,7 +11,8 @@ import anyio
 import anyio.to_thread
 
 from ..exchange import Roots
-from ..net import Network
+from ..llm import Connections
+from ..net import HttpClient, Network, Secrets
 from ..records.environment import ModelChoice
 from ..store import Store
 from .archive import Archive
@@ -42,6 +43,7 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
+SECRET_BYTES = 20_000
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -93,10 +95,12 @@ class Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(Store, self.home)
             stack.callback(store.close)
+            connections = self._connections()
+            stack.push_async_callback(connections.aclose)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks)
-            self._compose(store, runner)
+            self._compose(store, runner, connections)
             tasks.start_soon(runner.beat)
             if self._resume:
                 runner.resume_orphans()
@@ -109,13 +113,22 @@ class Workbench:
         # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
         await self._stack.__aexit__(None, None, None)
 
-    def _compose(self, store: Store, runner: Jobs) -> None:
+    def _connections(self) -> Connections:
+        """What models and agents outside are reached by. Keys may lie below a root, or in `secrets/` of the home."""
+        folders = Roots([*self.roots.paths, self.home / "secrets"])
+
+        def read(path: str, where: str) -> str:
+            return folders.read_text(path, where, SECRET_BYTES)
+
+        return Connections(HttpClient(self.network), Secrets(read))
+
+    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> None:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
-        models = RoleModels(self._models)
+        models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
-        trials = TrialRunner(archive, worlds, self.roots)
+        trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
