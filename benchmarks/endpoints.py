@@ -14,6 +14,7 @@ import argparse
 import gc
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def counts(url: str) -> Mapping[str, Any]:
 def models(url: str, through: str) -> dict[str, Any]:
     """The model of both roles."""
     if through == "litellm":
-        one = {"model": "openai/bench", "key": "env:BENCH_KEY", "extra": {"api_base": f"{url}/v1"}}
+        os.environ.update(OPENAI_API_KEY="none", OPENAI_BASE_URL=f"{url}/v1", OPENAI_API_BASE=f"{url}/v1")
+        one = {"model": "openai/bench"}
     else:
         one = {"model": "bench", "base_url": f"{url}/v1"}
     return {"agent": one, "user": one}

@@ -24,6 +24,7 @@ from ..engine.errors import (
     InvalidArgument,
     NeedsConfirm,
     NotFound,
+    SetupError,
     StorageError,
     UserError,
 )
@@ -78,6 +79,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
+    if isinstance(error, SetupError):
+        return _again(args) + "        (when that is mended)"
     if where == "--trials":
         return called("run", args.folder, "--trials", "1")
     if isinstance(error, NeedsConfirm):

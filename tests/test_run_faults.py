@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from caseharden.engine.errors import Conflict, NeedsConfirm
+from caseharden.engine.errors import Conflict, NeedsConfirm, SetupError
 from caseharden.engine.net import Retries
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
@@ -164,6 +164,24 @@ async def test_a_run_pauses_where_every_call_fails_and_goes_on_when_that_is_mend
             assert (await bench.items.page("conversation", where={"run": "run-1"})).total == 12
             done = (await bench.jobs.wait("job-1", wait_s=0)).job
             assert (done.units.completed, done.units.total, done.error) == (12, 12, None)
+
+
+@pytest.mark.parametrize("dead", ["refused", "no key"])
+async def test_a_dead_endpoint_is_told_before_anything_is_run(tmp_path: Path, dead: str) -> None:
+    with FakeEndpoint(talk()) as gone:
+        pass
+    with FakeEndpoint(talk()) as endpoint:
+        endpoint.probed(fault(401))
+        async with bench_at(tmp_path) as bench:
+            await shop(bench, gone if dead == "refused" else endpoint, 12)
+            with pytest.raises(SetupError) as told:
+                await bench.runs.start("shop", trials=2)
+            what = (
+                "refused the connection." if dead == "refused" else "refused the key (401); no key is given."
+            )
+            assert what in told.value.what
+            assert told.value.what.endswith(" 24 trials would end in error, so nothing was run.")
+            assert (await bench.items.page("run")).total == (await bench.items.page("job")).total == 0
 
 
 async def test_failed_attempts_are_kept_and_labelled_beside_the_one_that_counts(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
-from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, nearest
+from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import check_thresholds
+from ..net import TimedOut
 from ..records.authored import Authored, load
-from ..records.environment import EnvironmentRecord, ModelChoice
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice
 from ..records.run import RunRecord
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
@@ -102,6 +103,22 @@ class RunDrafts:
             self._confirm(run)
         run.warnings = budget_warnings(run)
         return run, simulations
+
+    async def probe(self, run: RunRecord) -> None:
+        """Refuse a run whose models let no call succeed, where that can be known without spending one."""
+        spec = AgentSpec.model_validate(run.agent)
+        speaking = {"user": run.models["user"]}
+        if spec.kind == "prompt":
+            speaking["agent"] = spec.model or run.models["agent"]
+        try:
+            await self._models.probe({role: speaking[role] for role in paid_roles(run) if role in speaking})
+        except SetupError as error:
+            if isinstance(error.__cause__, TimedOut):
+                return  # a list of models that does not come says little of the models
+            told = f"{error.what} {trials_wanted(run):,} trials would end in error, so nothing was run."
+            raise type(error)(
+                told, where=error.where, allowed=error.allowed, next=error.next, quoted=error.quoted
+            ) from error
 
     def _confirm(self, run: RunRecord) -> None:
         """Refuse what is large, unless a budget bounds it."""

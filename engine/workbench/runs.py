@@ -109,6 +109,7 @@ class Runs:
         draft: Draft | None = None
         if not self._jobs.known("run", idempotency_key):
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
+            await self._drafts.probe(draft[0])
         job, new = self._jobs.create("run", spec, idempotency_key, environment=environment)
         if new:
             await self._begin(job, draft)
