@@ -19,8 +19,19 @@ from caseharden.engine.net import Retries
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import RunReport
-from caseharden.tests.endpoint_runs import TURNS, begun, every, of_order, shop, talk, write_folder
+from caseharden.tests.endpoint_runs import (
+    TURNS,
+    begun,
+    every,
+    models_at,
+    of_order,
+    scenarios,
+    shop,
+    talk,
+    write_folder,
+)
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, broken_json, cut, fault, hang, too_many
+from caseharden.tests.server_desk import desk
 from caseharden.tests.workbench_cases import bench_at
 from caseharden.tools.jobs import _reply as job_reply  # pyright: ignore[reportPrivateUsage]
 from caseharden.tools.runs import run_reply
@@ -340,6 +351,39 @@ async def test_a_hardening_pauses_too_and_its_failures_count_in_no_comparison(tm
             )
             assert again.hardening.id == report.hardening.id
             assert again.hardening.outcome == "nothing_to_fix"
+
+
+async def test_a_client_is_led_from_a_pause_to_the_end_by_the_calls_in_next(tmp_path: Path) -> None:
+    with FakeEndpoint(fault(503)) as endpoint:
+        async with desk(tmp_path / "data") as at:
+            models = models_at(endpoint)
+            await at.ok("create_environment", id="shop", instructions="You help.", models=models)
+            await at.ok("create_scenarios", environment="shop", scenarios=scenarios(12))
+            options = {"concurrency": 1}
+            reply = await at.ok("run_simulations", environment="shop", options=options, wait_s=45)
+            assert reply["job"]["state"] == "paused" and reply["summary"].startswith(
+                "run-1: paused: 10 of 12"
+            )
+            assert reply["cost"]["model_calls"] == 0
+            assert (await at.ok("wait_job", job="job-1"))["next"] == reply["next"]
+            listed = await at.follow(reply, 1)
+            assert {row["error"] for row in listed["items"]} == {"unavailable"}
+            overview = await at.ok("list_items", kind="overview")
+            assert "job-1" in str(overview["items"])
+            endpoint.always(talk())
+            done = await at.follow(reply)
+            assert (done["totals"]["passed"], done["totals"]["error"]) == (12, 0)
+            assert done["cost"]["tokens"] == 18 * done["cost"]["model_calls"] == 18 * 12 * 2 * TURNS
+            short = await at.ok(
+                "run_simulations", environment="shop", options={"budget": {"calls": 12}}, wait_s=45
+            )
+            assert (
+                short["job"]["state"] == "paused"
+                and "The budget of 12 calls is spent." in short["warnings"][0]
+            )
+            cancelled = await at.ok("cancel_job", job=short["job"]["id"])
+            assert cancelled["job"]["state"] == "cancelled"
+            assert (await at.ok("get_item", kind="run", id="run-2"))["item"]["state"] == "cancelled"
 
 
 def command(folder: Path, home: Path, *words: str) -> list[str]:
