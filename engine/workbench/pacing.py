@@ -41,7 +41,7 @@ class Pacing:
         self.meter = Allowance(budget or Budget(), before or Spent())
         self._going = 0
         self._cut = False
-        self._one_ended = anyio.Event()
+        self._one_ended: anyio.Event | None = None
         self.streak: list[TrialRecord] = []
         """The newest endings that are the same failure."""
 
@@ -73,8 +73,9 @@ class Pacing:
                     await one(*left.pop())
                 finally:
                     self._going -= 1
-                    ended, self._one_ended = self._one_ended, anyio.Event()
-                    ended.set()
+                    if self._one_ended is not None:
+                        self._one_ended.set()
+                        self._one_ended = None
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(self._concurrency, len(left))):
@@ -97,6 +98,7 @@ class Pacing:
         while not (self.fails_alike or self.meter.spent()):
             if self.meter.affords_next(self._going):
                 return True
+            self._one_ended = self._one_ended or anyio.Event()
             await self._one_ended.wait()
         return False
 
