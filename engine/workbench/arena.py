@@ -48,6 +48,8 @@ class Arena:
         self._tell = tell
         self._pacing = pacing
         self._attempts = Attempts(archive)
+        self._broken: dict[tuple[str, str], list[TrialRecord]] = {}
+        """Trials that ended in error here, by run and table."""
         self._runs: dict[str, RunCases] = {}
 
     async def run(
@@ -64,27 +66,34 @@ class Arena:
             if record is None:
                 cases = self._cases(instructions)
                 run = cases.run.id
-                meter = self._pacing.meter
-                record = await self._trials.execute(cases, self._cast, simulation, trial, table, meter)
-                self._pacing.ended(record)
+                record = self._archive.trials(run, table).find(f"{simulation}/{trial}")
+                record = record or await self._executed(cases, simulation, trial, table)
             outcomes.append(TrialOutcome.of(record, run, deterministic=self._deterministic))
             await self._tell(1)
 
         left = await self._pacing.run(wanted, one)
         why = self._pacing.reason(left)
         if why is not None:
-            self._take_back([o for o in outcomes if o.verdict == "error"], table)
+            self._take_back()
             environment = self._hardening.environment
             args = {"environment": environment, "hardening": self._hardening.id}
             why.next = (NextCall("harden_agent", args, "goes on"),)
             raise Paused(why)
         return outcomes
 
-    def _take_back(self, broken: Sequence[TrialOutcome], table: str) -> None:
+    async def _executed(self, cases: RunCases, simulation: str, trial: int, table: str) -> TrialRecord:
+        meter = self._pacing.meter
+        record = await self._trials.execute(cases, self._cast, simulation, trial, table, meter)
+        self._pacing.ended(record)
+        if record.verdict == "error":
+            self._broken.setdefault((cases.run.id, table), []).append(record)
+        return record
+
+    def _take_back(self) -> None:
         """What made the work pause is to be run again: no arm of a comparison is to lose by it."""
-        blamed = {record.id for record in self._pacing.streak}
-        for run in {outcome.conversation.partition("/")[0] for outcome in broken} - {self._base}:
-            self._attempts.set_aside(run, lambda r: r.id in blamed or r.end == "budget", table)
+        for (run, table), records in self._broken.items():
+            blamed = {r.id for r in records if r in self._pacing.streak or r.end == "budget"}
+            self._attempts.set_aside(run, blamed, table)
 
     def records(self, outcomes: Sequence[TrialOutcome]) -> list[TrialRecord]:
         """The stored trials behind outcomes."""

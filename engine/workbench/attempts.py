@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 from ..records.run import TrialRecord
 from .archive import Archive
@@ -17,14 +17,14 @@ class Attempts:
         self._archive = archive
 
     def set_aside(
-        self, run: str, which: Callable[[TrialRecord], bool], table: str = "trials"
+        self, run: str, which: Collection[str] | None = None, table: str = "trials"
     ) -> list[tuple[str, int]]:
-        """Take the trials with verdict error that `which` chooses out of a run; (simulation, trial) of each.
+        """Take trials with verdict error out of a run, all or those with these ids; (simulation, trial) of each.
 
         Repeatable: one that was copied and not taken out is copied onto itself. For a worker thread.
         """
         shelf, kept = self._archive.trials(run, table), self._archive.trials(run, _beside(table))
-        chosen = [record for record in shelf.where(verdict="error") if which(record)]
+        chosen = [record for record in shelf.where(verdict="error") if which is None or record.id in which]
         kept.put_many({f"{record.id}/{record.attempt}": record for record in chosen})
         shelf.delete(record.id for record in chosen)
         return [(record.simulation, record.trial) for record in chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import NeedsConfirm, NextCall
-from ..records.environment import AgentSpec, ModelName, short_name
+from ..records.environment import AgentSpec, ModelAt, ModelName, short_name
 from ..records.run import RunRecord
 from .archive import Archive
 from .budget import Spent
@@ -72,6 +72,16 @@ def paid_roles(run: RunRecord) -> list[str]:
 
 def _is_free(model: ModelName) -> bool:
     return short_name(model).startswith(_FREE)
+
+
+def unpriced(run: RunRecord) -> list[str]:
+    """The models of a run of which it is known before that their price is not."""
+    spec = AgentSpec.model_validate(run.agent)
+    roles = paid_roles(run)
+    named = {"agent": spec.model or run.models["agent"], "user": run.models["user"]}
+    models = [named[role] for role in roles if role != "agent" or spec.kind == "prompt"]
+    found = {short_name(m) for m in models if isinstance(m, ModelAt) and m.base_url and m.prices is None}
+    return sorted(found) + ["the agent"] * ("agent" in roles and spec.kind != "prompt")
 
 
 def confirm(run: RunRecord, estimate: Estimate) -> None:

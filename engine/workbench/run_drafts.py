@@ -17,7 +17,7 @@ from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .budget import Budget
-from .estimates import Estimates, confirm, paid_roles
+from .estimates import Estimates, confirm, paid_roles, unpriced
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
@@ -101,7 +101,7 @@ class RunDrafts:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
         if not opted.confirm:
             self._confirm(run)
-        run.warnings = budget_warnings(run)
+        run.warnings = price_warnings(run, unpriced(run))
         return run, simulations
 
     async def probe(self, run: RunRecord) -> None:
@@ -225,12 +225,13 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     return opted
 
 
-def budget_warnings(run: RunRecord) -> list[str]:
-    """What is to be said of a budget in dollars before anything is spent."""
-    if "usd" not in (run.options.get("budget") or {}) or not paid_roles(run):
+def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
+    """What is to be said of a budget in dollars where the price of these models is unknown."""
+    if "usd" not in (run.options.get("budget") or {}) or not names:
         return []
+    told = ", ".join(names)
     return [
-        "budget.usd counts only calls whose price is known; for others set budget.calls or budget.tokens too."
+        f"The price of {told} is unknown, so budget.usd does not bound it: set budget.calls or tokens too."
     ]
 
 

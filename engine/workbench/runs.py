@@ -236,7 +236,7 @@ class Runs:
 
     def _try_errors_again(self, job: Job, run: RunRecord) -> None:
         """Trials that ended in error are to be run again: their failed attempts are kept beside the run's trials."""
-        aside = self._attempts.set_aside(run.id, lambda record: True)
+        aside = self._attempts.set_aside(run.id)
         units = [unit_id({"simulation": simulation, "trial": trial}) for simulation, trial in aside]
         self._archive.store.jobs.work.redo(job.id, units)
 
@@ -254,7 +254,7 @@ class Runs:
             self._walls[run.id] = time.perf_counter() - going.began
         why = going.pacing.reason(left)
         if why is not None:
-            why.next = self._goes_on(run, why, going.pacing.meter.now)
+            why.next = _going_on(run, why)
             raise Paused(why)
         await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", self._walls.pop(run.id))
         return {"run": run.id}
@@ -305,25 +305,6 @@ class Runs:
             raise broken[0]
         return left
 
-    def _goes_on(self, run: RunRecord, why: CasehardenError, spent: Spent) -> tuple[NextCall, ...]:
-        """The calls that go on with a run that pauses."""
-        options: dict[str, Any] = {"resume": run.id}
-        if isinstance(why, BudgetSpent):
-            limits: dict[str, float] = run.options.get("budget") or {}
-            options["budget"] = {name: 2 * most for name, most in limits.items()}
-            return (
-                NextCall(
-                    "run_simulations", {"environment": run.environment, "options": options}, "with more"
-                ),
-            )
-        where = {"run": run.id, "verdict": "error"}
-        return (
-            NextCall(
-                "run_simulations", {"environment": run.environment, "options": options}, "once it is mended"
-            ),
-            NextCall("list_items", {"kind": "conversation", "where": where}, "what ended in error"),
-        )
-
     async def _stopped(self, job: Job, state: str) -> None:
         """A run that was stopped is scored as far as it came; its state is told in any case."""
         kept: RunState = "cancelled" if state == "cancelled" else "paused" if state == "paused" else "failed"
@@ -370,3 +351,18 @@ def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[s
     for simulation, trial in trials:
         of.setdefault(simulation, []).append((simulation, trial))
     return [one for simulation in shuffled(sorted(of), seed, "order") for one in of[simulation]]
+
+
+def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
+    """The calls that go on with a run that pauses."""
+    options: dict[str, Any] = {"resume": run.id}
+    args = {"environment": run.environment, "options": options}
+    if isinstance(why, BudgetSpent):
+        limits: dict[str, float] = run.options.get("budget") or {}
+        options["budget"] = {name: 2 * most for name, most in limits.items()}
+        return (NextCall("run_simulations", args, "with more"),)
+    where = {"run": run.id, "verdict": "error"}
+    return (
+        NextCall("run_simulations", args, "once it is mended"),
+        NextCall("list_items", {"kind": "conversation", "where": where}, "what ended in error"),
+    )

@@ -10,7 +10,7 @@ from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .run_drafts import budget_warnings, trials_wanted
+from .run_drafts import price_warnings, trials_wanted
 from .worlds import Worlds
 
 
@@ -29,6 +29,8 @@ class Scoring:
         counted = totals(records)
         found, hidden = self._clusters(run, records)
         reached = thresholds(counted, run.options.get("thresholds") or {})
+        used = _summed([*records, *failed])
+        unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
             why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
@@ -38,8 +40,13 @@ class Scoring:
             "totals": counted,
             "clusters": found,
             "thresholds": reached,
-            "models_used": _summed([*records, *failed]),
-            "warnings": [*_apart(run, records), *_tried_again(failed), *budget_warnings(run), *hidden],
+            "models_used": used,
+            "warnings": [
+                *_apart(run, records),
+                *_tried_again(failed),
+                *price_warnings(run, unpriced),
+                *hidden,
+            ],
             "wall_s": round(run.wall_s + wall_s, 3),
             "updated_at": utc_now(),
         }
