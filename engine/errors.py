@@ -164,11 +164,8 @@ def error_kinds() -> dict[str, type[CasehardenError]]:
 
 
 def error_class(raised: BaseException) -> str:
-    """What broke, equal for equal failures: the code of an error of ours, be it the cause of another, else a name."""
-    for one in (raised, raised.__cause__):
-        if isinstance(one, CasehardenError):
-            return one.code
-    return type(raised).__name__
+    """What broke, equal for equal failures: the code of an error of ours, the name of another."""
+    return raised.code if isinstance(raised, CasehardenError) else type(raised).__name__
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -1,6 +1,7 @@
 """Agents under test: the seam, and its adapters."""
 
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
+from .chat_completions import ChatAgent
 from .prompt import PromptAgent
 from .recorded import (
     NoRecording,
@@ -17,6 +18,7 @@ __all__ = [
     "AgentError",
     "AgentInput",
     "AgentReply",
+    "ChatAgent",
     "NoRecording",
     "NotRecorded",
     "PlayedAgent",

@@ -122,4 +122,4 @@ def forget_clients() -> None:
 
 async def litellm_calls() -> Litellm:
     """The library, imported in a worker thread when it is first asked for."""
-    return await anyio.to_thread.run_sync(_loaded)
+    return _loaded() if _loaded.cache_info().currsize else await anyio.to_thread.run_sync(_loaded)

@@ -213,6 +213,9 @@ class _Going:
             reply = await self._asked()
             if reply is None:
                 return
+            self._own_calls(reply.own_calls)
+            if self.over:
+                return
             if not reply.calls:
                 self._agent_says(reply)
                 return
@@ -243,7 +246,7 @@ class _Going:
         try:
             reply = _well_formed(await self.agent.reply(turn))
         except AgentError as error:
-            self.script.finish("agent_error", str(error), error_class(error))
+            self.script.finish("agent_error", str(error), error_class(error.__cause__ or error))
             return None
         except Exception as error:
             # An adapter's own fault is the trial's end like any other: the run goes on.
@@ -266,6 +269,14 @@ class _Going:
         self._point()
         if self.same >= self.case.limits.same_message:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
+
+    def _own_calls(self, calls: Sequence[ToolCall]) -> None:
+        """Note what the agent called outside the world; it counts like its other calls."""
+        for call in calls:
+            if not self._may_call(call.name, True):
+                return
+            self.script.own_call(call, self.replies)
+            self._point()
 
     # What both do
 

@@ -11,13 +11,13 @@ from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound
 from ..evaluate import check_thresholds
 from ..net import TimedOut
 from ..records.authored import Authored, load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
 from ..records.run import RunRecord
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .budget import Budget
-from .estimates import Estimates, confirm, paid_roles, unpriced
+from .estimates import Estimates, confirm, unpriced
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
@@ -104,20 +104,20 @@ class RunDrafts:
         run.warnings = price_warnings(run, unpriced(run))
         return run, simulations
 
-    async def probe(self, run: RunRecord) -> None:
-        """Refuse a run whose models let no call succeed, where that can be known without spending one."""
-        spec = AgentSpec.model_validate(run.agent)
-        speaking = {"user": run.models["user"]}
-        if spec.kind == "prompt":
-            speaking["agent"] = spec.model or run.models["agent"]
+    async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
+        """Refuse to begin where it is known without a call that every trial would end in an error."""
         try:
-            await self._models.probe({role: speaking[role] for role in paid_roles(run) if role in speaking})
+            await self._trials.probe(agent, models)
         except SetupError as error:
             if isinstance(error.__cause__, TimedOut):
                 return  # a list of models that does not come says little of the models
-            told = f"{error.what} {trials_wanted(run):,} trials would end in error, so nothing was run."
+            each = f"{trials:,} trials" if trials else "All trials"
             raise type(error)(
-                told, where=error.where, allowed=error.allowed, next=error.next, quoted=error.quoted
+                f"{error.what} {each} would end in error, so nothing was run.",
+                where=error.where,
+                allowed=error.allowed,
+                next=error.next,
+                quoted=error.quoted,
             ) from error
 
     def _confirm(self, run: RunRecord) -> None:

@@ -26,7 +26,7 @@ from .jobs import Jobs, Paused, Progress, check_wait, told_of
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain, check_range
 from .results import RunReport
-from .run_drafts import RESUMED_WITH, RunDrafts, RunOptions, run_options, trials_of
+from .run_drafts import RESUMED_WITH, RunDrafts, RunOptions, run_options, trials_of, trials_wanted
 from .scoring import Scoring
 from .trials import TrialRunner
 
@@ -109,7 +109,8 @@ class Runs:
         draft: Draft | None = None
         if not self._jobs.known("run", idempotency_key):
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
-            await self._drafts.probe(draft[0])
+            run = draft[0]
+            await self._drafts.reachable(AgentSpec.model_validate(run.agent), run.models, trials_wanted(run))
         job, new = self._jobs.create("run", spec, idempotency_key, environment=environment)
         if new:
             await self._begin(job, draft)
