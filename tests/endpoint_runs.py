@@ -22,6 +22,12 @@ def talk() -> Answer:
     return chat(SAID)
 
 
+def spoken(seen: Seen) -> Answer:
+    """The same, but that the user names its order: no two conversations are alike to the agent."""
+    order = order_of(seen)
+    return chat(f"Where is order {order}?") if order else talk()
+
+
 def every(nth: int, answer: Answer, model: str = "") -> Callable[[Seen], Answer]:
     """The answer to every nth new request to a model ("": to any); talk to all others, and when it is asked again."""
     known: set[bytes] = set()
@@ -29,11 +35,11 @@ def every(nth: int, answer: Answer, model: str = "") -> Callable[[Seen], Answer]
 
     def answering(seen: Seen) -> Answer:
         if model and seen.json.get("model", AGENT) != model:
-            return talk()
+            return spoken(seen)
         with lock:
             new = seen.body not in known
             known.add(seen.body)
-            return answer if new and len(known) % nth == 0 else talk()
+            return answer if new and len(known) % nth == 0 else spoken(seen)
 
     return answering
 

@@ -23,11 +23,21 @@ CRASHED = ("error", "agent_error", "TypeError")
 CALL = TokenUsage(input_tokens=90, output_tokens=10, cost_usd=0.01)
 
 
-def ended(how: tuple[Any, str, str], why: str = "") -> TrialRecord:
+def ended(how: tuple[Any, str, str], why: str = "", calls: int = 0) -> TrialRecord:
     verdict: TrialVerdict = how[0]
     graded = Verdict(verdict=verdict, end=how[1], why=why)
+    use = ModelUse(
+        name="m", calls=calls, input_tokens=90 * calls, output_tokens=10 * calls, cost_usd=0.01 * calls
+    )
     return TrialRecord(
-        id="s/1", simulation="s", scenario="s", verdict=verdict, end=how[1], error=how[2], graded=graded
+        id="s/1",
+        simulation="s",
+        scenario="s",
+        verdict=verdict,
+        end=how[1],
+        error=how[2],
+        graded=graded,
+        models={"agent": use},
     )
 
 
@@ -109,11 +119,11 @@ async def test_a_budget_stops_new_trials_and_is_not_passed_by_those_that_are_out
         nonlocal most, now, cut
         now += 1
         most = max(most, now)
-        record = ended(PASSED)
-        for _ in range(10):
+        record = ended(PASSED, calls=10)
+        for done in range(10):
             await anyio.lowlevel.checkpoint()
             if pacing.meter.spent():
-                record = ended(("error", "budget", "budget"))
+                record = ended(("error", "budget", "budget"), calls=done)
                 cut += 1
                 break
             pacing.meter.used(CALL)

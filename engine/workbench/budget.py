@@ -65,6 +65,7 @@ class Allowance:
         self._now = before
         self._before = Spent(before.calls, before.tokens, before.usd)
         self._ended = 0
+        self._taken = Spent()
         self._began = time.monotonic() - before.seconds
 
     @property
@@ -88,9 +89,13 @@ class Allowance:
         used = self._measured()
         return next((_told(name, most) for name, most in self._limits.items() if used[name] >= most), "")
 
-    def ended(self) -> None:
+    def ended(self, uses: Iterable[ModelUse]) -> None:
         """A trial is over: what it used tells what the next will."""
+        used = Spent.of(uses)
         self._ended += 1
+        self._taken.calls += used.calls
+        self._taken.tokens += used.tokens
+        self._taken.usd += used.usd
 
     def affords_next(self, going: int) -> bool:
         """Whether one more trial beside the `going` ones will probably end within the limits."""
@@ -98,23 +103,20 @@ class Allowance:
             return True
         if not self._ended:
             return going < FIRST_TRIALS
-        used = self._measured()
-        before = {"calls": self._before.calls, "tokens": self._before.tokens, "usd": self._before.usd}
+        taken, before = _amounts(self._taken), _amounts(self._before)
+        share = 1 + (going + 1) / self._ended
         return all(
-            self._began_within(name, used[name] - before[name], most - used[name], going)
-            for name, most in self._limits.items()
-            if name in before
+            before[name] + share * taken[name] <= most for name, most in self._limits.items() if name in taken
         )
 
-    def _began_within(self, name: str, used: float, left: float, going: int) -> bool:
-        """Whether `left` pays for a trial more: those that go on have paid about half of theirs."""
-        each = used / (self._ended + going / 2)
-        return each * (going / 2 + 1) <= left
-
     def _measured(self) -> Mapping[str, float]:
-        now = self._now
         seconds = time.monotonic() - self._began if "seconds" in self._limits else 0.0
-        return {"calls": now.calls, "tokens": now.tokens, "usd": now.usd, "seconds": seconds}
+        return {**_amounts(self._now), "seconds": seconds}
+
+
+def _amounts(spent: Spent) -> dict[str, float]:
+    """What trials use up by calling models."""
+    return {"calls": spent.calls, "tokens": spent.tokens, "usd": spent.usd}
 
 
 def _told(name: str, most: float) -> str:
