@@ -29,7 +29,7 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input,\n3 no result",
     ),
-    "serve": (".serve", "the MCP server over stdio"),
+    "serve": (".serve", "the MCP server: stdio, or --http with a token"),
 }
 """Command: its module and its line in the help."""
 
