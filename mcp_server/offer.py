@@ -56,6 +56,8 @@ class Offer:
             if kept and step:
                 steps += 1
                 kept = f"{steps}. {kept}"
+            if kept.endswith(":") and lines and lines[-1].endswith(":"):
+                lines.pop()  # a heading that lost what stood under it
             lines += [kept] if kept else []
         return "\n".join([*lines, f"- Other tools are switched off by the operator ({self.flag}).", ""])
 
