@@ -60,11 +60,11 @@ async def test_what_is_printed_in_tools_and_while_starting_does_not_break_the_st
     server = StdioServerParameters(command=sys.executable, args=["-c", NOISY, str(tmp_path / "data")])
     broken: list[Exception] = []
 
-    async def message(told: Any) -> None:
-        if isinstance(told, Exception):
-            broken.append(told)
+    async def heard(message: Any) -> None:
+        if isinstance(message, Exception):
+            broken.append(message)
 
-    async with Client(server, mode=mode, message_handler=message) as client:
+    async with Client(server, mode=mode, message_handler=heard) as client:
         for _ in range(3):
             assert text_of(await client.call_tool("loud", {})) == "done"
             await Desk(client).ok("list_items")
@@ -72,8 +72,17 @@ async def test_what_is_printed_in_tools_and_while_starting_does_not_break_the_st
 
 
 def test_nothing_but_protocol_is_ever_on_standard_output_not_even_after_the_end(tmp_path: Path) -> None:
-    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "loud", "arguments": {}}}
-    hello: dict[str, Any] = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    call: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 2,
+        "method": "tools/call",
+        "params": {"name": "loud", "arguments": {}},
+    }
+    hello: dict[str, Any] = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    }
     lines: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
