@@ -35,9 +35,10 @@ ENVELOPE: dict[str, Any] = {
         "next": {"type": "array", "items": {"type": "object"}},
         "warnings": {"type": "array", "items": {"type": "string"}},
         "links": {"type": "array", "items": {"type": "object"}},
+        "error": {"type": "object"},
     },
-    "required": ["summary"],
 }
+"""What is published of a reply. A refusal is held to it too by many clients: nothing is required."""
 
 
 def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
