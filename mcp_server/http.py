@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.requests import Request
@@ -184,8 +185,6 @@ async def _serve(
     listener: socket.socket,
     told: Sequence[str],
 ) -> None:
-    import uvicorn  # only who serves over HTTP needs it
-
     # The web server raises the signal that ended it once more; here it ends in a receiver that nobody reads.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
         async with bench:
