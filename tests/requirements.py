@@ -15,6 +15,7 @@ REQUIREMENTS = {
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
+    "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
 }

@@ -56,7 +56,6 @@ def post(
     return httpx2.post(served.url + path, content=content, headers=told, timeout=30)
 
 
-@pytest.mark.requirement("CH-3")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -155,7 +154,6 @@ def test_sessions_are_limited(tmp_path: Path) -> None:
         assert client.post(served.url, json=HELLO, headers=modern).status_code != 503
 
 
-@pytest.mark.requirement("CH-3")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -243,7 +241,6 @@ async def test_a_token_is_made_kept_in_a_file_of_its_owner_and_never_printed(tmp
     assert seen[0] == seen[1]
 
 
-@pytest.mark.requirement("CH-3")
 async def test_told_to_end_it_ends_in_order_and_the_next_start_goes_on_with_the_run(tmp_path: Path) -> None:
     home = tmp_path / "data"
     long: dict[str, Any] = {
@@ -271,7 +268,6 @@ async def test_told_to_end_it_ends_in_order_and_the_next_start_goes_on_with_the_
     assert waited["job"]["completed"] == waited["job"]["total"] == 200
 
 
-@pytest.mark.requirement("CH-3")
 async def test_two_servers_that_are_asked_for_the_same_run_execute_it_once(tmp_path: Path) -> None:
     home = tmp_path / "data"
     with http_server(home) as one, http_server(home) as two:

@@ -38,7 +38,6 @@ async def offered(home: Path, offer: Offer, mode: Mode = "auto") -> AsyncGenerat
         yield client
 
 
-@pytest.mark.requirement("CH-3")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.flag or "all")
 async def test_what_is_not_offered_is_neither_listed_nor_callable_nor_spoken_of(
