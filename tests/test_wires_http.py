@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from caseharden.mcp_server.cli import main
 from caseharden.mcp_server.http import SESSIONS, Listen, opened
-from caseharden.tests.server_desk import Desk, tiny
+from caseharden.tests.server_desk import MODES, Desk, Mode, tiny
+from caseharden.tests.wire_plan import long_run
 from caseharden.tests.wires import COMMAND, TOKEN, Served, http_client, http_server
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +259,9 @@ async def test_told_to_end_it_ends_in_order_and_the_next_start_goes_on_with_the_
             await at.ok("create_simulations", environment="support", pairing="all")
             job = (await at.ok("run_simulations", **long))["job"]
             assert job["state"] in ("queued", "running")
+        async with http_client(served.url, "legacy") as client:
+            seen = await Desk(client).ok("wait_job", job=job["id"], wait_s=0)
+            assert seen["job"]["state"] in ("running", "done")
     with http_server(home) as served:
         async with http_client(served.url, "auto") as client:
             at = Desk(client)
@@ -266,6 +272,32 @@ async def test_told_to_end_it_ends_in_order_and_the_next_start_goes_on_with_the_
                     pass
     assert waited["job"]["state"] == "done"
     assert waited["job"]["completed"] == waited["job"]["total"] == 200
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_told_to_end_it_does_not_wait_for_the_calls_of_clients(tmp_path: Path, mode: Mode) -> None:
+    heard = anyio.Event()
+
+    async def notice(progress: float, total: float | None, message: str | None) -> None:
+        heard.set()
+
+    with http_server(tmp_path / "data", clean=False) as served:
+        async with http_client(served.url, mode) as client:
+            job = await long_run(Desk(client))
+
+            async def wait() -> None:
+                with pytest.raises(MCPError):
+                    await client.call_tool("wait_job", {"job": job, "wait_s": 45}, progress_callback=notice)
+
+            with anyio.fail_after(30):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(wait)
+                    await heard.wait()
+                    served.process.terminate()
+                code = await anyio.to_thread.run_sync(served.process.wait)
+            assert code == 0
+            assert served.process.stderr is not None
+            assert "Traceback" not in served.process.stderr.read()
 
 
 async def test_two_servers_that_are_asked_for_the_same_run_execute_it_once(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from mcp.shared.exceptions import MCPError
 
 from caseharden.mcp_server.actor import actor
 from caseharden.mcp_server.app import build_server, instructions
-from caseharden.mcp_server.http import http_app, security
+from caseharden.mcp_server.gate import security
+from caseharden.mcp_server.http import http_app
 from caseharden.mcp_server.offer import Offer
 from caseharden.mcp_server.tokens import referred
 from caseharden.resources.workbench import Workbench

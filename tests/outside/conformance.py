@@ -20,7 +20,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caseharden.mcp_server.app import build_server
-from caseharden.mcp_server.http import LOOPBACK, Listen, http_app, opened, security
+from caseharden.mcp_server.gate import security
+from caseharden.mcp_server.http import LOOPBACK, Listen, http_app, opened
 from caseharden.mcp_server.tokens import made
 from caseharden.resources.workbench import Workbench
 from caseharden.tests.outside import fixtures, node
