@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             "Serving MCP on standard input and output; a client starts this by itself. Ctrl-C ends it.",
             file=sys.stderr,
         )
-    serve_stdio(Workbench(args.home, roots=roots))
+    serve_stdio(Workbench(args.home, roots=roots, actor="stdio"))
     return 0
 
 
