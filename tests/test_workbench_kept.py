@@ -114,8 +114,9 @@ async def test_what_ended_longer_ago_than_the_limit_is_deleted_and_audited(tmp_p
         hardened = await bench.hardenings.harden("kept", wait_s=45)
         assert hardened.hardening.outcome == "improved"
         await bench.hardenings.decide(hardened.candidate, "promote")
-        base = (await bench.runs.start("kept", wait_s=45)).run.id
-        await bench.hardenings.harden("kept", strategy="submit", run=base, wait_s=45)
+        await desk(bench, 24, id="going")
+        base = (await bench.runs.start("going", wait_s=45)).run.id
+        await bench.hardenings.harden("going", strategy="submit", run=base, wait_s=45)
     async with keeping(tmp_path, 30, timedelta(days=29)) as retention:
         assert retention.sweep() == {"hardening": 0, "run": 0, "job": 0}
     async with keeping(tmp_path, 30, timedelta(days=31)) as retention:
@@ -130,7 +131,7 @@ async def test_what_ended_longer_ago_than_the_limit_is_deleted_and_audited(tmp_p
             "what an open hardening rests on, and what was promoted"
         )
         assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"hard-3", base}
-        assert (await bench.hardenings.harden("kept", hardening="hard-3")).hardening.state == "open"
+        assert (await bench.hardenings.harden("going", hardening="hard-3")).hardening.state == "open"
     rows = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     kept = [(row["kind"], row["actor"]) for row in rows if row["action"] == "retention"]
     assert kept.count(("run", "keeper")) == 2 and kept.count(("hardening", "keeper")) == 2
