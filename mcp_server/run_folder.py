@@ -78,7 +78,7 @@ def _again(args: argparse.Namespace, *words: str) -> str:
 async def _run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
-    async with Workbench(args.home, roots=[folder], resume=False) as bench:
+    async with Workbench(args.home, roots=[folder], resume=False, actor="cli") as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:

@@ -104,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     offer = Offer(args.toolset, args.read_only)
     listen = listen_of(args)
-    bench = Workbench(args.home, roots=roots, network=network_of(args))
+    actor = "stdio" if listen is None else "http"
+    bench = Workbench(args.home, roots=roots, network=network_of(args), actor=actor)
     if listen is not None:
         serve_http(bench, listen, offer)
         return 0
