@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import signal
@@ -111,7 +112,7 @@ def opened(listen: Listen) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        if listen.port is None:
+        if listen.port is None and error.errno == errno.EADDRINUSE:
             return opened(replace(listen, port=0))
         raise Unavailable(
             f"Nobody can listen at {listen.host} port {wanted}: {error.strerror}.",

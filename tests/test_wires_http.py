@@ -25,6 +25,7 @@ from caseharden.tests.wires import COMMAND, TOKEN, Served, http_client, http_ser
 pytestmark = pytest.mark.anyio
 NAMED = "another-token-for-tests"
 OLD = "a-token-that-has-expired"
+HASHED = "a-token-with#a-hash"
 HELLO = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -45,7 +46,7 @@ HEADERS = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for the module; what it logs of refusals is not looked at."""
-    tokens = f"# who may come in\n{TOKEN}\n{NAMED} ci-robot 2999-01-01T00:00:00Z\n{OLD} gone 2020-01-01\n"
+    tokens = f"# who may come in\n{TOKEN}\n{NAMED} ci-robot 2999-01-01T00:00:00Z\n{OLD} gone 2020-01-01\n{HASHED} # one more\n"
     with http_server(tmp_path_factory.mktemp("http") / "data", tokens=tokens, clean=False) as found:
         yield found
 
@@ -64,6 +65,7 @@ def post(
     [
         ({}, 200),
         ({"Authorization": f"bearer {NAMED}"}, 200),
+        ({"Authorization": f"Bearer {HASHED}"}, 200),
         ({"Authorization": ""}, 401),
         ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": f"Bearer {TOKEN}x"}, 401),
