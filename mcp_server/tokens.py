@@ -52,9 +52,7 @@ class Tokens(TokenVerifier):
 
 
 def referred(reference: str) -> Tokens:
-    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its end.
-
-    From a word that begins with # on, a line is a comment.
+    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its end; # begins a comment.
 
     Raises MissingKey, NotFound and InvalidArgument, none of which says anything of a token.
     """

@@ -46,7 +46,8 @@ HEADERS = {
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for the module; what it logs of refusals is not looked at."""
-    tokens = f"# who may come in\n{TOKEN}\n{NAMED} ci-robot 2999-01-01T00:00:00Z\n{OLD} gone 2020-01-01\n{HASHED} # one more\n"
+    lines = [TOKEN, f"{NAMED} ci-robot 2999-01-01T00:00:00Z", f"{OLD} gone 2020-01-01", f"{HASHED} # more"]
+    tokens = "\n".join(["# who may come in", *lines])
     with http_server(tmp_path_factory.mktemp("http") / "data", tokens=tokens, clean=False) as found:
         yield found
 
