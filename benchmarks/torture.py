@@ -1,7 +1,7 @@
 """Writers killed with SIGKILL at random moments: what of that which they were told is kept is not there afterwards?
 
-`python -m caseharden.benchmarks.torture [ROUNDS]` prints one JSON object; `lost`, `resurrected`, `half`, `given_twice` and
-`broke` are to be 0.
+`python -m caseharden.benchmarks.torture [ROUNDS]` prints one JSON object; `lost`, `resurrected`, `half`,
+`given_twice` and `broke` are to be 0.
 
 Two processes write one data folder: inserts, updates, removals, transactions over several documents, conversations in
 segments, a counter that both raise, ids, compactions; documents of 200 bytes and of 300 kB. Each says what it is about
@@ -149,8 +149,8 @@ class Writer:
         self.process.wait()
         while self._take():
             pass
-        os.close(self.process.stdout.fileno() if self.process.stdout else self.out)
-        self.process.stdout = None
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         return alive
 
     def _take(self) -> bool:

@@ -15,6 +15,8 @@ REQUIREMENTS = {
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
+    "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
+    "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
 }

@@ -109,7 +109,7 @@ async def test_a_run_killed_in_the_middle_goes_on_by_itself_and_repeats_no_trial
 @pytest.mark.requirement("CH-4")
 @pytest.mark.parametrize("run", ["run-1", "run-2"])
 async def test_a_hardening_killed_in_any_of_its_runs_comes_to_the_same_outcome(home: Path, run: str) -> None:
-    start: dict[str, Any] = {"environment": "desk", "options": {"trials": TRIALS}}
+    start: dict[str, Any] = {"environment": "desk", "options": {"trials": TRIALS // 2}}
     undisturbed = await ended_undisturbed(home, "harden_agent", start)
     with anyio.fail_after(120):
         async with served(home) as server:
@@ -132,7 +132,7 @@ async def test_a_hardening_killed_in_any_of_its_runs_comes_to_the_same_outcome(h
 @pytest.mark.parametrize("tool", ["run_simulations", "harden_agent"])
 async def test_what_a_stalled_server_brings_late_is_refused(home: Path, tool: str) -> None:
     start: dict[str, Any] = {"environment": "desk"}
-    start |= {"trials": TRIALS} if tool == "run_simulations" else {"options": {"trials": TRIALS}}
+    start |= {"trials": TRIALS} if tool == "run_simulations" else {"options": {"trials": TRIALS // 2}}
     undisturbed = await ended_undisturbed(home, tool, start)
     with anyio.fail_after(120):
         async with served(home, "-c", SHORT_LEASE) as stalled, served(home, "-c", SHORT_LEASE) as other:
