@@ -105,11 +105,10 @@ class Workbench:
             stack.callback(store.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            runner = Jobs(store, tasks)
+            runner = Jobs(store, tasks, take_over=self._resume)
             retention = self._compose(store, runner)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
-            if self._resume:
-                runner.resume_orphans()
+            runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
             self._stack = stack.pop_all()
         return self
@@ -125,7 +124,9 @@ class Workbench:
         return await anyio.to_thread.run_sync(self._store.damage)
 
     def _open(self) -> Store:
+        """The store, with the jobs read: they are asked for at once, on the loop."""
         self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
+        self._store.jobs.table.load()
         return self._store
 
     def _compose(self, store: Store, runner: Jobs) -> Retention:
