@@ -256,6 +256,7 @@ class Jobs:
                 await self._end(id, "failed", told_of(error))
         except Exception:
             _log.exception("job %s could not be marked failed", id)
+            self._idle.add(id)  # the next look begins it again
 
     async def _perform(self, id: str) -> None:
         job = self._store.jobs.take(id)
