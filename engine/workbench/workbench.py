@@ -10,6 +10,7 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
+from ..errors import CasehardenError
 from ..exchange import Roots
 from ..net import Network
 from ..records.environment import ModelChoice
@@ -126,7 +127,11 @@ class Workbench:
     def _open(self) -> Store:
         """The store, with the jobs read: they are asked for at once, on the loop."""
         self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
-        self._store.jobs.table.load()
+        try:
+            self._store.jobs.table.load()
+        except CasehardenError:
+            self._store.close()
+            raise
         return self._store
 
     def _compose(self, store: Store, runner: Jobs) -> Retention:
