@@ -15,7 +15,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from ..errors import StorageError
 from . import lines
 from .folder import FileLock, make_folder, open_file, read_span, sync_folder, telling, write_all
 from .index import Index
-from .lines import Changes, Document
+from .lines import Changes, Document, uncollected
 from .transaction import Transaction
 
 COMPACT_FROM_LINES: Final = 2000
@@ -241,20 +241,24 @@ class Journal:
             ) from None
 
     def _replay(self, locked: bool) -> bool:
-        rest = b""
-        read_to = self._offset
         bad: list[bytes] = []
-        clean = True
-        while clean and (chunk := read_span(self._descriptor, read_to, _CHUNK)):
-            read_to += len(chunk)
-            *whole, rest = (rest + chunk).split(b"\n")
-            for start in range(0, len(whole), _BATCH):
-                clean = self._take(whole[start : start + _BATCH], bad if locked else None)
-                if not clean:
-                    break
+        large = os.fstat(self._descriptor).st_size - self._offset > _CHUNK
+        with uncollected() if large else nullcontext():
+            clean = self._read_lines(bad if locked else None)
         if bad:
             self._quarantine(bad)
         return clean
+
+    def _read_lines(self, bad: list[bytes] | None) -> bool:
+        rest = b""
+        read_to = self._offset
+        while chunk := read_span(self._descriptor, read_to, _CHUNK):
+            read_to += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            for start in range(0, len(whole), _BATCH):
+                if not self._take(whole[start : start + _BATCH], bad):
+                    return False
+        return True
 
     def _take(self, batch: list[bytes], bad: list[bytes] | None) -> bool:
         """Apply lines; at a damaged one put it into `bad`, or stop before it when there is no such list."""

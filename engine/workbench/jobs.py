@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -27,18 +27,20 @@ Listener = Callable[[Job], Awaitable[None]]
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
-LOOK_EVERY = 2
+TAKE_OVER_EVERY = 2
 """Beats between two looks for the jobs of processes that are gone."""
-TIDY_EVERY = 10
-"""Beats between two tries to put in order what could not be."""
+LOOK_EVERY = 10
+"""Beats between two looks for jobs of ours that were not begun, and for what could not be put in order."""
 _log = logging.getLogger("caseharden.jobs")
 
 
 class Jobs:
     """Starts, waits for, cancels and resumes jobs; the work itself is the handlers'."""
 
-    def __init__(self, store: Store, tasks: TaskGroup) -> None:
+    def __init__(self, store: Store, tasks: TaskGroup, *, take_over: bool = True) -> None:
+        """`take_over`: go on with the jobs of processes that are gone."""
         self._store = store
+        self._take_over = take_over
         self._tasks = tasks
         self._handlers: dict[str, Handler] = {}
         self._stopped: dict[str, Stopped] = {}
@@ -107,9 +109,13 @@ class Jobs:
 
         The second is seen by looking twice: a job that was just made is about to be launched.
         """
-        found = [
-            job for job in [*self._store.jobs.orphans(), *self._forgotten()] if job.kind in self._handlers
-        ]
+        return self._go_on_with([*self._orphans(), *self._forgotten()])
+
+    def _orphans(self) -> list[Job]:
+        return self._store.jobs.orphans() if self._take_over else []
+
+    def _go_on_with(self, jobs: Sequence[Job]) -> list[str]:
+        found = [job for job in jobs if job.kind in self._handlers]
         for job in found:
             _log.info("going on with %s (%s)", job.id, job.kind)
             self.launch(job)
@@ -178,9 +184,10 @@ class Jobs:
             try:
                 self._store.jobs.heartbeat()
                 self._hear_cancels()
+                if beats % TAKE_OVER_EVERY == 0:
+                    self._go_on_with(self._orphans())
                 if beats % LOOK_EVERY == 0:
                     self.resume_orphans()
-                if beats % TIDY_EVERY == 0:
                     await self._tidy_again()
             except Exception:
                 _log.exception("a beat failed")
@@ -270,6 +277,7 @@ class Jobs:
                 await self._end(id, "failed", told_of(error))
         except Exception:
             _log.exception("job %s could not be marked failed", id)
+            self._idle.add(id)  # the next look begins it again
 
     async def _perform(self, id: str) -> None:
         job = self._store.jobs.take(id)

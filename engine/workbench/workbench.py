@@ -10,6 +10,7 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
+from ..errors import CasehardenError
 from ..exchange import Roots
 from ..net import Network
 from ..records.environment import ModelChoice
@@ -105,11 +106,10 @@ class Workbench:
             stack.callback(store.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            runner = Jobs(store, tasks)
+            runner = Jobs(store, tasks, take_over=self._resume)
             retention = self._compose(store, runner)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
-            if self._resume:
-                runner.resume_orphans()
+            runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
             self._stack = stack.pop_all()
         return self
@@ -125,7 +125,13 @@ class Workbench:
         return await anyio.to_thread.run_sync(self._store.damage)
 
     def _open(self) -> Store:
+        """The store, with the jobs read: they are asked for at once, on the loop."""
         self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
+        try:
+            self._store.jobs.table.load()
+        except CasehardenError:
+            self._store.close()
+            raise
         return self._store
 
     def _compose(self, store: Store, runner: Jobs) -> Retention:
