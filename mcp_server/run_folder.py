@@ -19,12 +19,12 @@ import anyio
 
 from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
-from ..engine.workbench import Workbench as Bench
+from ..engine.workbench import Workbench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
-from ..resources.workbench import Workbench
 from .called import called
 from .progress import Progress, result_lines
+from .settings import Settings, WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, count
 
 STEP_S = 0.5
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
-    parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
+    add_flags(parser, "home", "models", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error: it fits the option that was wrong."""
     where = error.where if isinstance(error, CasehardenError) else ""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "run")
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if where == "--trials":
@@ -78,20 +80,23 @@ def _again(args: argparse.Namespace, *words: str) -> str:
 async def _run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
-    async with Workbench(args.home, roots=[folder], resume=False) as bench:
+    settings = read_settings(args)
+    settings.lend_keys([folder, Path()])
+    async with settings.workbench(roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen)
+        return await _simulate(bench, environment.environment.id, args, screen, settings)
 
 
-async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
-    options = {"resume": args.resume} if args.resume else None
+async def _simulate(
+    bench: Workbench, environment: str, args: argparse.Namespace, screen: Screen, settings: Settings
+) -> int:
     async with _interrupts() as interrupted:
-        report = await _started(bench, environment, args.trials or 0, options)
+        report = await _started(bench, environment, args, settings)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -115,10 +120,16 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
     return code
 
 
-async def _started(bench: Bench, environment: str, trials: int, options: dict[str, str] | None) -> RunReport:
-    """The run, begun; an error names the option of the command line."""
+async def _started(
+    bench: Workbench, environment: str, args: argparse.Namespace, settings: Settings
+) -> RunReport:
+    """The run, begun; an error names the option of the command line. A model's flag goes before the folder's."""
+    options = {"resume": args.resume} if args.resume else None
+    models = settings.flagged_models
     try:
-        return await bench.runs.start(environment, trials=trials, options=options, wait_s=0)
+        return await bench.runs.start(
+            environment, trials=args.trials or 0, models=models, options=options, wait_s=0
+        )
     except UserError as error:
         if error.where != "options.resume":
             raise
@@ -147,7 +158,7 @@ async def _interrupts() -> AsyncGenerator[Callable[[], int], None]:
                 group.cancel_scope.cancel()
 
 
-async def _ended(bench: Bench, report: RunReport) -> RunReport:
+async def _ended(bench: Workbench, report: RunReport) -> RunReport:
     if report.job is None:
         return report
     found = (await bench.jobs.wait(report.job.id, wait_s=0)).result

@@ -18,7 +18,7 @@ from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
 from ..engine.workbench import Workbench
-from .app import build_server
+from .app import LogLevel, build_server
 
 ID = re.compile(r'"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")')
 REASONS = {
@@ -27,12 +27,12 @@ REASONS = {
 }
 
 
-def serve_stdio(bench: Workbench) -> None:
+def serve_stdio(bench: Workbench, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until standard input ends; the workbench is entered and left here.
 
     Raises StorageError when the data folder cannot be used.
     """
-    server = build_server(bench)
+    server = build_server(bench, log_level=log_level)
     gc.freeze()
     anyio.run(serve, server)
 

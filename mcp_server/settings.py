@@ -1,0 +1,356 @@
+"""Settings: the one place where flags, variables and the file `settings.toml` of the data folder meet.
+
+A setting has one name in three forms: the flag `--model-user`, the variable `CASEHARDEN_MODEL_USER`, the key
+`model_user`. The first of them that says something counts, and where it came from is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from ..engine.errors import InvalidArgument, UserError, did_you_mean
+from ..engine.exchange import Roots, decode, parse_json
+from ..engine.net import Network
+from ..engine.records.authored import Authored, load
+from ..engine.records.environment import ModelChoice
+from ..resources.home import default_home
+from ..resources.workbench import Workbench
+from .called import called
+from .env_file import EnvFile, find_env_file, names_a_key
+
+FILE: Final = "settings.toml"
+PREFIX: Final = "CASEHARDEN_"
+ROLES: Final = ("agent", "user", "judge", "writer")
+DEFAULT: Final = "default"
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class WrongSetting(InvalidArgument):
+    """A setting that is wrong; `where` is its flag, its variable, or the file and the line."""
+
+
+class Values(Authored):
+    """What can be set, as the file says it. Relative paths in the file start at the data folder."""
+
+    roots: list[str] = Field(default_factory=list[str])
+    """Folders below which callers may name files."""
+    model_agent: str | dict[str, Any] = ""
+    """A model's name or its table, such as {model, base_url, key}; "" is offline."""
+    model_user: str | dict[str, Any] = ""
+    model_judge: str | dict[str, Any] = ""
+    model_writer: str | dict[str, Any] = ""
+    loopback: bool = True
+    """Whether agents and models on this machine may be reached."""
+    allow_net: list[str] = Field(default_factory=list[str])
+    """Private networks that may be reached, in CIDR form."""
+    proxy: str = ""
+    ca_file: str = ""
+    """PEM file of the authorities that are trusted instead of the system's."""
+    env_file: str = ""
+    """File of NAME=value lines that is read for keys."""
+    log_level: Level = "WARNING"
+    """Of what is written to standard error."""
+
+
+NAMES: Final = tuple(Values.model_fields)
+_FLAGS: Final[dict[str, tuple[str, str]]] = {
+    "home": ("DIR", f"data folder; default {PREFIX}HOME"),
+    "roots": ("DIR", "callers may name files below it; repeatable"),
+    **{f"model_{role}": ("MODEL", f"model in the role {role}: offline, openai/...") for role in ROLES},
+    "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
+    "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
+}
+"""Setting: its word in the help, and what it is for."""
+_SPELLED: Final = {"roots": "--root"}
+"""Flags that are not spelled as their setting: they can be given several times, one value each."""
+_LISTS: Final = {"roots": os.pathsep, "allow_net": ","}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is set. `sources` says of each name where it came from: a flag, a variable, the file or `default`."""
+
+    home: Path
+    values: Values
+    sources: Mapping[str, str]
+
+    @property
+    def file(self) -> Path:
+        """The file of the data folder, which need not be there."""
+        return self.home / FILE
+
+    @property
+    def roots(self) -> list[Path]:
+        return [Path(root) for root in self.values.roots]
+
+    @property
+    def models(self) -> ModelChoice:
+        return load(ModelChoice, {role: getattr(self.values, f"model_{role}") for role in ROLES}, "")
+
+    @property
+    def flagged_models(self) -> dict[str, Any]:
+        """The models that flags name, by role: what the caller wants now, whatever a folder of cases says."""
+        told = {role: f"model_{role}" for role in ROLES}
+        return {
+            role: getattr(self.values, name)
+            for role, name in told.items()
+            if self.sources[name] == flag(name)
+        }
+
+    @property
+    def network(self) -> Network:
+        v = self.values
+        return Network(loopback=v.loopback, private=tuple(v.allow_net), proxy=v.proxy, ca_file=v.ca_file)
+
+    def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
+        """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
+        found = find_env_file(self.values.env_file, folders)
+        if found:
+            found.lend()
+        return found
+
+    def workbench(self, *, roots: Sequence[Path] = (), resume: bool = True) -> Workbench:
+        """The workbench of these settings; `roots` are added to those that are set."""
+        return Workbench(
+            self.home,
+            roots=[*roots, *self.roots],
+            models=self.models,
+            network=self.network,
+            resume=resume,
+        )
+
+
+def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Give a command the flags of these settings; `models` stands for those of the four roles."""
+    for name in names:
+        for one in [f"model_{role}" for role in ROLES] if name == "models" else [name]:
+            word, told = _FLAGS[one]
+            action = "append" if one in _LISTS else "store"
+            parser.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
+
+
+def flag(name: str) -> str:
+    """`--model-user`"""
+    return _SPELLED.get(name, f"--{name.replace('_', '-')}")
+
+
+def variable(name: str) -> str:
+    """`CASEHARDEN_MODEL_USER`"""
+    return PREFIX + name.upper()
+
+
+def read_settings(
+    args: argparse.Namespace,
+    *,
+    environ: Mapping[str, str] | None = None,
+    mistakes: list[WrongSetting] | None = None,
+) -> Settings:
+    """The settings of a command that was called with `args`.
+
+    Raises WrongSetting, which names flag, variable or line. Given `mistakes`, it adds them there and goes on as
+    if what is wrong had not been said.
+    """
+    environ = os.environ if environ is None else environ
+    told: str = getattr(args, "home", None) or ""
+    home = Path(told).expanduser() if told else default_home()
+    sources = {
+        "home": flag("home") if told else variable("home") if environ.get(variable("home")) else DEFAULT
+    }
+    reading = _Reading(home, mistakes)
+    found: dict[str, Any] = {}
+    for given in (_Flags(args), _Variables(environ), _File(home / FILE)):
+        for name, value in reading.all(given).items():
+            if name not in found:
+                found[name] = value
+                sources[name] = given.source(name)
+    return Settings(home, load(Values, found, ""), {name: DEFAULT for name in NAMES} | sources)
+
+
+class _Reading:
+    """Checks what a source says, one setting at a time, so that every mistake is told with its place."""
+
+    def __init__(self, home: Path, mistakes: list[WrongSetting] | None) -> None:
+        self._home = home
+        self._mistakes = mistakes
+
+    def all(self, given: _Flags | _Variables | _File) -> dict[str, Any]:
+        try:
+            told = given.read()
+        except UserError as error:
+            self._refuse(WrongSetting(error.what, where=error.where, allowed=error.allowed))
+            return {}
+        found: dict[str, Any] = {}
+        for name, value in told.items():
+            try:
+                found[name] = self._checked(given, name, value)
+            except WrongSetting as error:
+                self._refuse(error)
+        return found
+
+    def _checked(self, given: _Flags | _Variables | _File, name: str, value: Any) -> Any:
+        start = self._home if isinstance(given, _File) else Path.cwd()
+        try:
+            checked = getattr(load(Values, {name: value}, ""), name)
+            return _CHECKS[name](start, checked) if name in _CHECKS else checked
+        except InvalidArgument as error:
+            rest = error.where.removeprefix(name)
+            what, allowed = error.what, error.allowed
+            if name not in NAMES and names_a_key(name.upper()):
+                what = f"`{name}` looks like a key, and keys are no settings."
+                allowed = (
+                    f'the variable {name.upper()}, a file named by env_file, or key = "env:{name.upper()}"'
+                )
+            raise WrongSetting(what, where=given.place(name) + rest, allowed=allowed) from None
+
+    def _refuse(self, error: WrongSetting) -> None:
+        if self._mistakes is None:
+            raise error
+        self._mistakes.append(error)
+
+
+class _Flags:
+    """What the command line says."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+
+    def read(self) -> dict[str, Any]:
+        told = {name: getattr(self._args, name, None) for name in NAMES}
+        return {name: _from_text(name, value) for name, value in told.items() if value}
+
+    def place(self, name: str) -> str:
+        return flag(name)
+
+    source = place
+
+
+class _Variables:
+    """What the variables of the process say; an empty one says nothing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def read(self) -> dict[str, Any]:
+        told = {name: self._environ.get(variable(name), "") for name in NAMES}
+        return {name: _from_text(name, value) for name, value in told.items() if value}
+
+    def place(self, name: str) -> str:
+        return variable(name)
+
+    source = place
+
+
+class _File:
+    """What the file in the data folder says."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> dict[str, Any]:
+        if not os.path.exists(self._path):
+            return {}
+        text = self._text()
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            what, _, place = str(error).partition(" (at ")
+            line = f", {place.rstrip(')')}" if place else ""
+            raise InvalidArgument(
+                f"This is not TOML: {what[:1].lower()}{what[1:]}.",
+                where=f"{self._path}{line}",
+                allowed='lines such as model_user = "offline"',
+            ) from None
+
+    def place(self, name: str) -> str:
+        found = re.search(rf"^[ \t]*\[?[ \t]*{re.escape(name)}\b", self._text(), re.MULTILINE)
+        line = f", line {self._text().count(chr(10), 0, found.start()) + 1}" if found else ""
+        return f"{self._path}{line}, {name}"
+
+    def source(self, name: str) -> str:
+        return FILE
+
+    def _text(self) -> str:
+        roots = Roots([self._path.resolve().parent])
+        return decode(roots.read_bytes(self._path.resolve(), str(self._path)), str(self._path))
+
+
+def fixing(error: Exception, command: str) -> str:
+    """What to type after an error of a command: its help, or the doctor where a file or a variable is wrong."""
+    wrong = isinstance(error, WrongSetting) and not error.where.startswith("--")
+    return called("doctor") if wrong else called(command, "--help")
+
+
+def unknown_variables(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:
+    """Variables that look like ours and are none, each with the one it may have been meant to be."""
+    known = [variable(name) for name in ("home", *NAMES, *others)]
+    return [
+        f"`{name}` is no setting.{did_you_mean(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _from_text(name: str, told: Any) -> Any:
+    """The value of a setting in a flag or a variable: lists in parts, true and false, objects as JSON."""
+    if not isinstance(told, str):
+        return told
+    if name in _LISTS:
+        return [part.strip() for part in told.split(_LISTS[name]) if part.strip()]
+    if name == "log_level":
+        return told.upper()
+    if name == "loopback":
+        return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
+    if name.startswith("model_") and told.startswith("{"):
+        return parse_json(told, name)
+    return told
+
+
+def _folders(start: Path, told: list[str]) -> list[str]:
+    found = [(start / Path(one).expanduser()).resolve() for one in told]
+    missing = next((folder for folder in found if not folder.is_dir()), None)
+    if missing:
+        raise InvalidArgument(f"`{missing}` is not a folder.", allowed="a folder that is there")
+    return [str(folder) for folder in found]
+
+
+def _file(start: Path, told: str) -> str:
+    found = start / Path(told).expanduser()
+    if told and not found.is_file():
+        raise InvalidArgument(f"`{found}` is not a file.", allowed="a file that is there")
+    return str(found) if told else ""
+
+
+def _networks(start: Path, told: list[str]) -> list[str]:
+    for network in told:
+        try:
+            ip_network(network)
+        except ValueError:
+            allowed = "CIDR form, such as 10.1.0.0/16"
+            raise InvalidArgument(f"`{network[:60]}` is no network.", allowed=allowed) from None
+    return told
+
+
+def _proxy(start: Path, told: str) -> str:
+    if told and not re.fullmatch(r"https?://[^/\s]+/?", told):
+        raise InvalidArgument("This is not the URL of a proxy.", allowed="http://HOST:PORT")
+    return told
+
+
+_CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
+    "roots": _folders,
+    "allow_net": _networks,
+    "proxy": _proxy,
+    "ca_file": _file,
+    "env_file": _file,
+}
+"""What a setting must be beyond its type, and what it becomes; relative paths start at the folder given."""
