@@ -30,6 +30,11 @@ COMMANDS = {
         "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input,\n3 no result",
     ),
     "serve": (".serve", "the MCP server over stdio"),
+    "install": (
+        ".install",
+        "register the server with a client: claude-desktop, claude-code, vscode, cursor, ...",
+    ),
+    "doctor": (".doctor", "check settings, keys, models, data folder, clients"),
 }
 """Command: its module and its line in the help."""
 
