@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,25 @@ class Client:
     """A program of the client that keeps the scopes for which `scopes` has no file: `claude`."""
     commanded: tuple[str, ...] = ()
     """Those scopes."""
+    kept: Callable[[], Path] | None = None
+    """The file in which that program keeps them."""
+    home: Callable[[], Path] | None = None
+    """A folder that shows that the client is on this machine; None: the one that holds its file."""
     then: str = "restart it"
     """What makes the client see the entry."""
 
     def file(self, scope: str) -> Path:
         """The file of a scope."""
         return self.scopes[scope]()
+
+    def files(self) -> list[Path]:
+        """Every file in which our entry may stand."""
+        return [*(file() for file in self.scopes.values()), *([self.kept()] if self.kept else [])]
+
+    def is_here(self) -> bool:
+        """Whether the client seems to be on this machine."""
+        home = self.home() if self.home else self.file("user").parent
+        return home.is_dir() or bool(self.command and shutil.which(self.command))
 
     def server(self, launch: Launch) -> dict[str, Any]:
         """Our entry. InvalidArgument where it names a variable and the client cannot pass one on."""
@@ -179,6 +193,8 @@ CLIENTS: Final[dict[str, Client]] = {
             reference=lambda name: f"${{{name}:-}}",
             command="claude",
             commanded=("user", "local"),
+            kept=lambda: Path.home() / ".claude.json",
+            home=lambda: Path.home() / ".claude",
             then="start claude in this folder and allow the server",
         ),
         Client(

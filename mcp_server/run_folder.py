@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
-    add_flags(parser, "home", "models", "env_file")
+    add_flags(parser, "home", "models", "network", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from .stdio import serve_stdio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, "home", "roots", "models", "env_file", "log_level")
+    add_flags(parser, "home", "roots", "models", "network", "env_file", "log_level")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -49,8 +49,8 @@ class Values(Authored):
     model_user: str | dict[str, Any] = ""
     model_judge: str | dict[str, Any] = ""
     model_writer: str | dict[str, Any] = ""
-    loopback: bool = True
-    """Whether agents and models on this machine may be reached."""
+    allow_loopback: bool | None = None
+    """Whether agents and models on this machine may be reached; unset: yes, except by clients over HTTP."""
     allow_net: list[str] = Field(default_factory=list[str])
     """Private networks that may be reached, in CIDR form."""
     proxy: str = ""
@@ -67,10 +67,17 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "home": ("DIR", f"data folder; default {PREFIX}HOME"),
     "roots": ("DIR", "callers may name files below it; repeatable"),
     **{f"model_{role}": ("MODEL", f"model in the role {role}: offline, openai/...") for role in ROLES},
+    "proxy": ("URL", "HTTP proxy that all requests go through"),
+    "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
+    "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
 """Setting: its word in the help, and what it is for."""
+_GROUPS: Final = {
+    "models": tuple(f"model_{role}" for role in ROLES),
+    "network": ("proxy", "ca_file", "allow_net"),
+}
 _SPELLED: Final = {"roots": "--root"}
 """Flags that are not spelled as their setting: they can be given several times, one value each."""
 _LISTS: Final = {"roots": os.pathsep, "allow_net": ","}
@@ -107,10 +114,11 @@ class Settings:
             if self.sources[name] == flag(name)
         }
 
-    @property
-    def network(self) -> Network:
+    def network(self, *, http: bool = False) -> Network:
+        """What may be reached; `http`: on behalf of clients that come over HTTP."""
         v = self.values
-        return Network(loopback=v.loopback, private=tuple(v.allow_net), proxy=v.proxy, ca_file=v.ca_file)
+        loopback = not http if v.allow_loopback is None else v.allow_loopback
+        return Network(loopback=loopback, private=tuple(v.allow_net), proxy=v.proxy, ca_file=v.ca_file)
 
     def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
         """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
@@ -119,21 +127,21 @@ class Settings:
             found.lend()
         return found
 
-    def workbench(self, *, roots: Sequence[Path] = (), resume: bool = True) -> Workbench:
+    def workbench(self, *, roots: Sequence[Path] = (), http: bool = False, resume: bool = True) -> Workbench:
         """The workbench of these settings; `roots` are added to those that are set."""
         return Workbench(
             self.home,
             roots=[*roots, *self.roots],
             models=self.models,
-            network=self.network,
+            network=self.network(http=http),
             resume=resume,
         )
 
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Give a command the flags of these settings; `models` stands for those of the four roles."""
+    """Give a command the flags of these settings; `models` and `network` stand for several."""
     for name in names:
-        for one in [f"model_{role}" for role in ROLES] if name == "models" else [name]:
+        for one in _GROUPS.get(name, (name,)):
             word, told = _FLAGS[one]
             action = "append" if one in _LISTS else "store"
             parser.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
@@ -308,7 +316,7 @@ def _from_text(name: str, told: Any) -> Any:
         return [part.strip() for part in told.split(_LISTS[name]) if part.strip()]
     if name == "log_level":
         return told.upper()
-    if name == "loopback":
+    if name == "allow_loopback":
         return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
     if name.startswith("model_") and told.startswith("{"):
         return parse_json(told, name)
