@@ -66,7 +66,7 @@ NAMES: Final = tuple(Values.model_fields)
 _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "home": ("DIR", f"data folder; default {PREFIX}HOME"),
     "roots": ("DIR", "callers may name files below it; repeatable"),
-    **{f"model_{role}": ("MODEL", f"model in the role {role}: offline, openai/...") for role in ROLES},
+    **{f"model_{role}": ("MODEL", f"plays the {role}; default offline") for role in ROLES},
     "proxy": ("URL", "HTTP proxy that all requests go through"),
     "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
     "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
@@ -140,11 +140,15 @@ class Settings:
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Give a command the flags of these settings; `models` and `network` stand for several."""
+    group = parser.add_argument_group(
+        "settings",
+        f"also variables, such as {variable('model_user')}, and lines of {FILE} in the data folder",
+    )
     for name in names:
         for one in _GROUPS.get(name, (name,)):
             word, told = _FLAGS[one]
             action = "append" if one in _LISTS else "store"
-            parser.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
+            group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
 
 
 def flag(name: str) -> str:
@@ -208,7 +212,8 @@ class _Reading:
     def _checked(self, given: _Flags | _Variables | _File, name: str, value: Any) -> Any:
         start = self._home if isinstance(given, _File) else Path.cwd()
         try:
-            checked = getattr(load(Values, {name: value}, ""), name)
+            told = value if isinstance(given, _File) else _from_text(name, value)
+            checked = getattr(load(Values, {name: told}, ""), name)
             return _CHECKS[name](start, checked) if name in _CHECKS else checked
         except InvalidArgument as error:
             rest = error.where.removeprefix(name)
@@ -234,7 +239,7 @@ class _Flags:
 
     def read(self) -> dict[str, Any]:
         told = {name: getattr(self._args, name, None) for name in NAMES}
-        return {name: _from_text(name, value) for name, value in told.items() if value}
+        return {name: value for name, value in told.items() if value}
 
     def place(self, name: str) -> str:
         return flag(name)
@@ -250,7 +255,7 @@ class _Variables:
 
     def read(self) -> dict[str, Any]:
         told = {name: self._environ.get(variable(name), "") for name in NAMES}
-        return {name: _from_text(name, value) for name, value in told.items() if value}
+        return {name: value for name, value in told.items() if value}
 
     def place(self, name: str) -> str:
         return variable(name)
