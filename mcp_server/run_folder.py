@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ import anyio
 
 from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
-from ..engine.workbench import Workbench
+from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
 from .called import called
 from .progress import Progress, result_lines
-from .settings import Settings, WrongSetting, add_flags, fixing, read_settings
+from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, count
 
 STEP_S = 0.5
@@ -89,14 +89,15 @@ async def _run(args: argparse.Namespace) -> int:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen, settings)
+        return await _simulate(bench, environment.environment.id, args, screen, settings.flagged_models)
 
 
 async def _simulate(
-    bench: Workbench, environment: str, args: argparse.Namespace, screen: Screen, settings: Settings
+    bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
 ) -> int:
+    options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
-        report = await _started(bench, environment, args, settings)
+        report = await _started(bench, environment, args.trials or 0, options, models)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -121,15 +122,11 @@ async def _simulate(
 
 
 async def _started(
-    bench: Workbench, environment: str, args: argparse.Namespace, settings: Settings
+    bench: Bench, environment: str, trials: int, options: dict[str, str] | None, models: Mapping[str, Any]
 ) -> RunReport:
-    """The run, begun; an error names the option of the command line. A model's flag goes before the folder's."""
-    options = {"resume": args.resume} if args.resume else None
-    models = settings.flagged_models
+    """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
     try:
-        return await bench.runs.start(
-            environment, trials=args.trials or 0, models=models, options=options, wait_s=0
-        )
+        return await bench.runs.start(environment, trials=trials, options=options, models=models, wait_s=0)
     except UserError as error:
         if error.where != "options.resume":
             raise
@@ -158,7 +155,7 @@ async def _interrupts() -> AsyncGenerator[Callable[[], int], None]:
                 group.cancel_scope.cancel()
 
 
-async def _ended(bench: Workbench, report: RunReport) -> RunReport:
+async def _ended(bench: Bench, report: RunReport) -> RunReport:
     if report.job is None:
         return report
     found = (await bench.jobs.wait(report.job.id, wait_s=0)).result

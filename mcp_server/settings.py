@@ -346,7 +346,7 @@ def _file(start: Path, told: str) -> str:
 def _networks(start: Path, told: list[str]) -> list[str]:
     for network in told:
         try:
-            ip_network(network)
+            ip_network(network, strict=False)
         except ValueError:
             allowed = "CIDR form, such as 10.1.0.0/16"
             raise InvalidArgument(f"`{network[:60]}` is no network.", allowed=allowed) from None
@@ -359,8 +359,24 @@ def _proxy(start: Path, told: str) -> str:
     return told
 
 
+def _model(name: str) -> Callable[[Path, Any], Any]:
+    role = name.removeprefix("model_")
+
+    def check(start: Path, told: Any) -> Any:
+        try:
+            load(ModelChoice, {role: told}, "")
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                error.what, where=name + error.where.removeprefix(role), allowed=error.allowed
+            ) from None
+        return told
+
+    return check
+
+
 _CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
     "roots": _folders,
+    **{name: _model(name) for name in _GROUPS["models"]},
     "allow_net": _networks,
     "proxy": _proxy,
     "ca_file": _file,
