@@ -82,7 +82,7 @@ async def _run(args: argparse.Namespace) -> int:
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
     settings = read_settings(args)
     settings.lend_keys([folder, Path()])
-    async with settings.workbench(roots=[folder], resume=False) as bench:
+    async with settings.workbench("cli", roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:

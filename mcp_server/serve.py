@@ -10,7 +10,7 @@ from .stdio import serve_stdio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, "home", "roots", "models", "network", "env_file", "log_level")
+    add_flags(parser, "home", "roots", "models", "network", "env_file", "retention_days", "log_level")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
             "Serving MCP on standard input and output; a client starts this by itself. Ctrl-C ends it.",
             file=sys.stderr,
         )
-    serve_stdio(settings.workbench(), log_level=settings.values.log_level)
+    serve_stdio(settings.workbench("stdio"), log_level=settings.values.log_level)
     return 0
 
 

@@ -58,6 +58,8 @@ class Values(Authored):
     """PEM file of the authorities that are trusted instead of the system's."""
     env_file: str = ""
     """File of NAME=value lines that is read for keys."""
+    retention_days: float = Field(default=0, ge=0, le=36_500)
+    """Runs, hardenings and jobs that ended longer ago are deleted; 0: never."""
     log_level: Level = "WARNING"
     """Of what is written to standard error."""
 
@@ -71,6 +73,7 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
     "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
+    "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
 """Setting: its word in the help, and what it is for."""
@@ -127,14 +130,18 @@ class Settings:
             found.lend()
         return found
 
-    def workbench(self, *, roots: Sequence[Path] = (), http: bool = False, resume: bool = True) -> Workbench:
-        """The workbench of these settings; `roots` are added to those that are set."""
+    def workbench(
+        self, actor: str, *, roots: Sequence[Path] = (), http: bool = False, resume: bool = True
+    ) -> Workbench:
+        """The workbench of these settings; `roots` are added to those that are set, `actor` is for the audit."""
         return Workbench(
             self.home,
             roots=[*roots, *self.roots],
             models=self.models,
             network=self.network(http=http),
             resume=resume,
+            actor=actor,
+            retention_days=self.values.retention_days,
         )
 
 
@@ -321,6 +328,8 @@ def _from_text(name: str, told: Any) -> Any:
         return [part.strip() for part in told.split(_LISTS[name]) if part.strip()]
     if name == "log_level":
         return told.upper()
+    if name == "retention_days":
+        return float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else told
     if name == "allow_loopback":
         return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
     if name.startswith("model_") and told.startswith("{"):

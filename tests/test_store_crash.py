@@ -141,16 +141,16 @@ def test_an_empty_file_is_an_empty_table(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         assert len(store.table("things")) == 0 and store.table("things").page().items == []
         store.table("things").put("one", {"n": 1})
-    assert json.loads(things(tmp_path).read_text().split("\n")[0])["format"] == "journal/1"
+    assert json.loads(things(tmp_path).read_text().split("\n")[0])["format"] == "journal/2"
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
-    newer = '{"format":"journal/2","next":1}\n{"something":"else"}\n'
+    newer = '{"format":"journal/3","next":1}\n{"something":"else"}\n'
     things(tmp_path).write_text(newer)
     with Store(tmp_path) as store:
         for act in (store.table("things").all, lambda: store.table("things").put("a", {})):
-            with pytest.raises(StorageError, match=r"newer version \(journal/2\).*journal/1"):
+            with pytest.raises(StorageError, match=r"newer version \(journal/3\).*journal/2"):
                 act()
         store.table("others").put("a", {})
         assert len(store.table("others")) == 1

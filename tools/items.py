@@ -90,7 +90,7 @@ async def list_items(
         next=page_next(
             page, {key: value for key, value in query.items() if value not in ("", {}, "concise")}
         ),
-        warnings=_cut_warning(shown, limit),
+        warnings=[*page.warnings, *_cut_warning(shown, limit)],
         kind=kind,
         items=page.items,
         total=page.total,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
 from ..ids import split_nested
 from ..records.job import Job
 from .archive import Archive, Shelf
+from .generating import DRAFTS
 from .jobs import Jobs
 from .looks import LookLedger
 from .results import Changes
@@ -56,6 +58,24 @@ class Deleting:
                 self._remove(kind, id)
                 self._archive.store.audit("delete", kind, id)
         return Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
+
+    def retire(self, kind: str, ids: Sequence[str]) -> list[str]:
+        """Delete what is too old to be kept; what somebody works on, or has deleted already, is passed over.
+
+        The ids that were deleted.
+        """
+        gone: list[str] = []
+        for id in ids:
+            with suppress(UserError):
+                self._not_in_use(kind, id, self._shelves[kind].get(id), "id")
+                if kind == "hardening":
+                    self._remove_hardening(id)
+                gone.append(id)
+        if kind == "run":
+            self._remove_runs(gone)
+        for id in gone:
+            self._archive.store.audit("retention", kind, id)
+        return gone
 
     def refuse_in_use(self, environment: str) -> None:
         """Conflict while a job works on the cases of an environment."""
@@ -157,22 +177,35 @@ class Deleting:
                 gone = self._archive.simulations.where(environment=environment, **{kind: slug})
                 self._archive.simulations.delete([s.id for s in gone])
             self._shelves[kind].delete([id])
+            if kind != "simulation":
+                self._forget_drafts(environment, f"{kind}s")
+
+    def _forget_drafts(self, environment: str, kind: str) -> None:
+        """What jobs that were stopped had written and not stored yet may be of what is deleted."""
+        rows = self._archive.store.jobs.table.walk({"environment": environment, "kind": kind})
+        for id in [str(row.doc_id) for row in rows if row["state"] in ("cancelled", "failed", "paused")]:
+            self._archive.store.drop_job_table(id, DRAFTS)
 
     def _remove_runs(self, runs: Sequence[str]) -> None:
+        """Several at once: each table is compacted once."""
+        archive = self._archive
+        records = [record for record in map(archive.runs.find, runs) if record is not None]
         for run in runs:
-            record = self._archive.runs.find(run)
-            self._archive.forget_run(run)
-            if record is not None and self._has_job(record.job):
-                self._archive.store.delete_job(record.job)
-        self._archive.runs.delete(runs)
+            archive.forget_run(run)
+        archive.store.delete_jobs([record.job for record in records if record.job])
+        archive.runs.delete(runs)
+        recordings = {str(record.agent.get("recordings", "")) for record in records}
+        archive.forget_unused({record.world for record in records}, recordings)
 
     def _remove_hardening(self, id: str) -> None:
         record = self._archive.hardenings.get(id)
         self._remove_runs([r.id for r in self._archive.runs.where(hardening=id)])
-        for job in self._jobs_of(record.environment, hardening=id):
-            self._archive.store.delete_job(job.id)
+        self._archive.store.delete_jobs([job.id for job in self._jobs_of(record.environment, hardening=id)])
         self._archive.forget_run(id)
         self._archive.hardenings.delete([id])
+        if record.snapshot is not None:
+            agent = record.snapshot.agent
+            self._archive.forget_unused([record.snapshot.world], [str(agent.get("recordings", ""))])
 
     def _remove_environment(self, id: str) -> None:
         archive = self._archive
@@ -190,8 +223,7 @@ class Deleting:
             archive.instructions,
         ):
             shelf.delete([r.id for r in shelf.where(environment=id)])
-        for job in self._jobs_of(id):
-            archive.store.delete_job(job.id)
+        archive.store.delete_jobs([job.id for job in self._jobs_of(id)])
         archive.environments.delete([id])
         self._looks.forget(id)
         archive.forget_unused(worlds, recordings)

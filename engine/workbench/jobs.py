@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from ..errors import CasehardenError, Conflict, InternalError, InvalidArgument, NextCall, NotFound
 from ..records.job import Job, JobState
-from ..store import Store
+from ..store import Store, TakenOver
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job and gives its result: references, such as {"run": "run-7"}. Called again after a crash."""
@@ -25,8 +25,10 @@ Progress = Callable[[Job], Awaitable[None]]
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
-LOOK_EVERY = 10
+LOOK_EVERY = 2
 """Beats between two looks for the jobs of processes that are gone."""
+TIDY_EVERY = 10
+"""Beats between two tries to put in order what could not be."""
 _log = logging.getLogger("caseharden.jobs")
 
 
@@ -39,6 +41,8 @@ class Jobs:
         self._handlers: dict[str, Handler] = {}
         self._stopped: dict[str, Stopped] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._taken: dict[str, Job] = {}
+        """The jobs that are worked on here, as they were taken."""
         self._idle: set[str] = set()
         """Our jobs at which nobody was at work when we last looked."""
 
@@ -66,6 +70,7 @@ class Jobs:
             self._store.audit("start", kind, job.id)
         elif job.state in ("paused", "cancelled", "failed"):
             job, new = self._store.jobs.resume(job.id, retry_failed=True), True
+            self._store.audit("resume", kind, job.id)
         return job, new
 
     def known(self, kind: str, key: str) -> bool:
@@ -151,36 +156,55 @@ class Jobs:
         if job.state == "failed" and job.error:
             raise failure(job)
 
-    async def beat(self) -> None:
+    async def beat(self, every_s: float = 0) -> None:
         """Signs of life for our jobs, and an ear for cancellations from other processes and for jobs that they left.
 
-        Runs until cancelled; what goes wrong in a beat is logged.
+        Runs until cancelled, a beat in `every_s` seconds (0: one); what goes wrong in a beat is logged.
         """
         beats = 0
         while True:
-            await anyio.sleep(BEAT_EVERY_S)
+            await anyio.sleep(every_s or BEAT_EVERY_S)
             beats += 1
             try:
                 self._store.jobs.heartbeat()
                 self._hear_cancels()
                 if beats % LOOK_EVERY == 0:
                     self.resume_orphans()
+                if beats % TIDY_EVERY == 0:
                     await self._tidy_again()
             except Exception:
                 _log.exception("a beat failed")
 
+    def check_ours(self, job: Job) -> None:
+        """Raises TakenOver when this process no longer has the job as it took it: what it would write is late."""
+        self._store.jobs.check_ours(job)
+
     def _hear_cancels(self) -> None:
         for id, scope in list(self._scopes.items()):
-            row = self._store.jobs.table.find(id)
-            if row is None or row["cancel_requested"]:
+            row = self._store.jobs.table.journal.current(id)
+            if row is None or row["cancel_requested"] or self._lost(id):
                 scope.cancel()
+
+    def _lost(self, id: str) -> bool:
+        """Whether a job that we took is another's by now, ended by somebody else, or deleted."""
+        try:
+            if id in self._taken:
+                self._store.jobs.check_ours(self._taken[id])
+        except TakenOver:
+            return True
+        return False
+
+    def _late(self, id: str) -> bool:
+        """Whether what came out here is of no use any more; the job is left to whoever has it."""
+        lost = self._lost(id)
+        if lost:
+            _log.warning("%s was taken over or ended by another process: what was late here is not kept", id)
+        return lost
 
     def _forgotten(self) -> list[Job]:
         """Our queued and running jobs without anybody at work, at the second look."""
-        table = self._store.jobs.table
-        rows = [row for state in ("queued", "running") for row in table.walk({"state": state})]
-        idle = {job.id: job for job in map(Job.model_validate, rows) if job.id not in self._scopes}
-        mine = {id: job for id, job in idle.items() if self._store.jobs.is_mine(job)}
+        idle = [job for job in self._store.jobs.active() if job.id not in self._scopes]
+        mine = {job.id: job for job in idle if job.state != "waiting" and self._store.jobs.is_mine(job)}
         found = [job for id, job in mine.items() if id in self._idle]
         self._idle = set(mine) - {job.id for job in found}
         return found
@@ -197,22 +221,25 @@ class Jobs:
         try:
             with scope:
                 await self._perform(id)
-            if scope.cancelled_caught:
+            if scope.cancelled_caught and not self._late(id):
                 await self._end(id, "cancelled")
         except anyio.get_cancelled_exc_class():
             self._leave(id)
             raise
         except Exception as error:
             # It was ended or deleted by somebody else meanwhile, or the disk is full: the others go on.
-            _log.exception("job %s could not be ended", id)
-            await self._fail_if_possible(id, error)
+            if not self._late(id):
+                _log.exception("job %s could not be ended", id)
+                await self._fail_if_possible(id, error)
         finally:
             self._scopes.pop(id, None)
+            self._taken.pop(id, None)
 
     def _leave(self, id: str) -> None:
         """We stop, the job does not: its units are free for who goes on."""
         try:
-            self._store.jobs.work.release_all(id)
+            if not self._lost(id):
+                self._store.jobs.work.release_all(id)
         except Exception:
             _log.exception("the units of %s could not be given back", id)
 
@@ -227,12 +254,15 @@ class Jobs:
         job = self._store.jobs.take(id)
         if job is None:
             return
+        self._taken[id] = job
         try:
             result = await self._handlers[job.kind](job)
         except Exception as raised:
-            await self._end(id, "failed", told_of(raised))
+            if not self._late(id):
+                await self._end(id, "failed", told_of(raised))
         else:
-            self._store.jobs.mark(id, "done", result=result)
+            if not self._late(id):
+                self._store.jobs.mark(id, "done", result=result)
 
     async def _end(self, id: str, state: JobState, error: Mapping[str, Any] | None = None) -> None:
         """Cancelled or failed; failed too when what it leaves behind could not be put in order."""
@@ -259,11 +289,12 @@ class Jobs:
 
     async def _tidy_again(self) -> None:
         """Once more for jobs of ours or of processes that are gone, behind which could not be tidied up."""
-        for ended in ("cancelled", "failed"):
-            for row in self._store.jobs.table.walk({"state": ended}):
-                job = self.get(str(row.doc_id)) if row.get("untidy") else None
-                if job is not None and job.ended:
-                    await self._tidied(job, row["untidy"])
+        states: tuple[JobState, ...] = ("cancelled", "failed")
+        for state in states:
+            for row in self._store.jobs.table.walk({"untidy": state}):
+                job = self.get(str(row.doc_id))
+                if job.ended:
+                    await self._tidied(job, state)
 
 
 def told(error: CasehardenError) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Listing:
             self._archive.environments.get(environment, "environment")
             asked["environment"] = environment
         if kind == "overview":
-            return Page("overview", [self.overview()], 1)
+            return Page("overview", [self.overview()], 1, warnings=self._damage())
         if kind in ("world", "guide", "session"):
             names = {"world": self._worlds.names(), "guide": list(self._guides), "session": []}[kind]
             return _slice(kind, [{"id": name} for name in names], limit, cursor)
@@ -97,12 +97,9 @@ class Listing:
     def overview(self) -> Row:
         """Totals, average pass rate, recent runs, active jobs, models and why they were chosen."""
         archive = self._archive
-        runs = archive.runs.page({"purpose": "run"}, RECENT, "", None, "").items
-        rates = [
-            r["totals"]["rate"]
-            for r in archive.runs.table.walk({"purpose": "run"})
-            if r["totals"]["rate"] is not None
-        ]
+        runs = archive.runs.page({"purpose": "run"}, RECENT, "", None, "", run_row).items
+        told = archive.runs.table.walk({"purpose": "run"}, show=lambda row, _: row["totals"]["rate"])
+        rates = [rate for rate in told if rate is not None]
         active = [
             job
             for state in ("queued", "running", "waiting", "paused")
@@ -118,11 +115,18 @@ class Listing:
                 "hardenings": archive.hardenings.count(),
             },
             "average_pass_rate": sum(rates) / len(rates) if rates else None,
-            "recent_runs": [run_row(row) for row in runs],
+            "recent_runs": runs,
             "active_jobs": [job_row(job) for job in active],
             "models": {role: self._model(role) for role in ROLES},
             "worlds": self._worlds.names(),
         }
+
+    def _damage(self) -> list[str]:
+        return [
+            f"{damage.lines} damaged lines of {damage.table} were put aside in the data folder "
+            f"(damaged/{damage.file.name}); everything else is whole."
+            for damage in self._archive.store.damage()
+        ]
 
     def _model(self, role: str) -> Row:
         chosen = getattr(self._models.server, role)
@@ -143,13 +147,13 @@ class Listing:
         if kind == "run" and "series" not in asked:
             asked["purpose"] = "run"
         name = json.dumps([text, tag])
-        page = shelf.page(asked, limit, cursor, match, name)
-        total = shelf.count(**asked) if match is None else sum(map(match, shelf.table.walk(asked)))
-        shown = _whole if full else row
-        rows = [row(r) if r.get("split") == "held_out" else shown(r) for r in page.items]
-        if full and kind == "hardening":
-            rows = [whole_hardening_row(r) for r in page.items]
-        return Page(kind, rows, total, page.cursor or "")
+        whole = whole_hardening_row if kind == "hardening" else _whole
+
+        def shown(stored: Any) -> Row:
+            return whole(stored) if full and stored.get("split") != "held_out" else row(stored)
+
+        page = shelf.page(asked, limit, cursor, match, name, shown)
+        return Page(kind, page.items, shelf.table.tally(asked, match), page.cursor or "")
 
     def _shelf(self, kind: str) -> tuple[Shelf[Any], Callable[[Any], Row]]:
         archive = self._archive
@@ -220,12 +224,13 @@ class Listing:
         def shown(row: Any) -> Row:
             return conversation_row(row, run_id, clusters)
 
+        def told(row: Any) -> Row:
+            return dict(row) if full and row["split"] == "train" else shown(row)
+
         match = _matcher(asked.get("text"), None, shown, train_only=hidden)
         shelf = self._archive.trials(run_id)
-        page = shelf.page(fields, limit, cursor, match, json.dumps([asked.get("text"), hidden]))
-        total = shelf.count(**fields) if match is None else sum(map(match, shelf.table.walk(fields)))
-        rows = [dict(r) if full and r["split"] == "train" else shown(r) for r in page.items]
-        return Page("conversation", rows, total, page.cursor or "")
+        page = shelf.page(fields, limit, cursor, match, json.dumps([asked.get("text"), hidden]), told)
+        return Page("conversation", page.items, shelf.table.tally(fields, match), page.cursor or "")
 
     def _candidates(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k == "environment"}
@@ -242,11 +247,11 @@ class Listing:
     def _jobs(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k != "text"}
         match = _matcher(asked.get("text"), None)
-        table = self._archive.store.jobs.table
-        page = table.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
-        total = table.tally(fields) if match is None else sum(map(match, table.walk(fields)))
-        jobs = [self._archive.store.jobs.get(str(row.doc_id)) for row in page.items]
-        return Page("job", [job_row(job) for job in jobs], total, page.cursor or "")
+        jobs = self._archive.store.jobs
+        page = jobs.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
+        return Page(
+            "job", [job_row(job) for job in page.items], jobs.table.tally(fields, match), page.cursor or ""
+        )
 
 
 def check_where(kind: str, where: Mapping[str, Any]) -> Row:

@@ -121,6 +121,7 @@ class Page:
     items: list[dict[str, Any]]
     total: int
     next_cursor: str = ""
+    warnings: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)

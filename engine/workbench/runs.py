@@ -160,9 +160,10 @@ class Runs:
             run, simulations = draft or self._drafts.draft(job.spec)
             run.id = half.id if half else self._archive.store.next_id("run")
             run.series = run.series or run.id
-            run.round = half.round if half else self._drafts.next_round(run.series)
             run.job, run.created_at = job.id, utc_now()
-            self._archive.runs.put(run.id, run)
+            with self._archive.runs.table.transaction():
+                run.round = half.round if half else self._drafts.next_round(run.series)
+                self._archive.runs.put(run.id, run)
             self._archive.store.jobs.table.update({"run": run.id}, doc_ids=[job.id])
             self._trials.cases(run).copy(self._archive, simulations)
             run.options["copied"] = True
@@ -197,7 +198,7 @@ class Runs:
         began = time.perf_counter()
         self._set_state(run.id, "running")
         cast = self._trials.cast(AgentSpec.model_validate(run.agent), run.models)
-        cases = self._trials.cases(run)
+        cases = self._trials.cases(run, lambda: self._jobs.check_ours(job))
         work = self._archive.store.jobs.work
         claimed = await anyio.to_thread.run_sync(self._claimed, job.id, run)
         ended = await anyio.to_thread.run_sync(self._scoring.ended, run.id)

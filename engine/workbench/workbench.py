@@ -13,7 +13,8 @@ import anyio.to_thread
 from ..exchange import Roots
 from ..net import Network
 from ..records.environment import ModelChoice
-from ..store import Store
+from ..store import Damage, Store
+from ..store.units import LEASE_S
 from .archive import Archive
 from .changing import Changing
 from .deleting import Deleting
@@ -25,11 +26,12 @@ from .hardenings import Hardenings
 from .importing import Importing
 from .instructions import Instructions
 from .items import Items
-from .jobs import Jobs
+from .jobs import BEAT_EVERY_S, Jobs
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
 from .proving import Proving
+from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
 from .runs import Runs
@@ -51,7 +53,9 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `guides`: guides by name,
-    and `guide_names` in order.
+    and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
+    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
+    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -78,6 +82,9 @@ class Workbench:
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         resume: bool = True,
+        actor: str = "python",
+        retention_days: float = 0,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -87,19 +94,23 @@ class Workbench:
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._resume = resume
+        self._actor = actor
+        self._retention_days = check_retention(retention_days)
+        self._lease_s = lease_s
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
-            store = await anyio.to_thread.run_sync(Store, self.home)
+            store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks)
-            self._compose(store, runner)
-            tasks.start_soon(runner.beat)
+            retention = self._compose(store, runner)
+            tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             if self._resume:
                 runner.resume_orphans()
+            tasks.start_soon(retention.sweeps)
             self._stack = stack.pop_all()
         return self
 
@@ -109,7 +120,15 @@ class Workbench:
         # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
         await self._stack.__aexit__(None, None, None)
 
-    def _compose(self, store: Store, runner: Jobs) -> None:
+    async def damage(self) -> list[Damage]:
+        """The tables of which damaged lines were put aside; everything else in them is whole."""
+        return await anyio.to_thread.run_sync(self._store.damage)
+
+    def _open(self) -> Store:
+        self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
+        return self._store
+
+    def _compose(self, store: Store, runner: Jobs) -> Retention:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models)
@@ -168,6 +187,7 @@ class Workbench:
             ),
             deleting,
         )
+        return Retention(archive, deleting, self._retention_days)
 
 
 def _no_text(name: str) -> str | None:
