@@ -126,8 +126,9 @@ def _local(client: Client, text: str, file: Path) -> dict[str, Any] | None:
     if client.kept is None or file != client.kept():
         return None
     kept: Any = parse_json(text or "{}", str(file))
-    here: Any = kept.get("projects", {}).get(str(Path.cwd()), {})
-    return find_entry(client, json.dumps(here), str(file))
+    for key in ("projects", str(Path.cwd())):
+        kept = kept.get(key) if isinstance(kept, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return find_entry(client, json.dumps(kept), str(file))
 
 
 def _sound(client: Client, file: Path, entry: Mapping[str, Any]) -> Finding:
