@@ -20,7 +20,8 @@ from ..engine.workbench import Workbench
 from ..tools.fit import clean, fit
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
-from ..tools.spec import Call, ToolSpec
+from ..tools.spec import CATALOG, Call, ToolSpec
+from .actor import actor
 from .failures import error_result, unexpected
 from .strict import refusal, strict_model, tidy
 
@@ -89,6 +90,8 @@ def reply_result(reply: Reply, tools: Mapping[str, Tool]) -> CallToolResult:
 
 
 def _valid(name: str, arguments: dict[str, Any], tools: Mapping[str, Tool]) -> bool:
+    if name in CATALOG and name not in tools:
+        return False
     error = refusal(tools, name, arguments)
     if error is not None:
         logger.error("left out of `next`: %s(%s): %s", name, arguments, error)
@@ -99,7 +102,7 @@ async def _called(
     spec: ToolSpec, bench: Workbench, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> Reply:
     notices = Notices(context)
-    call = Call(bench, notices.told)
+    call = Call(bench, notices.told, actor(context))
     if "wait_s" not in arguments:
         return await spec.function(call, **arguments)
     outcome: list[Reply | Exception] = []

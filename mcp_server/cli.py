@@ -32,7 +32,7 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input, 3 no result",
     ),
-    "serve": (".serve", "the MCP server over stdio"),
+    "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",
         "register the server with a client: claude-desktop, claude-code, vscode, cursor, ...",

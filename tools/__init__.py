@@ -5,13 +5,15 @@ the protocol stand in `mcp_server`.
 """
 
 from . import environments, hardenings, items, jobs, personas, runs, scenarios, simulations
-from .spec import CATALOG, Call, ToolSpec
+from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
 
 __all__ = [
     "CATALOG",
     "ORDER",
+    "TOOLSETS",
     "Call",
     "ToolSpec",
+    "Toolset",
     "environments",
     "hardenings",
     "items",

@@ -18,7 +18,7 @@ IMPORTED = ("auto", "caseharden")
 """Formats that this version can read."""
 
 
-@tool("Create an environment", idempotent=True, open_world=True)
+@tool("Create an environment", toolset="author", idempotent=True, open_world=True)
 async def create_environment(
     call: Call,
     id: Annotated[str, Field(description="Slug a-z0-9_- up to 64")],
@@ -71,7 +71,7 @@ async def create_environment(
     return _made(report, _ready(report))
 
 
-@tool("Import an environment", idempotent=True)
+@tool("Import an environment", toolset="author", idempotent=True)
 async def import_environment(
     call: Call,
     path: Annotated[str, Field(description="Folder or file under an allowed root")],

@@ -139,7 +139,7 @@ async def get_item(
     )
 
 
-@tool("Update an item", destructive=True, idempotent=True)
+@tool("Update an item", toolset="author", destructive=True, idempotent=True)
 async def update_item(
     call: Call,
     kind: Literal["environment", "persona", "scenario", "simulation", "run"],

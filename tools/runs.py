@@ -18,7 +18,7 @@ from .wording import is_offline, plural, rate, rounded, with_offline
 SHOWN_CLUSTERS = 8
 
 
-@tool("Run simulations", open_world=True)
+@tool("Run simulations", toolset="run", open_world=True)
 async def run_simulations(
     call: Call,
     environment: EnvironmentId,

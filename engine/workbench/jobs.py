@@ -21,6 +21,8 @@ Stopped = Callable[[Job, str], Awaitable[None]]
 """Puts in order what a job that was cancelled or failed leaves behind; gets the job and that state. Repeatable."""
 Progress = Callable[[Job], Awaitable[None]]
 """Told how a job goes, every few seconds while somebody waits."""
+Listener = Callable[[Job], Awaitable[None]]
+"""Told that a job of this process has ended."""
 
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
@@ -45,12 +47,18 @@ class Jobs:
         """The jobs that are worked on here, as they were taken."""
         self._idle: set[str] = set()
         """Our jobs at which nobody was at work when we last looked."""
+        self._listeners: list[Listener] = []
 
     def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
         """Register who does the work of a kind, and who tidies up behind it."""
         self._handlers[kind] = handler
         if stopped is not None:
             self._stopped[kind] = stopped
+
+    def on_end(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every job that ends here; the answer stops that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def create(
         self, kind: str, spec: Mapping[str, Any], key: str = "", total: int = 0, **fields: Any
@@ -234,6 +242,17 @@ class Jobs:
         finally:
             self._scopes.pop(id, None)
             self._taken.pop(id, None)
+        await self._tell_end(id)
+
+    async def _tell_end(self, id: str) -> None:
+        """A listener that fails harms no job."""
+        for listener in list(self._listeners):
+            try:
+                job = self.get(id)
+                if job.ended:
+                    await listener(job)
+            except Exception:
+                _log.exception("the end of %s could not be told", id)
 
     def _leave(self, id: str) -> None:
         """We stop, the job does not: its units are free for who goes on."""
