@@ -62,10 +62,15 @@ async def examine(args: argparse.Namespace) -> list[Finding]:
     """Every finding, in the order in which they are shown."""
     mistakes: list[WrongSetting] = []
     settings = read_settings(args, mistakes=mistakes)
-    found = [*installed(), *_settings(settings, mistakes)]
+    found = list(installed())
+    infected = any(finding.verdict == "fail" for finding in found)
+    found += _settings(settings, mistakes)
     found += await anyio.to_thread.run_sync(lambda: list(data_folder(settings)))
     found += _keys(settings)
-    found += [finding async for finding in tried_models(settings, calls=not args.no_calls)]
+    if infected:
+        found.append(Finding("warn", "models", "not tried before what is installed is mended"))
+    else:
+        found += [finding async for finding in tried_models(settings, calls=not args.no_calls)]
     return [*found, *clients(), _egress(settings)]
 
 

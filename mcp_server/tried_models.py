@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final
 
 import anyio
 
 from ..engine.errors import CasehardenError, MissingKey
-from ..engine.llm import Message, ModelClient, ModelRequest, open_model
+from ..engine.llm import Connections, Message, ModelClient, ModelRequest, Probed, open_model
+from ..engine.records.environment import ModelName, short_name
 from .findings import Finding, Verdict
-from .settings import DEFAULT, ROLES, Settings
-from .terminal import cut, money
+from .settings import ROLES, Settings
+from .terminal import clean, cut, money
 
 PATIENCE_S: Final = 30
 NO_VARIABLES: Final = 'put it under "env" in your client\'s configuration: clients pass on no shell variables'
 _ASKED: Final = ModelRequest("agent", [Message("user", "Answer with the one word: ready")])
+_HERE: Final = " in the server's environment"
+_Told = tuple[Verdict, str, str]
+"""Verdict, what is told, and the fix."""
 
 
 async def tried_models(settings: Settings, *, calls: bool) -> AsyncIterator[Finding]:
     """A finding for each role; a model that several roles share is called once. `calls` False: none is."""
-    known: dict[str, tuple[Verdict, str, str]] = {}
-    for role in ROLES:
-        name = f"model_{role}"
-        model: str | dict[str, Any] = getattr(settings.values, name) or "offline"
-        key = json.dumps(model, sort_keys=True)
-        if key not in known:
-            known[key] = await _tried(model, calls)
-        verdict, told, fix = known[key]
-        yield Finding(verdict, f"model {role}", told, settings.sources.get(name, DEFAULT), fix)
+    known: list[tuple[ModelName, _Told]] = []
+    async with aclosing(settings.workbench("doctor").connections()) as connections:
+        for role in ROLES:
+            model: ModelName = getattr(settings.models, role) or "offline"
+            told = next((told for other, told in known if other == model), None)
+            if told is None:
+                told = await _tried(model, connections, f"models.{role}", calls)
+                known.append((model, told))
+            verdict, text, fix = told
+            yield Finding(verdict, f"model {role}", text, settings.sources[f"model_{role}"], fix)
 
 
-async def _tried(model: str | Mapping[str, Any], calls: bool) -> tuple[Verdict, str, str]:
-    named = str(model if isinstance(model, str) else model.get("model", ""))
+async def _tried(model: ModelName, connections: Connections, where: str, calls: bool) -> _Told:
     try:
-        client = open_model(model, where="")
-        if not calls or client.name.startswith("offline"):
-            return "ok", client.name + ("" if client.name.startswith("offline") else ", not called"), ""
-        return "ok", await _called(client), ""
+        with anyio.fail_after(PATIENCE_S):
+            client = open_model(model, connections, where=where)
+            if isinstance(client, Probed):
+                await client.probe()
+                told = await _called(client) if calls else f"{client.name}, not called"
+            else:
+                told = client.name
+        return "ok", told, ""
     except MissingKey as error:
-        return "fail", f"{named}: {error.what.rstrip('.')}", NO_VARIABLES
+        return "fail", _missing(error, model, where), NO_VARIABLES
     except CasehardenError as error:
-        return "fail", f"{named}: {error.what.rstrip('.')}", error.allowed
+        said = f"; it said: {cut(clean(error.quoted), 200)}" if error.quoted else ""
+        return "fail", f"{cut(short_name(model), 60)}: {error.what.rstrip('.')}", error.allowed + said
     except TimeoutError:
         return (
             "fail",
-            f"{named}: no answer within {PATIENCE_S} s",
-            "see whether the model's address is reached",
+            f"{short_name(model)}: no answer within {PATIENCE_S} s",
+            "see whether it can be reached",
         )
 
 
 async def _called(client: ModelClient) -> str:
     began = time.perf_counter()
-    with anyio.fail_after(PATIENCE_S):
-        reply = await client.complete(_ASKED)
+    reply = await client.complete(_ASKED)
     cost = money(reply.cost_usd)
     return f"{cut(client.name, 60)} answered in {time.perf_counter() - began:.1f} s, {cost}"
+
+
+def _missing(error: MissingKey, model: ModelName, where: str) -> str:
+    """What the tools say of a key that is not set, behind the model's name alone."""
+    name = short_name(model)
+    role = where.rpartition(".")[2]
+    what = error.what.removeprefix(f"No key for {role} model {name}: ").rstrip(".")
+    return f"{name}: {what.removesuffix(_HERE)}"

@@ -13,6 +13,7 @@ REQUIREMENTS = {
     "AS-7": "Jobs have a state, are listed, awaited and cancelled; done means completed + failed = total.",
     "AS-8": "A hardening keeps its rounds, with total, passed, failed, rate and completed, by itself.",
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
+    "AS-11": "A wrong key, a missing one, bad input, a rate limit and a server's fault are told as what they are.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",

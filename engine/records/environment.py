@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,11 +13,65 @@ AGENT_KINDS = ("prompt", "recorded")
 LATER_AGENT_KINDS = ("chat_completions", "a2a", "mcp", "python", "command", "caller")
 
 
+class Prices(Authored):
+    """US dollars for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ModelAt(Authored):
+    """A model at an OpenAI-compatible endpoint, or a provider's with settings of its own.
+
+    Secrets are references: `env:NAME`, `file:PATH`.
+    """
+
+    model: str = Field(min_length=1, max_length=200)
+    """As the endpoint calls it; without `base_url` a name as `models` takes it."""
+    base_url: str = Field(default="", max_length=2048)
+    """`http://127.0.0.1:11434/v1`: what stands before `/chat/completions`."""
+    key: str = ""
+    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Where a request names none."""
+    timeout_s: float = Field(default=60.0, gt=0, le=600)
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any], max_length=50)
+    """Laid over the request's body; null takes a field out of it."""
+    prices: Prices | None = None
+    """Without them the cost is unknown."""
+
+
+ModelName = str | ModelAt
+"""`offline`, `openai/gpt-…`, or an object. "": none is named."""
+
+
+class ModelChoice(Authored):
+    """A model for each role. Empty: the server's setting, else `offline`."""
+
+    agent: ModelName = ""
+    user: ModelName = ""
+    judge: ModelName = ""
+    writer: ModelName = ""
+
+
+def short_name(model: ModelName) -> str:
+    """A model as replies call it: `qwen3 at 127.0.0.1:11434`."""
+    if isinstance(model, str):
+        return model
+    host = model.base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return f"{model.model} at {host}" if host else model.model
+
+
+def short_names(models: Mapping[str, ModelName]) -> dict[str, str]:
+    """The models of roles as replies call them."""
+    return {role: short_name(model) for role, model in models.items()}
+
+
 class AgentSpec(Authored):
     """How the agent under test is reached. The least: `{}`, an agent made of instructions and a model."""
 
     kind: str = "prompt"
-    model: str = ""
+    model: ModelName = ""
     """prompt: empty means the environment's model for the role agent."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     tools: list[str] | None = None
@@ -29,15 +84,6 @@ class AgentSpec(Authored):
     """recorded: play back a stored run."""
     recordings: str = ""
     """recorded: the hash under which `conversations` are kept; filled in when they are stored."""
-
-
-class ModelChoice(Authored):
-    """A model for each role: `offline`, later others. Empty: the server's setting, else `offline`."""
-
-    agent: str = ""
-    user: str = ""
-    judge: str = ""
-    writer: str = ""
 
 
 class Settings(Authored):

@@ -21,10 +21,10 @@ from ..agents import (
 from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import ModelClient, open_model
+from ..llm import ModelClient
 from ..records.authored import load
 from ..records.conversation import Conversation, EndReason
-from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec
+from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario
@@ -32,6 +32,7 @@ from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
 from ..simulate import Case, ExpectedWorlds, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
 from .archive import Archive
+from .role_models import RoleModels
 from .worlds import Worlds
 
 DEFAULT_CONCURRENCY = 32
@@ -143,22 +144,25 @@ class RunCases:
 class TrialRunner:
     """Executes trials of runs. Each is kept once: asked again, the stored one is given."""
 
-    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots) -> None:
+    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
+        self._models = models
         self.expected = ExpectedWorlds()
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
 
-    def cast(self, spec: AgentSpec, models: Mapping[str, str], where: str = "agent") -> Cast:
+    def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
         check_agent(spec, where)
-        user_model = open_model(models["user"])
+        user_model = self._models.open(models["user"], "models.user")
         if spec.kind == "recorded":
             return _recorded(self._recordings(spec, where), user_model)
-        agent = PromptAgent(open_model(spec.model or models["agent"]), spec.temperature, spec.tools)
+        agent = PromptAgent(
+            self._models.open(spec.model or models["agent"], "models.agent"), spec.temperature, spec.tools
+        )
         return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
 
     async def execute(
