@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,7 @@ def _egress(settings: Settings) -> Finding:
     refused = "private networks" if network.loopback else "loopback and private networks"
     told = f"{' and '.join(reached)}; {'other ' * bool(network.private)}{refused} refused"
     if network.proxy:
-        told += f"; through {re.sub(r'//[^/@]*@', '//', network.proxy)}"
+        told += f"; through {network.proxy}"
     if network.ca_file:
         told += f"; authorities of {network.ca_file}"
     names = ("allow_net", "allow_loopback", "proxy", "ca_file")

@@ -34,10 +34,10 @@ class EnvFile:
     left_out: tuple[str, ...]
 
     def lend(self, environ: MutableMapping[str, str] | None = None) -> None:
-        """Put the keys into the process's variables, where there is none of that name."""
+        """Put the keys into the process's variables, where there is none of that name or an empty one."""
         environ = os.environ if environ is None else environ
         for name, value in self.keys.items():
-            environ.setdefault(name, value)
+            environ[name] = environ.get(name) or value
 
 
 def read_env_file(path: Path) -> EnvFile:

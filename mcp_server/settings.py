@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,7 +19,7 @@ from pydantic import Field
 
 from ..engine.errors import InvalidArgument, UserError, did_you_mean
 from ..engine.exchange import Roots, decode, parse_json
-from ..engine.net import Network
+from ..engine.net import HttpClient, Network
 from ..engine.records.authored import Authored, load
 from ..engine.records.environment import ModelChoice
 from ..resources.home import default_home
@@ -353,19 +352,20 @@ def _file(start: Path, told: str) -> str:
 
 
 def _networks(start: Path, told: list[str]) -> list[str]:
-    for network in told:
-        try:
-            ip_network(network, strict=False)
-        except ValueError:
-            allowed = "CIDR form, such as 10.1.0.0/16"
-            raise InvalidArgument(f"`{network[:60]}` is no network.", allowed=allowed) from None
+    _usable(Network(private=tuple(told)))
     return told
 
 
 def _proxy(start: Path, told: str) -> str:
-    if told and not re.fullmatch(r"https?://[^/\s]+/?", told):
-        raise InvalidArgument("This is not the URL of a proxy.", allowed="http://HOST:PORT")
+    _usable(Network(proxy=told))
     return told
+
+
+def _usable(network: Network) -> None:
+    try:
+        HttpClient(network)
+    except InvalidArgument as error:
+        raise InvalidArgument(error.what, allowed=error.allowed) from None
 
 
 def _model(name: str) -> Callable[[Path, Any], Any]:

@@ -48,9 +48,9 @@ async def _tried(model: ModelName, connections: Connections, where: str, calls: 
             else:
                 told = client.name
         return "ok", told, ""
-    except MissingKey as error:
-        return "fail", _missing(error, model, where), NO_VARIABLES
     except CasehardenError as error:
+        if isinstance(error, MissingKey) and _HERE in error.what:
+            return "fail", _missing(error, model, where), NO_VARIABLES
         said = f"; it said: {cut(clean(error.quoted), 200)}" if error.quoted else ""
         return "fail", f"{cut(short_name(model), 60)}: {error.what.rstrip('.')}", error.allowed + said
     except TimeoutError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -13,9 +14,17 @@ from typing import Any
 import pytest
 
 import caseharden
+from caseharden.engine.errors import MissingKey
+from caseharden.engine.records.authored import load
+from caseharden.engine.records.environment import ModelChoice
 from caseharden.mcp_server import data_folder, installed
 from caseharden.mcp_server.cli import main
+from caseharden.mcp_server.doctor import examine
 from caseharden.mcp_server.findings import Finding, lines
+from caseharden.mcp_server.tried_models import NO_VARIABLES
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, chat, cut, of_json
+
+pytestmark = pytest.mark.anyio
 
 LOOK = [
     Finding("ok", "", "caseharden 0.1.0, Python 3.11.7, mcp 2.3.0"),
@@ -184,6 +193,102 @@ def test_model_that_cannot_be_opened_fails_in_its_own_line(desk: Desk) -> None:
     assert about("model agent", (code, found))["verdict"] == "ok"
 
 
+@pytest.fixture
+def endpoint() -> Iterator[FakeEndpoint]:
+    with FakeEndpoint(chat("ready", usage=(20, 1))) as running:
+        yield running
+
+
+def at(endpoint: FakeEndpoint, **more: Any) -> str:
+    """A model there, as a flag names it."""
+    return json.dumps({"model": "fake-1", "base_url": endpoint.base_url, **more})
+
+
+def test_each_model_is_called_once_and_told_with_time_cost_and_source(
+    desk: Desk, endpoint: FakeEndpoint
+) -> None:
+    model = at(endpoint, prices={"input": 1, "output": 2})
+    desk.set(f"model_judge = {{model = 'fake-1', base_url = '{endpoint.base_url}'}}\n")
+    code, found = desk.sees("--model-agent", model, CASEHARDEN_MODEL_USER=model)
+    assert code == 0
+    place = f"fake-1 at 127.0.0.1:{endpoint.port}"
+    agent, user, judge = (about(f"model {role}", (code, found)) for role in ("agent", "user", "judge"))
+    assert re.fullmatch(rf"{place} answered in \d+\.\d s, \$0\.00002", agent["told"])
+    assert user["told"] == agent["told"]
+    assert re.fullmatch(rf"{place} answered in \d+\.\d s, unknown cost", judge["told"])
+    assert [f["source"] for f in (agent, user, judge)] == [
+        "--model-agent",
+        "CASEHARDEN_MODEL_USER",
+        "settings.toml",
+    ]
+    assert len(endpoint.requests) == 2
+
+
+def test_no_calls_means_that_no_model_is_called(desk: Desk, endpoint: FakeEndpoint) -> None:
+    code, found = desk.sees("--no-calls", "--model-user", at(endpoint))
+    assert (code, endpoint.requests) == (0, [])
+    assert about("model user", (code, found))["told"].endswith(", not called")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "fix"),
+    [
+        (
+            of_json({"error": "bad key"}, 401),
+            "refused the key (401)",
+            "a key that it takes, as env:MY_API_KEY",
+        ),
+        (of_json({"error": "who is fake-1"}, 404), "is not there (404)", "a base_url (up to /v1)"),
+        (cut(), "", "start it"),
+    ],
+)
+def test_endpoint_that_does_not_answer_says_what_to_mend_and_no_secret(
+    desk: Desk, endpoint: FakeEndpoint, answer: Answer, told: str, fix: str
+) -> None:
+    endpoint.always(answer)
+    model = at(endpoint, key="env:MY_API_KEY")
+    code, found = desk.sees("--model-user", model, MY_API_KEY="sk-very-secret-value")
+    one = about("model user", (code, found))
+    assert (code, one["verdict"]) == (1, "fail")
+    assert told in one["told"] and fix in one["fix"]
+    assert "sk-very-secret-value" not in json.dumps(found)
+    assert endpoint.requests[0].headers["authorization"] == "Bearer sk-very-secret-value"
+
+
+def test_key_of_a_file_is_sent_where_a_model_refers_to_it(
+    desk: Desk, endpoint: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "")
+    (desk.home / "keys").write_text("MY_API_KEY=from-the-file\n")
+    code, _ = desk.sees("--env-file", "keys", "--model-user", at(endpoint, key="env:MY_API_KEY"))
+    assert code == 0
+    assert endpoint.requests[0].headers["authorization"] == "Bearer from-the-file"
+
+
+@pytest.mark.requirement("AS-11")
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("anthropic/claude-haiku-4-5", "ANTHROPIC_API_KEY"),
+        ({"model": "fake-1", "base_url": "http://127.0.0.1:9/v1", "key": "env:MY_API_KEY"}, "MY_API_KEY"),
+    ],
+)
+async def test_missing_key_is_told_as_the_tools_tell_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, model: Any, variable: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    args = argparse.Namespace(home=str(desk.data), model_writer=model, no_calls=False)
+    told = next(f for f in await examine(args) if f.subject == "model writer")
+    assert (told.verdict, told.fix) == ("fail", NO_VARIABLES)
+    name, _, sentence = told.told.partition(": ")
+    assert sentence == f"{variable} is not set"
+    async with caseharden.Workbench(desk.data, models=load(ModelChoice, {"writer": model}, "")) as bench:
+        await bench.environments.create("shop", world="shop", instructions="Be helpful.")
+        with pytest.raises(MissingKey, match=f"{sentence} in the server's environment") as caught:
+            await bench.personas.generate("shop", count=1, wait_s=45)
+    assert name.partition(" at ")[0] in caught.value.what or not name.startswith("anthropic")
+
+
 def test_names_of_keys_are_told_and_never_their_values(desk: Desk) -> None:
     (desk.home / ".env").write_text("OPENAI_API_KEY=sk-very-secret\nDEBUG=1\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -228,7 +333,7 @@ def test_entry_that_claude_code_keeps_for_this_folder_is_found(desk: Desk) -> No
     [
         ([], "public and loopback; private networks refused", "default"),
         (
-            ["--allow-net", "10.1.0.0/16", "--proxy", "http://me:secret@proxy:3128"],
+            ["--allow-net", "10.1.0.0/16", "--proxy", "http://proxy:3128"],
             "public and loopback and 10.1.0.0/16; other private networks refused; through http://proxy:3128",
             "--allow-net, --proxy",
         ),

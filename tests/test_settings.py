@@ -124,7 +124,7 @@ def test_network_and_roots_are_read_from_the_file_and_its_folder(home: Path, tmp
         ('model_user = "offline\n', "line 1, column 22", "This is not TOML"),
         ("a = 1\na = 2\n", "line 2", "This is not TOML"),
         ('[network]\nproxy = "x"\n', "line 1, network", "Unknown field `network`."),
-        ('proxy = "ftp://x"\n', "line 1, proxy", "not the URL of a proxy"),
+        ('proxy = "ftp://x"\n', "line 1, proxy", "The proxy is no URL"),
         ('allow_net = ["10.1.2.300/8"]\n', "line 1, allow_net", "`10.1.2.300/8` is no network"),
         ('roots = ["nowhere"]\n', "line 1, roots", "is not a folder"),
         ('ca_file = "nowhere.pem"\n', "line 1, ca_file", "is not a file"),
