@@ -11,17 +11,19 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from ..engine.errors import InvalidArgument, UserError, did_you_mean
+from ..engine.errors import InvalidArgument, NotAllowed, Unavailable, UserError, did_you_mean
 from ..engine.exchange import Roots, decode, parse_json
-from ..engine.net import HttpClient, Network
+from ..engine.llm import Connections, open_model
+from ..engine.net import HttpClient, Network, Secrets
 from ..engine.records.authored import Authored, load
-from ..engine.records.environment import ModelChoice
+from ..engine.records.environment import ModelAt, ModelChoice
 from ..resources.home import default_home
 from ..resources.workbench import Workbench
 from .called import called
@@ -369,18 +371,19 @@ def _usable(network: Network) -> None:
 
 
 def _model(name: str) -> Callable[[Path, Any], Any]:
-    role = name.removeprefix("model_")
+    """A check that refuses what names no model, and a key that is no reference; whether it answers is seen later."""
 
-    def check(start: Path, told: Any) -> Any:
-        try:
-            load(ModelChoice, {role: told}, "")
-        except InvalidArgument as error:
-            raise InvalidArgument(
-                error.what, where=name + error.where.removeprefix(role), allowed=error.allowed
-            ) from None
+    def check(start: Path, told: str | dict[str, Any]) -> str | dict[str, Any]:
+        model = told if isinstance(told, str) else load(ModelAt, told, name)
+        with suppress(Unavailable, NotAllowed):
+            open_model(model, Connections(HttpClient(Network()), Secrets(_no_file)), where=name)
         return told
 
     return check
+
+
+def _no_file(path: str, where: str) -> str:
+    return ""
 
 
 _CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {

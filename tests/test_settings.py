@@ -128,6 +128,13 @@ def test_network_and_roots_are_read_from_the_file_and_its_folder(home: Path, tmp
         ('allow_net = ["10.1.2.300/8"]\n', "line 1, allow_net", "`10.1.2.300/8` is no network"),
         ('roots = ["nowhere"]\n', "line 1, roots", "is not a folder"),
         ('ca_file = "nowhere.pem"\n', "line 1, ca_file", "is not a file"),
+        ('model_user = "offlin"\n', "line 1, model_user", "`offlin` names no model. Did you mean `offline`?"),
+        ('model_user = {modl = "x"}\n', "line 1, model_user.modl", "Unknown field `modl`"),
+        (
+            'model_user = {model = "x", base_url = "http://127.0.0.1:1/v1", key = "sk-1"}\n',
+            "line 1, model_user.key",
+            "holds a literal secret",
+        ),
         ('log_level = "LOUD"\n', "line 1, log_level", "none of the allowed values"),
         ('openai_api_key = "sk-1"\n', "line 1, openai_api_key", "keys are no settings"),
     ],
