@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from ..engine.errors import CasehardenError
+from ..engine.errors import CasehardenError, UserError
 from ..engine.exchange import parse_json
+from ..engine.records.environment import ModelChoice
 from ..resources.home import shown
 from .called import called
 from .client_files import find_entry, read_file
@@ -27,10 +28,17 @@ from .findings import Finding, as_json, exit_code, lines
 from .installed import installed
 from .settings import DEFAULT, FILE, Settings, WrongSetting, add_flags, read_settings, unknown_variables
 from .terminal import Screen, count
-from .tried_models import tried_models
+from .tried_agent import models_of, read_cases, tried_agent
+from .tried_models import chosen_models, tried_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agent",
+        default="",
+        metavar="FOLDER",
+        help="also look at the agent and the models of a folder of cases",
+    )
     parser.add_argument("--no-calls", action="store_true", help="call no model")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour")
@@ -43,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
+    if args.agent and isinstance(error, UserError):
+        return called("run", args.agent, "--check") + "        (checks every file, runs nothing)"
     return called("doctor", "--debug")
 
 
@@ -58,18 +68,24 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def examine(args: argparse.Namespace) -> list[Finding]:
-    """Every finding, in the order in which they are shown."""
+    """Every finding, in the order in which they are shown. UserError for a folder of cases that cannot be read."""
+    cases = read_cases(args.agent) if args.agent else None
     mistakes: list[WrongSetting] = []
     settings = read_settings(args, mistakes=mistakes)
     found = list(installed())
     infected = any(finding.verdict == "fail" for finding in found)
     found += _settings(settings, mistakes)
     found += await anyio.to_thread.run_sync(lambda: list(data_folder(settings)))
-    found += _keys(settings)
+    found += _keys(settings, [cases.path] if cases else [])
+    if cases:
+        found.append(tried_agent(cases))
     if infected:
         found.append(Finding("warn", "models", "not tried before what is installed is mended"))
     else:
-        found += [finding async for finding in tried_models(settings, calls=not args.no_calls)]
+        chosen = chosen_models(
+            settings, models_of(cases) if cases else ModelChoice(), cases.config if cases else ""
+        )
+        found += [finding async for finding in tried_models(settings, chosen, calls=not args.no_calls)]
     return [*found, *clients(), _egress(settings)]
 
 
@@ -85,11 +101,11 @@ def _settings(settings: Settings, mistakes: list[WrongSetting]) -> Iterator[Find
         yield Finding("ok", "settings", f"{count(number, 'setting')} in {shown(settings.file)}")
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
+def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
     """The file of keys, which are lent to this process."""
     source = settings.sources["env_file"] if settings.values.env_file else DEFAULT
     try:
-        file = settings.lend_keys([Path()])
+        file = settings.lend_keys([*folders, Path()])
     except CasehardenError as error:
         yield Finding("fail", "keys", f"{error.where}: {error.what}", source, f"allowed: {error.allowed}")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -11,7 +11,7 @@ import anyio
 
 from ..engine.errors import CasehardenError, MissingKey
 from ..engine.llm import Connections, Message, ModelClient, ModelRequest, Probed, open_model
-from ..engine.records.environment import ModelName, short_name
+from ..engine.records.environment import ModelChoice, ModelName, short_name
 from .findings import Finding, Verdict
 from .settings import ROLES, Settings
 from .terminal import clean, cut, money
@@ -20,22 +20,36 @@ PATIENCE_S: Final = 30
 NO_VARIABLES: Final = 'put it under "env" in your client\'s configuration: clients pass on no shell variables'
 _ASKED: Final = ModelRequest("agent", [Message("user", "Answer with the one word: ready")])
 _HERE: Final = " in the server's environment"
+Chosen = tuple[ModelName, str]
+"""A model, and where it was chosen."""
 _Told = tuple[Verdict, str, str]
 """Verdict, what is told, and the fix."""
 
 
-async def tried_models(settings: Settings, *, calls: bool) -> AsyncIterator[Finding]:
+async def tried_models(
+    settings: Settings, chosen: Mapping[str, Chosen], *, calls: bool
+) -> AsyncIterator[Finding]:
     """A finding for each role; a model that several roles share is called once. `calls` False: none is."""
     known: list[tuple[ModelName, _Told]] = []
     async with aclosing(settings.workbench("doctor").connections()) as connections:
-        for role in ROLES:
-            model: ModelName = getattr(settings.models, role) or "offline"
+        for role, (model, source) in chosen.items():
             told = next((told for other, told in known if other == model), None)
             if told is None:
                 told = await _tried(model, connections, f"models.{role}", calls)
                 known.append((model, told))
             verdict, text, fix = told
-            yield Finding(verdict, f"model {role}", text, settings.sources[f"model_{role}"], fix)
+            yield Finding(verdict, f"model {role}", text, source, fix)
+
+
+def chosen_models(settings: Settings, cases: ModelChoice, place: str) -> dict[str, Chosen]:
+    """Who plays each role, and where that is said: a flag, then `cases` at their `place`, then what else is set."""
+    found: dict[str, Chosen] = {}
+    for role in ROLES:
+        told: ModelName = getattr(cases, role)
+        by_folder = bool(told) and role not in settings.flagged_models
+        model: ModelName = told if by_folder else getattr(settings.models, role)
+        found[role] = (model or "offline", place if by_folder else settings.sources[f"model_{role}"])
+    return found
 
 
 async def _tried(model: ModelName, connections: Connections, where: str, calls: bool) -> _Told:

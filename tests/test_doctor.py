@@ -21,6 +21,7 @@ from caseharden.mcp_server import data_folder, installed
 from caseharden.mcp_server.cli import main
 from caseharden.mcp_server.doctor import examine
 from caseharden.mcp_server.findings import Finding, lines
+from caseharden.mcp_server.scaffold import write
 from caseharden.mcp_server.tried_models import NO_VARIABLES
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, chat, cut, of_json
 
@@ -264,6 +265,37 @@ def test_key_of_a_file_is_sent_where_a_model_refers_to_it(
     assert endpoint.requests[0].headers["authorization"] == "Bearer from-the-file"
 
 
+def test_agent_of_a_folder_is_told_with_the_models_that_the_folder_names(
+    desk: Desk, endpoint: FakeEndpoint
+) -> None:
+    write(desk.home / "cases")
+    config = desk.home / "cases" / "caseharden.yaml"
+    config.write_text(
+        config.read_text().replace("models: {}", f"models: {{agent: {at(endpoint)}, user: offline}}")
+    )
+    desk.set("model_user = 'offline:slip=0.5'\nmodel_judge = 'offline:slip=0.5'\n")
+    code, found = desk.sees("--agent", "cases", "--model-writer", "offline:slip=0.1")
+    assert code == 0
+    assert re.match(
+        r"prompt: \d+ characters of instructions, the messages", about("agent", (code, found))["told"]
+    )
+    sources = [
+        about(f"model {role}", (code, found))["source"] for role in ("agent", "user", "judge", "writer")
+    ]
+    assert sources == ["caseharden.yaml", "caseharden.yaml", "settings.toml", "--model-writer"]
+    assert len(endpoint.requests) == 1
+    assert desk.sees("--agent", "cases/caseharden.yaml")[0] == 0
+
+
+def test_agent_of_an_unknown_kind_fails(desk: Desk) -> None:
+    write(desk.home / "cases")
+    config = desk.home / "cases" / "caseharden.yaml"
+    config.write_text(config.read_text().replace("{kind: prompt}", "{kind: promt}"))
+    told = about("agent", desk.sees("--agent", "cases"))
+    assert (told["verdict"], told["source"]) == ("fail", "caseharden.yaml")
+    assert "promt" in told["told"]
+
+
 @pytest.mark.requirement("AS-11")
 @pytest.mark.parametrize(
     ("model", "variable"),
@@ -276,7 +308,7 @@ async def test_missing_key_is_told_as_the_tools_tell_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, model: Any, variable: str
 ) -> None:
     monkeypatch.delenv(variable, raising=False)
-    args = argparse.Namespace(home=str(desk.data), model_writer=model, no_calls=False)
+    args = argparse.Namespace(home=str(desk.data), model_writer=model, no_calls=False, agent="")
     told = next(f for f in await examine(args) if f.subject == "model writer")
     assert (told.verdict, told.fix) == ("fail", NO_VARIABLES)
     name, _, sentence = told.told.partition(": ")
