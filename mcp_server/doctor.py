@@ -26,7 +26,8 @@ from .data_folder import data_folder
 from .env_file import EnvFile
 from .findings import Finding, as_json, exit_code, lines
 from .installed import installed
-from .settings import DEFAULT, FILE, Settings, WrongSetting, add_flags, read_settings, unknown_variables
+from .setting_values import DEFAULT, FILE
+from .settings import Settings, WrongSetting, add_flags, read_settings, unknown_variables
 from .terminal import Screen, count
 from .tried_agent import models_of, read_cases, tried_agent
 from .tried_models import chosen_models, tried_models

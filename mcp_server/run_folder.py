@@ -17,7 +17,15 @@ from typing import Any
 
 import anyio
 
-from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
+from ..engine.errors import (
+    CasehardenError,
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    SetupError,
+    StorageError,
+    UserError,
+)
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
@@ -56,6 +64,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if isinstance(error, WrongSetting):
         return fixing(error, "run")
+    if isinstance(error, SetupError) and where.startswith(("models", "agent")):
+        return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if where == "--trials":

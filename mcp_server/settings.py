@@ -10,62 +10,39 @@ import argparse
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import Field
-
-from ..engine.errors import InvalidArgument, NotAllowed, Unavailable, UserError, did_you_mean
-from ..engine.exchange import Roots, decode, parse_json
-from ..engine.llm import Connections, open_model
-from ..engine.net import HttpClient, Network, Secrets
-from ..engine.records.authored import Authored, load
-from ..engine.records.environment import ModelAt, ModelChoice
+from ..engine.errors import InvalidArgument, UserError, did_you_mean
+from ..engine.exchange import Roots, decode
+from ..engine.net import Network
+from ..engine.records.authored import load
+from ..engine.records.environment import ModelChoice
 from ..resources.home import default_home
 from ..resources.workbench import Workbench
 from .called import called
 from .env_file import EnvFile, find_env_file, names_a_key
-
-FILE: Final = "settings.toml"
-PREFIX: Final = "CASEHARDEN_"
-ROLES: Final = ("agent", "user", "judge", "writer")
-DEFAULT: Final = "default"
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+from .setting_values import (
+    DEFAULT,
+    FILE,
+    LISTS,
+    NAMES,
+    PREFIX,
+    ROLES,
+    Values,
+    checked,
+    flag,
+    from_text,
+    variable,
+)
 
 
 class WrongSetting(InvalidArgument):
     """A setting that is wrong; `where` is its flag, its variable, or the file and the line."""
 
 
-class Values(Authored):
-    """What can be set, as the file says it. Relative paths in the file start at the data folder."""
-
-    roots: list[str] = Field(default_factory=list[str])
-    """Folders below which callers may name files."""
-    model_agent: str | dict[str, Any] = ""
-    """A model's name or its table, such as {model, base_url, key}; "" is offline."""
-    model_user: str | dict[str, Any] = ""
-    model_judge: str | dict[str, Any] = ""
-    model_writer: str | dict[str, Any] = ""
-    allow_loopback: bool | None = None
-    """Whether agents and models on this machine may be reached; unset: yes, except by clients over HTTP."""
-    allow_net: list[str] = Field(default_factory=list[str])
-    """Private networks that may be reached, in CIDR form."""
-    proxy: str = ""
-    ca_file: str = ""
-    """PEM file of the authorities that are trusted instead of the system's."""
-    env_file: str = ""
-    """File of NAME=value lines that is read for keys."""
-    retention_days: float = Field(default=0, ge=0, le=36_500)
-    """Runs, hardenings and jobs that ended longer ago are deleted; 0: never."""
-    log_level: Level = "WARNING"
-    """Of what is written to standard error."""
-
-
-NAMES: Final = tuple(Values.model_fields)
 _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "home": ("DIR", f"data folder; default {PREFIX}HOME"),
     "roots": ("DIR", "callers may name files below it; repeatable"),
@@ -82,9 +59,6 @@ _GROUPS: Final = {
     "models": tuple(f"model_{role}" for role in ROLES),
     "network": ("proxy", "ca_file", "allow_net"),
 }
-_SPELLED: Final = {"roots": "--root"}
-"""Flags that are not spelled as their setting: they can be given several times, one value each."""
-_LISTS: Final = {"roots": os.pathsep, "allow_net": ","}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +129,8 @@ def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         for one in _GROUPS.get(name, (name,)):
             word, told = _FLAGS[one]
-            action = "append" if one in _LISTS else "store"
+            action = "append" if one in LISTS else "store"
             group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
-
-
-def flag(name: str) -> str:
-    """`--model-user`"""
-    return _SPELLED.get(name, f"--{name.replace('_', '-')}")
-
-
-def variable(name: str) -> str:
-    """`CASEHARDEN_MODEL_USER`"""
-    return PREFIX + name.upper()
 
 
 def read_settings(
@@ -220,9 +184,8 @@ class _Reading:
     def _checked(self, given: _Flags | _Variables | _File, name: str, value: Any) -> Any:
         start = self._home if isinstance(given, _File) else Path.cwd()
         try:
-            told = value if isinstance(given, _File) else _from_text(name, value)
-            checked = getattr(load(Values, {name: told}, ""), name)
-            return _CHECKS[name](start, checked) if name in _CHECKS else checked
+            told = value if isinstance(given, _File) else from_text(name, value)
+            return checked(name, told, start)
         except InvalidArgument as error:
             rest = error.where.removeprefix(name)
             what, allowed = error.what, error.allowed
@@ -311,87 +274,11 @@ def fixing(error: Exception, command: str) -> str:
     return called("doctor") if wrong else called(command, "--help")
 
 
-def unknown_variables(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like ours and are none, each with the one it may have been meant to be."""
-    known = [variable(name) for name in ("home", *NAMES, *others)]
+    known = [variable(name) for name in ("home", *NAMES)]
     return [
         f"`{name}` is no setting.{did_you_mean(name, known)}"
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known
     ]
-
-
-def _from_text(name: str, told: Any) -> Any:
-    """The value of a setting in a flag or a variable: lists in parts, true and false, objects as JSON."""
-    if not isinstance(told, str):
-        return told
-    if name in _LISTS:
-        return [part.strip() for part in told.split(_LISTS[name]) if part.strip()]
-    if name == "log_level":
-        return told.upper()
-    if name == "retention_days":
-        return float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else told
-    if name == "allow_loopback":
-        return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
-    if name.startswith("model_") and told.startswith("{"):
-        return parse_json(told, name)
-    return told
-
-
-def _folders(start: Path, told: list[str]) -> list[str]:
-    found = [(start / Path(one).expanduser()).resolve() for one in told]
-    missing = next((folder for folder in found if not folder.is_dir()), None)
-    if missing:
-        raise InvalidArgument(f"`{missing}` is not a folder.", allowed="a folder that is there")
-    return [str(folder) for folder in found]
-
-
-def _file(start: Path, told: str) -> str:
-    found = start / Path(told).expanduser()
-    if told and not found.is_file():
-        raise InvalidArgument(f"`{found}` is not a file.", allowed="a file that is there")
-    return str(found) if told else ""
-
-
-def _networks(start: Path, told: list[str]) -> list[str]:
-    _usable(Network(private=tuple(told)))
-    return told
-
-
-def _proxy(start: Path, told: str) -> str:
-    _usable(Network(proxy=told))
-    return told
-
-
-def _usable(network: Network) -> None:
-    try:
-        HttpClient(network)
-    except InvalidArgument as error:
-        raise InvalidArgument(error.what, allowed=error.allowed) from None
-
-
-def _model(name: str) -> Callable[[Path, Any], Any]:
-    """A check that refuses what names no model, and a key that is no reference; whether it answers is seen later."""
-
-    def check(start: Path, told: str | dict[str, Any]) -> str | dict[str, Any]:
-        model = told if isinstance(told, str) else load(ModelAt, told, name)
-        with suppress(Unavailable, NotAllowed):
-            open_model(model, Connections(HttpClient(Network()), Secrets(_no_file)), where=name)
-        return told
-
-    return check
-
-
-def _no_file(path: str, where: str) -> str:
-    return ""
-
-
-_CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
-    "roots": _folders,
-    **{name: _model(name) for name in _GROUPS["models"]},
-    "allow_net": _networks,
-    "proxy": _proxy,
-    "ca_file": _file,
-    "env_file": _file,
-}
-"""What a setting must be beyond its type, and what it becomes; relative paths start at the folder given."""

@@ -13,7 +13,8 @@ from ..engine.errors import CasehardenError, MissingKey
 from ..engine.llm import Connections, Message, ModelClient, ModelRequest, Probed, open_model
 from ..engine.records.environment import ModelChoice, ModelName, short_name
 from .findings import Finding, Verdict
-from .settings import ROLES, Settings
+from .setting_values import ROLES
+from .settings import Settings
 from .terminal import clean, cut, money
 
 PATIENCE_S: Final = 30

@@ -10,15 +10,13 @@ import pytest
 
 from caseharden.engine.errors import InvalidArgument
 from caseharden.mcp_server.env_file import find_env_file, read_env_file
+from caseharden.mcp_server.setting_values import NAMES, flag, variable
 from caseharden.mcp_server.settings import (
-    NAMES,
     Settings,
     WrongSetting,
     add_flags,
-    flag,
     read_settings,
     unknown_variables,
-    variable,
 )
 
 
