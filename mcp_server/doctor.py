@@ -28,7 +28,7 @@ from .findings import Finding, as_json, exit_code, lines
 from .installed import installed
 from .setting_values import DEFAULT, FILE
 from .settings import Settings, WrongSetting, add_flags, read_settings, unknown_variables
-from .terminal import Screen, count
+from .terminal import Screen, count, listed
 from .tried_agent import models_of, read_cases, tried_agent
 from .tried_models import chosen_models, tried_models
 
@@ -167,7 +167,7 @@ def _egress(settings: Settings) -> Finding:
     network = settings.network()
     reached = ["public", *(["loopback"] if network.loopback else []), *network.private]
     refused = "private networks" if network.loopback else "loopback and private networks"
-    told = f"{' and '.join(reached)}; {'other ' * bool(network.private)}{refused} refused"
+    told = f"{listed(reached)}; {'other ' if network.private else ''}{refused} refused"
     if network.proxy:
         told += f"; through {network.proxy}"
     if network.ca_file:

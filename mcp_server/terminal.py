@@ -86,6 +86,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`"""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
 def money(usd: float | None) -> str:
     """`$2.69`, under a cent four digits or the first that is not 0, `unknown` where there is no price."""
     if usd is None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import pty
 import re
+import struct
+import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +113,26 @@ def test_look_at_80_columns_wraps_and_loses_no_word() -> None:
     words = " ".join(" ".join(narrow).split())
     for finding in LOOK:
         assert all(word in words for word in f"{finding.told} {finding.source} {finding.fix}".split())
+
+
+@pytest.mark.parametrize(("columns", "no_color"), [(80, ""), (100, ""), (80, "1")])
+def test_on_a_terminal_the_words_are_coloured_and_the_width_is_the_terminals(
+    tmp_path: Path, columns: int, no_color: str
+) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "xterm", "NO_COLOR": no_color}
+    command = [sys.executable, "-m", "caseharden", "doctor", "--home", str(tmp_path / "a-long-name" / "data")]
+    done = subprocess.run(command, env=env, stdout=theirs, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as file:
+        text = os.read(file.fileno(), 10_000).decode().replace("\r\n", "\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ("\x1b[36mok\x1b[0m" in text) == (not no_color)
+    plain = re.sub(r"\x1b\[\d*m", "", text).splitlines()
+    assert all(len(line) <= columns for line in plain)
+    assert max(len(line) for line in plain) == columns
+    assert plain[-1] == "No problem, 0 warnings."
 
 
 def test_offline_needs_no_call_and_nothing_is_wrong(desk: Desk) -> None:
@@ -365,7 +390,7 @@ def test_entry_that_claude_code_keeps_for_this_folder_is_found(desk: Desk) -> No
         ([], "public and loopback; private networks refused", "default"),
         (
             ["--allow-net", "10.1.0.0/16", "--proxy", "http://proxy:3128"],
-            "public and loopback and 10.1.0.0/16; other private networks refused; through http://proxy:3128",
+            "public, loopback and 10.1.0.0/16; other private networks refused; through http://proxy:3128",
             "--allow-net, --proxy",
         ),
     ],
