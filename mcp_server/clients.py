@@ -57,8 +57,8 @@ class Client:
     """The file in which that program keeps them."""
     home: Callable[[], Path] | None = None
     """A folder that shows that the client is on this machine; None: the one that holds its file."""
-    then: str = "restart it"
-    """What makes the client see the entry."""
+    then: str = ""
+    """What makes the client see the entry; "" is to restart it."""
 
     def file(self, scope: str) -> Path:
         """The file of a scope."""
@@ -182,7 +182,7 @@ CLIENTS: Final[dict[str, Client]] = {
             "Claude Desktop",
             "mcpServers",
             {"user": lambda: _config() / "Claude" / "claude_desktop_config.json"},
-            then="quit it and start it again",
+            then="quit Claude Desktop and start it again",
         ),
         Client(
             "claude-code",
@@ -225,7 +225,7 @@ CLIENTS: Final[dict[str, Client]] = {
             "mcpServers",
             {"user": lambda: Path.home() / ".codeium" / "windsurf" / "mcp_config.json"},
             reference=_env_reference,
-            then="press Refresh in its list of MCP servers",
+            then="press Refresh in the list of MCP servers",
         ),
         Client(
             "goose", "goose", "extensions", {"user": _goose_file}, format="yaml", entry=_goose, reference=str

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotAllowed, NotFound, Unavailable
+from ..resources.home import shown
 from .called import called
 from .client_files import drop_entry, put_entry, read_file, write_file
 from .clients import CLIENTS, NAME, Client, Launch, this_command
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     path = client.file(scope)
     if args.print:
         print(client.snippet(launch), end="")
-        print(f"goes into {path}", file=sys.stderr)
+        print(f"goes into {shown(path)}", file=sys.stderr)
         return 0
     text = read_file(path)
     try:
@@ -62,15 +63,15 @@ def run(args: argparse.Namespace) -> int:
             print(client.snippet(launch), end="", flush=True)
         raise
     if changed == text:
-        print(
-            f"ok    {path} {'has no entry' if args.remove else 'has the entry already'}; nothing was written"
-        )
+        had = "has no entry" if args.remove else "has the entry already"
+        print(f"ok    {client.title}: {shown(path)} {had}; nothing was written")
         return 0
     kept = write_file(path, changed)
-    print(f"ok    {client.title}: {'removed from' if args.remove else 'registered in'} {path}")
+    print(f"ok    {client.title}: {'removed from' if args.remove else 'registered in'} {shown(path)}")
     if kept:
-        print(f"      what it was before: {kept}")
-    print(f"next: {client.then}" + ("" if args.remove else ", then say: harden my agent"))
+        print(f"      what it was before: {shown(kept)}")
+    after = client.then or f"restart {client.title}"
+    print(f"next: {after}" + ("" if args.remove else ", then say: harden my agent"))
     return 0
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mcp import StdioServerParameters
+from mcp.client import Client
 
 from caseharden.engine.errors import InvalidArgument
 from caseharden.mcp_server.env_file import find_env_file, read_env_file
@@ -18,6 +22,8 @@ from caseharden.mcp_server.settings import (
     read_settings,
     unknown_variables,
 )
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -170,6 +176,22 @@ def test_who_asks_for_mistakes_gets_all_of_them_and_the_rest_of_the_settings(hom
     assert [m.where.rpartition(" ")[2] for m in mistakes] == ["--root", "model_usr", "proxy"]
     assert got.sources["model_judge"] == "settings.toml"
     assert (got.values.log_level, got.sources["proxy"]) == ("INFO", "default")
+
+
+async def test_server_of_a_client_uses_the_settings_of_its_data_folder(home: Path) -> None:
+    (home / "settings.toml").write_text("model_user = 'offline:slip=0.5'\nmodel_judge = 'offline:slip=0.4'\n")
+    words = ["-m", "caseharden", "serve", "--home", str(home), "--model-judge", "offline:slip=0.1"]
+    async with Client(StdioServerParameters(command=sys.executable, args=words)) as client:
+        arguments = {"id": "shop", "world": "shop", "instructions": "Be helpful."}
+        made: dict[str, Any] = (
+            await client.call_tool("create_environment", arguments)
+        ).structured_content or {}
+    assert {role: name.partition("slip ")[2] for role, name in made["models"].items()} == {
+        "agent": "",
+        "user": "0.5)",
+        "judge": "0.1)",
+        "writer": "",
+    }
 
 
 def test_variable_that_looks_like_ours_and_is_none_names_the_near_one() -> None:
