@@ -35,7 +35,7 @@ COMMANDS = {
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",
-        "register the server with a client: claude-desktop, claude-code, vscode, cursor, ...",
+        "register the server with a client: claude-desktop, claude-code, vscode, cursor",
     ),
     "doctor": (".doctor", "check settings, keys, models, data folder, clients"),
 }
@@ -64,11 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text(width: int) -> str:
     """The page that `caseharden` prints on a terminal of that many cells."""
-    told = [
-        "caseharden evaluates a conversational agent in a simulated world and hardens its instructions.",
-        "",
-    ]
-    told = textwrap.wrap(told[0], width) + told[1:]
+    head = "caseharden evaluates a conversational agent in a simulated world and hardens its instructions."
+    told = [*textwrap.wrap(head, width), ""]
     for name, (_, line) in COMMANDS.items():
         told += textwrap.wrap(line, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
     return "\n".join(
