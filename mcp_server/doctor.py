@@ -79,7 +79,7 @@ async def examine(args: argparse.Namespace) -> list[Finding]:
     found += await anyio.to_thread.run_sync(lambda: list(data_folder(settings)))
     found += _keys(settings, [cases.path] if cases else [])
     if cases:
-        found.append(tried_agent(cases))
+        found += await tried_agent(settings, cases, calls=not args.no_calls)
     if infected:
         found.append(Finding("warn", "models", "not tried before what is installed is mended"))
     else:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import time
+from contextlib import aclosing
 from pathlib import Path
+from typing import Final
 
+import anyio
+
+from ..engine.agents import AgentError, AgentInput, ChatAgent
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
 from ..engine.exchange import CONFIG_NAMES, CaseFolder, Roots, read_folder
+from ..engine.llm import Message
 from ..engine.records.authored import load
 from ..engine.records.environment import AgentSpec, ModelChoice
 from ..engine.workbench.trials import check_agent
 from .findings import Finding
+from .settings import Settings
+from .terminal import clean, cut
+
+PATIENCE_S: Final = 30
 
 
 def read_cases(told: str) -> CaseFolder:
@@ -31,18 +43,56 @@ def models_of(cases: CaseFolder) -> ModelChoice:
     return load(ModelChoice, cases.models, f"{cases.config}, environment.models")
 
 
-def tried_agent(cases: CaseFolder) -> Finding:
-    """How the agent is reached."""
-    spec = load(AgentSpec, cases.agent, f"{cases.config}, environment.agent")
+async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> list[Finding]:
+    """How the agent is reached; of one behind a URL what is sent, and if `calls` what it answered to a greeting."""
+    place = f"{cases.config}, environment.agent"
+    spec = load(AgentSpec, cases.agent, place)
+    found: list[Finding] = []
     try:
-        check_agent(spec, f"{cases.config}, environment.agent.kind")
+        async with aclosing(settings.workbench("doctor", roots=[cases.path]).connections()) as connections:
+            check_agent(spec, place, connections)
+            if spec.kind != "chat_completions":
+                return [Finding("ok", "agent", _told(spec, cases), cases.config)]
+            agent = ChatAgent(spec, connections, place)
+            found.append(Finding("ok", "agent is sent", _sent(spec, agent, cases), cases.config))
+            told = await _asked(agent, cases.instructions, calls)
+    except AgentError as error:
+        return [
+            *found,
+            Finding("fail", "agent", str(error), cases.config, "see whether what is sent fits it"),
+        ]
     except CasehardenError as error:
-        return Finding(
-            "fail", "agent", f"{cases.id}: {error.what}", cases.config, f"allowed: {error.allowed}"
-        )
+        return [*found, Finding("fail", "agent", error.what.rstrip("."), cases.config, error.allowed)]
+    except TimeoutError:
+        told = f"{spec.url}: no answer within {PATIENCE_S} s"
+        return [*found, Finding("fail", "agent", told, cases.config, "see whether it can be reached")]
+    return [*found, Finding("ok", "agent", told, cases.config)]
+
+
+def _told(spec: AgentSpec, cases: CaseFolder) -> str:
     if spec.kind == "recorded":
-        told = f"recorded: {spec.file or spec.run or 'its conversations'} played back, nothing is sent"
-    else:
-        length = f"{len(cases.instructions):,} characters of instructions"
-        told = f"{spec.kind}: {length}, the messages and the world's tools go to the model in the role agent"
-    return Finding("ok", "agent", told, cases.config)
+        return f"recorded: {spec.file or spec.run or 'its conversations'} played back, nothing is sent"
+    length = f"{len(cases.instructions):,} characters of instructions"
+    return f"{spec.kind}: {length}, the messages and the world's tools go to the model in the role agent"
+
+
+async def _asked(agent: ChatAgent, instructions: str, calls: bool) -> str:
+    with anyio.fail_after(PATIENCE_S):
+        await agent.probe()
+        if not calls:
+            return f"{agent.name} is there, not called"
+        began = time.perf_counter()
+        reply = await agent.reply(_greeting(instructions))
+    said = f'"{cut(clean(reply.text or ""), 60)}"' if reply.text else f"{len(reply.calls)} tool calls"
+    return f"{agent.name} answered in {time.perf_counter() - began:.1f} s: {said}"
+
+
+def _greeting(instructions: str) -> AgentInput:
+    return AgentInput("doctor", instructions, [Message("user", "Hello.")], new=1, tools=(), seed=0)
+
+
+def _sent(spec: AgentSpec, agent: ChatAgent, cases: CaseFolder) -> str:
+    """What a turn looks like on its way; secrets stay the references that they are."""
+    body = json.dumps(agent.request(_greeting(cases.instructions)), ensure_ascii=False)
+    headers = "".join(f", {name}: {value}" for name, value in spec.headers.items())
+    return f"POST {spec.url}{headers}  {cut(clean(body), 400)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REQUIREMENTS = {
+    "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",

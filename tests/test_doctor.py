@@ -312,6 +312,64 @@ def test_agent_of_a_folder_is_told_with_the_models_that_the_folder_names(
     assert desk.sees("--agent", "cases/caseharden.yaml")[0] == 0
 
 
+def with_agent(desk: Desk, spec: dict[str, Any]) -> None:
+    """A folder of cases whose agent is reached so."""
+    write(desk.home / "cases")
+    config = desk.home / "cases" / "caseharden.yaml"
+    config.write_text(config.read_text().replace("{kind: prompt}", json.dumps(spec)))
+
+
+def test_agent_behind_a_url_is_sent_a_greeting_once_and_what_is_sent_is_shown(
+    desk: Desk, endpoint: FakeEndpoint
+) -> None:
+    headers = {"Authorization": "Bearer env:MY_API_KEY"}
+    with_agent(desk, {"kind": "chat_completions", "url": f"{endpoint.url}/chat", "headers": headers})
+    code, found = desk.sees("--agent", "cases", MY_API_KEY="sk-very-secret-value")
+    assert code == 0
+    told = about("agent", (code, found))["told"]
+    assert re.fullmatch(rf'agent at 127.0.0.1:{endpoint.port} answered in \d+\.\d s: "ready"', told)
+    sent = about("agent is sent", (code, found))["told"]
+    assert sent.startswith(f"POST {endpoint.url}/chat, Authorization: Bearer env:MY_API_KEY  {{")
+    (seen,) = endpoint.requests
+    assert sent.partition("  ")[2].rstrip(".")[:200] in json.dumps(seen.json, ensure_ascii=False)
+    assert "sk-very-secret-value" not in json.dumps(found)
+    endpoint.requests.clear()
+    assert desk.sees("--agent", "cases", "--no-calls", MY_API_KEY="sk-very-secret-value")[0] == 0
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("fault", ["refused", "unreadable", "unset"])
+def test_agent_that_cannot_be_asked_fails_and_what_would_be_sent_is_still_shown(
+    desk: Desk, endpoint: FakeEndpoint, fault: str
+) -> None:
+    endpoint.always(of_json({"nothing": 1}))
+    url = "http://127.0.0.1:9/chat" if fault == "refused" else endpoint.url
+    with_agent(
+        desk, {"kind": "chat_completions", "url": url, "headers": {"X-Key": "env:MY_API_KEY"}, "retries": 0}
+    )
+    code, found = desk.sees("--agent", "cases", MY_API_KEY="" if fault == "unset" else "x")
+    told = about("agent", (code, found))
+    words = {
+        "refused": "refused the connection",
+        "unreadable": "its answer cannot be read",
+        "unset": "MY_API_KEY is not set",
+    }
+    assert (code, told["verdict"]) == (1, "fail")
+    assert words[fault] in told["told"] and told["fix"]
+    assert about("agent is sent", (code, found))["verdict"] == "ok"
+
+
+def test_run_with_an_agent_that_is_not_there_runs_nothing_and_names_the_doctor(desk: Desk) -> None:
+    with_agent(desk, {"kind": "chat_completions", "url": "http://127.0.0.1:9/chat", "retries": 0})
+    code = main(["run", "cases", "--home", str(desk.data)])
+    told = desk._capsys.readouterr().err.splitlines()  # pyright: ignore[reportPrivateUsage]
+    assert code == 3
+    assert (
+        "refused the connection" in told[0] and "8 trials would end in error, so nothing was run." in told[0]
+    )
+    assert re.search(r"next: \S*caseharden doctor --agent cases ", told[-1])
+
+
 def test_agent_of_an_unknown_kind_fails(desk: Desk) -> None:
     write(desk.home / "cases")
     config = desk.home / "cases" / "caseharden.yaml"

@@ -28,7 +28,9 @@ class Litellm:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import litellm  # heavy: 3.5 s
-        library: Any = litellm
+
+            library: Any = litellm
+            library.ModelResponse()  # its types are built at first use, and warn then
         library.suppress_debug_info = library.drop_params = True
         library.telemetry = library.set_verbose = False
         for name in LOGGERS:
@@ -43,7 +45,7 @@ class Litellm:
             )
         except Exception as error:
             raise self._told(error) from error
-        reply = read_completion(answer.model_dump())
+        reply = read_completion(_plain(answer))
         cost = getattr(answer, "_hidden_params", {}).get("response_cost")
         known = float(cost) if isinstance(cost, int | float) else None
         return ModelReply(reply.text, reply.tool_calls, reply.usage, known)
@@ -67,22 +69,44 @@ class Litellm:
 
     def _told(self, error: Exception) -> NetError:
         """An error of litellm as one of the network; a refused connection comes as a server's error."""
-        cause: BaseException | None = error
-        for _ in range(8):
-            if isinstance(cause, NetError):
-                return cause
-            if isinstance(cause, ConnectionRefusedError):
-                return Unreachable("refused the connection", refused=True)
-            cause = cause.__cause__ or cause.__context__ if cause is not None else None
-        lib = self._litellm
-        if isinstance(error, lib.Timeout):
+        chain = _causes(error)
+        ours = next((one for one in chain if isinstance(one, NetError)), None)
+        if ours is not None:
+            return ours
+        if any(isinstance(one, ConnectionRefusedError) for one in chain):
+            return Unreachable("refused the connection", refused=True)
+        if isinstance(error, self._litellm.Timeout):
             return TimedOut("no answer in time")
         status = getattr(error, "status_code", None)
-        if isinstance(error, lib.APIConnectionError) or not isinstance(status, int):
+        if isinstance(error, self._litellm.APIConnectionError) or not isinstance(status, int):
             return Unreachable(f"the call broke ({type(error).__name__})")
-        headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
-        after = retry_after_s(headers.get("retry-after"))
+        after = next((after for one in chain if (after := _wait(one)) is not None), None)
         return BadStatus(status, f"answered {status}", body=str(error)[:2000], retry_after_s=after)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what is behind it, at most eight deep."""
+    chain = [error]
+    while len(chain) < 8 and (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
+
+
+def _wait(error: BaseException) -> float | None:
+    """The Retry-After of an answer that an error carries."""
+    headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
+    return retry_after_s(headers.get("retry-after"))
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    """An answer of litellm as the endpoint's JSON would be."""
+    message, usage = answer.choices[0].message, getattr(answer, "usage", None)
+    calls = [
+        {"id": call.id, "function": {"name": call.function.name, "arguments": call.function.arguments}}
+        for call in getattr(message, "tool_calls", None) or ()
+    ]
+    counted = {name: getattr(usage, name, 0) for name in ("prompt_tokens", "completion_tokens")}
+    return {"choices": [{"message": {"content": message.content, "tool_calls": calls}}], "usage": counted}
 
 
 @cache
@@ -98,4 +122,4 @@ def forget_clients() -> None:
 
 async def litellm_calls() -> Litellm:
     """The library, imported in a worker thread when it is first asked for."""
-    return await anyio.to_thread.run_sync(_loaded)
+    return _loaded() if _loaded.cache_info().currsize else await anyio.to_thread.run_sync(_loaded)

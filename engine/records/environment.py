@@ -9,8 +9,8 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "recorded")
-LATER_AGENT_KINDS = ("chat_completions", "a2a", "mcp", "python", "command", "caller")
+AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
 
 
 class Prices(Authored):
@@ -72,10 +72,25 @@ class AgentSpec(Authored):
 
     kind: str = "prompt"
     model: ModelName = ""
-    """prompt: empty means the environment's model for the role agent."""
+    """prompt: empty means the environment's model for the role agent. chat_completions: sent as `model`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    tools: list[str] | None = None
-    """prompt: offer only these of the world's tools; None: all."""
+    tools: Literal["world", "none"] | list[str] | None = None
+    """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
+    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own."""
+    url: str = Field(default="", max_length=2048)
+    """chat_completions: where each turn is posted to."""
+    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    """chat_completions: secrets as references, `Bearer env:NAME`."""
+    body: dict[str, Any] | None = None
+    """chat_completions: the request with placeholders; None: that of a chat completion."""
+    history: Literal["full", "last"] = "full"
+    """chat_completions: the whole conversation each time, or what is new since its last reply."""
+    timeout_s: float = Field(default=60.0, gt=0, le=600)
+    """chat_completions: of one request."""
+    retries: int = Field(default=4, ge=0, le=10)
+    """chat_completions: how often a request is repeated after 429, a fault, a cut or a timeout."""
+    reply_path: str = Field(default="", max_length=200)
+    """chat_completions: where its words stand in an answer of its own shape, `data.0.text`."""
     file: str = ""
     """recorded: a JSON file of conversations under an allowed root."""
     conversations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
