@@ -16,7 +16,7 @@ from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, T
 
 from ..engine.errors import CasehardenError
 from ..engine.records.job import Job
-from ..engine.workbench import Workbench
+from ..engine.workbench import Workbench, acting_as
 from ..tools.fit import clean, fit
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
@@ -35,9 +35,10 @@ ENVELOPE: dict[str, Any] = {
         "next": {"type": "array", "items": {"type": "object"}},
         "warnings": {"type": "array", "items": {"type": "string"}},
         "links": {"type": "array", "items": {"type": "object"}},
+        "error": {"type": "object"},
     },
-    "required": ["summary"],
 }
+"""What is published of a reply. A refusal is held to it too by many clients: nothing is required."""
 
 
 def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
@@ -49,7 +50,8 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
 
     async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
         try:
-            reply = await _called(spec, bench, context, arguments)
+            with acting_as(actor(context)):
+                reply = await _called(spec, bench, context, arguments)
             return reply_result(reply, tools)
         except CasehardenError as error:
             return error_result(error, spec.name, names, tools)
@@ -102,7 +104,7 @@ async def _called(
     spec: ToolSpec, bench: Workbench, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> Reply:
     notices = Notices(context)
-    call = Call(bench, notices.told, actor(context))
+    call = Call(bench, notices.told)
     if "wait_s" not in arguments:
         return await spec.function(call, **arguments)
     outcome: list[Reply | Exception] = []

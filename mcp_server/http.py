@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import signal
@@ -12,16 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import uvicorn
 from mcp.server import MCPServer
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
 from ..engine.errors import InvalidArgument, NotAllowed, Unavailable
 from ..engine.workbench import Workbench
 from .app import LogLevel, build_server
+from .gate import Gate, security
 from .offer import Offer
 from .tokens import Tokens, made, referred
 
@@ -34,8 +36,7 @@ IDLE_S = 30 * 60
 """Seconds after which a session without requests ends."""
 CONNECTIONS = 1_000
 GRACE_S = 2
-"""Seconds that calls in flight have when the server is told to end."""
-IN_ADDRESS = {"access_token", "token"}
+"""Seconds that the ends of calls in flight have to be sent, when the server is told to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def serve_http(bench: Workbench, listen: Listen, offer: Offer, *, log_level: Log
         anyio.run(_serve, bench, offer, tokens, allowed, listener, told, log_level)
 
 
-def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> ASGIApp:
+def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> Gate:
     """The ASGI application: `/mcp` behind the token of the server's verifier, `/health` without one."""
 
     @server.custom_route("/health", methods=["GET"])
@@ -91,38 +92,6 @@ def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> ASGI
         session_idle_timeout=IDLE_S,
     )
     return Gate(inner, allowed)
-
-
-def security(hosts: Sequence[str]) -> TransportSecuritySettings:
-    """What `Host` and `Origin` may say."""
-    return TransportSecuritySettings(
-        allowed_hosts=[form for name in hosts for form in (name, f"{name}:*")],
-        allowed_origins=[
-            f"{scheme}://{form}"
-            for name in hosts
-            for scheme in ("http", "https")
-            for form in (name, f"{name}:*")
-        ],
-    )
-
-
-class Gate:
-    """Before anything else is looked at: Host, Origin, and no token in the address, where logs would keep it."""
-
-    def __init__(self, app: ASGIApp, allowed: TransportSecuritySettings) -> None:
-        self._app = app
-        self._security = TransportSecurityMiddleware(allowed)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = await self._refusal(Request(scope)) if scope["type"] == "http" else None
-        await (refused or self._app)(scope, receive, send)
-
-    async def _refusal(self, request: Request) -> Response | None:
-        refused = await self._security.validate_request(request)
-        if refused is None and not IN_ADDRESS.isdisjoint(request.query_params):
-            what = "A token in the address is refused: send it as `Authorization: Bearer TOKEN`."
-            return JSONResponse({"error": "invalid_request", "error_description": what}, 400)
-        return refused
 
 
 def opened(listen: Listen) -> socket.socket:
@@ -143,7 +112,7 @@ def opened(listen: Listen) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        if listen.port is None:
+        if listen.port is None and error.errno == errno.EADDRINUSE:
             return opened(replace(listen, port=0))
         raise Unavailable(
             f"Nobody can listen at {listen.host} port {wanted}: {error.strerror}.",
@@ -185,19 +154,25 @@ async def _serve(
     told: Sequence[str],
     log_level: LogLevel,
 ) -> None:
-    import uvicorn  # only who serves over HTTP needs it
-
-    # The web server raises the signal that ended it once more; here it ends in a receiver that nobody reads.
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):
-        async with bench:
+    # The web server raises the signal that ended it once more: the receiver stays open until it has.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with bench, anyio.create_task_group() as group:
             server = build_server(bench, owns=False, offer=offer, verifier=tokens, log_level=log_level)
+            app = http_app(server, allowed)
             config = uvicorn.Config(
-                http_app(server, allowed),
+                app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 limit_concurrency=CONNECTIONS,
                 timeout_graceful_shutdown=GRACE_S,
             )
+
+            async def see_out() -> None:
+                async for _ in signals:
+                    app.end()
+
+            group.start_soon(see_out)
             print("\n".join(told), file=sys.stderr, flush=True)
             await uvicorn.Server(config).serve(sockets=[listener])
+            group.cancel_scope.cancel()

@@ -45,13 +45,14 @@ class Tokens(TokenVerifier):
         """Whose token it is; None for an unknown and for an expired one. The answer does not hold the token."""
         digest = _digest(token)
         found = [one for one in self._holders if hmac.compare_digest(one.digest, digest)]
-        if not found or (found[0].until and found[0].until <= time.time()):
+        found = [one for one in found if not one.until or one.until > time.time()]
+        if not found:
             return None
         return AccessToken(token="", client_id=found[0].name, scopes=[], subject=found[0].name)
 
 
 def referred(reference: str) -> Tokens:
-    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its end; # is a comment.
+    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its end; # begins a comment.
 
     Raises MissingKey, NotFound and InvalidArgument, none of which says anything of a token.
     """
@@ -68,7 +69,7 @@ def referred(reference: str) -> Tokens:
             where=WHERE,
             allowed="env:NAME, file:PATH",
         )
-    lines = [(number, line.split("#", 1)[0].split()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, _words(line)) for number, line in enumerate(text.splitlines(), 1)]
     holders = [_holder(words, number) for number, words in lines if words]
     if not holders:
         raise InvalidArgument("There is no token in it.", where=WHERE, allowed=FORM)
@@ -115,6 +116,12 @@ def _read(path: Path) -> str:
         raise NotFound(
             f"The token file {path} cannot be read: {reason}.", where=WHERE, allowed=FORM
         ) from None
+
+
+def _words(line: str) -> list[str]:
+    words = line.split()
+    comment = next((place for place, word in enumerate(words) if word.startswith("#")), len(words))
+    return words[:comment]
 
 
 def _holder(words: list[str], number: int) -> Holder:

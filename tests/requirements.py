@@ -17,6 +17,9 @@ REQUIREMENTS = {
     "AS-11": "A wrong key, a missing one, bad input, a rate limit and a server's fault are told as what they are.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
+    "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
+    "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
+    "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
 }

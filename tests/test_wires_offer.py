@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -18,11 +19,12 @@ from mcp.shared.exceptions import MCPError
 
 from caseharden.mcp_server.actor import actor
 from caseharden.mcp_server.app import build_server, instructions
-from caseharden.mcp_server.http import http_app, security
+from caseharden.mcp_server.gate import security
+from caseharden.mcp_server.http import http_app
 from caseharden.mcp_server.offer import Offer
 from caseharden.mcp_server.tokens import referred
 from caseharden.resources.workbench import Workbench
-from caseharden.tests.server_desk import MODES, Desk, Mode, desk, structured
+from caseharden.tests.server_desk import MODES, TINY, Desk, Mode, desk, structured
 from caseharden.tests.wires import TOKEN, http_client, http_server
 from caseharden.tools import CATALOG, ORDER, TOOLSETS
 
@@ -38,7 +40,6 @@ async def offered(home: Path, offer: Offer, mode: Mode = "auto") -> AsyncGenerat
         yield client
 
 
-@pytest.mark.requirement("CH-3")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.flag or "all")
 async def test_what_is_not_offered_is_neither_listed_nor_callable_nor_spoken_of(
@@ -129,20 +130,27 @@ async def test_over_http_the_holder_of_the_token_is_the_one_who_calls(
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost/") as http,
     ):
         for token, name in (("the-token-of-the-robot", "ci-robot"), ("the-token-of-the-owner", "owner")):
-            answer = await called_by(http, token, version)
+            answer = await called_by(http, token, version, "who", {})
             assert f'"http:{name}"' in answer.replace("\\", "")
+            made = {"id": name, "instructions": "Close the ticket.", "world_data": TINY}
+            await called_by(http, token, version, "create_environment", made)
+    lines = (tmp_path / "data" / "audit.jsonl").read_text().splitlines()
+    told = {(line["id"], line["actor"]) for line in map(json.loads, lines) if line["action"] == "create"}
+    assert {("ci-robot", "http:ci-robot"), ("owner", "http:owner")} <= told
 
 
-async def called_by(http: httpx2.AsyncClient, token: str, version: str) -> str:
-    """The answer to a call of `who`."""
+async def called_by(
+    http: httpx2.AsyncClient, token: str, version: str, tool: str, arguments: dict[str, Any]
+) -> str:
+    """The answer to a call."""
     headers = {
         "Authorization": f"Bearer {token}",
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": version,
     }
-    params: dict[str, Any] = {"name": "who", "arguments": {}}
+    params: dict[str, Any] = {"name": tool, "arguments": arguments}
     if version == "2026-07-28":
-        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "who"}
+        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
         params["_meta"] = {
             "io.modelcontextprotocol/protocolVersion": version,
             "io.modelcontextprotocol/clientCapabilities": {},

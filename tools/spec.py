@@ -26,12 +26,10 @@ and decide which text is used."""
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a tool works with: the services, where to tell how far a job is, and who calls."""
+    """What a tool works with: the services, and where to tell how far a job is."""
 
     bench: Workbench
     on_progress: Progress
-    actor: str = ""
-    """`stdio`, or `http:NAME` of the token's holder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,6 @@ class Journal:
                 break
         with self._locked(), telling("Cannot delete damaged lines", self.aside):
             self.aside.unlink(missing_ok=True)
-            self._clear_drafts()
 
     def unload(self) -> None:
         """Give back memory and descriptors; the next access reads the file again."""

@@ -133,6 +133,8 @@ class Jobs:
         check_wait(wait_s)
         until = time.monotonic() + wait_s
         job = self.get(id)
+        if on_progress is not None and wait_s and job.state in ("queued", "running"):
+            await on_progress(job)
         while job.state in ("queued", "running") and time.monotonic() < until:
             pause = min(TELL_EVERY_S, until - time.monotonic())
             job = await self._store.jobs.settled(id, max(0.0, pause))
