@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from .. import __version__
 from ..engine.errors import InvalidArgument, NotAllowed, Unavailable
 from ..engine.workbench import Workbench
-from .app import build_server
+from .app import LogLevel, build_server
 from .gate import Gate, security
 from .offer import Offer
 from .tokens import Tokens, made, referred
@@ -53,7 +53,7 @@ class Listen:
     token: str = ""
 
 
-def serve_http(bench: Workbench, listen: Listen, offer: Offer) -> None:
+def serve_http(bench: Workbench, listen: Listen, offer: Offer, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until SIGINT or SIGTERM; the workbench is entered and left here.
 
     Raises NotAllowed for an address beyond this machine without a given token and host names, Unavailable for one
@@ -75,7 +75,7 @@ def serve_http(bench: Workbench, listen: Listen, offer: Offer) -> None:
             f"Token: {place}, to be sent as `Authorization: Bearer TOKEN`",
         ]
         allowed = security([*LOOPBACK, *listen.hosts] if local else listen.hosts)
-        anyio.run(_serve, bench, offer, tokens, allowed, listener, told)
+        anyio.run(_serve, bench, offer, tokens, allowed, listener, told, log_level)
 
 
 def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> Gate:
@@ -152,11 +152,13 @@ async def _serve(
     allowed: TransportSecuritySettings,
     listener: socket.socket,
     told: Sequence[str],
+    log_level: LogLevel,
 ) -> None:
     # The web server raises the signal that ended it once more: the receiver stays open until it has.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with bench, anyio.create_task_group() as group:
-            app = http_app(build_server(bench, owns=False, offer=offer, verifier=tokens), allowed)
+            server = build_server(bench, owns=False, offer=offer, verifier=tokens, log_level=log_level)
+            app = http_app(server, allowed)
             config = uvicorn.Config(
                 app,
                 log_config=None,

@@ -10,21 +10,29 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
+from ..engine.errors import (
+    CasehardenError,
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    SetupError,
+    StorageError,
+    UserError,
+)
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
-from ..resources.workbench import Workbench
 from .called import called
 from .progress import Progress, result_lines
+from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, count
 
 STEP_S = 0.5
@@ -38,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
-    parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
+    add_flags(parser, "home", "models", "network", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error: it fits the option that was wrong."""
     where = error.where if isinstance(error, CasehardenError) else ""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "run")
+    if isinstance(error, SetupError) and where.startswith(("models", "agent")):
+        return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if where == "--trials":
@@ -78,20 +90,24 @@ def _again(args: argparse.Namespace, *words: str) -> str:
 async def _run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
-    async with Workbench(args.home, roots=[folder], resume=False, actor="cli") as bench:
+    settings = read_settings(args)
+    settings.lend_keys([folder, Path()])
+    async with settings.workbench("cli", roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen)
+        return await _simulate(bench, environment.environment.id, args, screen, settings.flagged_models)
 
 
-async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
+async def _simulate(
+    bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
+) -> int:
     options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
-        report = await _started(bench, environment, args.trials or 0, options)
+        report = await _started(bench, environment, args.trials or 0, options, models)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -115,10 +131,12 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
     return code
 
 
-async def _started(bench: Bench, environment: str, trials: int, options: dict[str, str] | None) -> RunReport:
-    """The run, begun; an error names the option of the command line."""
+async def _started(
+    bench: Bench, environment: str, trials: int, options: dict[str, str] | None, models: Mapping[str, Any]
+) -> RunReport:
+    """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
     try:
-        return await bench.runs.start(environment, trials=trials, options=options, wait_s=0)
+        return await bench.runs.start(environment, trials=trials, options=options, models=models, wait_s=0)
     except UserError as error:
         if error.where != "options.resume":
             raise

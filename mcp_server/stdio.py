@@ -19,7 +19,7 @@ from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
 from ..engine.workbench import Workbench
-from .app import build_server
+from .app import LogLevel, build_server
 from .offer import EVERYTHING, Offer
 
 ID = re.compile(r'"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")')
@@ -29,12 +29,12 @@ REASONS = {
 }
 
 
-def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING) -> None:
+def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until standard input ends; the workbench is entered and left here.
 
     Raises StorageError when the data folder cannot be used.
     """
-    server = build_server(bench, offer=offer)
+    server = build_server(bench, offer=offer, log_level=log_level)
     gc.freeze()
     anyio.run(serve, server, own_output())
 

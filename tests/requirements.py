@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REQUIREMENTS = {
+    "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
@@ -13,6 +14,7 @@ REQUIREMENTS = {
     "AS-7": "Jobs have a state, are listed, awaited and cancelled; done means completed + failed = total.",
     "AS-8": "A hardening keeps its rounds, with total, passed, failed, rate and completed, by itself.",
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
+    "AS-11": "A wrong key, a missing one, bad input, a rate limit and a server's fault are told as what they are.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",

@@ -17,12 +17,14 @@ import pytest
 
 from caseharden.engine.errors import Conflict, InvalidArgument, NeedsConfirm, NotFound
 from caseharden.engine.exchange import Roots
+from caseharden.engine.records.environment import ModelChoice
 from caseharden.engine.records.job import Job
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench, trials
 from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.results import RunReport
+from caseharden.engine.workbench.role_models import RoleModels
 from caseharden.engine.workbench.run_drafts import RunDrafts
 from caseharden.engine.workbench.scoring import Scoring
 from caseharden.engine.workbench.trials import RunCases, TrialRunner
@@ -531,7 +533,7 @@ async def test_a_run_of_many_simulations_keeps_few_cases_prepared(
     store = Store(tmp_path)
     try:
         archive = Archive(store)
-        runner = TrialRunner(archive, Worlds(archive, None, Roots([])), Roots([]))
+        runner = TrialRunner(archive, Worlds(archive, None, Roots([])), Roots([]), RoleModels(ModelChoice()))
         cases = runner.cases(run)
         seen = [weakref.ref(cases.case(slug)) for slug in run.simulations]
         assert cases.case(run.simulations[-1]) is cases.case(run.simulations[-1])

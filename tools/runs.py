@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..engine.records.environment import short_names
 from ..engine.records.run import Cluster as StoredCluster, RunRecord
 from ..engine.workbench.results import RunReport
 from ..engine.workbench.run_drafts import trials_wanted
@@ -68,12 +69,12 @@ def run_reply(report: RunReport) -> RunReply:
     return RunReply(
         summary=_going_on(report) if going_on else _summary(run),
         next=_next(report),
-        warnings=with_offline(report.warnings, run.models),
+        warnings=with_offline(report.warnings, short_names(run.models)),
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
         round=run.round,
         instructions_version=run.instructions,
-        models=run.models,
+        models=short_names(run.models),
         totals=_totals(run) if run.totals.trials else {},
         clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
@@ -85,7 +86,7 @@ def run_reply(report: RunReport) -> RunReply:
 
 
 def _summary(run: RunRecord) -> str:
-    offline = " (offline)" if is_offline(run.models) else ""
+    offline = " (offline)" if is_offline(short_names(run.models)) else ""
     if run.state != "done":
         return f"{run.id}{offline}: {part_of(run)}."
     told = f"{run.id}{offline}: {rate(run.totals)}."

@@ -1,6 +1,7 @@
 """Agents under test: the seam, and its adapters."""
 
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
+from .chat_completions import ChatAgent
 from .prompt import PromptAgent
 from .recorded import NoRecording, PlayedAgent, PlayedTurn, RecordedAgent, Recording, played_turns
 
@@ -9,6 +10,7 @@ __all__ = [
     "AgentError",
     "AgentInput",
     "AgentReply",
+    "ChatAgent",
     "NoRecording",
     "PlayedAgent",
     "PlayedTurn",

@@ -44,6 +44,8 @@ class AgentReply:
     own_names: bool = False
     """The calls name tools as the world does, not as they were shown: what is played back stays true when a
     scenario renames tools."""
+    own_calls: tuple[ToolCall, ...] = ()
+    """Calls that the agent has made by itself on tools that are not the world's: recorded, not executed."""
 
 
 class AgentError(Exception):

@@ -7,18 +7,21 @@ from .client import (
     ModelClient,
     ModelReply,
     ModelRequest,
+    Probed,
     Role,
     ToolCall,
     ToolSignature,
     Usage,
 )
-from .open import open_model
+from .open import Connections, open_model
 
 __all__ = [
+    "Connections",
     "Message",
     "ModelClient",
     "ModelReply",
     "ModelRequest",
+    "Probed",
     "Role",
     "ToolCall",
     "ToolSignature",

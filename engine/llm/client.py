@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Role = Literal["agent", "user", "judge", "writer"]
 """Who the model plays; every role can have a model of its own."""
@@ -85,3 +85,12 @@ class ModelClient(Protocol):
         ...
 
     async def complete(self, request: ModelRequest) -> ModelReply: ...
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A model, or an agent, of which can be known without a call that costs something whether it answers at all."""
+
+    async def probe(self) -> None:
+        """Raise SetupError or UserError where no call could succeed."""
+        ...

@@ -3,41 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from ..errors import InvalidArgument, Unavailable, did_you_mean
+from ..net import HttpClient, Secrets
+from ..records.environment import ModelAt, ModelName
 from .client import ModelClient
+from .endpoint import EndpointModel
+from .litellm_calls import forget_clients
 from .offline import OfflineModel
+from .provider import ProviderModel
 
-ALLOWED: Final = "offline, or offline:slip=0.2 (each rule is missed with that probability)"
+ALLOWED: Final = (
+    "offline, offline:slip=0.2 (each rule is missed with that probability), a litellm id such as openai/gpt-4o, "
+    "or {model, base_url, key} of an OpenAI-compatible endpoint"
+)
 _OFFLINE: Final = re.compile(r"offline(?::slip=(?P<slip>\d*\.?\d+))?")
 _LITELLM: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
 _KNOWN: Final = ("offline", "relay", "replay")
 
 
-def open_model(name: str | Mapping[str, Any], *, where: str = "models") -> ModelClient:
-    """The client of a model: `offline` or `offline:slip=P` with P in 0..1.
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What models outside are reached by."""
 
-    Raises Unavailable for kinds of models that this version does not have (`relay`, `replay:FILE`, ids such as
-    `openai/gpt-4o`, objects with a `base_url`), InvalidArgument for anything else. `where` is told in the error.
+    client: HttpClient
+    secrets: Secrets
+
+    async def aclose(self) -> None:
+        """Close them."""
+        forget_clients()
+        await self.client.aclose()
+
+
+def open_model(
+    name: ModelName, connections: Connections | None = None, *, where: str = "models"
+) -> ModelClient:
+    """The client of a model; nothing is asked, nothing heavy imported.
+
+    Raises Unavailable for kinds of models that this version does not have (`relay`, `replay:FILE`) and for those
+    outside where there are no `connections`, InvalidArgument for anything else. `where` is told in errors.
     """
-    if isinstance(name, Mapping):
-        if "base_url" in name:
-            raise Unavailable("Models at a base_url are not in this version.", where=where, allowed=ALLOWED)
-        inner: Any = name.get("model")
-        if set(name) != {"model"} or not isinstance(inner, str):
-            raise InvalidArgument("A model is a name.", where=where, allowed=ALLOWED)
-        name = inner
+    if isinstance(name, ModelAt):
+        if name.base_url:
+            return EndpointModel(name, *_outside(connections, where), where)
+        spec, name = name, name.model
+    else:
+        spec = ModelAt(model=name or "offline")
     found = _OFFLINE.fullmatch(name)
     if found:
         return _offline(found["slip"], where)
     shown = name[:80]
-    if name == "relay" or name.startswith("replay:") or _LITELLM.fullmatch(name):
+    if name == "relay" or name.startswith("replay:"):
         raise Unavailable(f"Model `{shown}` is not in this version.", where=where, allowed=ALLOWED)
+    if _LITELLM.fullmatch(name):
+        return ProviderModel(spec, *_outside(connections, where), where)
     raise InvalidArgument(
         f"`{shown}` names no model.{did_you_mean(name, _KNOWN)}", where=where, allowed=ALLOWED
     )
+
+
+def _outside(connections: Connections | None, where: str) -> tuple[HttpClient, Secrets]:
+    if connections is None:
+        raise Unavailable("Models outside cannot be reached from here.", where=where, allowed="offline")
+    return connections.client, connections.secrets
 
 
 def _offline(slip: str | None, where: str) -> ModelClient:

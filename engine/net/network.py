@@ -11,11 +11,13 @@ class Network:
 
     `loopback`: this machine may be reached (agents and models that run beside us). `private`: networks in CIDR form
     that may be reached although they are not public, such as `10.1.0.0/16`; cloud metadata never is. `proxy`: URL of
-    an HTTP proxy that all requests go through, or "". `ca_file`: PEM file of the authorities that are trusted
-    instead of the system's, or "".
+    an HTTP proxy that all requests but those to this machine go through, or "". `ca_file`: PEM file of the
+    authorities that are trusted instead of the system's, or "". `at_once`: calls that may be out at one endpoint at
+    the same time, at most.
     """
 
     loopback: bool = True
     private: tuple[str, ...] = ()
     proxy: str = ""
     ca_file: str = ""
+    at_once: int = 1000

@@ -2,25 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "recorded")
-LATER_AGENT_KINDS = ("chat_completions", "a2a", "mcp", "python", "command", "caller")
+AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
+
+
+class Prices(Authored):
+    """US dollars for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ModelAt(Authored):
+    """A model at an OpenAI-compatible endpoint, or a provider's with settings of its own.
+
+    Secrets are references: `env:NAME`, `file:PATH`.
+    """
+
+    model: str = Field(min_length=1, max_length=200)
+    """As the endpoint calls it; without `base_url` a name as `models` takes it."""
+    base_url: str = Field(default="", max_length=2048)
+    """`http://127.0.0.1:11434/v1`: what stands before `/chat/completions`."""
+    key: str = ""
+    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Where a request names none."""
+    timeout_s: float = Field(default=60.0, gt=0, le=600)
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any], max_length=50)
+    """Laid over the request's body; null takes a field out of it."""
+    prices: Prices | None = None
+    """Without them the cost is unknown."""
+
+
+ModelName = str | ModelAt
+"""`offline`, `openai/gpt-…`, or an object. "": none is named."""
+
+
+class ModelChoice(Authored):
+    """A model for each role. Empty: the server's setting, else `offline`."""
+
+    agent: ModelName = ""
+    user: ModelName = ""
+    judge: ModelName = ""
+    writer: ModelName = ""
+
+
+def short_name(model: ModelName) -> str:
+    """A model as replies call it: `qwen3 at 127.0.0.1:11434`."""
+    if isinstance(model, str):
+        return model
+    host = model.base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return f"{model.model} at {host}" if host else model.model
+
+
+def short_names(models: Mapping[str, ModelName]) -> dict[str, str]:
+    """The models of roles as replies call them."""
+    return {role: short_name(model) for role, model in models.items()}
 
 
 class AgentSpec(Authored):
     """How the agent under test is reached. The least: `{}`, an agent made of instructions and a model."""
 
     kind: str = "prompt"
-    model: str = ""
-    """prompt: empty means the environment's model for the role agent."""
+    model: ModelName = ""
+    """prompt: empty means the environment's model for the role agent. chat_completions: sent as `model`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    tools: list[str] | None = None
-    """prompt: offer only these of the world's tools; None: all."""
+    tools: Literal["world", "none"] | list[str] | None = None
+    """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
+    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own."""
+    url: str = Field(default="", max_length=2048)
+    """chat_completions: where each turn is posted to."""
+    headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
+    """chat_completions: secrets as references, `Bearer env:NAME`."""
+    body: dict[str, Any] | None = None
+    """chat_completions: the request with placeholders; None: that of a chat completion."""
+    history: Literal["full", "last"] = "full"
+    """chat_completions: the whole conversation each time, or what is new since its last reply."""
+    timeout_s: float = Field(default=60.0, gt=0, le=600)
+    """chat_completions: of one request."""
+    retries: int = Field(default=4, ge=0, le=10)
+    """chat_completions: how often a request is repeated after 429, a fault, a cut or a timeout."""
+    reply_path: str = Field(default="", max_length=200)
+    """chat_completions: where its words stand in an answer of its own shape, `data.0.text`."""
     file: str = ""
     """recorded: a JSON file of conversations under an allowed root."""
     conversations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
@@ -29,15 +99,6 @@ class AgentSpec(Authored):
     """recorded: play back a stored run."""
     recordings: str = ""
     """recorded: the hash under which `conversations` are kept; filled in when they are stored."""
-
-
-class ModelChoice(Authored):
-    """A model for each role: `offline`, later others. Empty: the server's setting, else `offline`."""
-
-    agent: str = ""
-    user: str = ""
-    judge: str = ""
-    writer: str = ""
 
 
 class Settings(Authored):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .authored import Authored, Stored
+from .environment import ModelName
 from .run import Cluster
 from .scenario import Split
 
@@ -269,7 +270,7 @@ class Hardening(Stored):
     brief: Brief | None = None
     rejected: list[RejectedEdit] = Field(default_factory=list[RejectedEdit])
     warnings: list[str] = Field(default_factory=list[str])
-    models: dict[str, str] = Field(default_factory=dict[str, str])
+    models: dict[str, ModelName] = Field(default_factory=dict[str, ModelName])
     base_run: str = ""
     simulations: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations it works on."""

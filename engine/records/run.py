@@ -8,6 +8,7 @@ from pydantic import Field
 
 from .authored import Stored
 from .conversation import ModelUse
+from .environment import ModelName
 from .verdict import Severity, TrialVerdict, Verdict
 
 RunState = Literal["running", "done", "failed", "cancelled"]
@@ -111,7 +112,8 @@ class RunRecord(Stored):
     """`support@2` or `hard-1/c2`"""
     instructions_text: str = ""
     world: str = ""
-    models: dict[str, str] = Field(default_factory=dict[str, str])
+    models: dict[str, ModelName] = Field(default_factory=dict[str, ModelName])
+    """By role, with all that is needed to run again; secrets as references."""
     agent: dict[str, Any] = Field(default_factory=dict[str, Any])
     simulations: list[str] = Field(default_factory=list[str])
     trials: int = 1

@@ -28,7 +28,8 @@ from ..records.conversation import (
     TokenUsage,
     ToolEntry,
 )
-from ..world import CallOutcome, Patch as WorldPatch, Scene, Signal, delta
+from ..world import CallFailed, CallOutcome, Patch as WorldPatch, Scene, Signal, delta
+from ..world.parameters import parse_arguments
 from .case import Case
 
 MAX_NAME: Final = 200
@@ -95,6 +96,12 @@ class Transcript:
         self._add(ToolEntry(**self._mark(), **fields))
         self.signals(outcome.signals)
 
+    def own_call(self, call: ToolCall, message: int) -> None:
+        """A call that the agent made by itself, outside the world; what came of it is not known."""
+        args = object_of(call.arguments)
+        outcome = CallOutcome(call.name, "agent", args, True, None, None, None, (), (), self._scene.t)
+        self.call(outcome, call.arguments, message, 0.0)
+
     def past_call(self, outcome: CallOutcome) -> ToolCall:
         """A call of the history; the same as a model would have made it."""
         self.setup += patch_records(outcome.patches)
@@ -159,6 +166,14 @@ class Transcript:
         self.log.append(entry)
         if self.trace is not None:
             self.trace.add(entry)
+
+
+def object_of(arguments: str) -> dict[str, Any] | None:
+    """Arguments as a model wrote them; None where they are no JSON object."""
+    try:
+        return parse_arguments(arguments)
+    except CallFailed:
+        return None
 
 
 def patch_records(written: Sequence[WorldPatch]) -> list[Patch]:

@@ -200,6 +200,9 @@ class _Going:
             reply = await self._asked()
             if reply is None:
                 return
+            self._own_calls(reply.own_calls)
+            if self.over:
+                return
             if not reply.calls:
                 self._agent_says(reply)
                 return
@@ -251,6 +254,14 @@ class _Going:
         self._point()
         if self.same >= self.case.limits.same_message:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
+
+    def _own_calls(self, calls: Sequence[ToolCall]) -> None:
+        """Note what the agent called outside the world; it counts like its other calls."""
+        for call in calls:
+            if not self._may_call(call.name, True):
+                return
+            self.script.own_call(call, self.replies)
+            self._point()
 
     # What both do
 

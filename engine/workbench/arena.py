@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from ..harden import Purpose, TrialOutcome
-from ..records.environment import AgentSpec
+from ..records.environment import AgentSpec, ModelName
 from ..records.hardening import Hardening
 from ..records.run import RunRecord, TrialRecord
 from .archive import Archive, utc_now
@@ -129,7 +129,7 @@ def is_whole(run: RunRecord) -> bool:
     return bool(run.options.get("copied"))
 
 
-def _always_the_same(models: Mapping[str, str], spec: AgentSpec) -> bool:
+def _always_the_same(models: Mapping[str, ModelName], spec: AgentSpec) -> bool:
     """Whether a trial gives the same again: offline without slips in every role that speaks."""
     speaking = (
         [models["user"]] if spec.kind == "recorded" else [models["user"], spec.model or models["agent"]]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..agents import Recording
+from ..agents import ChatAgent, Recording
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds
@@ -69,7 +69,7 @@ class EnvironmentDrafts:
     def agent(self, agent: Any, where: str) -> AgentSpec:
         """An agent that can be reached; its recordings are kept apart, so that runs need not carry them."""
         spec = load(AgentSpec, agent, where)
-        check_agent(spec, where)
+        check_agent(spec, where, self._models.connections)
         if spec.recordings and not re.fullmatch("[0-9a-f]{64}", spec.recordings):
             raise InvalidArgument(
                 "`recordings` is no hash.", where=f"{where}.recordings", allowed="conversations"
@@ -85,6 +85,17 @@ class EnvironmentDrafts:
         hash = digest(spec.conversations)
         self._archive.recordings.keep(hash, spec.conversations)
         return spec.model_copy(update={"conversations": [], "recordings": hash})
+
+    async def probe(self, environment: EnvironmentRecord) -> str:
+        """`ok`, or why the agent cannot be reached as things are; no call of a model is spent."""
+        agent = environment.agent
+        if agent.kind != "chat_completions":
+            return "ok"
+        try:
+            await ChatAgent(agent, self._models.connections).probe()
+        except CasehardenError as error:
+            return error.what
+        return "ok"
 
     def settings(self, settings: Any, where: str) -> Settings:
         """Settings that can hold."""

@@ -76,6 +76,7 @@ class Environments:
         draft = self._drafts.draft(id, compiled, agent or {}, models or {}, settings or {})
         draft.source = world
         warnings: list[str] = []
+        probed = await self._drafts.probe(draft)
         if source.state_only:
             warnings.append(
                 f"`{world}` holds {len(source.document['db'])} collections and no world: they became its db."
@@ -87,12 +88,12 @@ class Environments:
         existing = self._archive.environments.find(id)
         if existing is not None:
             self._drafts.same_or_conflict(existing, draft, text)
-            report = self._report(existing, compiled, created=False, warnings=warnings)
+            report = self._report(existing, compiled, created=False, warnings=warnings, probed=probed)
             if not report.counts["scenarios"]:
                 await self._take_along(existing, source, report)
             return report
         self._store(draft, text, "created")
-        report = self._report(draft, compiled, created=True, warnings=warnings)
+        report = self._report(draft, compiled, created=True, warnings=warnings, probed=probed)
         await self._take_along(draft, source, report)
         return report
 
@@ -174,7 +175,11 @@ class Environments:
         if any(gone.values()):
             self._deleting.refuse_in_use(id)
         report = self._report(
-            existing or draft, compiled, created=existing is None and not dry_run, warnings=[]
+            existing or draft,
+            compiled,
+            created=existing is None and not dry_run,
+            warnings=[],
+            probed=await self._drafts.probe(draft),
         )
         report.instructions_chars = len(text)
         report.taken = {
@@ -301,7 +306,13 @@ class Environments:
         }
 
     def _report(
-        self, environment: EnvironmentRecord, compiled: CompiledWorld, *, created: bool, warnings: list[str]
+        self,
+        environment: EnvironmentRecord,
+        compiled: CompiledWorld,
+        *,
+        created: bool,
+        warnings: list[str],
+        probed: str = "ok",
     ) -> EnvironmentReport:
         shown, told = self._models.shown(environment)
         version = self._archive.instructions.find(f"{environment.id}@{environment.instructions_version}")
@@ -310,7 +321,7 @@ class Environments:
         return EnvironmentReport(
             environment=environment,
             created=created,
-            agent={"kind": environment.agent.kind, "probed": "ok"},
+            agent={"kind": environment.agent.kind, "probed": probed},
             world={
                 "name": world.name,
                 "tools": len(world.tools),
@@ -321,7 +332,11 @@ class Environments:
             models=shown,
             proven=self._proven(environment.id),
             instructions_chars=len(version.text) if version else 0,
-            warnings=[*warnings, *told],
+            warnings=[
+                *warnings,
+                *told,
+                *([] if probed == "ok" else [f"The agent is not there yet: {probed}"]),
+            ],
         )
 
 

@@ -60,6 +60,11 @@ class HardeningDrafts:
         self._locks = locks
         self._snapshots = snapshots
 
+    async def reachable(self, draft: Hardening) -> None:
+        """Refuse a hardening whose agent or models cannot be reached at all."""
+        owner = self._archive.environments.get(draft.environment, "environment")
+        await self._drafts.reachable(owner.agent, draft.models)
+
     def draft(self, spec: Mapping[str, Any]) -> Hardening:
         """The record that a call asks for, checked but not stored; its id, job and time are still empty."""
         owner = self._archive.environments.get(spec["environment"], "environment")

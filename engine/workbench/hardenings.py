@@ -81,6 +81,7 @@ class Hardenings:
         draft: Hardening | None = None
         if not self._jobs.known("hardening", idempotency_key):
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
+            await self._drafts.reachable(draft)
         job = await self._begin(spec, draft, idempotency_key)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 

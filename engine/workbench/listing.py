@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import CasehardenError, InvalidArgument, NextCall, did_you_mean
-from ..llm import open_model
+from ..records.environment import short_name
 from ..records.hardening import Candidate
 from .archive import Archive, Shelf
 from .results import Page
@@ -134,9 +134,9 @@ class Listing:
             "the server's settings" if chosen else "the default; an environment or a call may name another"
         )
         try:
-            return {"model": open_model(chosen or "offline").name, "from": source}
+            return {"model": self._models.open(chosen or "offline").name, "from": source}
         except CasehardenError as error:
-            return {"model": chosen, "from": source, "not_reachable": error.what}
+            return {"model": short_name(chosen), "from": source, "not_reachable": error.what}
 
     def _stored(self, kind: str, asked: Row, limit: int, cursor: str, full: bool) -> Page:
         shelf, row = self._shelf(kind)

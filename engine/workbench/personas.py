@@ -13,7 +13,6 @@ from ..exchange import Roots
 from ..generate.generated import Generated
 from ..generate.personas import LATER_PERSONA_KINDS, PERSONA_KINDS, generate_personas
 from ..ids import check_slug
-from ..llm import open_model
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona, PersonaRecord, Source
@@ -139,7 +138,7 @@ class Personas:
         owner = self._archive.environments.get(spec["environment"], "environment")
         known = [record.persona for record in self._archive.personas.where(environment=owner.id)]
         return await generate_personas(
-            open_model(self._models.of(owner)["writer"]),
+            self._models.writer(owner),
             self._worlds.get(owner.world),
             existing=known,
             brief=spec["brief"],

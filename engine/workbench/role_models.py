@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import CasehardenError
-from ..llm import open_model
-from ..records.environment import EnvironmentRecord, ModelChoice
+from ..llm import Connections, ModelClient, Probed, open_model
+from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
 
 ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
@@ -13,17 +15,35 @@ OFFLINE_WARNING = (
 
 
 class RoleModels:
-    """The models of this server."""
+    """The models of this server. `connections`: what those outside are reached by."""
 
-    def __init__(self, server: ModelChoice) -> None:
+    def __init__(self, server: ModelChoice, connections: Connections | None = None) -> None:
         self.server = server
+        self.connections = connections
 
-    def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, str]:
+    def open(self, name: ModelName, where: str = "models") -> ModelClient:
+        """The client of a model."""
+        return open_model(name, self.connections, where=where)
+
+    def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, ModelName]:
         """A model for each role, each one that can be opened; the error names `models.ROLE`."""
         named = self._named(environment, chosen or ModelChoice())
         for role, name in named.items():
-            open_model(name, where=f"models.{role}")
+            self.open(name, f"models.{role}")
         return named
+
+    def writer(self, environment: EnvironmentRecord) -> ModelClient:
+        """The model that writes for an environment."""
+        return self.open(self.of(environment)["writer"], "models.writer")
+
+    async def probe(self, models: Mapping[str, ModelName], where: str = "models") -> None:
+        """Raise what would let every call of one of them fail, where that can be known without spending one."""
+        seen: list[ModelName] = []
+        for role, name in models.items():
+            client = self.open(name, f"{where}.{role}")
+            if isinstance(client, Probed) and name not in seen:
+                await client.probe()
+            seen.append(name)
 
     def shown(self, environment: EnvironmentRecord) -> tuple[dict[str, str], list[str]]:
         """The models as reports call them, and warnings: of those that cannot be opened, or of offline ones."""
@@ -32,15 +52,15 @@ class RoleModels:
         warnings: list[str] = []
         for role, name in named.items():
             try:
-                shown[role] = open_model(name, where=f"models.{role}").name
+                shown[role] = self.open(name, f"models.{role}").name
             except CasehardenError as error:
-                shown[role] = name
+                shown[role] = short_name(name)
                 warnings.append(str(error))
-        if all(name.startswith("offline") for name in named.values()) and environment.agent.kind == "prompt":
+        if environment.agent.kind == "prompt" and all(one.startswith("offline") for one in shown.values()):
             warnings.append(OFFLINE_WARNING)
         return shown, warnings
 
-    def _named(self, environment: EnvironmentRecord, chosen: ModelChoice) -> dict[str, str]:
+    def _named(self, environment: EnvironmentRecord, chosen: ModelChoice) -> dict[str, ModelName]:
         sources = (chosen, environment.models, self.server)
         return {
             role: next((getattr(s, role) for s in sources if getattr(s, role)), "offline") for role in ROLES

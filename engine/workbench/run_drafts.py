@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, nearest
+from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import check_thresholds
 from ..records.authored import Authored, load
-from ..records.environment import EnvironmentRecord, ModelChoice
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
 from ..records.run import RunRecord
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
@@ -90,6 +90,20 @@ class RunDrafts:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
         _confirm(run, opted.confirm)
         return run, simulations
+
+    async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
+        """Refuse to begin where it is known without a call that every trial would end in an error."""
+        try:
+            await self._trials.probe(agent, models)
+        except SetupError as error:
+            each = f"{trials:,} trials" if trials else "All trials"
+            raise type(error)(
+                f"{error.what} {each} would end in error, so nothing was run.",
+                where=error.where,
+                allowed=error.allowed,
+                next=error.next,
+                quoted=error.quoted,
+            ) from error
 
     def text(self, environment: EnvironmentRecord, instructions: str, where: str) -> tuple[str, str]:
         """(id, text) of a version (`2`, `support@2`), a candidate (`hard-1/c2`) or, when empty, the current one."""

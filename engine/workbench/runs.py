@@ -22,7 +22,7 @@ from .archive import Archive, utc_now
 from .jobs import Jobs, Progress, check_wait, told_of
 from .plain import check_plain, check_range
 from .results import RunReport
-from .run_drafts import RunDrafts, run_options, trials_of
+from .run_drafts import RunDrafts, run_options, trials_of, trials_wanted
 from .scoring import Scoring
 from .trials import DEFAULT_CONCURRENCY, TrialRunner, in_parallel
 
@@ -93,6 +93,8 @@ class Runs:
         draft: Draft | None = None
         if not self._jobs.known("run", idempotency_key):
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
+            run = draft[0]
+            await self._drafts.reachable(AgentSpec.model_validate(run.agent), run.models, trials_wanted(run))
         job, new = self._jobs.create("run", spec, idempotency_key, environment=environment)
         if new:
             await self._begin(job, draft)

@@ -16,7 +16,6 @@ from ..generate.generated import Generated
 from ..generate.scenarios import LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
 from ..harden import assign_split
 from ..ids import check_slug
-from ..llm import open_model
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona, Source
@@ -313,7 +312,7 @@ class Scenarios:
             return await self.solution(owner, scenario)
 
         return await generate_scenarios(
-            open_model(self._models.of(owner)["writer"]),
+            self._models.writer(owner),
             self._worlds.get(owner.world),
             existing=known,
             brief=spec["brief"],

@@ -11,6 +11,7 @@ import anyio
 
 from ..agents import (
     AgentAdapter,
+    ChatAgent,
     NoRecording,
     PlayedAgent,
     PlayedTurn,
@@ -21,10 +22,10 @@ from ..agents import (
 from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import ModelClient, open_model
+from ..llm import Connections, ModelClient, Probed
 from ..records.authored import load
 from ..records.conversation import Conversation, EndReason
-from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec
+from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario
@@ -32,6 +33,7 @@ from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
 from ..simulate import Case, ExpectedWorlds, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
 from .archive import Archive
+from .role_models import RoleModels
 from .worlds import Worlds
 
 DEFAULT_CONCURRENCY = 32
@@ -143,23 +145,36 @@ class RunCases:
 class TrialRunner:
     """Executes trials of runs. Each is kept once: asked again, the stored one is given."""
 
-    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots) -> None:
+    def __init__(self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
+        self._models = models
         self.expected = ExpectedWorlds()
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
 
-    def cast(self, spec: AgentSpec, models: Mapping[str, str], where: str = "agent") -> Cast:
+    def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
-        check_agent(spec, where)
-        user_model = open_model(models["user"])
+        user_model = self._models.open(models["user"], "models.user")
         if spec.kind == "recorded":
+            check_agent(spec, where, None)
             return _recorded(self._recordings(spec, where), user_model)
-        agent = PromptAgent(open_model(spec.model or models["agent"]), spec.temperature, spec.tools)
+        agent = self._agent(spec, models, where)
         return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
+
+    async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
+        """Raise what would end every trial in an error, where that can be known without spending a call."""
+        if spec.kind == "recorded":
+            return
+        agent = self._agent(spec, models, where)
+        if isinstance(agent, Probed):
+            await agent.probe()
+        speaking = {"user": models["user"]}
+        if spec.kind == "prompt":
+            speaking = {"agent": spec.model or models["agent"], **speaking}
+        await self._models.probe(speaking)
 
     async def execute(
         self, cases: RunCases, cast: Cast, simulation: str, trial: int, table: str = "trials"
@@ -209,6 +224,14 @@ class TrialRunner:
         verdict = grade(tried.conversation, case.plan, case.world.base, expected)
         return tried.document, tried.conversation, verdict
 
+    def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
+        """An agent that serves all trials of a run."""
+        if spec.kind == "chat_completions":
+            return ChatAgent(spec, self._models.connections, where)
+        check_agent(spec, where, None)
+        model = self._models.open(spec.model or models["agent"], "models.agent")
+        return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
+
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:
         if spec.run:
             self._archive.runs.get(spec.run, f"{where}.run")
@@ -247,8 +270,14 @@ def _anybody() -> None:
     """Whoever asks may write."""
 
 
-def check_agent(spec: AgentSpec, where: str) -> None:
-    """Refuse an agent kind that does not exist, or not yet."""
+def check_agent(spec: AgentSpec, where: str, connections: Connections | None) -> None:
+    """Refuse an agent kind that does not exist, or not yet, and an agent outside that could not be asked."""
+    if spec.kind == "chat_completions":
+        ChatAgent(spec, connections, where)
+    elif isinstance(spec.tools, str):
+        raise InvalidArgument(
+            "`tools` is a list of names here.", where=f"{where}.tools", allowed="names of the world's tools"
+        )
     if spec.kind in AGENT_KINDS:
         return
     if spec.kind in LATER_AGENT_KINDS:

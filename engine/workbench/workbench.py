@@ -12,7 +12,8 @@ import anyio.to_thread
 
 from ..errors import CasehardenError
 from ..exchange import Roots
-from ..net import Network
+from ..llm import Connections
+from ..net import HttpClient, Network, Secrets
 from ..records.environment import ModelChoice
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -45,6 +46,7 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
+SECRET_BYTES = 20_000
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -104,10 +106,12 @@ class Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
+            connections = self.connections()
+            stack.push_async_callback(connections.aclose)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
-            retention = self._compose(store, runner)
+            retention = self._compose(store, runner, connections)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
@@ -134,13 +138,22 @@ class Workbench:
             raise
         return self._store
 
-    def _compose(self, store: Store, runner: Jobs) -> Retention:
+    def connections(self) -> Connections:
+        """What models and agents outside are reached by. Keys may lie below a root, or in `secrets/` of the home."""
+        folders = Roots([*self.roots.paths, self.home / "secrets"])
+
+        def read(path: str, where: str) -> str:
+            return folders.read_text(path, where, SECRET_BYTES)
+
+        return Connections(HttpClient(self.network), Secrets(read))
+
+    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
-        models = RoleModels(self._models)
+        models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
-        trials = TrialRunner(archive, worlds, self.roots)
+        trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)

@@ -1,0 +1,196 @@
+"""An agent behind a URL that answers OpenAI's chat completions, or a simple JSON of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from ..errors import InvalidArgument, Unavailable
+from ..llm import Connections, Message, ModelReply, ToolCall
+from ..llm.chat_format import NoCompletion, messages_of, parsed, read_completion, read_stream, tools_of
+from ..llm.endpoint import encoded
+from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
+from ..records.conversation import TokenUsage
+from ..records.environment import AgentSpec, ModelAt
+from .adapter import AgentError, AgentInput, AgentReply
+from .template import Template, filled_text
+
+DEFAULT_BODY: Final = {"messages": "{{messages}}", "tools": "{{tools}}"}
+SAID_BY: Final = ("reply", "response", "answer", "output", "text", "content", "message")
+"""Where the words of an answer are looked for when it is no chat completion and no `reply_path` is given."""
+SHOWN_BODY: Final = 200
+
+
+class ChatAgent:
+    """Posts each turn to the agent's URL. It keeps nothing of a trial, so one serves all trials of a run.
+
+    Raises what is wrong with URL, headers or body when it is made; `where`: the agent's place, told in errors.
+    """
+
+    def __init__(self, spec: AgentSpec, connections: Connections | None, where: str = "agent") -> None:
+        if connections is None:
+            raise Unavailable("Agents outside cannot be reached from here.", where=where)
+        if not spec.url:
+            raise InvalidArgument(
+                "A chat_completions agent needs its URL.",
+                where=f"{where}.url",
+                allowed="http://HOST:PORT/PATH",
+            )
+        if isinstance(spec.tools, list):
+            raise InvalidArgument(
+                "An agent outside gets all tools of the world or none.",
+                where=f"{where}.tools",
+                allowed="world, none",
+            )
+        check_headers(spec.headers, f"{where}.headers")
+        self._connections = connections
+        self._spec = spec
+        self._where = where
+        self._target = connections.client.guard.target(spec.url, f"{where}.url")
+        self._template = Template(_body(spec, where), f"{where}.body")
+        self._path = [part for part in spec.reply_path.split(".") if part]
+        self._retries = Retries(tries=spec.retries + 1)
+        self._headers: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        return f"agent at {self._target.origin.partition('://')[2]}"
+
+    async def reply(self, turn: AgentInput) -> AgentReply:
+        """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""
+        values = self._values(turn)
+        headers = {name: filled_text(value, values) for name, value in self._sent().items()}
+        try:
+            told = await self._connections.client.post(
+                self._target,
+                encoded(self._template.filled(values)),
+                headers,
+                timeout_s=self._spec.timeout_s,
+                retries=self._retries,
+                read=self._read,
+            )
+        except NetError as error:
+            raise AgentError(self._failure(error)) from error
+        return self._as_reply(told, {tool.name for tool in turn.tools})
+
+    def request(self, turn: AgentInput) -> Any:
+        """The body that is posted for a turn, as JSON."""
+        return self._template.filled(self._values(turn))
+
+    async def probe(self) -> None:
+        """Connect, send nothing; MissingKey, Unavailable where no turn could succeed."""
+        self._sent()
+        try:
+            await self._connections.client.reach(self._target)
+        except NetError as error:
+            raise Unavailable(
+                f"{self._failure(error, named=True)}.", where=f"{self._where}.url", allowed="start the agent"
+            ) from error
+
+    def _values(self, turn: AgentInput) -> dict[str, Any]:
+        """What the placeholders stand for."""
+        spec = self._spec
+        first = turn.new >= len(turn.messages)
+        heard: Sequence[Message] = turn.messages
+        if spec.history == "last" and turn.new:
+            heard = turn.messages[-turn.new :]
+        told = "instructions" in self._template.used or not turn.instructions
+        if not told and (first or spec.history == "full"):
+            heard = (Message("system", turn.instructions), *heard)
+        said = (m.content for m in reversed(turn.messages) if m.role == "user")
+        return {
+            "messages": messages_of(heard),
+            "last": next(said, ""),
+            "instructions": turn.instructions,
+            "conversation": turn.conversation,
+            "tools": [] if spec.tools == "none" else tools_of(turn.tools),
+        }
+
+    def _sent(self) -> dict[str, str]:
+        """The headers with their secrets, read once."""
+        if not self._headers:
+            value = self._connections.secrets.value
+            sent = {n: value(text, f"{self._where}.headers.{n}") for n, text in self._spec.headers.items()}
+            self._headers = {**sent, "Content-Type": "application/json"}
+        return self._headers
+
+    def _read(self, answer: Response) -> ModelReply:
+        try:
+            if answer.kind == "text/event-stream":
+                return read_stream(answer.body)
+            if answer.kind == "text/plain":
+                return ModelReply(answer.body.decode("utf-8", "replace"))
+            return self._read_json(parsed(answer.body))
+        except NoCompletion as error:
+            raise Broken(f"its answer cannot be read: {error}") from None
+
+    def _read_json(self, answer: Any) -> ModelReply:
+        if self._path:
+            text = _at(answer, self._path)
+            if not isinstance(text, str):
+                raise NoCompletion(f"there is no text at {self._spec.reply_path}")
+            return ModelReply(text)
+        if not isinstance(answer, dict) or "choices" in answer:
+            return read_completion(answer)
+        found = next((text for name in SAID_BY if (text := _words(answer, name)) is not None), None)  # pyright: ignore[reportUnknownArgumentType]
+        if found is None:
+            raise NoCompletion(
+                f"it holds neither choices nor one of {', '.join(SAID_BY)}; reply_path says where"
+            )
+        return ModelReply(found)
+
+    def _as_reply(self, told: ModelReply, offered: set[str]) -> AgentReply:
+        """Calls on the world are executed; calls beside words on tools that it has not are the agent's own."""
+        hide = self._connections.secrets.hide
+        text = hide(told.text)
+        usage = TokenUsage(
+            input_tokens=told.usage.input_tokens, output_tokens=told.usage.output_tokens, cost_usd=None
+        )
+        calls = tuple(ToolCall(call.id, call.name, hide(call.arguments)) for call in told.tool_calls)
+        if self._spec.tools == "none" and calls and not text:
+            raise AgentError(
+                f"the agent at {self._target.shown} waits for the result of {calls[0].name}, but agent.tools is none"
+            )
+        theirs = tuple(c for c in calls if text and (self._spec.tools == "none" or c.name not in offered))
+        return AgentReply(text, tuple(c for c in calls if c not in theirs), usage, own_calls=theirs)
+
+    def _failure(self, error: NetError, *, named: bool = False) -> str:
+        """What went wrong, with the beginning of what the agent said."""
+        body = error.body[:SHOWN_BODY] if isinstance(error, BadStatus) else ""
+        told = f"{'The' if named else 'the'} agent at {self._target.shown}"
+        text = str(error)
+        joint = " " if text.startswith(("answered", "refused", "cannot be", "may not")) else ": "
+        return self._connections.secrets.hide(f"{told}{joint}{text}" + (f": {body}" if body else ""))
+
+
+def _body(spec: AgentSpec, where: str) -> Mapping[str, Any]:
+    """The template, or the body of a chat completion."""
+    if isinstance(spec.model, ModelAt):
+        raise InvalidArgument(
+            "An agent outside has its own model; a name of it may be sent.",
+            where=f"{where}.model",
+            allowed="a text",
+        )
+    if spec.body is not None:
+        return spec.body
+    return {"model": spec.model, **DEFAULT_BODY} if spec.model else DEFAULT_BODY
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """What stands at a path of keys and positions; None where nothing does."""
+    for part in path:
+        if isinstance(value, dict):
+            value = cast("dict[str, Any]", value).get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(cast("list[Any]", value)):
+            value = cast("list[Any]", value)[int(part)]
+        else:
+            return None
+    return value
+
+
+def _words(answer: Mapping[str, Any], name: str) -> str | None:
+    """The words under a name, also one level deeper."""
+    value = answer.get(name)
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value).get("content")
+    return value if isinstance(value, str) else None

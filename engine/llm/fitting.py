@@ -1,0 +1,95 @@
+"""Replies that are to be JSON by a schema: read, and repaired once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from ..errors import Unavailable
+from ..net import Secrets
+from ..world.mistakes import Mistakes
+from ..world.parameters import Check, compile_parameters
+from .client import Message, ModelReply, ModelRequest, Usage
+
+_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.S)
+SHOWN: Final = 3
+_REPAIR: Final = "That does not fit: {problem}. Answer again with the JSON alone, by this schema: {schema}"
+
+
+async def fitting(
+    ask: Callable[[ModelRequest], Awaitable[ModelReply]],
+    request: ModelRequest,
+    name: str,
+    where: str,
+    secrets: Secrets,
+) -> ModelReply:
+    """The reply to a request; where it names a schema, with JSON that fits it, after one repair if need be.
+
+    Unavailable where the second does not fit either. `name` and `where`: the model and its place in `models`.
+    """
+    reply = await ask(request)
+    if request.schema is None or reply.tool_calls:
+        return reply
+    text, problem = fitted(reply.text, request.schema)
+    if not problem:
+        return replace(reply, text=text)
+    again = await ask(_repair(request, reply.text, problem))
+    text, problem = fitted(again.text, request.schema)
+    if not problem:
+        return _both(reply, replace(again, text=text))
+    raise Unavailable(
+        f"Model {name} gave no JSON that fits the schema, twice: {problem}.",
+        where=where,
+        allowed="a model that follows response_format",
+        quoted=secrets.hide(again.text[:500]),
+    )
+
+
+def fitted(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
+    """The JSON in a text, without the fence around it, and what is wrong with it or ""."""
+    fence = _FENCED.fullmatch(text) if len(text) < 1_000_000 else None
+    inner = fence[1] if fence else text
+    try:
+        value = json.loads(inner)
+    except (ValueError, RecursionError):
+        return inner, "it is no JSON"
+    problems: list[str] = []
+    _check(json.dumps(schema, sort_keys=True))(value, "", problems)
+    return inner, "; ".join(problems[:SHOWN])
+
+
+@lru_cache(maxsize=256)
+def _check(schema: str) -> Check:
+    """Checks what it knows of JSON Schema; the keywords that it does not know are left to the reader."""
+    return compile_parameters(_opened(json.loads(schema)), "schema", Mistakes())
+
+
+def _opened(schema: Any) -> Any:
+    """The schema with what JSON Schema means by silence: objects may have further properties."""
+    if isinstance(schema, list):
+        return [_opened(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: _opened(part) for key, part in cast("dict[str, Any]", schema).items()}
+    is_object = "properties" in inner and isinstance(inner["properties"], dict)
+    return {"additionalProperties": True, **inner} if is_object else inner
+
+
+def _repair(request: ModelRequest, text: str, problem: str) -> ModelRequest:
+    asked = _REPAIR.format(problem=problem, schema=json.dumps(request.schema))
+    return replace(request, messages=(*request.messages, Message("assistant", text), Message("user", asked)))
+
+
+def _both(first: ModelReply, second: ModelReply) -> ModelReply:
+    """The second reply, at the price of both."""
+    one, two = first.usage, second.usage
+    known = first.cost_usd is not None and second.cost_usd is not None
+    return replace(
+        second,
+        usage=Usage(one.input_tokens + two.input_tokens, one.output_tokens + two.output_tokens),
+        cost_usd=(first.cost_usd or 0.0) + (second.cost_usd or 0.0) if known else None,
+    )

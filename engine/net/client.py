@@ -1,0 +1,323 @@
+"""The one HTTP client: guarded, without cookies and redirects, every answer capped and in time."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+from ..errors import InvalidArgument
+from .errors import BadStatus, NetError, TimedOut, TooLarge, Unreachable
+from .guard import Guard, Lookup, Resolver, Target
+from .network import Network
+from .pace import Clock, Pace
+from .retries import Retries, tried
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+TIMEOUT_S: Final = 60.0
+"""Of one request, from its first byte to the last of the answer."""
+MOST_BYTES: Final = 2_000_000
+"""Of one answer, unpacked."""
+CONNECT_S: Final = 10.0
+SHOWN_BODY: Final = 2000
+_STREAM_END: Final = b"data: [DONE]"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer that is a success. `kind`: its content type without parameters, in lower case."""
+
+    status: int
+    kind: str
+    body: bytes
+
+
+class HttpClient:
+    """Asks endpoints, within the bounds that the operator drew.
+
+    One serves one event loop; it may be used concurrently, and is closed at the end. Nothing is imported or opened
+    before the first request. `lookup` stands in for the system's names, `clock` for time.
+    """
+
+    def __init__(self, network: Network, *, lookup: Lookup | None = None, clock: Clock | None = None) -> None:
+        self._network = network
+        self.guard = Guard(network, lookup)
+        self._clock = clock or Clock()
+        self._paces: dict[str, Pace] = {}
+        self._opening = anyio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+        self._lent: aiohttp.ClientSession | None = None
+        self._kit: _Kit | None = None
+        self._proxy = _proxy(network.proxy)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for session in (self._lent, self._session):
+            if session is not None:
+                await session.close()
+        self._lent = self._session = None
+
+    def pace(self, key: str) -> Pace:
+        """The pace of an endpoint, or of a provider."""
+        found = self._paces.get(key)
+        if found is None:
+            found = self._paces[key] = Pace(self._network.at_once, self._clock)
+        return found
+
+    async def repeated(
+        self, key: str, attempt: Callable[[], Awaitable[T]], timeout_s: float, retries: Retries
+    ) -> T:
+        """What the attempt gives, at the endpoint's pace, tried again where that may help; NetError else."""
+        return await tried(
+            attempt, pace=self.pace(key), clock=self._clock, timeout_s=timeout_s, retries=retries
+        )
+
+    async def post(
+        self,
+        target: Target,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retries: Retries | None = None,
+        most_bytes: int = MOST_BYTES,
+        read: Callable[[Response], T],
+    ) -> T:
+        """What `read` makes of the endpoint's answer; NetError where there is none that is a success.
+
+        `read` may raise Broken, and the request is repeated.
+        """
+
+        async def attempt() -> T:
+            return read(await self.request("POST", target, body, headers, most_bytes))
+
+        return await self.repeated(target.origin, attempt, timeout_s, retries or Retries())
+
+    async def request(
+        self,
+        method: str,
+        target: Target,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> Response:
+        """One request, neither timed nor repeated."""
+        session = self._session or await self.session()
+        kit = cast("_Kit", self._kit)
+        proxy = "" if target.local else self._proxy
+        if proxy and not target.local:
+            await self._judge_for_proxy(target)
+        try:
+            response = await session.request(
+                method,
+                target.url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy or None,
+                timeout=kit.timeout,
+            )
+            async with response:
+                return await _answered(response, most_bytes, target)
+        except (kit.error, OSError) as error:
+            raise kit.told(error) from error
+
+    async def reach(self, target: Target, timeout_s: float = 5.0) -> None:
+        """Connect and close again; nothing is sent. NetError where the endpoint cannot be reached."""
+        if self._proxy and not target.local:
+            await self._judge_for_proxy(target)
+            return
+        try:
+            with anyio.move_on_after(timeout_s):
+                for address in await self.guard.addresses(target.host, target.port):
+                    stream = await anyio.connect_tcp(address, target.port)
+                    await stream.aclose()
+                    return
+        except OSError as error:
+            raise _of_os_error(error) from error
+        raise TimedOut(f"no connection within {timeout_s:g} s")
+
+    async def session(self) -> aiohttp.ClientSession:
+        """The session, opened at the first call: aiohttp takes a third of a second to import."""
+        async with self._opening:
+            if self._session is None:
+                self._kit = await anyio.to_thread.run_sync(_Kit, self._network.ca_file)
+                self._session = self._kit.session(self._resolver())
+            return self._session
+
+    async def lent_session(self) -> aiohttp.ClientSession:
+        """A session for a library that asks by itself: over the same connections, under the same guard."""
+        session = await self.session()
+        if self._lent is None:
+            self._lent = cast("_Kit", self._kit).lent(session, self.guard, self._proxy)
+        return self._lent
+
+    def _resolver(self) -> Resolver:
+        host = re.sub(r"^https?://|[:/].*$", "", self._proxy) if self._proxy else ""
+        return Resolver(self.guard, [host] if host else ())
+
+    async def _judge_for_proxy(self, target: Target) -> None:
+        """A proxy looks names up itself; those that we can look up too are judged as if we connected."""
+        try:
+            await self.guard.addresses(target.host, target.port)
+        except OSError:
+            return
+
+
+class _Kit:
+    """What of aiohttp is needed, imported in a worker thread."""
+
+    def __init__(self, ca_file: str) -> None:
+        import aiohttp  # heavy: only where something is asked
+        import httpx
+
+        self._aiohttp = aiohttp
+        self.error = aiohttp.ClientError
+        self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        self._tls = _trust(ca_file) if ca_file else httpx.create_ssl_context()
+        if not ca_file:
+            self._tls.load_default_certs()
+
+    def session(self, resolver: Resolver) -> aiohttp.ClientSession:
+        connector = self._aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=cast("Any", resolver))
+        return self._aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=self._aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "caseharden"},
+        )
+
+    def lent(self, session: aiohttp.ClientSession, guard: Guard, proxy: str) -> aiohttp.ClientSession:
+        async def judge(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+            guard.target(str(params.url), "url")
+
+        tracing = self._aiohttp.TraceConfig()
+        tracing.on_request_start.append(judge)
+        return self._aiohttp.ClientSession(
+            connector=session.connector,
+            connector_owner=False,
+            cookie_jar=self._aiohttp.DummyCookieJar(),
+            trust_env=False,
+            proxy=proxy or None,
+            trace_configs=[tracing],
+        )
+
+    def told(self, error: BaseException) -> NetError:
+        """An error of aiohttp in our words."""
+        a = self._aiohttp
+        if isinstance(error, a.ClientConnectorCertificateError | a.ClientConnectorSSLError):
+            return Unreachable("its certificate was not accepted", again=False)
+        if isinstance(error, a.ClientConnectorDNSError):
+            return Unreachable("its name is not known", again=False)
+        if isinstance(error, a.ClientConnectorError):
+            return _of_os_error(error.os_error)
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"no connection within {CONNECT_S:g} s")
+        if isinstance(error, a.ServerConnectionError | a.ClientPayloadError | a.ClientOSError | OSError):
+            return Unreachable("the connection was cut")
+        return Unreachable(f"no HTTP answer ({type(error).__name__})", again=False)
+
+
+def _of_os_error(error: OSError) -> NetError:
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, ConnectionRefusedError):
+        return Unreachable("refused the connection", refused=True)
+    if isinstance(cause, socket.gaierror):
+        return Unreachable("its name is not known", again=False)
+    return Unreachable(f"cannot be reached ({cause.strerror or type(cause).__name__})")
+
+
+async def _answered(response: aiohttp.ClientResponse, most: int, target: Target) -> Response:
+    """The whole answer, or the error that it is."""
+    status = response.status
+    if status < 300:
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Response(status, kind, await _body(response, most, kind == "text/event-stream"))
+    if status < 400:
+        raise BadStatus(status, f"answered {status}, and redirects are not followed")
+    try:
+        body = await _body(response, min(most, 64_000), False)
+    except NetError:
+        body = b""
+    raise BadStatus(
+        status,
+        f"answered {status} {response.reason or ''}".rstrip(),
+        body=body[:SHOWN_BODY].decode("utf-8", "replace"),
+        retry_after_s=retry_after_s(response.headers.get("Retry-After")),
+    )
+
+
+async def _body(response: aiohttp.ClientResponse, most: int, stream: bool) -> bytes:
+    """The body, unpacked; TooLarge as soon as it is more than `most` bytes."""
+    unpack = _unpacking(response.headers.get("Content-Encoding", ""))
+    content = response.content
+    whole = bytearray()
+    while data := await content.readany():
+        whole += unpack(data, most + 1 - len(whole)) if unpack else data
+        if len(whole) > most:
+            raise TooLarge(f"the answer is longer than {most:,} bytes")
+        if stream and _STREAM_END in whole[-len(data) - len(_STREAM_END) :]:
+            break
+    return bytes(whole)
+
+
+def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
+    """Unpacks piece by piece, never more than is asked for."""
+    name = coding.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise Unreachable(f"the answer's encoding `{name[:40]}` was not asked for", again=False)
+    unpacker = zlib.decompressobj(47)
+
+    def unpack(data: bytes, most: int) -> bytes:
+        try:
+            return unpacker.decompress(data, most)
+        except zlib.error:
+            raise Unreachable("the answer's encoding is broken", again=False) from None
+
+    return unpack
+
+
+def retry_after_s(text: str | None) -> float | None:
+    """Seconds, of a number or a date; None where it is neither."""
+    if not text:
+        return None
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _trust(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidArgument(
+            f"The CA file cannot be read: {error.strerror or 'it holds no certificate'}.",
+            where="network.ca_file",
+            allowed="a PEM file",
+        ) from None
+
+
+def _proxy(url: str) -> str:
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_-]+/?", url):
+        raise InvalidArgument(
+            "The proxy is no URL that can be used.", where="network.proxy", allowed="http://HOST:PORT"
+        )
+    return url
