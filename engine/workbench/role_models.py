@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import CasehardenError
 from ..llm import Connections, ModelClient, Probed, open_model
-from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
+from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, agent_name, short_name
 
 ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
@@ -50,6 +50,9 @@ class RoleModels:
         named = self._named(environment, ModelChoice())
         shown: dict[str, str] = {}
         warnings: list[str] = []
+        if environment.agent.kind == "chat_completions":
+            shown["agent"] = agent_name(environment.agent.url)
+            del named["agent"]
         for role, name in named.items():
             try:
                 shown[role] = self.open(name, f"models.{role}").name
