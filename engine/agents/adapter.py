@@ -44,6 +44,8 @@ class AgentReply:
     own_names: bool = False
     """The calls name tools as the world does, not as they were shown: what is played back stays true when a
     scenario renames tools."""
+    wait_s: float = 0.0
+    """Virtual seconds that pass before it; only solutions wait so."""
 
 
 class AgentError(Exception):

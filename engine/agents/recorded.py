@@ -45,13 +45,14 @@ class Line(Stored):
 
 
 def _spoken(entry: Any) -> Any:
-    """None for what neither side did in the trial itself: history, events, notices, rejected texts."""
+    """None for what neither side did in the trial itself: history, events and their calls, notices, rejected texts."""
     if not isinstance(entry, Mapping):
         return entry
     row = cast("Mapping[str, Any]", entry)
     acted = any(row.get(key) is not None for key in ("say", "tool", "stop"))
     told = row.get("by") in ("user", "agent") and acted
-    return row if told and row.get("turn") != 0 and not row.get("rejected") else None
+    left_out = row.get("turn") == 0 or row.get("rejected") or row.get("cause") is not None
+    return row if told and not left_out else None
 
 
 class Recording(Stored):

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..records.conversation import Conversation, EndReason, LogEntry
+from ..records.conversation import Conversation, EndReason, LogEntry, StopEntry
 from ..records.scenario import Reward
 from ..records.verdict import CheckResult, CheckVerdict, TrialVerdict, Verdict
 from ..world.values import Fault
 from .answers import Answer
-from .plan import GOAL, Check, CheckPlan
+from .events import event_checks, never_fired
+from .plan import Check, CheckPlan
 from .rules import RuleBook
+from .script import ScriptBook
 from .trace import ExpectedWorld, Replay, Trace, opens_point
 from .watch import Watcher
 
@@ -20,7 +22,7 @@ ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout
 """The infrastructure's fault: verdict error, apart from the rates."""
 INVALID_ENDS: Final[Sequence[EndReason]] = ("world_error", "unsolvable", "user_fault")
 """The author's or the simulator's fault: verdict invalid, apart from the rates."""
-FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop")
+FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop", "script_fail", "event_fail")
 """Ends that are a failed check of their own."""
 NO_CHECKS: Final = "no checks"
 _VERDICTS: Final[Mapping[bool | None, CheckVerdict]] = {True: "pass", False: "fail", None: "inconclusive"}
@@ -55,6 +57,7 @@ def grade(
         end=conversation.end.reason,
         why=why,
         checks=checks,
+        never_fired=never_fired(plan.events, conversation),
     )
 
 
@@ -72,16 +75,20 @@ def _checked(
     conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
 ) -> list[CheckResult]:
     replay = Replay(conversation, base_root, expected, plan.now)
-    watcher, rules = Watcher(plan), RuleBook(plan.rules)
+    watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
     for entry in replay:
         if opens_point(last, entry):
             watcher.at_point(replay.trace)
         rules.before(entry, replay.trace)
+        script.before(entry, replay.trace)
         last = entry
     watcher.at_point(replay.trace)
     played = replay.trace.played()
     results = [_result(check, watcher, played) for check in plan.checks]
+    if plan.says_nothing and _declared(conversation):
+        results = [_told_to_pass(results[0], conversation)]
+    results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
     return results
@@ -106,17 +113,39 @@ def _watched(check: Check, watcher: Watcher, trace: Trace) -> tuple[Answer, int]
     if check.kind == "minefield":
         if reached:
             return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence), reached.turn
-        undecided = check.predicate.holds(trace).value is None and check.before not in watcher.reached
+        part = watcher.counted(check, trace)
+        undecided = part is not None and check.predicate.holds(part).value is None
         return (Answer(None, "undecided") if undecided else Answer(True, "not hit")), 0
     if reached is None:
-        last = check.predicate.holds(trace)
-        return Answer(last.value, f"not reached: {last.why}", last.evidence), 0
+        return _unreached(check, watcher, trace), 0
     if check.in_time(reached.turn, reached.t):
         return Answer(True, f"reached in turn {reached.turn}", reached.evidence), reached.turn
     limits = [f"turn {check.by_turn}"] if check.by_turn is not None else []
     limits += [f"{check.by_s:g} s"] if check.by_s is not None else []
     why = f"reached only in turn {reached.turn}, at {reached.t:g} s; wanted by {' and '.join(limits)}"
     return Answer(False, why, reached.evidence), reached.turn
+
+
+def _declared(conversation: Conversation) -> bool:
+    """Whether the script or an event has ended the trial as passed."""
+    if conversation.end.reason == "event_stop":
+        return any(isinstance(e, StopEntry) and e.stop == "pass" for e in conversation.log)
+    return conversation.end.reason == "script_succeed"
+
+
+def _told_to_pass(goal: CheckResult, conversation: Conversation) -> CheckResult:
+    why = f"nothing else was to be checked: {conversation.end.detail or conversation.end.reason}"
+    return goal.model_copy(update={"verdict": "pass", "why": why})
+
+
+def _unreached(check: Check, watcher: Watcher, trace: Trace) -> Answer:
+    part = watcher.counted(check, trace)
+    if part is not None:
+        last = check.predicate.holds(part)
+        return Answer(last.value, f"not reached: {last.why}", last.evidence)
+    limits = [f"before {check.before}"] if check.before else []
+    limits += [f"after {check.after}"] if check.after else []
+    return Answer(False, f"not reached {' and '.join(limits)}")
 
 
 def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> list[CheckResult]:
@@ -155,7 +184,7 @@ def _verdict(
     if "fail" in verdicts:
         return "fail", ""
     if "inconclusive" in verdicts or not verdicts:
-        unchecked = not verdicts or any(check.id == GOAL and not check.written for check in plan.checks)
+        unchecked = not verdicts or plan.says_nothing
         return "inconclusive", NO_CHECKS if unchecked else ""
     return "pass", ""
 

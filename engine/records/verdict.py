@@ -11,7 +11,7 @@ from .authored import Stored
 CheckVerdict = Literal["pass", "fail", "inconclusive"]
 TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
 """error: the infrastructure's fault; invalid: the author's or the simulator's. Neither counts in a rate."""
-CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "end"]
+CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "script", "end"]
 Severity = Literal["minor", "major", "critical"]
 GRADING = 1
 """Version of the grading, stored on every verdict."""
