@@ -79,14 +79,14 @@ async def seen(
     home: Path,
     lines: Sequence[Line],
     *,
-    world: dict[str, Any] = WAITING_DESK,
+    world_data: dict[str, Any] = WAITING_DESK,
     trials: int = 1,
     check: bool = True,
     **scenario: Any,
 ) -> Seen:
     """Create the desk with this scenario, run the lines in it, and read every conversation whole."""
     async with bench_at(home) as bench:
-        await made(bench, lines, world=world, trials=trials, check=check, **scenario)
+        await made(bench, lines, world_data=world_data, trials=trials, check=check, **scenario)
         run = (await bench.runs.start("desk", trials=trials, wait_s=45)).run
         items = [
             (await bench.items.get("conversation", f"{run.id}/s/{trial}", view="full")).item
@@ -99,7 +99,7 @@ async def made(
     bench: Workbench,
     lines: Sequence[Line],
     *,
-    world: dict[str, Any] = WAITING_DESK,
+    world_data: dict[str, Any] = WAITING_DESK,
     trials: int = 1,
     check: bool = True,
     **scenario: Any,
@@ -107,7 +107,7 @@ async def made(
     """Store the environment and the scenario."""
     played = [{"scenario": "s", "trial": trial, "log": list(lines)} for trial in range(1, trials + 1)]
     spec = {"kind": "recorded", "conversations": played} if lines else None
-    await bench.environments.create("desk", instructions="Be kind.", world_data=world, agent=spec)
+    await bench.environments.create("desk", instructions="Be kind.", world_data=world_data, agent=spec)
     written = {"id": "s", "goal": "Borrow the book b1", "split": "train", **scenario}
     creation = await bench.scenarios.create("desk", [written], check=check)
     assert creation.refused == []

@@ -193,7 +193,7 @@ async def test_ten_simulated_minutes_take_no_wall_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("think", ["fixed", "measured"])
 async def test_the_time_of_thinking_is_fixed_or_measured(tmp_path: Path, think: str) -> None:
     world = {**DESK, "clock": {**DESK["clock"], "think_s": 250, "think": think}}
-    found = await seen(tmp_path, TALK, world=world, events=[event("late", delay_s=200)])
+    found = await seen(tmp_path, TALK, world_data=world, events=[event("late", delay_s=200)])
     assert found.fired() == ([("late", "fired", 1, 250)] if think == "fixed" else [])
 
 
@@ -262,7 +262,7 @@ async def test_calls_of_events_are_recorded_and_not_the_agents(tmp_path: Path) -
         {"id": "mine", "kind": "minefield", "tool": "lend"},
         {"state": "db.books['b1']", "unchanged": True, "except": ["other"]},
     ]
-    found = await seen(tmp_path, TALK, world=world, events=events, success=success)
+    found = await seen(tmp_path, TALK, world_data=world, events=events, success=success)
     made_by_event = next(e for e in found.log if e.get("tool") == "lend")
     assert (made_by_event["cause"], made_by_event["by"]) == ("event:other", "agent")
     assert "patches" not in made_by_event

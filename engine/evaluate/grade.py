@@ -10,6 +10,7 @@ from ..records.conversation import Conversation, EndReason, LogEntry, StopEntry
 from ..records.scenario import Reward
 from ..records.verdict import CheckResult, CheckVerdict, TrialVerdict, Verdict
 from ..world.values import Fault
+from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
 from .plan import Check, CheckPlan
@@ -58,6 +59,7 @@ def grade(
         why=why,
         checks=checks,
         never_fired=never_fired(plan.events, conversation),
+        faults=fault_outcomes(conversation) if plan.faulty else [],
     )
 
 

@@ -71,6 +71,8 @@ class CheckPlan:
     """The world's clock at t = 0."""
     events: tuple[PlannedEvent, ...] = ()
     script: tuple[ScriptCheck, ...] = ()
+    faulty: bool = False
+    """Whether the scenario has faults."""
 
     @property
     def says_nothing(self) -> bool:
@@ -118,7 +120,7 @@ def compile_checks(
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
     _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top)
     now = scenario.world.now or world.world.clock.now
-    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script)
+    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
 
 
 def _refuse_later_features(scenario: Scenario, top: Written) -> None:

@@ -41,6 +41,20 @@ class NeverFired(Stored):
     why: str
 
 
+class FaultOutcome(Stored):
+    """What the agent did about a fault that was injected into a call; it decides nothing."""
+
+    n: int
+    """The entry of the call."""
+    turn: int
+    tool: str
+    mode: str
+    then: Literal["retried", "gave_up", "claimed"]
+    """claimed: it never called the tool again, and told the user that it was done."""
+    evidence: int = 0
+    """The entry that shows it; 0: none does."""
+
+
 class Verdict(Stored):
     """The verdict of one trial."""
 
@@ -56,6 +70,7 @@ class Verdict(Stored):
     """One sentence for error, invalid and `no checks`."""
     checks: list[CheckResult] = Field(default_factory=list[CheckResult])
     never_fired: list[NeverFired] = Field(default_factory=list[NeverFired])
+    faults: list[FaultOutcome] = Field(default_factory=list[FaultOutcome])
 
     def failed(self) -> list[str]:
         """Ids of the counted checks that failed."""

@@ -107,6 +107,8 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
     if graded.never_fired:
         item.item["never_fired"] = [missing.model_dump(mode="json") for missing in graded.never_fired]
         item.untrusted.append("item.never_fired[].why")
+    if graded.faults:
+        item.item["faults"] = [fault.model_dump(mode="json") for fault in graded.faults]
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
 
 
