@@ -114,6 +114,7 @@ def _check(event: PlannedEvent, entry: EventEntry | None) -> CheckResult:
         why=why,
         evidence=[entry.n] if entry is not None else [],
         turn=entry.turn if entry is not None else 0,
+        t=entry.t if entry is not None else None,
     )
 
 

@@ -17,7 +17,7 @@ from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
 from .trace import ExpectedWorld, Replay, Trace, opens_point
-from .watch import Watcher
+from .watch import Moment, Watcher
 
 ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout", "budget", "cancelled")
 """The infrastructure's fault: verdict error, apart from the rates."""
@@ -97,35 +97,36 @@ def _checked(
 
 
 def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:
-    answer, turn = _watched(check, watcher, trace) if check.watched else (check.predicate.holds(trace), 0)
+    moment = watcher.reached.get(check.id)
+    answer = _watched(check, moment, watcher, trace) if check.watched else check.predicate.holds(trace)
     return CheckResult(
         id=check.id,
         kind=check.kind,
         verdict=_VERDICTS[answer.value],
         why=answer.why,
         evidence=list(answer.evidence),
-        turn=turn,
+        turn=moment.turn if moment else 0,
+        t=moment.t if moment else None,
         counts=check.counts,
         weight=check.weight,
     )
 
 
-def _watched(check: Check, watcher: Watcher, trace: Trace) -> tuple[Answer, int]:
-    reached = watcher.reached.get(check.id)
+def _watched(check: Check, reached: Moment | None, watcher: Watcher, trace: Trace) -> Answer:
     if check.kind == "minefield":
         if reached:
-            return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence), reached.turn
+            return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence)
         part = watcher.counted(check, trace)
         undecided = part is not None and check.predicate.holds(part).value is None
-        return (Answer(None, "undecided") if undecided else Answer(True, "not hit")), 0
+        return Answer(None, "undecided") if undecided else Answer(True, "not hit")
     if reached is None:
-        return _unreached(check, watcher, trace), 0
+        return _unreached(check, watcher, trace)
     if check.in_time(reached.turn, reached.t):
-        return Answer(True, f"reached in turn {reached.turn}", reached.evidence), reached.turn
+        return Answer(True, f"reached in turn {reached.turn}", reached.evidence)
     limits = [f"turn {check.by_turn}"] if check.by_turn is not None else []
     limits += [f"{check.by_s:g} s"] if check.by_s is not None else []
     why = f"reached only in turn {reached.turn}, at {reached.t:g} s; wanted by {' and '.join(limits)}"
-    return Answer(False, why, reached.evidence), reached.turn
+    return Answer(False, why, reached.evidence)
 
 
 def _declared(conversation: Conversation) -> bool:

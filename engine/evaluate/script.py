@@ -59,6 +59,7 @@ class ScriptBook:
             why=answer.why if decided else f"the trial ended before it: {answer.why}",
             evidence=list(answer.evidence),
             turn=decided[1].turn if decided else 0,
+            t=decided[1].t if decided else None,
         )
 
 

@@ -28,6 +28,8 @@ class CheckResult(Stored):
     """`n` of log entries."""
     turn: int = 0
     """The turn that decided it; 0: none did."""
+    t: float | None = None
+    """Virtual seconds at which a watched check, an event's or a script's was decided; None: at the end."""
     counts: bool = True
     weight: float = 1
     severity: Severity = "major"

@@ -158,6 +158,8 @@ def check_row(check: CheckResult) -> Body:
     row = check.model_dump(mode="json", include={"id", "kind", "verdict", "why", "severity"})
     if check.turn:
         row["turn"] = check.turn
+    if check.t is not None:
+        row["t"] = check.t
     if not check.counts:
         row["counts"] = False
     if not check.in_reward:
