@@ -16,6 +16,7 @@ from caseharden.tests.workbench_cases import bench_at
 
 pytestmark = pytest.mark.anyio
 STOP = "###STOP###"
+EMPTY: dict[str, Any] = {}
 ANY: dict[str, Any] = {"proceed": None}
 IS_IN: dict[str, Any] = {"state": "db.books['b1'].out", "eq": False}
 
@@ -67,7 +68,7 @@ async def test_the_steps_of_a_script_are_played_in_their_order(tmp_path: Path) -
         ([{"usr": "hi"}], "script[0].usr", "Did you mean `user`?"),
         ([{"shout": "hi"}], "script[0].shout", "user, agent, message, proceed, check, judge, succeed, fail"),
         ([{"user": "hi", "agent": None}], "script[0]", "exactly one of"),
-        ([{}], "script[0]", "exactly one of"),
+        ([EMPTY], "script[0]", "exactly one of"),
         ([{"user": "hi"}, {"judge": ["kind"]}], "script[1].judge", "not in this version"),
         ([{"user": "hi"}, {"user": "there"}], "script[1].user", "has not answered"),
         ([{"agent": None}], "script[0].agent", "answers the user"),

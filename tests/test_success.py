@@ -13,6 +13,8 @@ from caseharden.tests.small_desk import DESK
 from caseharden.tests.workbench_cases import bench_at
 
 pytestmark = pytest.mark.anyio
+NOTHING: list[Any] = []
+EMPTY: dict[str, Any] = {}
 LOOKED: dict[str, Any] = {"id": "looked", "kind": "milestone", "tool": "look"}
 # look is called in turn 2, at 35 s.
 
@@ -94,7 +96,7 @@ async def test_what_comes_before_and_behind_a_milestone_or_an_event(
         {"id": "lent", "kind": "milestone", "tool": "lend", "counts": False},
         {"id": "it", **check},
     ]
-    events = [EVENT, {"id": "never", "when": {"tool": "open_vault"}, "do": []}]
+    events = [EVENT, {"id": "never", "when": {"tool": "open_vault"}, "do": NOTHING}]
     found = await seen(tmp_path, BEFORE_AND_BEHIND, events=events, success=success, check=False)
     assert found.check("it")[0] == verdict, found.check("it")
     assert found.verdict == verdict
@@ -103,13 +105,23 @@ async def test_what_comes_before_and_behind_a_milestone_or_an_event(
 async def test_a_milestone_that_comes_with_the_call_that_fires_the_event_came_before_it(
     tmp_path: Path,
 ) -> None:
-    events = [{"id": "seen", "when": {"tool": "look"}, "do": []}]
+    events = [{"id": "seen", "when": {"tool": "look"}, "do": NOTHING}]
     success = [
         {"id": "m", "kind": "milestone", "tool": "look", "before": "seen"},
         {"id": "f", "kind": "minefield", "tool": "look", "after": "seen"},
     ]
     found = await seen(tmp_path, TALK, events=events, success=success)
     assert (found.check("m")[0], found.check("f")[0]) == ("pass", "pass")
+
+
+async def test_a_milestone_is_reached_when_it_came_true_and_not_with_the_event_behind_it(
+    tmp_path: Path,
+) -> None:
+    """The agent's last words of turn 1 are followed by an event with which turn 2 begins."""
+    success = [{"id": "asked", "kind": "milestone", "said": "which book", "by_turn": 1}]
+    found = await seen(tmp_path, TALK, events=[EVENT], success=success, check=False)
+    assert found.fired() == [("shut", "fired", 2, 32)]
+    assert found.check("asked") == ("pass", "reached in turn 1")
 
 
 @pytest.mark.parametrize(
@@ -139,8 +151,8 @@ async def test_a_check_that_names_what_cannot_happen_is_refused(
 async def test_a_check_asks_whether_an_event_or_a_signal_happened(tmp_path: Path) -> None:
     events = [
         {"id": "shut", "at_turn": 2, "do": {"emit": "click"}},
-        {"id": "never", "when": {"tool": "lend"}, "do": []},
-        {"id": "echo", "when": {"event": "click"}, "do": []},
+        {"id": "never", "when": {"tool": "lend"}, "do": NOTHING},
+        {"id": "echo", "when": {"event": "click"}, "do": NOTHING},
     ]
     success = [{"event": "shut"}, {"event": "click"}, {"event": "echo"}, {"not": {"event": "never"}}]
     assert (await seen(tmp_path, TALK, events=events, success=success, check=False)).verdict == "pass"
@@ -159,9 +171,9 @@ CALLS = [
 @pytest.mark.parametrize(
     ("expected", "match", "verdict"),
     [
-        ([{"args": {}}, {"args": {"book_id": "b1"}}], {"match": "unordered"}, "pass"),
-        ([{"args": {"note": "for Omar"}}, {"args": {}}], {"match": "unordered"}, "pass"),
-        ([{"args": {"note": "for Omar"}}, {"args": {}}], {"match": "unordered", "ordered": True}, "fail"),
+        ([{"args": EMPTY}, {"args": {"book_id": "b1"}}], {"match": "unordered"}, "pass"),
+        ([{"args": {"note": "for Omar"}}, {"args": EMPTY}], {"match": "unordered"}, "pass"),
+        ([{"args": {"note": "for Omar"}}, {"args": EMPTY}], {"match": "unordered", "ordered": True}, "fail"),
         ([{"args": {"note": "for dana"}, "compare": {"note": "text"}}], {}, "pass"),
         ([{"args": {"note": "for dana"}}], {}, "fail"),
         ([{"args": {"note": "x"}, "compare": {"note": "ignore"}}], {}, "pass"),
@@ -176,7 +188,7 @@ async def test_the_writes_of_the_solution_are_matched_whatever_was_read(
     """Matching is optimal: the broad first call must not take what only the second could take."""
     lend = {
         "name": "lend",
-        "parameters": {"type": "object", "properties": {"book_id": {}, "note": {}}},
+        "parameters": {"type": "object", "properties": {"book_id": EMPTY, "note": EMPTY}},
         "steps": [{"set": {"db.desk.lucky": "1"}}],
     }
     world = {**DESK, "tools": [t for t in DESK["tools"] if t["name"] != "lend"] + [lend]}

@@ -33,15 +33,15 @@ def fault_outcomes(conversation: Conversation) -> list[FaultOutcome]:
 
 
 def _outcome(call: ToolEntry, calls: Sequence[ToolEntry], says: Sequence[SayEntry]) -> FaultOutcome:
+    outcome = FaultOutcome(n=call.n, turn=call.turn, tool=call.tool, mode=call.injected or "", then="gave_up")
     again = next((c for c in calls if c.n > call.n and c.tool == call.tool), None)
-    fields = {"n": call.n, "turn": call.turn, "tool": call.tool, "mode": call.injected or ""}
     if again is not None:
-        return FaultOutcome(**fields, then="retried", evidence=again.n)
-    kept_from = not call.ok and call.kind in ("write", "terminal")
-    claim = next((s for s in says if s.n > call.n and _claims(s.say, call.tool)), None) if kept_from else None
-    if claim is not None:
-        return FaultOutcome(**fields, then="claimed", evidence=claim.n)
-    return FaultOutcome(**fields, then="gave_up")
+        outcome.then, outcome.evidence = "retried", again.n
+    elif not call.ok and call.kind in ("write", "terminal"):
+        claim = next((say for say in says if say.n > call.n and _claims(say.say, call.tool)), None)
+        if claim is not None:
+            outcome.then, outcome.evidence = "claimed", claim.n
+    return outcome
 
 
 def _claims(text: str, tool: str) -> bool:

@@ -58,7 +58,7 @@ def grade(
         end=conversation.end.reason,
         why=why,
         checks=checks,
-        never_fired=never_fired(plan.events, conversation),
+        never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
     )
 
@@ -83,14 +83,16 @@ def _checked(
         if opens_point(last, entry):
             watcher.at_point(replay.trace)
         rules.before(entry, replay.trace)
-        script.before(entry, replay.trace)
+        if plan.script:
+            script.before(entry, replay.trace)
         last = entry
     watcher.at_point(replay.trace)
     played = replay.trace.played()
     results = [_result(check, watcher, played) for check in plan.checks]
     if plan.says_nothing and _declared(conversation):
         results = [_told_to_pass(results[0], conversation)]
-    results += [*script.results(played), *event_checks(plan.events, conversation)]
+    if plan.events or plan.script:
+        results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
     return results

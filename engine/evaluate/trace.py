@@ -9,14 +9,13 @@ from typing import Any
 
 from ..records.conversation import (
     NOISE,
-    CheckEntry,
     Conversation,
     EmitEntry,
     EventEntry,
     LogEntry,
-    NotifyEntry,
     Patch,
     SayEntry,
+    StopEntry,
     ToolEntry,
 )
 from ..world.moments import moment_after
@@ -157,20 +156,20 @@ def opens_point(before: LogEntry | None, entry: LogEntry) -> bool:
     Signals and notices belong to what caused them, text of the agent beside a call to that call, and events and
     the calls they make to the point at which they fire; only those for which time has passed have one of their own.
     """
+    if isinstance(entry, ToolEntry):
+        return entry.cause is None and not _beside(before, entry)
     if isinstance(entry, EventEntry):
         return before is None or (before.turn, before.t) != (entry.turn, entry.t)
-    if isinstance(entry, EmitEntry | NotifyEntry | CheckEntry):
-        return False
-    if isinstance(entry, ToolEntry) and entry.cause is not None:
-        return False
-    beside = (
+    return isinstance(entry, SayEntry | StopEntry)
+
+
+def _beside(before: LogEntry | None, call: ToolEntry) -> bool:
+    return (
         isinstance(before, SayEntry)
-        and isinstance(entry, ToolEntry)
-        and before.by == entry.by == "agent"
+        and before.by == call.by == "agent"
+        and before.turn == call.turn
         and before.source != "script"
-        and before.turn == entry.turn
     )
-    return not beside
 
 
 def _place(patch: WorldPatch) -> Path:

@@ -48,7 +48,8 @@ class ExpectedStep(Authored):
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     say: str | None = None
-    wait_s: float | None = Field(default=None, ge=0)
+    wait_s: float | None = Field(default=None, ge=0, le=1e9)
+    """Virtual seconds that the agent lets pass."""
     by: Literal["agent", "user"] = "agent"
     compare: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Per argument how it is compared with a call that was made; default exact."""

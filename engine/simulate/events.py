@@ -111,6 +111,8 @@ class Happenings:
             raise WorldFault(f"{by.replace(':', ' ')}: {fault.text}") from None
         self._record.event(name, by, status, effects)
         for signal in effects.signals:
+            if signal.sort == "say" and not signal.text.strip():
+                raise WorldFault(f"{by.replace(':', ' ')}: what the user is to say is empty")
             if signal.sort == "say":
                 self.words.append(signal.text)
             elif signal.sort == "stop":

@@ -199,10 +199,12 @@ class _Going:
     # The user
 
     async def _user_given(self, given: Sequence[tuple[str, SaySource]]) -> None:
-        calls = self.user.spoken_for()
-        if calls:
-            self.heard["user"].append(Message("assistant", "", calls))
-            await self._execute("user", calls)
+        reply = self.user.spoken_for()
+        if reply.ends is not None:
+            self.script.finish(reply.ends.reason, reply.ends.detail)
+        elif reply.calls:
+            self.heard["user"].append(Message("assistant", "", reply.calls))
+            await self._execute("user", reply.calls)
         self.held_back = False
         for words, source in given:
             if not self.over:

@@ -43,8 +43,9 @@ class UserSimulator(Protocol):
 
     `speak` is given the conversation with the roles reversed (the user's own texts as `assistant`), and the user's
     tools; after calls it is asked again. It must not keep or change what it is given. Raises SetupError when its
-    model cannot answer; any other exception is taken for the model's failure, too. Where an event or the script gives
-    the words of a turn, `spoken_for` is called instead and gives the calls that the user makes before them.
+    model cannot answer; any other exception is taken for the model's failure, too. Where an event or the script
+    gives the words of a turn, `spoken_for` is called instead: it gives the calls that the user makes before them, or
+    the trial's end.
     """
 
     @property
@@ -56,7 +57,7 @@ class UserSimulator(Protocol):
         self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int
     ) -> UserReply: ...
 
-    def spoken_for(self) -> tuple[ToolCall, ...]: ...
+    def spoken_for(self) -> UserReply: ...
 
 
 class ModelUser:
@@ -85,9 +86,9 @@ class ModelUser:
         text, stop = strip_stop(reply.text)
         return UserReply(text, stop, reply.tool_calls, usage)
 
-    def spoken_for(self) -> tuple[ToolCall, ...]:
+    def spoken_for(self) -> UserReply:
         self._first = ""
-        return ()
+        return UserReply()
 
 
 class PlayedUser:
@@ -111,9 +112,9 @@ class PlayedUser:
         text, stop = strip_stop(turn.user_says or "")
         return UserReply(text, stop or turn.stops or not text, source=self._source, ends=turn.ends)
 
-    def spoken_for(self) -> tuple[ToolCall, ...]:
+    def spoken_for(self) -> UserReply:
         turn, self._turn = self._turn or next(self._left, PlayedTurn()), None
-        return tuple(turn.user_calls)
+        return UserReply(calls=tuple(turn.user_calls), source=self._source, ends=turn.ends)
 
 
 def strip_stop(text: str) -> tuple[str, bool]:
