@@ -12,9 +12,17 @@ import anyio
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
+from caseharden.engine.records.authored import load
+from caseharden.engine.records.persona import Persona
+from caseharden.engine.records.scenario import Scenario
+from caseharden.engine.records.world import World
+from caseharden.engine.simulate import check_solution, prepare
+from caseharden.engine.world import compile_world
 from caseharden.tests.played_desk import TALK, WAITING_DESK, agent, call, made, seen, user
-from caseharden.tests.small_desk import DESK, Script, a_case, tried
+from caseharden.tests.server_desk import closing, desk, tiny
+from caseharden.tests.small_desk import DESK, Script, a_case, calling, graded, tried
 from caseharden.tests.workbench_cases import bench_at
+from caseharden.tests.worked_example import RECORD, SCENARIO, SHOP
 
 pytestmark = pytest.mark.anyio
 STOP = "###STOP###"
@@ -349,3 +357,73 @@ async def test_the_solution_waits_for_what_happens_in_time(tmp_path: Path) -> No
     async with bench_at(tmp_path) as bench:
         creation = await made(bench, [], **scenario)
     assert (creation.checked["proven"], creation.warnings) == (1, [])
+
+
+async def test_the_worked_example_gives_its_record_to_the_letter() -> None:
+    """With the fault that its draw decides, the events in their order, and every kind of check."""
+    world = compile_world(load(World, SHOP, "world"))
+    persona = load(Persona, {"id": "dana-terse", "profile": "Dana, 41, nurse, impatient"}, "persona")
+    case = prepare(world, load(Scenario, SCENARIO, "scenario"), persona, simulation="refund-late-parcel")
+    report = await check_solution(case, 7)
+    assert (report.status, report.lets_through, report.deterministic) == ("proven", [], True)
+    script = Script(
+        "I am sorry. Which order is it?",
+        calling(("get_order", {"order_id": "#W1"})),
+        calling(("get_order", {"order_id": "#W1"})),
+        "A card refund is limited to 50 dollars now. Store credit instead?",
+        calling(("refund_order", {"order_id": "#W1", "to": "credit", "note": "late parcel"})),
+        "Refunded $59.90 as store credit.",
+    )
+    done = await tried(case, script, Script(STOP), seed=7)
+    ours = ("wall_s", "source", "usage", "message", "to", "id")
+    log = [{k: v for k, v in entry.items() if k not in ours} for entry in done.document["log"]]
+    wanted = [{k: v for k, v in entry.items() if k not in ours} for entry in RECORD["log"]]
+    assert log[:-1] == wanted
+    assert log[-1] == {"n": 14, "turn": 4, "t": 105, "by": "user", "stop": "user is done"}
+    assert done.document["end"] == RECORD["end"]
+    assert [{k: v for k, v in p.items() if k != "by"} for p in done.document["delta"]] == RECORD["delta"]
+    verdict = await graded(case, done, seed=7)
+    assert (verdict.verdict, verdict.reward, verdict.never_fired) == ("pass", 1, [])
+    assert {c.id: c.verdict for c in verdict.checks if c.verdict != "pass"} == {"tone": "inconclusive"}
+    assert [(f.tool, f.then) for f in verdict.faults] == [("get_order", "retried")]
+
+
+async def test_a_client_of_the_server_sees_events_and_what_never_fired(tmp_path: Path) -> None:
+    events = [
+        event("closed", when={"tool": "close_ticket"}, do={"notify": "T1 was closed"}),
+        event(
+            "vip", when={"state": "db.tickets.T2.status", "eq": "closed"}, timeout_turns=0, on_timeout="skip"
+        ),
+        event("after-vip", after=["vip"]),
+    ]
+    async with desk(tmp_path / "data") as at:
+        await tiny(at)
+        ring = [event("courier", after=["policy"]), event("policy", after=["courier"])]
+        error = await at.error(
+            "create_scenarios", environment="support", scenarios=[{**closing("ring", "T1"), "events": ring}]
+        )
+        assert error["what"] == "Events cycle courier -> policy -> courier."
+        assert error["where"] == "create_scenarios.scenarios[0].events"
+        scenario = {**closing("told", "T1"), "events": events, "split": "train", "persona": "dana"}
+        made = await at.ok("create_scenarios", environment="support", scenarios=[scenario])
+        assert made["checked"]["proven"] == 1
+        await at.ok("create_simulations", environment="support")
+        run = await at.ok("run_simulations", environment="support", select=["told-dana"], wait_s=45)
+        conversation = f"{run['run']}/told-dana/1"
+        checks = await at.ok("get_item", kind="conversation", id=conversation, view="checks")
+        assert checks["item"]["verdict"] == "pass"
+        assert [row["event"] for row in checks["item"]["never_fired"]] == ["vip", "after-vip"]
+        assert "timeout" in checks["item"]["never_fired"][0]["why"]
+        turns = await at.ok("get_item", kind="conversation", id=conversation, view="turns")
+        happened = [
+            row.get("event") or row["notify"] for t in turns["item"]["turns"] for row in t.get("events", [])
+        ]
+        assert happened == ["vip", "closed", "T1 was closed"]
+
+
+async def test_arguments_that_are_optional_are_offered_as_optional() -> None:
+    case = prepare(compile_world(load(World, SHOP, "world")), load(Scenario, SCENARIO, "scenario"))
+    script = Script("Hm.")
+    await tried(case, script, Script(STOP))
+    refund = next(tool for tool in script.requests[0].tools if tool.name == "refund_order")
+    assert refund.parameters["required"] == ["order_id", "to"]

@@ -114,6 +114,15 @@ async def test_a_milestone_that_comes_with_the_call_that_fires_the_event_came_be
     assert (found.check("m")[0], found.check("f")[0]) == ("pass", "pass")
 
 
+async def test_events_of_a_point_come_before_its_minefields(tmp_path: Path) -> None:
+    """What an event undoes at the same point was never seen, live or in the record."""
+    undo = {"id": "undo", "when": {"tool": "lend"}, "do": {"set": {"db.books['b1'].out": "false"}}}
+    success = [{"id": "out", "kind": "minefield", "state": "db.books['b1'].out", "eq": True}]
+    lines = [user("b1"), call("lend", book_id="b1"), agent("Lent.")]
+    found = await seen(tmp_path, lines, events=[undo], success=success)
+    assert (found.end, found.check("out")) == ("user_stop", ("pass", "not hit"))
+
+
 async def test_a_milestone_is_reached_when_it_came_true_and_not_with_the_event_behind_it(
     tmp_path: Path,
 ) -> None:
