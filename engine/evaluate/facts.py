@@ -98,7 +98,7 @@ class WorldAsExpected:
             return Answer(None, "the expected world was not computed")
         if expected.error:
             return Answer(None, f"there is no expected world: {expected.error}")
-        others = tuple(dict.fromkeys((*expected.ignore, *trace.by_the_world())))
+        others = (*expected.ignore, *trace.by_the_world())
         found = diff(
             dict(expected.root),
             trace.state.root,
@@ -106,10 +106,10 @@ class WorldAsExpected:
             unordered=self.unordered,
             tolerance=self.tolerance,
         )
-        why = differences_told(found) if found else EQUAL
-        if others:
-            why += f" (not compared, since events write there: {_places_told(others)})"
-        return Answer(not found, why, writers(trace, [d.path for d in found]))
+        left_out = f" (not compared, since events write there: {_places_told(others)})" if others else ""
+        if not found:
+            return Answer(True, f"{EQUAL}{left_out}")
+        return Answer(False, differences_told(found) + left_out, writers(trace, [d.path for d in found]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def differences_told(found: Sequence[Difference], *, was: bool = False) -> str:
 
 
 def _places_told(places: Sequence[Path]) -> str:
-    told = [show_path(place) for place in places]
+    told = list(dict.fromkeys(show_path(place) for place in places))
     more = len(told) - SHOWN_DIFFERENCES
     return ", ".join(told[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
