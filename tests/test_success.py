@@ -247,6 +247,7 @@ async def test_the_reward_is_composed_of_what_is_named_and_the_rest_is_shown_bes
         reward = {"combine": combine, "of": ["looked", "lent"]}
         found = await seen(tmp_path / combine, lines, success=success, reward=reward, check=False)
         rewards[combine] = found.verdicts[0]["reward"]
+        assert found.verdicts[0]["reward_by"] == combine
         shown = {c["id"]: (c["verdict"], c["in_reward"]) for c in found.verdicts[0]["checks"]}
         assert shown == {"looked": ("pass", True), "lent": ("fail", True), "said": ("pass", False)}
     assert rewards == {"product": 0, "mean": 0.75, "min": 0}

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..records.conversation import Conversation, EndReason, LogEntry, StopEntry
 from ..records.scenario import Reward
-from ..records.verdict import CheckResult, CheckVerdict, TrialVerdict, Verdict
+from ..records.verdict import CheckKind, CheckResult, CheckVerdict, TrialVerdict, Verdict
 from ..world.values import Fault
 from .aftermath import fault_outcomes
 from .answers import Answer
@@ -23,8 +23,9 @@ ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout
 """The infrastructure's fault: verdict error, apart from the rates."""
 INVALID_ENDS: Final[Sequence[EndReason]] = ("world_error", "unsolvable", "user_fault")
 """The author's or the simulator's fault: verdict invalid, apart from the rates."""
-FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop", "script_fail", "event_fail")
-"""Ends that are a failed check of their own."""
+FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop", "minefield", "script_fail", "event_fail")
+"""Ends that are a failed check of their own, unless the check that brought them about has failed."""
+_TOLD_BY: Final[Mapping[str, CheckKind]] = {"minefield": "minefield", "script_fail": "script"}
 NO_CHECKS: Final = "no checks"
 _VERDICTS: Final[Mapping[bool | None, CheckVerdict]] = {True: "pass", False: "fail", None: "inconclusive"}
 
@@ -54,6 +55,7 @@ def grade(
     return Verdict(
         verdict=verdict,
         reward=_reward(plan.reward, checks) if counted else None,
+        reward_by=plan.reward.combine,
         score=_score(checks) if counted else None,
         end=conversation.end.reason,
         why=why,
@@ -154,9 +156,10 @@ def _unreached(check: Check, watcher: Watcher, trace: Trace) -> Answer:
 
 
 def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> list[CheckResult]:
+    """The check `end.<reason>` where the end is a failure that no other check tells."""
     reason = conversation.end.reason
-    lost = reason == "minefield" and not any(c.kind == "minefield" and c.verdict == "fail" for c in results)
-    if reason not in FAIL_ENDS and not lost:
+    told = any(c.kind == _TOLD_BY.get(reason) and c.verdict == "fail" for c in results)
+    if reason not in FAIL_ENDS or told:
         return []
     why = conversation.end.detail or reason.replace("_", " ")
     last = [entry.n for entry in conversation.log[-1:]]

@@ -64,7 +64,10 @@ class Verdict(Stored):
     grading: int = GRADING
     verdict: TrialVerdict
     reward: float | None = None
-    """0..1; None if a part is inconclusive or the verdict is error or invalid."""
+    """0..1; None if a part is inconclusive or the verdict is error or invalid. Its parts are the checks with
+    `in_reward`, each 1 where it passes and else 0."""
+    reward_by: Literal["product", "mean", "min"] = "product"
+    """How it is composed of them."""
     score: float | None = None
     """Weighted share of counted checks that passed, 0..1; None without counted checks."""
     end: str

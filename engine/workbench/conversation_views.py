@@ -99,6 +99,7 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         {
             "verdict": trial.verdict,
             "reward": graded.reward,
+            "reward_by": graded.reward_by,
             "score": graded.score,
             "grading": graded.grading,
         }

@@ -36,7 +36,6 @@ class FaultPlan:
         self._key = key
         self._calls: Counter[str] = Counter()
         self._hits: Counter[int] = Counter()
-        self.draws = 0
 
     def call(self, scene: Scene, tool: str, args: Any, *, shown_name: bool) -> CallOutcome:
         """A call of the agent through the world's one path, unless a fault takes it; its outcome says which."""
@@ -71,7 +70,6 @@ class FaultPlan:
             return False
         if fault.p is None:
             return number in fault.on_calls
-        self.draws += 1
         return draw(*self._key, f"fault:{i}:{name}", number) < fault.p
 
 
