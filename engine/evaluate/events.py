@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
@@ -13,11 +13,12 @@ from ..records.happenings import Event
 from ..records.scenario import Scenario
 from ..records.verdict import CheckResult, NeverFired
 from .answers import Predicate, parts_of
-from .facts import WorldAsExpected
+from .calls import ToolCalls, ToolCount
+from .facts import Happened, Said, StateIs, StateUnchanged, WorldAsExpected
 from .predicates import compile_predicate
 from .reading import Written
 from .scope import Scope
-from .trace import FIRED
+from .trace import FIRED, Trace
 
 START: Final = "start"
 """What every event can come after: the beginning of the trial."""
@@ -42,6 +43,11 @@ class PlannedEvent:
         timed = self.event.timeout_s is not None or self.event.timeout_turns is not None
         return timed and self.event.on_timeout == "fail"
 
+    def version(self, trace: Trace) -> int | None:
+        """A count that grows with whatever may make the condition hold; None where time alone may."""
+        count = _COUNTS.get(type(self.when))
+        return count(trace) if count else None
+
     def due(self, fired: Mapping[str, tuple[float, int]]) -> tuple[float, int] | None:
         """The (seconds, turn) from which it may fire, both of them; None while an event before it has not fired."""
         event = self.event
@@ -50,6 +56,16 @@ class PlannedEvent:
         t = max(fired[name][0] for name in event.after) + event.delay_s
         turn = max(fired[name][1] for name in event.after) + event.delay_turns
         return t, max(turn, event.at_turn or 0)
+
+
+_COUNTS: Final[Mapping[type, Callable[[Trace], int]]] = {
+    StateIs: lambda trace: len(trace.state.journal),
+    StateUnchanged: lambda trace: len(trace.state.journal),
+    ToolCount: lambda trace: len(trace.calls),
+    ToolCalls: lambda trace: len(trace.calls),
+    Said: lambda trace: len(trace.says),
+    Happened: lambda trace: len(trace.happened),
+}
 
 
 def compile_events(scenario: Scenario, top: Written, scope: Scope) -> tuple[PlannedEvent, ...]:

@@ -12,14 +12,14 @@ from typing import Final
 from ..records.conversation import NOISE
 from ..world.diff import Difference, diff
 from ..world.expressions import Expression, evaluate
-from ..world.paths import Path, covers, parse_path, show_path
+from ..world.paths import Path, covers, show_path
 from ..world.patterns import Pattern
 from ..world.state import State
 from ..world.values import MISSING, CallFailed, Fault, shown
 from .answers import Answer
 from .comparators import Comparison
 from .texts import MOST_READ, NUMBER_TOLERANCE, has_date, has_number, has_words
-from .trace import Trace
+from .trace import Trace, written_path
 
 WORLD_TOLERANCE: Final = 0.005
 """Absolute; of numbers when worlds are compared."""
@@ -229,5 +229,5 @@ def writers(trace: Trace, paths: Iterable[Path]) -> tuple[int, ...]:
 
 
 def _touches(text: str, path: Path) -> bool:
-    written = parse_path(text, "patches")
+    written = written_path(text)
     return covers(written, path) or covers(path, written)

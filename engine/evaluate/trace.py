@@ -178,9 +178,10 @@ def _place(patch: WorldPatch) -> Path:
 
 def _apply(state: State, patches: list[Patch]) -> None:
     for patch in patches:
-        state.write(patch.op, _path(patch.path), patch.new, patch.by)
+        state.write(patch.op, written_path(patch.path), patch.new, patch.by)
 
 
 @lru_cache(maxsize=20_000)
-def _path(text: str) -> Path:
+def written_path(text: str) -> Path:
+    """The path of a patch of the record."""
     return parse_path(text, "patches")

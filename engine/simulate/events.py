@@ -43,6 +43,8 @@ class Happenings:
         self._waiting = list(case.plan.events)
         self._fired: dict[str, tuple[float, int]] = {START: (0.0, 0)}
         self._armed: dict[str, _Armed] = {}
+        self._seen: dict[str, int] = {}
+        """What each condition was last looked at with, by event."""
         self._noise = NoiseSchedule(case.noise, scene.key) if noise and case.noise else None
 
     def at_point(self, trace: Trace) -> bool:
@@ -89,13 +91,24 @@ class Happenings:
         due = event.due(self._fired)
         if due is None or t + ROUNDING_S < due[0] or turn < due[1]:
             return None
-        if event.when is None or event.when.holds(trace.played()).value is True:
+        if self._holds(event, trace):
             return "fired"
         armed = self._armed.setdefault(event.id, _Armed(t, turn))
         limit = event.event
         late = limit.timeout_s is not None and t + ROUNDING_S >= armed.t + limit.timeout_s
         late = late or (limit.timeout_turns is not None and turn >= armed.turn + limit.timeout_turns)
         return _TIMED_OUT[limit.on_timeout] if late else None
+
+    def _holds(self, event: PlannedEvent, trace: Trace) -> bool:
+        """Whether the condition holds; not looked at again before anything it is about has grown."""
+        if event.when is None:
+            return True
+        version = event.version(trace)
+        if version is not None and self._seen.get(event.id) == version:
+            return False
+        if version is not None:
+            self._seen[event.id] = version
+        return event.when.holds(trace.played()).value is True
 
     def _make_noise(self) -> None:
         while self._noise is not None:
