@@ -306,6 +306,13 @@ async def test_an_event_may_write_what_the_solution_writes_too(tmp_path: Path) -
     assert found.check("one") == ("fail", "1 change: db.desk.open: was true, is false")
 
 
+async def test_a_long_chain_declared_backwards_goes_on_at_the_next_point(tmp_path: Path) -> None:
+    chain = [event(f"e{k}", after=[f"e{k - 1}"] if k else ["start"]) for k in range(25)]
+    found = await seen(tmp_path, TALK, events=chain[::-1])
+    assert [name for name, *_ in found.fired()] == [f"e{k}" for k in range(25)]
+    assert [t for *_, t in found.fired()] == [0] * 20 + [2] * 5
+
+
 async def test_a_trial_with_events_is_played_back_and_read_by_turns(tmp_path: Path) -> None:
     events = [
         event("mind", when={"tool": "look"}, do=[{"say": "b2 then"}, {"notify": "The desk closes"}]),

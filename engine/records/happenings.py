@@ -144,7 +144,7 @@ class ScriptStep(Authored):
     @model_serializer(mode="wrap")
     def _as_written(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The one word: null is a value of it."""
-        return {self.word: dumped(self)[self.word]}
+        return {self.word: dumped(self).get(self.word)}
 
     @model_validator(mode="after")
     def _one_word(self) -> ScriptStep:

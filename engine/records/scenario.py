@@ -110,7 +110,7 @@ class Scenario(Authored):
     """Steps that run before turn 1."""
     script: list[ScriptStep] = Field(default_factory=list[ScriptStep], max_length=1000)
     """Empty: both sides speak in turns until something ends the trial."""
-    events: list[Event] = Field(default_factory=list[Event], max_length=200)
+    events: list[Event] = Field(default_factory=list[Event], max_length=100)
     faults: list[Fault] = Field(default_factory=list[Fault], max_length=100)
     noise: Noise | None = None
     expected: list[ExpectedStep] = Field(default_factory=list[ExpectedStep], max_length=1000)
