@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -434,3 +436,21 @@ async def test_arguments_that_are_optional_are_offered_as_optional() -> None:
     await tried(case, script, Script(STOP))
     refund = next(tool for tool in script.requests[0].tools if tool.name == "refund_order")
     assert refund.parameters["required"] == ["order_id", "to"]
+
+
+def test_the_guides_examples_of_events_script_faults_and_noise_can_be_read(checkout: Path) -> None:
+    text = (checkout / "resources" / "guides" / "scenario-format.md").read_text(encoding="utf-8")
+    written: dict[str, Any] = {
+        "id": "x",
+        "goal": "g",
+        "events": json.loads(text.split("```json\n")[2].split("```")[0]),
+    }
+    shown = text[text.index("## Faults and noise") :]
+    for name in ("faults", "noise"):
+        (found,) = re.findall(rf'`"{name}": (.*?)`[,:]', shown)
+        written[name] = json.loads(found)
+    (script,) = re.findall(r"^`(\[.*\])`$", shown, re.MULTILINE)
+    written["script"] = json.loads(script)
+    scenario = load(Scenario, written, "guide")
+    assert (len(scenario.events), len(scenario.faults), len(scenario.script)) == (3, 2, 6)
+    assert scenario.noise is not None
