@@ -11,7 +11,8 @@ from caseharden.engine.agents import AgentInput, AgentReply, PromptAgent
 from caseharden.engine.errors import InvalidArgument, Unavailable
 from caseharden.engine.llm import ModelReply, ModelRequest
 from caseharden.engine.records.conversation import NotifyEntry
-from caseharden.engine.simulate.trial import WAITING, waits_for_user
+from caseharden.engine.simulate.trial import WAITING
+from caseharden.engine.simulate.user import waits_for_user
 from caseharden.tests.small_desk import Script, a_case, calling, calls_of, graded, names, says_of, tried
 
 pytestmark = pytest.mark.anyio
