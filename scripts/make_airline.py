@@ -93,13 +93,14 @@ def _departure(number: str, day: date, flight: Row, price: float, seats: int, no
     chance = draws(SEED, "departure", number, day)
     leaves = datetime.fromisoformat(f"{day}T{flight['departs']}:00")
     fate, room, delay = next(chance), next(chance), 0
-    left = leaves < now
-    status = "landed" if left else "scheduled"
-    if fate < 0.03 and leaves < now + timedelta(days=3):
+    status = "airborne" if leaves > now - timedelta(hours=3) else "landed"
+    if leaves > now:
+        status = "scheduled"
+    if fate < (0.03 if leaves < now else 0.08) and leaves < now + timedelta(days=3):
         status = "cancelled"
     elif fate < 0.16 and leaves < now + timedelta(hours=12):
         delay = 15 + 5 * int(next(chance) ** 2 * 84)
-        status = status if left else "delayed"
+        status = "delayed" if status == "scheduled" else status
     return {
         "flight_number": number,
         "departs_at": leaves.isoformat(),
@@ -199,7 +200,7 @@ def _booking(
         "passenger_id": holder,
         "travellers": travellers,
         "fare": name,
-        "status": "held" if held else _status(times, now, next(chance)),
+        "status": "held" if held else _status([departures[leg] for leg in legs], now, next(chance)),
         "booked_at": booked.replace(second=0, microsecond=0).isoformat(),
         "hold_until": f"{now + timedelta(hours=20 + 30 * next(chance)):%Y-%m-%dT%H:00:00}" if held else None,
         "segments": [dict(zip(("flight_number", "date"), leg.split("/"), strict=True)) for leg in legs],
@@ -213,7 +214,11 @@ def _booking(
     }
 
 
-def _status(times: list[datetime], now: datetime, chance: float) -> str:
+def _status(legs: list[Row], now: datetime, chance: float) -> str:
+    """Of a paid booking; whoever was to fly only where the airline did not may still choose."""
+    times = [datetime.fromisoformat(leg["departs_at"]) for leg in legs if leg["status"] != "cancelled"]
+    if not times:
+        return "confirmed"
     if times[-1] < now:
         return "flown"
     if times[0] > now and chance < 0.05:
