@@ -286,3 +286,21 @@ async def test_what_the_user_does_not_know_is_looked_up() -> None:
         execute=lambda name, args: {"member_id": "m7"} if name == "find_member" else {"blocked": True},
     )  # fmt: skip
     assert talk.calls == [("find_member", {"email": "a@b.org"}), ("block_card", {"member_id": "m7"})]
+
+
+async def test_a_reference_is_looked_up_in_the_list_of_what_it_refers_to() -> None:
+    tools = [
+        tool("cancel_permit", "Cancel a permit", ["permit_reference"], permit_reference="string"),
+        tool("get_prices", "Get the prices of all rooms", []),
+        tool("list_permits", "List what an account holds", ["email"], email="string"),
+    ]
+    talk = await reply(
+        "", tools, "Cancel my permit.", "I do not know the permit reference.", "My email is a@b.org.",
+        execute=lambda name, args: (
+            {"permits": [{"permit_reference": "R7"}]} if name == "list_permits" else {"cancelled": True}
+        ),
+    )  # fmt: skip
+    assert talk.calls == [
+        ("list_permits", {"email": "a@b.org"}),
+        ("cancel_permit", {"permit_reference": "R7"}),
+    ]
