@@ -143,15 +143,15 @@ def make_bookings(
     passengers: dict[str, Row],
     now: datetime,
 ) -> dict[str, Row]:
-    """Bookings under references of three letters and three digits, in the order in which they were drawn."""
+    """Bookings under references such as `FS442K`, in the order in which they were drawn."""
     rows: dict[str, Row] = {}
     number = 0
     while len(rows) < BOOKINGS:
         chance = draws(SEED, "booking", number)
         number += 1
-        letters = "".join(pick(LETTERS, chance) for _ in range(3))
-        reference = f"{letters}{100 + int(next(chance) * 900)}"
-        if letters == "CLW" or reference in rows:
+        one, two, last = (pick(LETTERS, chance) for _ in range(3))
+        reference = f"{one}{two}{100 + int(next(chance) * 900)}{last}"
+        if reference in rows:
             continue
         out = pick(list(departures), chance)
         legs = [out]

@@ -84,7 +84,7 @@ def test_what_a_user_knows_is_on_record() -> None:
     holders = {row["email"]: key for key, row in DB["passengers"].items()}
     for scenario in AIRLINE.scenarios:
         sheet = {fact.fact: fact.value for fact in scenario.knowledge if not isinstance(fact, str)}
-        named = set(re.findall(r"\b[A-Z]{3}\d{3}\b", scenario.goal)) - DB["flights"].keys()
+        named = set(re.findall(r"\b[A-Z]{2}\d{3}[A-Z]\b", scenario.goal))
         assert named <= DB["bookings"].keys(), scenario.id
         assert set(re.findall(r"\bBT\d{6}\b", scenario.goal)) <= DB["bags"].keys(), scenario.id
         assert sheet.get("voucher code", "VSP2026") in DB["vouchers"], scenario.id
@@ -106,11 +106,11 @@ def test_scenarios_are_graded_by_difficulty() -> None:
 @pytest.mark.parametrize(
     ("tool", "args", "reason"),
     [
-        ("look_up_booking", {"booking_reference": "QQQ999"}, "there is no booking QQQ999"),
+        ("look_up_booking", {"booking_reference": "QQ999Q"}, "there is no booking QQ999Q"),
         ("list_bookings", {"email": "nobody@example.com"}, "no account has"),
         (
             "verify_passenger",
-            {"booking_reference": "FSS442", "email": "a@example.com", "document_number": "P0000001"},
+            {"booking_reference": "FS442S", "email": "a@example.com", "document_number": "P0000001"},
             "do not belong to the holder",
         ),
         ("check_flight", {"flight_number": "CLW161", "date": "2026-05-13"}, "no flight CLW161 on"),
@@ -118,34 +118,34 @@ def test_scenarios_are_graded_by_difficulty() -> None:
         ("search_connections", {"origin": "GWY", "destination": "PDL", "date": "2026-05-20"}, "no flight"),
         (
             "change_flight",
-            {"booking_reference": "YFB547", "flight_number": "CLW101", "date": "2026-05-20"},
+            {"booking_reference": "YF547B", "flight_number": "CLW101", "date": "2026-05-20"},
             "has a basic fare, which cannot be changed",
         ),
         (
             "change_flight",
-            {"booking_reference": "HKJ254", "flight_number": "CLW172", "date": "2026-05-24"},
-            "has 0 free seats, and booking HKJ254 needs 1",
+            {"booking_reference": "HK254J", "flight_number": "CLW172", "date": "2026-05-24"},
+            "has 0 free seats, and booking HK254J needs 1",
         ),
         (
             "change_flight",
-            {"booking_reference": "HKJ254", "flight_number": "CLW101", "date": "2026-05-24"},
+            {"booking_reference": "HK254J", "flight_number": "CLW101", "date": "2026-05-24"},
             "has no flight from Galway to Bergen",
         ),
-        ("cancel_booking", {"booking_reference": "SDB957"}, "more than 24 hours ago, and is not refundable"),
-        ("cancel_booking", {"booking_reference": "FSS442"}, "is flown, and only held or confirmed"),
-        ("cancel_booking", {"booking_reference": "MWB748"}, "its journey has begun"),
-        ("claim_compensation", {"booking_reference": "EUE655"}, "its delay was 150 minutes"),
-        ("claim_compensation", {"booking_reference": "RZY716"}, "is held, and there is no compensation"),
-        ("add_bags", {"booking_reference": "WEU578", "bags": 1}, "has 3 bags already, and at most 3"),
-        ("send_boarding_pass", {"booking_reference": "ESU657"}, "leaves on 2026-06-06 at 13:20"),
+        ("cancel_booking", {"booking_reference": "SD957B"}, "more than 24 hours ago, and is not refundable"),
+        ("cancel_booking", {"booking_reference": "FS442S"}, "is flown, and only held or confirmed"),
+        ("cancel_booking", {"booking_reference": "MW748B"}, "its journey has begun"),
+        ("claim_compensation", {"booking_reference": "EU655E"}, "its delay was 150 minutes"),
+        ("claim_compensation", {"booking_reference": "RZ716Y"}, "is held, and there is no compensation"),
+        ("add_bags", {"booking_reference": "WE578U", "bags": 1}, "has 3 bags already, and at most 3"),
+        ("send_boarding_pass", {"booking_reference": "ES657U"}, "leaves on 2026-06-06 at 13:20"),
         (
             "apply_voucher",
-            {"booking_reference": "DAP377", "voucher_code": "VWI2025"},
+            {"booking_reference": "DA377P", "voucher_code": "VWI2025"},
             "expired on 2026-03-31",
         ),
-        ("apply_voucher", {"booking_reference": "RZY716", "voucher_code": "VSP2026"}, "at least 150 dollars"),
-        ("apply_voucher", {"booking_reference": "SCS366", "voucher_code": "VNE1001"}, "is confirmed"),
-        ("report_missing_bag", {"bag_tag": "BT210143"}, "a search begins a day after that"),
+        ("apply_voucher", {"booking_reference": "RZ716Y", "voucher_code": "VSP2026"}, "at least 150 dollars"),
+        ("apply_voucher", {"booking_reference": "SC366S", "voucher_code": "VNE1001"}, "is confirmed"),
+        ("report_missing_bag", {"bag_tag": "BT207627"}, "a search begins a day after that"),
         ("track_bag", {"bag_tag": "BT000000"}, "there is no bag"),
     ],
 )
@@ -161,20 +161,20 @@ def test_a_moved_booking_is_charged_for_fee_and_price_and_gives_its_seat_back() 
     before = {key: DB["departures"][key]["free_seats"] for key in ("CLW111/2026-05-21", "CLW111/2026-05-25")}
     moved = scene.call(
         "change_flight",
-        {"booking_reference": "NDH226", "flight_number": "CLW111", "date": "2026-05-25"},
+        {"booking_reference": "ND226H", "flight_number": "CLW111", "date": "2026-05-25"},
     )
     assert moved.ok, moved.text
     assert '"fee": 40, "difference": 11.0, "charged": 51.0' in moved.text
     after = {key: scene.state.get(("db", "departures", key, "free_seats")) for key in before}
     assert after == {"CLW111/2026-05-21": before["CLW111/2026-05-21"] + 1, "CLW111/2026-05-25": 43}
-    assert scene.state.get(("db", "bookings", "NDH226", "total")) == 190
+    assert scene.state.get(("db", "bookings", "ND226H", "total")) == 190
     last = scene.state.get(("db", "payments", "Y30431"))
-    assert (last["booking_reference"], last["kind"], last["amount"]) == ("NDH226", "charge", 51)
+    assert (last["booking_reference"], last["kind"], last["amount"]) == ("ND226H", "charge", 51)
 
 
 @pytest.mark.parametrize(
     ("reference", "refund"),
-    [("SCS366", 83), ("KZX758", 435), ("JRE765", 205.8), ("GJW658", 331), ("RZY716", 0)],
+    [("SC366S", 83), ("KZ758X", 435), ("JR765E", 205.8), ("GJ658W", 331), ("RZ716Y", 0)],
     ids=["standard", "flex", "airline-cancelled", "young", "held"],
 )
 def test_a_cancelled_booking_pays_back_what_its_fare_allows(reference: str, refund: float) -> None:
@@ -185,10 +185,10 @@ def test_a_cancelled_booking_pays_back_what_its_fare_allows(reference: str, refu
 
 def test_compensation_is_paid_once_and_more_of_it_as_a_voucher_that_can_be_used() -> None:
     scene = AIRLINE.scene()
-    claim = {"booking_reference": "LAA626", "method": "voucher"}
+    claim = {"booking_reference": "LA626A", "method": "voucher"}
     assert '"compensation": 600' in scene.call("claim_compensation", claim).text
     assert "was paid already" in scene.call("claim_compensation", claim).text
-    used = scene.call("apply_voucher", {"booking_reference": "YYZ317", "voucher_code": "VCR3049"})
+    used = scene.call("apply_voucher", {"booking_reference": "YY317Z", "voucher_code": "VCR3049"})
     assert '"total": 414.2' in used.text
-    again = scene.call("apply_voucher", {"booking_reference": "XXW271", "voucher_code": "VCR3049"})
+    again = scene.call("apply_voucher", {"booking_reference": "XX271W", "voucher_code": "VCR3049"})
     assert "was used already" in again.text

@@ -304,3 +304,14 @@ async def test_a_reference_is_looked_up_in_the_list_of_what_it_refers_to() -> No
         ("list_permits", {"email": "a@b.org"}),
         ("cancel_permit", {"permit_reference": "R7"}),
     ]
+
+
+async def test_id_number_code_and_reference_are_the_same_word_in_what_users_write() -> None:
+    tools = [
+        tool("move_stall", "Move a stall", ["stall_reference", "market_code"],
+             stall_reference="string", market_code="string"),
+    ]  # fmt: skip
+    talk = await reply("", tools, "Move a stall. My market reference is B9 and my stall number is A4.")
+    assert talk.calls == [("move_stall", {"stall_reference": "A4", "market_code": "B9"})]
+    headed = await reply("", tools, "Move the stall with stall reference A4 to market code B9.")
+    assert headed.calls == talk.calls
