@@ -57,11 +57,10 @@ def address(first: str, last: str, domains: Sequence[str], chance: Iterator[floa
 
 
 def world_document(name: str, frame: Mapping[str, Any], data: Row) -> Row:
-    """The whole world: its frame (clock, schema, tools, rules), the policy beside its file, and the data."""
+    """The whole world: its frame (all but the data), the policy beside its file, and the data."""
     policy = (target_of(name).parent / "policy.md").read_text(encoding="utf-8")
-    return {"format": "world/1", "name": name, "clock": frame["clock"], "policy": policy, "db": data} | {
-        key: frame[key] for key in ("schema", "tools", "rules")
-    }
+    head = {"format": "world/1", "name": name, "clock": frame["clock"], "policy": policy, "db": data}
+    return head | {key: value for key, value in frame.items() if key not in head}
 
 
 def read_source(name: str, file: str) -> Row:

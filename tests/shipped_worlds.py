@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,10 +67,10 @@ class ShippedWorld:
         people = self.personas
         return [prepare(self.compiled, s, people[k % len(people)]) for k, s in enumerate(self.scenarios)]
 
-    def scene(self) -> Scene:
-        """The world as it is at the start, to call tools in."""
+    def scene(self, data: Mapping[str, Any] | None = None) -> Scene:
+        """The world as it is at the start, to call tools in; `data` as a persona brings it."""
         scene = Scene(self.compiled, (0, "tools", 1))
-        scene.prepare()
+        scene.prepare(data)
         return scene
 
     async def played(self, case: Case, seed: int = 7, trial: int = 1, instructions: str = "") -> Tried:
@@ -131,7 +131,17 @@ AIRLINE = ShippedWorld(
         "Before calling add_bags, ask the user to confirm.",
     ),
 )
-SHIPPED = (SHOP, AIRLINE)
+CLINIC = ShippedWorld(
+    "clinic",
+    "patients",
+    (
+        "Before calling book_appointment, call get_patient_file.",
+        "Before calling release_records, call verify_patient.",
+        "After calling move_appointment, call send_reminder.",
+        "Before calling cancel_appointment, ask the user to confirm.",
+    ),
+)
+SHIPPED = (SHOP, AIRLINE, CLINIC)
 
 
 async def transcripts() -> dict[str, str]:

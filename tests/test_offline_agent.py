@@ -315,3 +315,10 @@ async def test_id_number_code_and_reference_are_the_same_word_in_what_users_writ
     assert talk.calls == [("move_stall", {"stall_reference": "A4", "market_code": "B9"})]
     headed = await reply("", tools, "Move the stall with stall reference A4 to market code B9.")
     assert headed.calls == talk.calls
+
+
+async def test_thanks_for_what_was_refused_are_answered_with_a_goodbye() -> None:
+    tools = [tool("cancel_order", "Cancel an order", ["order_id"], order_id="string")]
+    rules = "Before calling cancel_order, ask the user to confirm."
+    talk = await reply(rules, tools, "Cancel order W1.", "No, please don't.", "No, that is all. Thank you.")
+    assert talk.calls == [] and talk.agent[-1] == "You are welcome. Goodbye."

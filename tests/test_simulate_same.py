@@ -49,7 +49,7 @@ async def test_the_same_seed_gives_the_same_conversation_in_every_process() -> N
     assert found[0] == found[1]
     here = await transcripts()
     assert here == found[0]
-    assert len(set(here.values())) == len(here) == 64
+    assert len(set(here.values())) == len(here) > 90
 
 
 async def test_a_record_read_back_from_json_is_graded_as_the_live_one() -> None:

@@ -31,7 +31,8 @@ USER_CALLS: Final = 10
 MAX_REPLIES: Final = 20_000
 """Replies of an agent in one trial, whatever the limits are: thinking is not limited otherwise."""
 _ANNOUNCES: Final = re.compile(
-    r"\b(?:i will|i'll|i am going to|i'm going to|i am about to|i'm about to|let me(?! know)|one moment)\b",
+    r"\b(?:(?:i will|i'll|i am going to|i'm going to)(?! not\b)|i am about to|i'm about to|let me(?! know)|"
+    r"one moment)\b",
     re.I,
 )
 _CLOSES: Final = re.compile(
