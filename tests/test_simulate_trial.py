@@ -154,6 +154,8 @@ async def test_words_beside_a_stop_that_is_held_back_are_said() -> None:
         ("Let me know if you need more.", False),
         ("Let me check that.", True),
         ("One moment, please.", True),
+        ("Understood, I will not lend it.", False),
+        ("I will not lend it, but I will reserve it.", True),
         ("You can ask why? Because it is late.", False),
         ("Anything else aside: do you confirm the refund?", False),
         ("There is nothing else to do. Do you confirm the refund?", True),

@@ -15,7 +15,8 @@ from .case import Case
 STOP: Final = "###STOP###"
 BEGIN: Final = "(The conversation begins. Write your first message.)"
 _ANNOUNCES: Final = re.compile(
-    r"\b(?:i will|i'll|i am going to|i'm going to|i am about to|i'm about to|let me(?! know)|one moment)\b",
+    r"\b(?:(?:i will|i'll|i am going to|i'm going to)(?! not\b)|i am about to|i'm about to|let me(?! know)|"
+    r"one moment)\b",
     re.I,
 )
 _CLOSES: Final = re.compile(
