@@ -20,14 +20,16 @@ from typing import Any
 import anyio
 
 from caseharden.engine.exchange import Roots
-from caseharden.engine.records.environment import AgentSpec
+from caseharden.engine.records.environment import AgentSpec, ModelChoice
 from caseharden.engine.records.persona import Persona, PersonaRecord
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.records.scenario import Scenario, ScenarioRecord
 from caseharden.engine.records.simulation import SimulationRecord
 from caseharden.engine.store import Store
 from caseharden.engine.workbench.archive import Archive
-from caseharden.engine.workbench.trials import RunCases, TrialRunner, in_parallel
+from caseharden.engine.workbench.pacing import Pacing
+from caseharden.engine.workbench.role_models import RoleModels
+from caseharden.engine.workbench.trials import RunCases, TrialRunner
 from caseharden.engine.workbench.worlds import Worlds
 
 SHIPPED = Path(__file__).resolve().parent.parent / "resources" / "worlds"
@@ -91,7 +93,7 @@ async def main(rounds: int, profile: str) -> None:
 async def measure(store: Store, rounds: int, profile: str) -> None:
     archive = Archive(store)
     worlds = Worlds(archive, SHIPPED, Roots(()))
-    runner = TrialRunner(archive, worlds, Roots(()))
+    runner = TrialRunner(archive, worlds, Roots(()), RoleModels(ModelChoice()))
     cases = shop_run(archive, worlds, runner, "run-1")
     cast = runner.cast(AgentSpec(), cases.run.models)
     work = [(slug, k) for k in range(1, rounds + 1) for slug in cases.run.simulations]
@@ -113,7 +115,7 @@ async def measure(store: Store, rounds: int, profile: str) -> None:
     if profiler:
         profiler.enable()
     began, wall = time.process_time(), time.perf_counter()
-    await in_parallel(work, 32, one)
+    await Pacing(32).run(work, one)
     spent, wall_s = time.process_time() - began, time.perf_counter() - wall
     if profiler:
         profiler.disable()

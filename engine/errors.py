@@ -25,7 +25,7 @@ one place, in `mcp_server`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -147,6 +147,25 @@ class InternalError(CasehardenError):
     """Our own fault; `what` gives only an id to find it in the log."""
 
     code = "internal"
+
+
+def error_kinds() -> dict[str, type[CasehardenError]]:
+    """The kind of error of each code; where several share one, the most special."""
+
+    def below(kind: type[CasehardenError]) -> Iterator[type[CasehardenError]]:
+        for child in kind.__subclasses__():
+            yield from below(child)
+        yield kind
+
+    kinds: dict[str, type[CasehardenError]] = {}
+    for kind in below(CasehardenError):
+        kinds.setdefault(kind.code, kind)
+    return kinds
+
+
+def error_class(raised: BaseException) -> str:
+    """What broke, equal for equal failures: the code of an error of ours, the name of another."""
+    return raised.code if isinstance(raised, CasehardenError) else type(raised).__name__
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

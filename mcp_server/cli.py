@@ -83,6 +83,7 @@ def _run(name: str, words: list[str]) -> int:
     gc.disable()  # an import makes objects by the hundred thousand, and none of them is garbage
     command: Any = importlib.import_module(where, __package__)
     gc.enable()
+    gc.set_threshold(5_000, 20, 20)  # conversations are many objects, and hardly any is in a cycle
     parser = _Parser(
         prog=f"caseharden {name}", description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False
     )

@@ -36,6 +36,8 @@ class Progress:
         self._told_at = self._started
         self._told_share = 0.0
         self._seen: set[str] = set()
+        budget: dict[str, float] = report.run.options.get("budget") or {}
+        self._usd = budget.get("usd", 0.0)
         run = report.run
         trials = count(len(run.simulations) * run.trials, "trial")
         if not screen.redraws:
@@ -65,6 +67,9 @@ class Progress:
             parts.append(f"{percent(passed / (passed + failed))} pass so far")
         if errors:
             parts.append(count(errors, "error"))
+        spent = self._bench.runs.so_far(self._run)
+        if spent is not None and (spent.usd or self._usd):
+            parts.append(money(spent.usd) + (f" of {money(self._usd)}" if self._usd else ""))
         elapsed = time.monotonic() - self._started
         if 0.02 < share < 1 and elapsed > 2:
             parts.append(f"{duration(elapsed / share * (1 - share))} left")

@@ -10,17 +10,19 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 
 from ..engine.errors import (
+    BudgetSpent,
     CasehardenError,
     Conflict,
     InvalidArgument,
+    NeedsConfirm,
     NotFound,
     SetupError,
     StorageError,
@@ -33,7 +35,7 @@ from ..engine.workbench.runs import MOST_TRIALS
 from .called import called
 from .progress import Progress, result_lines
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen, clean, count
 
 STEP_S = 0.5
 """How often a run is looked at."""
@@ -43,7 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
     parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
-    parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
+    parser.add_argument("--concurrency", type=int, help="trials at the same time, 1 to 1,000")
+    parser.add_argument(
+        "--budget",
+        default="",
+        metavar="USD",
+        help="the most it may cost: 25, or calls=4000,tokens=1e6,seconds=600",
+    )
+    parser.add_argument("--confirm", action="store_true", help="run what is large without a budget")
+    parser.add_argument(
+        "--resume",
+        default="",
+        metavar="RUN",
+        help="go on with a run: what is missing, and what ended in error",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
     add_flags(parser, "home", "models", "network", "env_file")
@@ -68,8 +83,15 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
+    if isinstance(error, SetupError):
+        return _again(args) + "        (when that is mended)"
     if where == "--trials":
         return called("run", args.folder, "--trials", "1")
+    if isinstance(error, NeedsConfirm):
+        fewer = called("run", args.folder, "--trials", "1") + "        (fewer), or "
+        return (fewer if args.trials != 1 else "") + _again(args, "--budget", "25")
+    if where.startswith("--budget"):
+        return called("run", args.folder, "--budget", "25")
     if where == "--resume":
         return _again(args) + "        (a new run)"
     if not is_case_folder(Path(args.folder)):
@@ -105,16 +127,18 @@ async def _run(args: argparse.Namespace) -> int:
 async def _simulate(
     bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
 ) -> int:
-    options = {"resume": args.resume} if args.resume else None
-    async with _interrupts() as interrupted:
-        report = await _started(bench, environment, args.trials or 0, options, models)
+    options = _options(args)
+    async with _interrupts() as interrupts:
+        trials = 0 if args.resume else args.trials or 0
+        report = await _started(bench, environment, trials, options, models)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
         while job is not None and job.state in ("queued", "running"):
-            job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+            with interrupts.waiting():
+                job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
             await progress.look(job)
-            if interrupted() and not stopped:
+            if interrupts.number and not stopped:
                 stopped = True
                 goes_on = f"{_again(args, '--resume', report.run.id)} goes on."
                 screen.line(f"Stopping. {job.units.finished:,} of {job.units.total:,} are kept; {goes_on}")
@@ -128,39 +152,100 @@ async def _simulate(
     elif not stopped:
         for line in await result_lines(bench, report, screen.width):
             screen.line(line)
+        for line in _how_to_go_on(report, args):
+            screen.line(line)
     return code
 
 
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the command line as those of a run."""
+    given = {"resume": args.resume, "concurrency": args.concurrency, "budget": _budget(args.budget)}
+    return {name: value for name, value in given.items() if value} | (
+        {"confirm": True} if args.confirm else {}
+    )
+
+
+def _budget(text: str) -> dict[str, float]:
+    """`25` in dollars, or `usd=25,calls=4000`; what the names may be is the engine's to say."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, told, value = part.rpartition("=")
+        try:
+            amount = float(value)
+            found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
+        except ValueError:
+            what = f"`{part[:40]}` is no amount."
+            raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
+    return found
+
+
+def _how_to_go_on(report: RunReport, args: argparse.Namespace) -> list[str]:
+    """Of a run that paused: why, and what to type."""
+    job, run = report.job, report.run
+    if job is None or job.state != "paused" or job.error is None:
+        return []
+    limits: dict[str, float] = run.options.get("budget") or {}
+    budget = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
+    more = ["--budget", budget] if job.error["code"] == BudgetSpent.code and budget else []
+    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    return [
+        f"Paused. {clean(job.error['what'])}",
+        f"{kept}; {_again(args, '--resume', run.id, *more)} goes on.",
+    ]
+
+
 async def _started(
-    bench: Bench, environment: str, trials: int, options: dict[str, str] | None, models: Mapping[str, Any]
+    bench: Bench, environment: str, trials: int, options: dict[str, Any], models: Mapping[str, Any]
 ) -> RunReport:
     """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
     try:
         return await bench.runs.start(environment, trials=trials, options=options, models=models, wait_s=0)
     except UserError as error:
-        if error.where != "options.resume":
+        if not error.where.startswith("options."):
             raise
-        allowed = error.allowed or f"a run of {environment} in this data folder"
-        raise type(error)(error.what, where="--resume", allowed=allowed) from None
+        where = error.where.replace("options.", "--", 1)
+        allowed = error.allowed
+        if where == "--resume":
+            allowed = allowed or f"a run of {environment} in this data folder"
+        raise type(error)(error.what, where=where, allowed=allowed) from None
+
+
+class _Interrupts:
+    """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._waiting: anyio.CancelScope | None = None
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """A wait that is over when Ctrl-C comes."""
+        with anyio.CancelScope() as self._waiting:
+            yield
+        self._waiting = None
+
+    def came(self) -> None:
+        self.number += 1
+        if self.number > 1:
+            os._exit(130)
+        if self._waiting is not None:
+            self._waiting.cancel()
 
 
 @asynccontextmanager
-async def _interrupts() -> AsyncGenerator[Callable[[], int], None]:
-    """How often Ctrl-C came; the second time ends the process at once, which loses nothing that is stored."""
-    number = 0
+async def _interrupts() -> AsyncGenerator[_Interrupts]:
+    """Listens for Ctrl-C within the block."""
+    interrupts = _Interrupts()
 
     async def listen() -> None:
-        nonlocal number
         async for _ in signals:
-            number += 1
-            if number > 1:
-                os._exit(130)
+            interrupts.came()
 
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
             try:
-                yield lambda: number
+                yield interrupts
             finally:
                 group.cancel_scope.cancel()
 
@@ -209,6 +294,7 @@ def _as_json(report: RunReport, code: int) -> dict[str, Any]:
         **run.model_dump(mode="json", include=fields),
         "warnings": [*run.warnings, *(w for w in report.warnings if w not in run.warnings)],
         "model_calls": report.model_calls,
+        "tokens": report.tokens,
         "usd": report.usd,
         "exit": code,
     }

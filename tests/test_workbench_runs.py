@@ -108,7 +108,10 @@ async def test_a_run_answers_at_once_and_its_job_tells_how_it_goes(tmp_path: Pat
         ({"select": ["tag:none"]}, "select[0]"),
         ({"select": ["scenaro:x"]}, "select[0]"),
         ({"options": {"seeed": 1}}, "options.seeed"),
-        ({"options": {"budget": {"usd": 1}}}, "options.budget"),
+        ({"options": {"budget": {"usd": 0}}}, "options.budget.usd"),
+        ({"options": {"budget": {"dollars": 1}}}, "options.budget.dollars"),
+        ({"options": {"hints": True}}, "options.hints"),
+        ({"options": {"resume": "run-1", "seed": 1}}, "options.seed"),
         ({"options": {"thresholds": {"pass_rate": 2}}}, "options.thresholds.pass_rate"),
         ({"options": {"seed": float("nan")}}, "options"),
         ({"models": {"agent": "ofline"}}, "models.agent"),
@@ -504,10 +507,12 @@ async def test_a_trial_that_breaks_does_not_stop_the_others_and_is_run_again(
 ) -> None:
     execute = TrialRunner.execute
 
-    async def breaking(self: TrialRunner, cases: RunCases, cast: Any, simulation: str, trial: int) -> Any:
+    async def breaking(
+        self: TrialRunner, cases: RunCases, cast: Any, simulation: str, trial: int, **more: Any
+    ) -> Any:
         if simulation.startswith("close-2") and trial == 1:
             raise ZeroDivisionError
-        return await execute(self, cases, cast, simulation, trial)
+        return await execute(self, cases, cast, simulation, trial, **more)
 
     async with bench_at(tmp_path) as bench:
         await desk(bench, 4)

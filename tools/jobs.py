@@ -46,13 +46,13 @@ def _reply(report: JobReport) -> JobReply:
     job = report.job
     result = _result(report)
     told = [_state(job)]
-    calls: list[NextCall] = [] if job.ended else [then("wait_job", job=job.id)]
-    if job.ended and result is not None:
+    calls: list[NextCall] = [then("wait_job", job=job.id)] if job.active else []
+    if not job.active and result is not None:
         told.append(result.summary)
         calls = [one for one in result.next if one.args.get("job") != job.id]
     return JobReply(
         summary=" ".join(told),
-        next=calls or ([] if not job.ended else [then("get_item", kind="job", id=job.id)]),
+        next=calls or [then("get_item", kind="job", id=job.id)],
         warnings=result.warnings if result else [],
         links=result.links if result else [],
         job=job_counts(job),

@@ -188,8 +188,10 @@ def _summary(
     hardening = report.hardening
     if decided:
         return _decision(report, candidate, outcome, decided)
-    if report.job and not report.job.ended:
+    if report.job and report.job.active:
         return _going_on(report)
+    if report.job:
+        return f"{hardening.id} is paused ({report.job.id}): what it ran is kept; called again, it goes on."
     if candidate and candidate.state == "refused":
         return _refused(candidate)
     if not outcome and candidate and candidate.state in ("kept", "rejected"):
@@ -337,8 +339,10 @@ def _wants_text(hardening: Hardening) -> bool:
 
 def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) -> list[NextCall]:
     hardening = report.hardening
-    if report.job and not report.job.ended:
+    if report.job and report.job.active:
         return [then("wait_job", job=report.job.id)]
+    if report.job:
+        return [then("harden_agent", "goes on", environment=hardening.environment, hardening=hardening.id)]
     if report.became:
         return _after_promotion(report)
     if hardening.state == "rejected":

@@ -65,7 +65,7 @@ async def run_simulations(
 def run_reply(report: RunReport) -> RunReply:
     """The reply of a run, finished or still going on."""
     run = report.run
-    going_on = report.job is not None and not report.job.ended
+    going_on = report.job is not None and report.job.active
     return RunReply(
         summary=_going_on(report) if going_on else _summary(run),
         next=_next(report),
@@ -135,7 +135,7 @@ def _job(report: RunReport) -> JobCounts | None:
 
 def _totals(run: RunRecord) -> dict[str, Any]:
     unsaid: set[str] = set() if run.totals.pass_k else {"pass_k"}
-    if run.state in ("cancelled", "failed"):
+    if run.state in ("cancelled", "failed", "paused"):
         unsaid |= {"rate", "interval", "pass_k"}
     totals = run.totals.model_dump(exclude_none=True, exclude=unsaid)
     return rounded(totals, 3)
@@ -147,24 +147,32 @@ def _cluster(cluster: StoredCluster) -> Cluster:
 
 def _cost(report: RunReport) -> dict[str, Any]:
     cost: dict[str, Any] = {"model_calls": report.model_calls, "seconds": round(report.run.wall_s, 2)}
-    return {"usd": report.usd, **cost} if report.usd is not None else {"usd": "unknown", **cost}
+    if report.tokens:
+        cost["tokens"] = report.tokens
+    return {"usd": "unknown" if report.usd is None else round(report.usd, 6), **cost}
 
 
 def _next(report: RunReport) -> list[NextCall]:
     run, job = report.run, report.job
-    if job is not None and not job.ended:
+    if job is not None and job.active:
         return [then("wait_job", job=job.id)]
+    if job is not None and job.error:
+        return [NextCall(**call) for call in job.error.get("next", [])][:3]
     calls: list[NextCall] = []
     if run.state != "done":
         resume = {"resume": run.id}
         calls.append(
-            then("run_simulations", "runs only what is missing", environment=run.environment, options=resume)
+            then("run_simulations", "runs what is missing", environment=run.environment, options=resume)
         )
     see = next((one.see for one in run.clusters if one.see), "")
     if run.totals.failed and run.clusters:
         calls.append(_harden(run))
     if see:
         calls.append(then("get_item", "see one failure", kind="conversation", id=see, view="turns"))
+    if run.state == "done" and run.totals.error:
+        resume = {"resume": run.id}
+        why = f"runs the {plural(run.totals.error, 'error')} again"
+        calls.append(then("run_simulations", why, environment=run.environment, options=resume))
     if run.totals.error or run.totals.invalid:
         verdict = "error" if run.totals.error else "invalid"
         where = {"run": run.id, "verdict": verdict}

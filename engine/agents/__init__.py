@@ -3,7 +3,15 @@
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
 from .chat_completions import ChatAgent
 from .prompt import PromptAgent
-from .recorded import NoRecording, PlayedAgent, PlayedTurn, RecordedAgent, Recording, played_turns
+from .recorded import (
+    NoRecording,
+    NotRecorded,
+    PlayedAgent,
+    PlayedTurn,
+    RecordedAgent,
+    Recording,
+    played_turns,
+)
 
 __all__ = [
     "AgentAdapter",
@@ -12,6 +20,7 @@ __all__ = [
     "AgentReply",
     "ChatAgent",
     "NoRecording",
+    "NotRecorded",
     "PlayedAgent",
     "PlayedTurn",
     "PromptAgent",

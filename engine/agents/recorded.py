@@ -119,6 +119,10 @@ class RecordedAgent(PlayedAgent):
         super().__init__(played_turns(recording))
 
 
+class NotRecorded(AgentError):
+    """There is nothing to play back: a later trial may have a recording all the same."""
+
+
 class NoRecording:
     """Stands in where a recorded agent has nothing to play back: the trial ends in `agent_error`, and says so."""
 
@@ -128,7 +132,7 @@ class NoRecording:
         self._what = what
 
     async def reply(self, turn: AgentInput) -> AgentReply:
-        raise AgentError(self._what)
+        raise NotRecorded(self._what)
 
 
 def played_turns(recording: Recording) -> list[PlayedTurn]:

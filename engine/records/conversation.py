@@ -184,6 +184,8 @@ class End(Stored):
 
     reason: EndReason
     detail: str = ""
+    error: str = ""
+    """What broke, where something did: a code of our errors such as `unavailable`, or an exception's name."""
     turn: int = 0
     t: float = 0
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from .authored import Authored, Stored
 
 AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+DEFAULT_CONCURRENCY = 32
 LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
 
 
@@ -124,6 +125,8 @@ class Settings(Authored):
     """Laid over the scenarios' limits where they say nothing."""
     thresholds: dict[str, float] = Field(default_factory=dict[str, float])
     """`pass_rate` 0..1, `max_errors` count: what a run must reach."""
+    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
+    """Trials at the same time, in runs and hardenings."""
     locked: list[str] = Field(default_factory=list[str])
     """Passages of the instructions that no candidate may change."""
     instructions_file: str = ""

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .authored import Authored, Stored
-from .environment import ModelName
+from .environment import DEFAULT_CONCURRENCY, ModelName
 from .run import Cluster
 from .scenario import Split
 
 Decision = Literal["promote", "reject", "roll_back"]
 EditOp = Literal["add", "replace", "remove"]
-HardeningState = Literal["open", "running", "decided", "promoted", "rejected", "cancelled"]
+HardeningState = Literal["open", "running", "paused", "decided", "promoted", "rejected", "cancelled"]
 Mark = Literal["exposed", "self-judged", "overridden"]
 Outcome = Literal["improved", "unconfirmed", "no_change", "regressed", "nothing_to_fix", "not_evaluated"]
 Strategy = Literal["rules", "reflect", "submit"]
@@ -219,6 +219,12 @@ class HardeningLimits(Authored):
     patience: int = Field(default=2, ge=1, le=20)
     trials: int = Field(default=0, ge=0, le=50)
     locked: list[str] = Field(default_factory=list[str])
+    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
+    """Trials at the same time."""
+    pause_after: int = Field(default=10, ge=0)
+    """Equal failures of the infrastructure in a row that pause it; 0: never."""
+    budget: dict[str, float] = Field(default_factory=dict[str, float])
+    """calls, tokens, usd, seconds: the most that all its trials may use."""
 
 
 class Snapshot(Stored):

@@ -11,7 +11,7 @@ from .conversation import ModelUse
 from .environment import ModelName
 from .verdict import Severity, TrialVerdict, Verdict
 
-RunState = Literal["running", "done", "failed", "cancelled"]
+RunState = Literal["running", "paused", "done", "failed", "cancelled"]
 
 
 class Totals(Stored):
@@ -77,6 +77,10 @@ class TrialRecord(Stored):
     failed_checks: list[str] = Field(default_factory=list[str])
     turns: int = 0
     end: str = ""
+    error: str = ""
+    """What broke; equal for equal failures."""
+    attempt: int = 1
+    """From 2: those before ended in error and are kept as failed attempts."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
     transcript_hash: str = ""

@@ -1,6 +1,7 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .meter import Meter
 from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .transcript import transcript_hash
@@ -12,6 +13,7 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "Meter",
     "ModelUser",
     "PlayedUser",
     "Tried",

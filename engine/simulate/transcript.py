@@ -156,10 +156,11 @@ class Transcript:
         """A check of the script was decided here."""
         self._add(CheckEntry(**self._mark(), check=check, ok=ok))
 
-    def finish(self, reason: EndReason, detail: str = "") -> None:
-        """The first end is the end."""
+    def finish(self, reason: EndReason, detail: str = "", error: str = "") -> None:
+        """The first end is the end. `error`: what broke."""
         if self.end is None:
-            self.end = End(reason=reason, detail=detail[:2000], turn=self.turn, t=self._scene.t)
+            broke = {"error": error} if error else {}
+            self.end = End(reason=reason, detail=detail[:2000], turn=self.turn, t=self._scene.t, **broke)
 
     def used(self, role: str, name: str, usage: TokenUsage | None) -> None:
         """Count a model call; None: no model was called."""

@@ -13,13 +13,14 @@ import anyio
 import anyio.lowlevel
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply
-from ..errors import SetupError
+from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
 from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
+from .meter import Meter
 from .points import Points
 from .script import play_script
 from .transcript import Transcript, patch_records
@@ -56,14 +57,16 @@ async def run_trial(
     instructions: str = "",
     belongs: Mapping[str, str] | None = None,
     quiet: bool = False,
+    meter: Meter | None = None,
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
-    record. `quiet`: without faults and noise. Model calls and other tasks get their turn at every reply.
+    record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
+    trial ends in `budget`. Model calls and other tasks get their turn at every reply.
     """
-    going = _Going(case, agent, user, seed, trial, instructions, quiet)
+    going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     started = time.perf_counter()
     with anyio.move_on_after(case.limits.timeout_s) as scope:
@@ -71,7 +74,7 @@ async def run_trial(
         going.set_up()
         await going.converse()
     if scope.cancelled_caught:
-        going.script.finish("timeout", f"{case.limits.timeout_s:g} s of wall time")
+        going.script.finish("timeout", f"{case.limits.timeout_s:g} s of wall time", "timeout")
     record, document = going.script.conversation(
         case,
         seed,
@@ -99,8 +102,9 @@ class _Going:
         trial: int,
         instructions: str,
         quiet: bool,
+        meter: Meter | None,
     ) -> None:
-        self.case, self.agent, self.user = case, agent, user
+        self.case, self.agent, self.user, self.meter = case, agent, user, meter
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
         context = case.scenario.agent_context
         text = instructions.replace("{policy}", case.world.world.policy)
@@ -213,17 +217,20 @@ class _Going:
 
     async def _user_turn(self) -> None:
         for round in range(USER_CALLS + 1):
+            if self._spent():
+                return
             self._deliver("user")
             seed = seed_of(*self.key, "user", self.script.turn, round)
             try:
                 reply = await self.user.speak(self.heard["user"], self.case.offered(self.scene, "user"), seed)
             except SetupError as error:
-                self.script.finish("model_error", f"user: {error}")
+                self.script.finish("model_error", f"user: {error}", error_class(error))
                 return
             except Exception as error:
-                self.script.finish("model_error", f"user: {type(error).__name__}: {error}")
+                told = f"user: {type(error).__name__}: {error}"
+                self.script.finish("model_error", told, error_class(error))
                 return
-            self.script.used("user", self.user.name, reply.usage)
+            self._used("user", self.user.name, reply.usage)
             if not reply.calls:
                 self._user_says(reply)
                 return
@@ -281,6 +288,8 @@ class _Going:
     async def _asked(self) -> AgentReply | None:
         """The agent's next reply; None where it crashed, which ends the trial."""
         await anyio.lowlevel.checkpoint()
+        if self._spent():
+            return None
         self._deliver("agent")
         turn = AgentInput(
             self.opaque,
@@ -295,18 +304,18 @@ class _Going:
         try:
             reply = _well_formed(await self.agent.reply(turn))
         except AgentError as error:
-            self.script.finish("agent_error", str(error))
+            self.script.finish("agent_error", str(error), error_class(error.__cause__ or error))
             return None
         except Exception as error:
             # An adapter's own fault is the trial's end like any other: the run goes on.
-            self.script.finish("agent_error", f"{type(error).__name__}: {error}")
+            self.script.finish("agent_error", f"{type(error).__name__}: {error}", error_class(error))
             return None
         wall_s = time.perf_counter() - began
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
         self.scene.think(round(wall_s, 3))
-        self.script.used("agent", self.agent.name, reply.usage)
+        self._used("agent", self.agent.name, reply.usage)
         if reply.wait_s:
             self._let_pass(reply.wait_s)
         return None if self.over else reply
@@ -338,6 +347,18 @@ class _Going:
             self._point()
 
     # What both do
+
+    def _spent(self) -> bool:
+        """Whether the budget lets no further call be made, which ends the trial."""
+        why = self.meter.spent() if self.meter is not None else ""
+        if why:
+            self.script.finish("budget", why, "budget")
+        return bool(why)
+
+    def _used(self, role: Speaker, name: str, usage: TokenUsage | None) -> None:
+        self.script.used(role, name, usage)
+        if usage is not None and self.meter is not None:
+            self.meter.used(usage)
 
     async def _execute(self, by: Speaker, calls: Sequence[ToolCall], *, own_names: bool = False) -> None:
         """The calls of one reply in their order; each is an evaluation point, any of them may end the trial."""

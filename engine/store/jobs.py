@@ -257,17 +257,17 @@ class Jobs:
         self._waiting.wake(id)
         return self.get(id)
 
-    def resume(self, id: str, *, retry_failed: bool = False) -> Job:
+    def resume(self, id: str, *, retry_failed: bool = False, reopen: bool = False) -> Job:
         """Queue a paused, failed or cancelled job again, owned by this process; `take` then goes on with what
         is left.
 
-        An active job is returned as it is. Conflict when it is done.
+        An active job is returned as it is. Conflict when it is done, unless it is to be opened again.
         """
         with self.table.transaction() as change:
             job = self._within(change, id)
             if job.active:
                 return self._read(self._raw(change, id))
-            if job.state == "done":
+            if job.state == "done" and not reopen:
                 raise Conflict(f"{id} is done; there is nothing to go on with.", where="job")
             update: dict[str, Any] = {
                 "state": "queued",

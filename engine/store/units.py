@@ -114,6 +114,20 @@ class WorkQueue:
         again = {"state": "pending", "owner": "", "error": None, "not_before": 0.0, "retry_in_s": 0.0}
         return self._reset(job, "failed", again)
 
+    def redo(self, job: str, ids: Iterable[str]) -> int:
+        """Put completed units back in the queue, because what they made is not to stand; how many."""
+        again = {"state": "pending", "owner": "", "result": None, "not_before": 0.0, "retry_in_s": 0.0}
+        count = 0
+        with self._table(job).transaction() as change:
+            for id in ids:
+                held = change.get(id)
+                if held is not None and held["state"] == "completed":
+                    change.put(id, {**held, **again})
+                    count += 1
+        if count:
+            self._changed(job)
+        return count
+
     def stats(self, job: str) -> UnitCounts:
         """How many units are in which state."""
         table = self._table(job)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
+from ..errors import NextCall
 from ..harden import Purpose, TrialOutcome
 from ..records.environment import AgentSpec, ModelName
 from ..records.hardening import Hardening
 from ..records.run import RunRecord, TrialRecord
 from .archive import Archive, utc_now
+from .attempts import Attempts
+from .jobs import Paused
+from .pacing import Pacing
 from .snapshots import Snapshots
-from .trials import DEFAULT_CONCURRENCY, RunCases, TrialRunner, in_parallel
+from .trials import RunCases, TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
 """Told how many trials were asked for and are there."""
@@ -31,6 +35,7 @@ class Arena:
         hardening: Hardening,
         tell: Counted,
         check: Callable[[], None],
+        pacing: Pacing,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -43,12 +48,16 @@ class Arena:
         self._base = self._serving()
         self._tell = tell
         self._check = check
+        self._pacing = pacing
+        self._attempts = Attempts(archive)
+        self._broken: dict[tuple[str, str], list[TrialRecord]] = {}
+        """Trials that ended in error here, by run and table."""
         self._runs: dict[str, RunCases] = {}
 
     async def run(
         self, instructions: str, simulations: Sequence[str], trials: range, purpose: Purpose
     ) -> Sequence[TrialOutcome]:
-        """One outcome for each (simulation, trial); see `engine.harden.Trials`."""
+        """One outcome for each (simulation, trial); see `engine.harden.Trials`. Raises Paused."""
         outcomes: list[TrialOutcome] = []
         wanted = [(simulation, trial) for simulation in simulations for trial in trials]
         table: Literal["trials", "again"] = "again" if purpose == "again" else "trials"
@@ -59,12 +68,34 @@ class Arena:
             if record is None:
                 cases = self._cases(instructions)
                 run = cases.run.id
-                record = await self._trials.execute(cases, self._cast, simulation, trial, table)
+                record = self._archive.trials(run, table).find(f"{simulation}/{trial}")
+                record = record or await self._executed(cases, simulation, trial, table)
             outcomes.append(TrialOutcome.of(record, run, deterministic=self._deterministic))
             await self._tell(1)
 
-        await in_parallel(wanted, DEFAULT_CONCURRENCY, one)
+        left = await self._pacing.run(wanted, one)
+        why = self._pacing.reason(left)
+        if why is not None:
+            self._take_back()
+            environment = self._hardening.environment
+            args = {"environment": environment, "hardening": self._hardening.id}
+            why.next = (NextCall("harden_agent", args, "goes on"),)
+            raise Paused(why)
         return outcomes
+
+    async def _executed(self, cases: RunCases, simulation: str, trial: int, table: str) -> TrialRecord:
+        meter = self._pacing.meter
+        record = await self._trials.execute(cases, self._cast, simulation, trial, table, meter)
+        self._pacing.ended(record)
+        if record.verdict == "error":
+            self._broken.setdefault((cases.run.id, table), []).append(record)
+        return record
+
+    def _take_back(self) -> None:
+        """What made the work pause is to be run again: no arm of a comparison is to lose by it."""
+        for (run, table), records in self._broken.items():
+            blamed = {r.id for r in records if r in self._pacing.streak or r.end == "budget"}
+            self._attempts.set_aside(run, blamed, table)
 
     def records(self, outcomes: Sequence[TrialOutcome]) -> list[TrialRecord]:
         """The stored trials behind outcomes."""

@@ -11,6 +11,7 @@ from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEnt
 from ..records.run import TrialRecord
 from ..records.verdict import CheckResult
 from .archive import Archive
+from .attempts import Attempts
 from .parts import Body, paged
 from .results import Item
 from .sight import refuse_while_proving, spend
@@ -39,10 +40,12 @@ class ConversationViews:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._attempts = Attempts(archive)
 
     async def conversation(self, id: str, view: str, limit: int, skip: int) -> Item:
         place = parse_place(id, "id")
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
+        failed = self._attempts.of_trial(place.run, trial.id) if trial.attempt > 1 else []
         item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
         if trial.split == "held_out":
             refuse_while_proving(self._archive, conversation.environment)
@@ -65,8 +68,21 @@ class ConversationViews:
                 "verdict": trial.graded.model_dump(mode="json"),
             }
             item.untrusted = list(_WHOLE)
+            if failed:
+                item.item["failed_attempts"] = await anyio.to_thread.run_sync(self._whole, failed)
+                item.untrusted.append("item.failed_attempts")
             return item
-        return _summed_up(item, place, trial, conversation)
+        _summed_up(item, place, trial, conversation)
+        if failed:
+            item.item["attempt"] = trial.attempt
+            item.item["failed_attempts"] = [_failed_row(record) for record in failed]
+            item.untrusted.append("item.failed_attempts[].why")
+        return item
+
+    def _whole(self, failed: Sequence[TrialRecord]) -> list[Body]:
+        """Failed attempts with all that was said in them."""
+        read = self._archive.store.segments.read
+        return [{**_failed_row(r), "conversation": read(str(r.pointer["at"]))} for r in failed]
 
     def _common(self, conversation: Conversation) -> Body:
         """What every view says of where the conversation comes from."""
@@ -113,7 +129,11 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
 
 
-def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conversation) -> Item:
+def _failed_row(record: TrialRecord) -> Body:
+    return {"attempt": record.attempt, "end": record.end, "error": record.error, "why": record.graded.why}
+
+
+def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conversation) -> None:
     item.item.update(
         {
             "verdict": trial.verdict,
@@ -128,7 +148,6 @@ def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conve
     if trial.see_turn:
         item.item["see"] = f"{place.conversation}@{trial.see_turn}"
     item.untrusted = list(_QUOTED)
-    return item
 
 
 def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:

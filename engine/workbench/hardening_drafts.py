@@ -14,8 +14,10 @@ from ..records.hardening import Hardening, HardeningLimits
 from ..records.job import Job
 from ..records.run import RunRecord
 from .archive import Archive, utc_now
+from .budget import Budget
 from .hardening_locks import HardeningLocks
 from .instructions import Instructions
+from .pacing import PAUSE_AFTER
 from .plain import check_plain
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -24,7 +26,7 @@ from .simulations import Simulations
 from .snapshots import Snapshots
 
 STRATEGIES = ("auto", "rules", "submit")
-_LATER = ("budget", "target", "confirm_on")
+_LATER = ("target", "confirm_on")
 
 
 class HardenOptions(Authored):
@@ -36,6 +38,17 @@ class HardenOptions(Authored):
     """Rounds in a row without a better text before it stops."""
     seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
     select: list[str] = Field(default_factory=lambda: ["all"])
+    concurrency: int | None = Field(default=None, ge=1, le=1000)
+    """Default: the environment's."""
+    pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
+    """Equal failures of the infrastructure in a row that pause it; 0: never."""
+    budget: Budget | None = None
+    """The most that all its trials may use; seconds count from when it began or was gone on with."""
+
+    @property
+    def spending(self) -> dict[str, float]:
+        """The budget as it is kept."""
+        return self.budget.limits if self.budget else {}
 
 
 class HardeningDrafts:
@@ -97,6 +110,9 @@ class HardeningDrafts:
                 patience=opted.patience,
                 trials=opted.trials,
                 locked=owner.settings.locked,
+                concurrency=opted.concurrency or owner.settings.concurrency,
+                pause_after=opted.pause_after,
+                budget=opted.spending,
             ),
             models=models,
             base_run=base.id if base else "",
@@ -115,7 +131,7 @@ class HardeningDrafts:
         """
         known = self.of_job(job.id)
         record = known or self._stored(job, draft or self.draft(job.spec))
-        if record.state == "cancelled":
+        if record.state in ("cancelled", "paused"):
             self._locks.none_open(record.environment)
         self._archive.store.jobs.table.update({"hardening": record.id}, doc_ids=[job.id])
         try:

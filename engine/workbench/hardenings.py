@@ -14,7 +14,7 @@ from ..records.hardening import Hardening
 from ..records.job import Job
 from .archive import Archive
 from .decisions import Decisions
-from .hardening_drafts import HardeningDrafts, harden_options, harden_strategy
+from .hardening_drafts import HardeningDrafts, HardenOptions, harden_options, harden_strategy
 from .hardening_locks import OPEN_STATES, HardeningLocks
 from .instructions import Instructions
 from .jobs import Jobs, Progress, check_wait
@@ -68,7 +68,7 @@ class Hardenings:
         check_plain(dict(models or {}), "models")
         owner = self._archive.environments.get(environment, "environment")
         if hardening:
-            return await self._go_on(owner, hardening, wait_s, on_progress)
+            return await self._go_on(owner, hardening, harden_options(options), wait_s, on_progress)
         spec: dict[str, Any] = {
             "op": "harden",
             "environment": environment,
@@ -115,7 +115,10 @@ class Hardenings:
     def report(self, record: Hardening, candidate: str = "", job: Job | None = None) -> HardeningReport:
         """A hardening as it stands; `candidate` empty: the best."""
         going = job if job is not None and not job.ended else None
-        return HardeningReport(record, candidate or record.candidate, going, warnings=list(record.warnings))
+        warnings = list(record.warnings)
+        if job is not None and job.state == "paused" and job.error:
+            warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
+        return HardeningReport(record, candidate or record.candidate, going, warnings=warnings)
 
     def report_of(self, job: Job) -> HardeningReport:
         """What a job's starter would have returned; its error when it failed."""
@@ -131,7 +134,12 @@ class Hardenings:
         return self.report(record, candidate.id if candidate else "", job)
 
     async def _go_on(
-        self, owner: EnvironmentRecord, id: str, wait_s: float, on_progress: Progress | None
+        self,
+        owner: EnvironmentRecord,
+        id: str,
+        opted: HardenOptions,
+        wait_s: float,
+        on_progress: Progress | None,
     ) -> HardeningReport:
         record = self._archive.hardenings.get(id, "hardening")
         if record.environment != owner.id:
@@ -145,13 +153,16 @@ class Hardenings:
             return self.report(record)
         if job.state in ("cancelled", "paused", "failed") and self._can_go_on(record, job):
             self._locks.none_open(owner.id, but=record.id)
+            self._archive.hardenings.change(id, lambda stored: _with_limits(stored, opted))
             job = self._jobs.again(job.id)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     def _can_go_on(self, record: Hardening, job: Job) -> bool:
         candidate = submitted(record, job.id)
         unproven = candidate is not None and candidate.outcome is None
-        return record.state in ("cancelled", *OPEN_STATES) or (record.state == "decided" and unproven)
+        return record.state in ("cancelled", "paused", *OPEN_STATES) or (
+            record.state == "decided" and unproven
+        )
 
     async def _begin(self, spec: Mapping[str, Any], draft: Hardening | None, key: str) -> Job:
         """The job of a hardening, made and launched, whether the caller stays or not."""
@@ -229,7 +240,7 @@ class Hardenings:
             stored.proving = False
             if stored.state == "running":
                 before = "decided" if stored.outcome else "open"
-                stored.state = before if submits else "cancelled"
+                stored.state = before if submits else "paused" if state == "paused" else "cancelled"
                 stored.stop_reason = stored.stop_reason if submits else state
             return stored
 
@@ -241,3 +252,10 @@ class Hardenings:
         if job.spec["op"] == "submit":
             return self._archive.hardenings.find(job.spec["hardening"])
         return self._drafts.of_job(job.id)
+
+
+def _with_limits(record: Hardening, opted: HardenOptions) -> Hardening:
+    """The hardening with what may be other when it goes on: concurrency, pause_after, budget."""
+    limits = {"concurrency": opted.concurrency, "pause_after": opted.pause_after, "budget": opted.spending}
+    given = {name: value for name, value in limits.items() if name in opted.model_fields_set}
+    return record.model_copy(update={"limits": record.limits.model_copy(update=given)})

@@ -11,14 +11,25 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import CasehardenError, Conflict, InternalError, InvalidArgument, NextCall, NotFound
+from ..errors import (
+    CasehardenError,
+    Conflict,
+    InternalError,
+    InvalidArgument,
+    NextCall,
+    NotFound,
+    error_kinds,
+)
 from ..records.job import Job, JobState
 from ..store import Store, TakenOver
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job and gives its result: references, such as {"run": "run-7"}. Called again after a crash."""
 Stopped = Callable[[Job, str], Awaitable[None]]
-"""Puts in order what a job that was cancelled or failed leaves behind; gets the job and that state. Repeatable."""
+"""Puts in order what a job that was stopped leaves behind; gets it and its state to be (cancelled, paused, failed).
+
+Repeatable.
+"""
 Progress = Callable[[Job], Awaitable[None]]
 """Told how a job goes, every few seconds while somebody waits."""
 Listener = Callable[[Job], Awaitable[None]]
@@ -32,6 +43,14 @@ TAKE_OVER_EVERY = 2
 LOOK_EVERY = 10
 """Beats between two looks for jobs of ours that were not begun, and for what could not be put in order."""
 _log = logging.getLogger("caseharden.jobs")
+
+
+class Paused(Exception):
+    """Raised by a handler that stops although work is left: `why` says so, and its `next` what goes on with it."""
+
+    def __init__(self, why: CasehardenError) -> None:
+        super().__init__(why.what)
+        self.why = why
 
 
 class Jobs:
@@ -87,9 +106,9 @@ class Jobs:
         """Whether a call with that key was made before."""
         return bool(key) and any(True for _ in self._store.jobs.table.walk({"key": key, "kind": kind}))
 
-    def again(self, id: str) -> Job:
-        """Go on with a job that was paused, cancelled or failed."""
-        job = self._store.jobs.resume(id, retry_failed=True)
+    def again(self, id: str, *, reopen: bool = False) -> Job:
+        """Go on with a job that was paused, cancelled or failed; with `reopen` also with one that is done."""
+        job = self._store.jobs.resume(id, retry_failed=True, reopen=reopen)
         self._store.audit("resume", job.kind, id)
         self.launch(job)
         return job
@@ -286,6 +305,8 @@ class Jobs:
         self._taken[id] = job
         try:
             result = await self._handlers[job.kind](job)
+        except Paused as paused:
+            await self._end(id, "paused", told(paused.why))
         except Exception as raised:
             if not self._late(id):
                 await self._end(id, "failed", told_of(raised))
@@ -294,9 +315,9 @@ class Jobs:
                 self._store.jobs.mark(id, "done", result=result)
 
     async def _end(self, id: str, state: JobState, error: Mapping[str, Any] | None = None) -> None:
-        """Cancelled or failed; failed too when what it leaves behind could not be put in order."""
+        """Cancelled, paused or failed; failed too when what it leaves behind could not be put in order."""
         untidy = await self._tidied(self.get(id), state)
-        if untidy is not None and error is None:
+        if untidy is not None and state != "failed":
             state, error = "failed", untidy
         self._store.jobs.mark(id, state, error=error)
 
@@ -351,10 +372,7 @@ def told_of(raised: Exception) -> dict[str, Any]:
 def failure(job: Job) -> CasehardenError:
     """The error of a failed job as it was raised."""
     error = job.error or {}
-    kinds: dict[str, type[CasehardenError]] = {}
-    for kind in _kinds(CasehardenError):
-        kinds.setdefault(kind.code, kind)
-    return kinds.get(error.get("code", ""), InternalError)(
+    return error_kinds().get(error.get("code", ""), InternalError)(
         f"{job.id} failed: {error.get('what', '')}",
         where=str(error.get("where") or "job"),
         allowed=str(error.get("allowed", "")),
@@ -387,9 +405,3 @@ def _told_errors(raised: BaseException) -> Iterator[CasehardenError]:
     elif isinstance(raised, BaseExceptionGroup):
         for one in raised.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             yield from _told_errors(one)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _kinds(kind: type[CasehardenError]) -> Iterator[type[CasehardenError]]:
-    for below in kind.__subclasses__():
-        yield from _kinds(below)
-    yield kind

@@ -12,7 +12,9 @@ from ..records.hardening import Candidate, Hardening
 from ..records.run import Cluster
 from .archive import Archive, utc_now
 from .arena import Arena, Counted, is_whole
+from .budget import Budget, Spent
 from .looks import LookLedger
+from .pacing import Pacing
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
@@ -79,11 +81,18 @@ class Proving:
 
         return self._archive.hardenings.change(record.id, end)
 
+    def _spent(self, hardening: str) -> Spent:
+        runs = self._archive.runs.where(hardening=hardening)
+        return Spent.of(use for run in runs for use in self._scoring.used(run))
+
     def _hardener(self, record: Hardening, tell: Counted, check: Check) -> Hardener:
         taken = self._snapshots.taken(record)
         record.snapshot, record.simulations = taken.snapshot, taken.simulations
         pattern, cases = self._snapshots.pattern(record), self._snapshots.cases(record)
-        arena = Arena(self._archive, self._trials, self._snapshots, record, tell, check)
+        limits = record.limits
+        budget = Budget.model_validate(limits.budget)
+        pacing = Pacing(limits.concurrency, limits.pause_after, budget, self._spent(record.id))
+        arena = Arena(self._archive, self._trials, self._snapshots, record, tell, check, pacing)
         world = self._worlds.get(pattern.world)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}

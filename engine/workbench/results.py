@@ -66,13 +66,16 @@ class Creation:
 
 @dataclass(slots=True)
 class RunReport:
-    """A run as it stands: `job` is None once it is over."""
+    """A run as it stands: `job` is None once it is over; a paused one still has it."""
 
     run: RunRecord
     job: Job | None = None
     warnings: list[str] = field(default_factory=list[str])
     model_calls: int = 0
+    """Those that were answered, of failed attempts too; so far, while it goes on."""
+    tokens: int = 0
     usd: float | None = None
+    """None: the price of some calls is unknown."""
 
 
 @dataclass(slots=True)

@@ -70,6 +70,7 @@ def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
     """A conversation; of a held-out one its verdict and how it ended, not why."""
     place = f"{run}/{row['id']}"
     told: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
+    told["error"] = row.get("error")
     if row["split"] == "held_out":
         return filled_row(told)
     told["turns"] = row["turns"]

@@ -9,22 +9,28 @@ from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import check_thresholds
+from ..net import TimedOut
 from ..records.authored import Authored, load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
 from ..records.run import RunRecord
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
 from .archive import Archive
+from .budget import Budget
+from .estimates import Estimates, confirm, unpriced
 from .instructions import Instructions
+from .pacing import PAUSE_AFTER
 from .plain import check_plain
 from .role_models import RoleModels
 from .select import Selector
 from .simulations import Simulations
-from .trials import DEFAULT_CONCURRENCY, TrialRunner
+from .trials import TrialRunner
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("budget", "cassette", "hints", "score")
+_LATER = ("cassette", "hints", "score")
+RESUMED_WITH = ("budget", "concurrency", "pause_after")
+"""Options that may be other when a run goes on."""
 
 
 class RunOptions(Authored):
@@ -35,11 +41,15 @@ class RunOptions(Authored):
     """Default: the environment's."""
     thresholds: dict[str, float] | None = None
     """pass_rate 0..1, max_errors; default: the environment's."""
-    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
+    concurrency: int | None = Field(default=None, ge=1, le=1000)
+    """Default: the environment's."""
+    budget: Budget | None = None
+    pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
+    """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
     confirm: bool = False
     resume: str = ""
-    """A run: execute only what is missing in it."""
+    """A run: execute what is missing in it, and once more what ended in error."""
 
 
 class RunDrafts:
@@ -58,6 +68,7 @@ class RunDrafts:
         self._models = models
         self._instructions = instructions
         self._simulations = simulations
+        self._estimates = Estimates(archive)
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
         """The run and its simulations; its id, round, series of a first round, job and time are still empty."""
@@ -88,7 +99,9 @@ class RunDrafts:
         )
         if not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
-        _confirm(run, opted.confirm)
+        if not opted.confirm:
+            self._confirm(run)
+        run.warnings = price_warnings(run, unpriced(run))
         return run, simulations
 
     async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
@@ -96,6 +109,8 @@ class RunDrafts:
         try:
             await self._trials.probe(agent, models)
         except SetupError as error:
+            if isinstance(error.__cause__, TimedOut):
+                return  # a list of models that does not come says little of the models
             each = f"{trials:,} trials" if trials else "All trials"
             raise type(error)(
                 f"{error.what} {each} would end in error, so nothing was run.",
@@ -104,6 +119,20 @@ class RunDrafts:
                 next=error.next,
                 quoted=error.quoted,
             ) from error
+
+    def _confirm(self, run: RunRecord) -> None:
+        """Refuse what is large, unless a budget bounds it."""
+        wanted = trials_wanted(run)
+        if wanted > CONFIRM_ABOVE:
+            again = {"environment": run.environment, "options": {"confirm": True}}
+            raise NeedsConfirm(
+                f"{wanted:,} trials are above the limit of {CONFIRM_ABOVE:,} without confirmation.",
+                where="trials",
+                allowed="options.confirm, or fewer simulations or trials",
+                next=[NextCall("run_simulations", again)],
+            )
+        if not run.options.get("budget"):
+            confirm(run, self._estimates.of(run, wanted))
 
     def text(self, environment: EnvironmentRecord, instructions: str, where: str) -> tuple[str, str]:
         """(id, text) of a version (`2`, `support@2`), a candidate (`hard-1/c2`) or, when empty, the current one."""
@@ -186,7 +215,24 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
         raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     opted = load(RunOptions, given, "options")
     check_thresholds(opted.thresholds or {}, "options.thresholds")
+    other = sorted(opted.model_fields_set - {"resume", "confirm", *RESUMED_WITH})
+    if opted.resume and other:
+        raise InvalidArgument(
+            f"`{other[0]}` cannot change when a run goes on.",
+            where=f"options.{other[0]}",
+            allowed=f"resume with {', '.join(RESUMED_WITH)}",
+        )
     return opted
+
+
+def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
+    """What is to be said of a budget in dollars where the price of these models is unknown."""
+    if "usd" not in (run.options.get("budget") or {}) or not names:
+        return []
+    told = ", ".join(names)
+    return [
+        f"The price of {told} is unknown, so budget.usd does not bound it: set budget.calls or tokens too."
+    ]
 
 
 def agent_of(environment: EnvironmentRecord) -> dict[str, Any]:
@@ -213,18 +259,8 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency,
+        "concurrency": opted.concurrency or settings.concurrency,
+        "budget": opted.budget.limits if opted.budget else {},
+        "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,
     }
-
-
-def _confirm(run: RunRecord, confirmed: bool) -> None:
-    wanted = trials_wanted(run)
-    if wanted > CONFIRM_ABOVE and not confirmed:
-        again = {"environment": run.environment, "options": {"confirm": True}}
-        raise NeedsConfirm(
-            f"{wanted:,} trials are above the limit of {CONFIRM_ABOVE:,} without confirmation.",
-            where="trials",
-            allowed="options.confirm, or fewer simulations or trials",
-            next=[NextCall("run_simulations", again)],
-        )

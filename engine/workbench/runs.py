@@ -6,25 +6,29 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
+from ..errors import BudgetSpent, CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import EndedTrial, totals
-from ..records.environment import AgentSpec
-from ..records.job import Job, Unit
+from ..records.environment import DEFAULT_CONCURRENCY, AgentSpec
+from ..records.job import Job, Unit, unit_id
 from ..records.run import RunRecord, RunState, Totals
 from ..records.simulation import SimulationRecord
 from ..seeds import shuffled
 from .archive import Archive, utc_now
-from .jobs import Jobs, Progress, check_wait, told_of
+from .attempts import Attempts
+from .budget import Budget, Spent
+from .jobs import Jobs, Paused, Progress, check_wait, told_of
+from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain, check_range
 from .results import RunReport
-from .run_drafts import RunDrafts, run_options, trials_of, trials_wanted
+from .run_drafts import RESUMED_WITH, RunDrafts, RunOptions, run_options, trials_of, trials_wanted
 from .scoring import Scoring
-from .trials import DEFAULT_CONCURRENCY, TrialRunner, in_parallel
+from .trials import TrialRunner
 
 MOST_TRIALS = 50
 MOST_BROKEN = 10
@@ -32,6 +36,16 @@ MOST_BROKEN = 10
 _BEGIN_S = 10
 _log = logging.getLogger("caseharden.runs")
 Draft = tuple[RunRecord, list[SimulationRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A run that goes on here: the trials that are over, and what they have used."""
+
+    ended: list[EndedTrial]
+    pacing: Pacing
+    began: float
+    """On the clock of `time.perf_counter`."""
 
 
 class Runs:
@@ -46,8 +60,10 @@ class Runs:
         self._drafts = drafts
         self._scoring = scoring
         self._making = threading.Lock()
-        self._ended: dict[str, list[EndedTrial]] = {}
-        """Of the runs that go on here: the trials that are over."""
+        self._attempts = Attempts(archive)
+        self._going: dict[str, _Going] = {}
+        self._walls: dict[str, float] = {}
+        """Seconds that the trials of a run took before it was stopped, until they are stored."""
         jobs.handle("run", self._perform, self._stopped)
 
     async def start(
@@ -80,7 +96,7 @@ class Runs:
                 "Metrics are not in this version; checks score every run.", where="metrics", allowed="[]"
             )
         if opted.resume:
-            return await self._resume(environment, opted.resume, wait_s, on_progress)
+            return await self._resume(environment, opted, wait_s, on_progress)
         spec: dict[str, Any] = {
             "environment": environment,
             "select": list(select),
@@ -114,31 +130,37 @@ class Runs:
             )
         run = found[-1]
         warnings = list(run.warnings)
-        if job.ended and job.error:
-            warnings.insert(0, f"{job.id} failed: {job.error.get('what', '')}")
-        used = run.models_used.values()
-        usd = None if any(use.cost_usd is None for use in used) else sum(use.cost_usd or 0.0 for use in used)
-        return RunReport(run, None if job.ended else job, warnings, sum(u.calls for u in used), usd)
+        if job.state in ("failed", "paused") and job.error:
+            word = "failed" if job.state == "failed" else "is paused"
+            warnings.insert(0, f"{job.id} {word}: {job.error.get('what', '')}")
+        used = self.so_far(run.id) or Spent.of(run.models_used.values())
+        usd = None if used.unpriced else used.usd
+        return RunReport(run, None if job.ended else job, warnings, used.calls, used.tokens, usd)
+
+    def so_far(self, run: str) -> Spent | None:
+        """What a run that goes on here has used; None where it does not."""
+        going = self._going.get(run)
+        return going.pacing.meter.now if going else None
 
     async def _settled(self, job: Job, wait_s: float, on_progress: Progress | None) -> RunReport:
         """The run of a job after at most so many seconds; while it goes on, with the totals so far."""
         report = self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
-        if report.job is not None:
+        if report.job is not None and report.job.active:
             so_far = await self._so_far(report.run.id)
             report.run = report.run.model_copy(update={"totals": so_far})
         return report
 
     async def _so_far(self, run: str) -> Totals:
-        ended = self._ended.get(run)
-        if ended is None:
-            ended = await anyio.to_thread.run_sync(self._scoring.ended, run)
-        return totals(ended)
+        going = self._going.get(run)
+        return totals(going.ended if going else await anyio.to_thread.run_sync(self._scoring.ended, run))
 
     async def _begin(self, job: Job, draft: Draft | None) -> None:
         """Store the run and launch its job: both or, where that fails, neither, whether the caller waits or not."""
         with anyio.CancelScope(shield=True):
             try:
-                await anyio.to_thread.run_sync(self._ensure_run, job, draft)
+                run = await anyio.to_thread.run_sync(self._ensure_run, job, draft)
+                if job.attempt:
+                    await anyio.to_thread.run_sync(self._try_errors_again, job, run)
             except Exception as error:
                 self._jobs.give_up(job, error)
                 for half in self._archive.runs.where(job=job.id):
@@ -174,8 +196,9 @@ class Runs:
             return run
 
     async def _resume(
-        self, environment: str, id: str, wait_s: float, on_progress: Progress | None
+        self, environment: str, opted: RunOptions, wait_s: float, on_progress: Progress | None
     ) -> RunReport:
+        id = opted.resume
         run = self._archive.runs.get(id, "options.resume")
         if run.environment != environment:
             raise InvalidArgument(
@@ -190,26 +213,84 @@ class Runs:
                 next=[NextCall("harden_agent", {"environment": environment, "hardening": run.hardening})],
             )
         job = self._jobs.get(run.job)
-        if job.state != "done" and not job.active:
-            job = self._jobs.again(job.id)
+        if not job.active and (job.state != "done" or run.totals.error):
+            self._serves_nothing_open(run)
+            changed = opted.model_dump(mode="json", include={*RESUMED_WITH} & opted.model_fields_set)
+            run = self._archive.runs.change(
+                id, lambda stored: stored.model_copy(update={"options": {**stored.options, **changed}})
+            )
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._try_errors_again, job, run)
+                job = self._jobs.again(job.id, reopen=True)
         return await self._settled(job, wait_s, on_progress)
 
+    def _serves_nothing_open(self, run: RunRecord) -> None:
+        """Conflict where a hardening that is not over rests on the trials of this run as they are."""
+        found = self._archive.hardenings.where(environment=run.environment)
+        rests = next((h for h in found if h.base_run == run.id and h.state in ("open", "running")), None)
+        if rests is not None:
+            args = {"environment": run.environment, "hardening": rests.id}
+            raise Conflict(
+                f"{rests.id} rests on the trials of {run.id} and is {rests.state}.",
+                where="options.resume",
+                next=[NextCall("harden_agent", args)],
+            )
+
+    def _try_errors_again(self, job: Job, run: RunRecord) -> None:
+        """Trials that ended in error are to be run again: their failed attempts are kept beside the run's trials."""
+        aside = self._attempts.set_aside(run.id)
+        units = [unit_id({"simulation": simulation, "trial": trial}) for simulation, trial in aside]
+        self._archive.store.jobs.work.redo(job.id, units)
+
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        """The work of a run's job: every missing trial, then the scores."""
+        """The work of a run's job: every missing trial, then the scores. Paused where more would end the same way."""
         run = await anyio.to_thread.run_sync(self._ensure_run, job)
-        began = time.perf_counter()
-        self._set_state(run.id, "running")
+        await self._stand_running(job, run)
+        claimed = await anyio.to_thread.run_sync(self._claimed, job, run)
+        going = await self._about_to_go(job, run)
+        self._going[run.id] = going
+        try:
+            left = await self._run_trials(run, claimed, going)
+        finally:
+            del self._going[run.id]
+            self._walls[run.id] = time.perf_counter() - going.began
+        why = going.pacing.reason(left)
+        if why is not None:
+            why.next = _going_on(run, why)
+            raise Paused(why)
+        await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", self._walls.pop(run.id))
+        return {"run": run.id}
+
+    async def _stand_running(self, job: Job, run: RunRecord) -> None:
+        """The record of the run says that it goes on; one that is gone on with is counted anew."""
+        if job.attempt > 1:
+            await anyio.to_thread.run_sync(self._scoring.score, run.id, "running")
+        else:
+            self._set_state(run.id, "running")
+
+    async def _about_to_go(self, job: Job, run: RunRecord) -> _Going:
+        options = run.options
+        begun = job.attempt > 1
+        pacing = Pacing(
+            options.get("concurrency") or DEFAULT_CONCURRENCY,
+            options.get("pause_after", PAUSE_AFTER),
+            Budget.model_validate(options.get("budget") or {}),
+            Spent.of(await anyio.to_thread.run_sync(self._scoring.used, run) if begun else (), run.wall_s),
+        )
+        ended = await anyio.to_thread.run_sync(self._scoring.ended, run.id) if begun else []
+        return _Going(ended, pacing, time.perf_counter())
+
+    async def _run_trials(self, run: RunRecord, claimed: dict[tuple[str, int], Unit], going: _Going) -> int:
+        """Run what was claimed; how many trials were not begun. One that breaks by our fault is raised at the end."""
         cast = self._trials.cast(AgentSpec.model_validate(run.agent), run.models)
         cases = self._trials.cases(run, lambda: self._jobs.check_ours(job))
         work = self._archive.store.jobs.work
-        claimed = await anyio.to_thread.run_sync(self._claimed, job.id, run)
-        ended = await anyio.to_thread.run_sync(self._scoring.ended, run.id)
         broken: list[Exception] = []
 
         async def one(simulation: str, trial: int) -> None:
             unit = claimed.pop((simulation, trial))
             try:
-                record = await self._trials.execute(cases, cast, simulation, trial)
+                record = await self._trials.execute(cases, cast, simulation, trial, meter=going.pacing.meter)
             except Exception as error:
                 broken.append(error)
                 if isinstance(error, CasehardenError) or len(broken) >= MOST_BROKEN:
@@ -217,43 +298,45 @@ class Runs:
                 _log.error("%s/%s/%d broke", run.id, simulation, trial)
                 work.fail(unit, told_of(error))
             else:
-                ended.append(EndedTrial(record.simulation, record.scenario, record.verdict))
+                going.ended.append(EndedTrial(record.simulation, record.scenario, record.verdict))
+                going.pacing.ended(record)
                 work.complete(unit)
 
-        self._ended[run.id] = ended
-        try:
-            await in_parallel(
-                _in_fair_order(claimed, run.seed), run.options.get("concurrency", DEFAULT_CONCURRENCY), one
-            )
-        finally:
-            del self._ended[run.id]
+        left = await going.pacing.run(_in_fair_order(claimed, run.seed), one)
         if broken:
             raise broken[0]
-        wall_s = time.perf_counter() - began
-        await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", wall_s)
-        return {"run": run.id}
+        return left
 
     async def _stopped(self, job: Job, state: str) -> None:
-        """A run that was cancelled or failed is scored as far as it came; its state is told in any case."""
-        kept: RunState = "cancelled" if state == "cancelled" else "failed"
+        """A run that was stopped is scored as far as it came; its state is told in any case."""
+        kept: RunState = "cancelled" if state == "cancelled" else "paused" if state == "paused" else "failed"
         for run in self._archive.runs.where(job=job.id):
+            wall_s = self._walls.pop(run.id, 0.0)
             try:
-                await anyio.to_thread.run_sync(self._scoring.score, run.id, kept)
+                await anyio.to_thread.run_sync(self._scoring.score, run.id, kept, wall_s)
             except Exception:
                 self._set_state(run.id, kept)
                 raise
 
-    def _claimed(self, job: str, run: RunRecord) -> dict[tuple[str, int], Unit]:
+    def _claimed(self, job: Job, run: RunRecord) -> dict[tuple[str, int], Unit]:
         """What is left of a run's work, held by us."""
         work = self._archive.store.jobs.work
         work.enqueue(
-            job,
+            job.id,
             ({"simulation": s, "trial": t} for s in run.simulations for t in range(1, trials_of(run, s) + 1)),
         )
+        if job.attempt > 1:
+            work.redo(job.id, self._without_trial(job, run))
         units: list[Unit] = []
-        while batch := work.claim(job, limit=1000):
+        while batch := work.claim(job.id, limit=1000):
             units += batch
         return {(u.spec["simulation"], u.spec["trial"]): u for u in units}
+
+    def _without_trial(self, job: Job, run: RunRecord) -> list[str]:
+        """Units that are done although their trial is not there: a process was killed while it set errors aside."""
+        there = {str(row.doc_id) for row in self._archive.trials(run.id).table.walk()}
+        done = self._archive.store.jobs.work.units(job.id, "completed")
+        return [u.id for u in done if f"{u.spec['simulation']}/{u.spec['trial']}" not in there]
 
     def _set_state(self, id: str, state: RunState) -> None:
         self._archive.runs.change(
@@ -270,3 +353,18 @@ def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[s
     for simulation, trial in trials:
         of.setdefault(simulation, []).append((simulation, trial))
     return [one for simulation in shuffled(sorted(of), seed, "order") for one in of[simulation]]
+
+
+def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
+    """The calls that go on with a run that pauses."""
+    options: dict[str, Any] = {"resume": run.id}
+    args = {"environment": run.environment, "options": options}
+    if isinstance(why, BudgetSpent):
+        limits: dict[str, float] = run.options.get("budget") or {}
+        options["budget"] = {name: 2 * most for name, most in limits.items()}
+        return (NextCall("run_simulations", args, "with more"),)
+    where = {"run": run.id, "verdict": "error"}
+    return (
+        NextCall("run_simulations", args, "once it is mended"),
+        NextCall("list_items", {"kind": "conversation", "where": where}, "what ended in error"),
+    )

@@ -10,7 +10,8 @@ from ..records.conversation import ModelUse
 from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
-from .run_drafts import trials_wanted
+from .attempts import Attempts
+from .run_drafts import price_warnings, trials_wanted
 from .worlds import Worlds
 
 
@@ -20,14 +21,17 @@ class Scoring:
     def __init__(self, archive: Archive, worlds: Worlds) -> None:
         self._archive = archive
         self._worlds = worlds
+        self._attempts = Attempts(archive)
 
     def score(self, id: str, state: RunState = "done", wall_s: float = 0.0) -> RunRecord:
         """Score what is there. Thresholds of a run that is not complete fail. For a worker thread."""
         run = self._archive.runs.get(id)
-        records = self.trials(run)
+        records, failed = self.trials(run), self._attempts.of_run(id)
         counted = totals(records)
         found, hidden = self._clusters(run, records)
         reached = thresholds(counted, run.options.get("thresholds") or {})
+        used = _summed([*records, *failed])
+        unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
             why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
@@ -37,8 +41,13 @@ class Scoring:
             "totals": counted,
             "clusters": found,
             "thresholds": reached,
-            "models_used": _summed(records),
-            "warnings": [*_apart(run, records), *hidden],
+            "models_used": used,
+            "warnings": [
+                *_apart(run, records),
+                *_tried_again(failed),
+                *price_warnings(run, unpriced),
+                *hidden,
+            ],
             "wall_s": round(run.wall_s + wall_s, 3),
             "updated_at": utc_now(),
         }
@@ -47,6 +56,12 @@ class Scoring:
     def trials(self, run: RunRecord) -> list[TrialRecord]:
         """All trials of a run, oldest first."""
         return self._archive.trials(run.id).where()
+
+    def used(self, run: RunRecord) -> list[ModelUse]:
+        """What each trial of a run has used, and each failed attempt. For a worker thread."""
+        again = self._archive.trials(run.id, "again").where()
+        records = [*self.trials(run), *again, *self._attempts.of_run(run.id)]
+        return [use for record in records for use in record.models.values()]
 
     def ended(self, run: str) -> list[EndedTrial]:
         """The trials of a run as they are counted. For a worker thread."""
@@ -82,6 +97,15 @@ def _summed(records: Sequence[TrialRecord]) -> dict[str, ModelUse]:
             unknown = total.cost_usd is None or use.cost_usd is None
             total.cost_usd = None if unknown else (total.cost_usd or 0.0) + (use.cost_usd or 0.0)
     return summed
+
+
+def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
+    if not failed:
+        return []
+    trials = len({record.id for record in failed})
+    return [
+        f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+    ]
 
 
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:

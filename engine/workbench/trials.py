@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-
-import anyio
 
 from ..agents import (
     AgentAdapter,
@@ -31,12 +30,12 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
-from ..simulate import Case, ExpectedWorlds, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
+from ..simulate import Case, ExpectedWorlds, Meter, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
 from .archive import Archive
+from .attempts import Attempts
 from .role_models import RoleModels
 from .worlds import Worlds
 
-DEFAULT_CONCURRENCY = 32
 KEPT_CASES = 256
 """Prepared cases of a run that are kept: trials of one simulation follow each other."""
 
@@ -75,6 +74,8 @@ class RunCases:
         self.run = run
         self.check = check or _anybody
         self._world = worlds.get(run.world)
+        self._attempts = Attempts(archive)
+        self._failed = lru_cache(maxsize=None)(self._read_failed)
         store = archive.store
         self._scenarios = store.run_table(run.id, "scenarios")
         self._personas = store.run_table(run.id, "personas")
@@ -110,9 +111,17 @@ class RunCases:
         """What the case of a simulation is made of, whether it fits the world or not."""
         return self._parts(simulation)
 
+    def attempt(self, simulation: str, trial: int, table: str) -> int:
+        """The number of the attempt that a trial makes now: one more than have failed."""
+        return 1 + self._failed(table)[f"{simulation}/{trial}"]
+
     def seed(self, case: Case) -> int:
         """The seed of a case in this run: the same whatever the instructions are."""
         return self.run.seed + case.scenario.seed
+
+    def _read_failed(self, table: str) -> Counter[str]:
+        """Failed attempts of each trial; none is set aside while trials of the run go on."""
+        return Counter(record.id for record in self._attempts.of_run(self.run.id, (table,)))
 
     def _read(self, simulation: str) -> CaseParts:
         row = SimulationRecord.model_validate(self._simulations.fetch(simulation, "simulation"))
@@ -177,7 +186,13 @@ class TrialRunner:
         await self._models.probe(speaking)
 
     async def execute(
-        self, cases: RunCases, cast: Cast, simulation: str, trial: int, table: str = "trials"
+        self,
+        cases: RunCases,
+        cast: Cast,
+        simulation: str,
+        trial: int,
+        table: str = "trials",
+        meter: Meter | None = None,
     ) -> TrialRecord:
         """Run one trial of the run, grade it and keep it, unless that was done before.
 
@@ -196,22 +211,30 @@ class TrialRunner:
             "run": run.id,
             "instructions": run.instructions,
         }
+        parts = cases.parts(simulation)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
-            ended = _not_run(cases.parts(simulation), trial, "world_error", str(error), belongs)
+            ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
-            ended = await self._tried(cases, case, cast, trial, belongs)
+            ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
-            record = _trial_record(conversation, verdict, cases.parts(simulation), str(pointer))
+            attempt = cases.attempt(simulation, trial, table)
+            record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
             shelf.put(id, record)
         return record
 
     async def _tried(
-        self, cases: RunCases, case: Case, cast: Cast, trial: int, belongs: Mapping[str, str]
+        self,
+        cases: RunCases,
+        case: Case,
+        cast: Cast,
+        trial: int,
+        belongs: Mapping[str, str],
+        meter: Meter | None,
     ) -> Ended:
         seed, run = cases.seed(case), cases.run
         expected = await self.expected.of(case, seed, trial)
@@ -220,7 +243,9 @@ class TrialRunner:
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
         text = run.instructions_text
-        tried = await run_trial(case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs)
+        tried = await run_trial(
+            case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs, meter=meter
+        )
         verdict = grade(tried.conversation, case.plan, case.world.base, expected)
         return tried.document, tried.conversation, verdict
 
@@ -249,21 +274,6 @@ class TrialRunner:
                 allowed="file, conversations or run",
             )
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
-
-
-async def in_parallel(
-    work: Iterable[tuple[str, int]], concurrency: int, one: Callable[[str, int], Awaitable[None]]
-) -> None:
-    """`one(simulation, trial)` for each, at most `concurrency` at a time."""
-    left = iter(work)
-
-    async def worker() -> None:
-        for simulation, trial in left:
-            await one(simulation, trial)
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(concurrency):
-            tasks.start_soon(worker)
 
 
 def _anybody() -> None:
@@ -332,7 +342,7 @@ def _not_run(
 
 
 def _trial_record(
-    conversation: Conversation, verdict: Verdict, parts: CaseParts, pointer: str
+    conversation: Conversation, verdict: Verdict, parts: CaseParts, pointer: str, attempt: int
 ) -> TrialRecord:
     failed = verdict.failed()
     return TrialRecord.model_validate(
@@ -349,6 +359,8 @@ def _trial_record(
             "failed_checks": failed,
             "turns": conversation.end.turn,
             "end": conversation.end.reason,
+            "error": conversation.end.error,
+            "attempt": attempt,
             "see_turn": see_turn(verdict),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,

@@ -1,0 +1,46 @@
+"""Failed attempts: trials that ended in error and are to be run again are kept beside, and counted in costs only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..records.run import TrialRecord
+from .archive import Archive
+
+TABLE = "attempts"
+
+
+class Attempts:
+    """The failed attempts of runs, in the order in which they were made."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def set_aside(
+        self, run: str, which: Collection[str] | None = None, table: str = "trials"
+    ) -> list[tuple[str, int]]:
+        """Take trials with verdict error out of a run, all or those with these ids; (simulation, trial) of each.
+
+        Repeatable: one that was copied and not taken out is copied onto itself. For a worker thread.
+        """
+        shelf, kept = self._archive.trials(run, table), self._archive.trials(run, _beside(table))
+        chosen = [record for record in shelf.where(verdict="error") if which is None or record.id in which]
+        kept.put_many({f"{record.id}/{record.attempt}": record for record in chosen})
+        shelf.delete(record.id for record in chosen)
+        return [(record.simulation, record.trial) for record in chosen]
+
+    def of_trial(self, run: str, id: str, table: str = "trials") -> list[TrialRecord]:
+        """The failed attempts of one trial, `simulation/trial`."""
+        kept = self._archive.trials(run, _beside(table))
+        found: list[TrialRecord] = []
+        while (record := kept.find(f"{id}/{len(found) + 1}")) is not None:
+            found.append(record)
+        return found
+
+    def of_run(self, run: str, tables: Sequence[str] = ("trials", "again")) -> list[TrialRecord]:
+        """All of a run."""
+        return [record for table in tables for record in self._archive.trials(run, _beside(table)).where()]
+
+
+def _beside(table: str) -> str:
+    return TABLE if table == "trials" else f"{table}_{TABLE}"

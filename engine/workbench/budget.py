@@ -1,0 +1,123 @@
+"""Budgets: what a run may cost at most, what it has cost, and whether the next trial can still be paid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from ..records.authored import Authored
+from ..records.conversation import ModelUse, TokenUsage
+
+FIRST_TRIALS = 8
+"""Trials that begin at once under a budget before one has ended and told what a trial costs."""
+
+
+class Budget(Authored):
+    """`options.budget`: the most that all trials of a run may use; null: no limit.
+
+    Calls that are out when it is reached are not called back: what they take comes on top.
+    """
+
+    calls: int | None = Field(default=None, ge=1)
+    """Model calls that were answered, of all roles."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Input and output together."""
+    usd: float | None = Field(default=None, gt=0, le=1e9)
+    seconds: float | None = Field(default=None, gt=0, le=1e9)
+    """Wall time while trials run."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+@dataclass(slots=True)
+class Spent:
+    """What was used. `unpriced`: calls whose price nobody knows, which `usd` leaves out."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, uses: Iterable[ModelUse], seconds: float = 0.0) -> Spent:
+        """The sum of what trials have used."""
+        spent = cls(seconds=seconds)
+        for use in uses:
+            spent.calls += use.calls
+            spent.tokens += use.input_tokens + use.output_tokens
+            spent.usd += use.cost_usd or 0.0
+            spent.unpriced += use.calls if use.cost_usd is None else 0
+        return spent
+
+
+class Allowance:
+    """A budget while trials use it. A meter of trials; nothing in it waits."""
+
+    def __init__(self, budget: Budget, before: Spent) -> None:
+        self._limits = budget.limits
+        self._now = before
+        self._before = Spent(before.calls, before.tokens, before.usd)
+        self._ended = 0
+        self._began = time.monotonic() - before.seconds
+
+    @property
+    def now(self) -> Spent:
+        """What was used so far."""
+        return self._now
+
+    def used(self, usage: TokenUsage) -> None:
+        """One call that was answered."""
+        self._now.calls += 1
+        self._now.tokens += usage.input_tokens + usage.output_tokens
+        if usage.cost_usd is None:
+            self._now.unpriced += 1
+        else:
+            self._now.usd += usage.cost_usd
+
+    def spent(self) -> str:
+        """Which limit is reached, in words, or ""."""
+        if not self._limits:
+            return ""
+        used = self._measured()
+        return next((_told(name, most) for name, most in self._limits.items() if used[name] >= most), "")
+
+    def ended(self) -> None:
+        """A trial is over: what it used tells what the next will."""
+        self._ended += 1
+
+    def affords_next(self, going: int) -> bool:
+        """Whether one more trial beside the `going` ones will probably end within the limits."""
+        if not self._limits or not going:
+            return True
+        if not self._ended:
+            return going < FIRST_TRIALS
+        used = self._measured()
+        before = {"calls": self._before.calls, "tokens": self._before.tokens, "usd": self._before.usd}
+        return all(
+            self._began_within(name, used[name] - before[name], most - used[name], going)
+            for name, most in self._limits.items()
+            if name in before
+        )
+
+    def _began_within(self, name: str, used: float, left: float, going: int) -> bool:
+        """Whether `left` pays for a trial more: those that go on have paid about half of theirs."""
+        each = used / (self._ended + going / 2)
+        return each * (going / 2 + 1) <= left
+
+    def _measured(self) -> Mapping[str, float]:
+        now = self._now
+        seconds = time.monotonic() - self._began if "seconds" in self._limits else 0.0
+        return {"calls": now.calls, "tokens": now.tokens, "usd": now.usd, "seconds": seconds}
+
+
+def _told(name: str, most: float) -> str:
+    if name == "usd":
+        return f"the budget of {most:g} usd is spent"
+    return f"the budget of {most:,.0f} {name} is spent"

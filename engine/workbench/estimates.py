@@ -1,0 +1,109 @@
+"""Estimates: how many model calls a run will take, and what they will cost, as far as that can be known before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import NeedsConfirm, NextCall
+from ..records.environment import AgentSpec, ModelAt, ModelName, short_name
+from ..records.run import RunRecord
+from .archive import Archive
+from .budget import Spent
+
+CONFIRM_CALLS = 2_000
+"""Model calls of unknown price above which a run must be confirmed."""
+CONFIRM_USD = 5.0
+"""Dollars above which a run must be confirmed."""
+TURNS = 6
+"""Turns of a trial where no earlier run tells."""
+_LOOKED_AT = 20
+_FREE = ("offline", "replay:")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """About so many calls of models that are not free; `usd` None: the price is unknown."""
+
+    calls: int
+    usd: float | None
+
+
+class Estimates:
+    """Looks at the runs before."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def of(self, run: RunRecord, trials: int) -> Estimate:
+        """What so many trials of a run would take. For a worker thread."""
+        roles = paid_roles(run)
+        if not roles:
+            return Estimate(0, 0.0)
+        alike = self._alike(run)
+        if alike is None:
+            return Estimate(TURNS * len(roles) * trials, None)
+        uses = [use for role, use in alike.models_used.items() if role in roles]
+        spent = Spent.of(uses)
+        share = trials / alike.totals.trials
+        usd = None if spent.unpriced else spent.usd * share
+        return Estimate(round(spent.calls * share), usd)
+
+    def _alike(self, run: RunRecord) -> RunRecord | None:
+        """The newest run of the environment with the same agent and models that has called some."""
+        page = self._archive.runs.page({"environment": run.environment}, _LOOKED_AT, "", None, "")
+        found = (RunRecord.model_validate(row) for row in page.items)
+        same = (r for r in found if (r.models, r.agent) == (run.models, run.agent))
+        return next(
+            (r for r in same if r.totals.trials and any(u.calls for u in r.models_used.values())), None
+        )
+
+
+def paid_roles(run: RunRecord) -> list[str]:
+    """The roles that speak in a run's trials and call something that is not free."""
+    spec = AgentSpec.model_validate(run.agent)
+    roles: list[str] = []
+    free = spec.kind == "prompt" and _is_free(spec.model or run.models["agent"])
+    if spec.kind != "recorded" and not free:
+        roles.append("agent")
+    if not _is_free(run.models["user"]):
+        roles.append("user")
+    return roles
+
+
+def _is_free(model: ModelName) -> bool:
+    return short_name(model).startswith(_FREE)
+
+
+def unpriced(run: RunRecord) -> list[str]:
+    """The models of a run of which it is known before that their price is not."""
+    spec = AgentSpec.model_validate(run.agent)
+    roles = paid_roles(run)
+    named = {"agent": spec.model or run.models["agent"], "user": run.models["user"]}
+    models = [named[role] for role in roles if role != "agent" or spec.kind == "prompt"]
+    found = {short_name(m) for m in models if isinstance(m, ModelAt) and m.base_url and m.prices is None}
+    return sorted(found) + ["the agent"] * ("agent" in roles and spec.kind != "prompt")
+
+
+def confirm(run: RunRecord, estimate: Estimate) -> None:
+    """Refuse what costs much until it is confirmed, or given a budget."""
+    if estimate.usd is not None:
+        told, limit, over = (
+            f" and {estimate.usd:,.2f} USD",
+            f"{CONFIRM_USD:g} USD",
+            estimate.usd > CONFIRM_USD,
+        )
+    else:
+        told, limit, over = " of unknown price", f"{CONFIRM_CALLS:,} calls", estimate.calls > CONFIRM_CALLS
+    if not over:
+        return
+    fewer = {"environment": run.environment, "trials": 1}
+    again = {"environment": run.environment, "options": {"confirm": True}}
+    budget = {"environment": run.environment, "options": {"budget": {"calls": estimate.calls}}}
+    calls = [NextCall("run_simulations", fewer)] if run.trials > 1 else []
+    calls += [NextCall("run_simulations", again), NextCall("run_simulations", budget, "pauses there")]
+    raise NeedsConfirm(
+        f"About {estimate.calls:,} model calls{told}, above the limit of {limit} without confirmation.",
+        where="trials",
+        allowed="options.confirm, options.budget, or fewer simulations or trials",
+        next=calls,
+    )

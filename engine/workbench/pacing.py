@@ -1,0 +1,116 @@
+"""Pacing: which trial may begin next, and what makes a run stop beginning them: equal failures, or a spent budget."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+
+from ..agents import NotRecorded
+from ..errors import BudgetSpent, CasehardenError, Unavailable, error_kinds
+from ..evaluate.rates import COUNTED
+from ..records.environment import DEFAULT_CONCURRENCY
+from ..records.run import TrialRecord
+from .budget import Allowance, Budget, Spent
+
+PAUSE_AFTER = 10
+"""Equal failures in a row after which work pauses by itself."""
+_OWN = frozenset({NotRecorded.__name__, "budget"})
+"""What breaks one trial and says nothing of the next."""
+
+One = Callable[[str, int], Awaitable[None]]
+"""Runs trial k of a simulation."""
+
+
+class Pacing:
+    """Runs trials, so many at a time, until they are done or there is a reason to pause.
+
+    `concurrency`: at the same time. `pause_after`: equal failures in a row that pause; 0: never. Give it to the trials
+    as their meter.
+    """
+
+    def __init__(
+        self,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        pause_after: int = PAUSE_AFTER,
+        budget: Budget | None = None,
+        before: Spent | None = None,
+    ) -> None:
+        self._concurrency = concurrency
+        self._pause_after = pause_after
+        self.meter = Allowance(budget or Budget(), before or Spent())
+        self._going = 0
+        self._cut = False
+        self._one_ended: anyio.Event | None = None
+        self.streak: list[TrialRecord] = []
+        """The newest endings that are the same failure."""
+
+    @property
+    def fails_alike(self) -> bool:
+        """Whether the last endings are so many equal failures that more of them are to be expected."""
+        return 0 < self._pause_after <= len(self.streak)
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial is over."""
+        self.meter.ended()
+        self._cut = self._cut or record.end == "budget"
+        if record.verdict == "error" and record.error and record.error not in _OWN:
+            alike = not self.streak or _failure(self.streak[-1]) == _failure(record)
+            self.streak = [*self.streak, record] if alike else [record]
+        elif record.verdict in COUNTED:
+            self.streak = []
+
+    async def run(self, work: Iterable[tuple[str, int]], one: One) -> int:
+        """`one` for each, in their order, until there is a reason to pause; how many were not begun."""
+        left = list(work)[::-1]
+
+        async def worker() -> None:
+            while left and await self._may_begin():
+                if not left:
+                    return
+                self._going += 1
+                try:
+                    await one(*left.pop())
+                finally:
+                    self._going -= 1
+                    if self._one_ended is not None:
+                        self._one_ended.set()
+                        self._one_ended = None
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(self._concurrency, len(left))):
+                tasks.start_soon(worker)
+        return len(left)
+
+    def reason(self, left: int) -> CasehardenError | None:
+        """Why to pause, when the trials that were begun are over; None where there is no reason to.
+
+        A budget that was reached is none where nothing was left to do and no trial was cut short.
+        """
+        if self.fails_alike:
+            return _alike(self.streak)
+        if left or self._cut:
+            return BudgetSpent(f"{self.meter.spent().capitalize()}.")
+        return None
+
+    async def _may_begin(self) -> bool:
+        """Wait until the next trial may begin; False when none may any more."""
+        while not (self.fails_alike or self.meter.spent()):
+            if self.meter.affords_next(self._going):
+                return True
+            self._one_ended = self._one_ended or anyio.Event()
+            await self._one_ended.wait()
+        return False
+
+
+def _failure(record: TrialRecord) -> tuple[str, str]:
+    return record.end, record.error
+
+
+def _alike(streak: list[TrialRecord]) -> CasehardenError:
+    """The reason as an error. Its words are ours: what an agent or an endpoint said stands with the trial only."""
+    last = streak[-1]
+    kinds = error_kinds()
+    what = f"The last {len(streak)} trials ended in the same failure ({last.end}: {last.error})"
+    told = f": {last.graded.why[:500]}" if last.error in kinds else "."
+    return kinds.get(last.error, Unavailable)(what + told)
