@@ -16,13 +16,16 @@ from ..records.environment import ModelChoice
 from ..store import Store
 from .archive import Archive
 from .changing import Changing
+from .comparing import Comparing
 from .deleting import Deleting
 from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
+from .exporting import Exporting
 from .hardening_drafts import HardeningDrafts
 from .hardening_locks import HardeningLocks
 from .hardenings import Hardenings
 from .importing import Importing
+from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
 from .jobs import Jobs
@@ -63,6 +66,8 @@ class Workbench:
     scenarios: Scenarios
     simulations: Simulations
     runs: Runs
+    comparisons: Comparing
+    exports: Exporting
     jobs: Waiting
     hardenings: Hardenings
     items: Items
@@ -133,7 +138,12 @@ class Workbench:
             self.simulations,
             deleting,
         )
-        self.imports = Importing(archive, self.environments, environment_drafts, self.roots, runner)
+        self.comparisons = Comparing(archive, trials)
+        self.exports = Exporting(archive)
+        past_runs = RunImporter(archive, worlds, environment_drafts, self.scenarios, trials, self.exports)
+        self.imports = Importing(
+            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+        )
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)

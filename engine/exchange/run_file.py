@@ -1,0 +1,180 @@
+"""A whole run as one JSON file (`caseharden/1`): its record, cases, world, instructions, trials and conversations.
+
+It stands alone: nothing outside the file is needed to read, compare or grade it again. What belongs to one data folder
+only (jobs, pointers, paths of files) is not in it, so that a run that was imported is exported as the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from ..errors import InvalidArgument
+from ..records.authored import Stored, load
+from ..records.conversation import Conversation
+from ..records.environment import AgentSpec, ModelChoice, Settings
+from ..records.persona import PersonaRecord
+from ..records.run import RunRecord, TrialRecord
+from ..records.scenario import ScenarioRecord
+from ..records.simulation import SimulationRecord
+from .documents import parse_json
+from .files import Roots
+
+FORMAT: Final = "caseharden/1"
+MOST_BYTES: Final = 400_000_000
+LOCAL_AGENT: Final = ("file", "run")
+"""Fields of an agent that name something in one data folder or on one machine."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class FileEnvironment(Stored):
+    """What the run was made in: enough to make the environment anew."""
+
+    id: str
+    name: str = ""
+    agent: AgentSpec = Field(default_factory=AgentSpec)
+    models: ModelChoice = Field(default_factory=ModelChoice)
+    settings: Settings = Field(default_factory=Settings)
+
+
+class FileTrial(Stored):
+    """A trial and what was said in it."""
+
+    record: TrialRecord
+    conversation: Conversation
+
+
+class RunFile(Stored):
+    """The file. Ids in it are those of the data folder that it came from."""
+
+    format: Literal["caseharden/1"] = "caseharden/1"
+    run: RunRecord
+    environment: FileEnvironment
+    world: dict[str, Any]
+    recordings: list[Any] = Field(default_factory=list[Any])
+    """What a recorded agent played back."""
+    scenarios: list[ScenarioRecord]
+    personas: list[PersonaRecord]
+    simulations: list[SimulationRecord]
+    trials: list[FileTrial]
+
+    def dumped(self) -> dict[str, Any]:
+        """As JSON."""
+        whole = self.model_dump(mode="json", by_alias=True, exclude={"environment", "trials"})
+        told = self.environment.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        rows = [
+            {
+                "record": trial.record.model_dump(mode="json", by_alias=True, exclude={"pointer"}),
+                "conversation": trial.conversation.dumped(),
+            }
+            for trial in self.trials
+        ]
+        return {**whole, "environment": told, "trials": rows}
+
+
+def write_run_file(whole: RunFile) -> str:
+    """The text: one line a field, one line a record, so that two files can be compared line by line."""
+    return "".join(_lines(whole.dumped()))
+
+
+def read_run_file(path: str, roots: Roots, where: str = "path") -> RunFile:
+    """Read and check a file below the allowed roots. InvalidArgument names the place of what is wrong in it."""
+    return parse_run_file(roots.read_text(path, where, MOST_BYTES), where)
+
+
+def parse_run_file(text: str, where: str) -> RunFile:
+    """The run in a text; what it says of itself must fit together."""
+    value: Any = parse_json(text, where)
+    said: Any = value.get("format") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType]
+    if said != FORMAT:
+        told = f" (format {str(said)[:40]!r})" if said else ""
+        raise InvalidArgument(
+            f"This is no exported run{told}.", where=where, allowed=f"a file of format {FORMAT}"
+        )
+    whole = load(RunFile, value, where)
+    for problem, at in _problems(whole):
+        raise InvalidArgument(problem, where=f"{where}, {at}", allowed="the file as it was exported")
+    return whole
+
+
+def _problems(whole: RunFile) -> Iterator[tuple[str, str]]:
+    """What does not fit together, and where."""
+    run = whole.run
+    scenarios = {s.scenario.id: s for s in whole.scenarios}
+    simulations = {s.slug: s for s in whole.simulations}
+    for slug in run.simulations:
+        row = simulations.get(slug)
+        if row is None or row.scenario not in scenarios:
+            yield f"The case of `{slug[:80]}` is missing.", "simulations"
+    seen: set[str] = set()
+    for k, trial in enumerate(whole.trials):
+        at = f"trials[{k}]"
+        for problem in _trial_problems(trial, simulations, scenarios):
+            yield problem, at
+        if trial.record.id in seen:
+            yield f"`{trial.record.id[:80]}` stands twice.", at
+        seen.add(trial.record.id)
+    yield from _count_problems(whole)
+
+
+def _trial_problems(
+    trial: FileTrial, simulations: Mapping[str, SimulationRecord], scenarios: Mapping[str, ScenarioRecord]
+) -> Iterator[str]:
+    record, talk = trial.record, trial.conversation
+    row = simulations.get(record.simulation)
+    if row is None or row.scenario != record.scenario or record.scenario not in scenarios:
+        yield f"`{record.id[:80]}` belongs to no simulation of the file."
+        return
+    said = (talk.simulation, talk.trial, talk.scenario, talk.seed)
+    if record.id != f"{record.simulation}/{record.trial}" or said != (
+        record.simulation,
+        record.trial,
+        record.scenario,
+        record.seed,
+    ):
+        yield f"`{record.id[:80]}` and its conversation are not of the same trial."
+    if record.verdict != record.graded.verdict or record.failed_checks != record.graded.failed():
+        yield f"`{record.id[:80]}` says another verdict than its grading."
+    if record.split != scenarios[record.scenario].split:
+        yield f"`{record.id[:80]}` is of another split than its scenario."
+
+
+def _count_problems(whole: RunFile) -> Iterator[tuple[str, str]]:
+    """Totals that its trials do not give."""
+    told = whole.run.totals
+    verdicts = [trial.record.verdict for trial in whole.trials]
+    counted = {
+        "trials": (told.trials, len(verdicts)),
+        "passed": (told.passed, verdicts.count("pass")),
+        "failed": (told.failed, verdicts.count("fail")),
+        "inconclusive": (told.inconclusive, verdicts.count("inconclusive")),
+        "error": (told.error, verdicts.count("error")),
+        "invalid": (told.invalid, verdicts.count("invalid")),
+    }
+    for name, (said, found) in counted.items():
+        if said != found:
+            yield f"The totals say {said:,} {name}, the trials {found:,}.", f"run.totals.{name}"
+
+
+def _lines(value: Mapping[str, Any]) -> Iterator[str]:
+    lists = ("scenarios", "personas", "simulations", "trials")
+    first = True
+    for name in ("format", *(key for key in value if key not in ("format", *lists)), *lists):
+        yield "{\n" if first else ",\n"
+        first = False
+        yield f"{_text(name)}: "
+        rows = value[name]
+        if name not in lists or not rows:
+            yield _text(rows)
+            continue
+        yield "[\n" + ",\n".join(map(_text, rows)) + "\n]"
+    yield "\n}\n"
+
+
+def _text(value: Any) -> str:
+    told = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", told)
