@@ -4,7 +4,18 @@ A tool checks nothing that the engine checks: it calls one service and renders w
 the protocol stand in `mcp_server`.
 """
 
-from . import environments, hardenings, items, jobs, personas, runs, scenarios, simulations
+from . import (
+    comparisons,
+    environments,
+    exports,
+    hardenings,
+    items,
+    jobs,
+    personas,
+    runs,
+    scenarios,
+    simulations,
+)
 from .spec import CATALOG, Call, ToolSpec
 
 __all__ = [
@@ -12,7 +23,9 @@ __all__ = [
     "ORDER",
     "Call",
     "ToolSpec",
+    "comparisons",
     "environments",
+    "exports",
     "hardenings",
     "items",
     "jobs",
@@ -35,10 +48,12 @@ ORDER = (
     "update_item",
     "delete_items",
     "run_simulations",
+    "compare_runs",
     "wait_job",
     "cancel_job",
     "harden_agent",
     "submit_candidate",
     "decide_candidate",
+    "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -255,7 +255,7 @@ def _correlation(up: float, down: float) -> float:
 def _finding(p: float, upward: bool, interval: tuple[float, float]) -> Finding:
     if p <= ALPHA:
         return "better" if upward else "worse"
-    if -EQUAL_WITHIN <= interval[0] and interval[1] <= EQUAL_WITHIN:
+    if interval[0] >= -EQUAL_WITHIN and interval[1] <= EQUAL_WITHIN:
         return "no_difference"
     return "not_enough_evidence"
 

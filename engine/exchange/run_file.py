@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from pydantic import Field
 
@@ -88,14 +88,14 @@ def read_run_file(path: str, roots: Roots, where: str = "path") -> RunFile:
 
 def parse_run_file(text: str, where: str) -> RunFile:
     """The run in a text; what it says of itself must fit together."""
-    value: Any = parse_json(text, where)
-    said: Any = value.get("format") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType]
-    if said != FORMAT:
-        told = f" (format {str(said)[:40]!r})" if said else ""
+    value = parse_json(text, where)
+    told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if told.get("format") != FORMAT:
+        said = f" (format {str(told['format'])[:40]!r})" if "format" in told else ""
         raise InvalidArgument(
-            f"This is no exported run{told}.", where=where, allowed=f"a file of format {FORMAT}"
+            f"This is no exported run{said}.", where=where, allowed=f"a file of format {FORMAT}"
         )
-    whole = load(RunFile, value, where)
+    whole = load(RunFile, told, where)
     for problem, at in _problems(whole):
         raise InvalidArgument(problem, where=f"{where}, {at}", allowed="the file as it was exported")
     return whole

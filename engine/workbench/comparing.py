@@ -1,4 +1,4 @@
-"""Comparing: a run against another or against a baseline, and one simulation side by side. Changes nothing but looks."""
+"""Comparing: a run against another or against a baseline, and one simulation side by side."""
 
 from __future__ import annotations
 

@@ -167,8 +167,8 @@ class Exporting:
         )
         if hidden:
             report.warnings.append(
-                f"Exporting counts as reading: {len(hidden)} held-out scenarios of {run.environment} now count as train "
-                "for any text that you submit."
+                f"Exporting counts as reading: {len(hidden)} held-out scenarios of {run.environment} now count "
+                "as train for any text that you submit."
             )
         if run.state != "done":
             report.warnings.append(
