@@ -1,6 +1,6 @@
-"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether its thresholds are met.
+"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether thresholds and baseline are held.
 
-Exit codes: 0 passed, 1 a threshold was missed, 2 wrong input, 3 no result.
+Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound, StorageError, UserError
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
@@ -23,6 +24,16 @@ from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
 from ..resources.workbench import Workbench
+from .baseline import (
+    Baseline,
+    add_baseline_arguments,
+    baseline_json,
+    baseline_lines,
+    compared,
+    fails,
+    save,
+    wanted,
+)
 from .called import called
 from .progress import Progress, result_lines
 from .terminal import Screen, count
@@ -36,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
     parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
     parser.add_argument("--resume", default="", metavar="RUN", help="go on with a run: only what is missing")
+    add_baseline_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
     parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
@@ -58,6 +70,12 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if where == "--trials":
         return called("run", args.folder, "--trials", "1")
+    if where == "--max-drop":
+        return called("run", args.folder, "--baseline", args.baseline or "FILE", "--max-drop", "0.05")
+    if where == "--save-baseline":
+        return called("run", args.folder, "--save-baseline", "baseline.json")
+    if "baseline" in where and isinstance(error, NotFound):
+        return called("run", args.folder, "--save-baseline", args.baseline or "baseline.json")
     if where == "--resume":
         return _again(args) + "        (a new run)"
     if not is_case_folder(Path(args.folder)):
@@ -80,15 +98,18 @@ async def _run(args: argparse.Namespace) -> int:
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
     async with Workbench(args.home, roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
+        baseline = await anyio.to_thread.run_sync(wanted, args, cases)
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen)
+        return await _simulate(bench, environment.environment.id, args, screen, baseline)
 
 
-async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
+async def _simulate(
+    bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, baseline: Baseline
+) -> int:
     options = {"resume": args.resume} if args.resume else None
     async with _interrupts() as interrupted:
         report = await _started(bench, environment, args.trials or 0, options)
@@ -107,11 +128,18 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
     report = await _ended(bench, report)
     await progress.end()
     code = 3 if stopped else _exit_code(report)
+    against = None if code == 3 else await compared(bench, baseline, report.run.id)
+    code = max(code, 1) if fails(against) else code
     if args.json:
-        print(json.dumps(_as_json(report, code), ensure_ascii=False))
+        result = {**_as_json(report, code), **baseline_json(baseline, against)}
+        print(json.dumps(result, ensure_ascii=False))
     elif not stopped:
-        for line in await result_lines(bench, report, screen.width):
+        lines = await result_lines(bench, report, screen.width)
+        for line in [*lines, *baseline_lines(baseline, against, screen.width)]:
             screen.line(line)
+    if code != 3:
+        saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
+        screen.line(saved) if saved else None
     return code
 
 
