@@ -33,11 +33,12 @@ async def compare_runs(
     proves.
     """
     report = await call.bench.comparisons.compare(base, run, simulation=simulation, limit=limit)
+    if simulation:
+        return _side_by_side(report)
     found = report.found
-    said = [f"first_difference.turns[].{side}.{name}" for side in SIDES for name in SAID]
     return Comparison(
-        summary=_one(report) if simulation else f"{_told(report)} {NO_PROOF}",
-        next=_next_of_one(report) if simulation else _next(report),
+        summary=f"{_told(report)} {NO_PROOF}",
+        next=_next(report),
         warnings=_warnings(report, limit),
         base=base,
         run=run,
@@ -49,8 +50,21 @@ async def compare_runs(
         unchanged=len(found.unchanged),
         left_out=_left_out(report),
         instructions_diff=report.diff,
+        untrusted=["instructions_diff"] if report.diff else [],
+    )
+
+
+def _side_by_side(report: ComparisonReport) -> Comparison:
+    """Only what there is to be seen of one simulation."""
+    return Comparison(
+        summary=_one(report),
+        next=_next_of_one(report),
+        warnings=with_offline(with_offline(report.warnings, report.run.models), report.base.models),
+        base=report.base.run,
+        run=report.run.run,
+        differs=report.differs,
         first_difference=report.side_by_side,
-        untrusted=[*(["instructions_diff"] if report.diff else []), *(said if report.side_by_side else [])],
+        untrusted=[f"first_difference.turns[].{side}.{name}" for side in SIDES for name in SAID],
     )
 
 
@@ -61,6 +75,8 @@ def finding(found: RunComparison) -> str:
         return f"No difference was found (interval {low} to {high} points)."
     if found.finding in ("better", "worse"):
         return f"It looks {found.finding}."
+    if not found.better and not found.worse:
+        return f"Nothing changed; {plural(found.scenarios, 'scenario')} cannot rule a difference out."
     more = found.more_scenarios
     would_do = f": about {plural(more, 'more scenario')} would do" if more else ""
     return f"Not enough evidence{would_do}."
@@ -164,7 +180,8 @@ def _next(report: ComparisonReport) -> list[NextCall]:
     seen = [slug for slug in changed if slug not in report.held_out]
     arms = {"base": report.base.run, "run": report.run.run}
     calls = [then("compare_runs", "first turn that differs", **arms, simulation=slug) for slug in seen[:1]]
-    calls.append(then("get_item", "why it fails now", kind="run", id=report.run.run, view="clusters"))
+    if found.run.passed < found.run.trials:
+        calls.append(then("get_item", "why it fails now", kind="run", id=report.run.run, view="clusters"))
     if found.more_scenarios:
         environment = report.run.environment
         count = min(50, found.more_scenarios)

@@ -22,7 +22,12 @@ MOST_BYTES: Final = 400_000_000
 
 def read_baseline(text: str, where: str) -> ComparedRun:
     """The run in a baseline file or in an export; InvalidArgument for anything else."""
-    value = parse_json(text, where)
+    try:
+        value = parse_json(text, where)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            f"This is no baseline: {error.what}", where=error.where, allowed=error.allowed
+        ) from None
     told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     if told.get("format") == FORMAT:
         return _of_export(parse_run_file(text, where))

@@ -169,7 +169,8 @@ class Comparing:
             rows.append({turn.pop("turn"): turn for turn in turns})
         numbers = sorted({*rows[0], *rows[1]})
         first = next((n for n in numbers if _went(rows[0], n) != _went(rows[1], n)), 0)
-        shown = [n for n in numbers if first and n >= first]
+        told = [n for n in numbers if any(any((_went(side, n) or {}).values()) for side in rows)]
+        shown = [n for n in told if first and n >= first]
         body: Body = {"simulation": slug, "trial": number, "turn": first}
         for name, trial, side in zip(SIDES, chosen, (report.base, report.run), strict=True):
             place = str(Place(side.run, slug, number, first))
@@ -210,22 +211,17 @@ def _partial(run: RunRecord) -> str:
 
 def _left_out(base: str, run: str, pairing: Pairing[PlayedTrial]) -> list[str]:
     """What is in no pair, and why."""
-    told: list[str] = []
     compared = f"{len(pairing.pairs):,} compared"
-    for count, what in (
-        (pairing.other_seed, f"{run} has other seeds for {pairing.other_seed:,} trials: they are left out"),
-        (
-            pairing.base_uncounted,
-            f"{pairing.base_uncounted:,} trials of {base} ended in error or are invalid",
-        ),
-        (
-            pairing.run_uncounted,
-            f"{pairing.run_uncounted:,} trials of {run} ended in error or are invalid where {base} counted: "
-            "a failure that turned into an error is no gain",
-        ),
-        (pairing.only_base, f"{pairing.only_base:,} trials of {base} are not in {run}"),
-        (pairing.only_run, f"{pairing.only_run:,} trials of {run} are not in {base}"),
-    ):
-        if count:
-            told.append(f"{what}; {compared}.")
-    return told
+    counts = {
+        f"{run} has other seeds for {{}}: they are left out": pairing.other_seed,
+        f"{{}} of {base} ended in error or are invalid": pairing.base_uncounted,
+        f"{{}} of {run} ended in error or are invalid where {base} counted, which is no gain": pairing.run_uncounted,
+        f"{{}} of {base} are not in {run}": pairing.only_base,
+        f"{{}} of {run} are not in {base}": pairing.only_run,
+    }
+    return [f"{_words(what, count)}; {compared}." for what, count in counts.items() if count]
+
+
+def _words(what: str, count: int) -> str:
+    told = what.format(f"{count:,} trial{'' if count == 1 else 's'}")
+    return told.replace(" are ", " is ") if count == 1 else told

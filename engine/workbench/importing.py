@@ -97,5 +97,11 @@ class Importing:
             raise InvalidArgument(
                 f"`{path}` belongs to a folder of cases.", where="path", allowed="the folder that holds it"
             )
+        if found.suffix.lower() != ".json":
+            raise InvalidArgument(
+                f"`{path}` is no exported run.",
+                where="path",
+                allowed="a folder that holds caseharden.yaml, or a .json file that export_run wrote",
+            )
         whole = read_run_file(path, self._roots)
         return check_slug(id or whole.environment.id, "id"), str(found)

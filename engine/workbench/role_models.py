@@ -27,7 +27,7 @@ class RoleModels:
 
     def shown(self, environment: EnvironmentRecord) -> tuple[dict[str, str], list[str]]:
         """The models as reports call them, and warnings: of those that cannot be opened, or of offline ones."""
-        named = self._named(environment, ModelChoice())
+        named = self.named(environment)
         shown: dict[str, str] = {}
         warnings: list[str] = []
         for role, name in named.items():
@@ -39,6 +39,29 @@ class RoleModels:
         if all(name.startswith("offline") for name in named.values()) and environment.agent.kind == "prompt":
             warnings.append(OFFLINE_WARNING)
         return shown, warnings
+
+    def named(self, environment: EnvironmentRecord) -> dict[str, str]:
+        """The model of each role when a call names none, as it is written."""
+        return self._named(environment, ModelChoice())
+
+    def chosen(self, environment: EnvironmentRecord | None = None) -> dict[str, dict[str, str]]:
+        """For each role the model, where that comes from (environment, server, default), and what is wrong with it."""
+        sources = (
+            ("environment", environment.models if environment else ModelChoice()),
+            ("server", self.server),
+        )
+        told: dict[str, dict[str, str]] = {}
+        for role in ROLES:
+            found = [
+                (where, str(getattr(models, role))) for where, models in sources if getattr(models, role)
+            ]
+            where, name = found[0] if found else ("default", "offline")
+            told[role] = {"model": name, "from": where}
+            try:
+                told[role]["model"] = open_model(name, where=f"models.{role}").name
+            except CasehardenError as error:
+                told[role]["not_reachable"] = error.what
+        return told
 
     def _named(self, environment: EnvironmentRecord, chosen: ModelChoice) -> dict[str, str]:
         sources = (chosen, environment.models, self.server)

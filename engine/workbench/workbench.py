@@ -125,7 +125,7 @@ class Workbench:
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
-        deleting = Deleting(archive, runner)
+        deleting = Deleting(archive, runner, scoring)
         self.environments = Environments(
             archive,
             worlds,
