@@ -211,17 +211,12 @@ def _partial(run: RunRecord) -> str:
 
 def _left_out(base: str, run: str, pairing: Pairing[PlayedTrial]) -> list[str]:
     """What is in no pair, and why."""
-    compared = f"{len(pairing.pairs):,} compared"
-    counts = {
-        f"{run} has other seeds for {{}}: they are left out": pairing.other_seed,
-        f"{{}} of {base} ended in error or are invalid": pairing.base_uncounted,
-        f"{{}} of {run} ended in error or are invalid where {base} counted, which is no gain": pairing.run_uncounted,
-        f"{{}} of {base} are not in {run}": pairing.only_base,
-        f"{{}} of {run} are not in {base}": pairing.only_run,
-    }
-    return [f"{_words(what, count)}; {compared}." for what, count in counts.items() if count]
-
-
-def _words(what: str, count: int) -> str:
-    told = what.format(f"{count:,} trial{'' if count == 1 else 's'}")
-    return told.replace(" are ", " is ") if count == 1 else told
+    rows = (
+        (f" of {run} from other seeds", pairing.other_seed),
+        (f" of {base}, ended in error or invalid", pairing.base_uncounted),
+        (f" of {run}, ended in error or invalid where {base} counted (no gain)", pairing.run_uncounted),
+        (f" of {base} that {run} does not have", pairing.only_base),
+        (f" of {run} that {base} does not have", pairing.only_run),
+    )
+    told = [f"{count:,} trial{'' if count == 1 else 's'}{what}" for what, count in rows if count]
+    return [f"{len(pairing.pairs):,} pairs compared; left out: {'; '.join(told)}."] if told else []
