@@ -99,7 +99,7 @@ def save(bench: Workbench, baseline: Baseline, run: str, report: ComparisonRepor
     if baseline.save is None:
         return ""
     if fails(report):
-        return f"Baseline not saved: the run is worse than the one in {baseline.file}."
+        return "Baseline not saved: the run does not hold it."
     text = write_baseline(bench.comparisons.stored(run))
     path = baseline.save
     Roots([path.parent]).write_text(path.name, text, "--save-baseline", overwrite=True)
@@ -119,15 +119,14 @@ def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: i
         )
         lines.append(f"  {finding(found)}")
     for word, names in (("broken", found.broken), ("fixed", found.fixed), ("flaky", found.flaky)):
-        lines += [f"  {word:<7} {clean(name)}" for name in names[:NAMED]]
+        lines += [f"  {word:<7} {name}" for name in names[:NAMED]]
         if len(names) > NAMED:
             lines.append(f"  {word:<7} and {len(names) - NAMED} more")
-    lines += [f"  differs {name}: {clean(told)}" for name, told in report.differs.items()]
-    lines += [f"  {clean(warning)}" for warning in report.warnings]
-    lines += [
-        f"{'PASS' if r.result == 'pass' else 'FAIL'}  {r.threshold}: {clean(r.why)}" for r in report.baseline
-    ]
-    return [cut(line, width) for line in lines]
+    lines += [f"  differs {name}: {told}" for name, told in report.differs.items()]
+    lines += [f"  {warning}" for warning in report.warnings]
+    words = {"pass": "PASS", "fail": "FAIL"}
+    lines += [f"{words[row.result]}  {row.threshold}: {row.why}" for row in report.baseline]
+    return [cut(clean(line), width) for line in lines]
 
 
 def baseline_json(baseline: Baseline, report: ComparisonReport | None) -> dict[str, Any]:

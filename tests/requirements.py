@@ -13,8 +13,11 @@ REQUIREMENTS = {
     "AS-7": "Jobs have a state, are listed, awaited and cancelled; done means completed + failed = total.",
     "AS-8": "A hardening keeps its rounds, with total, passed, failed, rate and completed, by itself.",
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
+    "AS-13": "An overview counts what is stored, averages pass rates, names recent and active work and models.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
+    "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
+    "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
 }

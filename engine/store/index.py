@@ -107,11 +107,13 @@ class Index:
             if not check or _holds(documents[id], wanted):
                 yield serial, id
 
-    def count(self, where: Mapping[str, Any], documents: Mapping[str, Document]) -> int:
-        """How many match; at once for one field, else by looking at the documents of the shortest list."""
+    def count(self, where: Mapping[str, Any]) -> int:
+        """How many match; at once for one field, else by what its posting lists have in common."""
         if len(where) <= 1:
             return len(self.serials(where))
-        return sum(1 for _ in self.matching(where, documents))
+        lists = [self._fields[field].get(key_of(value), []) for field, value in where.items()]
+        shortest, *others = sorted(lists, key=len)
+        return len(set(shortest).intersection(*others))
 
 
 def key_of(value: Any) -> Hashable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from ..errors import InvalidArgument, NextCall, did_you_mean
@@ -248,7 +247,7 @@ def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple
     """How many there are, and whether there may be more: with a filter only so many documents are looked at."""
     if match is None:
         return table.tally(where), False
-    rows = list(islice(table.walk(where), LOOKED_AT + 1))
+    rows = list(table.walk(where, most=LOOKED_AT + 1))
     return sum(map(match, rows[:LOOKED_AT])), len(rows) > LOOKED_AT
 
 
