@@ -171,6 +171,8 @@ async def delete_items(
     calls: list[NextCall] = []
     if not done.done:
         calls = [then("delete_items", "cannot be undone", kind=kind, ids=list(ids), confirm=True)]
+        if kind == "run" and done.ids:
+            calls.append(then("export_run", "keep a copy first", source=done.ids[0], format="json"))
     return _changed(done, _deleted(done), calls)
 
 
