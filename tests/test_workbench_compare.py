@@ -69,6 +69,19 @@ async def test_other_agents_and_worlds_are_paired_and_more_than_one_cause_is_war
         assert "cases were changed" in told
 
 
+async def test_two_models_are_compared_and_what_disagrees_with_itself_is_flaky(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await before_and_after(bench)
+        sure = await ran(bench, trials=6)
+        slips = await ran(bench, trials=6, models={"agent": "offline:slip=0.5"})
+        report = await bench.comparisons.compare(sure, slips)
+        assert report.differs == {"models": "agent offline -> offline:slip=0.5"}
+        assert report.found.pairs == 48 and report.found.flaky and report.found.base.passed == 48
+        assert report.found.worse and not report.found.better and report.found.finding == "worse"
+        names = (report.found.fixed, report.found.broken, report.found.flaky, report.found.unchanged)
+        assert sum(map(len, names)) == 8
+
+
 async def test_other_seeds_are_left_out_and_trials_of_one_run_only_are_counted(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await desk(bench, 4)

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, cast
 from pydantic import Field
 
 from ..errors import InvalidArgument
+from ..ids import SLUG
 from ..records.authored import Stored, load
 from ..records.conversation import Conversation
 from ..records.environment import AgentSpec, ModelChoice, Settings
@@ -29,6 +30,10 @@ MOST_BYTES: Final = 400_000_000
 LOCAL_AGENT: Final = ("file", "run")
 """Fields of an agent that name something in one data folder or on one machine."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_CHECK: Final = re.compile(r"[\w.:-]{1,80}\Z")
+_TEXT_ID: Final = re.compile(r"[a-z0-9_-]{1,64}([@/][a-z0-9_-]{1,64})?( \(imported\))?\Z")
+_TIME: Final = re.compile(r"[0-9TZ:.+-]{0,40}\Z")
+_MODEL: Final = re.compile(r"[\x20-\x7e]{0,200}\Z")
 
 
 class FileEnvironment(Stored):
@@ -103,6 +108,7 @@ def parse_run_file(text: str, where: str) -> RunFile:
 
 def _problems(whole: RunFile) -> Iterator[tuple[str, str]]:
     """What does not fit together, and where."""
+    yield from _name_problems(whole)
     run = whole.run
     scenarios = {s.scenario.id: s for s in whole.scenarios}
     simulations = {s.slug: s for s in whole.simulations}
@@ -121,6 +127,33 @@ def _problems(whole: RunFile) -> Iterator[tuple[str, str]]:
     yield from _count_problems(whole)
 
 
+def _name_problems(whole: RunFile) -> Iterator[tuple[str, str]]:
+    """Names that are none of ours: they are printed, and must not be able to say anything else."""
+    run, checks = whole.run, [c.id for t in whole.trials for c in t.record.graded.checks]
+    named = [
+        (SLUG, "run.id", [run.id, *([run.hardening] if run.hardening else [])]),
+        (SLUG, "run.environment", [run.environment]),
+        (_TIME, "run.created_at", [run.created_at]),
+        (SLUG, "run.simulations", run.simulations),
+        (_TEXT_ID, "run.instructions", [run.instructions] if run.instructions else []),
+        (_MODEL, "run.models", list(run.models.values())),
+        (SLUG, "scenarios", [r.scenario.id for r in whole.scenarios]),
+        (SLUG, "personas", [r.persona.id for r in whole.personas]),
+        (SLUG, "simulations", [name for r in whole.simulations for name in (r.slug, r.persona) if name]),
+        (SLUG, "trials[].record.persona", [t.record.persona for t in whole.trials if t.record.persona]),
+        (_CHECK, "trials[].record.graded.checks[].id", checks),
+    ]
+    for pattern, where, names in named:
+        for name in names:
+            if not pattern.match(name):
+                yield f"{name[:80]!r} cannot be a name here.", where
+    told = cast("Mapping[str, Any]", run.options.get("trials_of") or {})
+    if not isinstance(run.options.get("trials_of", {}), dict) or any(
+        type(n) is not int for n in told.values()
+    ):
+        yield "`trials_of` says how often each simulation is run.", "run.options.trials_of"
+
+
 def _trial_problems(
     trial: FileTrial, simulations: Mapping[str, SimulationRecord], scenarios: Mapping[str, ScenarioRecord]
 ) -> Iterator[str]:
@@ -137,6 +170,8 @@ def _trial_problems(
         record.seed,
     ):
         yield f"`{record.id[:80]}` and its conversation are not of the same trial."
+    if {record.end, record.graded.end} != {talk.end.reason} or record.persona != talk.persona:
+        yield f"`{record.id[:80]}` and its conversation tell other ends or personas."
     if record.verdict != record.graded.verdict or record.failed_checks != record.graded.failed():
         yield f"`{record.id[:80]}` says another verdict than its grading."
     if record.split != scenarios[record.scenario].split:

@@ -176,6 +176,9 @@ class Exporting:
             )
         left = {name for name in LOCAL_AGENT if name in run.agent}
         report.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
+        again = self._archive.trials(source, "again").count()
+        if again:
+            report.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
         if inline:
             report.text = text if len(text) <= INLINE else text[:INLINE]
             if len(text) > INLINE:

@@ -19,8 +19,9 @@ from ..errors import CasehardenError, InvalidArgument
 from ..evaluate import grade
 from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
 from ..ids import check_slug
+from ..records.authored import load
 from ..records.conversation import Conversation
-from ..records.environment import EnvironmentRecord, InstructionsRecord
+from ..records.environment import AgentSpec, EnvironmentRecord, InstructionsRecord
 from ..records.job import Job
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import Verdict
@@ -31,6 +32,7 @@ from .exporting import IMPORTED, Exporting, run_identity
 from .instructions import check_instructions, text_sha
 from .results import EnvironmentReport
 from .scenarios import Scenarios
+from .scoring import Scoring
 from .sight import spend
 from .trials import RunCases, TrialRunner
 from .worlds import Worlds
@@ -49,6 +51,7 @@ class Taken:
     run: str
     known: bool
     """The run is here already."""
+    identity: str
     lost: list[dict[str, Any]]
     warnings: list[str]
 
@@ -63,6 +66,7 @@ class RunImporter:
         drafts: EnvironmentDrafts,
         scenarios: Scenarios,
         trials: TrialRunner,
+        scoring: Scoring,
         exporting: Exporting,
     ) -> None:
         self._archive = archive
@@ -70,6 +74,7 @@ class RunImporter:
         self._drafts = drafts
         self._scenarios = scenarios
         self._trials = trials
+        self._scoring = scoring
         self._exporting = exporting
 
     async def take(self, whole: RunFile, id: str, job: Job, *, dry_run: bool = False) -> EnvironmentReport:
@@ -96,14 +101,13 @@ class RunImporter:
     def _plan(self, whole: RunFile, id: str, compiled: CompiledWorld) -> Taken:
         """Where the run goes, and under which id; nothing is stored."""
         name = check_slug(id or whole.environment.id, "id")
-        check_slug(whole.run.id, "run.id")
-        for slug in whole.run.simulations:
-            check_slug(slug, "run.simulations")
+        load(AgentSpec, whole.run.agent, "run.agent")
         existing = self._archive.environments.find(name)
         lost: list[dict[str, Any]] = []
         environment = existing or self._draft(whole, name, compiled, lost)
-        known = self._known(whole, name)
-        taken = Taken(environment, existing is None, known or whole.run.id, bool(known), lost, [])
+        identity = run_identity(whole)
+        known = self._known(whole, name, identity)
+        taken = Taken(environment, existing is None, known or whole.run.id, bool(known), identity, lost, [])
         if existing is not None and existing.world != compiled.hash:
             taken.warnings.append(f"{whole.run.id} was made in another world than {name} has now.")
         return taken
@@ -136,9 +140,8 @@ class RunImporter:
         draft.source = f"export of {whole.run.id}"
         return draft
 
-    def _known(self, whole: RunFile, environment: str) -> str:
+    def _known(self, whole: RunFile, environment: str, identity: str) -> str:
         """The run that this file holds, where it is here already; or ""."""
-        identity = run_identity(whole)
         for row in self._archive.runs.table.walk({"environment": environment}):
             source: dict[str, Any] = row["options"].get(IMPORTED) or {}
             if source.get("sha256") == identity:
@@ -166,9 +169,16 @@ class RunImporter:
                 self._archive.store.run_table(run.id, table).put_many(documents)
         shelf = self._archive.trials(run.id)
         shelf.put_many({trial.record.id: self._kept(trial, run) for trial in whole.trials})
-        self._archive.runs.put(run.id, run)
-        self._archive.runs.audit("import", run.id)
         self._spend(whole, taken)
+        self._archive.runs.put(run.id, run)
+        self._score(run)
+        self._archive.runs.audit("import", run.id)
+
+    def _score(self, run: RunRecord) -> None:
+        """Put into the run what its trials give; of what the file said only what they cannot tell stays."""
+        self._scoring.score(run.id, run.state)
+        said = {name: getattr(run, name) for name in ("models_used", "wall_s", "updated_at")}
+        self._archive.runs.change(run.id, lambda stored: stored.model_copy(update=said))
 
     def _claim(self, wanted: str, job: Job) -> str:
         """The id of the run: the file's if it is free, else a new one; the same when the job is gone on with."""
@@ -184,7 +194,7 @@ class RunImporter:
 
     def _record(self, whole: RunFile, taken: Taken) -> RunRecord:
         run = whole.run
-        source = {"run": run.id, "environment": run.environment, "sha256": run_identity(whole)}
+        source = {"run": run.id, "environment": run.environment, "sha256": taken.identity}
         return run.model_copy(
             update={
                 "id": taken.run,
@@ -196,10 +206,6 @@ class RunImporter:
                 "hardening": "",
                 "job": "",
                 "instructions": self._label(run, taken.environment.id),
-                "clusters": [
-                    c.model_copy(update={"see": _moved(c.see, run.id, taken.run)}) for c in run.clusters
-                ],
-                "warnings": [w.replace(f"{run.id}/", f"{taken.run}/") for w in run.warnings],
                 "options": {**run.options, IMPORTED: source},
             }
         )
@@ -246,7 +252,6 @@ class RunImporter:
     def _store_cases(self, shelf: Shelf[R], id: str, records: Mapping[str, R]) -> None:
         moved: dict[str, R] = {}
         for slug, record in records.items():
-            check_slug(slug, f"{shelf.kind}.id")
             fields = {"id": f"{id}/{slug}", "environment": id, "source": "imported"}
             moved[f"{id}/{slug}"] = record.model_copy(update=fields)
         shelf.put_many(moved)
@@ -329,10 +334,6 @@ class RunImporter:
             warnings=taken.warnings,
             stored=stored,
         )
-
-
-def _moved(place: str, old: str, new: str) -> str:
-    return place.replace(f"{old}/", f"{new}/", 1) if place.startswith(f"{old}/") else place
 
 
 def _other(found: Verdict, said: Verdict) -> bool:

@@ -140,7 +140,9 @@ class Workbench:
         )
         self.comparisons = Comparing(archive, trials)
         self.exports = Exporting(archive)
-        past_runs = RunImporter(archive, worlds, environment_drafts, self.scenarios, trials, self.exports)
+        past_runs = RunImporter(
+            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
+        )
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
