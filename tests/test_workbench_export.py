@@ -128,6 +128,26 @@ async def test_a_new_environment_under_another_id_can_run_the_cases_that_came_al
         assert fresh.totals.passed == 0 and fresh.totals.trials == 8
 
 
+async def test_a_run_of_a_later_version_brings_that_version_and_the_next_one_follows_it(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path / "here") as bench:
+        await desk(bench, 2)
+        await bench.items.update("environment", "desk", {"instructions": "Look a ticket up first."})
+        await bench.runs.start("desk", wait_s=45)
+        file = (await bench.exports.export("run-1")).path
+    async with bench_at(tmp_path / "there", [tmp_path]) as bench:
+        await taken(bench, file)
+        assert (await bench.items.get("run", "run-1")).item["instructions"] == "desk@2"
+        changed = await bench.items.update("environment", "desk", {"instructions": "Say hello."})
+        assert changed.version == 3
+        assert (await bench.runs.start("desk", wait_s=45)).run.instructions == "desk@3"
+    async with bench_at(tmp_path / "third", [tmp_path]) as bench:
+        await desk(bench, 2)
+        await taken(bench, file)
+        assert (await bench.items.get("run", "run-1")).item["instructions"] == "desk@2 (imported)"
+
+
 async def test_exporting_spends_the_held_out_scenarios_and_is_refused_while_a_proof_runs(
     tmp_path: Path,
 ) -> None:
