@@ -101,9 +101,8 @@ class Overview:
         """What does not work, in words."""
         told = [f"{role}: {m['not_reachable']}" for role, m in models.items() if "not_reachable" in m]
         for damage in self._archive.store.damage():
-            told.append(
-                f"{damage.lines:,} damaged lines of {damage.table} were put aside in {damage.file.name}"
-            )
+            lines = f"{damage.lines:,} damaged line{'' if damage.lines == 1 else 's'}"
+            told.append(f"{lines} of {damage.table} put aside in {damage.file.name}")
         return told
 
 
