@@ -12,7 +12,7 @@ from caseharden.engine.records.run import RunRecord
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.archive import Archive
-from caseharden.engine.workbench.listing import LOOKED_AT
+from caseharden.engine.workbench.listing import COUNTED
 from caseharden.tests.server_desk import desk as client_desk, tiny
 from caseharden.tests.workbench_cases import WORLDS, bench_at, desk
 
@@ -108,7 +108,7 @@ async def test_the_reply_is_short_and_its_next_calls_fit(tmp_path: Path) -> None
 
 
 async def test_a_filter_that_looks_into_documents_looks_at_so_many_and_says_at_least(tmp_path: Path) -> None:
-    count = LOOKED_AT + 500
+    count = 3 * COUNTED
     with Store(tmp_path) as opened:
         archive = Archive(opened)
         archive.runs.put("run-1", RunRecord(id="run-1", environment="desk", state="done"))
@@ -131,7 +131,7 @@ async def test_a_filter_that_looks_into_documents_looks_at_so_many_and_says_at_l
         checked = await at.ok("list_items", kind="conversation", where={"run": "run-1", "check": "polite"})
         assert checked["total"] == count - count // 5, "by an index: all of train, and none that is held out"
         found = await at.ok("list_items", kind="conversation", where={"run": "run-1", "text": "polite"})
-        assert found["summary"].startswith("At least ") and 0 < found["total"] <= LOOKED_AT
+        assert found["summary"].startswith("At least ") and 0 < found["total"] <= COUNTED
         seen: set[str] = set()
         query = {"kind": "conversation", "where": {"run": "run-1", "text": "polite"}, "limit": 100}
         cursor = ""

@@ -82,7 +82,7 @@ def finding(found: RunComparison) -> str:
     return f"Not enough evidence{would_do}."
 
 
-def shown_p(p: float) -> str:
+def told_p(p: float) -> str:
     """Three digits, `< 0.001` below."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
@@ -100,7 +100,7 @@ def _told(report: ComparisonReport) -> str:
     offline = " (offline)" if is_offline(report.run.models) or is_offline(report.base.models) else ""
     counts = (
         f"{len(found.better):,} of {plural(found.scenarios, 'scenario')} better, {len(found.worse):,} worse, "
-        f"{found.unchanged_scenarios:,} unchanged, {shown_p(found.p)}"
+        f"{found.unchanged_scenarios:,} unchanged, {told_p(found.p)}"
     )
     return f"{report.run.run} against {report.base.run}{offline}: {counts}; {change(found)}. {finding(found)}"
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, overload
 
@@ -231,25 +230,21 @@ class Table(TinyTable):
         return Page(items, None)
 
     def tally(self, where: Mapping[str, Any] | None = None) -> int:
-        """How many documents match; no document is looked at."""
+        """How many documents match; at once for up to one field, else the shortest posting list is walked."""
         asked = self._asked(where)
+        documents = self.journal.documents
         with self.journal.indexed(asked) as index:
-            return index.count(asked)
+            return index.count(asked, documents)
 
-    def walk(
-        self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False, most: int | None = None
-    ) -> Iterator[Row]:
+    def walk(self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False) -> Iterator[Row]:
         """All that match, one copy after the other, as they were when the walk began; newest first.
-
-        `most`: at most so many of the newest.
 
         For a worker thread when there may be more than some hundreds.
         """
         asked = self._asked(where)
         documents = self.journal.documents
         with self.journal.indexed(asked) as index:
-            found = islice(index.matching(asked, documents), most)
-            hits = [(id, documents[id]) for _, id in found]
+            hits = [(id, documents[id]) for _, id in index.matching(asked, documents)]
         for id, document in reversed(hits) if oldest_first else hits:
             yield Row(copied(document), id)
 

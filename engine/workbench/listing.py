@@ -58,8 +58,8 @@ WHERE: Mapping[str, Sequence[str]] = {
     "guide": (),
 }
 """The filters of each kind."""
-LOOKED_AT = 2_000
-"""Documents that are looked through to say how many hold a text; where there are more, the total says at least."""
+COUNTED = 1_000
+"""Documents that are counted one by one, among the newest 2,000; where there may be more, the total says at least."""
 
 
 class Listing:
@@ -247,8 +247,8 @@ def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple
     """How many there are, and whether there may be more: with a filter only so many documents are looked at."""
     if match is None:
         return table.tally(where), False
-    rows = list(table.walk(where, most=LOOKED_AT + 1))
-    return sum(map(match, rows[:LOOKED_AT])), len(rows) > LOOKED_AT
+    page = table.page(where, COUNTED, None, match)
+    return len(page.items), page.cursor is not None
 
 
 def _matcher(text: str | None, tag: str | None, shown: Callable[[Any], Row] | None = None) -> Match | None:

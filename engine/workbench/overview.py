@@ -14,6 +14,8 @@ RECENT = 5
 ACTIVE = ("queued", "running", "waiting", "paused")
 OTHERS = 10
 """Environments with models of their own, and active jobs of a state, that are told."""
+_ALWAYS = ("totals", "recent_runs", "active_jobs", "models")
+"""What stands there even when it is empty."""
 
 
 class Overview:
@@ -104,9 +106,6 @@ class Overview:
             lines = f"{damage.lines:,} damaged line{'' if damage.lines == 1 else 's'}"
             told.append(f"{lines} of {damage.table} put aside in {damage.file.name}")
         return told
-
-
-_ALWAYS = ("totals", "recent_runs", "active_jobs", "models")
 
 
 def _about(row: Mapping[str, Any]) -> Row:
