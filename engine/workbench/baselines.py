@@ -6,6 +6,7 @@ A file that holds a whole exported run serves as well.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
@@ -55,9 +56,14 @@ def write_baseline(run: ComparedRun) -> str:
     return f'{head[:-2]},\n "played": [\n{body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "played": []\n}}\n'
 
 
+def case_digest(parts: CaseParts) -> str:
+    """SHA-256 of what both sides meet in a case; whether it is train or held out, they do not meet."""
+    return case_hash(replace(parts, split=""))
+
+
 def _of_export(whole: RunFile) -> ComparedRun:
     scenarios = {r.scenario.id: r for r in whole.scenarios}
-    hashes = {row.slug: case_hash(_parts(whole, row)) for row in whole.simulations}
+    hashes = {row.slug: case_digest(_parts(whole, row)) for row in whole.simulations}
     played = [
         PlayedTrial(
             simulation=t.record.simulation,

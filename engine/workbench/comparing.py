@@ -15,13 +15,13 @@ from ..harden import unified_diff
 from ..ids import Place
 from ..records.run import RunRecord, ThresholdResult, TrialRecord
 from .archive import Archive
+from .baselines import case_digest
 from .compared import ComparedRun, PlayedTrial, compared_run, differences, mixed_warning
 from .conversation_views import conversation_turns
 from .parts import Body
 from .plain import check_range
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
-from .snapshots import case_hash
 from .trials import TrialRunner
 
 SIDES = ("base", "run")
@@ -93,7 +93,7 @@ class Comparing:
         """A stored run as comparisons see it. For a worker thread."""
         record = self._archive.runs.get(run)
         cases = self._trials.cases(record)
-        hashes = {slug: case_hash(cases.parts(slug)) for slug in record.simulations}
+        hashes = {slug: case_digest(cases.parts(slug)) for slug in record.simulations}
         return compared_run(record, hashes, [_played(row) for row in self._archive.trials(run).table.walk()])
 
     def _over(self, id: str, where: str) -> RunRecord:
