@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
 that helps after an error. It is imported when it is called: the help and the version need none of them.
 
-Exit codes: 0 done or passed, 1 a threshold was missed, 2 wrong input, 3 no result, 130 interrupted.
+Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMANDS = {
     "init": (".scaffold", "write a folder to start from: environment, personas, scenarios, instructions"),
     "run": (
         ".run_folder",
-        "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input, 3 no result",
+        "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (

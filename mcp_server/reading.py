@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.shared.exceptions import MCPError
@@ -84,6 +85,7 @@ class Reader:
             (base + "hardening/{id}/round/{n}", "round", "One round of it.", JSON, self.round),
             (base + "hardening/{id}/diff", "diff", "Its text against the base.", TEXT, self.diff),
             (base + "world/{name}", "world", "A shipped world without its rows.", JSON, self.world),
+            (base + "export/{file}", "export", f"What export_run wrote. {AGENT_NOTE}", TEXT, self.export),
         ]
 
     async def overview(self) -> str:
@@ -146,6 +148,12 @@ class Reader:
 
     async def world(self, name: str) -> str:
         return await self._json("world", name, "summary")
+
+    async def export(self, file: str) -> str:
+        async def read() -> str:
+            return await anyio.to_thread.run_sync(self.bench.exports.read, file)
+
+        return await _reading(f"export/{file}", read)
 
     async def _overview(self) -> str:
         page = await self.bench.items.page("overview")

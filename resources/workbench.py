@@ -16,8 +16,8 @@ from .library import WORLDS, guide, guide_names
 class Workbench(Bench):
     """The services over a data folder, as an async context manager.
 
-    They are `.environments .personas .scenarios .simulations .runs .jobs .hardenings .items`. `home` "" is
-    the default data folder; `roots` are the folders below which callers may name files.
+    They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
+    .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
     `network`: what may be reached. `resume`: entering goes on with the jobs of processes that are gone.
     `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
     """

@@ -30,6 +30,7 @@ REQUIREMENTS = {
     "AS-8": "A hardening keeps its rounds, with total, passed, failed, rate and completed, by itself.",
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
     "AS-11": "A wrong key, a missing one, bad input, a rate limit and a server's fault are told as what they are.",
+    "AS-13": "An overview counts what is stored, averages pass rates, names recent and active work and models.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
@@ -43,4 +44,6 @@ REQUIREMENTS = {
     "LW-4": "The last turn forces a verdict, and proceed(n) is exactly n replies of the agent.",
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
+    "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
+    "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
 }

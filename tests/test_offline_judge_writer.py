@@ -153,7 +153,6 @@ def test_other_sentences_are_no_rules(sentence: str) -> None:
 def test_models_are_opened_by_name() -> None:
     assert open_model("offline").name == "offline (rule-based)"
     assert open_model("offline:slip=0.2").name == "offline (rule-based, slip 0.2)"
-    assert open_model({"model": "offline"}).name == "offline (rule-based)"
 
 
 @pytest.mark.parametrize(

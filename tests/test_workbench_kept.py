@@ -13,12 +13,15 @@ import anyio
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
+from caseharden.engine.exchange import Roots
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench, acting_as
 from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.deleting import Deleting
 from caseharden.engine.workbench.jobs import Jobs
 from caseharden.engine.workbench.retention import Retention
+from caseharden.engine.workbench.scoring import Scoring
+from caseharden.engine.workbench.worlds import Worlds
 from caseharden.tests.server_desk import Desk, desk as server_at
 from caseharden.tests.workbench_cases import WORLDS, bench_at, closing, desk, tickets
 
@@ -102,7 +105,8 @@ async def keeping(home: Path, days: float, later: timedelta) -> AsyncGenerator[R
     with Store(home, actor="keeper") as store:
         async with anyio.create_task_group() as tasks:
             archive = Archive(store)
-            deleting = Deleting(archive, Jobs(store, tasks))
+            scoring = Scoring(archive, Worlds(archive, None, Roots()))
+            deleting = Deleting(archive, Jobs(store, tasks), scoring)
             yield Retention(archive, deleting, days, lambda: datetime.now(UTC) + later)
 
 

@@ -187,6 +187,8 @@ def _next(report: RunReport) -> list[NextCall]:
             ),
             then("list_items", kind="conversation", where={"run": run.id}),
         ]
+    if run.previous and run.state == "done":
+        calls.insert(1, then("compare_runs", "what changed", base=run.previous, run=run.id))
     return calls[:3]
 
 

@@ -4,7 +4,7 @@
 script and the reward into a `CheckPlan`, or refuses them. A live trial keeps a `Trace` (`trace.add(entry)` for each
 log entry) and asks a `Watcher` at every evaluation point. `grade` replays the stored conversation with the same
 watcher and gives the verdict.
-`totals`, `thresholds` and `clusters` speak of a whole run.
+`totals`, `thresholds` and `clusters` speak of a whole run, `comparison` of two.
 """
 
 from __future__ import annotations

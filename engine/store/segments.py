@@ -1,7 +1,7 @@
 """Conversations: each process appends to a file of its own, documents elsewhere hold a pointer.
 
-No lock is needed, because no two processes write one file; a file is never changed, only appended to, and
-goes with the folder of its run.
+No lock is needed, because no two processes append to one file; what stands in a file is never changed, but for
+one document that is deleted, which becomes blanks. A file goes with the folder of its run.
 """
 
 from __future__ import annotations
@@ -128,6 +128,27 @@ class Segments:
                 allowed="run it again",
             )
         return document  # pyright: ignore[reportUnknownVariableType]
+
+    def erase(self, pointer: Pointer | str) -> None:
+        """Write blanks over a document, so that nothing of it is left in the file; no other one moves.
+
+        Reading it afterwards is a StorageError. Repeatable; nothing where the segment is gone. For a worker thread.
+        """
+        place = Pointer.parse(str(pointer))
+        path = self._path(place.segment)
+        with telling("Cannot erase the conversation", path):
+            try:
+                descriptor = open_file(path, os.O_WRONLY)
+            except FileNotFoundError:
+                return
+            try:
+                room = os.fstat(descriptor).st_size - place.offset
+                blank = b" " * (min(place.length, max(0, room)) - 1) + b"\n"
+                os.lseek(descriptor, place.offset, os.SEEK_SET)
+                write_all(descriptor, blank if room > 0 else b"")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def sync(self) -> None:
         """Make what was written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""

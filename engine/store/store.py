@@ -143,6 +143,15 @@ class Store:
             change.put(kind, {"last": last + 1})
         return f"{kind}-{last + 1}"
 
+    def claim_id(self, kind: str, number: int) -> bool:
+        """Take the id with this number, so that `next_id` gives a later one; False where it may be taken already."""
+        check_slug(kind, "kind")
+        with self.table("sequences").transaction() as change:
+            if number <= (change.get(kind) or {}).get("last", 0):
+                return False
+            change.put(kind, {"last": number})
+        return True
+
     def audit(self, action: str, kind: str, id: str, **details: Any) -> None:
         """Add a line to `audit.jsonl`: time, what was done, to which kind of thing, its id, and who did it."""
         self._audit.add(action, kind, id, **details)

@@ -54,12 +54,13 @@ class Shelf(Generic[R]):
     def missing(self, id: str, where: str) -> NotFound:
         ids = every = list(self.table.journal.documents)
         args = {"kind": self.kind}
-        if "/" in id and self.kind in ("persona", "scenario", "simulation"):
+        nested = self.kind in ("persona", "scenario", "simulation")
+        if "/" in id and nested:
             owner = args["environment"] = id.partition("/")[0]
             ids = [known for known in every if known.startswith(f"{owner}/")]
-        near = nearest(id, ids or every) or nearest(
-            id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids)
-        )
+        near = nearest(id, ids or every)
+        if near is None and nested:
+            near = nearest(id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids))
         hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
         return NotFound(
             f"No {self.kind} `{id[:120]}`{hint}.", where=where, next=[NextCall("list_items", args)]
@@ -154,7 +155,7 @@ class Archive:
             table,
             TrialRecord,
             "conversation",
-            ["simulation", "scenario", "persona", "verdict", "failed_checks", "tags"],
+            ["simulation", "scenario", "persona", "split", "verdict", "failed_checks", "tags"],
         )
 
     def keep_conversation(self, run: str, document: Mapping[str, Any]) -> Pointer:

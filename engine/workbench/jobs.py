@@ -306,7 +306,8 @@ class Jobs:
         try:
             result = await self._handlers[job.kind](job)
         except Paused as paused:
-            await self._end(id, "paused", told(paused.why))
+            if not self._late(id):
+                await self._end(id, "paused", told(paused.why))
         except Exception as raised:
             if not self._late(id):
                 await self._end(id, "failed", told_of(raised))

@@ -19,13 +19,16 @@ from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
 from .changing import Changing
+from .comparing import Comparing
 from .deleting import Deleting
 from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
+from .exporting import Exporting
 from .hardening_drafts import HardeningDrafts
 from .hardening_locks import HardeningLocks
 from .hardenings import Hardenings
 from .importing import Importing
+from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
@@ -70,6 +73,8 @@ class Workbench:
     scenarios: Scenarios
     simulations: Simulations
     runs: Runs
+    comparisons: Comparing
+    exports: Exporting
     jobs: Waiting
     hardenings: Hardenings
     items: Items
@@ -158,7 +163,7 @@ class Workbench:
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
-        deleting = Deleting(archive, runner)
+        deleting = Deleting(archive, runner, scoring)
         self.environments = Environments(
             archive,
             worlds,
@@ -171,7 +176,14 @@ class Workbench:
             self.simulations,
             deleting,
         )
-        self.imports = Importing(archive, self.environments, environment_drafts, self.roots, runner)
+        self.comparisons = Comparing(archive, trials)
+        self.exports = Exporting(archive)
+        past_runs = RunImporter(
+            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
+        )
+        self.imports = Importing(
+            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+        )
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
