@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -279,6 +280,14 @@ def test_deleting_purges_what_was_put_aside_and_what_a_killed_deletion_left(tmp_
         assert store.damage() == [] and store.table("things").find("b") == {}
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"marker" in path.read_bytes()]
     assert kept == []
+
+
+def test_a_run_that_is_deleted_before_it_was_made_durable_is_no_trouble(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        table = store.run_table("run-1", "trials")
+        table.put("a", {"n": 1})
+        shutil.rmtree(tmp_path / "runs" / "run-1")  # by another process; this one has the file open
+        store.flush()
 
 
 def test_nobody_is_taken_for_dead_because_files_cannot_be_opened(
