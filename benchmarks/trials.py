@@ -20,13 +20,14 @@ from typing import Any
 import anyio
 
 from caseharden.engine.exchange import Roots
-from caseharden.engine.records.environment import AgentSpec
+from caseharden.engine.records.environment import AgentSpec, ModelChoice
 from caseharden.engine.records.persona import Persona, PersonaRecord
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.records.scenario import Scenario, ScenarioRecord
 from caseharden.engine.records.simulation import SimulationRecord
 from caseharden.engine.store import Store
 from caseharden.engine.workbench.archive import Archive
+from caseharden.engine.workbench.role_models import RoleModels
 from caseharden.engine.workbench.trials import RunCases, TrialRunner, in_parallel
 from caseharden.engine.workbench.worlds import Worlds
 
@@ -91,7 +92,7 @@ async def main(rounds: int, profile: str) -> None:
 async def measure(store: Store, rounds: int, profile: str) -> None:
     archive = Archive(store)
     worlds = Worlds(archive, SHIPPED, Roots(()))
-    runner = TrialRunner(archive, worlds, Roots(()))
+    runner = TrialRunner(archive, worlds, Roots(()), RoleModels(ModelChoice()))
     cases = shop_run(archive, worlds, runner, "run-1")
     cast = runner.cast(AgentSpec(), cases.run.models)
     work = [(slug, k) for k in range(1, rounds + 1) for slug in cases.run.simulations]
