@@ -105,7 +105,7 @@ async def keeping(home: Path, days: float, later: timedelta) -> AsyncGenerator[R
     with Store(home, actor="keeper") as store:
         async with anyio.create_task_group() as tasks:
             archive = Archive(store)
-            scoring = Scoring(archive, Worlds(archive, None, Roots()))
+            scoring = Scoring(archive, Worlds(archive, None, Roots(())))
             deleting = Deleting(archive, Jobs(store, tasks), scoring)
             yield Retention(archive, deleting, days, lambda: datetime.now(UTC) + later)
 
