@@ -57,6 +57,9 @@ class TimedUser:
         self._timed = timed
         self._user = user
 
+    def spoken_for(self) -> UserReply:
+        return self._user.spoken_for()
+
     async def speak(self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int) -> UserReply:
         began = time.process_time()
         try:

@@ -1,12 +1,13 @@
-"""Start to `tools/list`, and a read tool call, over stdio: `python benchmarks/server.py [CALLS]`. Prints JSON.
+"""Start to `tools/list`, and a read tool call, over stdio and HTTP: `python benchmarks/server.py [CALLS]`. Prints JSON.
 
-CPU is what the operating system charges the server process, its end included; the time of a call is what the client
-sees. Nothing is asserted here.
+HTTP is measured in both protocol eras. CPU is what the operating system charges the server process, its end included;
+the time of a call is what the client sees. Nothing is asserted here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import sys
@@ -15,7 +16,11 @@ import time
 from typing import Any
 
 import anyio
+import httpx2
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+TOKEN = "a-token-for-benchmarks"
 
 
 def children_cpu_s() -> float:
@@ -48,34 +53,65 @@ async def start_once(home: str) -> dict[str, Any]:
     return {"wall_s": round(wall_s, 3), "cpu_s": round(cpu_s, 3), "tools": len(tools), "tokens": chars // 4}
 
 
-async def read_calls(home: str, calls: int) -> dict[str, float]:
+async def read_calls(client: Client, calls: int) -> dict[str, float]:
     """Milliseconds of `list_items` and `get_item` on a data folder with the shop."""
-    async with Client(server(home)) as client:
-        await client.call_tool("create_environment", {"id": "shop", "world": "shop"})
-        taken: dict[str, list[float]] = {"list_items": [], "get_item": []}
-        asked = {
-            "list_items": {"kind": "scenario", "environment": "shop"},
-            "get_item": {"kind": "environment", "id": "shop"},
-        }
-        for _ in range(calls):
-            for name, arguments in asked.items():
-                began = time.perf_counter()
-                await client.call_tool(name, arguments)
-                taken[name].append((time.perf_counter() - began) * 1000)
+    await client.call_tool("create_environment", {"id": "shop", "world": "shop"})
+    taken: dict[str, list[float]] = {"list_items": [], "get_item": []}
+    asked = {
+        "list_items": {"kind": "scenario", "environment": "shop"},
+        "get_item": {"kind": "environment", "id": "shop"},
+    }
+    for _ in range(calls):
+        for name, arguments in asked.items():
+            began = time.perf_counter()
+            await client.call_tool(name, arguments)
+            taken[name].append((time.perf_counter() - began) * 1000)
     return {f"{name}_median_ms": round(statistics.median(times), 2) for name, times in taken.items()}
+
+
+async def over_http(home: str, calls: int) -> dict[str, Any]:
+    """Seconds until the server listens, and its calls in both eras."""
+    env = {**os.environ, "BENCHMARK_TOKEN": TOKEN}
+    words = [
+        "-m",
+        "caseharden",
+        "serve",
+        "--home",
+        home,
+        "--http",
+        "--port",
+        "0",
+        "--token",
+        "env:BENCHMARK_TOKEN",
+    ]
+    began = time.perf_counter()
+    server = await anyio.open_process([sys.executable, *words], env=env, stdout=None)
+    assert server.stderr is not None
+    try:
+        url = (await server.stderr.receive()).decode().split()[3]
+        found: dict[str, Any] = {"listens_s": round(time.perf_counter() - began, 3)}
+        for era, mode in (("modern", "auto"), ("legacy", "legacy")):
+            async with (
+                httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as http,
+                Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+            ):
+                found[era] = await read_calls(client, calls)
+    finally:
+        server.terminate()
+        await server.wait()
+    return found
 
 
 async def main() -> None:
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as home:
         starts = [await start_once(home) for _ in range(5)]
-        reads = await read_calls(home, calls)
+        async with Client(server(home)) as client:
+            reads = await read_calls(client, calls)
+        http = await over_http(home, calls)
     best = {name: statistics.median(s[name] for s in starts) for name in ("wall_s", "cpu_s")}
-    print(
-        json.dumps(
-            {"start": {**best, **{k: starts[0][k] for k in ("tools", "tokens")}}, "calls": reads}, indent=1
-        )
-    )
+    start = {**best, **{k: starts[0][k] for k in ("tools", "tokens")}}
+    print(json.dumps({"start": start, "stdio": reads, "http": http}, indent=1))
 
 
 if __name__ == "__main__":

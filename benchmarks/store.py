@@ -15,6 +15,7 @@ from typing import Any
 from caseharden.engine.store import Store, Table
 
 INDEXES = ("run", "verdict", "scenario")
+TRIAL_INDEXES = ("simulation", "scenario", "persona", "verdict", "failed_checks", "tags")
 
 
 def main(count: int) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def main(count: int) -> dict[str, Any]:
             found["page_two_us"] = each(
                 lambda i: page(table, {"run": f"run-{i % 50}", "verdict": "fail"}), 200
             )
+            found["page_shown_us"] = each(lambda i: page(table, {"run": f"run-{i % 50}"}, show=shown), 200)
             found["append_us"] = each(lambda i: store.segments.append("run-1", conversation(i)), 500)
             found["flush_ms"] = round(timed(store.flush) * 1e3, 2)
         with Store(home) as store:
@@ -43,7 +45,42 @@ def main(count: int) -> dict[str, Any]:
             found["compact_s"] = round(timed(table.journal.compact), 3)
             found["file_mb"] = round((home / "tables" / "simulations.jsonl").stat().st_size / 1e6, 1)
             found.update(queue(store, 2000))
+            found.update(ended_jobs(store, count))
+        with Store(home) as store:
+            jobs = store.jobs
+            found["jobs_open_s"] = round(timed(jobs.table.load), 3)
+            found["look_for_orphans_us"] = each(lambda i: jobs.orphans(), 200)
+            found["jobs_page_us"] = each(lambda i: jobs.page({"kind": "run"}), 200)
+        with Store(home) as store:
+            found.update(trials(store, count))
+        with Store(home) as store:
+            table = store.run_table("run-1", "trials", TRIAL_INDEXES)
+            found["trials_open_s"] = round(timed(table.load), 3)
+            found["trials_page_us"] = each(lambda i: page(table, {"verdict": "fail"}, show=shown), 200)
     return found
+
+
+def ended_jobs(store: Store, count: int) -> dict[str, Any]:
+    """As many jobs as a busy year leaves, in lots of a thousand."""
+    job, _ = store.jobs.create("run", {"environment": "support", "select": ["all"]}, environment="support")
+    store.jobs.mark(job.id, "done", result={"run": "run-1"})
+    row = dict(store.jobs.table.fetch(job.id))
+    for start in range(0, count, 1000):
+        store.jobs.table.put_many(
+            {f"old-{n}": {**row, "id": f"old-{n}", "key": f"k{n}"} for n in range(start, start + 1000)}
+        )
+    return {"jobs": len(store.jobs.table), "job_bytes": len(json.dumps(row))}
+
+
+def trials(store: Store, count: int) -> dict[str, Any]:
+    """The trials of one run as they are stored, with their verdicts."""
+    table = store.run_table("run-1", "trials", TRIAL_INDEXES)
+    page(table, {"verdict": "fail"})
+    spent = [timed(lambda i=i: table.put(f"s{i}/1", trial(i))) for i in range(count)]
+    return {
+        "trial_bytes": len(json.dumps(trial(1))),
+        "trial_insert_mean_us": round(sum(spent) / count * 1e6, 1),
+    }
 
 
 def queue(store: Store, units: int) -> dict[str, Any]:
@@ -61,8 +98,13 @@ def queue(store: Store, units: int) -> dict[str, Any]:
     return found
 
 
-def page(table: Table, where: dict[str, Any]) -> object:
-    return table.page(where, 20)
+def page(table: Table, where: dict[str, Any], **how: Any) -> object:
+    return table.page(where, 20, **how)
+
+
+def shown(row: dict[str, Any], id: str) -> dict[str, Any]:
+    """What a list says of a document."""
+    return {"id": id, "verdict": row["verdict"], "turns": row["turns"]}
 
 
 def document(i: int) -> dict[str, Any]:
@@ -76,6 +118,21 @@ def document(i: int) -> dict[str, Any]:
         "cost_usd": None,
         "seed": i,
         "conversation": f"run-{i % 50}/0123456789abcdef:{i * 4000}:4000",
+    }
+
+
+def trial(i: int) -> dict[str, Any]:
+    """A trial of eight checks."""
+    check = {"kind": "require", "verdict": "pass", "why": "said in turn 1", "evidence": [3], "turn": 0}
+    told = {"counts": True, "weight": 1.0, "severity": "major", "in_reward": True}
+    return {
+        **document(i),
+        "simulation": f"scenario-{i % 240}-dana",
+        "failed_checks": ["check-1"] if i % 3 == 2 else [],
+        "tags": ["refund", "voucher"],
+        "transcript_hash": "0123456789abcdef" * 4,
+        "models": {role: {"name": "offline", "calls": 3, "cost_usd": 0.0} for role in ("agent", "user")},
+        "graded": {"verdict": "pass", "checks": [{"id": f"check-{k}", **check, **told} for k in range(8)]},
     }
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
 from mcp.server import MCPServer
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver.tools import Tool
+from pydantic import AnyHttpUrl
 
 from .. import __version__
 from ..engine.workbench import Workbench
 from ..resources.library import world_names
-from ..tools import CATALOG, ORDER
+from ..tools import CATALOG
 from .binding import bind
+from .offer import EVERYTHING, Offer
 from .reading import add_prompts, add_resources
 from .strict import StrictArguments
+from .subscriptions import Subscriptions
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+NO_AUTHORITY = AuthSettings(issuer_url=AnyHttpUrl("http://localhost"), resource_server_url=None)
+"""The operator hands tokens out; there is no authorization server that clients could be sent to."""
 INSTRUCTIONS = """\
 Caseharden evaluates a conversational, tool-using agent in a simulated world and hardens its instructions.
 The loop:
@@ -46,49 +53,65 @@ run-options).
 
 
 def build_server(
-    bench: Workbench, *, owns: bool = True, log_level: LogLevel = "WARNING"
+    bench: Workbench,
+    *,
+    owns: bool = True,
+    offer: Offer = EVERYTHING,
+    extra: Sequence[Tool] = (),
+    verifier: TokenVerifier | None = None,
+    log_level: LogLevel = "WARNING",
 ) -> MCPServer[Workbench]:
     """The server over `bench`.
 
     `owns`: the workbench is entered when serving starts and left when it ends, and its jobs with it; False: the
-    caller has entered it and leaves it. Logs go to standard error.
+    caller has entered it and leaves it. `offer`: what clients may call. `extra`: tools beside ours, offered always;
+    resources and prompts are added to the server that is returned. `verifier`: who may come in over HTTP. Logs go to
+    standard error.
     """
-    tools = build_tools(bench)
+    tools = build_tools(bench, offer)
+    tools |= {tool.name: tool for tool in extra}
+    subscriptions = Subscriptions(bench)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Workbench]) -> AsyncGenerator[Workbench]:
         if not owns:
-            yield bench
+            with subscriptions.told():
+                yield bench
             return
         async with bench:
-            yield bench
+            with subscriptions.told():
+                yield bench
 
     server: MCPServer[Workbench] = MCPServer(
         "caseharden",
         title="Caseharden",
         description="Tests an agent with simulated users in a world that keeps state; proves its instructions better.",
         version=__version__,
-        instructions=instructions(),
+        instructions=instructions(offer),
         tools=list(tools.values()),
-        middleware=[StrictArguments(tools)],
+        middleware=[StrictArguments(tools, offer)],
+        subscriptions=subscriptions.bus,
         lifespan=lifespan,
+        token_verifier=verifier,
+        auth=NO_AUTHORITY if verifier else None,
         log_level=log_level,
     )
-    add_resources(server, bench)
-    add_prompts(server, bench)
+    subscriptions.serve_older_clients(server)
+    add_resources(server, bench, offer)
+    add_prompts(server, bench, offer)
     return server
 
 
-def build_tools(bench: Workbench) -> dict[str, Tool]:
-    """Every tool of this version, by name, in the order of the list."""
+def build_tools(bench: Workbench, offer: Offer = EVERYTHING) -> dict[str, Tool]:
+    """Every tool that is offered, by name, in the order of the list."""
     tools: dict[str, Tool] = {}
-    for name in ORDER:
+    for name in offer.tools:
         tools[name] = bind(CATALOG[name], bench, tools)
     return tools
 
 
-def instructions() -> str:
+def instructions(offer: Offer = EVERYTHING) -> str:
     """What a client is told of the server: the loop and the rules, under 2,048 characters."""
     names = [f"`{name}`" for name in world_names()]
     ships = f"{', '.join(names)} {'ships' if len(names) == 1 else 'ship'}" if names else "A world comes"
-    return INSTRUCTIONS.format(worlds=ships)
+    return offer.told(INSTRUCTIONS.format(worlds=ships))

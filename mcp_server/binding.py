@@ -16,11 +16,12 @@ from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, T
 
 from ..engine.errors import CasehardenError
 from ..engine.records.job import Job
-from ..engine.workbench import Workbench
+from ..engine.workbench import Workbench, acting_as
 from ..tools.fit import clean, fit
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
-from ..tools.spec import Call, ToolSpec
+from ..tools.spec import CATALOG, Call, ToolSpec
+from .actor import actor
 from .failures import error_result, unexpected
 from .strict import refusal, strict_model, tidy
 
@@ -34,9 +35,10 @@ ENVELOPE: dict[str, Any] = {
         "next": {"type": "array", "items": {"type": "object"}},
         "warnings": {"type": "array", "items": {"type": "string"}},
         "links": {"type": "array", "items": {"type": "object"}},
+        "error": {"type": "object"},
     },
-    "required": ["summary"],
 }
+"""What is published of a reply. A refusal is held to it too by many clients: nothing is required."""
 
 
 def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
@@ -48,7 +50,8 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
 
     async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
         try:
-            reply = await _called(spec, bench, context, arguments)
+            with acting_as(actor(context)):
+                reply = await _called(spec, bench, context, arguments)
             return reply_result(reply, tools)
         except CasehardenError as error:
             return error_result(error, spec.name, names, tools)
@@ -89,6 +92,8 @@ def reply_result(reply: Reply, tools: Mapping[str, Tool]) -> CallToolResult:
 
 
 def _valid(name: str, arguments: dict[str, Any], tools: Mapping[str, Tool]) -> bool:
+    if name in CATALOG and name not in tools:
+        return False
     error = refusal(tools, name, arguments)
     if error is not None:
         logger.error("left out of `next`: %s(%s): %s", name, arguments, error)

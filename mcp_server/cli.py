@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
 that helps after an error. It is imported when it is called: the help and the version need none of them.
 
-Exit codes: 0 done or passed, 1 a threshold was missed, 2 wrong input, 3 no result, 130 interrupted.
+Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import argparse
 import gc
 import importlib
 import os
+import re
 import sys
+import textwrap
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -20,16 +23,21 @@ from .. import __version__
 from ..engine.errors import CasehardenError, UserError, did_you_mean
 from ..resources.home import shown_home
 from .called import called
-from .terminal import clean
+from .terminal import Screen, clean
 
 COMMANDS = {
     "demo": (".demo", "the whole loop on a shipped world, offline"),
     "init": (".scaffold", "write a folder to start from: environment, personas, scenarios, instructions"),
     "run": (
         ".run_folder",
-        "run a folder of cases; exit 0 passed, 1 threshold missed, 2 wrong input,\n3 no result",
+        "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
-    "serve": (".serve", "the MCP server over stdio"),
+    "serve": (".serve", "the MCP server: stdio, or --http with a token"),
+    "install": (
+        ".install",
+        "register the server with a client: claude-desktop, claude-code, vscode, cursor",
+    ),
+    "doctor": (".doctor", "check settings, keys, models, data folder, clients"),
 }
 """Command: its module and its line in the help."""
 
@@ -37,10 +45,14 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--debug"]:
+        words = [*words[1:], "--debug"] if words[1:] else []
+    if words[:1] == ["help"] and words[1:]:
+        words = [words[1], "--help"]
     if not words and not sys.stdin.isatty():
         words = ["serve"]
     if not words or words[0] in ("-h", "--help", "help"):
-        return _print(help_text())
+        return _print(help_text(Screen().width))
     if words[0] in ("-V", "--version"):
         return _print(f"caseharden {__version__}")
     if words[0] not in COMMANDS:
@@ -50,21 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(words[0], words[1:])
 
 
-def help_text() -> str:
-    """The page that `caseharden` prints on a terminal."""
-    told = [
-        "caseharden evaluates a conversational agent in a simulated world and hardens its instructions.",
-        "",
-    ]
+def help_text(width: int) -> str:
+    """The page that `caseharden` prints on a terminal of that many cells."""
+    head = "caseharden evaluates a conversational agent in a simulated world and hardens its instructions."
+    told = [*textwrap.wrap(head, width), ""]
     for name, (_, line) in COMMANDS.items():
-        first, *more = line.split("\n")
-        told += [f"  {name:<10} {first}", *(f"{'':13}{rest}" for rest in more)]
-    told += [
-        "",
-        f"Start with: {called('demo')}    Help on one: {called('COMMAND', '--help')}",
-        f"Data: {clean(shown_home())} (set CASEHARDEN_HOME to change it)",
-    ]
-    return "\n".join(told)
+        told += textwrap.wrap(line, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
+    return "\n".join(
+        [
+            *told,
+            "",
+            f"Start with: {called('demo')}    Help on one: {called('COMMAND', '--help')}",
+            f"Data: {clean(shown_home())} (set CASEHARDEN_HOME to change it)",
+        ]
+    )
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -73,7 +84,9 @@ def _run(name: str, words: list[str]) -> int:
     command: Any = importlib.import_module(where, __package__)
     gc.enable()
     gc.set_threshold(5_000, 20, 20)  # conversations are many objects, and hardly any is in a cycle
-    parser = _Parser(prog=f"caseharden {name}", description=line.replace("\n", " "), allow_abbrev=False)
+    parser = _Parser(
+        prog=f"caseharden {name}", description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False
+    )
     command.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     try:
@@ -89,7 +102,7 @@ def _run(name: str, words: list[str]) -> int:
         return 141
     except Exception as error:
         if args.debug:
-            raise
+            traceback.print_exception(error)
         error = _alone(error)
         return tell(error, command.then(args, error))
 
@@ -138,4 +151,6 @@ class _WrongInput(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _WrongInput(clean(message) + ".")
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        options = [option for action in self._actions for option in action.option_strings]
+        raise _WrongInput(clean(message) + "." + (did_you_mean(unknown[1], options) if unknown else ""))

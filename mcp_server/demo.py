@@ -243,7 +243,7 @@ class _Loop:
             "What it shows          the wiring, the world, the checks and the proof; it repeats exactly"
         )
         self._line("What it does not show  how a real model behaves: offline follows rules to the letter")
-        self._line(f"Next   in your client  {called('serve', '--print-config', 'claude-code')}")
+        self._line(f"Next   in your client  {called('install', '--client', 'claude-code')}")
         self._line("                       then say: harden my agent")
         self._line(f"       your own cases  {called('init', 'my-agent')}")
         self._line(f"                       {called('run', 'my-agent')}")

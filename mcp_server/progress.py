@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.records.environment import short_names
+from ..engine.records.environment import played_by
 from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
@@ -112,7 +112,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         if run.state == "done"
         else part_of(run)
     )
-    offline = any(m.startswith("offline") for m in short_names(run.models).values())
+    offline = any(m.startswith("offline") for m in played_by(run.models, run.agent).values())
     facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
     lines = ["", f"{run.id}  {run.instructions}  {rate}" + ("  offline (rule-based)" if offline else "")]
     lines.append("  " + ", ".join(facts))

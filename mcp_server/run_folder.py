@@ -1,6 +1,6 @@
-"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether its thresholds are met.
+"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether thresholds and baseline are held.
 
-Exit codes: 0 passed, 1 a threshold was missed, 2 wrong input, 3 no result.
+Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from ..engine.errors import (
     BudgetSpent,
@@ -32,9 +33,19 @@ from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
-from ..resources.workbench import Workbench
+from .baseline import (
+    Baseline,
+    add_baseline_arguments,
+    baseline_json,
+    baseline_lines,
+    compared,
+    fails,
+    save,
+    wanted,
+)
 from .called import called
 from .progress import Progress, result_lines
+from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, count
 
 STEP_S = 0.5
@@ -59,9 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="go on with a run: what is missing, and what ended in error",
     )
+    add_baseline_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
-    parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
+    add_flags(parser, "home", "models", "network", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,10 +89,19 @@ def run(args: argparse.Namespace) -> int:
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error: it fits the option that was wrong."""
     where = error.where if isinstance(error, CasehardenError) else ""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "run")
+    if isinstance(error, SetupError) and where.startswith(("models", "agent")):
+        return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
         return called("run", args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if isinstance(error, SetupError):
         return _again(args) + "        (when that is mended)"
+    return _then_option(args, error, where) or _then_folder(args, error, where)
+
+
+def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
+    """What to type where one option is wrong, or ""."""
     if where == "--trials":
         return called("run", args.folder, "--trials", "1")
     if isinstance(error, NeedsConfirm):
@@ -90,6 +111,21 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("run", args.folder, "--budget", "25")
     if where == "--resume":
         return _again(args) + "        (a new run)"
+    return _then_baseline(args, error, where)
+
+
+def _then_baseline(args: argparse.Namespace, error: Exception, where: str) -> str:
+    if where == "--max-drop":
+        return called("run", args.folder, "--baseline", args.baseline or "FILE", "--max-drop", "0.05")
+    if where == "--save-baseline":
+        return called("run", args.folder, "--save-baseline", "baseline.json")
+    if "baseline" in where and isinstance(error, NotFound):
+        return called("run", args.folder, "--save-baseline", args.baseline or "baseline.json")
+    return ""
+
+
+def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
+    """What to type where the folder's files are wrong."""
     if not is_case_folder(Path(args.folder)):
         return called("init", "my-agent") + "        (writes a folder to start from)"
     if isinstance(error, Conflict) and where.endswith("environment.id"):
@@ -108,20 +144,33 @@ def _again(args: argparse.Namespace, *words: str) -> str:
 async def _run(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
-    async with Workbench(args.home, roots=[folder], resume=False) as bench:
+    settings = read_settings(args)
+    settings.lend_keys([folder, Path()])
+    async with settings.workbench("cli", roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
+        baseline = await anyio.to_thread.run_sync(wanted, args, cases)
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
         for warning in environment.warnings:
             screen.note("warn", warning)
-        return await _simulate(bench, environment.environment.id, args, screen)
+        return await _simulate(
+            bench, environment.environment.id, args, screen, settings.flagged_models, baseline
+        )
 
 
-async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, screen: Screen) -> int:
+async def _simulate(
+    bench: Bench,
+    environment: str,
+    args: argparse.Namespace,
+    screen: Screen,
+    models: Mapping[str, Any],
+    baseline: Baseline,
+) -> int:
     options = _options(args)
     async with _interrupts() as interrupts:
-        report = await _started(bench, environment, 0 if args.resume else args.trials or 0, options)
+        trials = 0 if args.resume else args.trials or 0
+        report = await _started(bench, environment, trials, options, models)
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
@@ -138,13 +187,20 @@ async def _simulate(bench: Bench, environment: str, args: argparse.Namespace, sc
     report = await _ended(bench, report)
     await progress.end()
     code = 3 if stopped else _exit_code(report)
+    against = None if code == 3 else await compared(bench, baseline, report.run.id)
+    code = max(code, 1) if fails(against) else code
     if args.json:
-        print(json.dumps(_as_json(report, code), ensure_ascii=False))
+        result = {**_as_json(report, code), **baseline_json(baseline, against)}
+        print(json.dumps(result, ensure_ascii=False))
     elif not stopped:
-        for line in await result_lines(bench, report, screen.width):
+        lines = await result_lines(bench, report, screen.width)
+        for line in [*lines, *baseline_lines(baseline, against, screen.width)]:
             screen.line(line)
         for line in _how_to_go_on(report, args):
             screen.line(line)
+    if code != 3:
+        saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
+        screen.line(saved) if saved else None
     return code
 
 
@@ -185,10 +241,12 @@ def _how_to_go_on(report: RunReport, args: argparse.Namespace) -> list[str]:
     ]
 
 
-async def _started(bench: Bench, environment: str, trials: int, options: dict[str, Any]) -> RunReport:
-    """The run, begun; an error names the option of the command line."""
+async def _started(
+    bench: Bench, environment: str, trials: int, options: dict[str, Any], models: Mapping[str, Any]
+) -> RunReport:
+    """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
     try:
-        return await bench.runs.start(environment, trials=trials, options=options, wait_s=0)
+        return await bench.runs.start(environment, trials=trials, options=options, models=models, wait_s=0)
     except UserError as error:
         if not error.where.startswith("options."):
             raise

@@ -1,65 +1,101 @@
-"""`caseharden serve`: the MCP server over standard input and output; or how a client is told of it."""
+"""`caseharden serve`: the MCP server over standard input and output or HTTP."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
-from typing import Any
 
-from ..engine.errors import NotFound
-from ..resources.workbench import Workbench
-from .called import called
+from ..engine.errors import InvalidArgument
+from ..tools import TOOLSETS
+from .http import Listen, check_host_name, serve_http
+from .offer import Offer
+from .settings import add_flags, fixing, read_settings
 from .stdio import serve_stdio
-
-CLIENTS = ("claude-desktop", "claude-code", "vscode", "cursor")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", default="", metavar="DIR", help="data folder; default CASEHARDEN_HOME")
-    parser.add_argument(
-        "--root",
+    add_offer(parser.add_argument_group("what a client may call"))
+    add_http(parser.add_argument_group("over HTTP, with a bearer token"))
+    add_flags(parser, "home", "roots", "models", "network", "env_file", "retention_days", "log_level")
+
+
+def add_offer(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] # argparse has no other name for it
+    group.add_argument(
+        "--toolset",
+        choices=TOOLSETS,
+        default="all",
+        help="read: look. run: also simulate and submit texts; for an agent that hardens itself. "
+        "author: also write the tests. all (default): also delete, and decide which text is used",
+    )
+    group.add_argument("--read-only", action="store_true", help="only tools that change nothing")
+
+
+def add_http(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] # as above
+    group.add_argument(
+        "--http", action="store_true", help="streamable HTTP instead of standard input and output"
+    )
+    group.add_argument(
+        "--allow-loopback",
+        action="store_true",
+        default=None,
+        help="this machine may be reached by models and agents; always so without --http",
+    )
+    group.add_argument("--host", default="", metavar="ADDRESS", help="default 127.0.0.1")
+    group.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="default 8765, or a free one where that is taken; 0: any free one",
+    )
+    group.add_argument(
+        "--token",
+        default="",
+        metavar="REFERENCE",
+        help="env:NAME or file:PATH; lines of TOKEN [NAME [UNTIL]]. Default: one is made and kept in the data folder",
+    )
+    group.add_argument(
+        "--allow-host",
         action="append",
         default=[],
-        metavar="DIR",
-        help="callers may name files below it; repeatable",
-    )
-    parser.add_argument(
-        "--print-config", choices=CLIENTS, help="print what this client needs, and serve nothing"
+        metavar="NAME",
+        help="a host name that clients use, beside localhost; repeatable",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    roots = [Path(root).expanduser().resolve() for root in args.root]
-    missing = next((root for root in roots if not root.is_dir()), None)
-    if missing:
-        raise NotFound(f"`{missing}` is not a folder.", where="--root", allowed="a folder that is there")
-    if args.print_config:
-        print(client_config(args.print_config, roots))
+    settings = read_settings(args)
+    settings.lend_keys()
+    offer = Offer(args.toolset, args.read_only)
+    listen = listen_of(args)
+    level = settings.values.log_level
+    if listen is not None:
+        serve_http(settings.workbench("http", http=True), listen, offer, log_level=level)
         return 0
     if sys.stdin.isatty():
         print(
             "Serving MCP on standard input and output; a client starts this by itself. Ctrl-C ends it.",
             file=sys.stderr,
         )
-    serve_stdio(Workbench(args.home, roots=roots))
+    serve_stdio(settings.workbench("stdio"), offer, log_level=level)
     return 0
+
+
+def listen_of(args: argparse.Namespace) -> Listen | None:
+    """Where to listen; None for standard input and output."""
+    if not args.http:
+        names = ("host", "port", "token", "allow_host", "allow_loopback")
+        stray = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in ("", None, [])]
+        if stray:
+            raise InvalidArgument(
+                f"{', '.join(stray)} without --http.", where=stray[0], allowed="with --http"
+            )
+        return None
+    if args.port is not None and not 0 <= args.port <= 65_535:
+        raise InvalidArgument(f"{args.port} is no port.", where="--port", allowed="0 to 65535")
+    hosts = tuple(check_host_name(name) for name in args.allow_host)
+    return Listen(args.host or "127.0.0.1", args.port, hosts, args.token)
 
 
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
-    return called("serve", "--help")
-
-
-def client_config(client: str, roots: list[Path]) -> str:
-    """What goes into the client's settings, or is typed, so that it starts the server of this environment."""
-    command = str(Path(sys.executable).parent / "caseharden")
-    words = ["serve", *(word for root in roots for word in ("--root", str(root)))]
-    entry: dict[str, Any] = {"command": command, "args": words}
-    if client == "claude-code":
-        quoted = " ".join(f"'{w}'" if " " in w else w for w in [command, *words])
-        return f"claude mcp add caseharden -- {quoted}"
-    if client == "vscode":
-        return json.dumps({"servers": {"caseharden": {"type": "stdio", **entry}}}, indent=2)
-    return json.dumps({"mcpServers": {"caseharden": entry}}, indent=2)
+    return fixing(error, "serve")

@@ -7,6 +7,7 @@ answered.
 from __future__ import annotations
 
 import gc
+import os
 import re
 from typing import Any
 
@@ -18,7 +19,8 @@ from mcp.types import PARSE_ERROR, ErrorData, JSONRPCError
 from pydantic import ValidationError
 
 from ..engine.workbench import Workbench
-from .app import build_server
+from .app import LogLevel, build_server
+from .offer import EVERYTHING, Offer
 
 ID = re.compile(r'"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")')
 REASONS = {
@@ -27,20 +29,30 @@ REASONS = {
 }
 
 
-def serve_stdio(bench: Workbench) -> None:
+def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until standard input ends; the workbench is entered and left here.
 
     Raises StorageError when the data folder cannot be used.
     """
-    server = build_server(bench)
+    server = build_server(bench, offer=offer, log_level=log_level)
     gc.freeze()
-    anyio.run(serve, server)
+    anyio.run(serve, server, own_output())
 
 
-async def serve(server: MCPServer[Any]) -> None:
-    """Serve over the standard streams until the input ends."""
+def own_output() -> anyio.AsyncFile[str]:
+    """Standard output for the protocol alone.
+
+    Until the process ends, all else that is printed goes to standard error.
+    """
+    wire = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    return anyio.wrap_file(wire)
+
+
+async def serve(server: MCPServer[Any], output: anyio.AsyncFile[str]) -> None:
+    """Serve over standard input and `output` until the input ends."""
     inner = server._lowlevel_server  # pyright: ignore[reportPrivateUsage] # no public way to see unreadable lines
-    async with stdio_server() as (incoming, outgoing):
+    async with stdio_server(stdout=output) as (incoming, outgoing):
         send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
 
         async def forward() -> None:

@@ -26,6 +26,7 @@ from ..engine.errors import (
     did_you_mean,
 )
 from .failures import error_result
+from .offer import EVERYTHING, Offer
 
 MAX_CHARACTERS = 4 * 2**20
 """Characters of all texts of one call; more comes in a file."""
@@ -42,8 +43,9 @@ class Arguments(ArgModelBase):
 class StrictArguments:
     """Middleware of `tools/call`: what the tool would not take is answered here, everything else goes on."""
 
-    def __init__(self, tools: Mapping[str, Tool]) -> None:
+    def __init__(self, tools: Mapping[str, Tool], offer: Offer = EVERYTHING) -> None:
         self.tools = tools
+        self.offer = offer
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         params = ctx.params or {}
@@ -52,7 +54,8 @@ class StrictArguments:
             return await call_next(ctx)
         if not isinstance(arguments, dict | None):
             return await call_next(ctx)
-        error = refusal(self.tools, name, cast("dict[str, Any]", arguments or {}))
+        error = self.offer.refusal(name)
+        error = error or refusal(self.tools, name, cast("dict[str, Any]", arguments or {}))
         if error is None:
             return await call_next(ctx)
         known = self.tools.get(name)

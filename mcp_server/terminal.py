@@ -8,6 +8,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Final, TextIO
 
 _ESCAPES: Final = re.compile(
@@ -15,7 +16,7 @@ _ESCAPES: Final = re.compile(
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
     r"|[\x1b\x9b]\[?[0-?]*[ -/]*[@-~]"  # control sequence, such as a colour
 )
-_COLOURS: Final = {"FAIL": "31", "ERROR": "35", "PASS": "36", "dim": "2", "bold": "1"}
+_COLOURS: Final = {"FAIL": "31", "ERROR": "35", "PASS": "36", "fail": "31", "warn": "33", "ok": "36"}
 
 
 def clean(text: str) -> str:
@@ -85,11 +86,26 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`"""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
 def money(usd: float | None) -> str:
-    """`$2.69`, under a cent four digits, `unknown` where there is no price."""
+    """`$2.69`, under a cent four digits or the first that is not 0, `unknown` where there is no price."""
     if usd is None:
         return "unknown cost"
+    if 0 < usd < 0.0001:
+        return f"${Decimal(f'{usd:.1g}'):f}"
     return f"${usd:.2f}" if usd == 0 or usd >= 0.01 else f"${usd:.4f}"
+
+
+def size(number: int) -> str:
+    """`12 MB`, `640 kB`, `1.5 GB`."""
+    for unit, of in (("GB", 10**9), ("MB", 10**6)):
+        if number >= of:
+            return f"{number / of:.1f} {unit}" if number < 10 * of else f"{number / of:,.0f} {unit}"
+    return f"{number / 1000:.0f} kB"
 
 
 def duration(seconds: float) -> str:

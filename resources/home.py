@@ -19,9 +19,13 @@ def default_home() -> Path:
 
 
 def shown_home() -> str:
-    """The data folder as people write it, the user's own folder as `~`."""
-    home = default_home()
+    """The default data folder as people write it."""
+    return shown(default_home())
+
+
+def shown(path: Path) -> str:
+    """The path as people write it, the user's own folder as `~`."""
     try:
-        return f"~/{home.relative_to(Path.home())}"
+        return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):
-        return str(home)
+        return str(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..engine.net import Network
 from ..engine.records.environment import ModelChoice
-from ..engine.workbench import Workbench as Bench
+from ..engine.workbench import LEASE_S, Workbench as Bench
 from .home import default_home
 from .library import WORLDS, guide, guide_names
 
@@ -16,9 +16,10 @@ from .library import WORLDS, guide, guide_names
 class Workbench(Bench):
     """The services over a data folder, as an async context manager.
 
-    They are `.environments .personas .scenarios .simulations .runs .jobs .hardenings .items`. `home` "" is
-    the default data folder; `roots` are the folders below which callers may name files.
+    They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
+    .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
     `network`: what may be reached. `resume`: entering goes on with the jobs of processes that are gone.
+    `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
     """
 
     def __init__(
@@ -29,6 +30,9 @@ class Workbench(Bench):
         models: ModelChoice | None = None,
         network: Network | None = None,
         resume: bool = True,
+        actor: str = "python",
+        retention_days: float = 0,
+        lease_s: float = LEASE_S,
     ) -> None:
         super().__init__(
             Path(os.path.expanduser(home)) if home else default_home(),
@@ -37,6 +41,9 @@ class Workbench(Bench):
             models=models,
             network=network,
             resume=resume,
+            actor=actor,
+            retention_days=retention_days,
+            lease_s=lease_s,
             guides=guide,
             guide_names=guide_names(),
         )

@@ -15,6 +15,11 @@ HARDEN_MY_AGENT = (
 )
 
 
+def template(name: str) -> str:
+    """The text of a workflow, with places for what is filled in."""
+    return (HERE / "prompts" / f"{name}.md").read_text(encoding="utf-8")
+
+
 async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") -> str:
     """The text of the prompt; without an environment, of the only one.
 
@@ -24,8 +29,7 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
     found = await bench.items.get("environment", environment)
     run = await _newest(bench, "run", environment)
     job = await _active(bench, environment)
-    template = (HERE / "prompts" / "harden_my_agent.md").read_text(encoding="utf-8")
-    text = template.format(
+    text = template("harden_my_agent").format(
         environment=environment,
         goal=" ".join(goal.split())[:1_000],
         state=_state(found, run, job),

@@ -57,12 +57,12 @@ def spec_of(endpoint: FakeEndpoint, **fields: Any) -> AgentSpec:
 
 
 async def asked(
-    endpoint: FakeEndpoint, messages: Sequence[Message] = HELLO, new: int | None = None, **fields: Any
+    endpoint: FakeEndpoint, messages: Sequence[Message] = HELLO, new: int = 1, turn: int = 1, **fields: Any
 ) -> AgentReply:
     """The agent's reply to a turn."""
-    turn = AgentInput("k3y", "Be kind.", messages, len(messages) if new is None else new, TOOLS, seed=1)
+    heard = AgentInput("k3y", "Be kind.", messages, new, TOOLS, seed=1, turn=turn)
     async with reaching(MY_KEY="a-key-of-mine") as connections:
-        return await ChatAgent(spec_of(endpoint, **fields), connections).reply(turn)
+        return await ChatAgent(spec_of(endpoint, **fields), connections).reply(heard)
 
 
 async def test_without_a_template_it_is_sent_a_chat_completion_with_instructions_and_tools() -> None:
@@ -120,9 +120,11 @@ async def test_an_agent_with_a_memory_is_sent_only_what_is_new_and_its_instructi
     later = [*HELLO, Message("assistant", "Which?"), Message("user", "T1"), Message("user", "please")]
     with FakeEndpoint() as endpoint:
         await asked(endpoint, history="last")
-        await asked(endpoint, later, new=2, history="last")
-        first, second = (seen.json["messages"] for seen in endpoint.requests)
+        await asked(endpoint, later, new=2, turn=2, history="last")
+        await asked(endpoint, later, new=2, turn=1, history="last")
+        first, second, with_past = (seen.json["messages"] for seen in endpoint.requests)
     assert [message["role"] for message in first] == ["system", "user"]
+    assert [message["role"] for message in with_past] == ["system", "user", "assistant", "user", "user"]
     assert [message["content"] for message in second] == ["T1", "please"]
 
 
@@ -189,7 +191,7 @@ async def test_broken_arguments_are_part_of_the_reply() -> None:
 async def test_faults_limits_cuts_and_timeouts_are_tried_again_with_a_cap() -> None:
     with FakeEndpoint() as endpoint:
         endpoint.then(too_many(0), fault(503), cut(), hang())
-        assert (await asked(endpoint, timeout_s=0.3)).text == "Hello."
+        assert (await asked(endpoint, timeout_s=2)).text == "Hello."
         assert len(endpoint.requests) == 5
     with FakeEndpoint(fault(500, "no disk")) as endpoint:
         with pytest.raises(AgentError, match=r"the agent at http://127\.0\.0\.1:\d+/ answered 500 .*no disk"):

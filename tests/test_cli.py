@@ -15,6 +15,7 @@ import pytest
 
 import caseharden
 from caseharden.engine.exchange import Roots, read_folder
+from caseharden.mcp_server.cli import COMMANDS, help_text
 from caseharden.mcp_server.scaffold import write
 
 
@@ -46,11 +47,65 @@ def test_help_lists_the_commands_that_work(home: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if not line.startswith("Data:"))
     listed = [line.split()[0] for line in done.stdout.splitlines() if line[:2] == "  " and line[2] != " "]
-    assert listed == ["demo", "init", "run", "serve"]
+    assert listed == list(COMMANDS)
     for name in listed:
         told = call(name, "--help", home=home)
         assert (told.returncode, told.stderr) == (0, "")
         assert told.stdout.startswith(f"usage: caseharden {name}")
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_help_fits_the_terminal_and_loses_no_word(width: int) -> None:
+    page = help_text(width)
+    told = page.partition("\nStart with: ")[0]
+    assert all(len(line) <= width for line in told.splitlines())
+    for name, (_, line) in COMMANDS.items():
+        assert f"{name} {line}" in " ".join(told.split())
+
+
+@pytest.mark.parametrize("words", [("help", "run"), ("run", "-h"), ("--debug", "run", "--help")])
+def test_help_of_a_command_is_found_in_every_usual_way(home: Path, words: tuple[str, ...]) -> None:
+    done = call(*words, home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: caseharden run")
+
+
+@pytest.mark.parametrize("words", [("--debug", "run", "nowhere"), ("run", "nowhere", "--debug")])
+def test_debug_shows_where_an_error_comes_from_and_keeps_message_and_code(
+    home: Path, words: tuple[str, ...]
+) -> None:
+    done = call(*words, home=home)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith(call("run", "nowhere", home=home).stderr)
+
+
+def test_wrong_setting_is_told_with_its_line_before_anything_runs(folder: Path, home: Path) -> None:
+    home.mkdir()
+    (home / "settings.toml").write_text('# ours\nmodel_usr = "offline"\n')
+    done = call("run", str(folder), home=home)
+    assert (done.returncode, done.stdout) == (2, "")
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith(f"error: {home / 'settings.toml'}, line 2, model_usr: Unknown field `model_usr`.")
+    assert "Did you mean `model_user`?" in first
+    assert last.endswith("caseharden doctor")
+    assert sorted(f.name for f in home.iterdir()) == ["settings.toml"]
+
+
+def test_model_of_a_flag_goes_before_the_folders_and_that_before_the_settings(
+    folder: Path, home: Path
+) -> None:
+    config = folder / "caseharden.yaml"
+    config.write_text(config.read_text().replace("models: {}", "models: {agent: 'offline:slip=1'}"))
+    home.mkdir()
+    (home / "settings.toml").write_text("model_agent = 'offline:slip=0.5'\nmodel_user = 'offline:slip=0'\n")
+
+    def models(*words: str) -> dict[str, str]:
+        told = json.loads(call("run", str(folder), *words, "--json", home=home).stdout)["models"]
+        return {role: told[role] for role in ("agent", "user")}
+
+    assert models() == {"agent": "offline:slip=1", "user": "offline:slip=0"}
+    assert models("--model-agent", "offline") == {"agent": "offline", "user": "offline:slip=0"}
 
 
 def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
@@ -71,8 +126,8 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("rum",), "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, serve\n"),
-        (("run", "--trails=2"), "error: unrecognized arguments: --trails=2.\n"),
+        (("rum",), "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, serve, "),
+        (("run", "--trails=2"), "error: unrecognized arguments: --trails=2. Did you mean `--trials`?\n"),
         (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),
         (("run", ".", "--trials", "0"), "error: --trials: 0 trials.\n  allowed: 1 to 50\n"),
         (("serve", "--root", "nowhere"), "error: --root: "),
@@ -186,16 +241,6 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
     assert f"--resume {run} goes on.\n" in out
     page = call("run", str(folder), "--resume", run, "--json", home=home)
     assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 50
-
-
-@pytest.mark.parametrize("client", ["claude-desktop", "vscode", "cursor"])
-def test_client_configuration_starts_the_server_of_this_environment(
-    home: Path, tmp_path: Path, client: str
-) -> None:
-    done = call("serve", "--root", str(tmp_path), "--print-config", client, home=home)
-    entry = json.loads(done.stdout)["servers" if client == "vscode" else "mcpServers"]["caseharden"]
-    assert Path(entry["command"]).is_file()
-    assert entry["args"] == ["serve", "--root", str(tmp_path.resolve())]
 
 
 def test_without_words_on_a_pipe_the_server_speaks_only_protocol(home: Path) -> None:

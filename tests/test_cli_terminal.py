@@ -18,6 +18,7 @@ from caseharden.mcp_server.terminal import (
     money,
     pad,
     percent,
+    size,
     table,
 )
 
@@ -67,6 +68,14 @@ def test_figures_have_one_form_each() -> None:
     )
     assert (count(1, "trial"), count(3218, "trial")) == ("1 trial", "3,218 trials")
     assert [money(m) for m in (0.0, 2.69, 0.0004, None)] == ["$0.00", "$2.69", "$0.0004", "unknown cost"]
+    assert [money(m) for m in (0.00004, 0.000_000_123)] == ["$0.00004", "$0.0000001"]
+    assert [size(n) for n in (0, 640_000, 1_500_000, 12_000_000, 2_000_000_000)] == [
+        "0 kB",
+        "640 kB",
+        "1.5 MB",
+        "12 MB",
+        "2.0 GB",
+    ]
     assert [duration(s) for s in (0.4, 576, 7500)] == ["0.4 s", "9 min 36 s", "2 h 5 min"]
 
 

@@ -99,7 +99,7 @@ def test_scripts_and_links_of_the_readme_exist(checkout: Path) -> None:
 def test_client_configuration_in_the_readme_is_what_the_command_prints(place: Path, checkout: Path) -> None:
     text = (checkout / "README.md").read_text(encoding="utf-8")
     shown = [json.loads(body) for kind, body in FENCE.findall(text) if kind == "json"]
-    command = [str(place / ".venv" / "bin" / "caseharden"), "serve", "--print-config", "cursor"]
+    command = [str(place / ".venv" / "bin" / "caseharden"), "install", "--client", "cursor", "--print"]
     printed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     printed["mcpServers"]["caseharden"]["command"] = "/path/to/caseharden/.venv/bin/caseharden"
     assert shown == [printed]

@@ -256,6 +256,14 @@ def test_hidden_data_and_open_names_are_read_off_the_records() -> None:
             "split": "held_out",
             "persona": {"id": "dana", "knowledge": [{"fact": "zip", "value": 10001}]},
             "script": [{"user": "hello, code QX-4711"}, {"agent": None}],
+            "events": [
+                {
+                    "id": "e",
+                    "when": {"tool": "refund_order", "args": {"order_id": "#W55555"}},
+                    "do": [{"if": "true", "then": [{"say": "it is ZZ-8812"}]}],
+                }
+            ],
+            "noise": {"per_turn": 1, "pool": [{"do": {"notify": "code YY-3341"}}]},
             "expected": [{"tool": "refund_order", "args": {"order_id": "#W88888"}}],
             "success": [
                 {"not": {"tool": "refund_order", "args": {"order_id": "W99999"}}},
@@ -282,7 +290,9 @@ def test_hidden_data_and_open_names_are_read_off_the_records() -> None:
     hidden, known = hidden_texts([scenario], [], world), known_of(world)
     assert known.tools == {"refund_order"}
     assert {"order_id", "ship_to", "total"} <= known.names
-    for text in ("W77777", "10001", "qx-4711", "#W88888", "W99999", "w66666"):
+    for text in (
+        "W77777", "10001", "qx-4711", "#W88888", "W99999", "w66666", "W55555", "ZZ-8812", "YY-3341",
+    ):  # fmt: skip
         assert check_guards(BASE, f"{BASE}\nIf {text}, pay.", hidden, known)[0].result == "fail", text
     for text in ("14-21", "100", "order_id", "refund_order"):
         assert check_guards(BASE, f"{BASE}\nIf {text}, pay.", hidden, known)[0].result == "pass", text

@@ -95,6 +95,7 @@ def test_our_own_modules_are_never_imported_inside_a_function() -> None:
         ("mcp.client", ("mcp_server", "engine.agents", "engine.world")),
         ("re2", ("engine",)),
         ("yaml", ("engine.exchange",)),
+        ("dotenv", ("mcp_server",)),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library: str, allowed: tuple[str, ...]) -> None:

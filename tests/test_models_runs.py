@@ -71,12 +71,14 @@ async def test_an_agent_behind_a_url_is_played_in_the_world_and_counted(tmp_path
     with FakeEndpoint(by_the_book) as endpoint:
         async with bench_at(tmp_path) as bench:
             await environment(bench, agent=outside(endpoint))
-            run = await ran(bench)
+            report = await bench.runs.start("desk", wait_s=45)
+            run, shown = report.run, run_reply(report).models
     assert (run.state, run.totals.passed, run.totals.error) == ("done", 3, 0)
     used = run.models_used["agent"]
     assert used.name == f"agent at 127.0.0.1:{endpoint.port}"
     assert (used.calls, used.input_tokens) == (len(endpoint.requests), 11 * len(endpoint.requests))
     assert used.cost_usd is None
+    assert (shown["agent"], shown["user"]) == (used.name, "offline")
     assert "Get ticket" not in json.dumps([seen.json for seen in endpoint.requests])
 
 

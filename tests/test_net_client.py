@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.net import (
     BadStatus,
     Clock,
@@ -281,6 +282,21 @@ async def test_an_error_that_is_none_of_the_network_is_raised_and_gives_the_plac
     for _ in range(2):
         with anyio.fail_after(5), pytest.raises(KeyError):
             await client.repeated("k", broken, 1, Retries())
+
+
+@pytest.mark.parametrize(
+    ("network", "where"),
+    [
+        (Network(proxy="socks5://x:1"), "network.proxy"),
+        (Network(proxy="x:1"), "network.proxy"),
+        (Network(ca_file="/no/such/file.pem"), "network.ca_file"),
+        (Network(ca_file=__file__), "network.ca_file"),
+    ],
+)
+async def test_a_proxy_or_a_ca_file_that_is_none_is_told_at_the_start(network: Network, where: str) -> None:
+    with pytest.raises(InvalidArgument) as wrong:
+        HttpClient(network)
+    assert wrong.value.where == where
 
 
 async def test_errors_say_whether_to_try_again() -> None:

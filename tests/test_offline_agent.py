@@ -286,3 +286,39 @@ async def test_what_the_user_does_not_know_is_looked_up() -> None:
         execute=lambda name, args: {"member_id": "m7"} if name == "find_member" else {"blocked": True},
     )  # fmt: skip
     assert talk.calls == [("find_member", {"email": "a@b.org"}), ("block_card", {"member_id": "m7"})]
+
+
+async def test_a_reference_is_looked_up_in_the_list_of_what_it_refers_to() -> None:
+    tools = [
+        tool("cancel_permit", "Cancel a permit", ["permit_reference"], permit_reference="string"),
+        tool("get_prices", "Get the prices of all rooms", []),
+        tool("list_permits", "List what an account holds", ["email"], email="string"),
+    ]
+    talk = await reply(
+        "", tools, "Cancel my permit.", "I do not know the permit reference.", "My email is a@b.org.",
+        execute=lambda name, args: (
+            {"permits": [{"permit_reference": "R7"}]} if name == "list_permits" else {"cancelled": True}
+        ),
+    )  # fmt: skip
+    assert talk.calls == [
+        ("list_permits", {"email": "a@b.org"}),
+        ("cancel_permit", {"permit_reference": "R7"}),
+    ]
+
+
+async def test_id_number_code_and_reference_are_the_same_word_in_what_users_write() -> None:
+    tools = [
+        tool("move_stall", "Move a stall", ["stall_reference", "market_code"],
+             stall_reference="string", market_code="string"),
+    ]  # fmt: skip
+    talk = await reply("", tools, "Move a stall. My market reference is B9 and my stall number is A4.")
+    assert talk.calls == [("move_stall", {"stall_reference": "A4", "market_code": "B9"})]
+    headed = await reply("", tools, "Move the stall with stall reference A4 to market code B9.")
+    assert headed.calls == talk.calls
+
+
+async def test_thanks_for_what_was_refused_are_answered_with_a_goodbye() -> None:
+    tools = [tool("cancel_order", "Cancel an order", ["order_id"], order_id="string")]
+    rules = "Before calling cancel_order, ask the user to confirm."
+    talk = await reply(rules, tools, "Cancel order W1.", "No, please don't.", "No, that is all. Thank you.")
+    assert talk.calls == [] and talk.agent[-1] == "You are welcome. Goodbye."

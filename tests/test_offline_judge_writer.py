@@ -10,6 +10,7 @@ import pytest
 from caseharden.engine.errors import InvalidArgument, Unavailable
 from caseharden.engine.llm import Message, ModelRequest, open_model
 from caseharden.engine.llm.offline.language import Rule, read_rule, understand, write_rule
+from caseharden.engine.records.environment import ModelAt, ModelName
 
 pytestmark = pytest.mark.anyio
 RECORD: list[dict[str, Any]] = [
@@ -153,28 +154,19 @@ def test_other_sentences_are_no_rules(sentence: str) -> None:
 def test_models_are_opened_by_name() -> None:
     assert open_model("offline").name == "offline (rule-based)"
     assert open_model("offline:slip=0.2").name == "offline (rule-based, slip 0.2)"
-    assert open_model({"model": "offline"}).name == "offline (rule-based)"
+    assert open_model(ModelAt(model="offline")).name == "offline (rule-based)"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "relay",
-        "replay:tape.jsonl",
-        "openai/gpt-4o",
-        "ollama/llama3:8b",
-        {"base_url": "http://x", "model": "m"},
-    ],
-)
-def test_models_of_later_versions_are_refused_with_what_is_allowed(name: Any) -> None:
+@pytest.mark.parametrize("name", ["relay", "replay:tape.jsonl", ModelAt(model="relay")])
+def test_models_of_later_versions_are_refused_with_what_is_allowed(name: ModelName) -> None:
     with pytest.raises(Unavailable, match=r"not in this version.*offline:slip"):
         open_model(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "ofline", "offline:slip=2", "offline:slip=x", "a b/c", {"model": 3}, {"x": 1}]
+    "name", ["", "ofline", "offline:slip=2", "offline:slip=x", "a b/c", ModelAt(model="ofline")]
 )
-def test_names_of_no_model_are_refused(name: Any) -> None:
+def test_names_of_no_model_are_refused(name: ModelName) -> None:
     with pytest.raises(InvalidArgument, match="offline:slip"):
         open_model(name)
 

@@ -14,7 +14,7 @@ from caseharden.engine.llm import ModelReply, ModelRequest, open_model
 from caseharden.engine.records.persona import Fact, Persona
 from caseharden.engine.records.scenario import Scenario
 from caseharden.engine.simulate import Case, ModelUser, PlayedUser, prepare, run_trial
-from caseharden.tests.shop_cases import INSTRUCTIONS, cases, shop
+from caseharden.tests.shipped_worlds import SHOP
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ async def spied(case: Case) -> tuple[Spy, str]:
     """The spy after a trial, and all that it was given but what the user said and what the world's tools hold."""
     spy = Spy()
     user = ModelUser(open_model("offline"), case)
-    await run_trial(case, spy, user, seed=7, trial=1, instructions=INSTRUCTIONS)
+    await run_trial(case, spy, user, seed=7, trial=1, instructions=SHOP.instructions)
     heard = {m.content for r in spy.requests for m in r.messages if m.role in ("user", "tool")}
     made = {c.arguments for r in spy.requests for m in r.messages for c in m.tool_calls}
     made |= {m.content for r in spy.requests for m in r.messages if m.role == "assistant"}
@@ -84,7 +84,7 @@ def secrets_of(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
 
 
 @pytest.mark.requirement("AK-16")
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.scenario.id)
+@pytest.mark.parametrize("case", SHOP.cases(), ids=lambda case: case.scenario.id)
 async def test_the_agent_sees_nothing_of_goal_knowledge_checks_and_ids(case: Case) -> None:
     spy, around = await spied(case)
     everything = "\n".join(spy.texts)
@@ -97,7 +97,7 @@ async def test_the_agent_sees_nothing_of_goal_knowledge_checks_and_ids(case: Cas
         )
     system = {m.content for r in spy.requests for m in r.messages if m.role == "system"}
     context = case.scenario.agent_context
-    assert system == {f"{INSTRUCTIONS}\n\n{context}" if context else INSTRUCTIONS}
+    assert system == {f"{SHOP.instructions}\n\n{context}" if context else SHOP.instructions}
 
 
 @pytest.mark.requirement("AK-16")
@@ -119,10 +119,10 @@ async def test_no_field_of_a_scenario_reaches_the_agent_but_its_context() -> Non
         }
     )
     persona = Persona.model_validate({"id": "secret-persona", "profile": "secret-profile", "style": "terse"})
-    case = prepare(shop(), scenario, persona, user_input="hello", user_guidelines="secret-guideline")
+    case = prepare(SHOP.compiled, scenario, persona, user_input="hello", user_guidelines="secret-guideline")
     spy = Spy()
     user = PlayedUser([PlayedTurn(user_says="hello"), PlayedTurn(user_says="what now?")])
-    await run_trial(case, spy, user, seed=7, trial=1, instructions=INSTRUCTIONS)
+    await run_trial(case, spy, user, seed=7, trial=1, instructions=SHOP.instructions)
     everything = "\n".join(spy.texts)
     assert len(spy.requests) == 2
     assert "Told to the agent." in everything

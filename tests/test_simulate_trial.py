@@ -11,7 +11,8 @@ from caseharden.engine.agents import AgentInput, AgentReply, PromptAgent
 from caseharden.engine.errors import InvalidArgument, Unavailable
 from caseharden.engine.llm import ModelReply, ModelRequest
 from caseharden.engine.records.conversation import NotifyEntry
-from caseharden.engine.simulate.trial import WAITING, waits_for_user
+from caseharden.engine.simulate.trial import WAITING
+from caseharden.engine.simulate.user import waits_for_user
 from caseharden.tests.small_desk import Script, a_case, calling, calls_of, graded, names, says_of, tried
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +154,8 @@ async def test_words_beside_a_stop_that_is_held_back_are_said() -> None:
         ("Let me know if you need more.", False),
         ("Let me check that.", True),
         ("One moment, please.", True),
+        ("Understood, I will not lend it.", False),
+        ("I will not lend it, but I will reserve it.", True),
         ("You can ask why? Because it is late.", False),
         ("Anything else aside: do you confirm the refund?", False),
         ("There is nothing else to do. Do you confirm the refund?", True),

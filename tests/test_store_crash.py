@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from caseharden.benchmarks.torture import torture
 from caseharden.engine.errors import StorageError
 from caseharden.engine.store import Store
 
@@ -141,16 +144,16 @@ def test_an_empty_file_is_an_empty_table(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         assert len(store.table("things")) == 0 and store.table("things").page().items == []
         store.table("things").put("one", {"n": 1})
-    assert json.loads(things(tmp_path).read_text().split("\n")[0])["format"] == "journal/1"
+    assert json.loads(things(tmp_path).read_text().split("\n")[0])["format"] == "journal/2"
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
-    newer = '{"format":"journal/2","next":1}\n{"something":"else"}\n'
+    newer = '{"format":"journal/3","next":1}\n{"something":"else"}\n'
     things(tmp_path).write_text(newer)
     with Store(tmp_path) as store:
         for act in (store.table("things").all, lambda: store.table("things").put("a", {})):
-            with pytest.raises(StorageError, match=r"newer version \(journal/2\).*journal/1"):
+            with pytest.raises(StorageError, match=r"newer version \(journal/3\).*journal/2"):
                 act()
         store.table("others").put("a", {})
         assert len(store.table("others")) == 1
@@ -211,3 +214,101 @@ async def test_large_work_can_go_to_worker_threads_while_the_loop_writes(tmp_pat
                     table.put(f"e{n}", {"n": 9})
                     await anyio.lowlevel.checkpoint()
         assert len(table) == 400 and table.tally({"n": 9}) == 100
+
+
+def test_a_flipped_bit_is_never_read_as_what_was_not_written(tmp_path: Path) -> None:
+    """Whatever bit of the file flips: what is read was written once, and what is missing is counted."""
+    with Store(tmp_path) as store:
+        for n in range(3):
+            store.table("things").put(f"d{n}", {"n": n, "say": "hello 1"})
+        store.table("things").put("d0", {"n": 10})
+    whole = things(tmp_path).read_bytes()
+    written = [("d0", 0), ("d1", 1), ("d2", 2), ("d0", 10)]
+    for at in range(0, len(whole) - 1, 3):
+        flipped = bytes([*whole[:at], whole[at] ^ (1 << at % 8), *whole[at + 1 :]])
+        home = tmp_path / f"at-{at}"
+        (home / "tables").mkdir(parents=True)
+        things(home).write_bytes(flipped)
+        with Store(home) as store:
+            rows = {row.doc_id: dict(row) for row in store.table("things")}
+            for id, row in rows.items():
+                assert (id, row["n"]) in written and row.get("say") in (None, "hello 1"), flipped
+            if rows != {"d0": {"n": 10}} | {f"d{n}": {"n": n, "say": "hello 1"} for n in (1, 2)}:
+                assert store.damage()[0].lines >= 1, flipped
+
+
+def test_a_flipped_bit_in_a_conversation_is_an_error_that_names_the_place(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        pointer = store.segments.append("run-1", {"said": "hello"})
+        [segment] = (tmp_path / "runs" / "run-1" / "segments").iterdir()
+        segment.write_bytes(segment.read_bytes().replace(b"hello", b"jello"))
+        with pytest.raises(StorageError, match=r"damaged.*at byte 0.*run it again"):
+            store.segments.read(pointer)
+        unsealed = str(pointer).rpartition(":")[0]
+        assert store.segments.read(unsealed) == {"said": "jello"}, "pointers of before have no checksum"
+
+
+def test_a_journal_without_checksums_is_read_added_to_as_it_is_and_sealed_when_compacted(
+    tmp_path: Path,
+) -> None:
+    old = b'{"format":"journal/1","next":2}\n[0,{"d0":{"n":0},"d1":{"n":1}}]\n'
+    (tmp_path / "tables").mkdir()
+    things(tmp_path).write_bytes(old)
+    with Store(tmp_path) as store:
+        table = store.table("things")
+        table.put("d2", {"n": 2})
+        assert things(tmp_path).read_bytes() == old + b'[2,{"d2":{"n":2}}]\n'
+        table.delete(["d1"])
+        sealed = things(tmp_path).read_bytes()
+        assert sealed.startswith(b'{"format":"journal/2"') and b'[0,{"d0":{"n":0}},' in sealed
+        assert [row.doc_id for row in table.page().items] == ["d2", "d0"] and store.damage() == []
+
+
+def test_deleting_purges_what_was_put_aside_and_what_a_killed_deletion_left(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.table("things").put_many({"a": {"say": "marker"}, "b": {}})
+        store.run_table("run-1", "trials").put("a", {"say": "marker"})
+    for file in (things(tmp_path), tmp_path / "runs" / "run-1" / "trials.jsonl"):
+        file.write_bytes(file.read_bytes() + b'{"damaged": "marker"}\n')
+    (tmp_path / "runs" / ".gone-1").mkdir()
+    (tmp_path / "runs" / ".gone-1" / "trials.jsonl").write_text("marker")
+    with Store(tmp_path) as store:
+        assert len(store.table("things")) == 2 and len(store.run_table("run-1", "trials")) == 1
+        assert [damage.table for damage in store.damage()] == ["runs/run-1/trials", "things"]
+        store.table("things").delete(["a"])
+        store.delete_run("run-1")
+        assert store.damage() == [] and store.table("things").find("b") == {}
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"marker" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_run_that_is_deleted_before_it_was_made_durable_is_no_trouble(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        table = store.run_table("run-1", "trials")
+        table.put("a", {"n": 1})
+        shutil.rmtree(tmp_path / "runs" / "run-1")  # by another process; this one has the file open
+        store.flush()
+
+
+def test_nobody_is_taken_for_dead_because_files_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        job, _ = store.jobs.create("run", {})
+
+        def full(*args: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr("caseharden.engine.store.owner.open_file", full)
+        with pytest.raises(StorageError, match=r"too many files open.*ulimit -n"):
+            other.jobs.take(job.id)
+        monkeypatch.undo()
+        assert other.jobs.orphans() == [] and store.jobs.take(job.id) is not None
+
+
+@pytest.mark.requirement("CH-4")
+def test_writers_killed_at_random_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    found = torture(tmp_path, rounds=5, most_s=0.25)
+    assert (found.rounds, found.broke, found.given_twice, found.damaged_lines) == (5, 0, 0, 0)
+    assert found.lost == found.resurrected == found.half == []
+    assert found.acknowledged > 50

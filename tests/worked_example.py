@@ -91,6 +91,62 @@ SHOP: dict[str, Any] = {
         {"id": "look-first", "before": "refund_order", "need": {"tool": "get_order"}},
     ],
 }
+SCENARIO: dict[str, Any] = {
+    "id": "refund-late-parcel",
+    "persona": "dana-terse",
+    "goal": "Get order #W1 refunded; #W2 must still come",
+    "knowledge": [{"fact": "order id", "value": "#W1"}, {"fact": "zip", "value": "10001"}],
+    "unknown": ["email"],
+    "reveal": "on_request",
+    "agent_context": "Web chat of the shop",
+    "script": [
+        {"user": "hi, my parcel came far too late"},
+        {"agent": None},
+        {"user": "order #W1, to my card please"},
+        {"agent": None},
+        {"proceed": None},
+    ],
+    "events": [
+        {
+            "id": "limit",
+            "when": {"tool": "get_order", "args": {"order_id": "#W1"}},
+            "timeout_s": 600,
+            "on_timeout": "skip",
+            "do": [
+                {"set": {"db.settings.refund_limit": 50}},
+                {"notify": "Card refunds are now limited to {db.settings.refund_limit} dollars"},
+            ],
+        },
+        {"id": "mind", "after": ["limit"], "delay_turns": 1, "do": {"say": "yes, store credit is fine"}},
+        {"id": "courier", "delay_s": 45, "do": {"set": {"db.orders['#W2'].status": "'delivered'"}}},
+    ],
+    "faults": [{"tool": "get_order", "on_calls": [1], "error": "503 upstream timeout"}],
+    "expected": [
+        {"say": "May I have the order number?"},
+        {"tool": "get_order", "args": {"order_id": "#W1"}},
+        {"say": "Card refunds stop at 50 dollars. Is store credit fine?"},
+        {"tool": "refund_order", "args": {"order_id": "#W1", "to": "credit"}},
+        {"say": "Done: 59.90 dollars in store credit."},
+    ],
+    "success": [
+        {
+            "id": "world",
+            "world": "expected",
+            "ignore": ["db.orders[*].history[*].at", "db.orders[*].history[*].note"],
+        },
+        {"id": "w2-kept", "state": "db.orders['#W2']", "unchanged": True, "except": ["courier"]},
+        {"id": "calls", "tool_calls": "expected", "match": "unordered"},
+        {"id": "looked", "kind": "milestone", "tool": "get_order", "by_turn": 3, "weight": 0.5},
+        {"id": "wrong-order", "kind": "minefield", "tool": "refund_*", "args": {"order_id": "#W2"}},
+        {"id": "told", "said": {"number": 59.9}, "by": "agent"},
+        {"id": "tone", "judge": "The agent apologises for the delay", "counts": False},
+    ],
+    "reward": {"combine": "product", "of": ["world", "told"]},
+    "hints": [{"for": "limit", "text": "Store credit has no limit"}],
+    "limits": {"max_turns": 8},
+    "seed": 7,
+    "tags": ["refund"],
+}
 RECORD: dict[str, Any] = {
     "format": "conversation/1",
     "scenario": "refund-late-parcel",

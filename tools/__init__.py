@@ -4,15 +4,30 @@ A tool checks nothing that the engine checks: it calls one service and renders w
 the protocol stand in `mcp_server`.
 """
 
-from . import environments, hardenings, items, jobs, personas, runs, scenarios, simulations
-from .spec import CATALOG, Call, ToolSpec
+from . import (
+    comparisons,
+    environments,
+    exports,
+    hardenings,
+    items,
+    jobs,
+    personas,
+    runs,
+    scenarios,
+    simulations,
+)
+from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
 
 __all__ = [
     "CATALOG",
     "ORDER",
+    "TOOLSETS",
     "Call",
     "ToolSpec",
+    "Toolset",
+    "comparisons",
     "environments",
+    "exports",
     "hardenings",
     "items",
     "jobs",
@@ -35,10 +50,12 @@ ORDER = (
     "update_item",
     "delete_items",
     "run_simulations",
+    "compare_runs",
     "wait_job",
     "cancel_job",
     "harden_agent",
     "submit_candidate",
     "decide_candidate",
+    "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -18,7 +18,7 @@ IMPORTED = ("auto", "caseharden")
 """Formats that this version can read."""
 
 
-@tool("Create an environment", idempotent=True, open_world=True)
+@tool("Create an environment", toolset="author", idempotent=True, open_world=True)
 async def create_environment(
     call: Call,
     id: Annotated[str, Field(description="Slug a-z0-9_- up to 64")],
@@ -71,7 +71,7 @@ async def create_environment(
     return _made(report, _ready(report))
 
 
-@tool("Import an environment", idempotent=True)
+@tool("Import an environment", toolset="author", idempotent=True)
 async def import_environment(
     call: Call,
     path: Annotated[str, Field(description="Folder or file under an allowed root")],
@@ -104,15 +104,15 @@ def imported(found: ImportReport) -> EnvironmentMade:
     job = found.job
     whole = then("import_environment", "to take it", path=job.spec["path"], id=found.environment)
     if found.report is not None:
+        if "run" in found.report.taken:
+            return _with_run(found.report, whole)
         made = _made(found.report, _imported(found.report))
         return made if found.report.stored else made.model_copy(update={"next": [whole]})
     if job.ended:
         summary = f"{job.id} is {job.state}: the import of {found.environment} may be incomplete."
         calls = [whole]
     else:
-        summary = (
-            f"{job.id} imports {found.environment} ({job.state}): it plays the solution of each scenario."
-        )
+        summary = f"{job.id} imports {found.environment} ({job.state}): what can be checked is checked again."
         calls = [then("wait_job", job=job.id)]
     return EnvironmentMade(
         summary=summary,
@@ -122,6 +122,25 @@ def imported(found: ImportReport) -> EnvironmentMade:
         created=False,
         job=counts(job),
     )
+
+
+def _with_run(report: EnvironmentReport, whole: NextCall) -> EnvironmentMade:
+    """The reply of an import that brought a past run."""
+    run, name, taken = report.taken["run"], report.environment.id, report.taken
+    talks = plural(taken["conversations"], "conversation")
+    if taken["unchanged"]:
+        summary = f"{run} of {name} is what the file holds: nothing changed."
+    elif not report.stored:
+        summary = f"Nothing stored yet: would import {taken['from']} with {talks} into {name}."
+    else:
+        new = "new environment" if report.created else "environment"
+        summary = f"Imported {taken['from']} as {run} of {new} {name}: {talks}, {taken['passed']:,} pass."
+    made = _made(report, summary)
+    calls = [
+        then("get_item", kind="run", id=run),
+        then("list_items", "to compare it with", kind="run", environment=name),
+    ]
+    return made.model_copy(update={"next": calls if report.stored or taken["unchanged"] else [whole]})
 
 
 def _made(report: EnvironmentReport, summary: str) -> EnvironmentMade:

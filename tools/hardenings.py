@@ -14,7 +14,7 @@ from .replies import HardeningReply
 from .spec import Call, tool
 
 
-@tool("Harden the agent", open_world=True)
+@tool("Harden the agent", toolset="run", open_world=True)
 async def harden_agent(
     call: Call,
     environment: EnvironmentId,
@@ -51,7 +51,7 @@ async def harden_agent(
     return hardening_reply(report)
 
 
-@tool("Submit a candidate", open_world=True)
+@tool("Submit a candidate", toolset="run", open_world=True)
 async def submit_candidate(
     call: Call,
     hardening: Annotated[str, Field(description="Hardening id")],

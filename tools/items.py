@@ -139,10 +139,10 @@ async def get_item(
     )
 
 
-@tool("Update an item", destructive=True, idempotent=True)
+@tool("Update an item", toolset="author", destructive=True, idempotent=True)
 async def update_item(
     call: Call,
-    kind: Literal["environment", "persona", "scenario", "simulation", "run"],
+    kind: Literal["environment", "persona", "scenario", "simulation", "run", "hardening"],
     id: str,
     changes: Annotated[Mapping[str, Any], Field(description="JSON merge patch: null removes a key")],
     version: Annotated[int, Field(ge=0, description="Refuse if it changed since this version")] = 0,
@@ -171,6 +171,8 @@ async def delete_items(
     calls: list[NextCall] = []
     if not done.done:
         calls = [then("delete_items", "cannot be undone", kind=kind, ids=list(ids), confirm=True)]
+        if kind == "run" and done.ids:
+            calls.append(then("export_run", "keep a copy first", source=done.ids[0], format="json"))
     return _changed(done, _deleted(done), calls)
 
 
@@ -206,16 +208,22 @@ def _page_summary(page: PageResult, environment: str) -> str:
     if page.kind == "overview":
         return _overview(page.items[0] if page.items else {})
     left = f"; {len(page.items):,} shown" if len(page.items) < page.total else ""
-    return f"{plural(page.total, page.kind)}{of}{left}."
+    least = "At least " if page.at_least else ""
+    return f"{least}{plural(page.total, page.kind)}{of}{left}."
 
 
 def _overview(overview: Mapping[str, Any]) -> str:
     totals: Mapping[str, int] = overview.get("totals", {})
     held = [plural(count, kind.removesuffix("s")) for kind, count in totals.items() if count]
-    rate, jobs = overview.get("average_pass_rate"), overview.get("active_jobs", [])
     told = f"{', '.join(held)}." if held else "Nothing is stored yet."
-    told += f" Average pass rate {percent(rate)}." if rate is not None else ""
-    return told + (f" {plural(len(jobs), 'job')} going on." if jobs else "")
+    rate, jobs = overview.get("average_pass_rate"), overview.get("active_jobs", [])
+    if rate is not None:
+        runs = plural(overview["rated_runs"], "run")
+        counts = f"{overview['passed']:,} of {overview['counted']:,} trials"
+        told += f" Average pass rate {percent(rate)} over {runs} ({counts})."
+    told += f" {plural(len(jobs), 'job')} going on." if jobs else ""
+    problems = overview.get("problems", [])
+    return told + (f" {plural(len(problems), 'problem')}." if problems else "")
 
 
 def _changed(done: Changes, summary: str, calls: list[NextCall]) -> Changed:
@@ -248,8 +256,8 @@ def _after_update(done: Changes) -> list[NextCall]:
             then("run_simulations", environment=name),
             then("list_items", "versions of its instructions", kind="instructions", environment=name),
         ]
-    if done.kind == "run":
-        return [then("get_item", kind="run", id=name)]
+    if done.kind in ("run", "hardening"):
+        return [then("get_item", kind=done.kind, id=name)]
     owner = name.partition("/")[0]
     return [then("get_item", kind=done.kind, id=name), then("run_simulations", environment=owner)]
 

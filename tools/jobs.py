@@ -30,7 +30,7 @@ async def wait_job(
     return _reply(await call.bench.jobs.wait(job, wait_s=wait_s, on_progress=call.on_progress))
 
 
-@tool("Cancel a job", destructive=True, idempotent=True)
+@tool("Cancel a job", toolset="run", destructive=True, idempotent=True)
 async def cancel_job(
     call: Call,
     job: Annotated[str, Field(description="Job id")],

@@ -12,7 +12,7 @@ from ..engine.harden import (
     standing_candidate,
     unified_diff,
 )
-from ..engine.records.environment import InstructionsRecord, short_names
+from ..engine.records.environment import InstructionsRecord, played_by
 from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
 from .replies import CandidateView, HardeningReply, NextCall, counts, then
@@ -198,7 +198,7 @@ def _summary(
         return _round(hardening, candidate)
     if not outcome:
         return _open(hardening)
-    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(short_names(hardening.models)) else ''}"
+    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(_players(hardening)) else ''}"
     told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
     return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])
 
@@ -329,7 +329,7 @@ def _warnings(report: HardeningReport) -> list[str]:
     warnings += [one for one in report.hardening.warnings if one not in warnings]
     if report.hardening.marks and not any("mark" in one for one in warnings):
         warnings.append(f"The outcome is marked {', '.join(report.hardening.marks)}.")
-    return with_offline(warnings, short_names(report.hardening.models))
+    return with_offline(warnings, _players(report.hardening))
 
 
 def _wants_text(hardening: Hardening) -> bool:
@@ -426,3 +426,8 @@ def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: s
     if outcome in ("nothing_to_fix", "no_change"):
         return [more, rounds]
     return [rounds]
+
+
+def _players(hardening: Hardening) -> dict[str, str]:
+    """Who plays each role in it."""
+    return played_by(hardening.models, hardening.snapshot.agent if hardening.snapshot else {})

@@ -13,7 +13,7 @@ from .replies import Created
 from .spec import Call, tool
 
 
-@tool("Create personas", idempotent=True)
+@tool("Create personas", toolset="author", idempotent=True)
 async def create_personas(
     call: Call,
     environment: EnvironmentId,
@@ -32,7 +32,7 @@ async def create_personas(
     return created(await call.bench.personas.create(environment, dicts(personas), file=file))
 
 
-@tool("Generate personas", open_world=True)
+@tool("Generate personas", toolset="author", open_world=True)
 async def generate_personas(
     call: Call,
     environment: EnvironmentId,

@@ -153,6 +153,39 @@ class RunReply(Reply):
     job: JobCounts | None = None
 
 
+class Comparison(Reply):
+    """Two runs over the same trials. Simulations: `fixed` fail in every trial before and pass in every trial now,
+    `broken` the other way round, `flaky` disagree within a run; `evidence` counts scenarios.
+    """
+
+    base: str
+    run: str
+    evidence: dict[str, Any] = Field(default_factory=dict[str, Any])
+    differs: dict[str, str] = Field(default_factory=dict[str, str])
+    fixed: list[str] = Field(default_factory=list[str])
+    broken: list[str] = Field(default_factory=list[str])
+    flaky: list[str] = Field(default_factory=list[str])
+    unchanged: int = 0
+    left_out: dict[str, int] = Field(default_factory=dict[str, int])
+    instructions_diff: str = ""
+    first_difference: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+
+
+class Export(Reply):
+    """A file that was written below the export folder; `records` are trials, `text` its beginning."""
+
+    source: str
+    format: str
+    file: str
+    bytes: int
+    sha256: str
+    records: int
+    text: str = ""
+    left_out: list[str] = Field(default_factory=list[str])
+    untrusted: list[str] = Field(default_factory=list[str])
+
+
 class CandidateView(Sent):
     """A candidate text: what it was made from, how it differs, what became of it. `chars`: [base,
     candidate].

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..engine.records.environment import short_names
+from ..engine.records.environment import played_by
 from ..engine.records.run import Cluster as StoredCluster, RunRecord
 from ..engine.workbench.results import RunReport
 from ..engine.workbench.run_drafts import trials_wanted
@@ -19,7 +19,7 @@ from .wording import is_offline, plural, rate, rounded, with_offline
 SHOWN_CLUSTERS = 8
 
 
-@tool("Run simulations", open_world=True)
+@tool("Run simulations", toolset="run", open_world=True)
 async def run_simulations(
     call: Call,
     environment: EnvironmentId,
@@ -69,12 +69,12 @@ def run_reply(report: RunReport) -> RunReply:
     return RunReply(
         summary=_going_on(report) if going_on else _summary(run),
         next=_next(report),
-        warnings=with_offline(report.warnings, short_names(run.models)),
+        warnings=with_offline(report.warnings, played_by(run.models, run.agent)),
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
         round=run.round,
         instructions_version=run.instructions,
-        models=short_names(run.models),
+        models=played_by(run.models, run.agent),
         totals=_totals(run) if run.totals.trials else {},
         clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
@@ -86,7 +86,7 @@ def run_reply(report: RunReport) -> RunReply:
 
 
 def _summary(run: RunRecord) -> str:
-    offline = " (offline)" if is_offline(short_names(run.models)) else ""
+    offline = " (offline)" if is_offline(played_by(run.models, run.agent)) else ""
     if run.state != "done":
         return f"{run.id}{offline}: {part_of(run)}."
     told = f"{run.id}{offline}: {rate(run.totals)}."
@@ -187,6 +187,8 @@ def _next(report: RunReport) -> list[NextCall]:
             ),
             then("list_items", kind="conversation", where={"run": run.id}),
         ]
+    if run.previous and run.state == "done":
+        calls.insert(1, then("compare_runs", "what changed", base=run.previous, run=run.id))
     return calls[:3]
 
 

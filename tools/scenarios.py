@@ -13,7 +13,7 @@ from .replies import Created
 from .spec import Call, tool
 
 
-@tool("Create scenarios", idempotent=True)
+@tool("Create scenarios", toolset="author", idempotent=True)
 async def create_scenarios(
     call: Call,
     environment: EnvironmentId,
@@ -34,7 +34,7 @@ async def create_scenarios(
     return created(await call.bench.scenarios.create(environment, dicts(scenarios), file=file, check=check))
 
 
-@tool("Generate scenarios", open_world=True)
+@tool("Generate scenarios", toolset="author", open_world=True)
 async def generate_scenarios(
     call: Call,
     environment: EnvironmentId,

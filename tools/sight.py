@@ -15,7 +15,7 @@ def page_next(page: Page, query: dict[str, Any]) -> list[NextCall]:
     """The first row, and the next page."""
     calls: list[NextCall] = []
     if page.kind in SINGLE:
-        return _overview_next(page)
+        return _overview_next(page, str(query.get("environment", "")))
     if page.items:
         calls += _first_row(page)
     if page.next_cursor:
@@ -59,10 +59,17 @@ def _first_row(page: Page) -> list[NextCall]:
     return [then("get_item", kind=page.kind, id=str(row["id"]))]
 
 
-def _overview_next(page: Page) -> list[NextCall]:
+def _overview_next(page: Page, environment: str) -> list[NextCall]:
     overview = page.items[0] if page.items else {}
     calls = [then("wait_job", job=str(job["id"])) for job in overview.get("active_jobs", [])[:1]]
-    if not overview.get("totals", {}).get("environments"):
+    totals = overview.get("totals", {})
+    if "environments" not in totals:
+        return [
+            *calls,
+            then("list_items", kind="run", environment=environment),
+            then("get_item", kind="environment", id=environment),
+        ]
+    if not totals["environments"]:
         world = next(iter(overview.get("worlds", [])), "")
         return [
             *calls,

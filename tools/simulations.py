@@ -12,7 +12,7 @@ from .replies import Created
 from .spec import Call, tool
 
 
-@tool("Create simulations", idempotent=True)
+@tool("Create simulations", toolset="author", idempotent=True)
 async def create_simulations(
     call: Call,
     environment: EnvironmentId,

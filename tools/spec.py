@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from ..engine.records.job import Job
 from ..engine.workbench import Workbench
@@ -18,6 +18,10 @@ from .replies import Reply
 P = ParamSpec("P")
 R = TypeVar("R", bound=Reply)
 Progress = Callable[[Job], Awaitable[None]]
+Toolset = Literal["read", "run", "author", "all"]
+TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
+"""What a client may do, each with what stands before it: look; simulate and submit texts; write the tests; delete,
+and decide which text is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as it is registered. `open_world`: a model or an agent outside may be called."""
+    """A tool as it is registered.
+
+    `toolset`: the smallest one that it is in. `open_world`: a model or an agent outside may be called.
+    """
 
     name: str
     title: str
     description: str
     function: Callable[..., Awaitable[Reply]]
     reply: type[Reply]
+    toolset: Toolset
     read_only: bool
     destructive: bool
     idempotent: bool
@@ -55,12 +63,16 @@ CATALOG: dict[str, ToolSpec] = {}
 def tool(
     title: str,
     *,
+    toolset: Toolset = "all",
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
     open_world: bool = False,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
-    """Enter the function into the catalog. All four annotations are published on every tool."""
+    """Enter the function into the catalog. All four annotations are published on every tool.
+
+    What only reads is in every toolset; what states none is only in `all`.
+    """
 
     def enter(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         signature = inspect.signature(function, eval_str=True)
@@ -70,6 +82,7 @@ def tool(
             description=" ".join((function.__doc__ or "").split()),
             function=_untyped(function),
             reply=signature.return_annotation,
+            toolset="read" if read_only else toolset,
             read_only=read_only,
             destructive=destructive,
             idempotent=idempotent,

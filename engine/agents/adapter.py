@@ -46,6 +46,8 @@ class AgentReply:
     scenario renames tools."""
     own_calls: tuple[ToolCall, ...] = ()
     """Calls that the agent has made by itself on tools that are not the world's: recorded, not executed."""
+    wait_s: float = 0.0
+    """Virtual seconds that pass before it; only solutions wait so."""
 
 
 class AgentError(Exception):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument, Unavailable
-from ..llm import Connections, Message, ModelReply, ToolCall
+from ..llm import Connections, Message, ModelReply
 from ..llm.chat_format import NoCompletion, messages_of, parsed, read_completion, read_stream, tools_of
-from ..llm.endpoint import encoded
+from ..llm.endpoint import encoded, without_secrets
 from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.conversation import TokenUsage
-from ..records.environment import AgentSpec, ModelAt
+from ..records.environment import AgentSpec, ModelAt, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .template import Template, filled_text
 
@@ -54,7 +54,7 @@ class ChatAgent:
 
     @property
     def name(self) -> str:
-        return f"agent at {self._target.origin.partition('://')[2]}"
+        return agent_name(self._target.url)
 
     async def reply(self, turn: AgentInput) -> AgentReply:
         """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""
@@ -73,6 +73,10 @@ class ChatAgent:
             raise AgentError(self._failure(error)) from error
         return self._as_reply(told, {tool.name for tool in turn.tools})
 
+    def request(self, turn: AgentInput) -> Any:
+        """The body that is posted for a turn, as JSON."""
+        return self._template.filled(self._values(turn))
+
     async def probe(self) -> None:
         """Connect, send nothing; MissingKey, Unavailable where no turn could succeed."""
         self._sent()
@@ -86,12 +90,10 @@ class ChatAgent:
     def _values(self, turn: AgentInput) -> dict[str, Any]:
         """What the placeholders stand for."""
         spec = self._spec
-        first = turn.new >= len(turn.messages)
-        heard: Sequence[Message] = turn.messages
-        if spec.history == "last" and turn.new:
-            heard = turn.messages[-turn.new :]
-        told = "instructions" in self._template.used or not turn.instructions
-        if not told and (first or spec.history == "full"):
+        whole = spec.history == "full" or _is_first(turn)
+        heard = turn.messages if whole else turn.messages[-turn.new :]
+        placed = "instructions" in self._template.used or not turn.instructions
+        if whole and not placed:
             heard = (Message("system", turn.instructions), *heard)
         said = (m.content for m in reversed(turn.messages) if m.role == "user")
         return {
@@ -137,12 +139,11 @@ class ChatAgent:
 
     def _as_reply(self, told: ModelReply, offered: set[str]) -> AgentReply:
         """Calls on the world are executed; calls beside words on tools that it has not are the agent's own."""
-        hide = self._connections.secrets.hide
-        text = hide(told.text)
+        told = without_secrets(told, self._connections.secrets)
+        text, calls = told.text, told.tool_calls
         usage = TokenUsage(
             input_tokens=told.usage.input_tokens, output_tokens=told.usage.output_tokens, cost_usd=None
         )
-        calls = tuple(ToolCall(call.id, call.name, hide(call.arguments)) for call in told.tool_calls)
         if self._spec.tools == "none" and calls and not text:
             raise AgentError(
                 f"the agent at {self._target.shown} waits for the result of {calls[0].name}, but agent.tools is none"
@@ -157,6 +158,12 @@ class ChatAgent:
         text = str(error)
         joint = " " if text.startswith(("answered", "refused", "cannot be", "may not")) else ": "
         return self._connections.secrets.hide(f"{told}{joint}{text}" + (f": {body}" if body else ""))
+
+
+def _is_first(turn: AgentInput) -> bool:
+    """Whether the agent has been asked nothing yet in this trial; what stood before it is history."""
+    last = next((m.role for m in reversed(turn.messages) if m.role != "system"), "user")
+    return turn.turn == 1 and last == "user"
 
 
 def _body(spec: AgentSpec, where: str) -> Mapping[str, Any]:

@@ -34,6 +34,8 @@ class Line(Stored):
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
     stop: str | None = None
+    source: str | None = None
+    """`script` or `event`, whose words they were in a stored conversation."""
     turn: int | None = None
     message: int = 0
     """Calls with the same number above 0 came in one reply."""
@@ -45,13 +47,18 @@ class Line(Stored):
 
 
 def _spoken(entry: Any) -> Any:
-    """None for what neither side did in the trial itself: history, events, notices, rejected texts."""
+    """None for what neither side did in the trial itself.
+
+    That is history, events and their calls, notices, rejected texts, and words that the script gave the agent.
+    """
     if not isinstance(entry, Mapping):
         return entry
     row = cast("Mapping[str, Any]", entry)
     acted = any(row.get(key) is not None for key in ("say", "tool", "stop"))
     told = row.get("by") in ("user", "agent") and acted
-    return row if told and row.get("turn") != 0 and not row.get("rejected") else None
+    left_out = row.get("turn") == 0 or row.get("rejected") or row.get("cause") is not None
+    scripted = row.get("by") == "agent" and row.get("source") == "script"
+    return row if told and not (left_out or scripted) else None
 
 
 class Recording(Stored):
@@ -164,6 +171,14 @@ class _Turns:
             (self.made[-1] if same else self._begin(line)).stops = True
             return
         last = self.made[-1] if self.made else None
+        same_turn = line.turn is not None and line.turn == self._number
+        if (
+            same_turn
+            and line.source in ("script", "event")
+            and last is not None
+            and last.user_says is not None
+        ):
+            return  # said beside the turn's first words, and given again
         # The agent may have called tools before the user's first words.
         opened = last is not None and last.user_says is None and (not last.replies or len(self.made) == 1)
         turn = last if last is not None and opened else self._begin(line)

@@ -120,6 +120,13 @@ class NotOf:
         return Answer(not_of(inner.value), f"not: {inner.why}", inner.evidence)
 
 
+def parts_of(predicate: Predicate) -> list[Predicate]:
+    """The predicate and all that it is joined from."""
+    if isinstance(predicate, AllOf | AnyOf):
+        return [predicate, *(p for part in predicate.parts for p in parts_of(part))]
+    return [predicate, *parts_of(predicate.part)] if isinstance(predicate, NotOf) else [predicate]
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """`judge` or `metric`: inconclusive without a model."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from ..records.conversation import NOISE
 from ..world.diff import Difference, diff
 from ..world.expressions import Expression, evaluate
-from ..world.paths import Path, covers, parse_path, show_path
+from ..world.paths import Path, covers, show_path
 from ..world.patterns import Pattern
 from ..world.state import State
-from ..world.values import MISSING, CallFailed, shown
+from ..world.values import MISSING, CallFailed, Fault, shown
 from .answers import Answer
 from .comparators import Comparison
 from .texts import MOST_READ, NUMBER_TOLERANCE, has_date, has_number, has_words
-from .trace import Trace
+from .trace import Trace, written_path
 
 WORLD_TOLERANCE: Final = 0.005
 """Absolute; of numbers when worlds are compared."""
@@ -47,9 +49,11 @@ class StateIs:
 
 @dataclass(frozen=True, slots=True)
 class StateUnchanged:
-    """`state` with `unchanged`: as it was at the start of the trial."""
+    """`state` with `unchanged`: as it was at the start of the trial, but for what some events and noise wrote."""
 
     path: Path
+    events: tuple[str, ...] = ()
+    """Events whose writes are no change."""
     judged: bool = False
     tools: tuple[str, ...] = ()
 
@@ -57,12 +61,22 @@ class StateUnchanged:
         return f"{show_path(self.path)} is unchanged"
 
     def holds(self, trace: Trace) -> Answer:
-        before = State(trace.initial).get(self.path, MISSING)
+        before = self._before(trace).get(self.path, MISSING)
         found = diff(before, trace.state.get(self.path, MISSING), path=self.path)
         if not found:
             return Answer(True, "0 changes")
         why = f"{len(found)} change{'s' if len(found) > 1 else ''}: {differences_told(found, was=True)}"
         return Answer(False, why, writers(trace, [d.path for d in found]))
+
+    def _before(self, trace: Trace) -> State:
+        """The initial state with the writes that are no change; one that has no place there is left out."""
+        state = State(trace.initial)
+        allowed = {NOISE, *(f"event:{name}" for name in self.events)}
+        for patch in trace.state.journal[trace.began :] if trace.events else ():
+            if patch.by in allowed:
+                with suppress(Fault):
+                    state.write(patch.op, patch.path, patch.new, patch.by)
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +98,18 @@ class WorldAsExpected:
             return Answer(None, "the expected world was not computed")
         if expected.error:
             return Answer(None, f"there is no expected world: {expected.error}")
+        others = (*expected.ignore, *trace.by_the_world())
         found = diff(
             dict(expected.root),
             trace.state.root,
-            ignore=(*self.ignore, *expected.ignore),
+            ignore=(*self.ignore, *others),
             unordered=self.unordered,
             tolerance=self.tolerance,
         )
+        left_out = f" (not compared, since events write there: {_places_told(others)})" if others else ""
         if not found:
-            return Answer(True, EQUAL)
-        return Answer(False, differences_told(found), writers(trace, [d.path for d in found]))
+            return Answer(True, f"{EQUAL}{left_out}")
+        return Answer(False, differences_told(found) + left_out, writers(trace, [d.path for d in found]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +199,12 @@ def differences_told(found: Sequence[Difference], *, was: bool = False) -> str:
     return "; ".join(told[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
+def _places_told(places: Sequence[Path]) -> str:
+    told = list(dict.fromkeys(show_path(place) for place in places))
+    more = len(told) - SHOWN_DIFFERENCES
+    return ", ".join(told[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+
+
 def paths_told(why: str) -> list[str]:
     """The paths that `differences_told` named."""
     return re.findall(
@@ -191,16 +213,21 @@ def paths_told(why: str) -> list[str]:
 
 
 def writers(trace: Trace, paths: Iterable[Path]) -> tuple[int, ...]:
-    """The `n` of the calls that wrote at, above or below the paths, the last one for each path."""
+    """The `n` of the calls and events that wrote at, above or below the paths, the last one for each path."""
     found: set[int] = set()
+    wrote = (
+        sorted((*trace.calls, *trace.events), key=lambda entry: -entry.n)
+        if trace.events
+        else trace.calls[::-1]
+    )
     for path in list(paths)[:SHOWN_DIFFERENCES]:
-        for call in reversed(trace.calls):
-            if any(_touches(patch.path, path) for patch in call.patches):
-                found.add(call.n)
+        for entry in wrote:
+            if any(_touches(patch.path, path) for patch in entry.patches):
+                found.add(entry.n)
                 break
     return tuple(sorted(found))
 
 
 def _touches(text: str, path: Path) -> bool:
-    written = parse_path(text, "patches")
+    written = written_path(text)
     return covers(written, path) or covers(path, written)

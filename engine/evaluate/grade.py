@@ -6,22 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..records.conversation import Conversation, EndReason, LogEntry
+from ..records.conversation import Conversation, EndReason, LogEntry, StopEntry
 from ..records.scenario import Reward
-from ..records.verdict import CheckResult, CheckVerdict, TrialVerdict, Verdict
+from ..records.verdict import CheckKind, CheckResult, CheckVerdict, TrialVerdict, Verdict
 from ..world.values import Fault
+from .aftermath import fault_outcomes
 from .answers import Answer
-from .plan import GOAL, Check, CheckPlan
+from .events import event_checks, never_fired
+from .plan import Check, CheckPlan
 from .rules import RuleBook
+from .script import ScriptBook
 from .trace import ExpectedWorld, Replay, Trace, opens_point
-from .watch import Watcher
+from .watch import Moment, Watcher
 
 ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout", "budget", "cancelled")
 """The infrastructure's fault: verdict error, apart from the rates."""
 INVALID_ENDS: Final[Sequence[EndReason]] = ("world_error", "unsolvable", "user_fault")
 """The author's or the simulator's fault: verdict invalid, apart from the rates."""
-FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop")
-"""Ends that are a failed check of their own."""
+FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop", "minefield", "script_fail", "event_fail")
+"""Ends that are a failed check of their own, unless the check that brought them about has failed."""
+_TOLD_BY: Final[Mapping[str, CheckKind]] = {"minefield": "minefield", "script_fail": "script"}
 NO_CHECKS: Final = "no checks"
 _VERDICTS: Final[Mapping[bool | None, CheckVerdict]] = {True: "pass", False: "fail", None: "inconclusive"}
 
@@ -51,10 +55,13 @@ def grade(
     return Verdict(
         verdict=verdict,
         reward=_reward(plan.reward, checks) if counted else None,
+        reward_by=plan.reward.combine,
         score=_score(checks) if counted else None,
         end=conversation.end.reason,
         why=why,
         checks=checks,
+        never_fired=never_fired(plan.events, conversation) if plan.events else [],
+        faults=fault_outcomes(conversation) if plan.faulty else [],
     )
 
 
@@ -72,57 +79,87 @@ def _checked(
     conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
 ) -> list[CheckResult]:
     replay = Replay(conversation, base_root, expected, plan.now)
-    watcher, rules = Watcher(plan), RuleBook(plan.rules)
+    watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
     for entry in replay:
         if opens_point(last, entry):
             watcher.at_point(replay.trace)
         rules.before(entry, replay.trace)
+        if plan.script:
+            script.before(entry, replay.trace)
         last = entry
     watcher.at_point(replay.trace)
     played = replay.trace.played()
     results = [_result(check, watcher, played) for check in plan.checks]
+    if plan.says_nothing and _declared(conversation):
+        results = [_told_to_pass(results[0], conversation)]
+    if plan.events or plan.script:
+        results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
     return results
 
 
 def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:
-    answer, turn = _watched(check, watcher, trace) if check.watched else (check.predicate.holds(trace), 0)
+    moment = watcher.reached.get(check.id)
+    answer = _watched(check, moment, watcher, trace) if check.watched else check.predicate.holds(trace)
     return CheckResult(
         id=check.id,
         kind=check.kind,
         verdict=_VERDICTS[answer.value],
         why=answer.why,
         evidence=list(answer.evidence),
-        turn=turn,
+        turn=moment.turn if moment else 0,
+        t=moment.t if moment else None,
         counts=check.counts,
         weight=check.weight,
     )
 
 
-def _watched(check: Check, watcher: Watcher, trace: Trace) -> tuple[Answer, int]:
-    reached = watcher.reached.get(check.id)
+def _watched(check: Check, reached: Moment | None, watcher: Watcher, trace: Trace) -> Answer:
     if check.kind == "minefield":
         if reached:
-            return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence), reached.turn
-        undecided = check.predicate.holds(trace).value is None and check.before not in watcher.reached
-        return (Answer(None, "undecided") if undecided else Answer(True, "not hit")), 0
+            return Answer(False, f"hit in turn {reached.turn}: {reached.why}", reached.evidence)
+        part = watcher.counted(check, trace)
+        undecided = part is not None and check.predicate.holds(part).value is None
+        return Answer(None, "undecided") if undecided else Answer(True, "not hit")
     if reached is None:
-        last = check.predicate.holds(trace)
-        return Answer(last.value, f"not reached: {last.why}", last.evidence), 0
+        return _unreached(check, watcher, trace)
     if check.in_time(reached.turn, reached.t):
-        return Answer(True, f"reached in turn {reached.turn}", reached.evidence), reached.turn
+        return Answer(True, f"reached in turn {reached.turn}", reached.evidence)
     limits = [f"turn {check.by_turn}"] if check.by_turn is not None else []
     limits += [f"{check.by_s:g} s"] if check.by_s is not None else []
     why = f"reached only in turn {reached.turn}, at {reached.t:g} s; wanted by {' and '.join(limits)}"
-    return Answer(False, why, reached.evidence), reached.turn
+    return Answer(False, why, reached.evidence)
+
+
+def _declared(conversation: Conversation) -> bool:
+    """Whether the script or an event has ended the trial as passed."""
+    if conversation.end.reason == "event_stop":
+        return any(isinstance(e, StopEntry) and e.stop == "pass" for e in conversation.log)
+    return conversation.end.reason == "script_succeed"
+
+
+def _told_to_pass(goal: CheckResult, conversation: Conversation) -> CheckResult:
+    why = f"nothing else was to be checked: {conversation.end.detail or conversation.end.reason}"
+    return goal.model_copy(update={"verdict": "pass", "why": why})
+
+
+def _unreached(check: Check, watcher: Watcher, trace: Trace) -> Answer:
+    part = watcher.counted(check, trace)
+    if part is not None:
+        last = check.predicate.holds(part)
+        return Answer(last.value, f"not reached: {last.why}", last.evidence)
+    limits = [f"before {check.before}"] if check.before else []
+    limits += [f"after {check.after}"] if check.after else []
+    return Answer(False, f"not reached {' and '.join(limits)}")
 
 
 def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> list[CheckResult]:
+    """The check `end.<reason>` where the end is a failure that no other check tells."""
     reason = conversation.end.reason
-    lost = reason == "minefield" and not any(c.kind == "minefield" and c.verdict == "fail" for c in results)
-    if reason not in FAIL_ENDS and not lost:
+    told = any(c.kind == _TOLD_BY.get(reason) and c.verdict == "fail" for c in results)
+    if reason not in FAIL_ENDS or told:
         return []
     why = conversation.end.detail or reason.replace("_", " ")
     last = [entry.n for entry in conversation.log[-1:]]
@@ -155,7 +192,7 @@ def _verdict(
     if "fail" in verdicts:
         return "fail", ""
     if "inconclusive" in verdicts or not verdicts:
-        unchecked = not verdicts or any(check.id == GOAL and not check.written for check in plan.checks)
+        unchecked = not verdicts or plan.says_nothing
         return "inconclusive", NO_CHECKS if unchecked else ""
     return "pass", ""
 

@@ -13,16 +13,18 @@ from ..records.scenario import Reward, Scenario
 from ..records.verdict import CheckKind
 from ..world import CompiledWorld
 from ..world.mistakes import Mistakes
-from .answers import AllOf, AnyOf, Judged, NotOf, Predicate
+from .answers import Judged, Predicate, parts_of
+from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
 from .predicates import compile_predicate
 from .reading import Written
 from .rules import RuleCheck
 from .scope import Scope, scope_of
+from .script import ScriptCheck, compile_script
 from .solution import check_solution
 
 KINDS: Final = ("require", "milestone", "minefield")
-COMMON: Final = ("id", "kind", "weight", "counts", "by_turn", "by_s", "before", "x_source")
+COMMON: Final = ("id", "kind", "weight", "counts", "by_turn", "by_s", "before", "after", "x_source")
 """Keys of a check beside subject and modifiers."""
 EXPECTED_OUTPUT: Final = "expected-output"
 """Id of the check that a simulation's `expected_output` becomes."""
@@ -43,7 +45,9 @@ class Check:
     by_turn: int | None = None
     by_s: float | None = None
     before: str = ""
-    """A minefield is armed only until this milestone is reached."""
+    """A milestone or an event: it counts only until that has happened."""
+    after: str = ""
+    """A milestone or an event: only what comes behind it counts."""
     written: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -65,6 +69,15 @@ class CheckPlan:
     reward: Reward
     now: str = ""
     """The world's clock at t = 0."""
+    events: tuple[PlannedEvent, ...] = ()
+    script: tuple[ScriptCheck, ...] = ()
+    faulty: bool = False
+    """Whether the scenario has faults."""
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the scenario has no checks of its own, and only the stand-in is there."""
+        return any(check.id == GOAL and not check.written for check in self.checks)
 
     @property
     def needs_expected_world(self) -> bool:
@@ -95,30 +108,26 @@ def compile_checks(
         with mistakes.caught():
             checks.append(_check(data, i, top, scope))
     mistakes.refuse()
+    events = compile_events(scenario, top, scope)
+    script = compile_script(scenario, top, scope)
     if expected_output.strip():
         checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
     if not checks:
         checks.append(Check(GOAL, Judged("the user's goal was reached")))
     _distinct(checks, top)
-    _known_milestones(checks, top)
+    _known_moments(checks, scope, top)
     rules = _rules(scope, scenario, top)
-    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules)], top)
-    return CheckPlan(tuple(checks), rules, scenario.reward, scenario.world.now or world.world.clock.now)
+    own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
+    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top)
+    now = scenario.world.now or world.world.clock.now
+    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
 
 
 def _refuse_later_features(scenario: Scenario, top: Written) -> None:
-    later = {
-        "script": scenario.script != [{"proceed": None}],
-        "events": bool(scenario.events),
-        "faults": bool(scenario.faults),
-        "noise": bool(scenario.noise),
-        "profile": scenario.profile is not None,
-    }
-    for name, given in later.items():
-        if given:
-            raise InvalidArgument(
-                f"`{name}` is not in this version.", where=top.at(name), allowed="leave it out"
-            )
+    if scenario.profile is not None:
+        raise InvalidArgument(
+            "`profile` is not in this version.", where=top.at("profile"), allowed="leave it out"
+        )
 
 
 def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:
@@ -132,8 +141,10 @@ def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:
         raise InvalidArgument(what, where=written.where, allowed="comparisons without `judge`")
     if kind == "minefield":
         _not_for_minefields(written, predicate)
-    elif "before" in written:
-        written.wrong("before", "`before` belongs to a minefield.", "kind: minefield")
+    elif kind == "require":
+        for key in ("before", "after"):
+            if key in written:
+                written.wrong(key, f"`{key}` is for what is watched.", "kind: milestone or minefield")
     return Check(
         id=_id(written, i),
         predicate=predicate,
@@ -143,12 +154,13 @@ def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:
         by_turn=written.whole("by_turn", 1, 1) if "by_turn" in written else None,
         by_s=written.number("by_s", 0) if "by_s" in written else None,
         before=written.text("before") if "before" in written else "",
+        after=written.text("after") if "after" in written else "",
         written={key: value for key, value in written.data.items() if key != "x_source"},
     )
 
 
 def _not_for_minefields(written: Written, predicate: Predicate) -> None:
-    if any(isinstance(part, WorldAsExpected) for part in _within(predicate)):
+    if any(isinstance(part, WorldAsExpected) for part in parts_of(predicate)):
         what = "The world is compared with the expected one at the end, so no trial can end by it."
         raise InvalidArgument(what, where=written.where, allowed="kind: require")
     for key in ("by_turn", "by_s"):
@@ -162,8 +174,9 @@ def _id(written: Written, i: int) -> str:
     name = written.text("id") if "id" in written else f"c{i + 1}"
     if not _ID.fullmatch(name):
         written.wrong("id", f"`{name[:80]}` is no id.", "letters, digits, _ . - and at most 64 characters")
-    if name.startswith(("rule.", "end.", "event.")):
-        written.wrong("id", f"`{name}` is a name that the checks of rules and ends have.", "another id")
+    if name.startswith(("rule.", "end.", "event.", "script.")):
+        what = f"`{name}` is a name that the checks of rules, events, scripts and ends have."
+        written.wrong("id", what, "another id")
     return name
 
 
@@ -176,16 +189,20 @@ def _distinct(checks: Sequence[Check], top: Written) -> None:
         seen[check.id] = i
 
 
-def _known_milestones(checks: Sequence[Check], top: Written) -> None:
-    known = [check.id for check in checks if check.kind == "milestone"]
+def _known_moments(checks: Sequence[Check], scope: Scope, top: Written) -> None:
+    """Refuse a `before` or `after` that names no other milestone, event or signal."""
+    milestones = [check.id for check in checks if check.kind == "milestone"]
     for i, check in enumerate(checks):
-        if check.before and check.before not in known:
-            what = (
-                f"`before` names `{check.before}`, which is no milestone.{did_you_mean(check.before, known)}"
-            )
-            raise InvalidArgument(
-                what, where=top.at("success", i, "before"), allowed=known or "a milestone's id"
-            )
+        known = [name for name in milestones if name != check.id] + sorted(scope.happening)
+        for key in ("before", "after"):
+            name = getattr(check, key)
+            if name and name not in known:
+                what = (
+                    f"`{key}` names `{name}`, which is no milestone and no event.{did_you_mean(name, known)}"
+                )
+                raise InvalidArgument(
+                    what, where=top.at("success", i, key), allowed=known or "a milestone's id"
+                )
 
 
 def _rules(scope: Scope, scenario: Scenario, top: Written) -> tuple[RuleCheck, ...]:
@@ -223,10 +240,4 @@ def _known_parts(reward: Reward, known: Sequence[str], top: Written) -> None:
 
 
 def _asks_expected_world(check: Check) -> bool:
-    return any(isinstance(part, WorldAsExpected) for part in _within(check.predicate))
-
-
-def _within(predicate: Predicate) -> list[Predicate]:
-    if isinstance(predicate, AllOf | AnyOf):
-        return [predicate, *(p for part in predicate.parts for p in _within(part))]
-    return [predicate, *_within(predicate.part)] if isinstance(predicate, NotOf) else [predicate]
+    return any(isinstance(part, WorldAsExpected) for part in parts_of(check.predicate))

@@ -72,10 +72,8 @@ def _state(written: Written, scope: Scope) -> Predicate:
     if "unchanged" in written:
         if compared or not written.flag("unchanged", True):
             written.wrong("unchanged", "`unchanged` is true and stands alone.", "true, without comparators")
-        if written.texts("except", empty=True):
-            written.wrong("except", "`except` names events, which are not in this version.", "leave it out")
         _check_record(place, written, scope)
-        return StateUnchanged(place)
+        return StateUnchanged(place, _excepted(written, scope))
     if "except" in written:
         written.wrong("except", "`except` belongs to `unchanged`.", "unchanged: true")
     if not compared:
@@ -83,6 +81,15 @@ def _state(written: Written, scope: Scope) -> Predicate:
             "A state check needs a comparison.", where=written.where, allowed=(*COMPARATORS, "unchanged")
         )
     return StateIs(place, read_comparison(written))
+
+
+def _excepted(written: Written, scope: Scope) -> tuple[str, ...]:
+    names = written.texts("except", empty=True)
+    for name in names:
+        if name not in scope.events:
+            what = f"`except` names `{name[:64]}`, which is no event.{did_you_mean(name, scope.events)}"
+            written.wrong("except", what, sorted(scope.events) or "ids of events; the scenario has none")
+    return tuple(names)
 
 
 def _check_collection(place: Path, written: Written, scope: Scope) -> None:
@@ -168,10 +175,10 @@ def _day(spec: Written) -> date:
 
 def _event(written: Written, scope: Scope) -> Predicate:
     name = written.text("event")
-    known = sorted(signal for signal in scope.signals if "{" not in signal)
-    if name not in known and len(known) == len(scope.signals):
+    known = sorted(name for name in scope.happening if "{" not in name)
+    if name not in known and len(known) == len(scope.happening):
         what = f"No event and no signal is called `{name}`.{did_you_mean(name, known)}"
-        written.wrong("event", what, known or "signals that a step emits; events are not in this version")
+        written.wrong("event", what, known or "ids of events, and signals that a step emits")
     return Happened(name)
 
 

@@ -29,11 +29,12 @@ class RuleCheck:
         return f"rule.{self.rule.id}"
 
     def covers(self, call: ToolEntry) -> bool:
-        """Whether it is about this call: of such a tool, by the agent, successful, not injected."""
+        """Whether it is about this call: of such a tool, by the agent itself, successful, not injected."""
         return (
             call.by == "agent"
             and call.ok
             and call.injected is None
+            and call.cause is None
             and fnmatchcase(call.tool, self.rule.glob)
         )
 

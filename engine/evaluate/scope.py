@@ -22,12 +22,19 @@ class Scope:
     world: CompiledWorld
     scenario: Scenario | None = None
     signals: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
+    """Ids of the scenario's events."""
     attempts: bool = False
     """In a minefield a call counts whatever came of it: `ok` defaults to "any"."""
     judged: bool = True
     """Whether judged subjects are allowed."""
     texts: str = field(default="", repr=False)
     """The JSON of all steps, in which collections may be named that the base does not have yet."""
+
+    @property
+    def happening(self) -> frozenset[str]:
+        """Events and signals: what can have happened."""
+        return self.signals | self.events
 
     @property
     def ok(self) -> Ok:
@@ -42,10 +49,12 @@ class Scope:
 def scope_of(world: CompiledWorld, scenario: Scenario | None) -> Scope:
     """The scope of a world and, for checks, of a scenario."""
     signals, texts = _of_world(world)
-    init = scenario.init if scenario else []
-    if init:
-        signals, texts = signals | frozenset(_signals(init)), texts + canonical(init)
-    return Scope(world, scenario, signals, texts=texts)
+    if scenario is None:
+        return Scope(world, None, signals, texts=texts)
+    steps = [*scenario.init, *(step for event in scenario.events for step in event.steps)]
+    if steps:
+        signals, texts = signals | frozenset(_signals(steps)), texts + canonical(steps)
+    return Scope(world, scenario, signals, frozenset(event.id for event in scenario.events), texts=texts)
 
 
 def need_solution(written: Written, key: str, scope: Scope) -> None:

@@ -30,14 +30,12 @@ def check_solution(world: CompiledWorld, scenario: Scenario, top: Written) -> No
 
 
 def _one_deed(step: ExpectedStep, where: str) -> None:
-    if step.wait_s is not None:
-        raise InvalidArgument(
-            "`wait_s` is not in this version.", where=f"{where}.wait_s", allowed="tool or say"
-        )
-    given = [name for name in ("tool", "say") if getattr(step, name) is not None]
+    given = [name for name in ("tool", "say", "wait_s") if getattr(step, name) is not None]
     if len(given) != 1:
-        what = f"A step is either `tool` or `say`; found {' and '.join(given) or 'none'}."
+        what = f"A step is either `tool`, `say` or `wait_s`; found {' and '.join(given) or 'none'}."
         raise InvalidArgument(what, where=where, allowed='{"tool": …, "args": {…}} or {"say": "…"}')
+    if step.wait_s is not None and step.by == "user":
+        raise InvalidArgument("It is the agent that waits.", where=f"{where}.by", allowed="agent")
 
 
 def _known_before(step: ExpectedStep, ids: Sequence[str], where: str) -> None:

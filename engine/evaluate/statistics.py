@@ -27,6 +27,7 @@ __all__ = [
     "newcombe",
     "pass_at_k",
     "pass_hat_k",
+    "scenarios_for_power",
     "scenarios_needed",
     "sign_flip_test",
     "sign_test",
@@ -194,6 +195,24 @@ def sign_test_power(n: int, better: float, worse: float, alpha: float = 0.05) ->
     return min(1.0, total)
 
 
+def scenarios_for_power(
+    better: float, worse: float, alpha: float = 0.05, power: float = 0.8, most: int = 200
+) -> int | None:
+    """Give the fewest pairs with which the one-sided sign test has that power; None above `most`.
+
+    `better` and `worse` are the chances of each pair. Power goes up in small saws with the pairs: found by halving,
+    the number is right to one or two. Up to a second of work: for a worker thread.
+    """
+    if sign_test_power(most, better, worse, alpha) < power:
+        return None
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = sign_test_power(middle, better, worse, alpha) >= power
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
 def more_scenarios(n: int, better: int, worse: int, alpha: float, most: int = 200) -> int | None:
     """Estimate how many more scenarios would do, if they turn out as these n did.
 
@@ -281,10 +300,12 @@ def _tail(n: int, least: int) -> int:
 
 
 def _least_better(changed: int, alpha: float) -> int:
-    for b in range(changed + 1):
-        if sign_test(b, changed - b) <= alpha:
-            return b
-    return changed + 1
+    tail = 0
+    for b in range(changed, -1, -1):
+        tail += math.comb(changed, b)
+        if tail / 2**changed > alpha:
+            return b + 1
+    return 0
 
 
 def _multinomial(n: int, b: int, c: int, better: float, worse: float) -> float:

@@ -8,18 +8,19 @@ from functools import lru_cache
 from typing import Any
 
 from ..records.conversation import (
+    NOISE,
     Conversation,
     EmitEntry,
     EventEntry,
     LogEntry,
-    NotifyEntry,
     Patch,
     SayEntry,
+    StopEntry,
     ToolEntry,
 )
 from ..world.moments import moment_after
 from ..world.paths import Path, parse_path
-from ..world.state import State
+from ..world.state import Patch as WorldPatch, State
 from ..world.values import Fault
 
 FIRED = ("fired", "timeout:fire")
@@ -30,8 +31,8 @@ FIRED = ("fired", "timeout:fire")
 class ExpectedWorld:
     """What the scenario's own solution leaves behind; played elsewhere and passed in.
 
-    `root` is the final state `{"db": …, "user_db": …}`, `ignore` the paths that events or noise wrote
-    there, `error` why there is none: the scenario is unsolvable then, and its trials are invalid.
+    `root` is the final state `{"db": …, "user_db": …}`, `ignore` the places that events wrote there, `error` why
+    there is none: the scenario is unsolvable then, and its trials are invalid.
     """
 
     root: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -49,6 +50,8 @@ class Trace:
     def __init__(self, state: State, expected: ExpectedWorld | None = None, now: str = "") -> None:
         self.state = state
         self.initial = state.snapshot()
+        self.began = state.mark()
+        """Length of the journal at the start of the trial."""
         self.expected = expected
         self.now = now
         """The world's clock at t = 0."""
@@ -57,6 +60,8 @@ class Trace:
         self.n = 0
         self.says: list[SayEntry] = []
         self.calls: list[ToolEntry] = []
+        """Those of the sides themselves: what an event or noise calls in the agent's name is not among them."""
+        self.events: list[EventEntry] = []
         self.happened: dict[str, int] = {}
         """Events that fired and signals that were emitted, by the `n` of the first time."""
 
@@ -67,14 +72,33 @@ class Trace:
             if not entry.rejected:
                 self.says.append(entry)
         elif isinstance(entry, ToolEntry):
-            self.calls.append(entry)
+            if entry.cause is None or (entry.by != "agent" and entry.cause != NOISE):
+                self.calls.append(entry)
         elif isinstance(entry, EmitEntry):
-            self.happened.setdefault(entry.emit, entry.n)
-        elif isinstance(entry, EventEntry) and entry.status in FIRED:
-            self.happened.setdefault(entry.event, entry.n)
+            if entry.by != NOISE:
+                self.happened.setdefault(entry.emit, entry.n)
+        elif isinstance(entry, EventEntry):
+            self.events.append(entry)
+            if entry.status in FIRED:
+                self.happened.setdefault(entry.event, entry.n)
+
+    def by_the_world(self) -> tuple[Path, ...]:
+        """The places that events and noise wrote: nobody else is to answer for them.
+
+        Of a list to which something was added or from which it was taken it is the whole, since the rest moved.
+        """
+        if not self.events:
+            return ()
+        written = (p for p in self.state.journal[self.began :] if p.by == NOISE or p.by.startswith("event:"))
+        return tuple(dict.fromkeys(_place(patch) for patch in written))
+
+    def at(self, turn: int, t: float) -> Trace:
+        """The same at a moment at which nothing has been recorded yet."""
+        self.turn, self.t = turn, t
+        return self
 
     def moment(self) -> str | None:
-        """What the world's clock shows at the last entry; None where the trace has no clock."""
+        """What the world's clock shows at the last entry, or at the moment of `at`; None where there is no clock."""
         try:
             return moment_after(self.now, self.t) if self.now else None
         except Fault:
@@ -129,22 +153,35 @@ class Replay:
 def opens_point(before: LogEntry | None, entry: LogEntry) -> bool:
     """Whether an evaluation point lies between two entries of the log.
 
-    Signals and notices belong to what caused them, and text of the agent beside a call to that call.
+    Signals and notices belong to what caused them, text of the agent beside a call to that call, and events and
+    the calls they make to the point at which they fire; only those for which time has passed have one of their own.
     """
-    beside = (
+    if isinstance(entry, ToolEntry):
+        return entry.cause is None and not _beside(before, entry)
+    if isinstance(entry, EventEntry):
+        return before is None or (before.turn, before.t) != (entry.turn, entry.t)
+    return isinstance(entry, SayEntry | StopEntry)
+
+
+def _beside(before: LogEntry | None, call: ToolEntry) -> bool:
+    return (
         isinstance(before, SayEntry)
-        and isinstance(entry, ToolEntry)
-        and before.by == entry.by == "agent"
-        and before.turn == entry.turn
+        and before.by == call.by == "agent"
+        and before.turn == call.turn
+        and before.source != "script"
     )
-    return not beside and not isinstance(entry, EmitEntry | NotifyEntry)
+
+
+def _place(patch: WorldPatch) -> Path:
+    return patch.path[:-1] if patch.op != "set" and isinstance(patch.path[-1], int) else patch.path
 
 
 def _apply(state: State, patches: list[Patch]) -> None:
     for patch in patches:
-        state.write(patch.op, _path(patch.path), patch.new, patch.by)
+        state.write(patch.op, written_path(patch.path), patch.new, patch.by)
 
 
 @lru_cache(maxsize=20_000)
-def _path(text: str) -> Path:
+def written_path(text: str) -> Path:
+    """The path of a patch of the record."""
     return parse_path(text, "patches")

@@ -43,6 +43,8 @@ class Watcher:
         self._mines = [check for check in plan.checks if check.kind == "minefield"]
         self._seen = -1
         """Calls at the last point: what is only about calls is looked at again when there are more."""
+        self._n = 0
+        """The last entry at the last point: what happened up to it came before whatever is true now."""
 
     def at_point(self, trace: Trace) -> MinefieldHit | None:
         """Look at the trace as it is now; the first counted minefield hit at this very point, or None."""
@@ -51,18 +53,40 @@ class Watcher:
         played = trace.played()
         fresh, self._seen = len(trace.calls) != self._seen, len(trace.calls)
         self._aims = [check for check in self._aims if not self._came_true(check, played, fresh)]
-        hits = [
-            check for check in self._mines if self._armed(check) and self._came_true(check, played, fresh)
-        ]
-        self._mines = [check for check in self._mines if check.id not in self.reached and self._armed(check)]
+        hits = [check for check in self._mines if self._came_true(check, played, fresh)]
+        self._mines = [check for check in self._mines if check.id not in self.reached]
+        self._n = trace.n
         hit = next((check for check in hits if check.counts), None)
         return MinefieldHit(hit.id, self.reached[hit.id].why, trace.turn) if hit else None
 
-    def _armed(self, check: Check) -> bool:
-        return check.before not in self.reached
+    def counted(self, check: Check, trace: Trace) -> Trace | None:
+        """The part of the trace that counts for a check now; None where it is over, or has not begun."""
+        if check.before and self._over(check, trace):
+            return None
+        if not check.after:
+            return trace
+        began = self._when(check.after, trace)
+        return trace.after(began) if began is not None else None
+
+    def _over(self, check: Check, trace: Trace) -> bool:
+        """Whether what it must come before has happened: for a minefield, also at this very point."""
+        if check.kind == "minefield" and check.before in self.reached:
+            return True
+        n = self._when(check.before, trace)
+        return n is not None and n <= self._n
+
+    def _when(self, name: str, trace: Trace) -> int | None:
+        """The entry at which a milestone was reached, or an event or a signal happened."""
+        moment = self.reached.get(name)
+        return moment.n if moment else trace.happened.get(name)
 
     def _came_true(self, check: Check, trace: Trace, fresh: bool) -> bool:
-        if not fresh and isinstance(check.predicate, ToolCount | ToolCalls):
+        if check.before or check.after:
+            part = self.counted(check, trace)
+            if part is None:
+                return False
+            trace = part
+        elif not fresh and isinstance(check.predicate, ToolCount | ToolCalls):
             return False
         answer = check.predicate.holds(trace)
         if answer.value is True:

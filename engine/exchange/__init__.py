@@ -1,4 +1,4 @@
-"""Files in and out: allowed roots, JSON and YAML read safely, a folder of cases.
+"""Files in and out: allowed roots, JSON and YAML read safely, a folder of cases, a run as one file or a table.
 
 Worlds and results of other systems come later through the same door.
 """

@@ -8,6 +8,7 @@
     personas: personas.yaml             a list, a file, a glob, or a list of these and of personas
     scenarios: scenarios/*.yaml         likewise
     simulations: cover                  cover, all, or a list of {scenario, persona, ...}
+    baseline: baseline.json             a run that a new one must hold; or {file, max_drop: 0.05}
 
 Files are JSON, JSONL or YAML: a list, one record, or an object with `personas` or `scenarios`. This module
 reads and says where each record stands; whether a record is right is decided where records are stored.
@@ -49,6 +50,14 @@ class EnvironmentPart(Authored):
     settings: Settings = Field(default_factory=Settings)
 
 
+class BaselinePart(Authored):
+    """`baseline` of the folder's file."""
+
+    file: str = Field(min_length=1)
+    max_drop: float | None = Field(default=None, ge=0, le=1)
+    """What the pass rate may lose against it."""
+
+
 class FolderFile(Authored):
     """`caseharden.yaml` as people write it."""
 
@@ -62,6 +71,7 @@ class FolderFile(Authored):
     """None: `personas.*` and `personas/*`, whatever is there."""
     scenarios: str | list[Any] | None = None
     simulations: Literal["cover", "all"] | list[dict[str, Any]] = "cover"
+    baseline: str | BaselinePart = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,9 @@ class CaseFolder:
     scenarios: tuple[Sourced, ...] = ()
     pairing: Literal["cover", "all"] = "cover"
     simulations: tuple[dict[str, Any], ...] = ()
+    baseline: Path | None = None
+    """The file that a run is compared with; it need not be there yet."""
+    max_drop: float | None = None
     files: tuple[str, ...] = field(default=())
     """Every file that was read."""
 
@@ -164,6 +177,7 @@ class _Reader:
             settings.setdefault("name", environment.name)
         if file:
             settings["instructions_file"] = str(file)
+        baseline, max_drop = self._baseline(part.baseline)
         return CaseFolder(
             path=self._folder,
             config=name,
@@ -180,8 +194,16 @@ class _Reader:
             scenarios=self._records("scenarios", part.scenarios),
             pairing=part.simulations if isinstance(part.simulations, str) else "cover",
             simulations=() if isinstance(part.simulations, str) else tuple(part.simulations),
+            baseline=baseline,
+            max_drop=max_drop,
             files=tuple(self._files),
         )
+
+    def _baseline(self, told: str | BaselinePart) -> tuple[Path | None, float | None]:
+        name, drop = (told, None) if isinstance(told, str) else (told.file, told.max_drop)
+        if not name:
+            return None, drop
+        return self._roots.resolve(self._folder / name, f"{self._config.name}, baseline"), drop
 
     def _agent(self, environment: EnvironmentPart) -> dict[str, Any]:
         agent = environment.agent.model_dump(exclude_unset=True)

@@ -18,7 +18,7 @@ _CALL_DATA = frozenset({"args", "compare", "state", "eq", "one_of", "contains"})
 def hidden_texts(
     scenarios: Iterable[Scenario], personas: Iterable[Persona] = (), world: World | None = None
 ) -> list[Hidden]:
-    """Collect goals, sheets, histories, scripts, solutions and checked data, by scenario and persona.
+    """Collect goals, sheets, histories, scripts, events, solutions and checked data, by scenario and persona.
 
     Of the world the keys of its records. Criteria in words, policy and `agent_context` are not hidden.
     """
@@ -56,7 +56,13 @@ def _of_scenario(scenario: Scenario) -> Iterator[str]:
         yield item.say or ""
         yield from _leaves(item.args)
     for step in scenario.script:
-        yield from (str(step[key]) for key in ("user", "agent") if step.get(key))
+        yield from (step.user or "", step.agent or "", step.message.say if step.message else "")
+        yield from _data_of(step.check)
+    for event in scenario.events:
+        yield from _data_of(event.when)
+        yield from _told_by(event.steps)
+    for item in scenario.noise.pool if scenario.noise else ():
+        yield from _told_by(item.steps)
     for call in scenario.expected:
         yield call.say or ""
         yield from _leaves(call.args)
@@ -86,6 +92,16 @@ def _data_of(predicate: Any) -> Iterator[str]:
     elif isinstance(predicate, Mapping):
         for key, value in predicate.items():  # pyright: ignore[reportUnknownVariableType]
             yield from _leaves(value) if key in _CALL_DATA else _data_of(value)
+
+
+def _told_by(steps: Any) -> Iterator[str]:
+    """What steps say, tell and call with."""
+    if isinstance(steps, list):
+        for step in steps:  # pyright: ignore[reportUnknownVariableType]
+            yield from _told_by(step)
+    elif isinstance(steps, Mapping):
+        for key, value in steps.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _leaves(value) if key in ("say", "notify", "args") else _told_by(value)
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -82,9 +82,7 @@ class EndpointModel:
             )
         except NetError as error:
             raise setup_error(error, self._called, self._secrets) from error
-        return replace(
-            reply, text=self._secrets.hide(reply.text), cost_usd=cost_usd(reply.usage, spec.prices)
-        )
+        return replace(without_secrets(reply, self._secrets), cost_usd=cost_usd(reply.usage, spec.prices))
 
     def _sent(self) -> dict[str, str]:
         """The headers with their secrets, read once."""
@@ -108,6 +106,12 @@ def overlaid(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 def encoded(body: Mapping[str, Any]) -> bytes:
     """A body as it is sent; halves of characters are replaced, for no endpoint reads them."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def without_secrets(reply: ModelReply, secrets: Secrets) -> ModelReply:
+    """The reply with what it must not repeat hidden: it will be stored."""
+    calls = tuple(replace(call, arguments=secrets.hide(call.arguments)) for call in reply.tool_calls)
+    return replace(reply, text=secrets.hide(reply.text), tool_calls=calls)
 
 
 def cost_usd(usage: Usage, prices: Prices | None) -> float | None:

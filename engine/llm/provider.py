@@ -10,7 +10,7 @@ from ..net import HttpClient, NetError, Retries, Secrets, check_headers, check_k
 from ..records.environment import ModelAt, short_name
 from .chat_format import body_of
 from .client import ModelReply, ModelRequest
-from .endpoint import cost_usd, overlaid
+from .endpoint import cost_usd, overlaid, without_secrets
 from .failures import OTHERS, Called, setup_error
 from .fitting import fitting
 from .litellm_calls import litellm_calls
@@ -105,7 +105,7 @@ class ProviderModel:
         except NetError as error:
             raise setup_error(error, self._called, self._secrets) from error
         cost = reply.cost_usd if spec.prices is None else cost_usd(reply.usage, spec.prices)
-        return replace(reply, text=self._secrets.hide(reply.text), cost_usd=cost)
+        return replace(without_secrets(reply, self._secrets), cost_usd=cost)
 
     def _secret_parts(self) -> dict[str, Any]:
         spec, parts = self._spec, dict[str, Any]()

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -48,7 +49,8 @@ class HttpClient:
     """Asks endpoints, within the bounds that the operator drew.
 
     One serves one event loop; it may be used concurrently, and is closed at the end. Nothing is imported or opened
-    before the first request. `lookup` stands in for the system's names, `clock` for time.
+    before the first request. `lookup` stands in for the system's names, `clock` for time. InvalidArgument at once
+    for a proxy or a CA file that is none.
     """
 
     def __init__(self, network: Network, *, lookup: Lookup | None = None, clock: Clock | None = None) -> None:
@@ -61,6 +63,7 @@ class HttpClient:
         self._lent: aiohttp.ClientSession | None = None
         self._kit: _Kit | None = None
         self._proxy = _proxy(network.proxy)
+        self._trusted = _trust(network.ca_file) if network.ca_file else None
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -139,34 +142,38 @@ class HttpClient:
         if self._proxy and not target.local:
             await self._judge_for_proxy(target)
             return
-        try:
-            with anyio.move_on_after(timeout_s):
+        failed: OSError | None = None
+        with anyio.move_on_after(timeout_s):
+            try:
                 for address in await self.guard.addresses(target.host, target.port):
-                    stream = await anyio.connect_tcp(address, target.port)
-                    await stream.aclose()
-                    return
-        except OSError as error:
-            raise _of_os_error(error) from error
-        raise TimedOut(f"no connection within {timeout_s:g} s")
+                    try:
+                        stream = await anyio.connect_tcp(address, target.port)
+                    except OSError as error:
+                        failed = error
+                    else:
+                        await stream.aclose()
+                        return
+            except OSError as error:
+                failed = error
+        raise _of_os_error(failed) if failed else TimedOut(f"no connection within {timeout_s:g} s")
 
     async def session(self) -> aiohttp.ClientSession:
         """The session, opened at the first call: aiohttp takes a third of a second to import."""
         async with self._opening:
             if self._session is None:
-                self._kit = await anyio.to_thread.run_sync(_Kit, self._network.ca_file)
+                self._kit = await anyio.to_thread.run_sync(_Kit, self._trusted)
                 self._session = self._kit.session(self._resolver())
             return self._session
 
     async def lent_session(self) -> aiohttp.ClientSession:
         """A session for a library that asks by itself: over the same connections, under the same guard."""
-        session = await self.session()
+        session = self._session or await self.session()
         if self._lent is None:
             self._lent = cast("_Kit", self._kit).lent(session, self.guard, self._proxy)
         return self._lent
 
     def _resolver(self) -> Resolver:
-        host = re.sub(r"^https?://|[:/].*$", "", self._proxy) if self._proxy else ""
-        return Resolver(self.guard, [host] if host else ())
+        return Resolver(self.guard, [urlsplit(self._proxy).hostname or ""] if self._proxy else ())
 
     async def _judge_for_proxy(self, target: Target) -> None:
         """A proxy looks names up itself; those that we can look up too are judged as if we connected."""
@@ -179,15 +186,15 @@ class HttpClient:
 class _Kit:
     """What of aiohttp is needed, imported in a worker thread."""
 
-    def __init__(self, ca_file: str) -> None:
+    def __init__(self, trusted: ssl.SSLContext | None) -> None:
         import aiohttp  # heavy: only where something is asked
         import httpx
 
         self._aiohttp = aiohttp
         self.error = aiohttp.ClientError
         self.timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-        self._tls = _trust(ca_file) if ca_file else httpx.create_ssl_context()
-        if not ca_file:
+        self._tls = trusted or httpx.create_ssl_context()
+        if trusted is None:
             self._tls.load_default_certs()
 
     def session(self, resolver: Resolver) -> aiohttp.ClientSession:
@@ -316,7 +323,7 @@ def _trust(ca_file: str) -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> str:
-    if url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]_-]+/?", url):
+    if url and not re.fullmatch(r"https?://(?:[^@/\s]+@)?[A-Za-z0-9.:\[\]_-]+/?", url):
         raise InvalidArgument(
             "The proxy is no URL that can be used.", where="network.proxy", allowed="http://HOST:PORT"
         )

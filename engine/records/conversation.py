@@ -15,6 +15,10 @@ EndReason = Literal[
     "user_stop",
     "terminal",
     "script_end",
+    "script_succeed",
+    "script_fail",
+    "event_stop",
+    "event_fail",
     "max_turns",
     "max_tool_calls",
     "loop",
@@ -29,6 +33,9 @@ EndReason = Literal[
     "cancelled",
 ]
 CallError = Literal["arguments", "refused", "runtime", "injected"]
+EventStatus = Literal["fired", "timeout:fail", "timeout:skip", "timeout:fire", "noise"]
+NOISE = "noise"
+"""Who noise is, in `event`, `by` and `cause`."""
 
 
 class Patch(Stored):
@@ -38,7 +45,7 @@ class Patch(Stored):
     path: str
     """`db.orders['#W1'].status`"""
     by: str = ""
-    """agent, user, sync, init, persona"""
+    """agent, user, sync, init, persona, event:<id>, noise"""
     old: Any = None
     new: Any = None
 
@@ -91,6 +98,9 @@ class ToolEntry(Entry):
     ok: bool = True
     error: CallError | None = None
     injected: str | None = None
+    """The mode of the fault that hit it: such calls count in no check."""
+    cause: str | None = None
+    """`event:<id>` or `noise`, whose step made the call and whose entry has its patches."""
     result: Any = None
     """The result, or the error's text."""
     patches: list[Patch] = Field(default_factory=list[Patch])
@@ -100,12 +110,13 @@ class ToolEntry(Entry):
 
 
 class EventEntry(Entry):
-    """A scenario's event that fired or timed out."""
+    """A scenario's event that fired or timed out, or noise."""
 
     KEY: ClassVar[str] = "event"
 
     event: str
-    status: str
+    """Its id; `noise` for noise."""
+    status: EventStatus
     patches: list[Patch] = Field(default_factory=list[Patch])
 
 
@@ -130,19 +141,29 @@ class EmitEntry(Entry):
 
 
 class StopEntry(Entry):
-    """The side that ended the conversation."""
+    """The side or the event that ended the conversation; an event's `stop` is pass, fail or end."""
 
     KEY: ClassVar[str] = "stop"
 
     stop: str
-    by: Speaker
+    by: str
+
+
+class CheckEntry(Entry):
+    """A check of the script, decided here."""
+
+    KEY: ClassVar[str] = "check"
+
+    check: str
+    """`script.3`"""
+    ok: bool
 
 
 def _entry_kind(value: Any) -> str:
     """Which entry it is: the one of the keys that it has."""
     if isinstance(value, Entry):
         return value.KEY
-    keys = ("say", "tool", "event", "notify", "emit", "stop")
+    keys = ("say", "tool", "event", "notify", "emit", "stop", "check")
     return next((key for key in keys if isinstance(value, dict) and key in value), "say")
 
 
@@ -152,7 +173,8 @@ LogEntry = Annotated[
     | Annotated[EventEntry, Tag("event")]
     | Annotated[NotifyEntry, Tag("notify")]
     | Annotated[EmitEntry, Tag("emit")]
-    | Annotated[StopEntry, Tag("stop")],
+    | Annotated[StopEntry, Tag("stop")]
+    | Annotated[CheckEntry, Tag("check")],
     Discriminator(_entry_kind),
 ]
 

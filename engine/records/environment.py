@@ -59,13 +59,7 @@ def short_name(model: ModelName) -> str:
     """A model as replies call it: `qwen3 at 127.0.0.1:11434`."""
     if isinstance(model, str):
         return model
-    host = model.base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    return f"{model.model} at {host}" if host else model.model
-
-
-def short_names(models: Mapping[str, ModelName]) -> dict[str, str]:
-    """The models of roles as replies call them."""
-    return {role: short_name(model) for role, model in models.items()}
+    return f"{model.model} at {_host(model.base_url)}" if model.base_url else model.model
 
 
 class AgentSpec(Authored):
@@ -100,6 +94,23 @@ class AgentSpec(Authored):
     """recorded: play back a stored run."""
     recordings: str = ""
     """recorded: the hash under which `conversations` are kept; filled in when they are stored."""
+
+
+def played_by(models: Mapping[str, ModelName], agent: Mapping[str, Any]) -> dict[str, str]:
+    """Who plays each role, as replies call it. `agent`: the spec as JSON; one behind a URL has a model of its own."""
+    names = {role: short_name(model) for role, model in models.items()}
+    if agent.get("kind") == "chat_completions":
+        names["agent"] = agent_name(str(agent.get("url", "")))
+    return names
+
+
+def agent_name(url: str) -> str:
+    """An agent behind a URL as replies call it: `agent at 127.0.0.1:8000`."""
+    return f"agent at {_host(url)}"
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
 
 
 class Settings(Authored):

@@ -252,6 +252,9 @@ class Hardening(Stored):
     format: Literal["hardening/1"] = "hardening/1"
     id: str
     environment: str
+    name: str = ""
+    version: int = 1
+    """Counts the changes that a client makes."""
     base: str
     base_text: str
     strategy: Strategy

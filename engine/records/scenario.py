@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_serializer
+from pydantic import Field, field_serializer, model_validator
 
 from .authored import Authored, Stored
+from .happenings import Event, Fault, Noise, ScriptStep
 from .persona import Fact, Persona, Source
 
 Split = Literal["train", "held_out"]
@@ -47,7 +48,8 @@ class ExpectedStep(Authored):
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     say: str | None = None
-    wait_s: float | None = Field(default=None, ge=0)
+    wait_s: float | None = Field(default=None, ge=0, le=1e9)
+    """Virtual seconds that the agent lets pass."""
     by: Literal["agent", "user"] = "agent"
     compare: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Per argument how it is compared with a call that was made; default exact."""
@@ -66,6 +68,12 @@ class Limits(Authored):
     """Wall seconds for the whole trial."""
     same_message: int = Field(default=5, ge=2, le=1000)
     """This many equal agent texts in a row are a loop."""
+
+    @model_validator(mode="after")
+    def _least_within_most(self) -> Limits:
+        if {"min_turns", "max_turns"} <= self.model_fields_set and self.min_turns > self.max_turns:
+            raise ValueError(f"`min_turns` {self.min_turns} is above `max_turns` {self.max_turns}")
+        return self
 
 
 class Reward(Authored):
@@ -100,10 +108,11 @@ class Scenario(Authored):
     history: list[HistoryItem] = Field(default_factory=list[HistoryItem], max_length=1000)
     init: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], max_length=1000)
     """Steps that run before turn 1."""
-    script: list[dict[str, Any]] = Field(default_factory=lambda: [{"proceed": None}])
-    events: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
-    faults: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
-    noise: dict[str, Any] = Field(default_factory=dict[str, Any])
+    script: list[ScriptStep] = Field(default_factory=list[ScriptStep], max_length=1000)
+    """Empty: both sides speak in turns until something ends the trial."""
+    events: list[Event] = Field(default_factory=list[Event], max_length=100)
+    faults: list[Fault] = Field(default_factory=list[Fault], max_length=100)
+    noise: Noise | None = None
     expected: list[ExpectedStep] = Field(default_factory=list[ExpectedStep], max_length=1000)
     success: list[Predicate] = Field(default_factory=list[Predicate], max_length=200)
     reward: Reward = Field(default_factory=Reward)

@@ -11,7 +11,7 @@ from .authored import Stored
 CheckVerdict = Literal["pass", "fail", "inconclusive"]
 TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
 """error: the infrastructure's fault; invalid: the author's or the simulator's. Neither counts in a rate."""
-CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "end"]
+CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "script", "end"]
 Severity = Literal["minor", "major", "critical"]
 GRADING = 1
 """Version of the grading, stored on every verdict."""
@@ -28,6 +28,8 @@ class CheckResult(Stored):
     """`n` of log entries."""
     turn: int = 0
     """The turn that decided it; 0: none did."""
+    t: float | None = None
+    """Virtual seconds at which a watched check, an event's or a script's was decided; None: at the end."""
     counts: bool = True
     weight: float = 1
     severity: Severity = "major"
@@ -41,6 +43,20 @@ class NeverFired(Stored):
     why: str
 
 
+class FaultOutcome(Stored):
+    """What the agent did about a fault that was injected into a call; it decides nothing."""
+
+    n: int
+    """The entry of the call."""
+    turn: int
+    tool: str
+    mode: str
+    then: Literal["retried", "gave_up", "claimed"]
+    """claimed: it never called the tool again, and told the user that it was done."""
+    evidence: int = 0
+    """The entry that shows it; 0: none does."""
+
+
 class Verdict(Stored):
     """The verdict of one trial."""
 
@@ -48,7 +64,10 @@ class Verdict(Stored):
     grading: int = GRADING
     verdict: TrialVerdict
     reward: float | None = None
-    """0..1; None if a part is inconclusive or the verdict is error or invalid."""
+    """0..1; None if a part is inconclusive or the verdict is error or invalid. Its parts are the checks with
+    `in_reward`, each 1 where it passes and else 0."""
+    reward_by: Literal["product", "mean", "min"] = "product"
+    """How it is composed of them."""
     score: float | None = None
     """Weighted share of counted checks that passed, 0..1; None without counted checks."""
     end: str
@@ -56,6 +75,7 @@ class Verdict(Stored):
     """One sentence for error, invalid and `no checks`."""
     checks: list[CheckResult] = Field(default_factory=list[CheckResult])
     never_fired: list[NeverFired] = Field(default_factory=list[NeverFired])
+    faults: list[FaultOutcome] = Field(default_factory=list[FaultOutcome])
 
     def failed(self) -> list[str]:
         """Ids of the counted checks that failed."""

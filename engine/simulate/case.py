@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +15,15 @@ from ..records.conversation import Hashes
 from ..records.persona import Persona
 from ..records.scenario import Limits, Scenario
 from ..records.world import Side
-from ..world import CompiledWorld, Scene, SceneOptions, Steps
+from ..world import (
+    CompiledNoise,
+    CompiledWorld,
+    Scene,
+    SceneOptions,
+    Steps,
+    check_faults,
+    compile_noise,
+)
 from .sheet import sheet, sheet_prompt
 
 ENGINE: Final = "1"
@@ -42,9 +51,17 @@ class Case:
     init: Steps | None = None
     data: dict[str, Any] | None = None
     """The persona's, for the world."""
+    events: Mapping[str, Steps] = field(default_factory=dict[str, Steps])
+    """What each event of the plan does, by its id."""
+    noise: CompiledNoise | None = None
     _offers: dict[tuple[Side, frozenset[str]], tuple[ToolSignature, ...]] = field(
         default_factory=dict[tuple[Side, frozenset[str]], tuple[ToolSignature, ...]]
     )
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether faults or noise come over its trials."""
+        return self.noise is not None or bool(self.scenario.faults)
 
     def offered(self, scene: Scene, side: Side) -> tuple[ToolSignature, ...]:
         """The tools that a side is offered in a scene of this case, as its model sees them."""
@@ -80,6 +97,7 @@ def prepare(
     options = scene_options(scenario)
     options.check(world, "world")
     _check_history(world, scenario)
+    check_faults(world, scenario.faults, "faults")
     own = _limits(limits or Limits(), scenario.limits, limits_over)
     data = partner.data.model_dump(exclude_unset=True) if partner else {}
     hashes = Hashes(
@@ -102,6 +120,11 @@ def prepare(
         user_input=user_input,
         init=world.compile_steps(scenario.init, "init", "init") if scenario.init else None,
         data=data or None,
+        events={
+            event.id: world.compile_steps(event.do, "event", f"events[{i}].do")
+            for i, event in enumerate(scenario.events)
+        },
+        noise=compile_noise(world, scenario.noise, "noise") if scenario.noise else None,
     )
 
 

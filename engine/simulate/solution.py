@@ -17,6 +17,7 @@ from ..records.conversation import ToolEntry
 from ..records.scenario import ExpectedStep, SolutionReport
 from ..records.verdict import Verdict
 from .case import Case
+from .script import given_answers
 from .trial import Tried, run_trial
 from .user import PlayedUser
 
@@ -73,7 +74,7 @@ def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
         error = f"{failed.tool}: {failed.result}"
     elif len(calls) < len(steps):
         error = f"step {steps[len(calls)] + 1} of its solution is not reached ({_end_told(tried)})"
-    return ExpectedWorld(root=tried.final, ignore=(), error=error)
+    return ExpectedWorld(root=tried.final, ignore=tried.by_the_world, error=error)
 
 
 async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionReport:
@@ -82,9 +83,10 @@ async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionRepor
     It has to pass within the case's own limits; only wall time does not count.
     """
     tried = await _play_solution(case, seed, trial, {})
-    if tried.conversation.end.reason == "world_error" and tried.conversation.end.turn == 0:
-        why = f"the world does not start: {tried.conversation.end.detail}"
-        return SolutionReport(status="failed", why=why)
+    end = tried.conversation.end
+    if end.reason == "world_error" and (end.turn == 0 or not case.scenario.expected):
+        told = "does not start" if end.turn == 0 else f"breaks in turn {end.turn}"
+        return SolutionReport(status="failed", why=f"the world {told}: {end.detail}")
     world = expected_world(case, tried)
     report = SolutionReport(status="unproven", why="it has no expected solution")
     if case.scenario.expected:
@@ -98,40 +100,67 @@ async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionRepor
 
 
 def solution_turns(steps: Sequence[ExpectedStep]) -> list[PlayedTurn]:
-    """The steps in turns: an agent's words end a turn, a step of the user after one of the agent begins one."""
+    """The steps in turns: an agent's words end a turn, a step of the user after one of the agent begins one.
+
+    A wait is the agent's, before its next reply; without one in the same turn it ends the turn.
+    """
     turns: list[PlayedTurn] = []
-    going = False
+    going, wait_s = False, 0.0
     for k, step in enumerate(steps):
-        if not going or (step.by == "user" and turns[-1].replies):
+        if not going or (step.by == "user" and (turns[-1].replies or wait_s)):
+            wait_s = _waited(turns, wait_s)
             turns.append(PlayedTurn(user_says=CONSENT))
             going = True
         turn = turns[-1]
-        if step.tool is not None:
-            call = ToolCall(f"e{k}", step.tool, canonical(step.args))
-            if step.by == "user":
-                turn.user_calls.append(call)
+        if step.wait_s is not None:
+            wait_s += step.wait_s
+        elif step.by == "user":
+            if step.tool is not None:
+                turn.user_calls.append(_call(k, step.tool, step.args))
             else:
-                turn.replies.append(AgentReply(None, (call,), own_names=True))
-        elif step.say is not None and step.by == "user":
-            turn.user_says = step.say
-        elif step.say is not None:
-            turn.replies.append(AgentReply(step.say))
-            going = False
+                turn.user_says = step.say
+        else:
+            calls = (_call(k, step.tool, step.args),) if step.tool is not None else ()
+            turn.replies.append(AgentReply(step.say, calls, own_names=True, wait_s=wait_s))
+            going, wait_s = step.tool is not None, 0.0
+    _waited(turns, wait_s)
     return turns
+
+
+def _waited(turns: Sequence[PlayedTurn], wait_s: float) -> float:
+    """Close the last turn with a wait that nothing followed; what is left to wait."""
+    if wait_s:
+        turns[-1].replies.append(AgentReply(None, wait_s=wait_s))
+    return 0.0
+
+
+def _call(k: int, tool: str, args: Mapping[str, Any]) -> ToolCall:
+    return ToolCall(f"e{k}", tool, canonical(args))
 
 
 async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
     """The solution under the case's limits, changed so; how slow this machine is never ends it."""
-    turns = solution_turns(case.scenario.expected)
+    turns = _around_script(case, solution_turns(case.scenario.expected))
     if turns and case.user_input:
         turns[0].user_says = case.user_input
     changed = case.limits.model_copy(update={**limits, "timeout_s": math.inf})
     return await _play(replace(case, limits=changed), turns, seed, trial)
 
 
+def _around_script(case: Case, turns: Sequence[PlayedTurn]) -> list[PlayedTurn]:
+    """The turns with an empty one wherever the script gives the agent's words."""
+    given = given_answers(case.scenario.script)
+    made: list[PlayedTurn] = []
+    for turn in turns:
+        while len(made) + 1 in given:
+            made.append(PlayedTurn(user_says=CONSENT))
+        made.append(turn)
+    return made
+
+
 async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) -> Tried:
     agent, user = PlayedAgent(turns, "expected"), PlayedUser(turns, "expected")
-    return await run_trial(case, agent, user, seed=seed, trial=trial)
+    return await run_trial(case, agent, user, seed=seed, trial=trial, quiet=True)
 
 
 def _calls(tried: Tried) -> list[ToolEntry]:

@@ -12,10 +12,13 @@ from ..canonical import digest
 from ..evaluate import Trace
 from ..llm import ToolCall
 from ..records.conversation import (
+    CheckEntry,
     Conversation,
     EmitEntry,
     End,
     EndReason,
+    EventEntry,
+    EventStatus,
     Hashes,
     LogEntry,
     ModelUse,
@@ -28,7 +31,7 @@ from ..records.conversation import (
     TokenUsage,
     ToolEntry,
 )
-from ..world import CallFailed, CallOutcome, Patch as WorldPatch, Scene, Signal, delta
+from ..world import CallFailed, CallOutcome, Effects, Patch as WorldPatch, Scene, Signal, delta
 from ..world.parameters import parse_arguments
 from .case import Case
 
@@ -89,6 +92,8 @@ class Transcript:
         if outcome.error is not None:
             fields["error"] = outcome.error
             self._runtime_errors += outcome.error == "runtime"
+        if outcome.injected is not None:
+            fields["injected"] = outcome.injected
         if outcome.patches:
             fields["patches"] = patch_records(outcome.patches)
         if message:
@@ -101,6 +106,31 @@ class Transcript:
         args = object_of(call.arguments)
         outcome = CallOutcome(call.name, "agent", args, True, None, None, None, (), (), self._scene.t)
         self.call(outcome, call.arguments, message, 0.0)
+
+    def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
+        """An event or noise, with all its writes, the calls it made and the signals it sent.
+
+        `by`: who its writes and signals are by, `event:<id>` or `noise`.
+        """
+        fields: dict[str, Any] = {"event": name, "status": status}
+        if effects.patches:
+            fields["patches"] = patch_records(effects.patches)
+        self._add(EventEntry(**self._mark(), **fields))
+        for made in effects.calls:
+            self._calls += 1
+            self._add(
+                ToolEntry(
+                    **self._mark(),
+                    id=f"k{self._calls}",
+                    by=made.by,
+                    tool=made.tool,
+                    args=made.args,
+                    kind=made.kind or "unknown",
+                    result=made.result,
+                    cause=by,
+                )
+            )
+        self.signals(effects.signals)
 
     def past_call(self, outcome: CallOutcome) -> ToolCall:
         """A call of the history; the same as a model would have made it."""
@@ -118,9 +148,13 @@ class Transcript:
                 row = {**self._mark(), "by": signal.by, "notify": signal.text, "to": signal.to}
                 self._add(NotifyEntry.model_validate(row))
 
-    def stopped(self) -> None:
-        """The user has ended the conversation."""
-        self._add(StopEntry(**self._mark(), stop="user is done", by="user"))
+    def stopped(self, by: str = "user", stop: str = "user is done") -> None:
+        """The user, or an event, has ended the conversation."""
+        self._add(StopEntry(**self._mark(), stop=stop, by=by))
+
+    def decided(self, check: str, ok: bool) -> None:
+        """A check of the script was decided here."""
+        self._add(CheckEntry(**self._mark(), check=check, ok=ok))
 
     def finish(self, reason: EndReason, detail: str = "", error: str = "") -> None:
         """The first end is the end. `error`: what broke."""

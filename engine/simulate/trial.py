@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,17 @@ import anyio.lowlevel
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply
 from ..errors import SetupError, error_class
-from ..evaluate import Watcher
+from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
-from ..records.conversation import Conversation, SaySource, Speaker, TokenUsage
+from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
-from ..world import CallOutcome, Scene, WorldFault
+from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
 from .meter import Meter
+from .points import Points
+from .script import play_script
 from .transcript import Transcript, patch_records
-from .user import UserReply, UserSimulator
+from .user import UserReply, UserSimulator, waits_for_user
 
 WAITING: Final = "I have nothing to add."
 """Said for a user that would stop although it was asked something, or before it may stop."""
@@ -31,14 +32,6 @@ USER_CALLS: Final = 10
 """Replies of a user that only call its own tools, in one turn; more end in `user_fault`."""
 MAX_REPLIES: Final = 20_000
 """Replies of an agent in one trial, whatever the limits are: thinking is not limited otherwise."""
-_ANNOUNCES: Final = re.compile(
-    r"\b(?:i will|i'll|i am going to|i'm going to|i am about to|i'm about to|let me(?! know)|one moment)\b",
-    re.I,
-)
-_CLOSES: Final = re.compile(
-    r"\b(?:anything|something|what) else\b|\bfurther (?:help|assistance|questions)\b", re.I
-)
-_SENTENCE_END: Final = re.compile(r"[.!?\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +43,8 @@ class Tried:
     final: dict[str, Any]
     drew: bool
     """Whether the world drew anything by chance; if not, another seed or trial number changes nothing in it."""
+    by_the_world: tuple[Path, ...] = ()
+    """The places that events and noise wrote."""
 
 
 async def run_trial(
@@ -61,16 +56,17 @@ async def run_trial(
     trial: int,
     instructions: str = "",
     belongs: Mapping[str, str] | None = None,
+    quiet: bool = False,
     meter: Meter | None = None,
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
-    record. Before each reply `meter` is asked whether it may be had: where not, the trial ends in `budget`. Model calls
-    and other tasks get their turn at every reply.
+    record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
+    trial ends in `budget`. Model calls and other tasks get their turn at every reply.
     """
-    going = _Going(case, agent, user, seed, trial, instructions, meter)
+    going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     started = time.perf_counter()
     with anyio.move_on_after(case.limits.timeout_s) as scope:
@@ -89,7 +85,9 @@ async def run_trial(
         started_at=began,
         **(belongs or {}),
     )
-    return Tried(record, document, going.scene.state.snapshot(), going.scene.draws > 0)
+    left = going.script.trace.by_the_world() if going.script.trace else ()
+    drew = going.scene.draws > 0 or (not quiet and case.disturbed)
+    return Tried(record, document, going.scene.state.snapshot(), drew, left)
 
 
 class _Going:
@@ -103,6 +101,7 @@ class _Going:
         seed: int,
         trial: int,
         instructions: str,
+        quiet: bool,
         meter: Meter | None,
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
@@ -112,7 +111,9 @@ class _Going:
         self.instructions = f"{text}\n\n{context}" if context else text
         self.scene = Scene(case.world, self.key, case.options)
         self.script = Transcript(self.scene)
-        self.watcher = Watcher(case.plan)
+        self.points = Points(case, self.scene, self.script, noise=not quiet)
+        faults = [] if quiet else case.scenario.faults
+        self.faults = FaultPlan(faults, self.key) if faults else None
         self.heard: dict[Speaker, list[Message]] = {"agent": [], "user": []}
         self.notices: dict[Speaker, list[str]] = {"agent": [], "user": []}
         self.agent_calls = self.replies = self.new = self.same = 0
@@ -141,21 +142,78 @@ class _Going:
         except WorldFault as fault:
             self.script.finish("world_error", fault.text)
         self.script.begin(self.case.plan.now)
-        self._point()
+        self.points.look()
 
     async def converse(self) -> None:
-        """Turn after turn, until something ends the trial."""
-        while not self.over:
-            if self.script.turn >= self.case.limits.max_turns:
-                self.script.finish("max_turns", f"{self.case.limits.max_turns} turns")
-                return
-            self.script.turn += 1
-            self.scene.begin_turn()
-            await self._user_turn()
+        """Turn after turn, or as the script says, until something ends the trial."""
+        if self.case.scenario.script:
             if not self.over:
-                await self._agent_turn()
+                await play_script(self.case.scenario.script, self.case.plan.script, self)
+            return
+        while not self.over:
+            await self.user_speaks()
+            if not self.over:
+                await self.agent_answers()
+
+    # What a script asks for (script.Stage)
+
+    async def user_speaks(self, words: str | None = None) -> None:
+        """A turn begins, and the user speaks: what events gave it to say, then these words, or its own."""
+        if self.script.turn >= self.case.limits.max_turns:
+            self.script.finish("max_turns", f"{self.case.limits.max_turns} turns")
+            return
+        self.script.turn += 1
+        self.scene.begin_turn()
+        given: list[tuple[str, SaySource]] = [(words, "script")] if words is not None else []
+        self._point(only_time_passed=True)
+        told = self.points.next_words()
+        if told is not None:
+            given.insert(0, (told, "event"))
+        if not self.over:
+            await (self._user_given(given) if given else self._user_turn())
+
+    async def agent_answers(self, words: str | None = None) -> None:
+        """The agent answers the user: with these words, or by itself."""
+        if words is None:
+            await self._agent_turn()
+        else:
+            self.last_text = words
+            self._say("agent", words, "script")
+            self._point()
+
+    def remark(self, by: Speaker, words: str) -> None:
+        """Words of one side without a turn of their own; before turn 1 they are history."""
+        self._say(by, words, "script")
+        if self.script.turn:
+            self._point()
+
+    def decide(self, check: ScriptCheck) -> None:
+        """A check of the script, which ends the trial where it does not hold."""
+        if self.script.trace is None:
+            return
+        answer = check.predicate.holds(self.script.trace.played())
+        self.script.decided(check.id, answer.value is True)
+        if answer.value is not True:
+            self.script.finish("script_fail", f"{check.id}: {answer.why}")
+
+    def end(self, reason: EndReason, detail: str) -> None:
+        """End the trial."""
+        self.script.finish(reason, detail)
 
     # The user
+
+    async def _user_given(self, given: Sequence[tuple[str, SaySource]]) -> None:
+        reply = self.user.spoken_for()
+        if reply.ends is not None:
+            self.script.finish(reply.ends.reason, reply.ends.detail)
+        elif reply.calls:
+            self.heard["user"].append(Message("assistant", "", reply.calls))
+            await self._execute("user", reply.calls)
+        self.held_back = False
+        for words, source in given:
+            if not self.over:
+                self._say("user", words, source)
+                self._point()
 
     async def _user_turn(self) -> None:
         for round in range(USER_CALLS + 1):
@@ -258,7 +316,17 @@ class _Going:
         self.replies += 1
         self.scene.think(round(wall_s, 3))
         self._used("agent", self.agent.name, reply.usage)
-        return reply
+        if reply.wait_s:
+            self._let_pass(reply.wait_s)
+        return None if self.over else reply
+
+    def _let_pass(self, seconds: float) -> None:
+        """Time passes, and what is due meanwhile happens when it is due."""
+        until = self.scene.t + seconds
+        while not self.over and self.scene.t < until:
+            due = self.points.next_due()
+            self.scene.advance(max(min(until, until if due is None else due) - self.scene.t, ROUNDING_S))
+            self._point(only_time_passed=True)
 
     def _agent_says(self, reply: AgentReply) -> None:
         if reply.text is None:
@@ -301,7 +369,7 @@ class _Going:
                 return
             began = time.perf_counter()
             try:
-                outcome = self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+                outcome = self._called(call, by, own_names)
             except WorldFault as fault:
                 self.script.finish("world_error", fault.text)
                 return
@@ -313,6 +381,12 @@ class _Going:
                 self.script.finish("terminal", outcome.tool)
             if self.over:
                 return
+
+    def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+        self.scene.next_due = self.points.next_due()
+        if self.faults is not None and by == "agent":
+            return self.faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
+        return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
 
     def _may_call(self, name: str, own_names: bool) -> bool:
         """Count a call of the agent, unless it is a thought; whether it is within the limit."""
@@ -345,7 +419,7 @@ class _Going:
         other: Speaker = "user" if by == "agent" else "agent"
         self.heard[by].append(Message("assistant", text))
         self.heard[other].append(Message("user", text))
-        self.new += by == "user"
+        self.new += by == "user" or source == "script"
 
     def _take_notices(self, cause: Speaker | str) -> None:
         """The world's new messages wait for their side, as far as the scenario lets the agent have them."""
@@ -363,27 +437,10 @@ class _Going:
         self.new += len(self.notices[side]) if side == "agent" else 0
         self.notices[side] = []
 
-    def _point(self) -> None:
-        """An evaluation point."""
-        if self.over or self.script.trace is None:
-            return
-        hit = self.watcher.at_point(self.script.trace)
-        if hit is not None:
-            self.script.finish("minefield", f"{hit.check}: {hit.why}")
-
-
-def waits_for_user(text: str) -> bool:
-    """Whether an agent's text asks something or announces an action: no moment for the user to leave.
-
-    `Is there anything else?` asks for nothing.
-    """
-    if _ANNOUNCES.search(text):
-        return True
-    asked = text.rstrip()
-    if not asked.endswith("?"):
-        return False
-    last = _SENTENCE_END.split(asked[-500:-1])[-1]
-    return _CLOSES.search(last) is None
+    def _point(self, *, only_time_passed: bool = False) -> None:
+        """An evaluation point, and what the world told the sides there."""
+        if self.points.come(only_time_passed=only_time_passed):
+            self._take_notices("world")
 
 
 def _well_formed(reply: AgentReply) -> AgentReply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -13,6 +14,15 @@ from .case import Case
 
 STOP: Final = "###STOP###"
 BEGIN: Final = "(The conversation begins. Write your first message.)"
+_ANNOUNCES: Final = re.compile(
+    r"\b(?:(?:i will|i'll|i am going to|i'm going to)(?! not\b)|i am about to|i'm about to|let me(?! know)|"
+    r"one moment)\b",
+    re.I,
+)
+_CLOSES: Final = re.compile(
+    r"\b(?:anything|something|what) else\b|\bfurther (?:help|assistance|questions)\b", re.I
+)
+_SENTENCE_END: Final = re.compile(r"[.!?\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,9 @@ class UserSimulator(Protocol):
 
     `speak` is given the conversation with the roles reversed (the user's own texts as `assistant`), and the user's
     tools; after calls it is asked again. It must not keep or change what it is given. Raises SetupError when its
-    model cannot answer; any other exception is taken for the model's failure, too.
+    model cannot answer; any other exception is taken for the model's failure, too. Where an event or the script
+    gives the words of a turn, `spoken_for` is called instead: it gives the calls that the user makes before them, or
+    the trial's end.
     """
 
     @property
@@ -45,6 +57,8 @@ class UserSimulator(Protocol):
     async def speak(
         self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int
     ) -> UserReply: ...
+
+    def spoken_for(self) -> UserReply: ...
 
 
 class ModelUser:
@@ -73,6 +87,10 @@ class ModelUser:
         text, stop = strip_stop(reply.text)
         return UserReply(text, stop, reply.tool_calls, usage)
 
+    def spoken_for(self) -> UserReply:
+        self._first = ""
+        return UserReply()
+
 
 class PlayedUser:
     """The user of a script, turn by turn: its calls, its words, its stop. Behind the last turn it stops."""
@@ -95,9 +113,27 @@ class PlayedUser:
         text, stop = strip_stop(turn.user_says or "")
         return UserReply(text, stop or turn.stops or not text, source=self._source, ends=turn.ends)
 
+    def spoken_for(self) -> UserReply:
+        turn, self._turn = self._turn or next(self._left, PlayedTurn()), None
+        return UserReply(calls=tuple(turn.user_calls), source=self._source, ends=turn.ends)
+
 
 def strip_stop(text: str) -> tuple[str, bool]:
     """The text without the stop word, and whether it was there."""
     if STOP not in text:
         return text.strip(), False
     return text.replace(STOP, "").strip(), True
+
+
+def waits_for_user(text: str) -> bool:
+    """Whether an agent's text asks something or announces an action: no moment for the user to leave.
+
+    `Is there anything else?` asks for nothing.
+    """
+    if _ANNOUNCES.search(text):
+        return True
+    asked = text.rstrip()
+    if not asked.endswith("?"):
+        return False
+    last = _SENTENCE_END.split(asked[-500:-1])[-1]
+    return _CLOSES.search(last) is None

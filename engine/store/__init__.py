@@ -7,10 +7,12 @@ says that they belong in a worker thread.
 
 from __future__ import annotations
 
+from .audit import acting_as
 from .clock import Clock
 from .documents import Database, Row, Table
+from .folder import storage_error
 from .index import Page
-from .jobs import Jobs
+from .jobs import Jobs, TakenOver
 from .segments import Pointer, Segments
 from .store import Damage, Store
 from .transaction import Transaction
@@ -27,6 +29,9 @@ __all__ = [
     "Segments",
     "Store",
     "Table",
+    "TakenOver",
     "Transaction",
     "WorkQueue",
+    "acting_as",
+    "storage_error",
 ]

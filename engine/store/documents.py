@@ -1,5 +1,5 @@
-"""TinyDB over journals: a database is a folder, a table is a journal in it. The only module that knows
-TinyDB.
+"""TinyDB over journals: a database is a folder, a table is a journal in it. Only this module and `storage`
+know TinyDB.
 
 `Table` is TinyDB's table (its queries, `insert`, `search`, `update`, `upsert`, `remove`… work as they do
 there) with ids that are strings chosen by us, no query cache, and what lists need: pages that walk an index.
@@ -20,19 +20,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, overload
 
 import tinydb
-from tinydb.storages import Storage
 from tinydb.table import Document as TinyDocument, Table as TinyTable
 
 from ..errors import Conflict, InvalidArgument, NotFound, did_you_mean, nearest
-from ..ids import check_slug
 from .index import Page, make_cursor, read_cursor
 from .journal import Journal
 from .lines import Document, copied
+from .storage import JournalStorage
 from .transaction import Touched, Transaction
 
 Condition: TypeAlias = Callable[[Any], bool]
 """A TinyDB query, or any function from a document to whether it is wanted."""
 Fields: TypeAlias = Mapping[str, Any] | Callable[[Any], None]
+
+Show: TypeAlias = Callable[[Document, str], Any]
+"""What a list says of a document and its id, which it must not change. What it says is copied."""
 
 SCAN_LIMIT: Final = 2000
 
@@ -49,55 +51,9 @@ else:
     Row = TinyDocument
 
 
-class JournalStorage(Storage):
-    """All tables of a folder, as TinyDB's storage. `open_journal` makes the journal of a table's file."""
-
-    def __init__(self, folder: Path, open_journal: Callable[[Path], Journal]) -> None:
-        self.folder = Path(folder)
-        self._open = open_journal
-        self._journals: dict[str, Journal] = {}
-
-    def journal(self, name: str) -> Journal:
-        """The journal of a table, which need not exist yet."""
-        found = self._journals.get(name)
-        if found is None:
-            check_slug(name, "table")
-            found = self._journals[name] = self._open(self.folder / f"{name}.jsonl")
-        return found
-
-    def names(self) -> set[str]:
-        """The tables that have a file."""
-        return {path.stem for path in self.folder.glob("*.jsonl")} if self.folder.is_dir() else set()
-
-    def journals(self) -> list[Journal]:
-        """Those in use by this process."""
-        return list(self._journals.values())
-
-    def read(self) -> dict[str, dict[str, Any]] | None:
-        """Everything, as TinyDB expects it; None when there is no table."""
-        content: dict[str, dict[str, Any]] = {}
-        for name in sorted(self.names()):
-            journal = self.journal(name)
-            with journal.mutex:
-                journal.refresh()
-                content[name] = dict(journal.documents)
-        return content or None
-
-    def write(self, data: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make the folder hold exactly this."""
-        for name in self.names() - set(data):
-            self.journal(name).drop()
-        for name, documents in data.items():
-            with self.journal(name).transaction() as change:
-                for id in set(self.journal(name).documents) - set(documents):
-                    change.remove(id)
-                for id, document in documents.items():
-                    if change.get(id) != document:
-                        change.put(id, dict(document))
-
-    def close(self) -> None:
-        for journal in self._journals.values():
-            journal.unload()
+def whole(document: Document, id: str) -> Row:
+    """A copy of all of it."""
+    return Row(copied(document), id)
 
 
 class Table(TinyTable):
@@ -172,7 +128,7 @@ class Table(TinyTable):
         with self.transaction() as change:
             gone = [id for id in ids if change.remove(id)]
         if gone:
-            self.journal.compact()
+            self.journal.purge()
         return gone
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -202,42 +158,53 @@ class Table(TinyTable):
         cursor: str | None = None,
         match: Condition | None = None,
         match_name: str = "",
-    ) -> Page[Row]:
+        show: Show = whole,
+    ) -> Page[Any]:
         """Newest first, the documents whose fields equal `where` (a field with a list in it: contain it).
 
         Walks an index and stops at `limit` (1..1000). `match` filters further by looking at documents, at
         most 2,000 a page, so that a page may hold fewer items and still have a cursor; `match_name` tells one
-        such filter from another. InvalidArgument for a field without index and a cursor of another query.
+        such filter from another. `show`: what an item says of its document, by default all. InvalidArgument for a
+        field without index and a cursor of another query.
         """
         if not 1 <= limit <= 1000:
             raise InvalidArgument(f"`limit` is {limit}.", where="limit", allowed="1 to 1000")
         asked = self._asked(where)
         query = [self.journal.name, asked, match_name if match else None]
         before = read_cursor(query, cursor) if cursor else None
-        items: list[Row] = []
+        found: list[tuple[str, Document]] = []
+        ended = None
         looked = 0
         last: int | None = None
         documents = self.journal.documents
         with self.journal.indexed(asked) as index:
             for serial, id in index.matching(asked, documents, before=before):
-                if len(items) == limit or looked == SCAN_LIMIT:
-                    return Page(items, make_cursor(query, last or 0))
+                if len(found) == limit or looked == SCAN_LIMIT:
+                    ended = make_cursor(query, last or 0)
+                    break
                 looked += 1
                 last = serial
                 document = documents[id]
                 if match is None or match(document):
-                    items.append(Row(copied(document), id))
-        return Page(items, None)
+                    found.append((id, document))
+        return Page([_shown(show, document, id) for id, document in found], ended)
 
-    def tally(self, where: Mapping[str, Any] | None = None) -> int:
-        """How many documents match; at once for up to one field, else the shortest posting list is walked."""
+    def tally(self, where: Mapping[str, Any] | None = None, match: Condition | None = None) -> int:
+        """How many documents match; at once for up to one field, else the shortest posting list is walked.
+
+        `match` looks at each of them: for a worker thread.
+        """
+        if match is not None:
+            return sum(self.walk(where, show=lambda document, _: bool(match(document))))
         asked = self._asked(where)
         documents = self.journal.documents
         with self.journal.indexed(asked) as index:
             return index.count(asked, documents)
 
-    def walk(self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False) -> Iterator[Row]:
-        """All that match, one copy after the other, as they were when the walk began; newest first.
+    def walk(
+        self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False, show: Show = whole
+    ) -> Iterator[Any]:
+        """What `show` says of all that match, one after the other, as they were when the walk began; newest first.
 
         For a worker thread when there may be more than some hundreds.
         """
@@ -246,7 +213,7 @@ class Table(TinyTable):
         with self.journal.indexed(asked) as index:
             hits = [(id, documents[id]) for _, id in index.matching(asked, documents)]
         for id, document in reversed(hits) if oldest_first else hits:
-            yield Row(copied(document), id)
+            yield _shown(show, document, id)
 
     def oldest(self, where: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Document]]:
         """(id, document) of those that match, oldest first, one at a time and not copied: not to be changed.
@@ -388,6 +355,10 @@ class Table(TinyTable):
                     f"`{field}` cannot be asked for.{hint}", where=f"where.{field}", allowed=self._indexes
                 )
         return asked
+
+
+def _shown(show: Show, document: Document, id: str) -> Any:
+    return whole(document, id) if show is whole else copied(show(document, id))
 
 
 class Database(tinydb.TinyDB):

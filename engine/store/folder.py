@@ -23,6 +23,10 @@ except ImportError:  # not on this operating system: Store says so
 
 LOCK_PATIENCE_S: Final = 20.0
 _FIX: Final = "a folder that can be written, with free space; set CASEHARDEN_HOME to use another one"
+_FIXES: Final = {
+    errno.EMFILE: "fewer runs at a time, or a higher limit of open files (ulimit -n), then the same again",
+    errno.ENFILE: "fewer open files on this machine, then the same again",
+}
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -35,6 +39,8 @@ _REASONS: Final = {
     errno.EISDIR: "a folder stands where a file should be",
     errno.ENOENT: "it is not there (deleted meanwhile?)",
     errno.EMFILE: "this process has too many files open",
+    errno.ENFILE: "the machine has too many files open",
+    errno.EIO: "the disk cannot read or write there",
 }
 
 
@@ -50,7 +56,7 @@ def telling(what: str, path: Path) -> Generator[None]:
 def storage_error(what: str, path: Path, error: OSError) -> StorageError:
     """The StorageError for an OSError."""
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(f"{what}: {reason}.", where=str(path), allowed=_FIX)
+    return StorageError(f"{what}: {reason}.", where=str(path), allowed=_FIXES.get(error.errno or 0, _FIX))
 
 
 def need_locks() -> None:

@@ -13,13 +13,15 @@ import json
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ..canonical import digest
 from ..errors import InvalidArgument
 from .lines import Document
 
 T = TypeVar("T")
+FEW: Final = 1_000
+"""Documents that are looked at one by one sooner than two whole posting lists are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,14 @@ class Index:
                 yield serial, id
 
     def count(self, where: Mapping[str, Any], documents: Mapping[str, Document]) -> int:
-        """How many match; at once for one field, else by looking at the documents of the shortest list."""
+        """How many match; at once for one field, else by looking at a few or by what the posting lists share."""
+        shortest = self.serials(where)
         if len(where) <= 1:
-            return len(self.serials(where))
-        return sum(1 for _ in self.matching(where, documents))
+            return len(shortest)
+        if len(shortest) <= FEW:
+            return sum(1 for _ in self.matching(where, documents))
+        lists = [self._fields[field].get(key_of(value), []) for field, value in where.items()]
+        return len(set(shortest).intersection(*lists))
 
 
 def key_of(value: Any) -> Hashable:

@@ -16,16 +16,22 @@ import anyio
 from ..errors import Conflict, NextCall
 from ..records.job import ACTIVE_STATES, Job, JobState, UnitCounts
 from .clock import Clock
-from .documents import Row, Table
+from .documents import Condition, Row, Table
 from .index import Page
+from .lines import Document, copied
 from .owner import Owner
 from .transaction import Transaction
 from .units import LEASE_S, WorkQueue
+from .waiting import Waiting
 
-JOB_INDEXES: Final = ("state", "kind", "key", "environment", "run")
+JOB_INDEXES: Final = ("state", "kind", "key", "environment", "run", "untidy")
 PROGRESS_EVERY_S: Final = 0.1
-LOOK_EVERY_S: Final = 0.1
-"""How often a waiter looks for changes that other processes or threads made."""
+BRIEF: Final = tuple(name for name in Job.model_fields if name not in ("spec", "result", "error"))
+"""What a list says of a job."""
+
+
+class TakenOver(Conflict):
+    """The lease was lost: another process goes on with the job, or it was ended. What is still at hand is late."""
 
 
 class Jobs:
@@ -38,13 +44,15 @@ class Jobs:
         next_id: Callable[[str], str],
         owner: Owner,
         clock: Clock,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.table = table
-        self.work = WorkQueue(open_units, owner, clock, self._wake)
+        self._waiting = Waiting(lambda id: (table.journal.mark(), open_units(id).journal.mark()))
+        self.work = WorkQueue(open_units, owner, clock, self._waiting.wake, lease_s)
+        self._lease_s = lease_s
         self._next_id = next_id
         self._owner = owner
         self._clock = clock
-        self._waiters: dict[str, list[_Waiter]] = {}
         self._mutex = threading.RLock()
         self._progress: dict[str, _Progress] = {}
 
@@ -89,28 +97,46 @@ class Jobs:
         return self._read(self.table.fetch(id, "job"))
 
     def page(
-        self, where: Mapping[str, Any] | None = None, limit: int = 20, cursor: str | None = None
+        self,
+        where: Mapping[str, Any] | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+        match: Condition | None = None,
+        match_name: str = "",
     ) -> Page[Job]:
-        """Newest first; `where` over state, kind, key, environment, run."""
-        page = self.table.page(where, limit, cursor)
+        """Newest first, without spec, result and error; `where` over state, kind, key, environment, run."""
+        page = self.table.page(where, limit, cursor, match, match_name, show=_brief)
         return Page([self._read(row) for row in page.items], page.cursor)
 
-    def orphans(self, lease_s: float = LEASE_S) -> list[Job]:
-        """The queued, running and waiting jobs that nobody looks after, oldest first:
-        to be taken and gone on with.
-        """
-        rows = [row for state in sorted(ACTIVE_STATES) for row in self.table.walk({"state": state})]
-        jobs = [Job.model_validate(row) for row in rows]
-        left = [job for job in jobs if not (self.is_mine(job) or self._owner.holds(job.owner, lease_s))]
-        return sorted((self._counted(job) for job in left), key=lambda job: (job.created_at, job.id))
+    def active(self) -> list[Job]:
+        """The queued, running and waiting jobs of all processes, oldest first, without spec, result and error."""
+        rows = [
+            row for state in sorted(ACTIVE_STATES) for row in self.table.walk({"state": state}, show=_brief)
+        ]
+        return sorted(map(Job.model_validate, rows), key=lambda job: (job.created_at, job.id))
+
+    def orphans(self) -> list[Job]:
+        """The active jobs that nobody looks after, oldest first: to be taken and gone on with."""
+        left = [job.id for job in self.active() if not (self.is_mine(job) or self._held(job))]
+        return [self._read(row) for row in map(self.table.find, left) if row is not None]
 
     def is_mine(self, job: Job) -> bool:
         """Whether this process owns the job."""
         return job.owner == self._owner.token
 
+    def check_ours(self, job: Job) -> None:
+        """Raises TakenOver unless this process has the job as it took it. Microseconds.
+
+        Asked under the lock of the table that is about to be written: what another process wrote there since it took
+        the job is then not overwritten.
+        """
+        now = self.table.journal.current(job.id)
+        if now is None or now["owner"] != self._owner.token or now["attempt"] != job.attempt:
+            raise TakenOver(f"Another process has gone on with {job.id}, or it was ended.", where="job")
+
     # owning
 
-    def take(self, id: str, lease_s: float = LEASE_S) -> Job | None:
+    def take(self, id: str) -> Job | None:
         """Become the owner and set the job running.
 
         None when a living other owner has it, or it is not active.
@@ -118,8 +144,7 @@ class Jobs:
         self._owner.beat()
         with self.table.transaction() as change:
             job = self._within(change, id)
-            others = job.owner != self._owner.token and self._owner.holds(job.owner, lease_s)
-            if not job.active or others:
+            if not job.active or (not self.is_mine(job) and self._held(job)):
                 return None
             stamp = self._clock.stamp()
             update: dict[str, Any] = {
@@ -131,7 +156,7 @@ class Jobs:
                 "updated_at": stamp,
             }
             change.put(id, {**self._raw(change, id), **update})
-        self._wake(id)
+        self._waiting.wake(id)
         return self.get(id)
 
     def heartbeat(self) -> None:
@@ -148,7 +173,7 @@ class Jobs:
             due = self._clock.steady() - known.written_at >= PROGRESS_EVERY_S
         if due:
             self.write_progress(id)
-        self._wake(id)
+        self._waiting.wake(id)
 
     def write_progress(self, id: str | None = None) -> None:
         """Write the progress that was told and is not written yet: of one job, or of all."""
@@ -160,7 +185,7 @@ class Jobs:
                 with self._mutex:
                     known = self._progress.get(one)
                     counts = known.counts if known else None
-                    if document is None or known is None or counts is None:
+                    if document is None or known is None or counts is None or self._of_other(document):
                         continue
                     known.counts = None
                     known.written_at = self._clock.steady()
@@ -206,7 +231,7 @@ class Jobs:
             change.put(id, {**self._raw(change, id), **update})
         with self._mutex:
             self._progress.pop(id, None)
-        self._wake(id)
+        self._waiting.wake(id)
         return self.get(id)
 
     def request_cancel(self, id: str) -> Job:
@@ -223,13 +248,13 @@ class Jobs:
                     where="job",
                     next=[NextCall("wait_job", {"job": id, "wait_s": 0})],
                 )
-            orphan = job.owner != self._owner.token and not self._owner.holds(job.owner, LEASE_S)
+            orphan = not self.is_mine(job) and not self._held(job)
             if not orphan:
                 update = {"cancel_requested": True, "updated_at": self._clock.stamp()}
                 change.put(id, {**self._raw(change, id), **update})
         if orphan:
             return self.mark(id, "cancelled")
-        self._wake(id)
+        self._waiting.wake(id)
         return self.get(id)
 
     def resume(self, id: str, *, retry_failed: bool = False, reopen: bool = False) -> Job:
@@ -254,7 +279,7 @@ class Jobs:
             change.put(id, {**self._raw(change, id), **update})
         if retry_failed:
             self.work.retry_failed(id)
-        self._wake(id)
+        self._waiting.wake(id)
         return self.get(id)
 
     # waiting
@@ -267,17 +292,11 @@ class Jobs:
         before = _face(since or self.get(id))
         with anyio.move_on_after(timeout):
             while True:
-                waiter = _Waiter(anyio.Event(), threading.get_ident())
-                with self._mutex:
-                    self._waiters.setdefault(id, []).append(waiter)
-                try:
+                with self._waiting.sign(id) as sign:
                     now = self.get(id)
                     if _face(now) != before:
                         return now
-                    with anyio.move_on_after(LOOK_EVERY_S):
-                        await waiter.event.wait()
-                finally:
-                    self._leave(id, waiter)
+                    await sign.given()
         return self.get(id)
 
     async def settled(self, id: str, timeout: float) -> Job:
@@ -292,21 +311,12 @@ class Jobs:
 
     # inside
 
-    def _wake(self, id: str) -> None:
-        with self._mutex:
-            waiters = list(self._waiters.get(id, ()))
-        here = threading.get_ident()
-        for waiter in waiters:
-            if waiter.thread == here:
-                waiter.event.set()
+    def _of_other(self, document: Document) -> bool:
+        return bool(document["owner"] != self._owner.token)
 
-    def _leave(self, id: str, waiter: _Waiter) -> None:
-        with self._mutex:
-            left = [w for w in self._waiters.get(id, ()) if w is not waiter]
-            if left:
-                self._waiters[id] = left
-            else:
-                self._waiters.pop(id, None)
+    def _held(self, job: Job) -> bool:
+        """Whether the owner of a job lives and is well."""
+        return self._owner.holds(job.owner, self._lease_s)
 
     def _keyed(self, kind: str, key: str) -> Job | None:
         rows = self.table.walk({"key": key, "kind": kind})
@@ -337,7 +347,7 @@ class Jobs:
         return job.model_copy(update={"units": counts})
 
     def _may_mark(self, job: Job, state: JobState) -> None:
-        if job.owner != self._owner.token and self._owner.holds(job.owner, LEASE_S):
+        if not self.is_mine(job) and self._held(job):
             raise Conflict(f"{job.id} is run by another process.", where="job")
         if job.ended and job.state != state:
             raise Conflict(f"{job.id} is {job.state} already.", where="job")
@@ -348,16 +358,14 @@ class Jobs:
             )
 
 
-class _Waiter:
-    def __init__(self, event: anyio.Event, thread: int) -> None:
-        self.event = event
-        self.thread = thread
-
-
 class _Progress:
     def __init__(self) -> None:
         self.counts: tuple[int, int, int | None] | None = None
         self.written_at = float("-inf")
+
+
+def _brief(document: Document, id: str) -> dict[str, Any]:
+    return {name: copied(document[name]) for name in BRIEF if name in document}
 
 
 def _dumped(job: Job) -> dict[str, Any]:

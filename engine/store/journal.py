@@ -3,7 +3,7 @@
 A transaction is one line, written under a lock between processes. Every access first looks at the file: a
 longer one is replayed from where we stopped, another one (compacted by somebody) is read anew. A last line
 without an end belongs to a writer that was killed: readers pass it over, the next writer cuts it off. A
-damaged line in the middle is moved to `<table>.bad`, counted, and everything else goes on. What a killed
+damaged line in the middle is put aside, counted, and everything else goes on. What a killed
 process had acknowledged is in the system's cache and stays; what a power cut may take is bounded by how often
 the owner calls `sync`.
 """
@@ -15,7 +15,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,29 +23,33 @@ from ..errors import StorageError
 from . import lines
 from .folder import FileLock, make_folder, open_file, read_span, sync_folder, telling, write_all
 from .index import Index
-from .lines import Changes, Document
+from .lines import Changes, Document, uncollected
 from .transaction import Transaction
 
 COMPACT_FROM_LINES: Final = 2000
 _CHUNK: Final = 1 << 23
 _BATCH: Final = 1000
+_COMPACTIONS: Final = 20
 
 
 class Journal:
-    """The file `path`; its lock and its damaged lines are kept beside it.
+    """The file `path`, its lock beside it, and the file `aside` that its damaged lines are put into.
 
-    May be used from several threads.
+    May be used from several threads. `on_write` is told of each write, `on_damage` how many lines were put aside.
     """
 
     def __init__(
         self,
         path: Path,
         name: str,
+        aside: Path,
         *,
         durable: bool = False,
         on_write: Callable[[Journal], None] | None = None,
+        on_damage: Callable[[Journal, int], None] | None = None,
     ) -> None:
         self.path = path
+        self.aside = aside
         self.name = name
         """The table's name as people see it, with its partition: `runs/run-7/trials`."""
         self.mutex = threading.RLock()
@@ -56,6 +60,7 @@ class Journal:
         self.wants_compaction = False
         self._durable = durable
         self._on_write = on_write
+        self._on_damage = on_damage
         self._lock = FileLock(path.with_suffix(".lock"))
         self._depth = 0
         self._transaction: Transaction | None = None
@@ -135,6 +140,16 @@ class Journal:
         with telling("Cannot compact the table", self.path):
             return self._compact()
 
+    def purge(self) -> None:
+        """Compact until nothing out of date is left in the file, and throw away what was put aside, which may be
+        of what was deleted. For a worker thread.
+        """
+        for _ in range(_COMPACTIONS):
+            if self._descriptor < 0 or self.compact():
+                break
+        with self._locked(), telling("Cannot delete damaged lines", self.aside):
+            self.aside.unlink(missing_ok=True)
+
     def unload(self) -> None:
         """Give back memory and descriptors; the next access reads the file again."""
         with self.mutex:
@@ -145,15 +160,20 @@ class Journal:
     def drop(self) -> None:
         """Delete the table's files, for all processes."""
         with self._locked(), telling("Cannot delete the table", self.path):
-            for path in (self.path, self._bad_path):
+            for path in (self.path, self.aside):
                 path.unlink(missing_ok=True)
+            self._clear_drafts()
             self._forget_file()
 
     # the file
 
-    @property
-    def _bad_path(self) -> Path:
-        return self.path.with_suffix(".bad")
+    def mark(self) -> tuple[int, int]:
+        """What is other whenever somebody has written: the file's inode and size, zeros when there is none."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_size
 
     def _forget_file(self) -> None:
         if getattr(self, "_descriptor", -1) >= 0:
@@ -162,6 +182,7 @@ class Journal:
         self._inode = 0
         self._offset = 0
         self._lines = 0
+        self._sealed = True
         self._new_name = False
         self._next_serial = 0
         self.documents.clear()
@@ -220,28 +241,33 @@ class Journal:
             ) from None
 
     def _replay(self, locked: bool) -> bool:
-        rest = b""
-        read_to = self._offset
         bad: list[bytes] = []
-        clean = True
-        while clean and (chunk := read_span(self._descriptor, read_to, _CHUNK)):
-            read_to += len(chunk)
-            *whole, rest = (rest + chunk).split(b"\n")
-            for start in range(0, len(whole), _BATCH):
-                clean = self._take(whole[start : start + _BATCH], bad if locked else None)
-                if not clean:
-                    break
+        large = os.fstat(self._descriptor).st_size - self._offset > _CHUNK
+        with uncollected() if large else nullcontext():
+            clean = self._read_lines(bad if locked else None)
         if bad:
             self._quarantine(bad)
         return clean
 
+    def _read_lines(self, bad: list[bytes] | None) -> bool:
+        rest = b""
+        read_to = self._offset
+        while chunk := read_span(self._descriptor, read_to, _CHUNK):
+            read_to += len(chunk)
+            *whole, rest = (rest + chunk).split(b"\n")
+            for start in range(0, len(whole), _BATCH):
+                if not self._take(whole[start : start + _BATCH], bad):
+                    return False
+        return True
+
     def _take(self, batch: list[bytes], bad: list[bytes] | None) -> bool:
         """Apply lines; at a damaged one put it into `bad`, or stop before it when there is no such list."""
         for line, value in zip(batch, lines.parse(batch), strict=True):
-            if lines.is_transaction(value):
-                self._apply(value[0], value[1])
-            elif (serial := lines.next_in_header(value)) is not None:
-                self._next_serial = max(self._next_serial, serial)
+            if (found := lines.transaction_of(line, value)) is not None:
+                self._apply(*found)
+            elif (head := lines.header_of(line, value)) is not None:
+                self._next_serial = max(self._next_serial, head.next)
+                self._sealed = head.version >= lines.SEALED_FROM
             elif line.strip():
                 if bad is None:
                     return False
@@ -269,8 +295,7 @@ class Journal:
         self._next_serial = max(self._next_serial, serial)
 
     def _append(self, changes: Changes) -> None:
-        text = lines.encode([self._next_serial, changes])
-        line = lines.to_bytes(text)
+        line = lines.transaction(self._next_serial, changes, sealed=self._sealed)
         if self._descriptor < 0:
             os.close(open_file(self.path, os.O_RDWR | os.O_CREAT))
             self._adopt()
@@ -288,7 +313,7 @@ class Journal:
             raise
         self._offset += len(first) + len(line)
         self._lines += 1 + bool(first)
-        serial, written = lines.from_bytes(line)
+        serial, written, *_ = lines.from_bytes(line)
         self._apply(serial, written)
         if self._lines > COMPACT_FROM_LINES and self._lines > 2 * len(self.documents):
             self.wants_compaction = True
@@ -296,22 +321,23 @@ class Journal:
             self._on_write(self)
 
     def _quarantine(self, bad: list[bytes]) -> None:
-        """Copy damaged lines to `<table>.bad` unless they stand there;
-        the next compaction drops them here.
-        """
+        """Put damaged lines aside unless they stand there; the next compaction drops them here."""
         try:
-            there = Counter(self._bad_path.read_bytes().split(b"\n"))
+            there = Counter(self.aside.read_bytes().split(b"\n"))
         except FileNotFoundError:
             there = Counter[bytes]()
         missing = Counter(bad) - there
         self.wants_compaction = True
         if missing:
-            descriptor = open_file(self._bad_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            make_folder(self.aside.parent)
+            descriptor = open_file(self.aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 write_all(descriptor, b"".join(line + b"\n" for line in missing.elements()))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if self._on_damage is not None:
+                self._on_damage(self, missing.total())
         if self._on_write is not None:
             self._on_write(self)
 
@@ -329,9 +355,7 @@ class Journal:
             write_all(descriptor, lines.header(next_serial))
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start : start + _BATCH]
-                write_all(
-                    descriptor, b"".join(lines.to_bytes(lines.encode([n, {i: d}])) for n, i, d in batch)
-                )
+                write_all(descriptor, b"".join(lines.transaction(n, {i: d}) for n, i, d in batch))
             os.fsync(descriptor)
             with self._locked():
                 if self._inode != inode:
@@ -355,6 +379,7 @@ class Journal:
         self._adopt()
         self._offset = os.fstat(self._descriptor).st_size
         self._lines = line_count
+        self._sealed = True
         with telling("Cannot make the compacted table durable", self.path):
             sync_folder(self.path.parent)
 

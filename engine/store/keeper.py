@@ -83,4 +83,7 @@ class Keeper:
         try:
             act()
         except (OSError, CasehardenError) as error:
-            self._trouble = error
+            if not isinstance(
+                error.__cause__ or error, FileNotFoundError
+            ):  # deleted meanwhile: nothing to keep
+                self._trouble = error

@@ -1,30 +1,44 @@
 """The lines of a journal: how a transaction is written, and how many lines are read back quickly.
 
-A line is `[serial, {id: document or null, ...}]`; null removes. New documents of the line are numbered from
-`serial` on, so that their order is the order of their making whatever is compacted away. The first line of a
-file is `{"format": "journal/1", "next": serial}`. Lone surrogates are kept as they are (UTF-8 with surrogates
-let through).
+A line is `[serial, {id: document or null, ...}, checksum]`; null removes. New documents of the line are numbered
+from `serial` on, so that their order is the order of their making whatever is compacted away. The first line of a
+file is `{"format": "journal/2", "next": serial, "crc": checksum}`. A checksum is the CRC-32 of the line's bytes before
+the comma in front of it: a flipped bit that leaves valid JSON is damage too. Files of journal/1 have none; they are
+read, and added to in their own format until they are compacted. Lone surrogates are kept as they are (UTF-8 with
+surrogates let through).
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+from zlib import crc32
 
 from ..errors import InvalidArgument
 
 Document: TypeAlias = dict[str, Any]
 Changes: TypeAlias = Mapping[str, Document | None]
 
-VERSION: Final = 1
+VERSION: Final = 2
+SEALED_FROM: Final = 2
+"""The first version whose lines carry checksums."""
 MAX_DEPTH: Final = 100
 _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 class NewerFormat(Exception):
     """The file says that it was written by a newer version."""
+
+
+class Header(NamedTuple):
+    """What the first line of a file says: its version, and the serial of the next new document."""
+
+    version: int
+    next: int
 
 
 def encode(value: Any) -> str:
@@ -53,7 +67,17 @@ def copied(value: Any) -> Any:
 
 
 def header(next_serial: int) -> bytes:
-    return to_bytes(encode({"format": f"journal/{VERSION}", "next": next_serial}))
+    opened = encode({"format": f"journal/{VERSION}", "next": next_serial})[:-1].encode()
+    return b'%b,"crc":%d}\n' % (opened, crc32(opened))
+
+
+def transaction(serial: int, changes: Changes, *, sealed: bool = True) -> bytes:
+    """The line of a transaction, with its checksum when `sealed`."""
+    text = encode([serial, changes])
+    if not sealed:
+        return to_bytes(text)
+    opened = text[:-1].encode("utf-8", "surrogatepass")
+    return b"%b,%d]\n" % (opened, crc32(opened))
 
 
 def to_bytes(text: str) -> bytes:
@@ -76,31 +100,52 @@ def parse(lines: list[bytes]) -> list[Any]:
     return [_parse_one(line) for line in lines]
 
 
-def next_in_header(value: Any) -> int | None:
-    """The serial that a header line holds; None when it is no header. Raises NewerFormat."""
+def header_of(line: bytes, value: Any) -> Header | None:
+    """What a header line holds; None when it is none, or damaged. Raises NewerFormat."""
     if not isinstance(value, dict):
         return None
     head = cast("dict[str, Any]", value)
     stated = str(head.get("format"))
     found = re.fullmatch(r"journal/(\d{1,9})", stated)
-    if not found:
+    if not found or ("crc" in head and not _sealed_with(line, head["crc"])):
         return None
     if int(found[1]) > VERSION:
         raise NewerFormat(stated)
     serial = head.get("next")
-    return serial if type(serial) is int else 0
+    return Header(int(found[1]), serial if type(serial) is int else 0)
 
 
-def is_transaction(value: Any) -> bool:
-    """Whether it is `[serial, {id: document or null}]`."""
-    if type(value) is not list or len(value) != 2:  # pyright: ignore[reportUnknownArgumentType]
-        return False
-    serial, changes = value  # pyright: ignore[reportUnknownVariableType]
-    return (
-        type(serial) is int  # pyright: ignore[reportUnknownArgumentType]
-        and type(changes) is dict  # pyright: ignore[reportUnknownArgumentType]
-        and all(d is None or type(d) is dict for d in changes.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
-    )
+def transaction_of(line: bytes, value: Any) -> tuple[int, Changes] | None:
+    """(serial, changes) of the line of a transaction; None when it is none, or its checksum is another."""
+    if type(value) is not list or len(value) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
+        return None
+    serial, changes, *seal = cast("list[Any]", value)
+    if type(serial) is not int or type(changes) is not dict:
+        return None
+    if seal and not _sealed_with(line, seal[0]):
+        return None
+    told = cast("Changes", changes)
+    return (serial, told) if all(d is None or type(d) is dict for d in told.values()) else None
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """While a large file is read: none of the many objects made is garbage, and the collector would look at all of
+    them again and again. Afterwards it leaves them alone: looking at a million of them stops everything for a second.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
+
+
+def _sealed_with(line: bytes, seal: Any) -> bool:
+    return bool(crc32(memoryview(line)[: line.rfind(b",")]) == seal)
 
 
 def _parse_one(line: bytes) -> Any:

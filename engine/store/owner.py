@@ -14,6 +14,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import StorageError
 from .clock import Clock
 from .folder import make_folder, open_file, telling, try_lock
 
@@ -49,14 +50,17 @@ class Owner:
             os.pwrite(self._descriptor, struct.pack("<d", self._clock.steady()), 0)
 
     def age(self, token: str) -> float | None:
-        """Seconds since the owner's last sign of life; None when it is dead."""
+        """Seconds since the owner's last sign of life; None when it is dead. StorageError when that cannot be told."""
         if not _TOKEN.match(token):
             return None
         path = self._folder / token
         try:
-            descriptor = open_file(path, os.O_RDONLY)
-        except OSError:
-            return None
+            with telling("Cannot tell whether another process lives", path):
+                descriptor = open_file(path, os.O_RDONLY)
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
         try:
             if try_lock(descriptor, shared=True):
                 with suppress(OSError):

@@ -1,7 +1,7 @@
 """Conversations: each process appends to a file of its own, documents elsewhere hold a pointer.
 
-No lock is needed, because no two processes write one file; a file is never changed, only appended to, and
-goes with the folder of its run.
+No lock is needed, because no two processes append to one file; what stands in a file is never changed, but for
+one document that is deleted, which becomes blanks. A file goes with the folder of its run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from ..errors import InvalidArgument, NotFound, StorageError
 from ..ids import check_slug
@@ -23,12 +24,12 @@ from .folder import make_folder, open_file, read_span, sync_folder, telling, wri
 
 ROLL_BYTES: Final = 64 << 20
 OPEN_FILES: Final = 64
-_POINTER = re.compile(r"([a-z0-9_-]{1,64})/([0-9a-f]{16}):(\d{1,15}):(\d{1,12})\Z")
+_POINTER = re.compile(r"([a-z0-9_-]{1,64})/([0-9a-f]{16}):(\d{1,15}):(\d{1,12})(?::([0-9a-f]{8}))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Where a document lies: segment `run-7/0123456789abcdef`, first byte, length in bytes.
+    """Where a document lies: segment `run-7/0123456789abcdef`, first byte, length in bytes, CRC-32 of its bytes.
 
     `str` and `parse`.
     """
@@ -36,9 +37,12 @@ class Pointer:
     segment: str
     offset: int
     length: int
+    crc: int | None = None
+    """None: not known."""
 
     def __str__(self) -> str:
-        return f"{self.segment}:{self.offset}:{self.length}"
+        seal = "" if self.crc is None else f":{self.crc:08x}"
+        return f"{self.segment}:{self.offset}:{self.length}{seal}"
 
     @classmethod
     def parse(cls, text: str) -> Pointer:
@@ -46,7 +50,8 @@ class Pointer:
         found = _POINTER.match(text)
         if not found:
             raise InvalidArgument(f"`{text[:80]}` is no pointer into a segment.", where="pointer")
-        return cls(f"{found[1]}/{found[2]}", int(found[3]), int(found[4]))
+        seal = int(found[5], 16) if found[5] else None
+        return cls(f"{found[1]}/{found[2]}", int(found[3]), int(found[4]), seal)
 
 
 class _Segment:
@@ -91,7 +96,7 @@ class Segments:
                 with suppress(OSError):
                     os.ftruncate(segment.descriptor, segment.end)
                 raise
-            pointer = Pointer(segment.name, segment.end, len(line))
+            pointer = Pointer(segment.name, segment.end, len(line), crc32(line))
             segment.end += len(line)
             segment.dirty = True
         if self._on_write is not None:
@@ -102,17 +107,18 @@ class Segments:
         """The document. NotFound when its run was deleted, StorageError when the bytes there are damaged."""
         place = Pointer.parse(str(pointer))
         path = self._path(place.segment)
-        try:
-            descriptor = open_file(path, os.O_RDONLY)
-        except FileNotFoundError:
-            raise NotFound(f"Segment `{place.segment}` is not there.", where="pointer") from None
         with telling("Cannot read the conversation", path):
+            try:
+                descriptor = open_file(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise NotFound(f"Segment `{place.segment}` is not there.", where="pointer") from None
             try:
                 raw = read_span(descriptor, place.offset, place.length)
             finally:
                 os.close(descriptor)
         try:
-            document = lines.from_bytes(raw) if raw.endswith(b"\n") and len(raw) == place.length else None
+            whole = raw.endswith(b"\n") and len(raw) == place.length and place.crc in (None, crc32(raw))
+            document = lines.from_bytes(raw) if whole else None
         except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
@@ -122,6 +128,27 @@ class Segments:
                 allowed="run it again",
             )
         return document  # pyright: ignore[reportUnknownVariableType]
+
+    def erase(self, pointer: Pointer | str) -> None:
+        """Write blanks over a document, so that nothing of it is left in the file; no other one moves.
+
+        Reading it afterwards is a StorageError. Repeatable; nothing where the segment is gone. For a worker thread.
+        """
+        place = Pointer.parse(str(pointer))
+        path = self._path(place.segment)
+        with telling("Cannot erase the conversation", path):
+            try:
+                descriptor = open_file(path, os.O_WRONLY)
+            except FileNotFoundError:
+                return
+            try:
+                room = os.fstat(descriptor).st_size - place.offset
+                blank = b" " * (min(place.length, max(0, room)) - 1) + b"\n"
+                os.lseek(descriptor, place.offset, os.SEEK_SET)
+                write_all(descriptor, blank if room > 0 else b"")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def sync(self) -> None:
         """Make what was written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""

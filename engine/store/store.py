@@ -1,39 +1,45 @@
 """The one face of the store: a data folder.
 
-<home>/tables/<table>.jsonl         one journal a table, its .lock, and .bad when lines of it were damaged
+<home>/tables/<table>.jsonl         one journal a table, and its .lock
 <home>/runs/<run>/<table>.jsonl     what belongs to one run; deleting the run deletes the folder
 <home>/runs/<run>/segments/…        its conversations
 <home>/jobs/<job>/units.jsonl       the units of one job
 <home>/owners/…                     one locked file for each living process
+<home>/damaged/<table>.jsonl        damaged lines of a table, `runs.run-7.trials` for one of a run
 <home>/audit.jsonl                  a line for every change
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import secrets
 import shutil
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from ..errors import StorageError
 from ..ids import check_slug
-from . import lines
+from .audit import Audit
 from .clock import Clock
 from .documents import Database, Table
-from .folder import FileLock, make_folder, need_locks, open_file, telling, write_all
+from .folder import make_folder, need_locks, telling
 from .jobs import JOB_INDEXES, Jobs
 from .journal import Journal
 from .keeper import Keeper
 from .owner import Owner
 from .segments import Segments
+from .units import LEASE_S
 
 OPEN_PARTITIONS: Final = 64
-_TAIL_BYTES: Final = 1 << 20
+_GRAVES: Final = ".gone-"
+_log = logging.getLogger("caseharden.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,22 @@ class Store:
     `close`.
 
     `durable`: every write survives a power cut (about 5 ms each, for worker threads); otherwise a killed
-    process loses nothing and a power cut at most what was written in the last half second. Methods may be
-    called from any thread. Raises StorageError when the folder cannot be made or written, Unavailable where
-    there are no POSIX file locks.
+    process loses nothing and a power cut at most what was written in the last half second. `actor`: who the
+    audit names where `acting_as` does not. `lease_s`: a process that gives no sign of life for so many seconds
+    loses its jobs to another. Methods may be called from any thread.
+
+    Raises StorageError when the folder cannot be made or written, Unavailable where there are no POSIX file locks.
     """
 
-    def __init__(self, home: Path, *, durable: bool = False, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        durable: bool = False,
+        clock: Clock | None = None,
+        actor: str = "python",
+        lease_s: float = LEASE_S,
+    ) -> None:
         need_locks()
         self.home = Path(home).absolute()
         make_folder(self.home)
@@ -68,11 +84,12 @@ class Store:
         """The conversations."""
         self._keeper = Keeper(self.segments, self._tidy)
         self._main = Database(self.home / "tables", self._open_journal)
-        self._audit_lock = FileLock(self.home / "audit.lock")
-        self.jobs = Jobs(self.table("jobs", JOB_INDEXES), self._units, self.next_id, self._owner, self._clock)
+        self._audit = Audit(self.home / "audit.jsonl", self._clock, actor=actor, durable=durable)
+        self.jobs = Jobs(
+            self.table("jobs", JOB_INDEXES), self._units, self.next_id, self._owner, self._clock, lease_s
+        )
         """Jobs, and in `jobs.work` their units."""
-        with telling("Cannot write the data folder", self.home):
-            os.close(open_file(self.home / "audit.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+        self._bury()
 
     def table(self, name: str, indexes: tuple[str, ...] = ()) -> Table:
         """The table of that name; `indexes` are the fields that its lists can ask for.
@@ -104,11 +121,19 @@ class Store:
         self.segments.forget(run)
         return self._delete_partition("runs", run)
 
-    def delete_job(self, job: str) -> bool:
-        """Delete a job's record and units; whether there was such a job. For a worker thread."""
-        check_slug(job, "job")
-        units = self._delete_partition("jobs", job)
-        return bool(self.jobs.table.delete([job])) or units
+    def delete_jobs(self, jobs: Collection[str]) -> None:
+        """Delete the records and units of jobs, of those that there are. For a worker thread."""
+        for job in jobs:
+            self._delete_partition("jobs", check_slug(job, "job"))
+        self.jobs.table.delete(jobs)
+
+    def job_table(self, job: str, name: str) -> Table:
+        """The table of that name in a job's own folder. Do not keep it for long: ask again."""
+        return self._partition("jobs", job).table(name)
+
+    def drop_job_table(self, job: str, name: str) -> None:
+        """Delete a table of a job's folder, if it is there."""
+        self._partition("jobs", job).drop_table(name)
 
     def next_id(self, kind: str) -> str:
         """The next id of a kind (`run` gives `run-1`, `run-2`, …), never given twice, in whatever process."""
@@ -118,54 +143,31 @@ class Store:
             change.put(kind, {"last": last + 1})
         return f"{kind}-{last + 1}"
 
+    def claim_id(self, kind: str, number: int) -> bool:
+        """Take the id with this number, so that `next_id` gives a later one; False where it may be taken already."""
+        check_slug(kind, "kind")
+        with self.table("sequences").transaction() as change:
+            if number <= (change.get(kind) or {}).get("last", 0):
+                return False
+            change.put(kind, {"last": number})
+        return True
+
     def audit(self, action: str, kind: str, id: str, **details: Any) -> None:
-        """Add a line to `audit.jsonl`: time, what was done, to which kind of thing, and its id."""
-        line = lines.to_bytes(
-            lines.encode({"time": self._clock.stamp(), "action": action, "kind": kind, "id": id, **details})
-        )
-        path = self.home / "audit.jsonl"
-        with self._mutex, telling("Cannot write the audit", path):
-            self._audit_lock.acquire()
-            try:
-                descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-                try:
-                    size = os.fstat(descriptor).st_size
-                    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                    write_all(descriptor, b"\n" + line if torn else line)
-                    if self._durable:
-                        os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-            finally:
-                self._audit_lock.release()
+        """Add a line to `audit.jsonl`: time, what was done, to which kind of thing, its id, and who did it."""
+        self._audit.add(action, kind, id, **details)
 
     def audited(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest lines of the audit, oldest of them first; what is damaged is left out."""
-        path = self.home / "audit.jsonl"
-        with telling("Cannot read the audit", path), open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            raw = file.read().split(b"\n")
-        found: list[dict[str, Any]] = []
-        for line in reversed(raw):
-            if len(found) == limit:
-                break
-            try:
-                value = json.loads(line.decode("utf-8", "surrogatepass"))
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)  # pyright: ignore[reportUnknownArgumentType]
-        return found[::-1]
+        return self._audit.newest(limit)
 
     def damage(self) -> list[Damage]:
-        """The tables of which damaged lines were put aside. Looks through the folders:
-        for a worker thread.
-        """
+        """The tables of which damaged lines were put aside: one small folder is looked through."""
         found: list[Damage] = []
-        for path in sorted(self.home.glob("*/**/*.bad")):
-            count = path.read_bytes().count(b"\n")
-            if count:
-                found.append(Damage(self._table_name(path), count, path))
+        with telling("Cannot read", self.home / "damaged"):
+            for path in sorted((self.home / "damaged").glob("*.jsonl")):
+                count = path.read_bytes().count(b"\n")
+                if count:
+                    found.append(Damage(path.stem.replace(".", "/"), count, path))
         return found
 
     def flush(self) -> None:
@@ -179,7 +181,7 @@ class Store:
         finally:
             self._owner.close()
             self.segments.close()
-            self._audit_lock.close()
+            self._audit.close()
             for database in [self._main, *self._partitions.values()]:
                 database.close()
 
@@ -194,7 +196,21 @@ class Store:
     # inside
 
     def _open_journal(self, path: Path) -> Journal:
-        return Journal(path, self._table_name(path), durable=self._durable, on_write=self._keeper.wrote)
+        name = self._table_name(path)
+        return Journal(
+            path,
+            name,
+            self.home / "damaged" / f"{name.replace('/', '.')}.jsonl",
+            durable=self._durable,
+            on_write=self._keeper.wrote,
+            on_damage=self._damaged,
+        )
+
+    def _damaged(self, journal: Journal, count: int) -> None:
+        """Damage is told once, in the log and in the audit; that it was met must not stop who met it."""
+        _log.error("%d damaged lines of %s were put aside in %s", count, journal.name, journal.aside)
+        with suppress(StorageError):
+            self.audit("damage", "table", journal.name, lines=count)
 
     def _table_name(self, path: Path) -> str:
         name = path.relative_to(self.home).with_suffix("").as_posix()
@@ -222,14 +238,24 @@ class Store:
             known = self._partitions.pop(folder, None)
         if known is not None:
             known.close()
-        grave = self.home / group / f".gone-{secrets.token_hex(8)}"
+        for damaged in (self.home / "damaged").glob(f"{group}.{name}.*"):
+            damaged.unlink(missing_ok=True)
+        grave = self.home / group / f"{_GRAVES}{secrets.token_hex(8)}"
         with telling("Cannot delete", folder):
             try:
                 os.rename(folder, grave)
             except FileNotFoundError:
                 return False
-            shutil.rmtree(grave)
+            shutil.rmtree(grave, ignore_errors=True)  # a process that starts buries it too
+            if grave.is_dir():
+                shutil.rmtree(grave)
         return True
+
+    def _bury(self) -> None:
+        """Finish the deletions of processes that were killed in the middle of one."""
+        for group in ("runs", "jobs"):
+            for grave in (self.home / group).glob(f"{_GRAVES}*"):
+                shutil.rmtree(grave, ignore_errors=True)
 
     def _tidy(self) -> None:
         """Called by the keeper: write told progress, unload the partitions that were not asked for lately."""

@@ -27,12 +27,18 @@ class WorkQueue:
     """
 
     def __init__(
-        self, open_table: Callable[[str], Table], owner: Owner, clock: Clock, changed: Callable[[str], None]
+        self,
+        open_table: Callable[[str], Table],
+        owner: Owner,
+        clock: Clock,
+        changed: Callable[[str], None],
+        lease_s: float = LEASE_S,
     ) -> None:
         self._table = open_table
         self._owner = owner
         self._clock = clock
         self._changed = changed
+        self._lease_s = lease_s
 
     def enqueue(self, job: str, specs: Iterable[Mapping[str, Any]]) -> int:
         """Put units in the queue, each under the hash of its spec;
@@ -50,7 +56,7 @@ class WorkQueue:
             self._changed(job)
         return new
 
-    def claim(self, job: str, limit: int = 1, lease_s: float = LEASE_S) -> list[Unit]:
+    def claim(self, job: str, limit: int = 1, lease_s: float | None = None) -> list[Unit]:
         """Take up to `limit` units, oldest first:
         pending ones that are due, and those whose lease ran out.
         """
@@ -66,7 +72,7 @@ class WorkQueue:
                         "state": "running",
                         "attempt": unit.attempt + 1,
                         "owner": self._owner.token,
-                        "lease_s": lease_s,
+                        "lease_s": self._lease_s if lease_s is None else lease_s,
                     }
                 )
                 change.put(mine.id, mine.model_dump())

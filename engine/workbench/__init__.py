@@ -1,11 +1,15 @@
 """The workbench: the composition root of the engine, and one service a noun."""
 
+from ..store import Damage, acting_as
+from ..store.units import LEASE_S
 from .results import Changes, Creation, EnvironmentReport, HardeningReport, Item, JobReport, Page, RunReport
 from .workbench import Workbench
 
 __all__ = [
+    "LEASE_S",
     "Changes",
     "Creation",
+    "Damage",
     "EnvironmentReport",
     "HardeningReport",
     "Item",
@@ -13,4 +17,5 @@ __all__ = [
     "Page",
     "RunReport",
     "Workbench",
+    "acting_as",
 ]

@@ -17,7 +17,7 @@ from ..records.persona import PersonaRecord
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
-from ..store import Page, Pointer, Row, Store, Table
+from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
 
 R = TypeVar("R", bound=BaseModel)
@@ -54,12 +54,13 @@ class Shelf(Generic[R]):
     def missing(self, id: str, where: str) -> NotFound:
         ids = every = list(self.table.journal.documents)
         args = {"kind": self.kind}
-        if "/" in id and self.kind in ("persona", "scenario", "simulation"):
+        nested = self.kind in ("persona", "scenario", "simulation")
+        if "/" in id and nested:
             owner = args["environment"] = id.partition("/")[0]
             ids = [known for known in every if known.startswith(f"{owner}/")]
-        near = nearest(id, ids or every) or nearest(
-            id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids)
-        )
+        near = nearest(id, ids or every)
+        if near is None and nested:
+            near = nearest(id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids))
         hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
         return NotFound(
             f"No {self.kind} `{id[:120]}`{hint}.", where=where, next=[NextCall("list_items", args)]
@@ -98,8 +99,12 @@ class Shelf(Generic[R]):
         cursor: str,
         match: Callable[[Any], bool] | None,
         name: str,
-    ) -> Page[Row]:
-        return self.table.page(where, limit, cursor or None, match, name)
+        show: Callable[[Any], Any],
+    ) -> Page[Any]:
+        """A page of what `show` says of each document."""
+        return self.table.page(
+            where, limit, cursor or None, match, name, show=lambda document, _: show(document)
+        )
 
     def audit(self, action: str, id: str) -> None:
         """A line in the audit log."""
@@ -150,7 +155,7 @@ class Archive:
             table,
             TrialRecord,
             "conversation",
-            ["simulation", "scenario", "persona", "verdict", "failed_checks", "tags"],
+            ["simulation", "scenario", "persona", "split", "verdict", "failed_checks", "tags"],
         )
 
     def keep_conversation(self, run: str, document: Mapping[str, Any]) -> Pointer:
@@ -175,13 +180,25 @@ class Archive:
 
     def forget_unused(self, worlds: Iterable[str] = (), recordings: Iterable[str] = ()) -> None:
         """Delete those of these worlds and recordings that no environment, run or hardening uses any more."""
-        rows = [*self.environments.table.walk(), *self.runs.table.walk()]
-        rows += [row["snapshot"] for row in self.hardenings.table.walk() if row.get("snapshot")]
-        for hash in set(worlds) - {str(row.get("world")) for row in rows}:
+        uses: set[tuple[str, str]] = set()
+        for shelf in (self.environments, self.runs, self.hardenings):
+            uses.update(shelf.table.walk(show=_uses))
+        for hash in set(worlds) - {world for world, _ in uses} - {""}:
             self.worlds.forget(hash)
-        used = {str(row.get("agent", {}).get("recordings")) for row in rows}
-        for hash in set(recordings) - used - {""}:
+        for hash in set(recordings) - {recording for _, recording in uses} - {""}:
             self.recordings.forget(hash)
+
+    def tidy(self) -> None:
+        """Delete what killed processes left half written. For a worker thread."""
+        for blobs in (self.worlds, self.recordings):
+            blobs.tidy()
+
+
+def _uses(document: dict[str, Any], id: str) -> tuple[str, str]:
+    """(world, recording) of an environment, a run or a hardening, "" for none."""
+    made_of: dict[str, Any] = document.get("snapshot") or document
+    agent: dict[str, Any] = made_of.get("agent") or {}
+    return str(made_of.get("world") or ""), str(agent.get("recordings") or "")
 
 
 def _document(record: BaseModel) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Arena:
         snapshots: Snapshots,
         hardening: Hardening,
         tell: Counted,
+        check: Callable[[], None],
         pacing: Pacing,
     ) -> None:
         self._archive = archive
@@ -46,6 +47,7 @@ class Arena:
         self._deterministic = _always_the_same(self._pattern.models, spec)
         self._base = self._serving()
         self._tell = tell
+        self._check = check
         self._pacing = pacing
         self._attempts = Attempts(archive)
         self._broken: dict[tuple[str, str], list[TrialRecord]] = {}
@@ -113,7 +115,7 @@ class Arena:
         if found is None:
             runs = self._archive.runs.where(hardening=self._hardening.id)
             stored = next((run for run in runs if run.instructions_text == text), None)
-            found = self._runs[text] = self._trials.cases(self._made(text, stored))
+            found = self._runs[text] = self._trials.cases(self._made(text, stored), self._check)
         return found
 
     def _made(self, text: str, begun: RunRecord | None) -> RunRecord:

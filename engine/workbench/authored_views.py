@@ -216,14 +216,16 @@ class AuthoredViews:
         if held_out and proving(self._archive, record.environment):
             return []
         results: list[Body] = []
-        runs = self._archive.runs.page({"environment": record.environment}, LOOKED, "", None, "").items
-        for run in runs:
-            for row in self._archive.trials(str(run["id"])).table.walk({"simulation": record.slug}):
+        runs = self._archive.runs.page(
+            {"environment": record.environment}, LOOKED, "", None, "", _tested
+        ).items
+        for run, instructions in runs:
+            for row in self._archive.trials(run).table.walk({"simulation": record.slug}):
                 results.append(
                     {
-                        "conversation": f"{run['id']}/{row['id']}",
+                        "conversation": f"{run}/{row['id']}",
                         "verdict": row["verdict"],
-                        "instructions": run["instructions"],
+                        "instructions": instructions,
                     }
                 )
             if len(results) >= LAST:
@@ -274,3 +276,8 @@ def _written(record: Any) -> Body:
     body: Body = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
     body.pop("id", None)
     return body
+
+
+def _tested(row: Any) -> tuple[str, str]:
+    """(id, instructions) of a run."""
+    return str(row["id"]), str(row["instructions"])

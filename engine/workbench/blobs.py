@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..store import storage_error
+
+HALF_WRITTEN_S = 3600
 
 
 class Blobs:
@@ -33,11 +38,9 @@ class Blobs:
                 os.fsync(out.fileno())
             os.replace(draft, file)
         except OSError as error:
-            draft.unlink(missing_ok=True)
-            what = f"The {self._what} cannot be stored: {error.strerror}."
-            raise StorageError(
-                what, where=str(file), allowed="a data folder with room that can be written"
-            ) from error
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise storage_error(f"Cannot store the {self._what}", file, error) from error
 
     def has(self, hash: str) -> bool:
         """Whether a value is there."""
@@ -45,14 +48,29 @@ class Blobs:
 
     def read(self, hash: str) -> Any:
         """The value. StorageError when it is damaged or missing."""
+        file = self._folder / f"{hash}.json"
         try:
-            return json.loads((self._folder / f"{hash}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            what = f"The {self._what} {hash[:12]} is damaged or missing."
+            return json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise storage_error(f"Cannot read the {self._what} {hash[:12]}", file, error) from error
+        except ValueError as error:
             raise StorageError(
-                what, where=str(self._folder), allowed="a data folder that is whole"
+                f"The {self._what} {hash[:12]} is damaged.",
+                where=str(file),
+                allowed="a data folder that is whole",
             ) from error
 
     def forget(self, hash: str) -> None:
-        """Delete a value, if it is there."""
-        (self._folder / f"{hash}.json").unlink(missing_ok=True)
+        """Delete a value, if it is there, and what was half written of it."""
+        for file in [self._folder / f"{hash}.json", *self._folder.glob(f"{hash}.*.tmp")]:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error(f"Cannot delete the {self._what}", file, error) from error
+
+    def tidy(self) -> None:
+        """Delete what was half written an hour ago or longer: its writer was killed."""
+        for draft in self._folder.glob("*.tmp"):
+            with suppress(OSError):
+                if time.time() - draft.stat().st_mtime > HALF_WRITTEN_S:
+                    draft.unlink()

@@ -23,7 +23,7 @@ from .worlds import Worlds, overlay, world_errors
 
 ENVIRONMENT_FIELDS = ("instructions", "agent", "world", "models", "settings", "name")
 SIMULATION_FIELDS = ("persona", "scenario", "user_input", "expected_output", "ground_truth")
-UPDATED = ("environment", "persona", "scenario", "simulation", "run")
+UPDATED = ("environment", "persona", "scenario", "simulation", "run", "hardening")
 MAX_NAME = 200
 
 
@@ -62,7 +62,9 @@ class Changing:
             return await self._update_scenario(id, changes, version)
         if kind == "simulation":
             return self._update_simulation(id, changes, version)
-        return self._update_run(id, changes, version)
+        return self._rename(
+            self._archive.runs if kind == "run" else self._archive.hardenings, id, changes, version
+        )
 
     async def _update_environment(self, id: str, changes: Mapping[str, Any], version: int) -> Changes:
         record = self._archive.environments.get(id)
@@ -185,7 +187,8 @@ class Changing:
         def put(stored: Any) -> Any:
             if stored.version != version:
                 raise _changed(id, shelf.kind, stored.version, version)
-            return stored.model_copy(update={**fields, "version": version + 1, "updated_at": utc_now()})
+            times = {"updated_at": utc_now()} if hasattr(stored, "updated_at") else {}
+            return stored.model_copy(update={**fields, "version": version + 1, **times})
 
         shelf.change(id, put)
         shelf.audit("update", id)
@@ -208,13 +211,24 @@ class Changing:
         made = self._replace(self._archive.simulations, id, record.version, fields)
         return Changes("simulation", [id], made, _told(changes))
 
-    def _update_run(self, id: str, changes: Mapping[str, Any], version: int) -> Changes:
-        record = self._archive.runs.get(id)
+    def _rename(self, shelf: Shelf[Any], id: str, changes: Mapping[str, Any], version: int) -> Changes:
+        """The name of a run or a hardening: the rest is what happened."""
+        record = shelf.get(id)
         _only(changes, ("name",))
-        _same_version(id, "run", record.version, version)
-        name = _name(changes["name"])
-        made = self._replace(self._archive.runs, id, record.version, {"name": name})
-        return Changes("run", [id], made, {"name": name})
+        _same_version(id, shelf.kind, record.version, version)
+        if shelf.kind == "hardening" and record.state == "running":
+            rows = self._archive.store.jobs.table.walk(
+                {"kind": "hardening", "environment": record.environment}
+            )
+            calls = [
+                NextCall("wait_job", {"job": str(row.doc_id)}) for row in rows if row.get("hardening") == id
+            ]
+            raise Conflict(
+                f"{id} is running.", where="id", allowed="the same when it is over", next=calls[:1]
+            )
+        name = "" if changes["name"] is None else _name(changes["name"])
+        made = self._replace(shelf, id, record.version, {"name": name})
+        return Changes(shelf.kind, [id], made, {"name": name or "removed"})
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio.to_thread
 
 from ..ids import Place, parse_place
-from ..records.conversation import Conversation, SayEntry, ToolEntry
+from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.run import TrialRecord
 from ..records.verdict import CheckResult
 from .archive import Archive
@@ -21,6 +21,7 @@ _SAID = [
     "item.turns[].agent",
     "item.turns[].calls",
     "item.turns[].changes",
+    "item.turns[].events",
     "item.turns[].checks[].why",
 ]
 _QUOTED = ["item.why", "item.end.detail", "item.failed_checks[].why"]
@@ -114,11 +115,17 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         {
             "verdict": trial.verdict,
             "reward": graded.reward,
+            "reward_by": graded.reward_by,
             "score": graded.score,
             "grading": graded.grading,
         }
     )
     item.untrusted = ["item.checks[].why"]
+    if graded.never_fired:
+        item.item["never_fired"] = [missing.model_dump(mode="json") for missing in graded.never_fired]
+        item.untrusted.append("item.never_fired[].why")
+    if graded.faults:
+        item.item["faults"] = [fault.model_dump(mode="json") for fault in graded.faults]
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
 
 
@@ -144,7 +151,7 @@ def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conve
 
 
 def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:
-    """The log by turns: what each side said, the calls, what changed, and the checks that were decided there."""
+    """The log by turns: what each side said, the calls, what happened and changed, the checks decided there."""
     turns: dict[int, Body] = {}
     for entry in conversation.log:
         turn = turns.setdefault(entry.turn, {"turn": entry.turn})
@@ -153,9 +160,13 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
             turn[entry.by] = f"{known}\n{entry.say}" if known else entry.say
         elif isinstance(entry, ToolEntry):
             turn.setdefault("calls", []).append(_call_row(entry))
+        elif isinstance(entry, EventEntry):
+            turn.setdefault("events", []).append({"event": entry.event, "status": entry.status, "t": entry.t})
+        elif isinstance(entry, NotifyEntry):
+            turn.setdefault("events", []).append({"notify": entry.notify, "to": entry.to, "by": entry.by})
+        if isinstance(entry, ToolEntry | EventEntry) and entry.patches:
             changes = [_change(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
-            if changes:
-                turn.setdefault("changes", []).extend(changes)
+            turn.setdefault("changes", []).extend(changes)
     for check in checks:
         if check.counts and check.verdict == "fail" and check.turn in turns:
             turns[check.turn].setdefault("checks", []).append(check_row(check))
@@ -167,8 +178,12 @@ def check_row(check: CheckResult) -> Body:
     row = check.model_dump(mode="json", include={"id", "kind", "verdict", "why", "severity"})
     if check.turn:
         row["turn"] = check.turn
+    if check.t is not None:
+        row["t"] = check.t
     if not check.counts:
         row["counts"] = False
+    if not check.in_reward:
+        row["in_reward"] = False
     return {k: v for k, v in row.items() if v != ""}
 
 
@@ -193,6 +208,10 @@ def _call_row(entry: ToolEntry) -> Body:
         row["by"] = entry.by
     if entry.error:
         row["error"] = entry.error
+    if entry.injected:
+        row["injected"] = entry.injected
+    if entry.cause:
+        row["cause"] = entry.cause
     return row
 
 

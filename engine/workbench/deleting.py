@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
-from ..ids import split_nested
+from ..ids import Place, parse_place, split_nested
 from ..records.job import Job
 from .archive import Archive, Shelf
+from .generating import DRAFTS
 from .jobs import Jobs
 from .looks import LookLedger
 from .results import Changes
+from .run_drafts import trials_wanted
+from .scoring import Scoring
 
-DELETED = ("environment", "persona", "scenario", "simulation", "run", "hardening")
+DELETED = ("environment", "persona", "scenario", "simulation", "run", "conversation", "hardening")
 MOST = 1000
 _CASES = ("persona", "scenario", "simulation")
 _AT_WORK_ON_CASES = ("hardening", "simulations")
 """Kinds of jobs."""
+_OPEN = ("open", "running")
 
 
 class Deleting:
     """Deletes by kind and id. For a worker thread."""
 
-    def __init__(self, archive: Archive, jobs: Jobs) -> None:
+    def __init__(self, archive: Archive, jobs: Jobs, scoring: Scoring) -> None:
         self._archive = archive
         self._jobs = jobs
+        self._scoring = scoring
         self._looks = LookLedger(archive)
         self._shelves: Mapping[str, Shelf[Any]] = {
             "environment": archive.environments,
@@ -51,11 +57,33 @@ class Deleting:
         goes: Counter[str] = Counter()
         for id in chosen:
             goes.update(self._goes_with(kind, id))
-        if confirm:
+        changes = Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
+        changes.warnings = self._told(kind, chosen)
+        if confirm and kind == "conversation":
+            self._remove_conversations(chosen)
+        elif confirm:
             for id in chosen:
                 self._remove(kind, id)
                 self._archive.store.audit("delete", kind, id)
-        return Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
+        return changes
+
+    def retire(self, kind: str, ids: Sequence[str]) -> list[str]:
+        """Delete what is too old to be kept; what somebody works on, or has deleted already, is passed over.
+
+        The ids that were deleted.
+        """
+        gone: list[str] = []
+        for id in ids:
+            with suppress(UserError):
+                self._not_in_use(kind, id, self._shelves[kind].get(id), "id")
+                if kind == "hardening":
+                    self._remove_hardening(id)
+                gone.append(id)
+        if kind == "run":
+            self._remove_runs(gone)
+        for id in gone:
+            self._archive.store.audit("retention", kind, id)
+        return gone
 
     def refuse_in_use(self, environment: str) -> None:
         """Conflict while a job works on the cases of an environment."""
@@ -70,6 +98,9 @@ class Deleting:
 
     def _check(self, kind: str, id: str, where: str, chosen: Sequence[str]) -> None:
         try:
+            if kind == "conversation":
+                self._check_conversation(id, where)
+                return
             record = self._shelves[kind].get(id, where)
             self._not_in_use(kind, id, record, where)
             if kind == "persona":
@@ -78,6 +109,45 @@ class Deleting:
             raise type(error)(
                 f"{error.what} Nothing was deleted.", where=where, allowed=error.allowed, next=error.next
             ) from None
+
+    def _check_conversation(self, id: str, where: str) -> None:
+        """Conflict where it is evidence of a hardening, or its run goes on."""
+        place = parse_place(id, where)
+        if place.turn:
+            raise InvalidArgument(f"`{id}` is a turn.", where=where, allowed=place.conversation)
+        run = self._archive.runs.get(place.run, where)
+        if self._archive.trials(place.run).find(f"{place.simulation}/{place.trial}") is None:
+            self._archive.conversation(place, where)  # raises NotFound, with what is near
+        self._not_in_use("run", place.run, run, where)
+        owner = run.hardening or next(
+            (
+                h.id
+                for h in self._archive.hardenings.where(environment=run.environment)
+                if h.state in _OPEN and h.base_run == place.run
+            ),
+            "",
+        )
+        if owner:
+            call = NextCall("delete_items", {"kind": "hardening", "ids": [owner]})
+            raise Conflict(
+                f"{id} is evidence of {owner}.", where=where, allowed="the whole hardening", next=[call]
+            )
+
+    def _told(self, kind: str, ids: Sequence[str]) -> list[str]:
+        """What is to be known beside the counts."""
+        if kind == "conversation":
+            gone = Counter(parse_place(id, "ids").run for id in ids)
+            wanted = {run: trials_wanted(self._archive.runs.get(run)) for run in gone}
+            return [
+                f"{run} is scored anew without {'it' if count == 1 else 'them'}: its thresholds count {count:,} of "
+                f"{wanted[run]:,} trials as missing, and nothing is run again."
+                for run, count in gone.items()
+            ]
+        if kind == "hardening":
+            return ["Its looks at held-out scenarios stay counted, and what it promoted stays a version."]
+        folder = self._archive.store.home / "exports"
+        left = sorted(p.name for id in ids for p in folder.glob(f"{id}.*")) if kind == "run" else []
+        return [f"Exports are files of your own and stay: {', '.join(left[:5])}."] if left else []
 
     def _not_in_use(self, kind: str, id: str, record: Any, where: str) -> None:
         """Conflict while a job works on it."""
@@ -123,7 +193,8 @@ class Deleting:
             return {"conversation": self._conversations([id])}
         if kind == "hardening":
             runs = [r.id for r in archive.runs.where(hardening=id)]
-            return {"run": len(runs), "conversation": self._conversations(runs)}
+            candidates = len(archive.hardenings.get(id).candidates)
+            return {"candidate": candidates, "run": len(runs), "conversation": self._conversations(runs)}
         if kind == "environment":
             runs = [r.id for r in archive.runs.where(environment=id)]
             return {
@@ -135,7 +206,7 @@ class Deleting:
                 "run": len(runs),
                 "conversation": self._conversations(runs),
             }
-        if kind == "simulation":
+        if kind in ("simulation", "conversation"):
             return {}
         environment, slug = split_nested(id)
         return {"simulation": archive.simulations.count(environment=environment, **{kind: slug})}
@@ -157,22 +228,58 @@ class Deleting:
                 gone = self._archive.simulations.where(environment=environment, **{kind: slug})
                 self._archive.simulations.delete([s.id for s in gone])
             self._shelves[kind].delete([id])
+            if kind != "simulation":
+                self._forget_drafts(environment, f"{kind}s")
+
+    def _forget_drafts(self, environment: str, kind: str) -> None:
+        """What jobs that were stopped had written and not stored yet may be of what is deleted."""
+        rows = self._archive.store.jobs.table.walk({"environment": environment, "kind": kind})
+        for id in [str(row.doc_id) for row in rows if row["state"] in ("cancelled", "failed", "paused")]:
+            self._archive.store.drop_job_table(id, DRAFTS)
+
+    def _remove_conversations(self, ids: Sequence[str]) -> None:
+        """Erase their bytes, forget them, and score their runs anew; repeatable where it was broken off."""
+        of: dict[str, list[Place]] = {}
+        for id in ids:
+            place = parse_place(id, "ids")
+            of.setdefault(place.run, []).append(place)
+        for run, places in of.items():
+            for table in ("trials", "attempts"):
+                self._erase(run, table, {f"{p.simulation}/{p.trial}" for p in places})
+            for place in places:
+                self._archive.store.audit("delete", "conversation", str(place))
+            self._scoring.score(run, self._archive.runs.get(run).state)
+
+    def _erase(self, run: str, table: str, trials: set[str]) -> None:
+        shelf = self._archive.trials(run, table)
+        simulations = {trial.partition("/")[0] for trial in trials}
+        rows = [row for slug in simulations for row in shelf.table.walk({"simulation": slug})]
+        gone = [row for row in rows if f"{row['simulation']}/{row['trial']}" in trials]
+        for row in gone:
+            self._archive.store.segments.erase(str(row["pointer"]["at"]))
+        if gone:
+            shelf.delete([str(row.doc_id) for row in gone])
 
     def _remove_runs(self, runs: Sequence[str]) -> None:
+        """Several at once: each table is compacted once."""
+        archive = self._archive
+        records = [record for record in map(archive.runs.find, runs) if record is not None]
         for run in runs:
-            record = self._archive.runs.find(run)
-            self._archive.forget_run(run)
-            if record is not None and self._has_job(record.job):
-                self._archive.store.delete_job(record.job)
-        self._archive.runs.delete(runs)
+            archive.forget_run(run)
+        archive.store.delete_jobs([record.job for record in records if record.job])
+        archive.runs.delete(runs)
+        recordings = {str(record.agent.get("recordings", "")) for record in records}
+        archive.forget_unused({record.world for record in records}, recordings)
 
     def _remove_hardening(self, id: str) -> None:
         record = self._archive.hardenings.get(id)
         self._remove_runs([r.id for r in self._archive.runs.where(hardening=id)])
-        for job in self._jobs_of(record.environment, hardening=id):
-            self._archive.store.delete_job(job.id)
+        self._archive.store.delete_jobs([job.id for job in self._jobs_of(record.environment, hardening=id)])
         self._archive.forget_run(id)
         self._archive.hardenings.delete([id])
+        if record.snapshot is not None:
+            agent = record.snapshot.agent
+            self._archive.forget_unused([record.snapshot.world], [str(agent.get("recordings", ""))])
 
     def _remove_environment(self, id: str) -> None:
         archive = self._archive
@@ -190,8 +297,7 @@ class Deleting:
             archive.instructions,
         ):
             shelf.delete([r.id for r in shelf.where(environment=id)])
-        for job in self._jobs_of(id):
-            archive.store.delete_job(job.id)
+        archive.store.delete_jobs([job.id for job in self._jobs_of(id)])
         archive.environments.delete([id])
         self._looks.forget(id)
         archive.forget_unused(worlds, recordings)

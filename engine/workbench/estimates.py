@@ -50,8 +50,10 @@ class Estimates:
 
     def _alike(self, run: RunRecord) -> RunRecord | None:
         """The newest run of the environment with the same agent and models that has called some."""
-        page = self._archive.runs.page({"environment": run.environment}, _LOOKED_AT, "", None, "")
-        found = (RunRecord.model_validate(row) for row in page.items)
+        page = self._archive.runs.page(
+            {"environment": run.environment}, _LOOKED_AT, "", None, "", RunRecord.model_validate
+        )
+        found = iter(page.items)
         same = (r for r in found if (r.models, r.agent) == (run.models, run.agent))
         return next(
             (r for r in same if r.totals.trials and any(u.calls for u in r.models_used.values())), None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
+import anyio.to_thread
+
 from ..errors import InvalidArgument
 from ..generate.generated import Generated, check_request
 from ..records.job import Job
@@ -22,6 +24,8 @@ Keep = Callable[[str, list[dict[str, Any]]], Awaitable[Creation]]
 """Stores the records of an environment; the same ones again are unchanged."""
 
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
+DRAFTS = "drafts"
+"""The table of a job with what the writer wrote."""
 _BRIEF = 4000
 _REFUSED = 20
 
@@ -71,10 +75,20 @@ class Generating(Generic[T]):
         return Creation(environment=job.spec["environment"], kind=self._noun, job=job, **(job.result or {}))
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        drafts = self._store.jobs.table.fetch(job.id, "job").get("drafts")
-        if drafts is None:
-            drafts = _drafts(await self._write(job.spec))
-            self._store.jobs.table.update({"drafts": drafts}, doc_ids=[job.id])
+        """The drafts lie in a table of the job until they are stored; then only what came of them does."""
+        kept = self._store.job_table(job.id, DRAFTS)
+        result = kept.find("result")
+        if result is None:
+            drafts = kept.find("drafts")
+            if drafts is None:
+                drafts = _drafts(await self._write(job.spec))
+                await anyio.to_thread.run_sync(kept.put, "drafts", drafts)
+            result = await self._stored(job, drafts)
+            kept.put("result", result)
+        await anyio.to_thread.run_sync(kept.delete, ["drafts"])
+        return result
+
+    async def _stored(self, job: Job, drafts: Mapping[str, Any]) -> dict[str, Any]:
         creation = await self._keep(job.spec["environment"], cast("list[dict[str, Any]]", drafts["items"]))
         made = [*creation.unchanged, *creation.made]
         count = job.spec["count"]

@@ -199,7 +199,7 @@ class Hardenings:
                 if job.attempt:
                     self._jobs.give_up(job, error)
                 else:
-                    self._archive.store.delete_job(job.id)
+                    self._archive.store.delete_jobs([job.id])
                 raise
             if candidate.state == "refused":
                 self._archive.store.jobs.mark(job.id, "done", result={"hardening": record.id})
@@ -211,6 +211,9 @@ class Hardenings:
         """The work of a hardening's job: search and prove, or prove a submitted candidate."""
         done = 0
 
+        def check() -> None:
+            self._jobs.check_ours(job)
+
         async def tell(trials: int) -> None:
             nonlocal done
             done += trials
@@ -220,10 +223,10 @@ class Hardenings:
             candidate = await anyio.to_thread.run_sync(self._submissions.put, job)
             if candidate.state != "refused":
                 record = self._archive.hardenings.get(job.spec["hardening"])
-                await self._proving.prove(record, candidate.id, tell)
+                await self._proving.prove(record, candidate.id, tell, check)
             return {"hardening": job.spec["hardening"]}
         record = await anyio.to_thread.run_sync(self._drafts.begin, job)
-        await self._proving.search(record, tell)
+        await self._proving.search(record, tell, check)
         return {"hardening": record.id}
 
     async def _stopped(self, job: Job, state: str) -> None:

@@ -51,7 +51,8 @@ class Instructions:
 
     def last(self, environment: str) -> int:
         """The number of the newest version; 0 when there is none."""
-        return self._archive.instructions.count(environment=environment)
+        newest = self._archive.instructions.table.page({"environment": environment}, 1).items
+        return int(newest[0]["number"]) if newest else 0
 
     def of_candidate(self, environment: str, candidate: str) -> InstructionsRecord | None:
         """The version that a candidate became."""

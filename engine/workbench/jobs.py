@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -21,7 +21,7 @@ from ..errors import (
     error_kinds,
 )
 from ..records.job import Job, JobState
-from ..store import Store
+from ..store import Store, TakenOver
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job and gives its result: references, such as {"run": "run-7"}. Called again after a crash."""
@@ -32,12 +32,16 @@ Repeatable.
 """
 Progress = Callable[[Job], Awaitable[None]]
 """Told how a job goes, every few seconds while somebody waits."""
+Listener = Callable[[Job], Awaitable[None]]
+"""Told that a job of this process has ended."""
 
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
-LOOK_EVERY = 10
+TAKE_OVER_EVERY = 2
 """Beats between two looks for the jobs of processes that are gone."""
+LOOK_EVERY = 10
+"""Beats between two looks for jobs of ours that were not begun, and for what could not be put in order."""
 _log = logging.getLogger("caseharden.jobs")
 
 
@@ -52,20 +56,30 @@ class Paused(Exception):
 class Jobs:
     """Starts, waits for, cancels and resumes jobs; the work itself is the handlers'."""
 
-    def __init__(self, store: Store, tasks: TaskGroup) -> None:
+    def __init__(self, store: Store, tasks: TaskGroup, *, take_over: bool = True) -> None:
+        """`take_over`: go on with the jobs of processes that are gone."""
         self._store = store
+        self._take_over = take_over
         self._tasks = tasks
         self._handlers: dict[str, Handler] = {}
         self._stopped: dict[str, Stopped] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._taken: dict[str, Job] = {}
+        """The jobs that are worked on here, as they were taken."""
         self._idle: set[str] = set()
         """Our jobs at which nobody was at work when we last looked."""
+        self._listeners: list[Listener] = []
 
     def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
         """Register who does the work of a kind, and who tidies up behind it."""
         self._handlers[kind] = handler
         if stopped is not None:
             self._stopped[kind] = stopped
+
+    def on_end(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every job that ends here; the answer stops that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def create(
         self, kind: str, spec: Mapping[str, Any], key: str = "", total: int = 0, **fields: Any
@@ -85,6 +99,7 @@ class Jobs:
             self._store.audit("start", kind, job.id)
         elif job.state in ("paused", "cancelled", "failed"):
             job, new = self._store.jobs.resume(job.id, retry_failed=True), True
+            self._store.audit("resume", kind, job.id)
         return job, new
 
     def known(self, kind: str, key: str) -> bool:
@@ -113,9 +128,13 @@ class Jobs:
 
         The second is seen by looking twice: a job that was just made is about to be launched.
         """
-        found = [
-            job for job in [*self._store.jobs.orphans(), *self._forgotten()] if job.kind in self._handlers
-        ]
+        return self._go_on_with([*self._orphans(), *self._forgotten()])
+
+    def _orphans(self) -> list[Job]:
+        return self._store.jobs.orphans() if self._take_over else []
+
+    def _go_on_with(self, jobs: Sequence[Job]) -> list[str]:
+        found = [job for job in jobs if job.kind in self._handlers]
         for job in found:
             _log.info("going on with %s (%s)", job.id, job.kind)
             self.launch(job)
@@ -139,6 +158,8 @@ class Jobs:
         check_wait(wait_s)
         until = time.monotonic() + wait_s
         job = self.get(id)
+        if on_progress is not None and wait_s and job.state in ("queued", "running"):
+            await on_progress(job)
         while job.state in ("queued", "running") and time.monotonic() < until:
             pause = min(TELL_EVERY_S, until - time.monotonic())
             job = await self._store.jobs.settled(id, max(0.0, pause))
@@ -170,36 +191,56 @@ class Jobs:
         if job.state == "failed" and job.error:
             raise failure(job)
 
-    async def beat(self) -> None:
+    async def beat(self, every_s: float = 0) -> None:
         """Signs of life for our jobs, and an ear for cancellations from other processes and for jobs that they left.
 
-        Runs until cancelled; what goes wrong in a beat is logged.
+        Runs until cancelled, a beat in `every_s` seconds (0: one); what goes wrong in a beat is logged.
         """
         beats = 0
         while True:
-            await anyio.sleep(BEAT_EVERY_S)
+            await anyio.sleep(every_s or BEAT_EVERY_S)
             beats += 1
             try:
                 self._store.jobs.heartbeat()
                 self._hear_cancels()
+                if beats % TAKE_OVER_EVERY == 0:
+                    self._go_on_with(self._orphans())
                 if beats % LOOK_EVERY == 0:
                     self.resume_orphans()
                     await self._tidy_again()
             except Exception:
                 _log.exception("a beat failed")
 
+    def check_ours(self, job: Job) -> None:
+        """Raises TakenOver when this process no longer has the job as it took it: what it would write is late."""
+        self._store.jobs.check_ours(job)
+
     def _hear_cancels(self) -> None:
         for id, scope in list(self._scopes.items()):
-            row = self._store.jobs.table.find(id)
-            if row is None or row["cancel_requested"]:
+            row = self._store.jobs.table.journal.current(id)
+            if row is None or row["cancel_requested"] or self._lost(id):
                 scope.cancel()
+
+    def _lost(self, id: str) -> bool:
+        """Whether a job that we took is another's by now, ended by somebody else, or deleted."""
+        try:
+            if id in self._taken:
+                self._store.jobs.check_ours(self._taken[id])
+        except TakenOver:
+            return True
+        return False
+
+    def _late(self, id: str) -> bool:
+        """Whether what came out here is of no use any more; the job is left to whoever has it."""
+        lost = self._lost(id)
+        if lost:
+            _log.warning("%s was taken over or ended by another process: what was late here is not kept", id)
+        return lost
 
     def _forgotten(self) -> list[Job]:
         """Our queued and running jobs without anybody at work, at the second look."""
-        table = self._store.jobs.table
-        rows = [row for state in ("queued", "running") for row in table.walk({"state": state})]
-        idle = {job.id: job for job in map(Job.model_validate, rows) if job.id not in self._scopes}
-        mine = {id: job for id, job in idle.items() if self._store.jobs.is_mine(job)}
+        idle = [job for job in self._store.jobs.active() if job.id not in self._scopes]
+        mine = {job.id: job for job in idle if job.state != "waiting" and self._store.jobs.is_mine(job)}
         found = [job for id, job in mine.items() if id in self._idle]
         self._idle = set(mine) - {job.id for job in found}
         return found
@@ -216,22 +257,36 @@ class Jobs:
         try:
             with scope:
                 await self._perform(id)
-            if scope.cancelled_caught:
+            if scope.cancelled_caught and not self._late(id):
                 await self._end(id, "cancelled")
         except anyio.get_cancelled_exc_class():
             self._leave(id)
             raise
         except Exception as error:
             # It was ended or deleted by somebody else meanwhile, or the disk is full: the others go on.
-            _log.exception("job %s could not be ended", id)
-            await self._fail_if_possible(id, error)
+            if not self._late(id):
+                _log.exception("job %s could not be ended", id)
+                await self._fail_if_possible(id, error)
         finally:
             self._scopes.pop(id, None)
+            self._taken.pop(id, None)
+        await self._tell_end(id)
+
+    async def _tell_end(self, id: str) -> None:
+        """A listener that fails harms no job."""
+        for listener in list(self._listeners):
+            try:
+                job = self.get(id)
+                if job.ended:
+                    await listener(job)
+            except Exception:
+                _log.exception("the end of %s could not be told", id)
 
     def _leave(self, id: str) -> None:
         """We stop, the job does not: its units are free for who goes on."""
         try:
-            self._store.jobs.work.release_all(id)
+            if not self._lost(id):
+                self._store.jobs.work.release_all(id)
         except Exception:
             _log.exception("the units of %s could not be given back", id)
 
@@ -241,19 +296,24 @@ class Jobs:
                 await self._end(id, "failed", told_of(error))
         except Exception:
             _log.exception("job %s could not be marked failed", id)
+            self._idle.add(id)  # the next look begins it again
 
     async def _perform(self, id: str) -> None:
         job = self._store.jobs.take(id)
         if job is None:
             return
+        self._taken[id] = job
         try:
             result = await self._handlers[job.kind](job)
         except Paused as paused:
-            await self._end(id, "paused", told(paused.why))
+            if not self._late(id):
+                await self._end(id, "paused", told(paused.why))
         except Exception as raised:
-            await self._end(id, "failed", told_of(raised))
+            if not self._late(id):
+                await self._end(id, "failed", told_of(raised))
         else:
-            self._store.jobs.mark(id, "done", result=result)
+            if not self._late(id):
+                self._store.jobs.mark(id, "done", result=result)
 
     async def _end(self, id: str, state: JobState, error: Mapping[str, Any] | None = None) -> None:
         """Cancelled, paused or failed; failed too when what it leaves behind could not be put in order."""
@@ -280,11 +340,12 @@ class Jobs:
 
     async def _tidy_again(self) -> None:
         """Once more for jobs of ours or of processes that are gone, behind which could not be tidied up."""
-        for ended in ("cancelled", "failed"):
-            for row in self._store.jobs.table.walk({"state": ended}):
-                job = self.get(str(row.doc_id)) if row.get("untidy") else None
-                if job is not None and job.ended:
-                    await self._tidied(job, row["untidy"])
+        states: tuple[JobState, ...] = ("cancelled", "failed")
+        for state in states:
+            for row in self._store.jobs.table.walk({"untidy": state}):
+                job = self.get(str(row.doc_id))
+                if job.ended:
+                    await self._tidied(job, state)
 
 
 def told(error: CasehardenError) -> dict[str, Any]:

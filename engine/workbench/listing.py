@@ -1,4 +1,4 @@
-"""Lists: one page of rows of a kind, newest first, and the overview."""
+"""Lists: one page of rows of a kind, newest first. Pages walk an index; what is counted by looking is bounded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import CasehardenError, InvalidArgument, NextCall, did_you_mean
-from ..records.environment import short_name
+from ..errors import InvalidArgument, NextCall, did_you_mean
 from ..records.hardening import Candidate
+from ..store import Table
 from .archive import Archive, Shelf
+from .overview import Overview
 from .results import Page
-from .role_models import ROLES, RoleModels
+from .role_models import RoleModels
 from .rows import (
     Row,
     candidate_row,
@@ -57,7 +58,8 @@ WHERE: Mapping[str, Sequence[str]] = {
     "guide": (),
 }
 """The filters of each kind."""
-RECENT = 5
+COUNTED = 1_000
+"""Documents that are counted one by one, among the newest 2,000; where there may be more, the total says at least."""
 
 
 class Listing:
@@ -68,7 +70,7 @@ class Listing:
     ) -> None:
         self._archive = archive
         self._worlds = worlds
-        self._models = models
+        self._overview = Overview(archive, worlds, models)
         self._guides = guide_names
 
     def page(
@@ -82,7 +84,7 @@ class Listing:
             self._archive.environments.get(environment, "environment")
             asked["environment"] = environment
         if kind == "overview":
-            return Page("overview", [self.overview()], 1)
+            return Page("overview", [self._overview.row(environment)], 1)
         if kind in ("world", "guide", "session"):
             names = {"world": self._worlds.names(), "guide": list(self._guides), "session": []}[kind]
             return _slice(kind, [{"id": name} for name in names], limit, cursor)
@@ -94,46 +96,6 @@ class Listing:
             return self._jobs(asked, limit, cursor)
         return self._stored(kind, asked, limit, cursor, full)
 
-    def overview(self) -> Row:
-        """Totals, average pass rate, recent runs, active jobs, models and why they were chosen."""
-        archive = self._archive
-        runs = archive.runs.page({"purpose": "run"}, RECENT, "", None, "").items
-        rates = [
-            r["totals"]["rate"]
-            for r in archive.runs.table.walk({"purpose": "run"})
-            if r["totals"]["rate"] is not None
-        ]
-        active = [
-            job
-            for state in ("queued", "running", "waiting", "paused")
-            for job in archive.store.jobs.page({"state": state}, 20).items
-        ]
-        return {
-            "totals": {
-                "environments": archive.environments.count(),
-                "personas": archive.personas.count(),
-                "scenarios": archive.scenarios.count(),
-                "simulations": archive.simulations.count(),
-                "runs": archive.runs.count(purpose="run"),
-                "hardenings": archive.hardenings.count(),
-            },
-            "average_pass_rate": sum(rates) / len(rates) if rates else None,
-            "recent_runs": [run_row(row) for row in runs],
-            "active_jobs": [job_row(job) for job in active],
-            "models": {role: self._model(role) for role in ROLES},
-            "worlds": self._worlds.names(),
-        }
-
-    def _model(self, role: str) -> Row:
-        chosen = getattr(self._models.server, role)
-        source = (
-            "the server's settings" if chosen else "the default; an environment or a call may name another"
-        )
-        try:
-            return {"model": self._models.open(chosen or "offline").name, "from": source}
-        except CasehardenError as error:
-            return {"model": short_name(chosen), "from": source, "not_reachable": error.what}
-
     def _stored(self, kind: str, asked: Row, limit: int, cursor: str, full: bool) -> Page:
         shelf, row = self._shelf(kind)
         text, tag = asked.pop("text", None), asked.pop("tag", None)
@@ -143,13 +105,14 @@ class Listing:
         if kind == "run" and "series" not in asked:
             asked["purpose"] = "run"
         name = json.dumps([text, tag])
-        page = shelf.page(asked, limit, cursor, match, name)
-        total = shelf.count(**asked) if match is None else sum(map(match, shelf.table.walk(asked)))
-        shown = _whole if full else row
-        rows = [row(r) if r.get("split") == "held_out" else shown(r) for r in page.items]
-        if full and kind == "hardening":
-            rows = [whole_hardening_row(r) for r in page.items]
-        return Page(kind, rows, total, page.cursor or "")
+        whole = whole_hardening_row if kind == "hardening" else _whole
+
+        def shown(stored: Any) -> Row:
+            return whole(stored) if full and stored.get("split") != "held_out" else row(stored)
+
+        page = shelf.page(asked, limit, cursor, match, name, shown)
+        total, least = _tally(shelf.table, asked, match)
+        return Page(kind, page.items, total, page.cursor or "", at_least=least)
 
     def _shelf(self, kind: str) -> tuple[Shelf[Any], Callable[[Any], Row]]:
         archive = self._archive
@@ -215,17 +178,20 @@ class Listing:
             if name in fields:
                 fields[name] = str(fields[name]).rpartition("/")[2]
         # Why a held-out one failed is not told, thus it is found by no check either.
-        hidden = "failed_checks" in fields or bool(proving(self._archive, run.environment))
+        if "failed_checks" in fields or proving(self._archive, run.environment):
+            fields["split"] = "train"
 
         def shown(row: Any) -> Row:
             return conversation_row(row, run_id, clusters)
 
-        match = _matcher(asked.get("text"), None, shown, train_only=hidden)
+        def told(row: Any) -> Row:
+            return dict(row) if full and row["split"] == "train" else shown(row)
+
+        match = _matcher(asked.get("text"), None, shown)
         shelf = self._archive.trials(run_id)
-        page = shelf.page(fields, limit, cursor, match, json.dumps([asked.get("text"), hidden]))
-        total = shelf.count(**fields) if match is None else sum(map(match, shelf.table.walk(fields)))
-        rows = [dict(r) if full and r["split"] == "train" else shown(r) for r in page.items]
-        return Page("conversation", rows, total, page.cursor or "")
+        page = shelf.page(fields, limit, cursor, match, json.dumps(asked.get("text")), told)
+        total, least = _tally(shelf.table, fields, match)
+        return Page("conversation", page.items, total, page.cursor or "", at_least=least)
 
     def _candidates(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k == "environment"}
@@ -242,11 +208,10 @@ class Listing:
     def _jobs(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k != "text"}
         match = _matcher(asked.get("text"), None)
-        table = self._archive.store.jobs.table
-        page = table.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
-        total = table.tally(fields) if match is None else sum(map(match, table.walk(fields)))
-        jobs = [self._archive.store.jobs.get(str(row.doc_id)) for row in page.items]
-        return Page("job", [job_row(job) for job in jobs], total, page.cursor or "")
+        jobs = self._archive.store.jobs
+        page = jobs.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
+        total, least = _tally(jobs.table, fields, match)
+        return Page("job", [job_row(job) for job in page.items], total, page.cursor or "", at_least=least)
 
 
 def check_where(kind: str, where: Mapping[str, Any]) -> Row:
@@ -280,25 +245,25 @@ def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
     return Page(kind, list(rows[skip : skip + limit]), len(rows), more)
 
 
-def _matcher(
-    text: str | None,
-    tag: str | None,
-    shown: Callable[[Any], Row] | None = None,
-    *,
-    train_only: bool = False,
-) -> Match | None:
-    """Whether a document says the text anywhere, carries the tag, and is of train; None: all do.
+def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple[int, bool]:
+    """How many there are, and whether there may be more: with a filter only so many documents are looked at."""
+    if match is None:
+        return table.tally(where), False
+    page = table.page(where, COUNTED, None, match)
+    return len(page.items), page.cursor is not None
+
+
+def _matcher(text: str | None, tag: str | None, shown: Callable[[Any], Row] | None = None) -> Match | None:
+    """Whether a document says the text anywhere and carries the tag; None: all do.
 
     `shown`: what a list says of it; of a held-out one nothing else is looked through.
     """
-    if not text and not tag and not train_only:
+    if not text and not tag:
         return None
     wanted = (text or "").casefold()
 
     def match(row: Any) -> bool:
         held_out = row.get("split") == "held_out"
-        if train_only and held_out:
-            return False
         if tag and tag not in row.get("scenario", {}).get("tags", ()):
             return False
         looked = shown(row) if held_out and shown is not None else row

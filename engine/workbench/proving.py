@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio.to_thread
 
@@ -19,6 +19,9 @@ from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
 from .worlds import Worlds
+
+Check = Callable[[], None]
+"""Asked before each write; raises where this process may no longer write for the hardening."""
 
 
 class Proving:
@@ -40,25 +43,25 @@ class Proving:
         self._snapshots = snapshots
         self._looks = looks
 
-    async def search(self, record: Hardening, tell: Counted) -> Hardening:
-        """Search and prove, or with strategy submit run the base and leave a brief."""
-        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell)
+    async def search(self, record: Hardening, tell: Counted, check: Check) -> Hardening:
+        """Search and prove, or with strategy submit run the base and leave a brief. Raises what `check` raises."""
+        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check)
         if record.outcome is None:
             held_out = {case.scenario for case in hardener.cases if case.split == "held_out"}
             record.looks = self._looks.count(record.environment, held_out, but=record.id)
-        return await self._scored(await hardener.run(record))
+        return await self._scored(await hardener.run(record), check)
 
-    async def prove(self, record: Hardening, candidate: str, tell: Counted) -> Hardening:
-        """Run a submitted candidate on train and, if it holds, on held-out."""
+    async def prove(self, record: Hardening, candidate: str, tell: Counted, check: Check) -> Hardening:
+        """Run a submitted candidate on train and, if it holds, on held-out. Raises what `check` raises."""
         found = record.find(candidate)
         if found is None or found.outcome is not None:
-            return await self._scored(record)
-        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell)
-        return await self._scored(await hardener.prove(record, candidate))
+            return await self._scored(record, check)
+        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check)
+        return await self._scored(await hardener.prove(record, candidate), check)
 
     def guarded(self, record: Hardening) -> Hardener:
         """A hardener that only looks at texts."""
-        return self._hardener(record, _silent)
+        return self._hardener(record, _silent, _anybody)
 
     def score_runs(self, hardening: str) -> None:
         """Score the runs of a hardening as far as they came. For a worker thread."""
@@ -66,7 +69,8 @@ class Proving:
             if is_whole(run):
                 self._scoring.score(run.id)
 
-    async def _scored(self, record: Hardening) -> Hardening:
+    async def _scored(self, record: Hardening, check: Check) -> Hardening:
+        check()
         await anyio.to_thread.run_sync(self.score_runs, record.id)
         if record.outcome is None or record.ended_at:
             return record
@@ -81,14 +85,14 @@ class Proving:
         runs = self._archive.runs.where(hardening=hardening)
         return Spent.of(use for run in runs for use in self._scoring.used(run))
 
-    def _hardener(self, record: Hardening, tell: Counted) -> Hardener:
+    def _hardener(self, record: Hardening, tell: Counted, check: Check) -> Hardener:
         taken = self._snapshots.taken(record)
         record.snapshot, record.simulations = taken.snapshot, taken.simulations
         pattern, cases = self._snapshots.pattern(record), self._snapshots.cases(record)
         limits = record.limits
         budget = Budget.model_validate(limits.budget)
         pacing = Pacing(limits.concurrency, limits.pause_after, budget, self._spent(record.id))
-        arena = Arena(self._archive, self._trials, self._snapshots, record, tell, pacing)
+        arena = Arena(self._archive, self._trials, self._snapshots, record, tell, check, pacing)
         world = self._worlds.get(pattern.world)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}
@@ -100,9 +104,12 @@ class Proving:
             return clusters(rows, world, specs, run)
 
         async def save(hardening: Hardening) -> None:
-            self._archive.hardenings.put(hardening.id, hardening)
+            with self._archive.hardenings.table.transaction():
+                check()
+                self._archive.hardenings.put(hardening.id, hardening)
 
         async def look(hardening: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
+            check()
             return self._looks.take(hardening, candidate, scenarios)
 
         return Hardener(
@@ -124,3 +131,7 @@ class Proving:
 
 async def _silent(trials: int) -> None:
     """Nobody is told."""
+
+
+def _anybody() -> None:
+    """Whoever asks may write."""

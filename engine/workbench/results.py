@@ -124,6 +124,8 @@ class Page:
     items: list[dict[str, Any]]
     total: int
     next_cursor: str = ""
+    at_least: bool = False
+    """There may be more than `total`: not all were looked through."""
 
 
 @dataclass(slots=True)

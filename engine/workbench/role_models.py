@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import CasehardenError
 from ..llm import Connections, ModelClient, Probed, open_model
-from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
+from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, agent_name, short_name
 
 ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
@@ -47,9 +47,12 @@ class RoleModels:
 
     def shown(self, environment: EnvironmentRecord) -> tuple[dict[str, str], list[str]]:
         """The models as reports call them, and warnings: of those that cannot be opened, or of offline ones."""
-        named = self._named(environment, ModelChoice())
+        named = self.named(environment)
         shown: dict[str, str] = {}
         warnings: list[str] = []
+        if environment.agent.kind == "chat_completions":
+            shown["agent"] = agent_name(environment.agent.url)
+            del named["agent"]
         for role, name in named.items():
             try:
                 shown[role] = self.open(name, f"models.{role}").name
@@ -59,6 +62,27 @@ class RoleModels:
         if environment.agent.kind == "prompt" and all(one.startswith("offline") for one in shown.values()):
             warnings.append(OFFLINE_WARNING)
         return shown, warnings
+
+    def named(self, environment: EnvironmentRecord) -> dict[str, ModelName]:
+        """The model of each role when a call names none, as it is written."""
+        return self._named(environment, ModelChoice())
+
+    def chosen(self, environment: EnvironmentRecord | None = None) -> dict[str, dict[str, str]]:
+        """For each role the model, where that comes from (environment, server, default), and what is wrong with it."""
+        sources = (
+            ("environment", environment.models if environment else ModelChoice()),
+            ("server", self.server),
+        )
+        told: dict[str, dict[str, str]] = {}
+        for role in ROLES:
+            found = [(where, getattr(models, role)) for where, models in sources if getattr(models, role)]
+            where, name = found[0] if found else ("default", "offline")
+            told[role] = {"model": short_name(name), "from": where}
+            try:
+                told[role]["model"] = self.open(name, f"models.{role}").name
+            except CasehardenError as error:
+                told[role]["not_reachable"] = error.what
+        return told
 
     def _named(self, environment: EnvironmentRecord, chosen: ModelChoice) -> dict[str, ModelName]:
         sources = (chosen, environment.models, self.server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ..records.hardening import Candidate
@@ -85,6 +86,7 @@ def hardening_row(row: Any) -> Row:
     told = {
         "id": row["id"],
         "environment": row["environment"],
+        "name": row.get("name", ""),
         "state": row["state"],
         "outcome": row["outcome"],
     }
@@ -122,6 +124,11 @@ def job_row(job: Job) -> Row:
         "completed": units.completed,
         "failed": units.failed,
     }
+    if job.active:
+        left = {"running": units.running, "pending": units.pending, "eta_s": job.eta_s(datetime.now(UTC))}
+        told |= {name: value for name, value in left.items() if value is not None}
+    if job.waiting_for:
+        told["waiting_for"] = job.waiting_for
     return {**told, "created_at": job.created_at}
 
 

@@ -184,9 +184,10 @@ class Runs:
             run, simulations = draft or self._drafts.draft(job.spec)
             run.id = half.id if half else self._archive.store.next_id("run")
             run.series = run.series or run.id
-            run.round = half.round if half else self._drafts.next_round(run.series)
             run.job, run.created_at = job.id, utc_now()
-            self._archive.runs.put(run.id, run)
+            with self._archive.runs.table.transaction():
+                run.round = half.round if half else self._drafts.next_round(run.series)
+                self._archive.runs.put(run.id, run)
             self._archive.store.jobs.table.update({"run": run.id}, doc_ids=[job.id])
             self._trials.cases(run).copy(self._archive, simulations)
             run.options["copied"] = True
@@ -249,7 +250,7 @@ class Runs:
         going = await self._about_to_go(job, run)
         self._going[run.id] = going
         try:
-            left = await self._run_trials(run, claimed, going)
+            left = await self._run_trials(job, run, claimed, going)
         finally:
             del self._going[run.id]
             self._walls[run.id] = time.perf_counter() - going.began
@@ -279,10 +280,12 @@ class Runs:
         ended = await anyio.to_thread.run_sync(self._scoring.ended, run.id) if begun else []
         return _Going(ended, pacing, time.perf_counter())
 
-    async def _run_trials(self, run: RunRecord, claimed: dict[tuple[str, int], Unit], going: _Going) -> int:
+    async def _run_trials(
+        self, job: Job, run: RunRecord, claimed: dict[tuple[str, int], Unit], going: _Going
+    ) -> int:
         """Run what was claimed; how many trials were not begun. One that breaks by our fault is raised at the end."""
         cast = self._trials.cast(AgentSpec.model_validate(run.agent), run.models)
-        cases = self._trials.cases(run)
+        cases = self._trials.cases(run, lambda: self._jobs.check_ours(job))
         work = self._archive.store.jobs.work
         broken: list[Exception] = []
 

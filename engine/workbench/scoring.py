@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..evaluate import EndedTrial, clusters, thresholds, totals
 from ..records.conversation import ModelUse
@@ -64,8 +65,7 @@ class Scoring:
 
     def ended(self, run: str) -> list[EndedTrial]:
         """The trials of a run as they are counted. For a worker thread."""
-        rows = self._archive.trials(run).table.walk()
-        return [EndedTrial(row["simulation"], row["scenario"], row["verdict"]) for row in rows]
+        return list(self._archive.trials(run).table.walk(show=_ended))
 
     def _clusters(self, run: RunRecord, records: Sequence[TrialRecord]) -> tuple[list[Cluster], list[str]]:
         """The clusters that train shows; those of held-out scenarios alone are only counted."""
@@ -80,6 +80,10 @@ class Scoring:
         for n, cluster in enumerate(shown, 1):
             cluster.id = f"k{n}"
         return shown, [f"{told} on held-out scenarios only: they confirm, and are not shown as clusters."]
+
+
+def _ended(row: Mapping[str, Any], id: str) -> EndedTrial:
+    return EndedTrial(row["simulation"], row["scenario"], row["verdict"])
 
 
 def _summed(records: Sequence[TrialRecord]) -> dict[str, ModelUse]:

@@ -114,7 +114,7 @@ class Snapshots:
         other = [
             slug
             for slug in record.simulations
-            if slug in known and _case_hash(mine.parts(slug)) != _case_hash(theirs.parts(slug))
+            if slug in known and case_hash(mine.parts(slug)) != case_hash(theirs.parts(slug))
         ]
         return [f"{len(other)} of {len(record.simulations)} cases"] if other else []
 
@@ -124,7 +124,7 @@ def told_split(parts: CaseParts) -> Scenario:
     return parts.scenario.model_copy(update={"split": parts.split})
 
 
-def _case_hash(parts: CaseParts) -> str:
+def case_hash(parts: CaseParts) -> str:
     """SHA-256 of what a case is made of; when and how often it was stored makes no difference."""
     scenario = parts.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
     persona = parts.persona.model_dump(mode="json", by_alias=True) if parts.persona else None

@@ -63,10 +63,16 @@ class CaseParts:
 
 
 class RunCases:
-    """The cases of a run, from the records that were copied when it began."""
+    """The cases of a run, from the records that were copied when it began.
 
-    def __init__(self, archive: Archive, worlds: Worlds, run: RunRecord) -> None:
+    `check`: asked before a trial is kept; raises where this process may no longer write for the run.
+    """
+
+    def __init__(
+        self, archive: Archive, worlds: Worlds, run: RunRecord, check: Callable[[], None] | None = None
+    ) -> None:
         self.run = run
+        self.check = check or _anybody
         self._world = worlds.get(run.world)
         self._attempts = Attempts(archive)
         self._failed = lru_cache(maxsize=None)(self._read_failed)
@@ -155,8 +161,8 @@ class TrialRunner:
         self._models = models
         self.expected = ExpectedWorlds()
 
-    def cases(self, run: RunRecord) -> RunCases:
-        return RunCases(self._archive, self._worlds, run)
+    def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
+        return RunCases(self._archive, self._worlds, run, check)
 
     def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
@@ -190,7 +196,8 @@ class TrialRunner:
     ) -> TrialRecord:
         """Run one trial of the run, grade it and keep it, unless that was done before.
 
-        One whose scenario does not fit the world, or has no expected world, is invalid; no agent is asked.
+        One whose scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
+        `cases.check` raises; then nothing was kept.
         """
         run = cases.run
         shelf = self._archive.trials(run.id, table)
@@ -212,10 +219,12 @@ class TrialRunner:
         else:
             ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
-        pointer = self._archive.keep_conversation(run.id, document)
-        attempt = cases.attempt(simulation, trial, table)
-        record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-        shelf.put(id, record)
+        with shelf.table.transaction():
+            cases.check()
+            pointer = self._archive.keep_conversation(run.id, document)
+            attempt = cases.attempt(simulation, trial, table)
+            record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
+            shelf.put(id, record)
         return record
 
     async def _tried(
@@ -265,6 +274,10 @@ class TrialRunner:
                 allowed="file, conversations or run",
             )
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
+
+
+def _anybody() -> None:
+    """Whoever asks may write."""
 
 
 def check_agent(spec: AgentSpec, where: str, connections: Connections | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..errors import NotFound
 from ..records.job import Job
@@ -48,6 +48,14 @@ class Waiting:
     async def cancel(self, job: str, reason: str = "") -> JobReport:
         """Stop a job; what it finished is kept. The starting call, or `options.resume`, goes on with it."""
         return self._report(await self._jobs.cancel(job, reason))
+
+    def on_end(self, listener: Callable[[JobReport], Awaitable[None]]) -> Callable[[], None]:
+        """Tell `listener` of every job that ends in this process, with its result; the answer stops that."""
+
+        async def told(job: Job) -> None:
+            await listener(self._report(job))
+
+        return self._jobs.on_end(told)
 
     def _report(self, job: Job) -> JobReport:
         return JobReport(job, self._result(job), job.waiting_for)

@@ -10,27 +10,33 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
+from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
 from ..net import HttpClient, Network, Secrets
 from ..records.environment import ModelChoice
-from ..store import Store
+from ..store import Damage, Store
+from ..store.units import LEASE_S
 from .archive import Archive
 from .changing import Changing
+from .comparing import Comparing
 from .deleting import Deleting
 from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
+from .exporting import Exporting
 from .hardening_drafts import HardeningDrafts
 from .hardening_locks import HardeningLocks
 from .hardenings import Hardenings
 from .importing import Importing
+from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
-from .jobs import Jobs
+from .jobs import BEAT_EVERY_S, Jobs
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
 from .proving import Proving
+from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
 from .runs import Runs
@@ -53,7 +59,9 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `guides`: guides by name,
-    and `guide_names` in order.
+    and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
+    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
+    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -65,6 +73,8 @@ class Workbench:
     scenarios: Scenarios
     simulations: Simulations
     runs: Runs
+    comparisons: Comparing
+    exports: Exporting
     jobs: Waiting
     hardenings: Hardenings
     items: Items
@@ -80,6 +90,9 @@ class Workbench:
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         resume: bool = True,
+        actor: str = "python",
+        retention_days: float = 0,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -89,21 +102,24 @@ class Workbench:
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._resume = resume
+        self._actor = actor
+        self._retention_days = check_retention(retention_days)
+        self._lease_s = lease_s
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
-            store = await anyio.to_thread.run_sync(Store, self.home)
+            store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
-            connections = self._connections()
+            connections = self.connections()
             stack.push_async_callback(connections.aclose)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            runner = Jobs(store, tasks)
-            self._compose(store, runner, connections)
-            tasks.start_soon(runner.beat)
-            if self._resume:
-                runner.resume_orphans()
+            runner = Jobs(store, tasks, take_over=self._resume)
+            retention = self._compose(store, runner, connections)
+            tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
+            runner.resume_orphans()
+            tasks.start_soon(retention.sweeps)
             self._stack = stack.pop_all()
         return self
 
@@ -113,7 +129,21 @@ class Workbench:
         # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
         await self._stack.__aexit__(None, None, None)
 
-    def _connections(self) -> Connections:
+    async def damage(self) -> list[Damage]:
+        """The tables of which damaged lines were put aside; everything else in them is whole."""
+        return await anyio.to_thread.run_sync(self._store.damage)
+
+    def _open(self) -> Store:
+        """The store, with the jobs read: they are asked for at once, on the loop."""
+        self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
+        try:
+            self._store.jobs.table.load()
+        except CasehardenError:
+            self._store.close()
+            raise
+        return self._store
+
+    def connections(self) -> Connections:
         """What models and agents outside are reached by. Keys may lie below a root, or in `secrets/` of the home."""
         folders = Roots([*self.roots.paths, self.home / "secrets"])
 
@@ -122,7 +152,7 @@ class Workbench:
 
         return Connections(HttpClient(self.network), Secrets(read))
 
-    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> None:
+    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, connections)
@@ -133,7 +163,7 @@ class Workbench:
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
-        deleting = Deleting(archive, runner)
+        deleting = Deleting(archive, runner, scoring)
         self.environments = Environments(
             archive,
             worlds,
@@ -146,7 +176,14 @@ class Workbench:
             self.simulations,
             deleting,
         )
-        self.imports = Importing(archive, self.environments, environment_drafts, self.roots, runner)
+        self.comparisons = Comparing(archive, trials)
+        self.exports = Exporting(archive)
+        past_runs = RunImporter(
+            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
+        )
+        self.imports = Importing(
+            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+        )
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
@@ -181,6 +218,7 @@ class Workbench:
             ),
             deleting,
         )
+        return Retention(archive, deleting, self._retention_days)
 
 
 def _no_text(name: str) -> str | None:

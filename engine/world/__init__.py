@@ -5,6 +5,7 @@ live world: `prepare` (persona data, init), `call` (every tool call, whoever mak
 `offered` (tools of a side), the clock, `checkpoint` and `restore`. `State` is its copy-on-write content with the
 journal of `Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the
 one path syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions.
+A `FaultPlan` takes the agent's calls where a scenario has faults; a `NoiseSchedule` says when noise happens.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 from .compiled import CompiledTool, CompiledWorld, Signature, Steps, compile_world
 from .diff import Difference, delta, diff, matching
 from .expressions import Expression, compile_expression, evaluate
+from .faults import FaultPlan, check_faults
 from .moments import moment_after
+from .noise import CompiledNoise, NoiseSchedule, compile_noise
 from .paths import WILD, Path, covered, covers, parse_path, parse_pattern, show_path
 from .patterns import BadPattern, Pattern, compile_pattern
 from .scene import CallOutcome, Checkpoint, Effects, Scene, SceneOptions, WorldFault
@@ -27,13 +30,16 @@ __all__ = [
     "CallFailed",
     "CallOutcome",
     "Checkpoint",
+    "CompiledNoise",
     "CompiledTool",
     "CompiledWorld",
     "Difference",
     "Effects",
     "ErrorKind",
     "Expression",
+    "FaultPlan",
     "Missing",
+    "NoiseSchedule",
     "Patch",
     "Path",
     "Pattern",
@@ -45,7 +51,9 @@ __all__ = [
     "Steps",
     "WorldFault",
     "as_text",
+    "check_faults",
     "compile_expression",
+    "compile_noise",
     "compile_pattern",
     "compile_world",
     "covered",

@@ -87,6 +87,8 @@ class CallOutcome:
     patches: tuple[Patch, ...]
     signals: tuple[Signal, ...]
     t: float
+    injected: str | None = None
+    """The mode of the fault that hit it."""
 
     @property
     def text(self) -> str:
@@ -222,6 +224,18 @@ class Scene:
             self._t += self.world.world.clock.call_s
         name = (self.own_name(tool) if shown_name and by == "agent" else tool) or ""
         return self._in_unit(lambda: self._call(name or tool, args, by, by, known=bool(name)))[0]
+
+    def call_lost(self, tool: str, args: Any, text: str, seconds: float, mode: str) -> CallOutcome:
+        """A call of the agent that a fault keeps from the tool: it takes its time and these seconds, and fails."""
+        self._t += self.world.world.clock.call_s + seconds
+        kind = self.world.tools[tool].kind
+        return CallOutcome(
+            tool, "agent", _kept(args), False, "injected", text, kind, (), (), self.t, injected=mode
+        )
+
+    def may_call(self, tool: str, side: Side) -> bool:
+        """Whether a tool, by its own name, is there for a side now."""
+        return tool in self.world.tools and self._callable(self.world.tools[tool], side)
 
     # Steps
 

@@ -19,7 +19,7 @@ from .paths import ROOTS, Path
 from .texts import Text, compile_text
 from .values import FUEL_UNIT, CallFailed, Fault, copied, kind_of, weight
 
-StepPlace = Literal["tool", "sync", "init", "event"]
+StepPlace = Literal["tool", "sync", "init", "event", "noise"]
 SignalSort = Literal["emit", "notify", "say", "stop"]
 Run = Callable[[Frame], bool]
 """One compiled step; true ends the steps."""
@@ -56,6 +56,7 @@ ALLOWED: Final[Mapping[StepPlace, frozenset[str]]] = {
     "sync": frozenset({"let", "for", "if"}) | WRITING,
     "init": frozenset(STEP_KEYS) - {"return", "say", "stop"},
     "event": frozenset(STEP_KEYS) - {"require", "return"},
+    "noise": frozenset(STEP_KEYS) - {"require", "return", "say", "stop", "unlock"},
 }
 MAX_STEP_DEPTH: Final = 20
 """Levels of `for` and `if` in each other."""
@@ -454,6 +455,7 @@ _PLACES: Final = {
     "sync": "`sync`",
     "init": "`init`",
     "event": "the steps of an event",
+    "noise": "the steps of noise",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from ...seeds import draw
 from ..client import ModelReply, ModelRequest, ToolCall
 from .goals import Goal, goals_of
-from .history import Call, History, read_history
+from .history import History, read_history
 from .language import Instructions, understand, write_rule
 from .params import toolbox
 from .plans import Ask, Plan, Planned
@@ -89,22 +89,22 @@ def _spoken(parts: list[str], goals: list[Goal], history: History, known: Instru
         if parts and not text.endswith("?"):
             text = f"{text} {_NOTHING_ELSE}"
     else:
-        text = _small_talk(last, goals, history.calls, known)
+        text = _small_talk(last, goals, history, known)
     for rule in known.rules:
         if rule.kind == "always_say" and rule.say.lower() not in text.lower():
             text = f"{_sentence(rule.say)} {text}" if text.endswith("?") else f"{text} {_sentence(rule.say)}"
     return text
 
 
-def _small_talk(last: str, goals: list[Goal], calls: list[Call], known: Instructions) -> str:
+def _small_talk(last: str, goals: list[Goal], history: History, known: Instructions) -> str:
     hidden = [rule for rule in known.rules if rule.kind == "hide"]
     fact = best_fact(known.facts, last)
     if fact:
         return _sentence(fact)
-    if calls and is_question(last):
-        return f"{told(calls[-1], hidden)} {_NOTHING_ELSE}"
+    if history.calls and is_question(last):
+        return f"{told(history.calls[-1], hidden)} {_NOTHING_ELSE}"
     if is_remark(last):
-        return _GOODBYE if goals or calls else _GREETING
+        return _GOODBYE if goals or history.said else _GREETING
     return _GREETING if len(token_set(last)) < 2 else f"{_CANNOT_HELP} {_NOTHING_ELSE}"
 
 

@@ -239,7 +239,8 @@ class Plan:
         for other in self._box.tools.values():
             if not other.reads or other.name in above or other is tool:
                 continue
-            speaks = any((set(p.label.split()) - {"id"}) <= set(other.label.split()) for p in params)
+            subjects = [param.tokens - {"id"} for param in params]
+            speaks = any(words and words <= other.name_tokens for words in subjects)
             if not speaks or any(call.tool == other.name for call in self._history.calls):
                 continue
             step = self._attempt(other, goal, {}, (*above, tool.name))

@@ -196,7 +196,7 @@ def _in_goal(sheet: Sheet, piece: str) -> Fact | None:
     if value is None and len(words) > 1 and words[-1] in ("id", "number", "code", "reference"):
         head = r"\s+".join(re.escape(word) for word in words[:-1])
         found = re.search(
-            rf"\b{head}\s+(?:id\s+|number\s+|code\s+)?(#?[\w/-]*\d[\w/-]*)", text, re.IGNORECASE
+            rf"\b{head}\s+(?:id\s+|number\s+|code\s+|reference\s+)?(#?[\w/-]*\d[\w/-]*)", text, re.IGNORECASE
         )
         value = found[1] if found else None
     if value is None and words[-1:] == ["email"]:

@@ -15,6 +15,7 @@ _PLAIN = (
     r"|,?\s+because\b|,\s*(?:my|i|please|can|could|the)\b|\s*$)"
 )
 _LINK = r"\s*(?:\b(?:is|are|was|to|should be|will be|would be)\b|[:=])\s*"
+_SAME_ID = r"(?:id|number|no\.?|code|reference|ref\.?)"
 _ID = r"#?[A-Za-z0-9][\w/-]*\d[\w/-]*|#?\d[\w/-]*"
 _TOKEN: Final = re.compile(r"\S+")
 _TRIM: Final = ".,;:!?\"'()[]“”`"
@@ -91,8 +92,8 @@ def labelled(label: str, text: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _labelled_pattern(label: str) -> re.Pattern[str]:
     words = [re.escape(word) for word in label.split()]
-    if len(words) > 1 and words[-1] in ("id", "number", "no", "code"):
-        words[-1] = r"(?:id|number|no\.?|code)"
+    if len(words) > 1 and words[-1] in ("id", "number", "no", "code", "reference", "ref"):
+        words[-1] = _SAME_ID
     name = r"[\s_-]+".join(words)
     if words and words[0] == "new" and len(words) > 1:
         name = r"(?:new[\s_-]+)?" + r"[\s_-]+".join(words[1:])
@@ -102,7 +103,7 @@ def _labelled_pattern(label: str) -> re.Pattern[str]:
 @lru_cache(maxsize=4096)
 def _headed_pattern(head: str) -> re.Pattern[str]:
     name = r"[\s_-]+".join(re.escape(word) for word in head.split())
-    tail = r"(?:[\s_-]+(?:id|number|no\.?|code))?"
+    tail = rf"(?:[\s_-]+{_SAME_ID})?"
     return re.compile(
         rf"\b{name}s?{tail}(?:\s+(?:is|with|was))?\s*[:=]?\s*[\"'(]?(?P<id>{_ID})(?![\w@])", re.IGNORECASE
     )

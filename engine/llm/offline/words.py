@@ -25,6 +25,8 @@ _SAME: Final = {
     "number": "id",
     "no": "id",
     "code": "id",
+    "reference": "id",
+    "ref": "id",
     "identifier": "id",
     "mail": "email",
     "e-mail": "email",
@@ -75,7 +77,7 @@ def token_set(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def label_tokens(text: str) -> frozenset[str]:
-    """Stems of a field's label, where number, code and id are the same word."""
+    """Stems of a field's label, where number, code, reference and id are the same word."""
     return frozenset(_SAME.get(word, stem(word)) for word in _words(text) if word not in _LABEL_STOP)
 
 

@@ -1,0 +1,111 @@
+"""The script's steps as checks see them: refused where they cannot be played, and its checks, decided on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidArgument
+from ..records.conversation import CheckEntry, LogEntry
+from ..records.happenings import ScriptStep
+from ..records.scenario import Scenario
+from ..records.verdict import CheckResult
+from .answers import Answer, Predicate
+from .events import compile_moment
+from .reading import Written
+from .scope import Scope
+from .trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCheck:
+    """A `check` of the script."""
+
+    step: int
+    """Its place in the script, from 0."""
+    predicate: Predicate
+
+    @property
+    def id(self) -> str:
+        """`script.3` for the third step."""
+        return f"script.{self.step + 1}"
+
+
+class ScriptBook:
+    """What the checks of a script came to: show it each entry before it is added, ask for results at the end."""
+
+    def __init__(self, checks: Sequence[ScriptCheck]) -> None:
+        self._checks = checks
+        self._decided: dict[str, tuple[Answer, LogEntry]] = {}
+
+    def before(self, entry: LogEntry, trace: Trace) -> None:
+        """Decide a check at its entry."""
+        if isinstance(entry, CheckEntry):
+            for check in self._checks:
+                if check.id == entry.check:
+                    self._decided[check.id] = (check.predicate.holds(trace.played()), entry)
+
+    def results(self, trace: Trace) -> list[CheckResult]:
+        """The checks in order; one that the trial did not come to is decided on what there is."""
+        return [self._result(check, trace) for check in self._checks]
+
+    def _result(self, check: ScriptCheck, trace: Trace) -> CheckResult:
+        decided = self._decided.get(check.id)
+        answer = decided[0] if decided else check.predicate.holds(trace)
+        return CheckResult(
+            id=check.id,
+            kind="script",
+            verdict="pass" if answer.value is True else "fail",
+            why=answer.why if decided else f"the trial ended before it: {answer.why}",
+            evidence=list(answer.evidence),
+            turn=decided[1].turn if decided else 0,
+            t=decided[1].t if decided else None,
+        )
+
+
+def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[ScriptCheck, ...]:
+    """The checks of the script; InvalidArgument for a step that cannot be played where it stands."""
+    checks: list[ScriptCheck] = []
+    asked = False
+    """Whether the user has spoken and the agent has not answered."""
+    for i, step in enumerate(scenario.script):
+        where = top.at("script", i)
+        _refuse_unreached(scenario.script, i, where)
+        asked = _asked(step, asked, where)
+        if step.check is not None:
+            predicate = compile_moment(step.check, f"{where}.check", scope)
+            assert predicate is not None
+            checks.append(ScriptCheck(i, predicate))
+    return tuple(checks)
+
+
+def _asked(step: ScriptStep, asked: bool, where: str) -> bool:
+    """Whether the agent is to answer after this step: the sides take turns, and the user begins."""
+    word = step.word
+    if word == "judge":
+        raise InvalidArgument(
+            "`judge` needs a judge, which is not in this version.",
+            where=f"{where}.judge",
+            allowed='check, such as {"check": {"said": {"pattern": "sorry"}}}',
+        )
+    if word == "user" and asked:
+        what = "The user has spoken already, and the agent has not answered."
+        raise InvalidArgument(what, where=f"{where}.user", allowed="an agent step before it, or message")
+    if word == "agent" and not asked:
+        what = "An `agent` step answers the user, who has not spoken since the agent's last words."
+        raise InvalidArgument(what, where=f"{where}.agent", allowed="a user step before it, or message")
+    return word == "user" or (asked and word not in ("agent", "proceed"))
+
+
+def _refuse_unreached(script: Sequence[ScriptStep], i: int, where: str) -> None:
+    before = script[i - 1] if i else None
+    if before is None:
+        return
+    endless = before.word in ("succeed", "fail") or (before.word == "proceed" and before.proceed is None)
+    if endless:
+        told = "proceed: null" if before.word == "proceed" else before.word
+        raise InvalidArgument(
+            f"This step is never reached: `{told}` before it goes on to the end.",
+            where=where,
+            allowed="proceed with a number" if before.word == "proceed" else "leave it out",
+        )

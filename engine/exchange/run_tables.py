@@ -1,0 +1,119 @@
+"""A run for other programs: a table of its trials (CSV), and a report that CI servers read (JUnit XML)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from xml.sax.saxutils import escape, quoteattr
+
+from ..records.run import RunRecord, TrialRecord
+
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would take for a formula."""
+_NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+COLUMNS: Final = (
+    "conversation",
+    "environment",
+    "instructions",
+    "simulation",
+    "scenario",
+    "persona",
+    "trial",
+    "seed",
+    "split",
+    "verdict",
+    "reward",
+    "score",
+    "failed_checks",
+    "why",
+    "turns",
+    "end",
+    "wall_s",
+    "cost_usd",
+)
+
+
+def csv_table(run: RunRecord, trials: Sequence[TrialRecord]) -> str:
+    """A row a trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty."""
+    out = io.StringIO(newline="")
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for trial in trials:
+        row = _row(run, trial)
+        table.writerow([_cell(row[name]) for name in COLUMNS])
+    return out.getvalue()
+
+
+def junit_report(run: RunRecord, trials: Sequence[TrialRecord]) -> str:
+    """A test case a trial: fail and inconclusive are failures, error is an error, invalid is skipped."""
+    verdicts = [trial.verdict for trial in trials]
+    failures = verdicts.count("fail") + verdicts.count("inconclusive")
+    counts = (
+        f'tests="{len(trials)}" failures="{failures}" errors="{verdicts.count("error")}" '
+        f'skipped="{verdicts.count("invalid")}" time="{run.wall_s:.3f}"'
+    )
+    name = _attribute(f"{run.id} {run.environment} {run.instructions}")
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<testsuites>"]
+    lines.append(f"<testsuite name={name} {counts} timestamp={_attribute(run.created_at.rstrip('Z'))}>")
+    for trial in trials:
+        lines += _test_case(run, trial)
+    return "\n".join([*lines, "</testsuite>", "</testsuites>", ""])
+
+
+def _row(run: RunRecord, trial: TrialRecord) -> dict[str, Any]:
+    costs = [use.cost_usd for use in trial.models.values()]
+    return {
+        **{name: getattr(trial, name) for name in COLUMNS if hasattr(trial, name)},
+        "conversation": f"{run.id}/{trial.id}",
+        "environment": run.environment,
+        "instructions": run.instructions,
+        "reward": trial.graded.reward,
+        "score": trial.graded.score,
+        "failed_checks": " ".join(trial.failed_checks),
+        "why": "; ".join(_reasons(trial)),
+        "cost_usd": None if None in costs else sum(cost or 0.0 for cost in costs),
+    }
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        plain = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return f"'{plain}" if plain.startswith(FORMULA) else plain
+    return value
+
+
+def _reasons(trial: TrialRecord) -> Iterator[str]:
+    """Why it did not pass."""
+    if trial.verdict == "pass":
+        return
+    if trial.graded.why:
+        yield trial.graded.why
+    for check in trial.graded.checks:
+        if check.counts and check.verdict != "pass":
+            yield f"{check.id}: {check.why or check.verdict}"
+
+
+def _test_case(run: RunRecord, trial: TrialRecord) -> list[str]:
+    where = _attribute(f"{run.environment}.{trial.scenario}")
+    head = f'<testcase classname={where} name={_attribute(trial.id)} time="{trial.wall_s:.3f}"'
+    if trial.verdict == "pass":
+        return [f"{head}/>"]
+    element = {"error": "error", "invalid": "skipped"}.get(trial.verdict, "failure")
+    kind = "" if element == "skipped" else f' type="{trial.verdict}"'
+    reasons = list(_reasons(trial))
+    message = _attribute(f"{trial.verdict}: {' '.join(trial.failed_checks) or trial.end}")
+    told = _xml("\n".join([*reasons, f"{run.id}/{trial.id}"]))
+    return [f"{head}>", f"<{element}{kind} message={message}>{told}</{element}>", "</testcase>"]
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_NO_XML.sub("\ufffd", text))
+
+
+def _xml(text: str) -> str:
+    return escape(_NO_XML.sub("\ufffd", text))

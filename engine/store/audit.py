@@ -1,0 +1,92 @@
+"""The audit: a line for every change, with its time, what was done, to which thing, and by whom."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final, cast
+
+from . import lines
+from .clock import Clock
+from .folder import FileLock, open_file, telling, write_all
+
+TAIL_BYTES: Final = 1 << 20
+_ACTOR: ContextVar[str] = ContextVar("caseharden_actor", default="")
+
+
+@contextmanager
+def acting_as(actor: str) -> Generator[None]:
+    """What is changed inside was changed by `actor`, such as `stdio`, `http:ann` or `cli`.
+
+    Tasks and worker threads that are started inside go on as the same.
+    """
+    before = _ACTOR.set(actor)
+    try:
+        yield
+    finally:
+        _ACTOR.reset(before)
+
+
+class Audit:
+    """The file `audit.jsonl`, which several processes add to. `actor`: who changes what nobody is named for."""
+
+    def __init__(self, path: Path, clock: Clock, *, actor: str, durable: bool) -> None:
+        self._path = path
+        self._clock = clock
+        self._actor = actor
+        self._durable = durable
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._mutex = threading.Lock()
+        with telling("Cannot write the data folder", path):
+            os.close(open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+
+    def add(self, action: str, kind: str, id: str, **details: Any) -> None:
+        """Add a line: time, action, kind, id, actor and what else is told."""
+        told = {"time": self._clock.stamp(), "action": action, "kind": kind, "id": id}
+        line = lines.to_bytes(lines.encode({**told, "actor": _ACTOR.get() or self._actor, **details}))
+        with self._mutex, telling("Cannot write the audit", self._path):
+            self._lock.acquire()
+            try:
+                self._append(line)
+            finally:
+                self._lock.release()
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """The newest lines, oldest of them first; what is damaged is left out."""
+        with telling("Cannot read the audit", self._path), open(self._path, "rb") as file:
+            file.seek(max(0, self._path.stat().st_size - TAIL_BYTES))
+            raw = file.read().split(b"\n")
+        found: list[dict[str, Any]] = []
+        for line in reversed(raw):
+            if len(found) == limit:
+                break
+            try:
+                value: Any = json.loads(line.decode("utf-8", "surrogatepass"))
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                found.append(cast("dict[str, Any]", value))
+        return found[::-1]
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def _append(self, line: bytes) -> None:
+        descriptor = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            try:
+                write_all(descriptor, b"\n" + line if torn else line)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+            if self._durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,279 @@
+"""Exporting: a run as a file in the data folder's `exports`, never over another one unseen.
+
+What is exported can be read by anybody who gets the file: it counts as having read the held-out conversations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import anyio.to_thread
+
+from ..canonical import digest
+from ..errors import Conflict, InvalidArgument, NextCall, NotAllowed, Unavailable
+from ..exchange import Roots
+from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile, write_run_file
+from ..exchange.run_tables import csv_table, junit_report
+from ..records.conversation import Conversation
+from ..records.environment import AgentSpec, EnvironmentRecord, Settings
+from ..records.persona import PersonaRecord
+from ..records.run import RunRecord, TrialRecord
+from ..records.scenario import ScenarioRecord
+from ..records.simulation import SimulationRecord
+from .archive import Archive
+from .plain import check_plain
+from .run_drafts import trials_wanted
+from .sight import refuse_while_proving, spend
+
+SUFFIXES: Final[Mapping[str, str]] = {"json": ".json", "csv": ".csv", "junit": ".xml"}
+"""The formats that this version writes."""
+INLINE: Final = 16_000
+"""Characters of the text that a reply may carry."""
+READ_BYTES: Final = 4 << 20
+"""Bytes of an export that may be read as a resource."""
+IMPORTED: Final = "imported"
+"""The option of a run that says which file it came from; it is in no export."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it."""
+
+    source: str
+    format: str
+    file: str
+    path: Path
+    bytes: int
+    sha256: str
+    records: int
+    unchanged: bool = False
+    """The same file was there already."""
+    text: str = ""
+    left_out: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+class Exporting:
+    """Writes exports and reads them back."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._folder = archive.store.home / "exports"
+        self._writers: Mapping[str, Callable[[RunRecord, Sequence[TrialRecord]], str]] = {
+            "json": lambda run, trials: write_run_file(self.run_file(run, trials)),
+            "csv": csv_table,
+            "junit": junit_report,
+        }
+
+    async def export(
+        self,
+        source: str,
+        format: str = "json",
+        *,
+        file: str = "",
+        where: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        inline: bool = False,
+    ) -> ExportReport:
+        """Write a run to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
+
+        Conflict when another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof
+        runs. Held-out scenarios of the run are spent.
+        """
+        if format not in SUFFIXES:
+            raise Unavailable(
+                f"Exporting as {format[:20]} is not in this version.",
+                where="format",
+                allowed=list(SUFFIXES),
+                next=[NextCall("export_run", {"source": source, "format": "json"})],
+            )
+        check_plain(dict(where or {}), "where")
+        if where:
+            raise InvalidArgument(
+                "Choosing is not in this version: a run is exported whole.", where="where", allowed="{}"
+            )
+        return await anyio.to_thread.run_sync(self._export, source, format, file, overwrite, inline)
+
+    def read(self, file: str) -> str:
+        """The text of an export of at most 4 MiB. For a worker thread."""
+        name = check_file_name(file)
+        return Roots([self._folder]).read_text(name, "file", READ_BYTES)
+
+    def run_file(self, run: RunRecord, trials: Sequence[TrialRecord]) -> RunFile:
+        """A run with all that belongs to it. For a worker thread."""
+        store = self._archive.store
+        options = {name: value for name, value in run.options.items() if name != IMPORTED}
+        return RunFile(
+            run=run.model_copy(
+                update={
+                    "job": "",
+                    "version": 1,
+                    "agent": {k: v for k, v in run.agent.items() if k not in LOCAL_AGENT},
+                    "options": options,
+                }
+            ),
+            environment=self._environment(run),
+            world=self._archive.worlds.read(run.world),
+            recordings=self._recordings(run),
+            scenarios=[ScenarioRecord.model_validate(r) for r in store.run_table(run.id, "scenarios").all()],
+            personas=[PersonaRecord.model_validate(r) for r in store.run_table(run.id, "personas").all()],
+            simulations=[
+                SimulationRecord.model_validate(r) for r in store.run_table(run.id, "simulations").all()
+            ],
+            trials=[
+                FileTrial(
+                    record=trial,
+                    conversation=Conversation.model_validate(store.segments.read(str(trial.pointer["at"]))),
+                )
+                for trial in trials
+            ],
+        )
+
+    def identity(self, run: RunRecord) -> str:
+        """See `run_identity`. For a worker thread."""
+        return run_identity(self.run_file(run, self._trials(run)))
+
+    def _export(self, source: str, format: str, file: str, overwrite: bool, inline: bool) -> ExportReport:
+        name = check_file_name(file or f"{source}{SUFFIXES[format]}", SUFFIXES[format])
+        run = self._run(source)
+        trials = self._trials(run)
+        hidden = sorted({trial.scenario for trial in trials if trial.split == "held_out"})
+        if hidden:
+            refuse_while_proving(self._archive, run.environment)
+        text = self._writers[format](run, trials)
+        unchanged = self._write(name, text, overwrite, source, format)
+        data = text.encode()
+        for scenario in hidden:
+            spend(self._archive, f"{run.environment}/{scenario}")
+        self._archive.store.audit("export", "run", source, file=name)
+        report = ExportReport(
+            source,
+            format,
+            f"exports/{name}",
+            self._folder / name,
+            len(data),
+            hashlib.sha256(data).hexdigest(),
+            len(trials),
+            unchanged,
+        )
+        if hidden:
+            report.warnings.append(
+                f"Exporting counts as reading: {len(hidden)} held-out scenarios of {run.environment} now count "
+                "as train for any text that you submit."
+            )
+        if run.state != "done":
+            report.warnings.append(
+                f"{source} is {run.state}: {len(trials):,} of {trials_wanted(run):,} trials are in it."
+            )
+        left = {name for name in LOCAL_AGENT if name in run.agent}
+        report.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
+        again = self._archive.trials(source, "again").count()
+        if again:
+            report.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
+        if inline:
+            report.text = text if len(text) <= INLINE else text[:INLINE]
+            if len(text) > INLINE:
+                report.left_out.append(f"text: {len(text) - INLINE:,} characters; the file has all")
+        return report
+
+    def _run(self, source: str) -> RunRecord:
+        run = self._archive.runs.find(source)
+        if run is None:
+            for kind, shelf in (
+                ("hardening", self._archive.hardenings),
+                ("environment", self._archive.environments),
+            ):
+                if shelf.find(source) is not None:
+                    call = NextCall("list_items", {"kind": "run"})
+                    raise Unavailable(
+                        f"Exporting a whole {kind} is not in this version.",
+                        where="source",
+                        allowed="a run",
+                        next=[call],
+                    )
+            raise self._archive.runs.missing(source, "source")
+        if run.state == "running":
+            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
+            raise Conflict(f"{source} is still running.", where="source", next=calls)
+        return run
+
+    def _trials(self, run: RunRecord) -> list[TrialRecord]:
+        found = self._archive.trials(run.id).where()
+        return sorted(found, key=lambda trial: (trial.simulation, trial.trial))
+
+    def _environment(self, run: RunRecord) -> FileEnvironment:
+        """The environment as it is now, or, where it is gone, as much of it as the run knows."""
+        found = self._archive.environments.find(run.environment)
+        record = found or EnvironmentRecord(id=run.environment, agent=AgentSpec.model_validate(run.agent))
+        settings = record.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
+        agent = record.agent.model_dump(exclude_unset=True, exclude=set(LOCAL_AGENT))
+        return FileEnvironment(
+            id=record.id,
+            name=record.name,
+            agent=AgentSpec.model_validate(agent),
+            models=record.models,
+            settings=Settings.model_validate(settings),
+        )
+
+    def _recordings(self, run: RunRecord) -> list[Any]:
+        hash = str(run.agent.get("recordings", ""))
+        return self._archive.recordings.read(hash) if hash else []
+
+    def _write(self, name: str, text: str, overwrite: bool, source: str, format: str) -> bool:
+        """Write the file; True when the same one is there already."""
+        path = self._folder / name
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if self._folder.is_symlink() or path.is_symlink():
+            raise NotAllowed(
+                f"exports/{name} is a link.", where="file", allowed="another name; a link is never followed"
+            )
+        roots = Roots([self._folder])
+        if path.exists():
+            if path.is_file() and path.read_bytes() == text.encode():
+                return True
+            if not overwrite:
+                again = {"source": source, "format": format, "file": name, "overwrite": True}
+                raise Conflict(
+                    f"exports/{name} exists.",
+                    where="file",
+                    allowed="another name, or overwrite",
+                    next=[NextCall("export_run", again)],
+                )
+        written = roots.write_text(name, text, "file", overwrite=overwrite)
+        os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
+        return False
+
+
+def run_identity(whole: RunFile) -> str:
+    """SHA-256 of the run itself: not of its environment, which may change, nor of its place in a series."""
+    told = whole.dumped()
+    run = {
+        k: v for k, v in told["run"].items() if k not in ("series", "round", "previous", "name", "updated_at")
+    }
+    return digest({**told, "run": run, "environment": {}})
+
+
+def check_file_name(name: str, suffix: str = "") -> str:
+    """A plain file name: no folder, no link, nothing that another system reads in its own way; with its suffix."""
+    if not _NAME.match(name) or ".." in name or _RESERVED.match(name):
+        raise InvalidArgument(
+            f"{name[:80]!r} is not a file name.",
+            where="file",
+            allowed="1 to 100 of A-Z, a-z, 0-9, _, - and single dots, such as run-7.json; no folders",
+        )
+    if not suffix or name.lower().endswith(suffix):
+        return name
+    if Path(name).suffix:
+        raise InvalidArgument(
+            f"`{name}` does not fit its format.", where="file", allowed=f"a name that ends in {suffix}"
+        )
+    return check_file_name(name + suffix)

@@ -1,0 +1,340 @@
+"""Importing a run that was exported: as a past run of an environment that is here, or with one made from the file.
+
+The file is somebody else's: it is checked whole before anything is stored, and graded again afterwards; where grading
+finds another verdict than the file says, that is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from pydantic import BaseModel
+
+from ..canonical import digest
+from ..errors import CasehardenError, InvalidArgument
+from ..evaluate import grade
+from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
+from ..ids import check_slug
+from ..records.authored import load
+from ..records.conversation import Conversation
+from ..records.environment import AgentSpec, EnvironmentRecord, InstructionsRecord
+from ..records.job import Job
+from ..records.run import RunRecord, TrialRecord
+from ..records.verdict import Verdict
+from ..world import CompiledWorld
+from .archive import Archive, Shelf, utc_now
+from .environment_drafts import EnvironmentDrafts
+from .exporting import IMPORTED, Exporting, run_identity
+from .instructions import check_instructions, text_sha
+from .results import EnvironmentReport
+from .scenarios import Scenarios
+from .scoring import Scoring
+from .sight import spend
+from .trials import RunCases, TrialRunner
+from .worlds import Worlds
+
+SHOWN = 3
+"""Conversations that a warning names."""
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What an import has found out and done."""
+
+    environment: EnvironmentRecord
+    created: bool
+    run: str
+    known: bool
+    """The run is here already."""
+    identity: str
+    lost: list[dict[str, Any]]
+    warnings: list[str]
+
+
+class RunImporter:
+    """Brings a run in."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        worlds: Worlds,
+        drafts: EnvironmentDrafts,
+        scenarios: Scenarios,
+        trials: TrialRunner,
+        scoring: Scoring,
+        exporting: Exporting,
+    ) -> None:
+        self._archive = archive
+        self._worlds = worlds
+        self._drafts = drafts
+        self._scenarios = scenarios
+        self._trials = trials
+        self._scoring = scoring
+        self._exporting = exporting
+
+    async def take(self, whole: RunFile, id: str, job: Job, *, dry_run: bool = False) -> EnvironmentReport:
+        """Bring the run of a file into the environment `id`; the same file again changes nothing."""
+        compiled = await anyio.to_thread.run_sync(self._world, whole)
+        taken = await anyio.to_thread.run_sync(self._plan, whole, id, compiled)
+        if not dry_run and not taken.known:
+            await anyio.to_thread.run_sync(self._store, whole, taken, compiled, job)
+            if taken.created:
+                taken.warnings += await self._scenarios.prove_again(taken.environment)
+            taken.warnings += await self._graded_again(taken.run)
+        return self._report(whole, taken, compiled, stored=not dry_run)
+
+    def _world(self, whole: RunFile) -> CompiledWorld:
+        compiled = self._worlds.compile(whole.world, "world")
+        if compiled.hash != whole.run.world:
+            raise InvalidArgument(
+                "The world is not the one that the run was made in.",
+                where="world",
+                allowed="the file as it was exported",
+            )
+        return compiled
+
+    def _plan(self, whole: RunFile, id: str, compiled: CompiledWorld) -> Taken:
+        """Where the run goes, and under which id; nothing is stored."""
+        name = check_slug(id or whole.environment.id, "id")
+        load(AgentSpec, whole.run.agent, "run.agent")
+        existing = self._archive.environments.find(name)
+        lost: list[dict[str, Any]] = []
+        environment = existing or self._draft(whole, name, compiled, lost)
+        identity = run_identity(whole)
+        known = self._known(whole, name, identity)
+        taken = Taken(environment, existing is None, known or whole.run.id, bool(known), identity, lost, [])
+        if existing is not None and existing.world != compiled.hash:
+            taken.warnings.append(f"{whole.run.id} was made in another world than {name} has now.")
+        return taken
+
+    def _draft(
+        self, whole: RunFile, id: str, compiled: CompiledWorld, lost: list[dict[str, Any]]
+    ) -> EnvironmentRecord:
+        """The environment of the file; an agent or models that cannot be had here are left out and told."""
+        told = whole.environment
+        agent = told.agent.model_dump(exclude_unset=True, exclude={*LOCAL_AGENT, "recordings"})
+        settings = told.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
+        if told.name:
+            settings["name"] = told.name
+        try:
+            self._drafts.agent(agent, "agent")
+        except CasehardenError as error:
+            lost.append({"what": "agent", "why": error.what, "use": "update_item sets another one"})
+            agent = {}
+        models = told.models.model_dump(exclude_unset=True)
+        try:
+            draft = self._drafts.draft(id, compiled, agent, models, settings)
+        except CasehardenError as error:
+            if not error.where.startswith("models"):
+                raise
+            lost.append({"what": "models", "why": error.what, "use": "update_item sets others"})
+            draft = self._drafts.draft(id, compiled, agent, {}, settings)
+        if whole.recordings and draft.agent.kind == "recorded":
+            recordings = digest(whole.recordings)
+            draft.agent = draft.agent.model_copy(update={"recordings": recordings})
+        draft.source = f"export of {whole.run.id}"
+        return draft
+
+    def _known(self, whole: RunFile, environment: str, identity: str) -> str:
+        """The run that this file holds, where it is here already; or ""."""
+        for row in self._archive.runs.table.walk({"environment": environment}):
+            source: dict[str, Any] = row["options"].get(IMPORTED) or {}
+            if source.get("sha256") == identity:
+                return str(row["id"])
+        found = self._archive.runs.find(whole.run.id)
+        here = found is not None and found.environment == environment and found.state != "running"
+        return found.id if found is not None and here and self._exporting.identity(found) == identity else ""
+
+    def _store(self, whole: RunFile, taken: Taken, compiled: CompiledWorld, job: Job) -> None:
+        self._worlds.keep(compiled)
+        if whole.recordings:
+            self._archive.recordings.keep(digest(whole.recordings), whole.recordings)
+        taken.run = self._claim(whole.run.id, job)
+        if taken.created:
+            self._store_environment(whole, taken.environment)
+        run = self._record(whole, taken)
+        self._archive.forget_run(run.id)
+        for table, rows in (
+            ("scenarios", {r.scenario.id: r for r in whole.scenarios}),
+            ("personas", {r.persona.id: r for r in whole.personas}),
+            ("simulations", {r.slug: r for r in whole.simulations}),
+        ):
+            documents = {key: row.model_dump(mode="json", by_alias=True) for key, row in rows.items()}
+            if documents:
+                self._archive.store.run_table(run.id, table).put_many(documents)
+        shelf = self._archive.trials(run.id)
+        shelf.put_many({trial.record.id: self._kept(trial, run) for trial in whole.trials})
+        self._spend(whole, taken)
+        self._archive.runs.put(run.id, run)
+        self._score(run)
+        self._archive.runs.audit("import", run.id)
+
+    def _score(self, run: RunRecord) -> None:
+        """Put into the run what its trials give; of what the file said only what they cannot tell stays."""
+        self._scoring.score(run.id, run.state)
+        said = {name: getattr(run, name) for name in ("models_used", "wall_s", "updated_at")}
+        self._archive.runs.change(run.id, lambda stored: stored.model_copy(update=said))
+
+    def _claim(self, wanted: str, job: Job) -> str:
+        """The id of the run: the file's if it is free, else a new one; the same when the job is gone on with."""
+        row = self._archive.store.jobs.table.find(job.id)
+        if row is not None and row.get("run"):
+            return str(row["run"])
+        id = wanted
+        found = re.fullmatch(r"run-([0-9]{1,9})", wanted)
+        if found is None or not self._archive.store.claim_id("run", int(found[1])):
+            id = self._archive.store.next_id("run")
+        self._archive.store.jobs.table.update({"run": id}, doc_ids=[job.id])
+        return id
+
+    def _record(self, whole: RunFile, taken: Taken) -> RunRecord:
+        run = whole.run
+        source = {"run": run.id, "environment": run.environment, "sha256": taken.identity}
+        return run.model_copy(
+            update={
+                "id": taken.run,
+                "environment": taken.environment.id,
+                "series": taken.run,
+                "round": 1,
+                "previous": "",
+                "purpose": "run",
+                "hardening": "",
+                "job": "",
+                "instructions": self._label(run, taken.environment.id),
+                "options": {**run.options, IMPORTED: source},
+            }
+        )
+
+    def _label(self, run: RunRecord, environment: str) -> str:
+        """The version or candidate that the run was made with, marked where that id means another text here."""
+        owner, at, number = run.instructions.partition("@")
+        label = f"{environment}@{number}" if at and owner == run.environment else run.instructions
+        found = self._archive.instructions.find(label)
+        return label if found is not None and found.text == run.instructions_text else f"{label} (imported)"
+
+    def _kept(self, trial: FileTrial, run: RunRecord) -> Any:
+        """The trial's record with its conversation stored under the run."""
+        belongs = {"id": f"{run.id}/{trial.record.id}", "run": run.id, "environment": run.environment}
+        belongs["instructions"] = run.instructions
+        document = {**trial.conversation.dumped(), **belongs}
+        pointer = self._archive.keep_conversation(run.id, document)
+        return trial.record.model_copy(update={"pointer": {"at": str(pointer)}})
+
+    def _store_environment(self, whole: RunFile, draft: EnvironmentRecord) -> None:
+        """The environment with the cases of the run and the text that it was made with."""
+        run, id = whole.run, draft.id
+        text = check_instructions(run.instructions_text, "run.instructions_text")
+        found = re.fullmatch(r".*@([1-9][0-9]{0,6})", run.instructions)
+        number = int(found[1]) if found else 1
+        version = InstructionsRecord(
+            id=f"{id}@{number}",
+            environment=id,
+            number=number,
+            text=text,
+            sha256=text_sha(text),
+            origin="file",
+            created_at=utc_now(),
+        )
+        draft.instructions_version = number
+        draft.created_at = draft.updated_at = utc_now()
+        self._archive.instructions.put(version.id, version)
+        self._store_cases(self._archive.scenarios, id, {r.scenario.id: r for r in whole.scenarios})
+        self._store_cases(self._archive.personas, id, {r.persona.id: r for r in whole.personas})
+        self._store_cases(self._archive.simulations, id, {r.slug: r for r in whole.simulations})
+        self._archive.environments.add(id, draft)
+        self._archive.environments.audit("create", id)
+
+    def _store_cases(self, shelf: Shelf[R], id: str, records: Mapping[str, R]) -> None:
+        moved: dict[str, R] = {}
+        for slug, record in records.items():
+            fields = {"id": f"{id}/{slug}", "environment": id, "source": "imported"}
+            moved[f"{id}/{slug}"] = record.model_copy(update=fields)
+        shelf.put_many(moved)
+
+    def _spend(self, whole: RunFile, taken: Taken) -> None:
+        """Whoever has the file has its held-out conversations."""
+        id = taken.environment.id
+        hidden = {row.scenario.id for row in whole.scenarios if row.split == "held_out"}
+        for slug in {t.record.scenario for t in whole.trials}:
+            here = self._archive.scenarios.find(f"{id}/{slug}")
+            if slug in hidden or (here is not None and here.split == "held_out"):
+                hidden.add(slug)
+                spend(self._archive, f"{id}/{slug}")
+        if hidden:
+            taken.warnings.append(
+                f"{len(hidden)} scenarios are held out: the file shows them, so they count as train for any text that "
+                "you submit."
+            )
+
+    async def _graded_again(self, run: str) -> list[str]:
+        """Where grading finds another verdict than the file said."""
+        cases = self._trials.cases(self._archive.runs.get(run))
+        trials = await anyio.to_thread.run_sync(self._archive.trials(run).where)
+        other: list[str] = []
+        for trial in trials:
+            found = await self._graded(cases, trial)
+            if found is not None and _other(found, trial.graded):
+                other.append(f"{run}/{trial.id}")
+        if not other:
+            return []
+        more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+        return [
+            f"Grading finds another verdict than the file says for {', '.join(other[:SHOWN])}{more}: "
+            "it was graded by another version, or changed by hand."
+        ]
+
+    async def _graded(self, cases: RunCases, trial: TrialRecord) -> Verdict | None:
+        """The verdict that grading finds; None where the case does not fit its world."""
+        try:
+            case = cases.case(trial.simulation)
+        except InvalidArgument:
+            return None
+        expected = await self._trials.expected.of(case, cases.seed(case), trial.trial)
+        if expected is not None and expected.error and case.plan.rests_on_expected_world:
+            return None
+        talk = self._archive.store.segments.read(str(trial.pointer["at"]))
+        conversation = Conversation.model_validate(talk)
+        return await anyio.to_thread.run_sync(grade, conversation, case.plan, case.world.base, expected)
+
+    def _report(
+        self, whole: RunFile, taken: Taken, compiled: CompiledWorld, *, stored: bool
+    ) -> EnvironmentReport:
+        id = taken.environment.id
+        rows = list(self._archive.scenarios.table.walk({"environment": id}))
+        totals = whole.run.totals
+        return EnvironmentReport(
+            environment=taken.environment,
+            created=taken.created and stored,
+            agent={"kind": taken.environment.agent.kind},
+            world={"name": compiled.world.name, "tools": len(compiled.world.tools)},
+            counts={
+                "personas": self._archive.personas.count(environment=id),
+                "scenarios": len(rows),
+                "simulations": self._archive.simulations.count(environment=id),
+                "runs": self._archive.runs.count(environment=id, purpose="run"),
+            },
+            models={},
+            proven=sum(row["solution"]["status"] == "proven" for row in rows),
+            instructions_chars=len(whole.run.instructions_text),
+            taken={
+                "format": "caseharden run",
+                "run": taken.run,
+                "unchanged": taken.known,
+                "from": whole.run.id,
+                "conversations": len(whole.trials),
+                "passed": totals.passed,
+                "failed": totals.failed,
+            },
+            lost=taken.lost if taken.created else [],
+            warnings=taken.warnings,
+            stored=stored,
+        )
+
+
+def _other(found: Verdict, said: Verdict) -> bool:
+    return found.model_dump(exclude={"grading"}) != said.model_dump(exclude={"grading"})

@@ -1,0 +1,148 @@
+"""What can be set: names, types, and what a value must be beyond its type."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from ..engine.errors import InvalidArgument, NotAllowed, Unavailable
+from ..engine.exchange import parse_json
+from ..engine.llm import Connections, open_model
+from ..engine.net import HttpClient, Network, Secrets
+from ..engine.records.authored import Authored, load
+from ..engine.records.environment import ModelAt
+
+FILE: Final = "settings.toml"
+PREFIX: Final = "CASEHARDEN_"
+ROLES: Final = ("agent", "user", "judge", "writer")
+DEFAULT: Final = "default"
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Values(Authored):
+    """What can be set, as the file says it. Relative paths in the file start at the data folder."""
+
+    roots: list[str] = Field(default_factory=list[str])
+    """Folders below which callers may name files."""
+    model_agent: str | dict[str, Any] = ""
+    """A model's name or its table, such as {model, base_url, key}; "" is offline."""
+    model_user: str | dict[str, Any] = ""
+    model_judge: str | dict[str, Any] = ""
+    model_writer: str | dict[str, Any] = ""
+    allow_loopback: bool | None = None
+    """Whether agents and models on this machine may be reached; unset: yes, except by clients over HTTP."""
+    allow_net: list[str] = Field(default_factory=list[str])
+    """Private networks that may be reached, in CIDR form."""
+    proxy: str = ""
+    ca_file: str = ""
+    """PEM file of the authorities that are trusted instead of the system's."""
+    env_file: str = ""
+    """File of NAME=value lines that is read for keys."""
+    retention_days: float = Field(default=0, ge=0, le=36_500)
+    """Runs, hardenings and jobs that ended longer ago are deleted; 0: never."""
+    log_level: Level = "WARNING"
+    """Of what is written to standard error."""
+
+
+NAMES: Final = tuple(Values.model_fields)
+_SPELLED: Final = {"roots": "--root"}
+"""Flags that are not spelled as their setting: they can be given several times, one value each."""
+LISTS: Final = {"roots": os.pathsep, "allow_net": ","}
+
+
+def flag(name: str) -> str:
+    """`--model-user`"""
+    return _SPELLED.get(name, f"--{name.replace('_', '-')}")
+
+
+def variable(name: str) -> str:
+    """`CASEHARDEN_MODEL_USER`"""
+    return PREFIX + name.upper()
+
+
+def from_text(name: str, told: Any) -> Any:
+    """The value of a setting in a flag or a variable: lists in parts, true and false, objects as JSON."""
+    if not isinstance(told, str):
+        return told
+    if name in LISTS:
+        return [part.strip() for part in told.split(LISTS[name]) if part.strip()]
+    if name == "log_level":
+        return told.upper()
+    if name == "retention_days":
+        return float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else told
+    if name == "allow_loopback":
+        return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
+    if name.startswith("model_") and told.startswith("{"):
+        return parse_json(told, name)
+    return told
+
+
+def checked(name: str, told: Any, start: Path) -> Any:
+    """The value of a setting, if it is one; relative paths start at the folder `start`. Raises InvalidArgument."""
+    value = getattr(load(Values, {name: told}, ""), name)
+    return _CHECKS[name](start, value) if name in _CHECKS else value
+
+
+def _folders(start: Path, told: list[str]) -> list[str]:
+    found = [(start / Path(one).expanduser()).resolve() for one in told]
+    missing = next((folder for folder in found if not folder.is_dir()), None)
+    if missing:
+        raise InvalidArgument(f"`{missing}` is not a folder.", allowed="a folder that is there")
+    return [str(folder) for folder in found]
+
+
+def _file(start: Path, told: str) -> str:
+    found = start / Path(told).expanduser()
+    if told and not found.is_file():
+        raise InvalidArgument(f"`{found}` is not a file.", allowed="a file that is there")
+    return str(found) if told else ""
+
+
+def _networks(start: Path, told: list[str]) -> list[str]:
+    _usable(Network(private=tuple(told)))
+    return told
+
+
+def _proxy(start: Path, told: str) -> str:
+    _usable(Network(proxy=told))
+    return told
+
+
+def _usable(network: Network) -> None:
+    try:
+        HttpClient(network)
+    except InvalidArgument as error:
+        raise InvalidArgument(error.what, allowed=error.allowed) from None
+
+
+def _model(name: str) -> Callable[[Path, Any], Any]:
+    """A check that refuses what names no model, and a key that is no reference; whether it answers is seen later."""
+
+    def check(start: Path, told: str | dict[str, Any]) -> str | dict[str, Any]:
+        model = told if isinstance(told, str) else load(ModelAt, told, name)
+        with suppress(Unavailable, NotAllowed):
+            open_model(model, Connections(HttpClient(Network()), Secrets(_no_file)), where=name)
+        return told
+
+    return check
+
+
+def _no_file(path: str, where: str) -> str:
+    return ""
+
+
+_CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
+    "roots": _folders,
+    **{f"model_{role}": _model(f"model_{role}") for role in ROLES},
+    "allow_net": _networks,
+    "proxy": _proxy,
+    "ca_file": _file,
+    "env_file": _file,
+}
+"""What a setting must be beyond its type, and what it becomes; relative paths start at the folder given."""

@@ -1,0 +1,284 @@
+"""Settings: the one place where flags, variables and the file `settings.toml` of the data folder meet.
+
+A setting has one name in three forms: the flag `--model-user`, the variable `CASEHARDEN_MODEL_USER`, the key
+`model_user`. The first of them that says something counts, and where it came from is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..engine.errors import InvalidArgument, UserError, did_you_mean
+from ..engine.exchange import Roots, decode
+from ..engine.net import Network
+from ..engine.records.authored import load
+from ..engine.records.environment import ModelChoice
+from ..resources.home import default_home
+from ..resources.workbench import Workbench
+from .called import called
+from .env_file import EnvFile, find_env_file, names_a_key
+from .setting_values import (
+    DEFAULT,
+    FILE,
+    LISTS,
+    NAMES,
+    PREFIX,
+    ROLES,
+    Values,
+    checked,
+    flag,
+    from_text,
+    variable,
+)
+
+
+class WrongSetting(InvalidArgument):
+    """A setting that is wrong; `where` is its flag, its variable, or the file and the line."""
+
+
+_FLAGS: Final[dict[str, tuple[str, str]]] = {
+    "home": ("DIR", f"data folder; default {PREFIX}HOME"),
+    "roots": ("DIR", "callers may name files below it; repeatable"),
+    **{f"model_{role}": ("MODEL", f"plays the {role}; default offline") for role in ROLES},
+    "proxy": ("URL", "HTTP proxy that all requests go through"),
+    "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
+    "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
+    "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
+    "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
+    "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
+}
+"""Setting: its word in the help, and what it is for."""
+_GROUPS: Final = {
+    "models": tuple(f"model_{role}" for role in ROLES),
+    "network": ("proxy", "ca_file", "allow_net"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is set. `sources` says of each name where it came from: a flag, a variable, the file or `default`."""
+
+    home: Path
+    values: Values
+    sources: Mapping[str, str]
+
+    @property
+    def file(self) -> Path:
+        """The file of the data folder, which need not be there."""
+        return self.home / FILE
+
+    @property
+    def roots(self) -> list[Path]:
+        return [Path(root) for root in self.values.roots]
+
+    @property
+    def models(self) -> ModelChoice:
+        return load(ModelChoice, {role: getattr(self.values, f"model_{role}") for role in ROLES}, "")
+
+    @property
+    def flagged_models(self) -> dict[str, Any]:
+        """The models that flags name, by role: what the caller wants now, whatever a folder of cases says."""
+        told = {role: f"model_{role}" for role in ROLES}
+        return {
+            role: getattr(self.values, name)
+            for role, name in told.items()
+            if self.sources[name] == flag(name)
+        }
+
+    def network(self, *, http: bool = False) -> Network:
+        """What may be reached; `http`: on behalf of clients that come over HTTP."""
+        v = self.values
+        loopback = not http if v.allow_loopback is None else v.allow_loopback
+        return Network(loopback=loopback, private=tuple(v.allow_net), proxy=v.proxy, ca_file=v.ca_file)
+
+    def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
+        """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
+        found = find_env_file(self.values.env_file, folders)
+        if found:
+            found.lend()
+        return found
+
+    def workbench(
+        self, actor: str, *, roots: Sequence[Path] = (), http: bool = False, resume: bool = True
+    ) -> Workbench:
+        """The workbench of these settings; `roots` are added to those that are set, `actor` is for the audit."""
+        return Workbench(
+            self.home,
+            roots=[*roots, *self.roots],
+            models=self.models,
+            network=self.network(http=http),
+            resume=resume,
+            actor=actor,
+            retention_days=self.values.retention_days,
+        )
+
+
+def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Give a command the flags of these settings; `models` and `network` stand for several."""
+    group = parser.add_argument_group(
+        "settings",
+        f"also variables, such as {variable('model_user')}, and lines of {FILE} in the data folder",
+    )
+    for name in names:
+        for one in _GROUPS.get(name, (name,)):
+            word, told = _FLAGS[one]
+            action = "append" if one in LISTS else "store"
+            group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
+
+
+def read_settings(
+    args: argparse.Namespace,
+    *,
+    environ: Mapping[str, str] | None = None,
+    mistakes: list[WrongSetting] | None = None,
+) -> Settings:
+    """The settings of a command that was called with `args`.
+
+    Raises WrongSetting, which names flag, variable or line. Given `mistakes`, it adds them there and goes on as
+    if what is wrong had not been said.
+    """
+    environ = os.environ if environ is None else environ
+    told: str = getattr(args, "home", None) or ""
+    home = Path(told).expanduser() if told else default_home()
+    sources = {
+        "home": flag("home") if told else variable("home") if environ.get(variable("home")) else DEFAULT
+    }
+    reading = _Reading(home, mistakes)
+    found: dict[str, Any] = {}
+    for given in (_Flags(args), _Variables(environ), _File(home / FILE)):
+        for name, value in reading.all(given).items():
+            if name not in found:
+                found[name] = value
+                sources[name] = given.source(name)
+    return Settings(home, load(Values, found, ""), {name: DEFAULT for name in NAMES} | sources)
+
+
+class _Reading:
+    """Checks what a source says, one setting at a time, so that every mistake is told with its place."""
+
+    def __init__(self, home: Path, mistakes: list[WrongSetting] | None) -> None:
+        self._home = home
+        self._mistakes = mistakes
+
+    def all(self, given: _Flags | _Variables | _File) -> dict[str, Any]:
+        try:
+            told = given.read()
+        except UserError as error:
+            self._refuse(WrongSetting(error.what, where=error.where, allowed=error.allowed))
+            return {}
+        found: dict[str, Any] = {}
+        for name, value in told.items():
+            try:
+                found[name] = self._checked(given, name, value)
+            except WrongSetting as error:
+                self._refuse(error)
+        return found
+
+    def _checked(self, given: _Flags | _Variables | _File, name: str, value: Any) -> Any:
+        start = self._home if isinstance(given, _File) else Path.cwd()
+        try:
+            told = value if isinstance(given, _File) else from_text(name, value)
+            return checked(name, told, start)
+        except InvalidArgument as error:
+            rest = error.where.removeprefix(name)
+            what, allowed = error.what, error.allowed
+            if name not in NAMES and names_a_key(name.upper()):
+                what = f"`{name}` looks like a key, and keys are no settings."
+                allowed = (
+                    f'the variable {name.upper()}, a file named by env_file, or key = "env:{name.upper()}"'
+                )
+            raise WrongSetting(what, where=given.place(name) + rest, allowed=allowed) from None
+
+    def _refuse(self, error: WrongSetting) -> None:
+        if self._mistakes is None:
+            raise error
+        self._mistakes.append(error)
+
+
+class _Flags:
+    """What the command line says."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+
+    def read(self) -> dict[str, Any]:
+        told = {name: getattr(self._args, name, None) for name in NAMES}
+        return {name: value for name, value in told.items() if value}
+
+    def place(self, name: str) -> str:
+        return flag(name)
+
+    source = place
+
+
+class _Variables:
+    """What the variables of the process say; an empty one says nothing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def read(self) -> dict[str, Any]:
+        told = {name: self._environ.get(variable(name), "") for name in NAMES}
+        return {name: value for name, value in told.items() if value}
+
+    def place(self, name: str) -> str:
+        return variable(name)
+
+    source = place
+
+
+class _File:
+    """What the file in the data folder says."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> dict[str, Any]:
+        if not os.path.exists(self._path):
+            return {}
+        text = self._text()
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            what, _, place = str(error).partition(" (at ")
+            line = f", {place.rstrip(')')}" if place else ""
+            raise InvalidArgument(
+                f"This is not TOML: {what[:1].lower()}{what[1:]}.",
+                where=f"{self._path}{line}",
+                allowed='lines such as model_user = "offline"',
+            ) from None
+
+    def place(self, name: str) -> str:
+        found = re.search(rf"^[ \t]*\[?[ \t]*{re.escape(name)}\b", self._text(), re.MULTILINE)
+        line = f", line {self._text().count(chr(10), 0, found.start()) + 1}" if found else ""
+        return f"{self._path}{line}, {name}"
+
+    def source(self, name: str) -> str:
+        return FILE
+
+    def _text(self) -> str:
+        roots = Roots([self._path.resolve().parent])
+        return decode(roots.read_bytes(self._path.resolve(), str(self._path)), str(self._path))
+
+
+def fixing(error: Exception, command: str) -> str:
+    """What to type after an error of a command: its help, or the doctor where a file or a variable is wrong."""
+    wrong = isinstance(error, WrongSetting) and not error.where.startswith("--")
+    return called("doctor") if wrong else called(command, "--help")
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours and are none, each with the one it may have been meant to be."""
+    known = [variable(name) for name in ("home", *NAMES)]
+    return [
+        f"`{name}` is no setting.{did_you_mean(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]

@@ -1,0 +1,101 @@
+"""Who wants to hear that a resource changed: told when a job ends, to clients of both protocol eras.
+
+Newer clients listen on a stream that the SDK serves; older ones subscribe to single addresses, and are told on their
+connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_REQUEST, EmptyResult, SubscribeRequestParams, UnsubscribeRequestParams
+
+from ..engine.workbench import HardeningReport, JobReport, RunReport, Workbench
+
+MOST = 100
+"""Addresses that one connection may subscribe to."""
+SEND_S = 5.0
+"""Seconds for one notice; a client that does not read is passed over."""
+
+Context = ServerRequestContext[Any, Any]
+
+
+class Subscriptions:
+    """The subscribers of one server."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bus = InMemorySubscriptionBus()
+        """What the SDK's own streams hear."""
+        self._bench = bench
+        self._older: dict[Connection, dict[str, ServerSession]] = {}
+
+    @contextmanager
+    def told(self) -> Generator[None]:
+        """While the workbench is open: every end of a job is told."""
+        stop = self._bench.jobs.on_end(self.job_ended)
+        try:
+            yield
+        finally:
+            stop()
+
+    def serve_older_clients(self, server: MCPServer[Any]) -> None:
+        """Answer `resources/subscribe` and `resources/unsubscribe`, which only older clients send."""
+        inner = server._lowlevel_server  # pyright: ignore[reportPrivateUsage] # the server has no public way
+        inner.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
+        inner.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unsubscribe)
+
+    async def job_ended(self, report: JobReport) -> None:
+        """Tell what the job changed."""
+        for uri in addresses(report):
+            await self.bus.publish(ResourceUpdated(uri=uri))
+            for sessions in list(self._older.values()):
+                if uri in sessions:
+                    with anyio.move_on_after(SEND_S):
+                        await _tell(sessions[uri], uri)
+
+    async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
+        connection = _connection(ctx)
+        if connection not in self._older:
+            self._older[connection] = {}
+            connection.exit_stack.callback(self._older.pop, connection, None)
+        if len(self._older[connection]) >= MOST:
+            raise MCPError(INVALID_REQUEST, f"At most {MOST} addresses a connection; unsubscribe from some.")
+        self._older[connection][params.uri] = ctx.session
+        return EmptyResult()
+
+    async def _unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+        self._older.get(_connection(ctx), {}).pop(params.uri, None)
+        return EmptyResult()
+
+
+def addresses(report: JobReport) -> list[str]:
+    """The resources that are other once the job has ended."""
+    result, changed = report.result, ["caseharden://overview"]
+    if isinstance(result, RunReport):
+        run = f"caseharden://run/{result.run.id}"
+        changed += [run, f"{run}/rounds", f"{run}/clusters"]
+    if isinstance(result, HardeningReport):
+        hardening = f"caseharden://hardening/{result.hardening.id}"
+        changed += [hardening, f"{hardening}/diff"]
+    return changed
+
+
+async def _tell(session: ServerSession, uri: str) -> None:
+    try:
+        await session.send_resource_updated(uri)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return  # it went away a moment ago
+
+
+def _connection(ctx: Context) -> Connection:
+    """What outlives the request."""
+    return ctx.session._connection  # pyright: ignore[reportPrivateUsage] # the session has no public way to it
