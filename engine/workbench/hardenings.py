@@ -155,6 +155,8 @@ class Hardenings:
             self._locks.none_open(owner.id, but=record.id)
             self._archive.hardenings.change(id, lambda stored: _with_limits(stored, opted))
             job = self._jobs.again(job.id)
+        else:
+            self._jobs.adopt(job)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     def _can_go_on(self, record: Hardening, job: Job) -> bool:

@@ -100,6 +100,8 @@ class Jobs:
         elif job.state in ("paused", "cancelled", "failed"):
             job, new = self._store.jobs.resume(job.id, retry_failed=True), True
             self._store.audit("resume", kind, job.id)
+        else:
+            self.adopt(job)
         return job, new
 
     def known(self, kind: str, key: str) -> bool:
@@ -112,6 +114,11 @@ class Jobs:
         self._store.audit("resume", job.kind, id)
         self.launch(job)
         return job
+
+    def adopt(self, job: Job) -> None:
+        """Go on with an active job that nobody looks after, because its caller has called again."""
+        if job.active and any(left.id == job.id for left in self._store.jobs.orphans()):
+            self.launch(job)
 
     def give_up(self, job: Job, error: Exception) -> None:
         """A new job that could not even begin: failed, so that nobody waits for it."""

@@ -222,6 +222,8 @@ class Runs:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._try_errors_again, job, run)
                 job = self._jobs.again(job.id, reopen=True)
+        else:
+            self._jobs.adopt(job)
         return await self._settled(job, wait_s, on_progress)
 
     def _serves_nothing_open(self, run: RunRecord) -> None:
