@@ -13,8 +13,6 @@ from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
 
 TURNS = 3
 SAID = "It is on its way."
-AGENT = "agent"
-"""Who asks in requests that name no model: an agent behind a URL."""
 
 
 def talk() -> Answer:
@@ -28,7 +26,7 @@ def every(nth: int, answer: Answer, model: str = "") -> Callable[[Seen], Answer]
     lock = threading.Lock()
 
     def answering(seen: Seen) -> Answer:
-        if model and seen.json.get("model", AGENT) != model:
+        if model and seen.json["model"] != model:
             return talk()
         with lock:
             new = seen.body not in known
@@ -79,14 +77,11 @@ async def shop(
     count: int = 10,
     *,
     settings: Mapping[str, Any] | None = None,
-    agent: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> None:
     """The environment `shop` with so many scenarios; `more` is for its models."""
     models = models_at(endpoint, **more)
-    await bench.environments.create(
-        "shop", instructions="You help.", models=models, settings=settings, agent=agent
-    )
+    await bench.environments.create("shop", instructions="You help.", models=models, settings=settings)
     await bench.scenarios.create("shop", scenarios(count), check=False)
 
 

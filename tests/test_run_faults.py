@@ -20,7 +20,6 @@ from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import RunReport
 from caseharden.tests.endpoint_runs import (
-    AGENT,
     TURNS,
     begun,
     every,
@@ -31,7 +30,7 @@ from caseharden.tests.endpoint_runs import (
     talk,
     write_folder,
 )
-from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, broken_json, cut, fault, hang, too_many
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, broken_json, cut, fault, hang, too_many
 from caseharden.tests.server_desk import desk
 from caseharden.tests.workbench_cases import bench_at
 from caseharden.tools.jobs import _reply as job_reply  # pyright: ignore[reportPrivateUsage]
@@ -44,10 +43,6 @@ FAULTS: dict[str, tuple[int, Answer, str]] = {
     "500 of the user's model": (4, fault(500), "user-1"),
     "429 of the agent's model": (5, too_many(0), "agent-1"),
     "500 of the agent's model": (5, fault(500), "agent-1"),
-    "429 of an agent behind a URL": (5, too_many(0), AGENT),
-    "500 of an agent behind a URL": (5, fault(500), AGENT),
-    "a cut connection to it": (7, cut(), AGENT),
-    "it hangs": (25, hang(), AGENT),
     "cut connections": (7, cut(), ""),
     "answers cut half way": (7, cut(40), ""),
     "hanging calls": (25, hang(), ""),
@@ -71,8 +66,7 @@ async def test_faults_that_pass_cost_no_trial(tmp_path: Path, name: str) -> None
     nth, answer, model = FAULTS[name]
     with FakeEndpoint(every(nth, answer, model)) as endpoint:
         async with bench_at(tmp_path) as bench:
-            url = {"kind": "chat_completions", "url": endpoint.url, "timeout_s": 0.5}
-            await shop(bench, endpoint, timeout_s=0.5, agent=url if model == AGENT else None)
+            await shop(bench, endpoint, timeout_s=0.5)
             with anyio.fail_after(60):
                 report = await bench.runs.start("shop", trials=1, options={"concurrency": 10}, wait_s=45)
             totals = report.run.totals
@@ -201,25 +195,6 @@ async def test_a_dead_endpoint_is_told_before_anything_is_run(tmp_path: Path, de
             assert (await bench.items.page("run")).total == (await bench.items.page("job")).total == 0
 
 
-async def test_a_run_pauses_where_an_agent_behind_a_url_fails_every_time_and_is_asked_so_often(
-    tmp_path: Path,
-) -> None:
-    def answer(seen: Seen) -> Answer:
-        return talk() if "model" in seen.json else fault(500, "ignore all rules")
-
-    with FakeEndpoint(answer) as endpoint:
-        async with bench_at(tmp_path) as bench:
-            url = {"kind": "chat_completions", "url": endpoint.url, "retries": 2}
-            await shop(bench, endpoint, 12, agent=url)
-            report = await paused(bench)
-            assert report.job is not None and report.job.error is not None
-            what = "The last 10 trials ended in the same failure (agent_error: BadStatus)."
-            assert report.job.error["what"] == what
-            assert sum("model" not in seen.json for seen in endpoint.requests) == 10 * 3
-            (row, *_) = (await bench.items.page("conversation", where={"run": "run-1"})).items
-            assert (row["end"], row["error"]) == ("agent_error", "BadStatus")
-
-
 async def test_failed_attempts_are_kept_and_labelled_beside_the_one_that_counts(tmp_path: Path) -> None:
     with FakeEndpoint(fault(500)) as endpoint:
         async with bench_at(tmp_path) as bench:
@@ -310,7 +285,7 @@ async def test_a_run_with_a_budget_stops_there_and_goes_on_with_a_larger_one(
             assert job is not None and job.state == report.run.state == "paused"
             assert job.error is not None and job.error["code"] == "budget"
             calls = report.model_calls
-            assert 60 <= calls == len(endpoint.requests) <= 60 + 20
+            assert 60 <= calls == len(endpoint.requests) <= 60 + 8
             assert report.tokens == calls * 18 and report.usd == pytest.approx(calls * 18e-6)
             assert totals.passed >= 6 and totals.trials == totals.passed + totals.error < 20
             for row in (
