@@ -117,9 +117,8 @@ async def test_damaged_lines_are_told_in_the_overview_and_are_in_the_audit(tmp_p
     async with desk_in_memory(home) as client:
         await client.ok("list_items", kind="scenario")
         overview = await client.ok("list_items")
-        assert overview["warnings"] == [
-            "1 damaged lines of scenarios were put aside in the data folder (damaged/scenarios.jsonl); "
-            "everything else is whole."
+        assert overview["items"][0]["problems"] == [
+            "1 damaged line of scenarios put aside in damaged/scenarios.jsonl; all else is whole"
         ]
     async with bench_at(home) as bench:
         [damage] = await bench.damage()

@@ -45,7 +45,7 @@ async def test_the_overview_counts_rates_and_names_what_goes_on(tmp_path: Path) 
 
 
 async def test_each_role_says_which_model_plays_it_and_who_chose_it(tmp_path: Path) -> None:
-    server = ModelChoice(user="offline", judge="nonsense/model")
+    server = ModelChoice(user="offline", judge="nonsense")
     async with Workbench(tmp_path, worlds=WORLDS, models=server) as bench:
         row = (await bench.items.page("overview")).items[0]
         assert {role: told["from"] for role, told in row["models"].items()} == {
@@ -55,7 +55,7 @@ async def test_each_role_says_which_model_plays_it_and_who_chose_it(tmp_path: Pa
             "writer": "default",
         }
         assert row["models"]["agent"]["model"] == "offline (rule-based)"
-        assert row["models"]["judge"]["model"] == "nonsense/model"
+        assert row["models"]["judge"]["model"] == "nonsense"
         assert row["models"]["judge"]["not_reachable"]
         assert row["problems"] == [f"judge: {row['models']['judge']['not_reachable']}"]
 
@@ -88,7 +88,9 @@ async def test_damaged_lines_are_counted_as_a_problem(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         assert (await bench.items.page("persona")).total
         row = (await bench.items.page("overview")).items[0]
-        assert row["problems"] == ["1 damaged line of personas put aside in personas.bad"]
+        assert row["problems"] == [
+            "1 damaged line of personas put aside in damaged/personas.jsonl; all else is whole"
+        ]
 
 
 async def test_the_reply_is_short_and_its_next_calls_fit(tmp_path: Path) -> None:

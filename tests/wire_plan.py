@@ -90,6 +90,11 @@ async def looked_and_run(at: Recorder) -> None:
     await at.error("wait_job", job="job-999")
     page = await at.ok("list_items", kind="conversation", where={"run": "run-1"})
     await at.ok("get_item", kind="conversation", id=page["items"][0]["id"], view="turns")
+    await at.ok("run_simulations", environment="support", wait_s=45)
+    await at.ok("compare_runs", base="run-1", run="run-2")
+    await at.error("compare_runs", base="run-1", run="run-70")
+    await at.ok("export_run", source="run-1", format="csv", inline=True)
+    await at.error("export_run", source="run-1")
     long: dict[str, Any] = {
         "environment": "support",
         "trials": 50,

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
 from ..ids import Place, parse_place, split_nested
 from ..records.job import Job
+from ..records.run import RunRecord
 from .archive import Archive, Shelf
 from .generating import DRAFTS
 from .jobs import Jobs
@@ -246,9 +247,20 @@ class Deleting:
         for run, places in of.items():
             for table in ("trials", "attempts"):
                 self._erase(run, table, {f"{p.simulation}/{p.trial}" for p in places})
+            self._note_deleted(run, places)
             for place in places:
                 self._archive.store.audit("delete", "conversation", str(place))
             self._scoring.score(run, self._archive.runs.get(run).state)
+
+    def _note_deleted(self, run: str, places: Sequence[Place]) -> None:
+        """The run remembers which trials are gone by choice: going on with it runs them not again."""
+        gone = {f"{p.simulation}/{p.trial}" for p in places}
+
+        def noted(stored: RunRecord) -> RunRecord:
+            deleted = sorted(gone | set(stored.options.get("deleted") or ()))
+            return stored.model_copy(update={"options": {**stored.options, "deleted": deleted}})
+
+        self._archive.runs.change(run, noted)
 
     def _erase(self, run: str, table: str, trials: set[str]) -> None:
         shelf = self._archive.trials(run, table)

@@ -339,6 +339,7 @@ class Runs:
     def _without_trial(self, job: Job, run: RunRecord) -> list[str]:
         """Units that are done although their trial is not there: a process was killed while it set errors aside."""
         there = {str(row.doc_id) for row in self._archive.trials(run.id).table.walk()}
+        there |= set(run.options.get("deleted") or ())
         done = self._archive.store.jobs.work.units(job.id, "completed")
         return [u.id for u in done if f"{u.spec['simulation']}/{u.spec['trial']}" not in there]
 
