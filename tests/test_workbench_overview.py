@@ -88,7 +88,9 @@ async def test_damaged_lines_are_counted_as_a_problem(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         assert (await bench.items.page("persona")).total
         row = (await bench.items.page("overview")).items[0]
-        assert row["problems"] == ["1 damaged line of personas put aside in damaged/personas.jsonl; all else is whole"]
+        assert row["problems"] == [
+            "1 damaged line of personas put aside in damaged/personas.jsonl; all else is whole"
+        ]
 
 
 async def test_the_reply_is_short_and_its_next_calls_fit(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ class Overview:
         told = [f"{role}: {m['not_reachable']}" for role, m in models.items() if "not_reachable" in m]
         for damage in self._archive.store.damage():
             lines = f"{damage.lines:,} damaged line{'' if damage.lines == 1 else 's'}"
-            told.append(f"{lines} of {damage.table} put aside in damaged/{damage.file.name}; all else is whole")
+            told.append(
+                f"{lines} of {damage.table} put aside in damaged/{damage.file.name}; all else is whole"
+            )
         return told
 
 
