@@ -16,9 +16,9 @@ from caseharden.tools import ORDER
 
 Told = tuple[str, str, Any]
 """What was asked, `ok` or `error`, and the masked reply."""
-TIMED = re.compile(r".*(_at|_s|_ms|seconds|bytes)$")
+TIMED = re.compile(r".*(_at|_s|_ms|seconds|bytes|sha256)$")
 """Fields whose value is another one each time."""
-SHIFTING = re.compile(r"\d+(\.\d+)? (s|ms|min)\b|\d{4}-\d\d-\d\dT[\d:.]+Z?|\bapp-[\w-]+")
+SHIFTING = re.compile(r"\d+(\.\d+)? (s|ms|min|bytes)\b|\d{4}-\d\d-\d\dT[\d:.]+Z?|\bapp-[\w-]+")
 
 
 class Recorder(Desk):
@@ -93,7 +93,7 @@ async def looked_and_run(at: Recorder) -> None:
     await at.ok("run_simulations", environment="support", wait_s=45)
     await at.ok("compare_runs", base="run-1", run="run-2")
     await at.error("compare_runs", base="run-1", run="run-70")
-    await at.ok("export_run", source="run-1", format="csv", inline=True)
+    await at.ok("export_run", source="run-1", format="csv")
     await at.error("export_run", source="run-1")
     long: dict[str, Any] = {
         "environment": "support",
