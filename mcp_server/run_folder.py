@@ -146,7 +146,7 @@ async def _run(args: argparse.Namespace) -> int:
     screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
     settings = read_settings(args)
     settings.lend_keys([folder, Path()])
-    async with settings.workbench("cli", roots=[folder], resume=bool(args.resume)) as bench:
+    async with settings.workbench("cli", roots=[folder], resume=False) as bench:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         baseline = await anyio.to_thread.run_sync(wanted, args, cases)
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
