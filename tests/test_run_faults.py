@@ -305,7 +305,7 @@ async def test_a_run_with_a_budget_stops_there_and_goes_on_with_a_larger_one(
     with FakeEndpoint(talk()) as endpoint:
         async with bench_at(tmp_path) as bench:
             await shop(bench, endpoint, 20, prices={"input": 1.0, "output": 1.0})
-            report = await bench.runs.start("shop", options={"budget": limit, "concurrency": 4}, wait_s=45)
+            report = await bench.runs.start("shop", options={"budget": limit, "concurrency": 20}, wait_s=45)
             totals, job = report.run.totals, report.job
             assert job is not None and job.state == report.run.state == "paused"
             assert job.error is not None and job.error["code"] == "budget"
