@@ -19,6 +19,7 @@ from ..engine.workbench.baselines import MOST_BYTES, read_baseline, write_baseli
 from ..engine.workbench.compared import ComparedRun
 from ..engine.workbench.comparing import ComparisonReport
 from ..tools.comparisons import change, finding
+from .called import called
 from .terminal import clean, count, cut
 
 OF_FOLDER: Final = "."
@@ -55,6 +56,17 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the run as a baseline, unless it is worse than --baseline",
     )
+
+
+def then_baseline(args: argparse.Namespace, error: Exception, where: str) -> str:
+    """What to type where an option of the baseline is wrong, or ""."""
+    if where == "--max-drop":
+        return called("run", args.folder, "--baseline", args.baseline or "FILE", "--max-drop", "0.05")
+    if where == "--save-baseline":
+        return called("run", args.folder, "--save-baseline", "baseline.json")
+    if "baseline" in where and isinstance(error, NotFound):
+        return called("run", args.folder, "--save-baseline", args.baseline or "baseline.json")
+    return ""
 
 
 def wanted(args: argparse.Namespace, cases: CaseFolder) -> Baseline:

@@ -41,6 +41,7 @@ from .baseline import (
     compared,
     fails,
     save,
+    then_baseline,
     wanted,
 )
 from .called import called
@@ -111,17 +112,7 @@ def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
         return called("run", args.folder, "--budget", "25")
     if where == "--resume":
         return _again(args) + "        (a new run)"
-    return _then_baseline(args, error, where)
-
-
-def _then_baseline(args: argparse.Namespace, error: Exception, where: str) -> str:
-    if where == "--max-drop":
-        return called("run", args.folder, "--baseline", args.baseline or "FILE", "--max-drop", "0.05")
-    if where == "--save-baseline":
-        return called("run", args.folder, "--save-baseline", "baseline.json")
-    if "baseline" in where and isinstance(error, NotFound):
-        return called("run", args.folder, "--save-baseline", args.baseline or "baseline.json")
-    return ""
+    return then_baseline(args, error, where)
 
 
 def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 
-from world_maker import Row, address, draws, new_name, pick, read_source, world_document, write_world
+from world_maker import Row, draws, new_people, pick, read_source, world_document, write_world
 
 SEED = 20260512
 PASSENGERS = 324
@@ -115,19 +115,11 @@ def _departure(number: str, day: date, flight: Row, price: float, seats: int, no
 def make_passengers(names: Row) -> dict[str, Row]:
     """People with a name, an e-mail address and a travel document of their own, `N2001` onwards."""
     rows: dict[str, Row] = {}
-    taken: set[str] = set()
-    mails: set[str] = set()
     chance = draws(SEED, "people")
-    while len(rows) < PASSENGERS:
-        first, last = new_name(names["people"], taken, chance)
-        mail = address(first, last, names["domains"], chance)
-        if mail in mails:
-            continue
-        mails.add(mail)
+    for number, name, mail in new_people(names, PASSENGERS, chance):
         tier = pick(names["tiers"], chance)
-        number = len(rows)
         rows[f"N{2001 + number}"] = {
-            "name": f"{first} {last}",
+            "name": name,
             "email": mail,
             "document_number": f"P{1_000_000 + int(next(chance) * 89_999) * 100 + number % 100:07d}",
             "loyalty_number": None if tier == "none" else f"L{40_000 + number * 7}",

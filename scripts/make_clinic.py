@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from world_maker import Row, address, draws, new_name, pick, read_source, world_document, write_world
+from world_maker import Row, draws, new_people, pick, read_source, world_document, write_world
 
 SEED = 20260915
 PATIENTS = 316
@@ -47,18 +47,10 @@ def make_world() -> Row:
 def make_patients(names: Row) -> dict[str, Row]:
     """People with a name, an e-mail address and an insurance number of their own, `D1001` onwards."""
     rows: dict[str, Row] = {}
-    taken: set[str] = set()
-    mails: set[str] = set()
     chance = draws(SEED, "people")
-    while len(rows) < PATIENTS:
-        first, last = new_name(names["people"], taken, chance)
-        mail = address(first, last, names["domains"], chance)
-        if mail in mails:
-            continue
-        mails.add(mail)
-        number = len(rows)
+    for number, name, mail in new_people(names, PATIENTS, chance):
         rows[f"D{1001 + number}"] = {
-            "name": f"{first} {last}",
+            "name": name,
             "email": mail,
             "insurance_number": f"N{10_000_000 + int(next(chance) * 89_999) * 1000 + number:08d}",
             "plan": pick(["none", "bronze", "silver", "silver", "gold"], chance),

@@ -56,6 +56,23 @@ def address(first: str, last: str, domains: Sequence[str], chance: Iterator[floa
     return pick(forms, chance)(*plain) + "@" + pick(domains, chance)
 
 
+def new_people(
+    names: Mapping[str, Any], count: int, chance: Iterator[float]
+) -> Iterator[tuple[int, str, str]]:
+    """(number from 0, name, e-mail address) of so many people, no name and no address twice.
+
+    A caller may draw between two of them: each is drawn when it is asked for.
+    """
+    taken: set[str] = set()
+    mails: set[str] = set()
+    while len(mails) < count:
+        first, last = new_name(names["people"], taken, chance)
+        mail = address(first, last, names["domains"], chance)
+        if mail not in mails:
+            mails.add(mail)
+            yield len(mails) - 1, f"{first} {last}", mail
+
+
 def world_document(name: str, frame: Mapping[str, Any], data: Row) -> Row:
     """The whole world: its frame (all but the data), the policy beside its file, and the data."""
     policy = (target_of(name).parent / "policy.md").read_text(encoding="utf-8")

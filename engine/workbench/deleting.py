@@ -245,9 +245,11 @@ class Deleting:
             place = parse_place(id, "ids")
             of.setdefault(place.run, []).append(place)
         for run, places in of.items():
+            self._note_deleted(
+                run, places
+            )  # first: killed in between, going on with the run brings none back
             for table in ("trials", "attempts"):
                 self._erase(run, table, {f"{p.simulation}/{p.trial}" for p in places})
-            self._note_deleted(run, places)
             for place in places:
                 self._archive.store.audit("delete", "conversation", str(place))
             self._scoring.score(run, self._archive.runs.get(run).state)

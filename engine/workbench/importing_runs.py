@@ -21,7 +21,7 @@ from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
 from ..ids import check_slug
 from ..records.authored import load
 from ..records.conversation import Conversation
-from ..records.environment import AgentSpec, EnvironmentRecord, InstructionsRecord
+from ..records.environment import AgentSpec, EnvironmentRecord
 from ..records.job import Job
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import Verdict
@@ -29,7 +29,7 @@ from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
 from .exporting import IMPORTED, Exporting, run_identity
-from .instructions import check_instructions, text_sha
+from .instructions import check_instructions, new_version
 from .results import EnvironmentReport
 from .scenarios import Scenarios
 from .scoring import Scoring
@@ -231,15 +231,7 @@ class RunImporter:
         text = check_instructions(run.instructions_text, "run.instructions_text")
         found = re.fullmatch(r".*@([1-9][0-9]{0,6})", run.instructions)
         number = int(found[1]) if found else 1
-        version = InstructionsRecord(
-            id=f"{id}@{number}",
-            environment=id,
-            number=number,
-            text=text,
-            sha256=text_sha(text),
-            origin="file",
-            created_at=utc_now(),
-        )
+        version = new_version(id, number, text, "file")
         draft.instructions_version = number
         draft.created_at = draft.updated_at = utc_now()
         self._archive.instructions.put(version.id, version)

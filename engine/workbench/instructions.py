@@ -61,16 +61,7 @@ class Instructions:
 
     def first(self, environment: str, text: str, origin: Origin) -> InstructionsRecord:
         """Store the first version of an environment that is about to be stored."""
-        number = self.last(environment) + 1
-        record = InstructionsRecord(
-            id=f"{environment}@{number}",
-            environment=environment,
-            number=number,
-            text=text,
-            sha256=text_sha(text),
-            origin=origin,
-            created_at=utc_now(),
-        )
+        record = new_version(environment, self.last(environment) + 1, text, origin)
         self._archive.instructions.put(record.id, record)
         return record
 
@@ -78,17 +69,8 @@ class Instructions:
         """Append a version and put it in force; `fields` are the record's (candidate, outcome, marks)."""
         environment = self._archive.environments.get(id)
         number = self.last(id) + 1
-        record = InstructionsRecord(
-            id=f"{id}@{number}",
-            environment=id,
-            number=number,
-            text=text,
-            sha256=text_sha(text),
-            base=f"{id}@{environment.instructions_version}",
-            origin=origin,
-            created_at=utc_now(),
-            **fields,
-        )
+        base = f"{id}@{environment.instructions_version}"
+        record = new_version(id, number, text, origin, base=base, **fields)
         if not self._archive.instructions.add(record.id, record):
             raise Conflict(
                 f"Somebody else made {record.id} at the same moment.",
@@ -139,6 +121,22 @@ class Instructions:
                     ],
                 )
         return str(write_instructions(file, text, self._roots))
+
+
+def new_version(
+    environment: str, number: int, text: str, origin: Origin, **fields: Any
+) -> InstructionsRecord:
+    """The record of a version that is made now, not yet stored; `fields` are its others (base, candidate, outcome)."""
+    return InstructionsRecord(
+        id=f"{environment}@{number}",
+        environment=environment,
+        number=number,
+        text=text,
+        sha256=text_sha(text),
+        origin=origin,
+        created_at=utc_now(),
+        **fields,
+    )
 
 
 def check_instructions(text: str, where: str) -> str:
