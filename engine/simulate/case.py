@@ -99,7 +99,7 @@ def prepare(
     _check_history(world, scenario)
     check_faults(world, scenario.faults, "faults")
     own = _limits(limits or Limits(), scenario.limits, limits_over)
-    data = partner.data.model_dump(exclude_unset=True) if partner else {}
+    data = partner.data.sides() if partner else {}
     hashes = Hashes(
         world=world.hash,
         scenario=digest(scenario.model_dump(mode="json", by_alias=True)),

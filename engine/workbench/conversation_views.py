@@ -206,6 +206,8 @@ def _call_row(entry: ToolEntry) -> Body:
     }
     if entry.by != "agent":
         row["by"] = entry.by
+    if entry.kind == "own":
+        row["own"] = True
     if entry.error:
         row["error"] = entry.error
     if entry.injected:

@@ -124,8 +124,8 @@ class Personas:
 
     def _check_data(self, persona: Persona, environment: EnvironmentRecord, where: str) -> None:
         """The persona's data must fit the world's schema and references."""
-        data = persona.data.model_dump(exclude_unset=True)
-        if not any(data.values()):
+        data = persona.data.sides()
+        if not data:
             return
         try:
             Scene(self._worlds.get(environment.world)).prepare(data)
