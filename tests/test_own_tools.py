@@ -41,7 +41,9 @@ class Clerk:
         if any(message.role == "tool" for message in turn.messages):
             return AgentReply("Lent.")
         kept = ToolCall("x1", "crm_note", '{"text": "wants b1"}')
-        return AgentReply("", (ToolCall("x2", "lend", '{"book_id": "b1"}'),), None, False, (kept,), {"x1": [7]})
+        return AgentReply(
+            "", (ToolCall("x2", "lend", '{"book_id": "b1"}'),), None, False, (kept,), {"x1": [7]}
+        )
 
 
 @pytest.mark.requirement("LW-10")
@@ -66,8 +68,14 @@ async def test_calls_on_own_tools_are_recorded_by_turn_with_their_results_and_ch
     ]
     async with bench_at(tmp_path) as bench:
         turns = (await bench.items.get("conversation", f"{found.run.id}/s/1", view="turns")).item["turns"]
-        rows = [(row["tool"], row.get("own", False), row["result"]) for t in turns for row in t.get("calls", [])]
-        assert rows == [("crm_find", True, {"customer": "c7"}), ("crm_note", True, None), ("lend", False, "lent")]
+        rows = [
+            (row["tool"], row.get("own", False), row["result"]) for t in turns for row in t.get("calls", [])
+        ]
+        assert rows == [
+            ("crm_find", True, {"customer": "c7"}),
+            ("crm_note", True, None),
+            ("lend", False, "lent"),
+        ]
 
 
 @pytest.mark.requirement("LW-10")

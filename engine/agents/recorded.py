@@ -26,8 +26,9 @@ CUT_SHORT: Final[frozenset[EndReason]] = frozenset(
 
 
 class Line(Stored):
-    """One line of a recording: words, a call, or the user's stop. Only an own call's result is read: others are the
-    world's."""
+    """One line of a recording: words, a call, or the user's stop. Only an own call's result is read: the world gives
+    the others itself.
+    """
 
     by: Literal["user", "agent"]
     say: str | None = None

@@ -130,9 +130,8 @@ class Personas:
         try:
             Scene(self._worlds.get(environment.world)).prepare(data)
         except WorldFault as fault:
-            raise InvalidArgument(
-                f"The data does not fit the world: {fault.text}.", where=f"{where}.data"
-            ) from None
+            told = fault.text if fault.text.endswith((".", "?")) else f"{fault.text}."
+            raise InvalidArgument(f"The data does not fit the world: {told}", where=f"{where}.data") from None
 
     async def _write(self, spec: Mapping[str, Any]) -> Generated[Persona]:
         owner = self._archive.environments.get(spec["environment"], "environment")
