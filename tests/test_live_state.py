@@ -1,4 +1,4 @@
-"""The state of a world can be read while its trial goes on, and afterwards, by tool and by address; an export has it all."""
+"""The state of a world can be read while its trial goes on and afterwards; an export has it all."""
 
 from __future__ import annotations
 

@@ -111,17 +111,17 @@ SEND = ToolSignature(
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "called"),
-    [
-        ("Could you show me your card, please?", ("show_card", {})),
-        ("Please send a photo of it.", ("send_photo", {"order_id": "W1", "copies": 2})),
-        ("Could you send the card?", None),
-        ("I will show your card to nobody.", None),
-        ("Your card? Please show it.", None),
-        ("Hello!", None),
-    ],
-)
+ASKED: dict[str, Any] = {
+    "Could you show me your card, please?": ("show_card", {}),
+    "Please send a photo of it.": ("send_photo", {"order_id": "W1", "copies": 2}),
+    "Could you send the card?": None,
+    "I will show your card to nobody.": None,
+    "Your card? Please show it.": None,
+    "Hello!": None,
+}
+
+
+@pytest.mark.parametrize(("text", "called"), ASKED.items())
 async def test_a_tool_is_called_when_all_words_of_its_name_are_asked_for(text: str, called: Any) -> None:
     sheet = {
         "goal": "Get help.",
