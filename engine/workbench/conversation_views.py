@@ -91,7 +91,8 @@ class ConversationViews:
         item.summary = f"{place.conversation}: {said}"
         if trial.split == "held_out" or trial.so_far is None:
             return item
-        conversation = trial.so_far()
+        document = self._archive.redactor.hide_all(trial.so_far().dumped())
+        conversation = Conversation.model_validate(document)
         item.item.update(self._common(conversation), turn=conversation.end.turn, t=conversation.end.t)
         item.summary = f"{place.conversation}: goes on, in turn {conversation.end.turn}."
         if view == "turns":

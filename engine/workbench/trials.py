@@ -267,8 +267,12 @@ class TrialRunner:
                 meter=meter,
                 live=live,
             )
-        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
-        return tried.document, tried.conversation, verdict
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        verdict = grade(conversation, case.plan, case.world.base, expected)
+        return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
         """An agent that serves all trials of a run."""
