@@ -37,6 +37,7 @@ REQUIREMENTS = {
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
+    "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
     "LW-1": "A script runs in order; an unknown step is refused with the list of steps.",

@@ -14,6 +14,7 @@ from .spec import Call, tool
 from .wording import plural
 
 SAYS = {
+    "html": "the report, one file that opens offline",
     "json": "the whole run in one file, which import_environment takes in again",
     "csv": "one row a trial",
     "junit": "one test case a trial",
@@ -59,7 +60,7 @@ async def export_run(
 def _summary(report: ExportReport) -> str:
     verb = "was there already with the same content" if report.unchanged else "written"
     what = SAYS[report.format]
-    trials = plural(report.records, "trial")
+    trials = plural(report.records, "simulation" if report.format == "html" else "trial")
     return f"{report.file} {verb}: {what}, {trials} of {report.source}, {report.bytes:,} bytes."
 
 

@@ -31,11 +31,12 @@ from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
 from .plain import check_plain
+from .reporting import Reporting
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
 
 R = TypeVar("R", bound=BaseModel)
-SUFFIXES: Final[Mapping[str, str]] = {"json": ".json", "csv": ".csv", "junit": ".xml"}
+SUFFIXES: Final[Mapping[str, str]] = {"html": ".html", "json": ".json", "csv": ".csv", "junit": ".xml"}
 """The formats that this version writes."""
 INLINE: Final = 16_000
 """Characters of the text that a reply may carry."""
@@ -65,11 +66,25 @@ class ExportReport:
     warnings: list[str] = field(default_factory=list[str])
 
 
+@dataclass(slots=True)
+class Written:
+    """An export before it is a file. `held_out`: scenarios whose conversations can be read in it."""
+
+    kind: str
+    environment: str
+    text: str
+    records: int
+    held_out: list[str]
+    warnings: list[str] = field(default_factory=list[str])
+    left_out: list[str] = field(default_factory=list[str])
+
+
 class Exporting:
     """Writes exports and reads them back."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, reporting: Reporting) -> None:
         self._archive = archive
+        self._reporting = reporting
         self._folder = archive.store.home / "exports"
         self._writers: Mapping[str, Callable[[RunRecord, Sequence[TrialRecord]], str]] = {
             "json": lambda run, trials: write_run_file(self.run_file(run, trials)),
@@ -87,10 +102,11 @@ class Exporting:
         overwrite: bool = False,
         inline: bool = False,
     ) -> ExportReport:
-        """Write a run to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
+        """Write a run, or the report of a hardening, to `exports/FILE` (default `run-7.json`).
 
-        Conflict when another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof
-        runs. Held-out scenarios of the run are spent.
+        The same content again changes nothing. Conflict when another file stands there and `overwrite` is not given,
+        or the run goes on; HeldOut while a proof runs; a report leaves held-out conversations out instead. Held-out
+        scenarios that can be read in it are spent.
         """
         if format not in SUFFIXES:
             raise Unavailable(
@@ -151,17 +167,12 @@ class Exporting:
 
     def _export(self, source: str, format: str, file: str, overwrite: bool, inline: bool) -> ExportReport:
         name = check_file_name(file or f"{source}{SUFFIXES[format]}", SUFFIXES[format])
-        run = self._run(source)
-        trials = self._trials(run)
-        hidden = sorted({trial.scenario for trial in trials if trial.split == "held_out"})
-        if hidden:
-            refuse_while_proving(self._archive, run.environment)
-        text = self._writers[format](run, trials)
-        unchanged = self._write(name, text, overwrite, source, format)
-        data = text.encode()
-        for scenario in hidden:
-            spend(self._archive, f"{run.environment}/{scenario}")
-        self._archive.store.audit("export", "run", source, file=name)
+        made = self._report(source) if format == "html" else self._whole_run(source, format)
+        unchanged = self._write(name, made.text, overwrite, source, format)
+        data = made.text.encode()
+        for scenario in made.held_out:
+            spend(self._archive, f"{made.environment}/{scenario}")
+        self._archive.store.audit("export", made.kind, source, file=name)
         report = ExportReport(
             source,
             format,
@@ -169,28 +180,67 @@ class Exporting:
             self._folder / name,
             len(data),
             hashlib.sha256(data).hexdigest(),
-            len(trials),
+            made.records,
             unchanged,
+            warnings=made.warnings,
+            left_out=made.left_out,
         )
+        if made.held_out:
+            report.warnings.insert(
+                0,
+                f"Exporting counts as reading: {len(made.held_out)} held-out scenarios of {made.environment} now "
+                "count as train for any text that you submit.",
+            )
+        if inline:
+            report.text = made.text if len(made.text) <= INLINE else made.text[:INLINE]
+            if len(made.text) > INLINE:
+                report.left_out.append(f"text: {len(made.text) - INLINE:,} characters; the file has all")
+        return report
+
+    def _whole_run(self, source: str, format: str) -> Written:
+        """A run in a format that holds all of it."""
+        run = self._run(source)
+        trials = self._trials(run)
+        hidden = sorted({trial.scenario for trial in trials if trial.split == "held_out"})
         if hidden:
-            report.warnings.append(
-                f"Exporting counts as reading: {len(hidden)} held-out scenarios of {run.environment} now count "
-                "as train for any text that you submit."
-            )
-        if run.state != "done":
-            report.warnings.append(
-                f"{source} is {run.state}: {len(trials):,} of {trials_wanted(run):,} trials are in it."
-            )
+            refuse_while_proving(self._archive, run.environment)
+        text = self._writers[format](run, trials)
+        made = Written("run", run.environment, text, len(trials), hidden, _partial(run, len(trials)))
         left = {name for name in LOCAL_AGENT if name in run.agent}
-        report.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
+        made.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
         again = self._archive.trials(source, "again").count()
         if again:
-            report.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
-        if inline:
-            report.text = text if len(text) <= INLINE else text[:INLINE]
-            if len(text) > INLINE:
-                report.left_out.append(f"text: {len(text) - INLINE:,} characters; the file has all")
-        return report
+            made.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
+        return made
+
+    def _report(self, source: str) -> Written:
+        """The report of a run or a hardening."""
+        hardening = self._archive.hardenings.find(source)
+        if hardening is not None:
+            report, warnings = self._reporting.of_hardening(hardening), list[str]()
+        else:
+            run = self._run(source)
+            report = self._reporting.of_run(run)
+            warnings = _partial(run, sum(len(of) for of in report.results[run.id].values()))
+        report = self._clean(report)
+        told = {talk.simulation for talk in report.conversations}
+        shown = {report.simulations[simulation][0] for simulation in told}
+        held_out = [case.id for case in report.scenarios if case.split == "held_out" and case.id in shown]
+        made = Written(
+            report.kind,
+            report.environment,
+            self._reporting.html(report),
+            len(told),
+            sorted(held_out),
+            warnings,
+        )
+        if report.left_out:
+            made.left_out.append(
+                f"{report.left_out:,} conversations, to keep the file small; get_item has them"
+            )
+        if report.hidden:
+            made.left_out.append(report.hidden)
+        return made
 
     def _run(self, source: str) -> RunRecord:
         run = self._archive.runs.find(source)
@@ -204,7 +254,7 @@ class Exporting:
                     raise Unavailable(
                         f"Exporting a whole {kind} is not in this version.",
                         where="source",
-                        allowed="a run",
+                        allowed="a run; html takes a hardening too",
                         next=[call],
                     )
             raise self._archive.runs.missing(source, "source")
@@ -266,6 +316,12 @@ class Exporting:
         written = roots.write_text(name, text, "file", overwrite=overwrite)
         os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
         return False
+
+
+def _partial(run: RunRecord, there: int) -> list[str]:
+    if run.state == "done":
+        return []
+    return [f"{run.id} is {run.state}: {there:,} of {trials_wanted(run):,} trials are in it."]
 
 
 def run_identity(whole: RunFile) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from ..errors import Unavailable
@@ -36,7 +36,11 @@ class Reporting:
     """Makes reports. Everything here is for a worker thread."""
 
     def __init__(
-        self, archive: Archive, worlds: Worlds, snapshots: Snapshots, parts: PageParts | None = None
+        self,
+        archive: Archive,
+        worlds: Worlds,
+        snapshots: Snapshots,
+        parts: Callable[[], PageParts] | None = None,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -68,7 +72,7 @@ class Reporting:
         """The page. Unavailable where the workbench was given no template."""
         if self._parts is None:
             raise Unavailable("This workbench has no report page.", where="format", allowed="json")
-        return page(report, self._parts)
+        return page(report, self._parts())
 
     def _rounds(self, record: Hardening, names: dict[str, str], hidden: bool) -> list[Arm]:
         """The base, a round for each candidate, and the confirmation on held-out."""
