@@ -1,7 +1,9 @@
 """Agents under test: the seam, and its adapters."""
 
-from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
+from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply, Closing, OwnVerdict
 from .chat_completions import ChatAgent
+from .kinds import OUTSIDE, open_outside
+from .outside import Outside, Reach
 from .prompt import PromptAgent
 from .recorded import (
     NoRecording,
@@ -14,17 +16,23 @@ from .recorded import (
 )
 
 __all__ = [
+    "OUTSIDE",
     "AgentAdapter",
     "AgentError",
     "AgentInput",
     "AgentReply",
     "ChatAgent",
+    "Closing",
     "NoRecording",
     "NotRecorded",
+    "Outside",
+    "OwnVerdict",
     "PlayedAgent",
     "PlayedTurn",
     "PromptAgent",
+    "Reach",
     "RecordedAgent",
     "Recording",
+    "open_outside",
     "played_turns",
 ]

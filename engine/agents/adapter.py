@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ..llm import Message, ToolCall, ToolSignature
 from ..records.conversation import TokenUsage
@@ -30,6 +30,14 @@ class AgentInput:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnVerdict:
+    """A verdict by the agent, or by what reaches it."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReply:
     """One reply: words for the user, calls to be executed in order, or both.
 
@@ -48,6 +56,8 @@ class AgentReply:
     """Calls that the agent has made by itself on tools that are not the world's: recorded, not executed."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
+    verdict: OwnVerdict | None = None
+    """What the agent itself says of the conversation: recorded as its word, it decides nothing."""
 
 
 class AgentError(Exception):
@@ -57,10 +67,14 @@ class AgentError(Exception):
 class AgentAdapter(Protocol):
     """An agent under test in one trial.
 
-    `reply` is called again with the results after calls were executed. It is never called concurrently for one
-    trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
-    reply can succeed; any other exception is taken for a crash. Broken arguments are not an error but part of the
-    reply.
+    `reply` is called again with the results after calls were executed: they are the `tool` messages at the end, matched
+    by the ids of the calls. It is never called concurrently for one trial, may be for others; it must not keep or
+    change what it is given. It raises AgentError only when no later reply can succeed; any other exception is taken for
+    a crash. Broken arguments are not an error but part of the reply. It may be cancelled at any await, and is not
+    called again then.
+
+    What it keeps is of one trial alone: the next one meets an agent that remembers nothing. What it holds of the
+    system, it lets go of in `aclose`, or when it was cancelled.
     """
 
     @property
@@ -69,3 +83,14 @@ class AgentAdapter(Protocol):
         ...
 
     async def reply(self, turn: AgentInput) -> AgentReply: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An agent that holds something for the length of a trial."""
+
+    async def aclose(self) -> None:
+        """Let go of it: no process, thread or connection of the trial is left. Called once, also after a cancellation,
+        which it then does not get; it takes a few seconds at most and raises nothing.
+        """
+        ...

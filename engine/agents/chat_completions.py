@@ -87,6 +87,10 @@ class ChatAgent:
                 f"{self._failure(error, named=True)}.", where=f"{self._where}.url", allowed="start the agent"
             ) from error
 
+    def conversation(self) -> ChatAgent:
+        """Itself: nothing of a trial is kept here."""
+        return self
+
     def _values(self, turn: AgentInput) -> dict[str, Any]:
         """What the placeholders stand for."""
         spec = self._spec

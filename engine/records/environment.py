@@ -9,9 +9,9 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "recorded")
 DEFAULT_CONCURRENCY = 32
-LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
+LATER_AGENT_KINDS = ("a2a", "mcp", "caller")
 
 
 class Prices(Authored):
@@ -87,7 +87,11 @@ class AgentSpec(Authored):
     reply_path: str = Field(default="", max_length=200)
     """chat_completions: where its words stand in an answer of its own shape, `data.0.text`."""
     file: str = ""
-    """recorded: a JSON file of conversations under an allowed root."""
+    """recorded: a JSON file of conversations under an allowed root. python: the agent's file below --allow-code."""
+    object: str = ""
+    """python: the function or class in it; "": agent, Agent or reply."""
+    argv: list[str] = Field(default_factory=list[str], max_length=100)
+    """command: the program and its arguments; a file below --allow-code, or an interpreter before one."""
     conversations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     """recorded: the conversations themselves."""
     run: str = ""

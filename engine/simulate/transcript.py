@@ -188,6 +188,7 @@ class Transcript:
             delta=patch_records(delta(case.world.base, self._scene.state.root)),
             models={role: _summed(name, uses) for (role, name), uses in self._uses.items()},
             runtime_errors=self._runtime_errors,
+            **({"agent_verdict": self.agent_verdict} if self.agent_verdict else {}),
             **more,
         )
         document = record.dumped()

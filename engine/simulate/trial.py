@@ -12,11 +12,11 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply
+from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Closing
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
-from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
+from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
@@ -58,21 +58,28 @@ async def run_trial(
     belongs: Mapping[str, str] | None = None,
     quiet: bool = False,
     meter: Meter | None = None,
+    execution: str = "",
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
     record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. Model calls and other tasks get their turn at every reply.
+    trial ends in `budget`. `execution`: names this time that the trial is run, for agents outside, which know a
+    conversation by a key. Model calls and other tasks get their turn at every reply.
     """
-    going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
+    going = _Going(case, agent, user, seed, trial, instructions, quiet, meter, execution)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     started = time.perf_counter()
     with anyio.move_on_after(case.limits.timeout_s) as scope:
-        await anyio.lowlevel.checkpoint()
-        going.set_up()
-        await going.converse()
+        try:
+            await anyio.lowlevel.checkpoint()
+            going.set_up()
+            await going.converse()
+        finally:
+            if isinstance(agent, Closing):
+                with anyio.CancelScope(shield=True):
+                    await agent.aclose()
     if scope.cancelled_caught:
         going.script.finish("timeout", f"{case.limits.timeout_s:g} s of wall time", "timeout")
     record, document = going.script.conversation(
@@ -103,6 +110,7 @@ class _Going:
         instructions: str,
         quiet: bool,
         meter: Meter | None,
+        execution: str,
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
@@ -120,7 +128,7 @@ class _Going:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
-        self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
+        self.opaque = hashlib.blake2b(f"{execution}/{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
 
     @property
@@ -314,6 +322,10 @@ class _Going:
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
+        if reply.verdict is not None:
+            self.script.agent_verdict = AgentVerdict(
+                verdict=reply.verdict.verdict, why=reply.verdict.why[:2000], turn=self.script.turn
+            )
         self.scene.think(round(wall_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         if reply.wait_s:
