@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -32,6 +32,10 @@ class _Call(BaseModel):
     id: str = Field(default="", max_length=200)
 
 
+class _OwnCall(_Call):
+    result: Any = None
+
+
 class _Usage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -52,7 +56,7 @@ class _Answer(BaseModel):
 
     text: str | None = None
     calls: list[_Call] = Field(default_factory=list[_Call], max_length=MOST_CALLS)
-    own_calls: list[_Call] = Field(default_factory=list[_Call], max_length=MOST_CALLS)
+    own_calls: list[_OwnCall] = Field(default_factory=list[_OwnCall], max_length=MOST_CALLS)
     usage: _Usage | None = None
     verdict: Annotated[
         _Verdict | None, BeforeValidator(lambda v: {"verdict": v} if isinstance(v, str) else v)
@@ -71,11 +75,29 @@ def read_answer(told: Mapping[str, Any], who: str, secrets: Secrets) -> AgentRep
         known = ", ".join(sorted(map(str, told)))[:200] or "nothing"
         raise AgentError(f"{who} gave an answer without text or calls: it holds {known}")
     said = without_secrets(ModelReply(answer.text or "", _calls(answer.calls)), secrets)
-    aside = without_secrets(ModelReply("", _calls(answer.own_calls)), secrets)
+    own = _calls(answer.own_calls)
+    aside = without_secrets(ModelReply("", own), secrets)
     usage = None if answer.usage is None else TokenUsage(**answer.usage.model_dump())
     verdict = answer.verdict and OwnVerdict(answer.verdict.verdict, secrets.hide(answer.verdict.why))
-    return AgentReply(said.text, said.tool_calls, usage, own_calls=aside.tool_calls, verdict=verdict or None)
+    results = {
+        made.id: _hidden(call.result, secrets) for call, made in zip(answer.own_calls, own, strict=True)
+    }
+    return AgentReply(
+        said.text,
+        said.tool_calls,
+        usage,
+        own_calls=aside.tool_calls,
+        own_results=results,
+        verdict=verdict or None,
+    )
 
 
-def _calls(calls: list[_Call]) -> tuple[ToolCall, ...]:
+def _hidden(value: Any, secrets: Secrets) -> Any:
+    """A JSON value without secrets in it."""
+    text = json.dumps(value)
+    hidden = secrets.hide(text)
+    return value if hidden == text else hidden
+
+
+def _calls(calls: Sequence[_Call]) -> tuple[ToolCall, ...]:
     return tuple(ToolCall(call.id or f"c{k}", call.name, call.arguments) for k, call in enumerate(calls, 1))

@@ -54,7 +54,7 @@ class ChatAgent:
 
     @property
     def name(self) -> str:
-        return agent_name(self._target.url)
+        return agent_name({"kind": self._spec.kind, "url": self._target.url})
 
     async def reply(self, turn: AgentInput) -> AgentReply:
         """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""

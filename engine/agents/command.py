@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import InvalidArgument, Unavailable
 from ..processes import Crashed, ProcessError, Talk
-from ..records.environment import AgentSpec
+from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
 from .outside import Body, Reach, check_has_its_own_model, told_of
@@ -27,7 +27,7 @@ class CommandAgents:
             )
         self.command = reach.code.command(spec.argv, f"{where}.argv")
         self.spec, self.reach, self._where = spec, reach, where
-        self.name = f"command {' '.join(spec.argv)}"[:100]
+        self.name = agent_name(spec.model_dump())
 
     async def probe(self) -> None:
         """Start it and end it again."""
@@ -58,8 +58,8 @@ class CommandAgent:
         try:
             answer = await self._answer(told_of(turn, agents.spec))
         except ProcessError as error:
-            raise AgentError(secrets.hide(f"the agent {agents.name} {error}")) from error
-        return read_answer(answer, f"the agent {agents.name}", secrets)
+            raise AgentError(secrets.hide(f"the agent, {agents.name}, {error}")) from error
+        return read_answer(answer, f"the agent, {agents.name},", secrets)
 
     async def aclose(self) -> None:
         if self._talk is not None:

@@ -13,7 +13,7 @@ import anyio
 from ..errors import InvalidArgument, Unavailable
 from ..llm import ToolCall
 from ..processes import ProcessError, python_worker
-from ..records.environment import AgentSpec
+from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer, written
 from .outside import Reach, check_has_its_own_model, told_of
@@ -41,8 +41,8 @@ class PythonAgents:
             )
         file = reach.code.file(spec.file, f"{where}.file")
         self.spec, self.reach, self._where = spec, reach, where
-        self.name = f"{spec.object or 'agent'} in {file.name}"
-        self.shown = f"the agent {self.name}"
+        self.name = agent_name(spec.model_dump())
+        self.shown = f"the agent, {self.name},"
         command = python_worker(reach.code, SERVICE, {"object": spec.object}, file)
         self.workers = Workers(reach.processes, command)
 
@@ -53,7 +53,7 @@ class PythonAgents:
             worker = await self.workers.take()
             await worker.talk.ask({"do": "check"}, self.spec.timeout_s)
         except ProcessError as error:
-            what = self.reach.connections.secrets.hide(f"The agent {self.name} {error}.")
+            what = self.reach.connections.secrets.hide(f"The agent, {self.name}, {error}.")
             raise Unavailable(what, where=f"{self._where}.file", allowed="correct the file") from error
         finally:
             if worker is not None:

@@ -5,7 +5,8 @@ object is a function or a class: a class is made once a conversation, and its `r
 is given a `Turn` and gives the agent's words, or `{"text", "calls", "own_calls", "usage", "verdict"}`.
 
 Questions: `{"do": "check"}`, `{"do": "turn", "key", "turn"}`, `{"do": "results", "key", "results", "messages"}`,
-`{"do": "end", "key"}`. A turn is answered with what the agent gave, or with `{"asked": [calls]}` while it waits for results of world tools.
+`{"do": "end", "key"}`. A turn is answered with what the agent gave, or with `{"asked": [calls]}` while it waits for
+results of world tools.
 """
 
 from __future__ import annotations

@@ -101,16 +101,26 @@ class AgentSpec(Authored):
 
 
 def played_by(models: Mapping[str, ModelName], agent: Mapping[str, Any]) -> dict[str, str]:
-    """Who plays each role, as replies call it. `agent`: the spec as JSON; one behind a URL has a model of its own."""
+    """Who plays each role, as replies call it. `agent`: the spec as JSON; one outside has a model of its own."""
     names = {role: short_name(model) for role, model in models.items()}
-    if agent.get("kind") == "chat_completions":
-        names["agent"] = agent_name(str(agent.get("url", "")))
-    return names
+    outside = agent_name(agent)
+    return {**names, "agent": outside} if outside else names
 
 
-def agent_name(url: str) -> str:
-    """An agent behind a URL as replies call it: `agent at 127.0.0.1:8000`."""
-    return f"agent at {_host(url)}"
+def agent_name(agent: Mapping[str, Any]) -> str:
+    """An agent outside as replies call it: `agent at 127.0.0.1:8000`, `Agent in desk.py`; "" for one made here."""
+    file, argv = str(agent.get("file") or ""), agent.get("argv") or agent.get("command") or ()
+    match agent.get("kind"):
+        case "python":
+            return f"{agent.get('object') or 'agent'} in {file.rpartition('/')[2]}"
+        case "command" | "mcp" if argv:
+            return f"command {' '.join(argv)}"[:100]
+        case "chat_completions" | "mcp":
+            return f"agent at {_host(str(agent.get('url') or ''))}"
+        case "a2a":
+            return f"agent at {_host(str(agent.get('card_url') or ''))}"
+        case _:
+            return ""
 
 
 def _host(url: str) -> str:

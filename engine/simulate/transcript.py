@@ -12,6 +12,7 @@ from ..canonical import digest
 from ..evaluate import Trace
 from ..llm import ToolCall
 from ..records.conversation import (
+    AgentVerdict,
     CheckEntry,
     Conversation,
     EmitEntry,
@@ -57,6 +58,7 @@ class Transcript:
         self.end: End | None = None
         self._uses: dict[tuple[str, str], list[TokenUsage]] = {}
         self._runtime_errors = 0
+        self.agent_verdict: AgentVerdict | None = None
         self._calls = 0
 
     def begin(self, now: str) -> Trace:
@@ -73,8 +75,13 @@ class Transcript:
             fields["usage"] = usage
         self._add(SayEntry(**self._mark(), **fields))
 
-    def call(self, outcome: CallOutcome, written: str, message: int, wall_s: float) -> None:
-        """A call, and the signals and notices that it sent. `written`: the arguments as the model wrote them."""
+    def call(
+        self, outcome: CallOutcome, written: str, message: int, wall_s: float, kind: str = "unknown"
+    ) -> None:
+        """A call, and the signals and notices that it sent.
+
+        `written`: the arguments as the model wrote them; `kind`: where the tool is none of the world's.
+        """
         self._calls += 1
         readable = isinstance(outcome.args, dict)
         fields: dict[str, Any] = {
@@ -82,7 +89,7 @@ class Transcript:
             "by": outcome.by,
             "tool": outcome.tool[:MAX_NAME],
             "args": outcome.args if readable else {},
-            "kind": outcome.kind or "unknown",
+            "kind": outcome.kind or kind,
             "ok": outcome.ok,
             "result": outcome.result,
             "wall_s": round(wall_s, 6),
@@ -101,11 +108,11 @@ class Transcript:
         self._add(ToolEntry(**self._mark(), **fields))
         self.signals(outcome.signals)
 
-    def own_call(self, call: ToolCall, message: int) -> None:
-        """A call that the agent made by itself, outside the world; what came of it is not known."""
+    def own_call(self, call: ToolCall, result: Any, message: int) -> None:
+        """A call that the agent made by itself, outside the world, and what it told of the result."""
         args = object_of(call.arguments)
-        outcome = CallOutcome(call.name, "agent", args, True, None, None, None, (), (), self._scene.t)
-        self.call(outcome, call.arguments, message, 0.0)
+        outcome = CallOutcome(call.name, "agent", args, True, None, result, None, (), (), self._scene.t)
+        self.call(outcome, call.arguments, message, 0.0, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
         """An event or noise, with all its writes, the calls it made and the signals it sent.

@@ -30,6 +30,7 @@ _WHOLE = [
     "item.conversation.log",
     "item.conversation.delta",
     "item.conversation.end.detail",
+    "item.conversation.agent_verdict.why",
     "item.verdict.why",
     "item.verdict.checks",
 ]
@@ -126,6 +127,9 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         item.untrusted.append("item.never_fired[].why")
     if graded.faults:
         item.item["faults"] = [fault.model_dump(mode="json") for fault in graded.faults]
+    if graded.invented:
+        item.item["invented"] = [fact.model_dump(mode="json") for fact in graded.invented]
+        item.untrusted.append("item.invented[].said")
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
 
 
@@ -148,6 +152,9 @@ def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conve
     if trial.see_turn:
         item.item["see"] = f"{place.conversation}@{trial.see_turn}"
     item.untrusted = list(_QUOTED)
+    if conversation.agent_verdict is not None:
+        item.item["agent_says"] = conversation.agent_verdict.model_dump(mode="json")
+        item.untrusted.append("item.agent_says.why")
 
 
 def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:
@@ -206,6 +213,8 @@ def _call_row(entry: ToolEntry) -> Body:
     }
     if entry.by != "agent":
         row["by"] = entry.by
+    if entry.kind == "own":
+        row["own"] = True
     if entry.error:
         row["error"] = entry.error
     if entry.injected:
