@@ -170,7 +170,7 @@ class Workbench:
         return Connections(HttpClient(self.network), callers, operators)
 
     def _compose(self, store: Store, runner: Jobs, reach: Reach) -> Retention:
-        archive = Archive(store)
+        archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
@@ -229,6 +229,7 @@ class Workbench:
                 self.scenarios,
                 self._guides,
                 self._guide_names,
+                trials.live,
             ),
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
