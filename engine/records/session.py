@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ class Given(Stored):
     calls: list[GivenCall] = Field(default_factory=list[GivenCall])
     own_calls: list[GivenCall] = Field(default_factory=list[GivenCall])
     """Calls that the agent made by itself outside the world."""
+    own_results: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """What those gave, by the call's id."""
     own_names: bool = False
     """The calls name tools as the world does."""
     stop: bool = False
@@ -52,6 +54,18 @@ class Given(Stored):
     fork: str = ""
     """The branch of the session in which it was given; an agent that keeps conversations knows each by another name."""
     instead_of: list[Rejected] = Field(default_factory=list[Rejected])
+
+
+class BranchPoint(Stored):
+    """Where a stored conversation is gone on with, and all that is needed for it."""
+
+    format: Literal["branch/1"] = "branch/1"
+    place: str
+    """`run-1/refund-dana/1@3`"""
+    seed: int
+    drawn: int
+    """The trial whose draws it has."""
+    tape: list[Given] = Field(default_factory=list[Given])
 
 
 class SessionRecord(Stored):

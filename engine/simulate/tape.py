@@ -179,8 +179,10 @@ def taped(conversation: Conversation, turn: int, answered: bool = True) -> list[
             last = Given(by=by, turn=entry.turn, source="recorded")
             tape.append(last)
         last.own_names = True
-        outside = by == "agent" and entry.ok and entry.kind == "unknown"
-        (last.own_calls if outside else last.calls).append(_given_call(entry))
+        call = _given_call(entry)
+        (last.own_calls if entry.kind == "own" else last.calls).append(call)
+        if entry.kind == "own" and entry.result is not None:
+            last.own_results[call.id] = entry.result
         message = entry.message
     return tape
 
@@ -258,6 +260,7 @@ def _agent_reply(given: Given) -> AgentReply:
         given.usage,
         given.own_names,
         _calls(given.own_calls),
+        given.own_results,
         source=given.source,
         think_s=given.think_s,
         instead_of=_unwanted(given),
@@ -282,6 +285,7 @@ def _given_by_agent(reply: AgentReply, turn: int) -> Given:
         text=reply.text,
         calls=_kept(reply.calls),
         own_calls=_kept(reply.own_calls),
+        own_results=dict(reply.own_results),
         own_names=reply.own_names,
         source=reply.source,
         usage=reply.usage,
