@@ -170,8 +170,8 @@ def taped(conversation: Conversation, turn: int, answered: bool = True) -> list[
         if entry.turn == turn and (by == "agent" or not answered):
             continue
         if isinstance(entry, SayEntry):
-            source = "model" if entry.held_back else "recorded"
-            tape.append(Given(by=by, turn=entry.turn, text=entry.say, stop=entry.held_back, source=source))
+            given = Given(by=by, turn=entry.turn, text=entry.say, stop=entry.held_back, source=entry.source)
+            tape.append(given)
             message = 0
             continue
         last = tape[-1] if tape and (tape[-1].by, tape[-1].turn) == (by, entry.turn) else None
@@ -193,9 +193,9 @@ def answered_turns(conversation: Conversation) -> list[int]:
     return sorted({entry.turn for entry in acted if entry.by == "agent"})
 
 
-def difference(stored: Conversation, now: Conversation, turn: int) -> str:
-    """The first thing that went another way up to the agent's part of a turn; "" where nothing did."""
-    before, after = _course(stored, turn), _course(now, turn)
+def difference(stored: Conversation, now: Conversation, turn: int, side: Speaker) -> str:
+    """The first thing that went another way up to that side's part of a turn; "" where nothing did."""
+    before, after = _course(stored, turn, side), _course(now, turn, side)
     for k, (one, other) in enumerate(zip(before, after, strict=False), 1):
         if one != other:
             return f"entry {k} is {_short(other)}, and was {_short(one)}"
@@ -222,11 +222,11 @@ def _goes_with(last: Given, entry: ToolEntry, message: int) -> bool:
     return last.text is not None
 
 
-def _course(conversation: Conversation, turn: int) -> list[dict[str, Any]]:
+def _course(conversation: Conversation, turn: int, side: Speaker) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for entry in conversation.log:
         acted = _acted(entry)
-        if entry.turn > turn or (acted is not None and acted.turn == turn and acted.by == "agent"):
+        if entry.turn > turn or (acted is not None and acted.turn == turn and acted.by == side):
             break
         if not (isinstance(entry, SayEntry) and entry.rejected):
             row = entry.model_dump(mode="json", exclude_unset=True, exclude=set(_NOT_COMPARED))
