@@ -1,6 +1,7 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .playing import Standing, run_trial, stand_trial
 from .sheet import sheet, sheet_prompt
@@ -15,6 +16,8 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "LiveTrial",
+    "LiveTrials",
     "Meter",
     "ModelUser",
     "PlayedUser",

@@ -10,6 +10,7 @@ from ..agents import AgentAdapter, Standstill
 from ..llm import ToolSignature
 from ..records.conversation import EndReason, Speaker
 from .case import Case
+from .live import LiveTrial
 from .meter import Meter
 from .trial import Trial, Tried
 from .user import UserSimulator
@@ -37,6 +38,7 @@ async def run_trial(
     belongs: Mapping[str, Any] | None = None,
     quiet: bool = False,
     meter: Meter | None = None,
+    live: LiveTrial | None = None,
     drawn: int = 0,
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
@@ -45,9 +47,11 @@ async def run_trial(
     instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.
     `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
     trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). Model calls and other tasks get their
-    turn at every reply.
+    turn at every reply. While it goes on, `live` gives its record so far.
     """
     going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter)
+    if live is not None:
+        live.so_far = lambda: going.record(trial, belongs or {})[0]
     await going.play()
     return going.tried(trial, belongs or {})
 

@@ -80,35 +80,35 @@ class Trial:
         self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
         self.quiet, self.text = quiet, instructions
-        self.wall_s, self.began = 0.0, ""
+        self.started, self.began = time.perf_counter(), ""
 
     async def play(self) -> None:
         """From the beginning to the end, within the limit of wall time."""
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        started = time.perf_counter()
-        try:
-            with anyio.move_on_after(self.case.limits.timeout_s) as scope:
-                await anyio.lowlevel.checkpoint()
-                self.set_up()
-                await self.converse()
-            if scope.cancelled_caught:
-                told = f"{self.case.limits.timeout_s:g} s of wall time"
-                self.script.finish("timeout", told, "timeout")
-        finally:
-            self.wall_s = round(time.perf_counter() - started, 6)
+        self.started = time.perf_counter()
+        with anyio.move_on_after(self.case.limits.timeout_s) as scope:
+            await anyio.lowlevel.checkpoint()
+            self.set_up()
+            await self.converse()
+        if scope.cancelled_caught:
+            self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
 
-    def tried(self, trial: int, belongs: Mapping[str, Any]) -> Tried:
-        """What came of it, as the trial of that number."""
-        record, document = self.script.conversation(
+    def record(self, trial: int, belongs: Mapping[str, Any]) -> tuple[Conversation, dict[str, Any]]:
+        """The record so far, as the trial of that number, and the same as JSON."""
+        return self.script.conversation(
             self.case,
             self.key[0],
             trial,
             self.text,
-            wall_s=self.wall_s,
+            wall_s=round(time.perf_counter() - self.started, 6),
             agent_wall_s=round(self.agent_wall_s, 6),
             started_at=self.began,
             **belongs,
         )
+
+    def tried(self, trial: int, belongs: Mapping[str, Any]) -> Tried:
+        """What came of it, as the trial of that number."""
+        record, document = self.record(trial, belongs)
         left = self.script.trace.by_the_world() if self.script.trace else ()
         drew = self.scene.draws > 0 or (not self.quiet and self.case.disturbed)
         return Tried(record, document, self.scene.state.snapshot(), drew, left)

@@ -27,13 +27,14 @@ from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Limits, Scenario
+from ..records.scenario import Limits, Scenario, Split
 from ..records.session import BranchPoint
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
 from ..simulate import (
     Case,
     ExpectedWorlds,
+    LiveTrials,
     Meter,
     ModelUser,
     PlayedUser,
@@ -72,7 +73,7 @@ class CaseParts:
     row: SimulationRecord
     scenario: Scenario
     persona: Persona | None
-    split: str
+    split: Split
 
 
 class RunCases:
@@ -203,6 +204,8 @@ class TrialRunner:
         self._roots = roots
         self._models = models
         self.expected = ExpectedWorlds()
+        self.live = LiveTrials()
+        """Those that go on in this process."""
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
@@ -291,19 +294,25 @@ class TrialRunner:
             tape = Tape(point.tape, fork=run.id)
             agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
             record["branch"] = Branch(place=point.place, trial=drawn)
-        tried = await run_trial(
-            case,
-            agent,
-            user,
-            seed=seed,
-            trial=trial,
-            instructions=run.instructions_text,
-            belongs=record,
-            meter=meter,
-            drawn=drawn,
-        )
-        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
-        return tried.document, tried.conversation, verdict
+        with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
+            tried = await run_trial(
+                case,
+                agent,
+                user,
+                seed=seed,
+                trial=trial,
+                instructions=run.instructions_text,
+                belongs=record,
+                meter=meter,
+                live=live,
+                drawn=drawn,
+            )
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        verdict = grade(conversation, case.plan, case.world.base, expected)
+        return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
         """An agent that serves all trials of a run."""

@@ -160,7 +160,7 @@ class Workbench:
         return Connections(HttpClient(self.network), callers, operators)
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
-        archive = Archive(store)
+        archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
@@ -220,6 +220,7 @@ class Workbench:
                 self.scenarios,
                 self._guides,
                 self._guide_names,
+                trials.live,
             ),
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
