@@ -14,8 +14,8 @@ from ..engine.agents import (
     AgentError,
     AgentInput,
     ChatAgent,
-    Closing,
     Outside,
+    closing,
     open_outside,
 )
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
@@ -91,12 +91,8 @@ async def _asked(agent: Outside, instructions: str, calls: bool) -> str:
             return f"{agent.name} is there, not called"
         began = time.perf_counter()
         talking = agent.conversation()
-        try:
+        async with closing(talking):
             reply = await talking.reply(_greeting(instructions))
-        finally:
-            if isinstance(talking, Closing):
-                with anyio.CancelScope(shield=True):
-                    await talking.aclose()
     said = f'"{cut(clean(reply.text or ""), 60)}"' if reply.text else f"{len(reply.calls)} tool calls"
     return f"{agent.name} answered in {time.perf_counter() - began:.1f} s: {said}"
 

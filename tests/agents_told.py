@@ -13,16 +13,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from caseharden.engine.agents import (
     AgentAdapter,
     AgentInput,
     AgentReply,
-    Closing,
     Outside,
     PromptAgent,
     Reach,
+    closing,
     open_outside,
 )
 from caseharden.engine.llm import Connections, Message, ToolSignature, open_model
@@ -159,12 +157,8 @@ class Talk:
 @asynccontextmanager
 async def conversing(agent: Outside, conversation: str = "k3y") -> AsyncGenerator[Talk]:
     talking = agent.conversation()
-    try:
+    async with closing(talking):
         yield Talk(talking, conversation)
-    finally:
-        if isinstance(talking, Closing):
-            with anyio.CancelScope(shield=True):
-                await talking.aclose()
 
 
 async def at_once(seconds: float) -> None:

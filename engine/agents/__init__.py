@@ -1,6 +1,16 @@
 """Agents under test: the seam, and its adapters."""
 
-from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply, Closing, OwnVerdict
+from .adapter import (
+    AgentAdapter,
+    AgentError,
+    AgentInput,
+    AgentReply,
+    Closing,
+    OwnVerdict,
+    Standstill,
+    Unwanted,
+    closing,
+)
 from .chat_completions import ChatAgent
 from .kinds import OUTSIDE, open_outside
 from .outside import Outside, Reach
@@ -33,6 +43,9 @@ __all__ = [
     "Reach",
     "RecordedAgent",
     "Recording",
+    "Standstill",
+    "Unwanted",
+    "closing",
     "open_outside",
     "played_turns",
 ]
