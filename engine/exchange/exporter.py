@@ -51,8 +51,8 @@ class Suite:
     """The test cases of an environment, or those that a run was made of."""
 
     environment: str
-    world: Mapping[str, Any]
-    """Its document."""
+    world: str
+    """Its name."""
     cases: Sequence[SuiteCase]
     """In the order in which the scenarios were stored."""
 
@@ -66,6 +66,8 @@ class Material:
     runs: Sequence[RunParts]
     """Of a run or session itself, of a hardening its rounds, of an environment its runs; oldest first."""
     suite: Callable[[], Suite]
+    hide: Callable[[Any], Any]
+    """A JSON value without the secrets in it. Records come without them; what is made of a case may hold some."""
     where: Mapping[str, str] = field(default_factory=dict[str, str])
     """The filters by which the trials were chosen."""
 

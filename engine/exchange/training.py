@@ -82,7 +82,7 @@ class Sft:
                 rows.append(_sft_row(told, messages))
         if not rows:
             raise _nothing(self.name, material, "conversations with reward 1", "json, csv, dpo")
-        return Written(_lines(rows), len(rows), left.lines)
+        return Written(_lines(rows, material), len(rows), left.lines)
 
 
 class Dpo:
@@ -116,7 +116,7 @@ class Dpo:
             raise _nothing(self.name, material, what, "json, csv, sft")
         users = sum(row["side"] == "user" for row in rows)
         warnings = [f"{users:,} of {len(rows):,} pairs are of the user's side: column `side`."] if users else []
-        return Written(_lines(rows), len(rows), left.lines, warnings)
+        return Written(_lines(rows, material), len(rows), left.lines, warnings)
 
 
 class Grpo:
@@ -141,7 +141,7 @@ class Grpo:
                 rows.append(_grpo_row(same))
         if not any(row["ground_truth"] for row in rows):
             raise _nothing(self.name, material, "conversations with reward 1", "json, csv, dpo")
-        return Written(_lines(rows), len(rows), left.lines)
+        return Written(_lines(rows, material), len(rows), left.lines)
 
 
 def _told(parts: RunParts, trial: TrialRecord, left: Omissions) -> Told | None:
@@ -298,8 +298,8 @@ def _json(value: Any) -> str:
     return clean(json.dumps(value, ensure_ascii=False))
 
 
-def _lines(rows: Iterable[Row]) -> str:
-    return "".join(_json(row) + "\n" for row in rows)
+def _lines(rows: Iterable[Row], material: Material) -> str:
+    return "".join(_json(material.hide(row)) + "\n" for row in rows)
 
 
 def _nothing(format: str, material: Material, needs: str, others: str) -> Unavailable:
