@@ -21,6 +21,7 @@ REQUIREMENTS = {
     "ARE-11": "Ten simulated minutes take no wall time; the agent's time to think is fixed or measured.",
     "ARE-12": "Expected writes match done ones optimally, reads aside; arguments exact, partial, ignored, compared.",
     "ARE-14": "The agent sees renamed and described tools; checks keep the original names.",
+    "ARE-16": "The state is read while a trial goes on and after; an export holds events, states and verdicts.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
     "ARE-18": "The agent is told of the world's events by level; the wait tool jumps time.",
     "AS-1": "Environments are created, read, listed, updated and deleted; deleting says what goes with it.",

@@ -218,6 +218,7 @@ class Workbench:
                 self.scenarios,
                 self._guides,
                 self._guide_names,
+                trials.live,
             ),
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
