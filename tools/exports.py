@@ -13,6 +13,7 @@ from .replies import Export, Link, NextCall, then
 from .spec import Call, tool
 from .wording import plural
 
+
 @tool("Export", toolset="author", idempotent=True)
 async def export_run(
     call: Call,

@@ -1,4 +1,4 @@
-"""Test cases as ArkSim's scenarios.json. A scenario that was imported from one and not changed is written back as it was."""
+"""Test cases as ArkSim's scenarios.json; one that was imported from there and not changed is written back as it was."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def _profile(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
 def _knowledge(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
     """The sheet; where the scenario and the persona have the same fact, the scenario's holds."""
     own = {fact.fact for fact in scenario.knowledge if isinstance(fact, Fact)}
-    of_persona = [fact for fact in (persona.knowledge if persona else ()) if getattr(fact, "fact", "") not in own]
+    of_persona = [
+        fact for fact in (persona.knowledge if persona else ()) if getattr(fact, "fact", "") not in own
+    ]
     for fact in (*scenario.knowledge, *of_persona):
         yield fact if isinstance(fact, str) else f"{fact.fact}: {_shown(fact.value)}"
 

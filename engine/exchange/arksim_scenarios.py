@@ -18,7 +18,17 @@ from .importer import Losses, as_object
 FORMAT: Final = "arksim"
 KNOWN: Final = frozenset(
     {
-        *("scenario_id", "id", "user_id", "name", "description", "category", "goal", "goals", "agent_context"),
+        *(
+            "scenario_id",
+            "id",
+            "user_id",
+            "name",
+            "description",
+            "category",
+            "goal",
+            "goals",
+            "agent_context",
+        ),
         *("user_profile", "user_attributes", "knowledge", "origin", "assertions", "expected_behavior"),
         *("metrics", "conversation"),
     }
@@ -121,7 +131,11 @@ def _assertions(value: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]
     for k, item in enumerate(_list(value), 1):
         told, place = as_object(item) or {}, f"{at}, assertions[{k - 1}]"
         match = _text(told.get("match_mode")) or "unordered"
-        if told.get("type") != "tool_calls" or match not in MATCHES or not isinstance(told.get("expected"), list):
+        if (
+            told.get("type") != "tool_calls"
+            or match not in MATCHES
+            or not isinstance(told.get("expected"), list)
+        ):
             losses.add("assertion", "it is none on tool calls in a known mode", place)
             continue
         calls = [_call(as_object(one) or {}) for one in _list(told["expected"])]
@@ -218,7 +232,9 @@ def _shown(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def distinct(cases: Iterable[ArkSimCase], losses: Losses) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def distinct(
+    cases: Iterable[ArkSimCase], losses: Losses
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(scenarios, personas) with ids of their own; equal personas become one."""
     scenarios: list[dict[str, Any]] = []
     personas: dict[str, dict[str, Any]] = {}

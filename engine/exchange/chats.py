@@ -1,20 +1,21 @@
 """A conversation as the messages that one side's model saw and wrote, in the form of chat completions.
 
-What a side heard of the world and of the other side is all that is in it: nothing of the scenario's goal or checks is in
-the agent's, and no rejected turn is in either.
+What a side heard of the world and of the other side is all that is in it: nothing of the scenario's goal or checks is
+in the agent's, and no rejected turn is in either.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ..llm.chat_format import tools_of
 from ..records.conversation import Conversation, NotifyEntry, SayEntry, Speaker, ToolEntry
 from ..records.run import RunRecord
-from ..simulate import Case
+from ..simulate import BEGIN, Case
 from ..world import Scene, as_text
 
 ChatMessage = dict[str, Any]
@@ -68,12 +69,14 @@ def agent_chat(run: RunRecord, case: Case, talk: Conversation) -> Chat:
     only = run.agent.get("tools")
     if isinstance(only, list):
         tools = [tool for tool in tools if tool["function"]["name"] in cast("list[Any]", only)]
-    return _told("agent", system, [] if only == "none" else tools, case, talk)
+    before = [{"role": "system", "content": clean(system)}] if system else []
+    return _told("agent", before, [] if only == "none" else tools, case, talk)
 
 
 def user_chat(case: Case, talk: Conversation) -> Chat:
     """The user's side: its sheet, and its own tools."""
-    return _told("user", case.user_prompt, _offered(case, talk, "user"), case, talk)
+    before = [{"role": "system", "content": clean(case.user_prompt)}, {"role": "user", "content": BEGIN}]
+    return _told("user", before, _offered(case, talk, "user"), case, talk)
 
 
 def clean(text: str) -> str:
@@ -91,8 +94,10 @@ def _offered(case: Case, talk: Conversation, side: Speaker) -> list[dict[str, An
     return tools_of(case.offered(scene, side))
 
 
-def _told(side: Speaker, system: str, tools: list[dict[str, Any]], case: Case, talk: Conversation) -> Chat:
-    chat = Chat([{"role": "system", "content": clean(system)}] if system else [], tools)
+def _told(
+    side: Speaker, before: list[ChatMessage], tools: list[dict[str, Any]], case: Case, talk: Conversation
+) -> Chat:
+    chat = Chat(before, tools)
     writer = _Writer(side, chat, case)
     for entry in talk.log:
         if isinstance(entry, SayEntry):
@@ -111,7 +116,7 @@ class _Writer:
         self._side = side
         self._chat = chat
         self._messages = chat.messages
-        self._shown = case.options.rename_tools if side == "agent" else {}
+        self._shown: Mapping[str, str] = case.options.rename_tools if side == "agent" else {}
         self._known = {tool["function"]["name"] for tool in chat.tools}
         self._level = case.scenario.world.notifications
         self._notices: list[str] = []
@@ -125,7 +130,9 @@ class _Writer:
         if entry.rejected:
             if entry.by == self._side:
                 self._deliver()
-                unwanted = Unwanted(len(self._messages), clean(entry.say), clean(entry.feedback))
+                unwanted = Unwanted(
+                    len(self._messages), clean(entry.say), clean(getattr(entry, "feedback", ""))
+                )
                 self._chat.unwanted.append(unwanted)
             return
         if entry.by != self._side:

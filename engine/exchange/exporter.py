@@ -6,10 +6,11 @@ cannot say becomes a line of `left_out`; only what leaves nothing to write is an
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from ..records.conversation import Conversation
 from ..records.persona import Persona
@@ -110,11 +111,12 @@ class Exporter(Protocol):
     def write(self, material: Material) -> Written:
         """The text. It runs in a worker thread and may take seconds.
 
-        Unavailable, saying what is missing and which formats would do, where there is nothing to write.
+        InvalidArgument, saying what is missing and which formats would do, where there is nothing to write.
         """
         ...
 
 
+_HEAD: Final = re.compile(r"^(.+?)(?= of | with |$)")
 EVERYTHING: Sequence[SourceKind] = ("run", "session", "hardening", "environment")
 ONE_RUN: Sequence[SourceKind] = ("run", "session")
 
@@ -126,7 +128,7 @@ class Omissions:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, what: str, why: str) -> None:
-        """One `what` (a noun that takes an s) more."""
+        """One `what` more: a noun that takes an s, perhaps with `of` or `with` something behind it."""
         self._counts[what, why] += 1
 
     def __bool__(self) -> bool:
@@ -135,10 +137,7 @@ class Omissions:
     @property
     def lines(self) -> list[str]:
         """`3 conversations: why`, in the order in which they first came."""
-        return [
-            f"{count:,} {what}{'' if count == 1 else 's'}: {why}"
-            for (what, why), count in self._counts.items()
-        ]
+        return [f"{count:,} {_counted(what, count)}: {why}" for (what, why), count in self._counts.items()]
 
 
 def one_of(material: Material) -> RunParts:
@@ -150,3 +149,7 @@ def one_of(material: Material) -> RunParts:
 def by_name(exporters: Iterable[Exporter]) -> Mapping[str, Exporter]:
     """Exporters by the value of `format`."""
     return {exporter.name: exporter for exporter in exporters}
+
+
+def _counted(noun: str, count: int) -> str:
+    return noun if count == 1 else _HEAD.sub(r"\1s", noun, count=1)

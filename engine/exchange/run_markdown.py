@@ -21,7 +21,9 @@ TRANSCRIPTS: Final = 50
 LONG: Final = 2000
 """Characters of one text that are shown."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>#!|~&@])")
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Markdown:
@@ -76,7 +78,11 @@ def _figures(run: RunRecord) -> str:
     if rate and told.interval is not None:
         rate += f", 95% interval {told.interval[0]:.0%} to {told.interval[1]:.0%}"
     rate += ")" if rate else ""
-    apart = f"; {told.error:,} error and {told.invalid:,} invalid, in no rate" if told.error + told.invalid else ""
+    apart = (
+        f"; {told.error:,} error and {told.invalid:,} invalid, in no rate"
+        if told.error + told.invalid
+        else ""
+    )
     return (
         f"{told.passed:,} of {counted:,} trials passed{rate}{apart}. Environment {run.environment}, instructions "
         f"{_plain(run.instructions)}, {told.scenarios:,} scenarios, {told.simulations:,} simulations, {run.state}."

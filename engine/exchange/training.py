@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..canonical import digest
-from ..errors import InvalidArgument, NextCall, Unavailable
+from ..errors import InvalidArgument, NextCall
 from ..records.conversation import Conversation, ToolEntry
 from ..records.run import RunRecord, TrialRecord
 from ..simulate import Case
@@ -115,7 +115,9 @@ class Dpo:
             what = "two trials of a simulation that part at a turn of the agent's, or regenerated turns"
             raise _nothing(self.name, material, what, "json, csv, sft")
         users = sum(row["side"] == "user" for row in rows)
-        warnings = [f"{users:,} of {len(rows):,} pairs are of the user's side: column `side`."] if users else []
+        warnings = (
+            [f"{users:,} of {len(rows):,} pairs are of the user's side: column `side`."] if users else []
+        )
         return Written(_lines(rows, material), len(rows), left.lines, warnings)
 
 
@@ -185,7 +187,9 @@ def _sft_row(told: Told, messages: list[ChatMessage]) -> Row:
 def _regenerated(told: Told) -> Iterator[Row]:
     """A pair for each turn that was regenerated, of both sides."""
     chats = [("agent", told.chat)]
-    if any(getattr(entry, "rejected", False) and getattr(entry, "by", "") == "user" for entry in told.talk.log):
+    if any(
+        getattr(entry, "rejected", False) and getattr(entry, "by", "") == "user" for entry in told.talk.log
+    ):
         chats.append(("user", user_chat(told.case, told.talk)))
     for side, chat in chats:
         for unwanted in chat.unwanted:
@@ -204,7 +208,9 @@ def _against(group: Sequence[Told], left: Omissions) -> Iterator[Row]:
         apart = [(place, better) for place, better in found if place is not None]
         if not apart:
             if passed:
-                left.add("failed conversation", "it parts from every passed one at a turn that is not the agent's")
+                left.add(
+                    "failed conversation", "it parts from every passed one at a turn that is not the agent's"
+                )
             continue
         place, better = max(apart, key=lambda one: one[0])
         chosen, rejected = better.chat.messages[place], worse.chat.messages[place]
@@ -302,9 +308,9 @@ def _lines(rows: Iterable[Row], material: Material) -> str:
     return "".join(_json(material.hide(row)) + "\n" for row in rows)
 
 
-def _nothing(format: str, material: Material, needs: str, others: str) -> Unavailable:
+def _nothing(format: str, material: Material, needs: str, others: str) -> InvalidArgument:
     runs = [parts.run.id for parts in material.runs][:1]
     calls = [NextCall("list_items", {"kind": "conversation", "where": {"run": run}}) for run in runs]
-    return Unavailable(
-        f"{format} needs {needs}: {material.source} has none.", where="source", allowed=others, next=calls
+    return InvalidArgument(
+        f"{format} needs {needs}: {material.source} has none.", where="format", allowed=others, next=calls
     )

@@ -7,9 +7,10 @@ from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .transcript import transcript_hash
 from .trial import Tried, run_trial
-from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
+from .user import BEGIN, STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
+    "BEGIN",
     "ENGINE",
     "STOP",
     "Case",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -108,15 +109,19 @@ class Gathering:
         return asked
 
     def _parts(self, run: RunRecord, asked: Mapping[str, str]) -> RunParts:
-        cases = self._cases(run)
+        cases = cache(lambda: self._cases(run))
         clean = record_without_secrets(run, self._archive.redactor)
         trials = self._trials(run, asked)
-        return RunParts(clean, trials, self._talk, cases.case, lambda: self._whole(run, trials))
+        return RunParts(
+            clean, trials, self._talk, lambda slug: cases().case(slug), lambda: self._whole(run, trials)
+        )
 
     def _trials(self, run: RunRecord, asked: Mapping[str, str]) -> list[TrialRecord]:
         shelf = self._archive.trials(run.id)
         names = {c.check: c.id for c in run.clusters}
-        match = matcher(asked.get("text"), None, lambda row: conversation_row(row, run.id, names), shelf.whole)
+        match = matcher(
+            asked.get("text"), None, lambda row: conversation_row(row, run.id, names), shelf.whole
+        )
         rows = shelf.table.walk(trial_fields(run, asked), oldest_first=True)
         found = [shelf.read(row) for row in rows if match is None or match(row)]
         cleaned = [record_without_secrets(trial, self._archive.redactor) for trial in found]
