@@ -131,7 +131,7 @@ class _Writer:
             if entry.by == self._side:
                 self._deliver()
                 unwanted = Unwanted(
-                    len(self._messages), clean(entry.say), clean(getattr(entry, "feedback", ""))
+                    len(self._messages), clean(entry.say), clean(entry.feedback)
                 )
                 self._chat.unwanted.append(unwanted)
             return
