@@ -130,9 +130,7 @@ class _Writer:
         if entry.rejected:
             if entry.by == self._side:
                 self._deliver()
-                unwanted = Unwanted(
-                    len(self._messages), clean(entry.say), clean(entry.feedback)
-                )
+                unwanted = Unwanted(len(self._messages), clean(entry.say), clean(entry.feedback))
                 self._chat.unwanted.append(unwanted)
             return
         if entry.by != self._side:

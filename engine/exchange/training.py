@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..canonical import digest
 from ..errors import InvalidArgument, NextCall
-from ..records.conversation import Conversation, ToolEntry
+from ..records.conversation import Conversation, SayEntry, ToolEntry
 from ..records.run import RunRecord, TrialRecord
 from ..simulate import Case
 from .chats import Chat, ChatMessage, Unfit, agent_chat, clean, user_chat
@@ -187,9 +187,8 @@ def _sft_row(told: Told, messages: list[ChatMessage]) -> Row:
 def _regenerated(told: Told) -> Iterator[Row]:
     """A pair for each turn that was regenerated, of both sides."""
     chats = [("agent", told.chat)]
-    if any(
-        getattr(entry, "rejected", False) and getattr(entry, "by", "") == "user" for entry in told.talk.log
-    ):
+    said = (entry for entry in told.talk.log if isinstance(entry, SayEntry))
+    if any(entry.rejected and entry.by == "user" for entry in said):
         chats.append(("user", user_chat(told.case, told.talk)))
     for side, chat in chats:
         for unwanted in chat.unwanted:

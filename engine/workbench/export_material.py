@@ -90,7 +90,7 @@ class Gathering:
         """What a source is, its environment, and its runs, oldest first."""
         run = self._archive.runs.find(source)
         if run is not None:
-            kind = "session" if run.purpose not in ("run", "hardening") else "run"
+            kind = "session" if run.purpose == "session" else "run"
             return kind, run.environment, [run]
         hardening = self._archive.hardenings.find(source)
         if hardening is not None:
