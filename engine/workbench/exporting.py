@@ -1,4 +1,4 @@
-"""Exporting: a run as a file in the data folder's `exports`, never over another one unseen.
+"""Exporting: what is stored as a file in the data folder's `exports`, never over another one unseen.
 
 What is exported can be read by anybody who gets the file: it counts as having read the held-out conversations.
 """
@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from ..canonical import digest
 from ..errors import Conflict, InvalidArgument, NextCall, NotAllowed, Unavailable
 from ..exchange import Roots
-from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile, write_run_file
-from ..exchange.run_tables import csv_table, junit_report
+from ..exchange.export_formats import EXPORTERS
+from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile
 from ..records.conversation import Conversation
 from ..records.environment import AgentSpec, EnvironmentRecord, Settings
 from ..records.persona import PersonaRecord
@@ -30,18 +30,20 @@ from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
+from .export_material import Gathering
 from .plain import check_plain
 from .reporting import Reporting
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
+from .trials import RunCases
 
 R = TypeVar("R", bound=BaseModel)
-SUFFIXES: Final[Mapping[str, str]] = {"html": ".html", "json": ".json", "csv": ".csv", "junit": ".xml"}
-"""The formats that this version writes."""
 INLINE: Final = 16_000
 """Characters of the text that a reply may carry."""
 READ_BYTES: Final = 4 << 20
 """Bytes of an export that may be read as a resource."""
+PAGE: Final = "html"
+"""The format of the report, which the reporting makes."""
 IMPORTED: Final = "imported"
 """The option of a run that says which file it came from; it is in no export."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
@@ -50,7 +52,10 @@ _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.
 
 @dataclass(slots=True)
 class ExportReport:
-    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it."""
+    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it.
+
+    `says`: what the file is; `record`: what one of its `records` is called.
+    """
 
     source: str
     format: str
@@ -59,6 +64,8 @@ class ExportReport:
     bytes: int
     sha256: str
     records: int
+    says: str = ""
+    record: str = "trial"
     unchanged: bool = False
     """The same file was there already."""
     text: str = ""
@@ -67,30 +74,30 @@ class ExportReport:
 
 
 @dataclass(slots=True)
-class Written:
-    """An export before it is a file. `held_out`: scenarios whose conversations can be read in it."""
+class Made:
+    """An export before it is a file. `held_out`: scenarios that can be read in it."""
 
     kind: str
     environment: str
     text: str
     records: int
+    says: str
+    record: str
     held_out: list[str]
-    warnings: list[str] = field(default_factory=list[str])
-    left_out: list[str] = field(default_factory=list[str])
+    warnings: list[str]
+    left_out: list[str]
 
 
 class Exporting:
     """Writes exports and reads them back."""
 
-    def __init__(self, archive: Archive, reporting: Reporting) -> None:
+    def __init__(
+        self, archive: Archive, cases: Callable[[RunRecord], RunCases], reporting: Reporting
+    ) -> None:
         self._archive = archive
         self._reporting = reporting
         self._folder = archive.store.home / "exports"
-        self._writers: Mapping[str, Callable[[RunRecord, Sequence[TrialRecord]], str]] = {
-            "json": lambda run, trials: write_run_file(self.run_file(run, trials)),
-            "csv": lambda run, trials: csv_table(self._clean(run), [*map(self._clean, trials)]),
-            "junit": lambda run, trials: junit_report(self._clean(run), [*map(self._clean, trials)]),
-        }
+        self._gathering = Gathering(archive, cases, self.run_file)
 
     async def export(
         self,
@@ -102,25 +109,25 @@ class Exporting:
         overwrite: bool = False,
         inline: bool = False,
     ) -> ExportReport:
-        """Write a run, or the report of a hardening, to `exports/FILE` (default `run-7.json`).
+        """Write a source to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
 
-        The same content again changes nothing. Conflict when another file stands there and `overwrite` is not given,
-        or the run goes on; HeldOut while a proof runs; a report leaves held-out conversations out instead. Held-out
-        scenarios that can be read in it are spent.
+        `source`: a run, session, hardening or environment; `where` chooses among its conversations. Conflict when
+        another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof runs.
+        Held-out scenarios that can be read in the file are spent. `html` is the report of a run or a hardening; while
+        something is held out, it leaves that out.
         """
-        if format not in SUFFIXES:
+        if format not in (*EXPORTERS, PAGE):
             raise Unavailable(
                 f"Exporting as {format[:20]} is not in this version.",
                 where="format",
-                allowed=list(SUFFIXES),
+                allowed=[PAGE, *EXPORTERS],
                 next=[NextCall("export_run", {"source": source, "format": "json"})],
             )
-        check_plain(dict(where or {}), "where")
-        if where:
-            raise InvalidArgument(
-                "Choosing is not in this version: a run is exported whole.", where="where", allowed="{}"
-            )
-        return await anyio.to_thread.run_sync(self._export, source, format, file, overwrite, inline)
+        chosen = dict(where or {})
+        check_plain(chosen, "where")
+        if chosen and format == PAGE:
+            raise InvalidArgument("A report is of all of a run.", where="where", allowed="{}")
+        return await anyio.to_thread.run_sync(self._export, source, format, file, chosen, overwrite, inline)
 
     def read(self, file: str) -> str:
         """The text of an export of at most 4 MiB. For a worker thread."""
@@ -165,9 +172,12 @@ class Exporting:
         """See `run_identity`. For a worker thread."""
         return run_identity(self.run_file(run, self._trials(run)))
 
-    def _export(self, source: str, format: str, file: str, overwrite: bool, inline: bool) -> ExportReport:
-        name = check_file_name(file or f"{source}{SUFFIXES[format]}", SUFFIXES[format])
-        made = self._report(source) if format == "html" else self._whole_run(source, format)
+    def _export(
+        self, source: str, format: str, file: str, where: Mapping[str, Any], overwrite: bool, inline: bool
+    ) -> ExportReport:
+        suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
+        name = check_file_name(file or f"{source}{suffix}", suffix)
+        made = self._report(source) if format == PAGE else self._made(source, format, where)
         unchanged = self._write(name, made.text, overwrite, source, format)
         data = made.text.encode()
         for scenario in made.held_out:
@@ -181,9 +191,11 @@ class Exporting:
             len(data),
             hashlib.sha256(data).hexdigest(),
             made.records,
+            made.says,
+            made.record,
             unchanged,
-            warnings=made.warnings,
             left_out=made.left_out,
+            warnings=made.warnings,
         )
         if made.held_out:
             report.warnings.insert(
@@ -197,71 +209,71 @@ class Exporting:
                 report.left_out.append(f"text: {len(made.text) - INLINE:,} characters; the file has all")
         return report
 
-    def _whole_run(self, source: str, format: str) -> Written:
-        """A run in a format that holds all of it."""
-        run = self._run(source)
-        trials = self._trials(run)
-        hidden = sorted({trial.scenario for trial in trials if trial.split == "held_out"})
-        if hidden:
-            refuse_while_proving(self._archive, run.environment)
-        text = self._writers[format](run, trials)
-        made = Written("run", run.environment, text, len(trials), hidden, _partial(run, len(trials)))
-        left = {name for name in LOCAL_AGENT if name in run.agent}
-        made.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
-        again = self._archive.trials(source, "again").count()
-        if again:
-            made.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
+    def _made(self, source: str, format: str, where: Mapping[str, Any]) -> Made:
+        """The text of a source in a format, of what may be seen now."""
+        exporter = EXPORTERS[format]
+        found = self._gathering.gather(source, exporter, where)
+        if found.held_out:
+            refuse_while_proving(self._archive, found.environment)
+        written = exporter.write(found.material)
+        kind = found.material.kind
+        made = Made(
+            "run" if kind == "session" else kind,
+            found.environment,
+            written.text,
+            written.records,
+            exporter.says,
+            exporter.record,
+            found.held_out,
+            [*found.warnings, *written.warnings],
+            list(written.left_out),
+        )
+        for parts in found.material.runs if kind == "run" and not exporter.reads_cases else ():
+            self._tell_missing(parts.run, made)
         return made
 
-    def _report(self, source: str) -> Written:
+    def _report(self, source: str) -> Made:
         """The report of a run or a hardening."""
         hardening = self._archive.hardenings.find(source)
+        run = self._archive.runs.find(source)
         if hardening is not None:
-            report, warnings = self._reporting.of_hardening(hardening), list[str]()
+            report = self._reporting.of_hardening(hardening)
+        elif run is None:
+            if self._archive.environments.find(source) is not None:
+                call = NextCall("list_items", {"kind": "run", "environment": source})
+                raise InvalidArgument(
+                    "A report is of a run or a hardening.", where="source", allowed="its id", next=[call]
+                )
+            raise self._archive.runs.missing(source, "source")
+        elif run.state == "running":
+            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
+            raise Conflict(f"{source} is still running.", where="source", next=calls)
         else:
-            run = self._run(source)
             report = self._reporting.of_run(run)
-            warnings = _partial(run, sum(len(of) for of in report.results[run.id].values()))
         report = self._clean(report)
         told = {talk.simulation for talk in report.conversations}
         shown = {report.simulations[simulation][0] for simulation in told}
-        held_out = [case.id for case in report.scenarios if case.split == "held_out" and case.id in shown]
-        made = Written(
-            report.kind,
-            report.environment,
-            self._reporting.html(report),
-            len(told),
-            sorted(held_out),
-            warnings,
-        )
+        held_out = sorted(c.id for c in report.scenarios if c.split == "held_out" and c.id in shown)
+        text = self._reporting.html(report)
+        left_out = [report.hidden] if report.hidden else []
         if report.left_out:
-            made.left_out.append(
-                f"{report.left_out:,} conversations, to keep the file small; get_item has them"
-            )
-        if report.hidden:
-            made.left_out.append(report.hidden)
+            left_out.append(f"{report.left_out:,} conversations, to keep the file small; get_item has them")
+        says = "the report, one file that opens offline"
+        made = Made(
+            report.kind, report.environment, text, len(told), says, "simulation", held_out, [], left_out
+        )
+        if run is not None and hardening is None:
+            self._tell_missing(run, made)
         return made
 
-    def _run(self, source: str) -> RunRecord:
-        run = self._archive.runs.find(source)
-        if run is None:
-            for kind, shelf in (
-                ("hardening", self._archive.hardenings),
-                ("environment", self._archive.environments),
-            ):
-                if shelf.find(source) is not None:
-                    call = NextCall("list_items", {"kind": "run"})
-                    raise Unavailable(
-                        f"Exporting a whole {kind} is not in this version.",
-                        where="source",
-                        allowed="a run; html takes a hardening too",
-                        next=[call],
-                    )
-            raise self._archive.runs.missing(source, "source")
-        if run.state == "running":
-            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
-            raise Conflict(f"{source} is still running.", where="source", next=calls)
-        return run
+    def _tell_missing(self, run: RunRecord, made: Made) -> None:
+        """What is in no export of a run, and that a run is not complete."""
+        there, wanted = self._archive.trials(run.id).count(), trials_wanted(run)
+        if run.state != "done":
+            made.warnings.append(f"{run.id} is {run.state}: {there:,} of {wanted:,} trials are in it.")
+        again = self._archive.trials(run.id, "again").count()
+        if again:
+            made.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
 
     def _trials(self, run: RunRecord) -> list[TrialRecord]:
         found = self._archive.trials(run.id).where()
@@ -316,12 +328,6 @@ class Exporting:
         written = roots.write_text(name, text, "file", overwrite=overwrite)
         os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
         return False
-
-
-def _partial(run: RunRecord, there: int) -> list[str]:
-    if run.state == "done":
-        return []
-    return [f"{run.id} is {run.state}: {there:,} of {trials_wanted(run):,} trials are in it."]
 
 
 def run_identity(whole: RunFile) -> str:
