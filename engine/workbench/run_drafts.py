@@ -62,13 +62,19 @@ class RunDrafts:
         models: RoleModels,
         instructions: Instructions,
         simulations: Simulations,
+        concurrency: int,
     ) -> None:
+        self._concurrency = concurrency
         self._archive = archive
         self._trials = trials
         self._models = models
         self._instructions = instructions
         self._simulations = simulations
         self._estimates = Estimates(archive)
+
+    def concurrency(self, environment: EnvironmentRecord) -> int:
+        """Trials at the same time where a call says nothing."""
+        return environment.settings.concurrency or self._concurrency
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
         """The run and its simulations; its id, round, series of a first round, job and time are still empty."""
@@ -95,7 +101,8 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
-            options=_kept(environment, opted),
+            options=_kept(environment, opted)
+            | {"concurrency": opted.concurrency or self.concurrency(environment)},
         )
         if not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
@@ -259,7 +266,6 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency or settings.concurrency,
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,

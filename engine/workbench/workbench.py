@@ -14,7 +14,7 @@ from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
-from ..records.environment import ModelChoice
+from ..records.environment import DEFAULT_CONCURRENCY, MOST_CONCURRENCY, ModelChoice
 from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
@@ -36,6 +36,7 @@ from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
+from .plain import check_range
 from .proving import Proving
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -61,7 +62,8 @@ class Workbench:
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
     secrets callers may name. `guides`: guides by name,
     and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
-    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
+    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `concurrency`: trials
+    at the same time where neither call nor environment says it. `lease_s`: a process that
     gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
@@ -94,6 +96,7 @@ class Workbench:
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
+        concurrency: int = DEFAULT_CONCURRENCY,
         lease_s: float = LEASE_S,
     ) -> None:
         self.home = Path(home)
@@ -110,6 +113,7 @@ class Workbench:
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
+        self._concurrency = check_range(concurrency, "concurrency", 1, MOST_CONCURRENCY)
         self._lease_s = lease_s
         self._stack = AsyncExitStack()
 
@@ -190,7 +194,7 @@ class Workbench:
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, self._concurrency)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
