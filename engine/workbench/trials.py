@@ -9,25 +9,29 @@ from functools import lru_cache
 from typing import Any
 
 from ..agents import (
+    OUTSIDE,
     AgentAdapter,
-    ChatAgent,
     NoRecording,
     PlayedAgent,
     PlayedTurn,
     PromptAgent,
+    Reach,
     Recording,
+    closing,
+    open_outside,
     played_turns,
 )
 from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import Connections, ModelClient, Probed
+from ..llm import ModelClient
 from ..records.authored import load
-from ..records.conversation import Conversation, EndReason
+from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario, Split
+from ..records.session import BranchPoint
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
 from ..simulate import (
@@ -37,6 +41,9 @@ from ..simulate import (
     Meter,
     ModelUser,
     PlayedUser,
+    Tape,
+    TapedAgent,
+    TapedUser,
     UserSimulator,
     prepare,
     run_trial,
@@ -83,6 +90,7 @@ class RunCases:
     ) -> None:
         self.run = run
         self.check = check or _anybody
+        self._archive, self._worlds = archive, worlds
         self._world = worlds.get(run.world)
         self._attempts = Attempts(archive)
         self._failed = lru_cache(maxsize=None)(self._read_failed)
@@ -90,6 +98,7 @@ class RunCases:
         self._scenarios = store.run_table(run.id, "scenarios")
         self._personas = store.run_table(run.id, "personas")
         self._simulations = store.run_table(run.id, "simulations")
+        self._points = store.run_table(run.id, "points")
         self._prepared = lru_cache(maxsize=KEPT_CASES)(self._prepare)
         self._parts = lru_cache(maxsize=KEPT_CASES)(self._read)
 
@@ -112,6 +121,34 @@ class RunCases:
         if personas:
             self._personas.put_many({k: dump(r) for k, r in personas.items()})
         self._simulations.put_many({s.slug: dump(s) for s in chosen})
+
+    def copy_from(self, source: RunRecord, simulations: Iterable[str]) -> None:
+        """Copy the cases of simulations as another run has them."""
+        store = self._archive.store
+        old = RunCases(self._archive, self._worlds, source)
+        for slug in simulations:
+            parts = old.parts(slug)
+            personas = {parts.row.persona}
+            if isinstance(parts.scenario.persona, str):
+                personas.add(parts.scenario.persona)
+            for table, ids in (
+                ("simulations", {slug}),
+                ("scenarios", {parts.row.scenario}),
+                ("personas", personas),
+            ):
+                found = {id: store.run_table(source.id, table).find(id) for id in ids if id}
+                rows = {id: row for id, row in found.items() if row is not None}
+                if rows:
+                    store.run_table(self.run.id, table).put_many(rows)
+
+    def put_point(self, simulation: str, point: BranchPoint) -> None:
+        """From here on every trial of the simulation goes on from that point."""
+        self._points.put(simulation, point.model_dump(mode="json"))
+
+    def point(self, simulation: str) -> BranchPoint | None:
+        """Where the trials of a simulation go on from; None: they begin at the beginning."""
+        found = self._points.find(simulation)
+        return BranchPoint.model_validate(found) if found is not None else None
 
     def case(self, simulation: str) -> Case:
         """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
@@ -182,16 +219,21 @@ class TrialRunner:
         if spec.kind == "recorded":
             check_agent(spec, where, None)
             return _recorded(self._recordings(spec, where), user_model)
+        user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
+        if spec.kind in OUTSIDE:
+            outside = open_outside(spec, self._models.reach, where)
+            return Cast(lambda case, trial: outside.conversation(), user)
         agent = self._agent(spec, models, where)
-        return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
+        return Cast(lambda case, trial: agent, user)
 
     async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
         """Raise what would end every trial in an error, where that can be known without spending a call."""
         if spec.kind == "recorded":
             return
-        agent = self._agent(spec, models, where)
-        if isinstance(agent, Probed):
-            await agent.probe()
+        if spec.kind in OUTSIDE:
+            await open_outside(spec, self._models.reach, where).probe()
+        else:
+            self._agent(spec, models, where)
         speaking = {"user": models["user"]}
         if spec.kind == "prompt":
             speaking = {"agent": spec.model or models["agent"], **speaking}
@@ -229,7 +271,8 @@ class TrialRunner:
         except InvalidArgument as error:
             ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
-            ended = await self._tried(cases, case, cast, trial, belongs, meter)
+            execution = f"{run.id}/{table}/{cases.attempt(simulation, trial, table)}"
+            ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
         document, conversation, verdict = ended
         with shelf.table.transaction():
             cases.check()
@@ -247,26 +290,35 @@ class TrialRunner:
         trial: int,
         belongs: Mapping[str, str],
         meter: Meter | None,
+        execution: str,
     ) -> Ended:
-        seed, run = cases.seed(case), cases.run
-        expected = await self.expected.of(case, seed, trial)
+        run, point = cases.run, cases.point(case.simulation)
+        seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
+        expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
-        text = run.instructions_text
-        with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
-            tried = await run_trial(
-                case,
-                agent,
-                user,
-                seed=seed,
-                trial=trial,
-                instructions=text,
-                belongs=belongs,
-                meter=meter,
-                live=live,
-            )
+        record: dict[str, Any] = {**belongs}
+        async with closing(agent):
+            if point is not None:
+                tape = Tape(point.tape, fork=run.id)
+                agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
+                record["branch"] = Branch(place=point.place, trial=drawn)
+            with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
+                tried = await run_trial(
+                    case,
+                    agent,
+                    user,
+                    seed=seed,
+                    trial=trial,
+                    instructions=run.instructions_text,
+                    belongs=record,
+                    meter=meter,
+                    live=live,
+                    drawn=drawn,
+                    execution=execution,
+                )
         document, conversation = tried.document, tried.conversation
         hidden = self._archive.redactor.hide_all(document)
         if hidden is not document:
@@ -275,9 +327,7 @@ class TrialRunner:
         return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
-        """An agent that serves all trials of a run."""
-        if spec.kind == "chat_completions":
-            return ChatAgent(spec, self._models.connections, where)
+        """An agent made here, which serves all trials of a run."""
         check_agent(spec, where, None)
         model = self._models.open(spec.model or models["agent"], "models.agent")
         return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
@@ -305,10 +355,10 @@ def _anybody() -> None:
     """Whoever asks may write."""
 
 
-def check_agent(spec: AgentSpec, where: str, connections: Connections | None) -> None:
+def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
     """Refuse an agent kind that does not exist, or not yet, and an agent outside that could not be asked."""
-    if spec.kind == "chat_completions":
-        ChatAgent(spec, connections, where)
+    if spec.kind in OUTSIDE:
+        open_outside(spec, reach, where)
     elif isinstance(spec.tools, str):
         raise InvalidArgument(
             "`tools` is a list of names here.", where=f"{where}.tools", allowed="names of the world's tools"
