@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..engine.errors import InvalidArgument, NeedsConfirm
 from .setting_values import ROLES, checked, flag, variable
-from .settings import Settings
+from .settings import read_settings
 from .terminal import Screen
 
 CALLS_OF_A_SIMULATION: Final = 100
@@ -52,8 +52,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--confirm", action="store_true", help="do not ask before the model is called")
 
 
-def model_of(args: argparse.Namespace, settings: Settings) -> DemoModel:
-    """The model that the command names. InvalidArgument for what names none."""
+def model_of(args: argparse.Namespace) -> DemoModel:
+    """The model that the command names, with the network and the keys that are set. InvalidArgument for none."""
     stray = next((name for name in ("base_url", "key", "confirm") if getattr(args, name)), "")
     if not args.model:
         if stray:
@@ -71,6 +71,8 @@ def model_of(args: argparse.Namespace, settings: Settings) -> DemoModel:
             error.what, where=flag(part if part in more else "model"), allowed=error.allowed
         ) from None
     spelled = told if isinstance(told, str) else json.dumps(told)
+    settings = read_settings(args)
+    settings.lend_keys([Path()])
     words = [word for role in ROLES for word in (flag(f"model_{role}"), spelled)]
     v = settings.values
     nets = [("allow_net", net) for net in v.allow_net]
