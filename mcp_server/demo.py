@@ -293,7 +293,8 @@ class _Loop:
     def _spent(self, reply: Mapping[str, Any]) -> None:
         self._trials += int(reply["totals"]["trials"])
         usd = reply["cost"].get("usd")
-        self._usd = None if usd is None or self._usd is None else self._usd + float(usd)
+        known = usd if isinstance(usd, int | float) else None
+        self._usd = None if known is None or self._usd is None else self._usd + known
 
     def _heading(self, word: str, told: str, seconds: float | None = None) -> None:
         line = f"{word:<14} {told}"
