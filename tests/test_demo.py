@@ -165,7 +165,7 @@ def test_demo_with_a_model_of_an_endpoint_asks_first_and_plays_each_scenario_wit
         requests = endpoint.requests[before:]
     assert (played.returncode, played.stderr) == (0, ""), played.stdout
     assert "on a shipped world, with fake-1" in played.stdout
-    assert "fake-1 at 127.0.0.1" in played.stdout and "offline" not in played.stdout.lower()
+    assert "fake-1 at 127.0.0.1" in played.stdout and "rule-based" not in played.stdout
     assert "unknown cost" in played.stdout
     assert "IMPROVED, confirmed on held-out scenarios" in played.stdout
     assert {seen.json["model"] for seen in requests} == {"fake-1"}
