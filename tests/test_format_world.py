@@ -41,7 +41,6 @@ LIMITS: list[tuple[str, list[Any], Any, str]] = [
     ("infinity", [{"return": "x * 10"}], 1e308, "number"),
     ("integers", [{"return": "x * 4"}], 2**62, "2^63"),
     ("division", [{"return": "x / 0"}], 1, "division by zero"),
-    ("format", [{"return": "f'{x:%Y}'"}], 1, "format"),
     ("pattern", [{"return": "matches('a', x)"}], "a" * 501, "500"),
     ("lookaround", [{"return": "matches('a', x)"}], "(?=a)", "pattern"),
 ]  # fmt: skip
@@ -63,7 +62,7 @@ FAILS: list[tuple[str, list[Any], str]] = [
     ("merge of nothing", [{"merge": "db.none.here", "value": {"a": 1}}], "none"),
     ("append to no list", [{"append": "db.box.o", "value": "1"}], "list"),
     ("insert outside", [{"insert": "db.box.list", "at": "9", "value": "1"}], "9"),
-    ("remove what is not there", [{"remove": "db.box.o.b"}], "nothing there"),
+    ("remove what is not there", [{"remove": "db.box.o.b"}], "there is nothing at"),
     ("for over an object", [{"for": "k", "in": "db.box.o", "do": []}], "list"),
     ("rebound", [{"let": {"a": "db.box"}}, {"let": {"a": "1"}}], ""),
 ]
@@ -84,7 +83,9 @@ def test_numbers_and_texts_of_a_call_keep_to_their_limits_at_load() -> None:
     with pytest.raises(InvalidArgument, match="2,000"):
         world({"return": "1 + " * 600 + "1"})
     with pytest.raises(InvalidArgument, match="40 levels"):
-        world({"return": "(" * 0 + "-" * 45 + "1"})
+        world({"return": "-" * 45 + "1"})
+    with pytest.raises(InvalidArgument, match="format is not known"):
+        world({"return": "f'{x:%Y}'"})
     with pytest.raises(InvalidArgument, match="beyond 2"):
         world(db={"n": 2**64})
     with pytest.raises(InvalidArgument, match="not a JSON number"):
