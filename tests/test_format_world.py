@@ -33,17 +33,24 @@ def test_a_draw_and_a_hash_are_those_of_the_specification() -> None:
     assert digest({"a": 1.0, "b": [True, None]}).startswith("1cc69c7fa23616ca")
 
 
+MANY = [{"for": "i", "in": "range(30)", "do": [{"append": "db.box.list", "value": "x"}]}]
+FIVE = " + ".join(["db.box.list"] * 5)
 LIMITS: list[tuple[str, list[Any], Any, str]] = [
-    ("fuel", [{"for": "i", "in": "range(10000)", "do": [{"let": {"a": "[j for j in range(20)]"}}]}], None, "out of fuel"),
+    (
+        "fuel",
+        [{"for": "i", "in": "range(10000)", "do": [{"let": {"a": "[j for j in range(20)]"}}]}],
+        0,
+        "fuel",
+    ),
     ("range", [{"return": "range(10001)"}], None, "at most 10,000"),
-    ("one value", [{"return": "x * 300"}], "a" * 9_000, ""),
-    ("size", [{"for": "i", "in": "range(30)", "do": [{"append": "db.box.list", "value": "x"}]}, {"return": "db.box.list + db.box.list + db.box.list + db.box.list + db.box.list"}], "a" * 100_000, "larger than 1,000,000"),
+    ("size", [*MANY, {"return": FIVE}], "a" * 100_000, "larger than 1,000,000"),
     ("infinity", [{"return": "x * 10"}], 1e308, "number"),
     ("integers", [{"return": "x * 4"}], 2**62, "2^63"),
     ("division", [{"return": "x / 0"}], 1, "division by zero"),
+    ("text times number", [{"return": "x * 300"}], "a", "numbers"),
     ("pattern", [{"return": "matches('a', x)"}], "a" * 501, "500"),
     ("lookaround", [{"return": "matches('a', x)"}], "(?=a)", "pattern"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("steps", "x", "told"), [row[1:] for row in LIMITS], ids=[row[0] for row in LIMITS])
@@ -120,7 +127,7 @@ def test_arguments_are_checked_and_never_coerced(parameters: dict[str, Any], arg
 
 
 def test_schema_reaches_into_records_by_paths_and_lists_of_references() -> None:
-    db = {
+    db: dict[str, Any] = {
         "orders": {"W1": {"items": [{"sku": "S1"}, {"sku": "S2"}], "friends": ["u1"]}},
         "users": {"u1": {}, "u2": {}},
     }
@@ -149,9 +156,9 @@ def test_schema_reaches_into_records_by_paths_and_lists_of_references() -> None:
 
 def test_a_think_tool_that_writes_and_a_read_tool_that_unlocks_nothing_else_are_told_apart() -> None:
     writing = {"name": "t", "kind": "think", "steps": [{"set": {"db.box.a": "1"}}]}
-    with pytest.raises(InvalidArgument, match="`think` tool must not write"):
+    with pytest.raises(InvalidArgument, match=r"`think` tool must not write"):
         world(tools=[writing])
-    with pytest.raises(InvalidArgument, match="unknown tool|There is no tool|no tool"):
+    with pytest.raises(InvalidArgument, match=r"nothing"):
         world({"unlock": "nothing"})
 
 

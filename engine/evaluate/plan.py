@@ -105,6 +105,7 @@ def compile_checks(
     scope = scope_of(world, scenario)
     mistakes = Mistakes()
     checks, events, script = _compiled_parts(scenario, top, scope, mistakes)
+    rules = _rules(scope, scenario, top, mistakes)
     mistakes.refuse()
     if expected_output.strip():
         checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
@@ -114,7 +115,6 @@ def compile_checks(
         _distinct(checks, top)
     with mistakes.caught():
         _known_moments(checks, scope, top)
-    rules = _rules(scope, scenario, top, mistakes)
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
     _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top, mistakes)
     mistakes.refuse()

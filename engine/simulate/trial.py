@@ -65,9 +65,9 @@ async def run_trial(
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
-    record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. Model calls and other tasks get their turn at every reply. While it goes on, `live` gives
-    its record so far.
+    record. `quiet`: without faults and noise, and where the time to think is measured it is none. Before each reply
+    `meter` is asked whether it may be had: where not, the trial ends in `budget`. Model calls and other tasks get their
+    turn at every reply. While it goes on, `live` gives its record so far.
     """
     going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -113,7 +113,7 @@ class _Going:
         quiet: bool,
         meter: Meter | None,
     ) -> None:
-        self.case, self.agent, self.user, self.meter = case, agent, user, meter
+        self.case, self.agent, self.user, self.meter, self.quiet = case, agent, user, meter, quiet
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
         context = case.scenario.agent_context
         text = instructions.replace("{policy}", case.world.world.policy)
@@ -323,7 +323,7 @@ class _Going:
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
-        self.scene.think(round(wall_s, 3))
+        self.scene.think(0.0 if self.quiet else round(wall_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         if reply.wait_s:
             self._let_pass(reply.wait_s)
