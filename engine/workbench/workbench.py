@@ -36,6 +36,7 @@ from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
+from .places import Places
 from .proving import Proving
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -190,7 +191,8 @@ class Workbench:
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        places = Places(archive, trials)
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
