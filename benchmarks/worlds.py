@@ -156,5 +156,5 @@ async def main(trials: int, conversations: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = [int(text) for text in sys.argv[1:]]
-    anyio.run(main, *(arguments + [432, 10_000][len(arguments) :]))
+    given = [int(text) for text in sys.argv[1:]]
+    anyio.run(main, given[0] if given else 432, given[1] if len(given) > 1 else 10_000)
