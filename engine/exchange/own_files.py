@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InvalidArgument
 from .files import Roots
-from .folder import CONFIG_NAMES, is_case_folder, read_folder
+from .folder import CONFIG_NAMES, CaseFolder, is_case_folder, read_folder
 from .importer import Imported, head_of
 from .run_file import FORMAT, read_run_file
 
@@ -29,13 +29,7 @@ class OwnFiles:
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.is_dir():
-            cases = read_folder(path, roots)
-            told = {
-                "personas": len(cases.personas),
-                "scenarios": len(cases.scenarios),
-                "files": len(cases.files),
-            }
-            return Imported(self.name, cases.id, cases=cases, taken=told, whole=True)
+            return imported_folder(read_folder(path, roots))
         if path.name in CONFIG_NAMES:
             raise InvalidArgument(
                 f"`{roots.show(path)}` belongs to a folder of cases.",
@@ -44,3 +38,9 @@ class OwnFiles:
             )
         run = read_run_file(str(path), roots)
         return Imported(self.name, run.environment.id, exported=run)
+
+
+def imported_folder(cases: CaseFolder) -> Imported:
+    """A folder of cases as what is taken from elsewhere."""
+    told = {"personas": len(cases.personas), "scenarios": len(cases.scenarios), "files": len(cases.files)}
+    return Imported(OwnFiles.name, cases.id, cases=cases, taken=told, whole=True)

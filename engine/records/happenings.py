@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from .authored import Authored, Sourced
+from .authored import Authored, WithSource
 from .world import Json
 
 OnTimeout = Literal["fail", "skip", "fire"]
@@ -52,7 +52,7 @@ class Event(Authored):
         return self
 
 
-class Fault(Sourced):
+class Fault(WithSource):
     """A fault of tools, injected into calls of the agent."""
 
     tool: str = Field(min_length=1, max_length=200)
@@ -83,7 +83,7 @@ class Fault(Sourced):
         return self
 
 
-class NoiseItem(Sourced):
+class NoiseItem(WithSource):
     """One thing that noise may do."""
 
     do: dict[str, Any] | list[dict[str, Any]]
@@ -95,7 +95,7 @@ class NoiseItem(Sourced):
         return [self.do] if isinstance(self.do, dict) else self.do
 
 
-class Noise(Sourced):
+class Noise(WithSource):
     """Things that happen at random and have nothing to do with the goal."""
 
     per_minute: float | None = Field(default=None, gt=0, le=60)
@@ -115,14 +115,14 @@ class Noise(Sourced):
         return self
 
 
-class Message(Sourced):
+class Message(WithSource):
     """Words of one side that stand in the conversation without a turn of their own."""
 
     by: Literal["user", "agent"]
     say: str = Field(min_length=1, max_length=20_000)
 
 
-class ScriptStep(Sourced):
+class ScriptStep(WithSource):
     """One step of a script: exactly one word. `user` and `agent` null: generated; a text: said as it is."""
 
     user: str | None = Field(default=None, max_length=20_000)
