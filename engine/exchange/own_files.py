@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InvalidArgument
 from .files import Roots
-from .folder import CONFIG_NAMES, CaseFolder, is_case_folder, read_folder
+from .folder import CONFIG_NAMES, is_case_folder, read_folder
 from .importer import Imported, head_of
 from .run_file import FORMAT, read_run_file
 
@@ -29,7 +29,7 @@ class OwnFiles:
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.is_dir():
-            return imported_folder(read_folder(path, roots))
+            return imported_folder(path, roots)
         if path.name in CONFIG_NAMES:
             raise InvalidArgument(
                 f"`{roots.show(path)}` belongs to a folder of cases.",
@@ -40,7 +40,12 @@ class OwnFiles:
         return Imported(self.name, run.environment.id, exported=run)
 
 
-def imported_folder(cases: CaseFolder) -> Imported:
-    """A folder of cases as what is taken from elsewhere."""
-    told = {"personas": len(cases.personas), "scenarios": len(cases.scenarios), "files": len(cases.files)}
+def imported_folder(path: Path | str, roots: Roots) -> Imported:
+    """A folder of cases; it is taken whole or not at all."""
+    cases = read_folder(path, roots)
+    told = {
+        "personas": len(cases.personas),
+        "scenarios": len(cases.scenarios),
+        "files": len(cases.files),
+    }
     return Imported(OwnFiles.name, cases.id, cases=cases, taken=told, whole=True)
