@@ -40,6 +40,7 @@ REQUIREMENTS = {
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
     "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",
+    "CH-9": "Doing nothing and transferring at once are played for every scenario; what lets them pass is told.",
     "CH-11": "Agents over HTTP, in a Python file and behind a command keep one contract; what they do wrong is data.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given, strategies as st
 
 from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.records.authored import load
 from caseharden.engine.records.persona import Persona
 from caseharden.engine.records.scenario import Scenario
 from caseharden.engine.simulate import check_solution, prepare, trial
+from caseharden.engine.world.paths import parse_path
+from caseharden.engine.world.state import State
 from caseharden.tests.played_desk import TALK, call, seen, user
 from caseharden.tests.small_desk import DESK, WORLD, Script, a_case, calling, graded, the_desk, tried
+from caseharden.tests.workbench_cases import bench_at, closing, tickets
 
 pytestmark = pytest.mark.anyio
+NOISE: dict[str, Any] = {"per_minute": 60, "pool": [{"do": {"set": {"db.desk.rain": "rand()"}}}]}
 KEPT = {"what": ["an importer", 1, None]}
 
 
@@ -210,6 +217,44 @@ async def test_a_measured_clock_does_not_make_a_solution_unsteady(monkeypatch: p
     )
     report = await check_solution(case, 1)
     assert (report.status, report.deterministic) == ("proven", True)
+
+
+@pytest.mark.requirement("CH-9")
+async def test_a_scenario_that_nothing_passes_is_stored_with_a_warning_that_names_the_checks(
+    tmp_path: Path,
+) -> None:
+    kept = {"id": "kept", "state": "db.tickets.T1", "unchanged": True}
+    weak = {"id": "weak", "goal": "g", "expected": [{"say": "No."}], "success": [kept]}
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions="x", world_data=tickets(1))
+        made = await bench.scenarios.create("desk", [weak, closing(1)])
+        solution = (await bench.items.get("scenario", "desk/weak", view="solution")).item
+    assert made.checked["do_nothing_passes"] == ["desk/weak"] and made.checked["proven"] == 2
+    assert any("desk/weak" in w and "does nothing" in w and "kept" in w for w in made.warnings)
+    assert "passes when the agent does nothing: kept" in str(solution)
+
+
+@given(st.lists(st.sampled_from(("b1", "b2", "b9")), max_size=6), st.integers(0, 3))
+def test_the_state_at_any_entry_is_the_initial_state_and_the_patches_up_to_it(
+    books: list[str], seed: int
+) -> None:
+    """And at the end base and delta: the record alone says all that was ever in the world."""
+    calls = [calling(("lend", {"book_id": book}), ("draw_lot", {})) for book in books]
+    events = [{"id": "late", "delay_s": 3, "do": {"set": {"db.desk.open": "not db.desk.open"}}}]
+    case = a_case(events=events, init=[{"set": {"db.desk.lucky": "5"}}], noise=NOISE)
+    done = anyio.run(partial(tried, case, Script(*calls, then="x"), Script("hi", "###STOP###"), seed=seed))
+    state = State(WORLD.base)
+    patches = [
+        *done.conversation.setup,
+        *(p for e in done.conversation.log for p in getattr(e, "patches", ())),
+    ]
+    for patch in patches:
+        state.write(patch.op, parse_path(patch.path, ""), patch.new, patch.by)
+    assert state.root == done.final
+    other = State(WORLD.base)
+    for patch in done.conversation.delta:
+        other.write(patch.op, parse_path(patch.path, ""), patch.new, patch.by)
+    assert other.root == done.final
 
 
 async def test_the_mistakes_of_the_worlds_own_tools_are_told_with_the_run(tmp_path: Path) -> None:
