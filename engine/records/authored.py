@@ -44,7 +44,7 @@ class Authored(BaseModel):
         raise ValidationError.from_exception_data(cls.__name__, mistakes)
 
 
-class WithSource(Authored):
+class Sourced(Authored):
     """What people write or import: beside its fields it keeps what an importer could not map, as it was."""
 
     x_source: Any = Field(default=None, exclude_if=lambda value: value is None)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from .authored import Authored, WithSource
+from .authored import Authored, Sourced
 from .world import Json
 
 OnTimeout = Literal["fail", "skip", "fire"]
@@ -52,7 +52,7 @@ class Event(Authored):
         return self
 
 
-class Fault(WithSource):
+class Fault(Sourced):
     """A fault of tools, injected into calls of the agent."""
 
     tool: str = Field(min_length=1, max_length=200)
@@ -83,7 +83,7 @@ class Fault(WithSource):
         return self
 
 
-class NoiseItem(WithSource):
+class NoiseItem(Sourced):
     """One thing that noise may do."""
 
     do: dict[str, Any] | list[dict[str, Any]]
@@ -95,7 +95,7 @@ class NoiseItem(WithSource):
         return [self.do] if isinstance(self.do, dict) else self.do
 
 
-class Noise(WithSource):
+class Noise(Sourced):
     """Things that happen at random and have nothing to do with the goal."""
 
     per_minute: float | None = Field(default=None, gt=0, le=60)
@@ -115,14 +115,14 @@ class Noise(WithSource):
         return self
 
 
-class Message(WithSource):
+class Message(Sourced):
     """Words of one side that stand in the conversation without a turn of their own."""
 
     by: Literal["user", "agent"]
     say: str = Field(min_length=1, max_length=20_000)
 
 
-class ScriptStep(WithSource):
+class ScriptStep(Sourced):
     """One step of a script: exactly one word. `user` and `agent` null: generated; a text: said as it is."""
 
     user: str | None = Field(default=None, max_length=20_000)

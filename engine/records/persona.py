@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer
 
-from .authored import Authored, Stored, WithSource
+from .authored import Authored, Sourced, Stored
 
 Source = Literal["written", "generated", "shipped", "imported"]
 """Where a record came from: written by a client, by the writer model, shipped with a world, read from files."""
 
 
-class Fact(WithSource):
+class Fact(Sourced):
     """One line of the user's sheet."""
 
     fact: str = Field(min_length=1, max_length=200)
@@ -22,7 +22,7 @@ class Fact(WithSource):
     """When the user tells it; None: as the scenario's `reveal` says."""
 
 
-class PersonaData(WithSource):
+class PersonaData(Sourced):
     """Records that are merged into the world before `init`; they must fit its schema."""
 
     db: dict[str, Any] = Field(default_factory=dict[str, Any])
