@@ -1,6 +1,7 @@
 """Agents under test: the seam, and its adapters."""
 
 from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
+from .caller import CallerAgent
 from .chat_completions import ChatAgent
 from .prompt import PromptAgent
 from .recorded import (
@@ -18,6 +19,7 @@ __all__ = [
     "AgentError",
     "AgentInput",
     "AgentReply",
+    "CallerAgent",
     "ChatAgent",
     "NoRecording",
     "NotRecorded",

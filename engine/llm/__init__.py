@@ -14,17 +14,31 @@ from .client import (
     Usage,
 )
 from .open import Connections, open_model
+from .origin import Origin, asking_for, origin, trial_of
+from .patience import Patience, patient
+from .relay import RELAY, Host, RelayModel
+from .request_key import RequestKeys
 
 __all__ = [
+    "RELAY",
     "Connections",
+    "Host",
     "Message",
     "ModelClient",
     "ModelReply",
     "ModelRequest",
+    "Origin",
+    "Patience",
     "Probed",
+    "RelayModel",
+    "RequestKeys",
     "Role",
     "ToolCall",
     "ToolSignature",
     "Usage",
+    "asking_for",
     "open_model",
+    "origin",
+    "patient",
+    "trial_of",
 ]

@@ -14,10 +14,11 @@ from .endpoint import EndpointModel
 from .litellm_calls import forget_clients
 from .offline import OfflineModel
 from .provider import ProviderModel
+from .relay import RELAY, Host, RelayModel
 
 ALLOWED: Final = (
-    "offline, offline:slip=0.2 (each rule is missed with that probability), a litellm id such as openai/gpt-4o, "
-    "or {model, base_url, key} of an OpenAI-compatible endpoint"
+    "offline, offline:slip=0.2 (each rule is missed with that probability), relay (your client answers), a litellm id "
+    "such as openai/gpt-4o, or {model, base_url, key} of an OpenAI-compatible endpoint"
 )
 _OFFLINE: Final = re.compile(r"offline(?::slip=(?P<slip>\d*\.?\d+))?")
 _LITELLM: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
@@ -26,10 +27,11 @@ _KNOWN: Final = ("offline", "relay", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """What models outside are reached by."""
+    """What models outside are reached by. `host`: who has calls answered by a client; None: nobody does."""
 
     client: HttpClient
     secrets: Secrets
+    host: Host | None = None
 
     async def aclose(self) -> None:
         """Close them."""
@@ -42,8 +44,8 @@ def open_model(
 ) -> ModelClient:
     """The client of a model; nothing is asked, nothing heavy imported.
 
-    Raises Unavailable for kinds of models that this version does not have (`relay`, `replay:FILE`) and for those
-    outside where there are no `connections`, InvalidArgument for anything else. `where` is told in errors.
+    Raises Unavailable for `replay:FILE`, which this version does not have, and for those outside where there are no
+    `connections`, InvalidArgument for anything else. `where` is told in errors.
     """
     if isinstance(name, ModelAt):
         if name.base_url:
@@ -55,7 +57,9 @@ def open_model(
     if found:
         return _offline(found["slip"], where)
     shown = name[:80]
-    if name == "relay" or name.startswith("replay:"):
+    if name == RELAY:
+        return RelayModel(_host(connections, where))
+    if name.startswith("replay:"):
         raise Unavailable(f"Model `{shown}` is not in this version.", where=where, allowed=ALLOWED)
     if _LITELLM.fullmatch(name):
         return ProviderModel(spec, *_outside(connections, where), where)
@@ -68,6 +72,16 @@ def _outside(connections: Connections | None, where: str) -> tuple[HttpClient, S
     if connections is None:
         raise Unavailable("Models outside cannot be reached from here.", where=where, allowed="offline")
     return connections.client, connections.secrets
+
+
+def _host(connections: Connections | None, where: str) -> Host:
+    if connections is None or connections.host is None:
+        raise Unavailable(
+            "No client can answer here: relay needs the server or a Workbench that is entered.",
+            where=where,
+            allowed="offline, or a model with a key",
+        )
+    return connections.host
 
 
 def _offline(slip: str | None, where: str) -> ModelClient:

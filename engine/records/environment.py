@@ -9,9 +9,9 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+AGENT_KINDS = ("prompt", "chat_completions", "caller", "recorded")
 DEFAULT_CONCURRENCY = 32
-LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
+LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command")
 
 
 class Prices(Authored):
@@ -101,6 +101,8 @@ def played_by(models: Mapping[str, ModelName], agent: Mapping[str, Any]) -> dict
     names = {role: short_name(model) for role, model in models.items()}
     if agent.get("kind") == "chat_completions":
         names["agent"] = agent_name(str(agent.get("url", "")))
+    elif agent.get("kind") == "caller":
+        names["agent"] = "caller"
     return names
 
 

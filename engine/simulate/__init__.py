@@ -2,13 +2,14 @@
 
 from .case import ENGINE, Case, prepare
 from .meter import Meter
-from .sheet import sheet, sheet_prompt
+from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .transcript import transcript_hash
 from .trial import Tried, run_trial
-from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
+from .user import BEGIN, STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
+    "BEGIN",
     "ENGINE",
     "STOP",
     "Case",
@@ -23,6 +24,7 @@ __all__ = [
     "expected_world",
     "play_solution",
     "prepare",
+    "read_sheet",
     "run_trial",
     "sheet",
     "sheet_prompt",

@@ -15,7 +15,7 @@ import anyio.lowlevel
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, ToolCall
+from ..llm import Message, Patience, ToolCall, patient
 from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
@@ -69,7 +69,7 @@ async def run_trial(
     going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     started = time.perf_counter()
-    with anyio.move_on_after(case.limits.timeout_s) as scope:
+    with anyio.move_on_after(case.limits.timeout_s) as scope, patient(scope) as going.patience:
         await anyio.lowlevel.checkpoint()
         going.set_up()
         await going.converse()
@@ -120,12 +120,18 @@ class _Going:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
+        self.patience: Patience | None = None
         self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
 
     @property
     def over(self) -> bool:
         return self.script.end is not None
+
+    @property
+    def _waited_s(self) -> float:
+        """Seconds that passed while the host was asked: nobody's time to think."""
+        return self.patience.waited_s if self.patience else 0.0
 
     def set_up(self) -> None:
         """Persona's data, init, sync, schema, history; an error there is the author's."""
@@ -300,7 +306,7 @@ class _Going:
             self.agent_seed,
             self.script.turn,
         )
-        began = time.perf_counter()
+        began = time.perf_counter() - self._waited_s
         try:
             reply = _well_formed(await self.agent.reply(turn))
         except AgentError as error:
@@ -310,7 +316,7 @@ class _Going:
             # An adapter's own fault is the trial's end like any other: the run goes on.
             self.script.finish("agent_error", f"{type(error).__name__}: {error}", error_class(error))
             return None
-        wall_s = time.perf_counter() - began
+        wall_s = time.perf_counter() - self._waited_s - began
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1

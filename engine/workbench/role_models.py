@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import CasehardenError
-from ..llm import Connections, ModelClient, Probed, open_model
-from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, agent_name, short_name
+from ..llm import RELAY, Connections, ModelClient, Probed, open_model
+from ..records.environment import (
+    DEFAULT_CONCURRENCY,
+    AgentSpec,
+    EnvironmentRecord,
+    ModelChoice,
+    ModelName,
+    agent_name,
+    short_name,
+)
 
 ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
     "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."
 )
+RELAYED_CONCURRENCY = 1_000
+"""Trials at the same time where a client plays a role: they wait for nothing but it."""
 
 
 class RoleModels:
@@ -53,6 +63,9 @@ class RoleModels:
         if environment.agent.kind == "chat_completions":
             shown["agent"] = agent_name(environment.agent.url)
             del named["agent"]
+        elif environment.agent.kind == "caller":
+            shown["agent"] = environment.agent.kind
+            del named["agent"]
         for role, name in named.items():
             try:
                 shown[role] = self.open(name, f"models.{role}").name
@@ -89,3 +102,21 @@ class RoleModels:
         return {
             role: next((getattr(s, role) for s in sources if getattr(s, role)), "offline") for role in ROLES
         }
+
+
+def lent_roles(models: Mapping[str, ModelName], agent: AgentSpec) -> list[str]:
+    """The roles that a client plays in trials: it sees what they are shown."""
+    playing = {role: short_name(models.get(role, "")) for role in ("user", "judge")}
+    if agent.kind == "prompt":
+        playing["agent"] = short_name(agent.model or models.get("agent", ""))
+    lent = [role for role, name in playing.items() if name == RELAY]
+    return [*lent, "agent"] if agent.kind == "caller" else lent
+
+
+def at_once(concurrency: int, models: Mapping[str, ModelName], agent: AgentSpec) -> int:
+    """Trials at the same time: the environment's number; all of them where a client plays and it is the usual one."""
+    return (
+        RELAYED_CONCURRENCY
+        if concurrency == DEFAULT_CONCURRENCY and lent_roles(models, agent)
+        else concurrency
+    )

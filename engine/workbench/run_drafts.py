@@ -21,7 +21,7 @@ from .estimates import Estimates, confirm, unpriced
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
-from .role_models import RoleModels
+from .role_models import RoleModels, at_once
 from .select import Selector
 from .simulations import Simulations
 from .trials import TrialRunner
@@ -95,7 +95,7 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
-            options=_kept(environment, opted),
+            options=_kept(environment, opted, models),
         )
         if not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
@@ -252,14 +252,16 @@ def trials_wanted(run: RunRecord) -> int:
     return sum(trials_of(run, slug) for slug in run.simulations)
 
 
-def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
+def _kept(
+    environment: EnvironmentRecord, opted: RunOptions, models: Mapping[str, ModelName]
+) -> dict[str, Any]:
     settings = environment.settings
     own = opted.limits.model_dump(exclude_unset=True) if opted.limits else {}
     return {
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency or settings.concurrency,
+        "concurrency": opted.concurrency or at_once(settings.concurrency, models, environment.agent),
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,

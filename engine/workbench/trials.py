@@ -10,6 +10,7 @@ from typing import Any
 
 from ..agents import (
     AgentAdapter,
+    CallerAgent,
     ChatAgent,
     NoRecording,
     PlayedAgent,
@@ -21,7 +22,7 @@ from ..agents import (
 from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import Connections, ModelClient, Probed
+from ..llm import RELAY, Connections, ModelClient, Probed, trial_of
 from ..records.authored import load
 from ..records.conversation import Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
@@ -212,17 +213,24 @@ class TrialRunner:
             "instructions": run.instructions,
         }
         parts = cases.parts(simulation)
+        attempt = cases.attempt(simulation, trial, table)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
             ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
-            ended = await self._tried(cases, case, cast, trial, belongs, meter)
+            with trial_of(
+                run.id,
+                f"{table}/{id}/{attempt}",
+                f"{run.environment}/{parts.scenario.id}",
+                held_out=parts.split == "held_out",
+                instructions=run.instructions,
+            ):
+                ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
-            attempt = cases.attempt(simulation, trial, table)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
             shelf.put(id, record)
         return record
@@ -254,8 +262,11 @@ class TrialRunner:
         if spec.kind == "chat_completions":
             return ChatAgent(spec, self._models.connections, where)
         check_agent(spec, where, None)
+        tools = spec.tools if isinstance(spec.tools, list) else None
+        if spec.kind == "caller":
+            return CallerAgent(self._models.open(RELAY, where), tools)
         model = self._models.open(spec.model or models["agent"], "models.agent")
-        return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
+        return PromptAgent(model, spec.temperature, tools)
 
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:
         if spec.run:

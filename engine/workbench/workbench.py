@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +35,8 @@ from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
 from .listing import Listing
 from .looks import LookLedger
+from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
+from .model_calls import ModelCalls
 from .personas import Personas
 from .proving import Proving
 from .retention import Retention, check_retention
@@ -61,7 +64,8 @@ class Workbench:
     and written. `models`: the server's model for each role. `network`: what may be reached. `guides`: guides by name,
     and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
     `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
-    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
+    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another. `call_lease_s`: a model
+    call that a client was handed and has not answered for so many seconds is handed out again.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -76,6 +80,7 @@ class Workbench:
     comparisons: Comparing
     exports: Exporting
     jobs: Waiting
+    model_calls: ModelCalls
     hardenings: Hardenings
     items: Items
 
@@ -93,6 +98,7 @@ class Workbench:
         actor: str = "python",
         retention_days: float = 0,
         lease_s: float = LEASE_S,
+        call_lease_s: float = CALL_LEASE_S,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -105,18 +111,21 @@ class Workbench:
         self._actor = actor
         self._retention_days = check_retention(retention_days)
         self._lease_s = lease_s
+        self._call_lease_s = call_lease_s
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
-            connections = self.connections()
+            mailbox = Mailbox(store, self._call_lease_s)
+            connections = replace(self.connections(), host=mailbox)
             stack.push_async_callback(connections.aclose)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
-            retention = self._compose(store, runner, connections)
+            retention = self._compose(store, runner, connections, mailbox)
+            tasks.start_soon(mailbox.watch)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
@@ -152,7 +161,7 @@ class Workbench:
 
         return Connections(HttpClient(self.network), Secrets(read))
 
-    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
+    def _compose(self, store: Store, runner: Jobs, connections: Connections, mailbox: Mailbox) -> Retention:
         archive = Archive(store)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, connections)
@@ -201,6 +210,7 @@ class Workbench:
             self.scenarios,
             self.imports,
         )
+        self.model_calls = ModelCalls(archive, mailbox, runner, self.jobs.report)
         self.items = Items(
             Listing(archive, worlds, models, self._guide_names),
             Views(
