@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from ..engine.errors import CasehardenError, MissingKey
-from ..engine.llm import Connections, Message, ModelClient, ModelRequest, Probed, open_model
+from ..engine.llm import RELAY, Connections, Message, ModelClient, ModelRequest, Probed, open_model
 from ..engine.records.environment import ModelChoice, ModelName, short_name
 from .findings import Finding, Verdict
 from .setting_values import ROLES
@@ -36,7 +36,10 @@ async def tried_models(
         for role, (model, source) in chosen.items():
             told = next((told for other, told in known if other == model), None)
             if told is None:
-                told = await _tried(model, connections, f"models.{role}", calls)
+                ours = model == getattr(settings.models, role)
+                told = await _tried(
+                    model, connections.of_operator() if ours else connections, f"models.{role}", calls
+                )
                 known.append((model, told))
             verdict, text, fix = told
             yield Finding(verdict, f"model {role}", text, source, fix)
@@ -54,6 +57,8 @@ def chosen_models(settings: Settings, cases: ModelChoice, place: str) -> dict[st
 
 
 async def _tried(model: ModelName, connections: Connections, where: str, calls: bool) -> _Told:
+    if model == RELAY:
+        return "ok", "relay: your client answers its calls", ""
     try:
         with anyio.fail_after(PATIENCE_S):
             client = open_model(model, connections, where=where)

@@ -1,6 +1,7 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
@@ -14,6 +15,8 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "LiveTrial",
+    "LiveTrials",
     "Meter",
     "ModelUser",
     "PlayedUser",

@@ -20,6 +20,7 @@ from ..records.conversation import Conversation, EndReason, SaySource, Speaker, 
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
+from .live import LiveTrial
 from .meter import Meter
 from .points import Points
 from .script import play_script
@@ -58,36 +59,44 @@ async def run_trial(
     belongs: Mapping[str, str] | None = None,
     quiet: bool = False,
     meter: Meter | None = None,
+    live: LiveTrial | None = None,
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
     record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. Model calls and other tasks get their turn at every reply.
+    trial ends in `budget`. Model calls and other tasks get their turn at every reply. While it goes on, `live` gives
+    its record so far.
     """
     going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
     began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     started = time.perf_counter()
+
+    def record() -> tuple[Conversation, dict[str, Any]]:
+        return going.script.conversation(
+            case,
+            seed,
+            trial,
+            instructions,
+            wall_s=round(time.perf_counter() - started, 6),
+            agent_wall_s=round(going.agent_wall_s, 6),
+            started_at=began,
+            **(belongs or {}),
+        )
+
+    if live is not None:
+        live.so_far = lambda: record()[0]
     with anyio.move_on_after(case.limits.timeout_s) as scope, patient(scope) as going.patience:
         await anyio.lowlevel.checkpoint()
         going.set_up()
         await going.converse()
     if scope.cancelled_caught:
         going.script.finish("timeout", f"{case.limits.timeout_s:g} s of wall time", "timeout")
-    record, document = going.script.conversation(
-        case,
-        seed,
-        trial,
-        instructions,
-        wall_s=round(time.perf_counter() - started, 6),
-        agent_wall_s=round(going.agent_wall_s, 6),
-        started_at=began,
-        **(belongs or {}),
-    )
+    conversation, document = record()
     left = going.script.trace.by_the_world() if going.script.trace else ()
     drew = going.scene.draws > 0 or (not quiet and case.disturbed)
-    return Tried(record, document, going.scene.state.snapshot(), drew, left)
+    return Tried(conversation, document, going.scene.state.snapshot(), drew, left)
 
 
 class _Going:
@@ -277,7 +286,7 @@ class _Going:
             reply = await self._asked()
             if reply is None:
                 return
-            self._own_calls(reply.own_calls)
+            self._own_calls(reply)
             if self.over:
                 return
             if not reply.calls:
@@ -344,12 +353,12 @@ class _Going:
         if self.same >= self.case.limits.same_message:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
 
-    def _own_calls(self, calls: Sequence[ToolCall]) -> None:
-        """Note what the agent called outside the world; it counts like its other calls."""
-        for call in calls:
+    def _own_calls(self, reply: AgentReply) -> None:
+        """Note what the agent called outside the world; it is limited like its other calls."""
+        for call in reply.own_calls:
             if not self._may_call(call.name, True):
                 return
-            self.script.own_call(call, self.replies)
+            self.script.own_call(call, reply.own_results.get(call.id), self.replies)
             self._point()
 
     # What both do

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -17,6 +18,7 @@ from ..errors import CasehardenError
 from ..llm import ModelReply, ModelRequest, Origin, RequestKeys, ToolCall
 from ..llm.chat_format import messages_of, tools_of
 from ..llm.origin import Work
+from ..records.job import JobState
 from ..records.model_call import ModelCall
 from ..store import Clock, Store, Table
 
@@ -150,6 +152,8 @@ class Mailbox:
     def wake(self, job: str) -> None:
         """Let those go on whose calls were answered; on the event loop."""
         self._hear(job, whatever=True)
+        if job in self._works:
+            self._mark(job, "running")
         self._stirring()
 
     # inside
@@ -219,20 +223,18 @@ class Mailbox:
         work = self._works[job]
         if not work.waiting:
             del self._works[job]
+        if work.blocked:
+            self._settle(job)
+        self._mark(job, "waiting" if work.blocked else "running")
+
+    def _mark(self, job: str, state: JobState) -> None:
+        """The state of a job that goes on; one that was ended, or is another process's by now, is left as it is."""
         row = self._store.jobs.table.journal.current(job)
-        state = row["state"] if row else ""
-        if state not in ("running", "waiting"):
+        if row is None or row["state"] not in ("running", "waiting") or row["state"] == state:
             return
-        try:
-            if work.blocked:
-                self._settle(job)
-                if state == "running":
-                    self._store.jobs.mark(job, "waiting", waiting_for=WAITS_FOR)
-                    self._stirring()
-            elif state == "waiting":
-                self._store.jobs.mark(job, "running")
-        except CasehardenError:
-            return  # another process has it by now
+        with suppress(CasehardenError):
+            self._store.jobs.mark(job, state, waiting_for=WAITS_FOR if state == "waiting" else "")
+            self._stirring()
 
     def _settle(self, job: str) -> None:
         calls = self._calls(job)

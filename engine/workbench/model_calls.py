@@ -15,6 +15,7 @@ from ..records.environment import AgentSpec, played_by
 from ..records.job import Job
 from ..records.model_call import ModelCall
 from .archive import Archive
+from .discretion import taken
 from .jobs import Jobs, check_wait
 from .mailbox import Mailbox
 from .model_call_views import Batch
@@ -74,7 +75,8 @@ class ModelCalls:
         check_plain(list(answers), "answers", 4_000_000)
         full = _is_full(history)
         found = ModelCallBatch()
-        calls = await anyio.to_thread.run_sync(self._kept, answers, found)
+        given, found.warnings = taken({"answers": list(answers)}, self._archive.redactor)
+        calls = await anyio.to_thread.run_sync(self._kept, given["answers"], found)
         touched = list(dict.fromkeys(call.job for call in calls))
         for job in touched:
             self._mailbox.wake(job)
@@ -169,8 +171,8 @@ class ModelCalls:
         for k, given in enumerate(answers):
             answer: Mapping[str, Any] = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
             call = self._mailbox.find(str(answer.get("id", "")))
-            if call is None or not self._is_waited_for(call):
-                found.refused.append(_unknown(answer, call, k))
+            if call is None:
+                found.refused.append(_unknown(answer, k))
                 continue
             touched.append(call)
             problem = self._taken(call, answer)
@@ -182,9 +184,6 @@ class ModelCalls:
         if taken:
             self._archive.store.audit("answer", "model_call", touched[-1].job or "-", calls=taken)
         return touched
-
-    def _is_waited_for(self, call: ModelCall) -> bool:
-        return not call.job or self._jobs.get(call.job).active
 
     def _taken(self, call: ModelCall, answer: Mapping[str, Any]) -> dict[str, str] | None:
         """None, or why the answer is refused; the call then goes out again."""
@@ -231,10 +230,8 @@ class ModelCalls:
         )
 
 
-def _unknown(answer: Mapping[str, Any], call: ModelCall | None, place: int) -> dict[str, str]:
+def _unknown(answer: Mapping[str, Any], place: int) -> dict[str, str]:
     id = str(answer.get("id", ""))[:80]
-    if call is not None:
-        return {"id": id, "what": f"{call.job} does not wait any more: it was ended."}
     what = f"No model call `{id}`." if id else "An answer names its call."
     return {
         "id": id,

@@ -28,10 +28,20 @@ from ..records.conversation import Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Limits, Scenario
+from ..records.scenario import Limits, Scenario, Split
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
-from ..simulate import Case, ExpectedWorlds, Meter, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
+from ..simulate import (
+    Case,
+    ExpectedWorlds,
+    LiveTrials,
+    Meter,
+    ModelUser,
+    PlayedUser,
+    UserSimulator,
+    prepare,
+    run_trial,
+)
 from .archive import Archive
 from .attempts import Attempts
 from .role_models import RoleModels
@@ -60,7 +70,7 @@ class CaseParts:
     row: SimulationRecord
     scenario: Scenario
     persona: Persona | None
-    split: str
+    split: Split
 
 
 class RunCases:
@@ -161,6 +171,8 @@ class TrialRunner:
         self._roots = roots
         self._models = models
         self.expected = ExpectedWorlds()
+        self.live = LiveTrials()
+        """Those that go on in this process."""
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
@@ -251,11 +263,24 @@ class TrialRunner:
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
         text = run.instructions_text
-        tried = await run_trial(
-            case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs, meter=meter
-        )
-        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
-        return tried.document, tried.conversation, verdict
+        with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
+            tried = await run_trial(
+                case,
+                agent,
+                user,
+                seed=seed,
+                trial=trial,
+                instructions=text,
+                belongs=belongs,
+                meter=meter,
+                live=live,
+            )
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        verdict = grade(conversation, case.plan, case.world.base, expected)
+        return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
         """An agent that serves all trials of a run."""
