@@ -38,7 +38,6 @@ def add_resources(server: MCPServer[Any], bench: Workbench, offer: Offer) -> Non
 def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     """Register every workflow whose tools are offered."""
 
-
     async def harden(environment: str = "", goal: str = "") -> str:
         return await _rendered("harden_my_agent", harden_my_agent(bench, environment, goal))
 

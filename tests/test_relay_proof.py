@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from caseharden.tests.hosting import View, answers, as_user, lent_desk, play
-from caseharden.tests.server_desk import Desk, desk
+from caseharden.tests.server_desk import Desk, desk, structured
 
 pytestmark = pytest.mark.anyio
 RULE = "Before calling close_ticket, call look_up_ticket."
@@ -77,7 +77,7 @@ async def test_a_proof_that_is_cancelled_goes_on_with_the_same_held_out_scenario
         job = (await at.ok("submit_candidate", **submit))["job"]["id"]
         with anyio.fail_after(120):
             reply = await at.ok("take_model_calls", job=job)
-            while (told := await hidden(at))["code"] == "not_found":
+            while not (told := await hidden(at)):
                 reply = await at.ok("answer_model_calls", answers=answers(reply, as_user))
             assert told["code"] == "held_out" and told["next"][0]["args"] == {"job": job}
             await at.ok("answer_model_calls", answers=answers(reply, as_user)[:1], limit=0)
@@ -89,11 +89,12 @@ async def test_a_proof_that_is_cancelled_goes_on_with_the_same_held_out_scenario
 
 
 async def hidden(at: Desk) -> View:
-    """Why a held-out conversation may not be read, once one is there; before that that it is not."""
+    """Why a held-out conversation may not be read; {} before one is there."""
     page = await at.ok("list_items", kind="scenario", environment="desk", limit=100)
     slugs = [row["id"].partition("/")[2] for row in page["items"] if row["split"] == "held_out"]
-    errors = [
-        await at.error("get_item", kind="conversation", id=f"run-1/{slug}-dana/1", view="turns")
-        for slug in slugs
-    ]
-    return next((error for error in errors if error["code"] != "not_found"), errors[0])
+    for slug in slugs:
+        asked = {"kind": "conversation", "id": f"run-1/{slug}-dana/1", "view": "turns"}
+        error = structured(await at.client.call_tool("get_item", asked)).get("error", {})
+        if error and error["code"] != "not_found":
+            return error
+    return {}

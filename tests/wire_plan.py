@@ -181,7 +181,10 @@ async def read(client: Client) -> list[Told]:
             await client.read_resource(f"caseharden://{address}")
         except MCPError as error:
             told.append((address, "error", (error.code, error.message)))
-    for name, arguments in (("harden_my_agent", {"environment": "shop"}), ("lend_your_model", {"job": "job-1"})):
+    for name, arguments in (
+        ("harden_my_agent", {"environment": "shop"}),
+        ("lend_your_model", {"job": "job-1"}),
+    ):
         prompt = await client.get_prompt(name, arguments)
         told.append((name, "ok", masked_text(str(prompt.messages[0].content))))
     return told

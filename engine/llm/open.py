@@ -28,8 +28,10 @@ _KNOWN: Final = ("offline", "relay", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """What models outside are reached by. `operators`: the secrets that the operator's own settings may name. `host`: who
-    has calls answered by a client; None: nobody does.
+    """What models outside are reached by.
+
+    `operators`: the secrets that the operator's own settings may name. `host`: who has calls answered by a client;
+    None: nobody does.
     """
 
     client: HttpClient
