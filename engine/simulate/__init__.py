@@ -3,10 +3,12 @@
 from .case import ENGINE, Case, prepare
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
+from .playing import Standing, run_trial, stand_trial
 from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
+from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
-from .trial import Tried, run_trial
+from .trial import Tried
 from .user import BEGIN, STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
@@ -20,10 +22,16 @@ __all__ = [
     "Meter",
     "ModelUser",
     "PlayedUser",
+    "Standing",
+    "Tape",
+    "TapedAgent",
+    "TapedUser",
     "Tried",
     "UserReply",
     "UserSimulator",
+    "answered_turns",
     "check_solution",
+    "difference",
     "expected_world",
     "play_solution",
     "prepare",
@@ -32,5 +40,7 @@ __all__ = [
     "sheet",
     "sheet_prompt",
     "solution_turns",
+    "stand_trial",
+    "taped",
     "transcript_hash",
 ]

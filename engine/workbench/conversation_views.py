@@ -117,6 +117,8 @@ class ConversationViews:
         body: Body = {"environment": conversation.environment, "instructions": conversation.instructions}
         if run is not None and run.hardening:
             body["hardening"] = run.hardening
+        if conversation.branch is not None:
+            body["branched_from"] = conversation.branch.place
         return body
 
 

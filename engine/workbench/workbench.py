@@ -39,6 +39,7 @@ from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
 from .model_calls import ModelCalls
 from .personas import Personas
+from .places import Places
 from .proving import Proving
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -199,7 +200,8 @@ class Workbench:
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        places = Places(archive, trials)
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
