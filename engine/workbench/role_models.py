@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..agents import Reach
 from ..errors import CasehardenError
 from ..llm import RELAY, Connections, ModelClient, Probed, open_model
 from ..records.environment import (
@@ -25,11 +26,12 @@ RELAYED_CONCURRENCY = 1_000
 
 
 class RoleModels:
-    """The models of this server. `connections`: what those outside are reached by."""
+    """The models of this server. `reach`: what models and agents outside are reached by."""
 
-    def __init__(self, server: ModelChoice, connections: Connections | None = None) -> None:
+    def __init__(self, server: ModelChoice, reach: Reach | None = None) -> None:
         self.server = server
-        self.connections = connections
+        self.reach = reach
+        self.connections: Connections | None = reach.connections if reach else None
         self._operators: list[ModelName] = [getattr(server, role) for role in ROLES]
 
     def open(self, name: ModelName, where: str = "models") -> ModelClient:
@@ -64,11 +66,9 @@ class RoleModels:
         named = self.named(environment)
         shown: dict[str, str] = {}
         warnings: list[str] = []
-        if environment.agent.kind == "chat_completions":
-            shown["agent"] = agent_name(environment.agent.url)
-            del named["agent"]
-        elif environment.agent.kind == "caller":
-            shown["agent"] = environment.agent.kind
+        outside = agent_name(environment.agent.model_dump())
+        if outside:
+            shown["agent"] = outside
             del named["agent"]
         for role, name in named.items():
             try:
