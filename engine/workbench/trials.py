@@ -211,26 +211,34 @@ class TrialRunner:
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
 
-    def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
+    def cast(
+        self,
+        spec: AgentSpec,
+        models: Mapping[str, ModelName],
+        where: str = "agent",
+        cassette: Mapping[str, Any] | None = None,
+    ) -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
-        user_model = self._models.open(models["user"], "models.user")
+        user_model = self._models.open(models["user"], "models.user", cassette)
         if spec.kind == "recorded":
             check_agent(spec, where, None)
             return _recorded(self._recordings(spec, where), user_model)
-        agent = self._agent(spec, models, where)
+        agent = self._agent(spec, models, where, cassette)
         return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
 
-    async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
+    async def probe(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None = None
+    ) -> None:
         """Raise what would end every trial in an error, where that can be known without spending a call."""
         if spec.kind == "recorded":
             return
-        agent = self._agent(spec, models, where)
+        agent = self._agent(spec, models, "agent", cassette)
         if isinstance(agent, Probed):
             await agent.probe()
         speaking = {"user": models["user"]}
         if spec.kind == "prompt":
             speaking = {"agent": spec.model or models["agent"], **speaking}
-        await self._models.probe(speaking)
+        await self._models.probe(speaking, cassette=cassette)
 
     async def execute(
         self,
@@ -322,15 +330,21 @@ class TrialRunner:
         verdict = grade(conversation, case.plan, case.world.base, expected)
         return document, conversation, verdict
 
-    def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
+    def _agent(
+        self,
+        spec: AgentSpec,
+        models: Mapping[str, ModelName],
+        where: str,
+        cassette: Mapping[str, Any] | None,
+    ) -> AgentAdapter:
         """An agent that serves all trials of a run."""
         if spec.kind == "chat_completions":
             return ChatAgent(spec, self._models.connections, where)
         check_agent(spec, where, None)
         tools = spec.tools if isinstance(spec.tools, list) else None
         if spec.kind == "caller":
-            return CallerAgent(self._models.open(RELAY, where), tools)
-        model = self._models.open(spec.model or models["agent"], "models.agent")
+            return CallerAgent(self._models.open(RELAY, where, cassette), tools)
+        model = self._models.open(spec.model or models["agent"], "models.agent", cassette)
         return PromptAgent(model, spec.temperature, tools)
 
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:

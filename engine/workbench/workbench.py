@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from ..errors import CasehardenError
 from ..exchange import Roots
-from ..llm import Connections
+from ..llm import Cassettes, Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..records.environment import ModelChoice
 from ..store import Damage, Store
@@ -166,7 +166,8 @@ class Workbench:
         operators = Secrets(
             files.read_for_operator, lending=self._lending, redactor=self.redactor, operator=True
         )
-        return Connections(HttpClient(self.network), callers, operators)
+        cassettes = Cassettes(self.roots.resolve, callers)
+        return Connections(HttpClient(self.network), callers, operators, cassettes=cassettes)
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
