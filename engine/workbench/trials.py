@@ -213,31 +213,38 @@ class TrialRunner:
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
 
-    def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
+    def cast(
+        self,
+        spec: AgentSpec,
+        models: Mapping[str, ModelName],
+        cassette: Mapping[str, Any] | None = None,
+    ) -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
-        user_model = self._models.open(models["user"], "models.user")
+        user_model = self._models.open(models["user"], "models.user", cassette)
         if spec.kind == "recorded":
-            check_agent(spec, where, None)
-            return _recorded(self._recordings(spec, where), user_model)
+            check_agent(spec, "agent", None)
+            return _recorded(self._recordings(spec, "agent"), user_model)
         user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
         if spec.kind in OUTSIDE:
-            outside = open_outside(spec, self._models.reach, where)
+            outside = open_outside(spec, self._models.reach)
             return Cast(lambda case, trial: outside.conversation(), user)
-        agent = self._agent(spec, models, where)
+        agent = self._agent(spec, models, cassette)
         return Cast(lambda case, trial: agent, user)
 
-    async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
+    async def probe(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None = None
+    ) -> None:
         """Raise what would end every trial in an error, where that can be known without spending a call."""
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
-            await open_outside(spec, self._models.reach, where).probe()
+            await open_outside(spec, self._models.reach).probe()
         else:
-            self._agent(spec, models, where)
+            self._agent(spec, models, cassette)
         speaking = {"user": models["user"]}
         if spec.kind == "prompt":
             speaking = {"agent": spec.model or models["agent"], **speaking}
-        await self._models.probe(speaking)
+        await self._models.probe(speaking, cassette=cassette)
 
     async def execute(
         self,
@@ -333,10 +340,12 @@ class TrialRunner:
         verdict = grade(conversation, case.plan, case.world.base, expected)
         return document, conversation, verdict
 
-    def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
+    def _agent(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
+    ) -> AgentAdapter:
         """An agent made here, which serves all trials of a run."""
-        check_agent(spec, where, None)
-        model = self._models.open(spec.model or models["agent"], "models.agent")
+        check_agent(spec, "agent", None)
+        model = self._models.open(spec.model or models["agent"], "models.agent", cassette)
         return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
 
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:

@@ -14,7 +14,7 @@ import anyio.to_thread
 from ..agents import Reach
 from ..errors import CasehardenError
 from ..exchange import Roots
-from ..llm import Connections, Host
+from ..llm import Cassettes, Connections, Host
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
@@ -180,7 +180,8 @@ class Workbench:
         operators = Secrets(
             files.read_for_operator, lending=self._lending, redactor=self.redactor, operator=True
         )
-        return Connections(HttpClient(self.network), callers, operators)
+        cassettes = Cassettes(self.roots.resolve, callers)
+        return Connections(HttpClient(self.network), callers, operators, cassettes=cassettes)
 
     def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
