@@ -69,7 +69,7 @@ async def test_each_call_tells_its_own_role_and_what_several_need_stands_once(tm
     first: View = users["calls"][0]
     assert first["role"] == "user" and first["uses"] == ["user-rules"] and first["reply"] == "text"
     assert first["sheet"]["style"] == "terse" and first["history"] == []
-    assert list(agents["shared"]) == ["desk@1", "agent-rules", "tools"]
+    assert list(agents["shared"]) == ["instructions", "agent-rules", "tools"], "and not of which version"
     assert (
         agents["shared"]["tools"][0] == "look_up_ticket(ticket_id: string (T and digits)) Look up a ticket."
     )

@@ -45,7 +45,7 @@ async def cancel_job(
 def _reply(report: JobReport) -> JobReply:
     job = report.job
     result = result_reply(report)
-    told = [_state(job)]
+    told = [job_state(job)]
     calls: list[NextCall] = [goes_on(job)] if job.active else []
     if not job.active and result is not None:
         told.append(result.summary)
@@ -62,7 +62,8 @@ def _reply(report: JobReport) -> JobReply:
     )
 
 
-def _state(job: Job) -> str:
+def job_state(job: Job) -> str:
+    """How a job stands, in a sentence or two."""
     units = job.units
     failed = f", {units.failed:,} of them failed" if units.failed else ""
     why = (job.error or {}).get("what", "")

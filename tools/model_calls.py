@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..engine.workbench.results import ModelCallBatch
 from .arguments import Objects, WaitS, dicts
-from .jobs import own_fields, result_reply
+from .jobs import job_state, own_fields, result_reply
 from .replies import ModelCalls, NextCall, counts, goes_on, then
 from .spec import Call, tool
 from .wording import plural
@@ -90,9 +90,8 @@ def _told(batch: ModelCallBatch) -> str:
         told.append(f"{plural(batch.out, 'call')} out with clients, nothing else waits")
     elif batch.job is None or batch.job.active:
         told.append("no model call waits now")
-    if batch.job is not None and not batch.job.active:
-        told.append(f"{batch.job.id} is {batch.job.state}")
-    return ", ".join(told).capitalize() + "."
+    said = ", ".join(told).capitalize() + "." if told else ""
+    return f"{said} {job_state(batch.job)}".strip() if batch.job and not batch.job.active else said
 
 
 def _untrusted(batch: ModelCallBatch, result: Any) -> list[str]:

@@ -31,7 +31,7 @@ class Origin:
 
     `part`: what tells the trial from every other one of the job, stable when it is begun again after a crash and
     another when it is run again because it ended in error. `scenario`: `support/refund`. `instructions`: the version
-    or candidate under test, `support@2`.
+    or candidate under test, `support@2`, where whoever answers is to know it: a judge of its own text is not.
     """
 
     job: str = ""

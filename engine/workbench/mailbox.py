@@ -7,6 +7,7 @@ of a call is the hash of who asks what: a trial that is begun again after a cras
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
@@ -52,8 +53,9 @@ class Mailbox:
     async def asked(self, request: ModelRequest, by: Origin) -> ModelReply:
         """Keep the call, unless that was done before, and wait for its answer."""
         key = self._keys.of(request)
+        who = [by.run, by.part] if by.job or by.run else [secrets.token_hex(8)]
         number = by.count(f"{request.role}/{key}")
-        id = f"m-{by.job.rpartition('-')[2] or 0}-{digest([by.run, by.part, request.role, key, number])[:12]}"
+        id = f"m-{by.job.rpartition('-')[2] or 0}-{digest([*who, request.role, key, number])[:12]}"
         call = self._calls(by.job).find(id)
         seen = by.remember(request.role, len(request.messages) + 1) if request.role in _TALKING else 0
         if call is None:

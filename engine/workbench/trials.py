@@ -284,7 +284,7 @@ class TrialRunner:
                 f"{table}/{id}/{attempt}",
                 f"{run.environment}/{parts.scenario.id}",
                 held_out=parts.split == "held_out",
-                instructions=run.instructions,
+                instructions=run.instructions if run.agent.get("kind") == "caller" else "",
             ):
                 execution = f"{run.id}/{table}/{attempt}"
                 ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
