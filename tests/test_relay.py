@@ -205,6 +205,7 @@ async def test_a_client_that_plays_the_agent_is_shown_no_user_calls(tmp_path: Pa
         await lent_desk(at, 3, agent={"kind": "caller"})
         job = await started(at)
         seen: dict[str, set[str]] = {"user": set(), "agent": set()}
+        shared: set[str] = set()
         ended: View = {}
         role = "user"
         with anyio.fail_after(60):
@@ -212,7 +213,9 @@ async def test_a_client_that_plays_the_agent_is_shown_no_user_calls(tmp_path: Pa
                 reply = await at.ok("take_model_calls", job=job, roles=[role])
                 while reply.get("calls"):
                     seen[role] |= {view["role"] for view in reply["calls"]}
+                    shared |= set(reply["shared"])
                     reply = await at.ok("answer_model_calls", answers=answers(reply), wait_s=1)
                 ended, role = reply, "agent" if role == "user" else "user"
     assert seen == {"user": {"user"}, "agent": {"agent"}}
+    assert shared == {"user-rules", "agent-rules", "desk@1", "tools"}
     assert ended["result"]["models"]["agent"] == "caller" and ended["result"]["totals"]["passed"] == 3

@@ -6,6 +6,7 @@ of a call is the hash of who asks what: a trial that is begun again after a cras
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Collection
@@ -30,6 +31,7 @@ LOOK_EVERY_S: Final = 0.1
 SETTLE_S: Final = 0.01
 """Trials that were answered together get so long to ask again before it is said that all of them wait."""
 WAITS_FOR: Final = "take_model_calls"
+_log = logging.getLogger("caseharden.relay")
 _SETTLED: Final = "settled"
 _ID: Final = re.compile(r"m-(\d{1,12})-[0-9a-f]{12}")
 _TALKING: Final = ("agent", "user")
@@ -71,10 +73,13 @@ class Mailbox:
             with anyio.move_on_after(None if idle else LOOK_EVERY_S):
                 await self._stir.wait()
             await anyio.sleep(SETTLE_S)
-            for job in list(self._waiting):
-                self._hear(job)
-            for job in list(self._works):
-                self._tell_state(job)
+            try:
+                for job in list(self._waiting):
+                    self._hear(job)
+                for job in list(self._works):
+                    self._tell_state(job)
+            except Exception:
+                _log.exception("the model calls that wait could not be looked through")
 
     async def stirred(self, within_s: float) -> None:
         """Until something has changed here, or elsewhere within LOOK_EVERY_S; at most so many seconds."""
@@ -109,6 +114,14 @@ class Mailbox:
         now = self._clock.wall()
         calls = map(ModelCall.model_validate, self._calls(job).walk({"state": "waiting"}, oldest_first=True))
         return [call for call in calls if call.free(now) and (not roles or call.role in roles)]
+
+    def count_free(self, job: str, roles: Collection[str] = ()) -> int:
+        """How many they are."""
+        now = self._clock.wall()
+        free: Callable[[Any, str], bool] = lambda row, _: (  # noqa: E731
+            not row["leased_at"] <= now < row["leased_until"] and (not roles or row["role"] in roles)
+        )
+        return sum(self._calls(job).walk({"state": "waiting"}, show=free))
 
     def find(self, id: str) -> ModelCall | None:
         """A call by its id."""

@@ -106,7 +106,7 @@ class ModelCalls:
         if not asking and not any(going):
             return True
         if sum(map(self._mailbox.waits, asking)) >= limit or all(map(self._mailbox.settled, asking)):
-            free = sum(len(self._mailbox.free(job, roles)) for job in asking)
+            free = sum(self._mailbox.count_free(job, roles) for job in asking)
             return free >= limit or (free > 0 and all(map(self._mailbox.settled, asking)))
         return False
 
@@ -137,8 +137,10 @@ class ModelCalls:
             free = self._mailbox.free(job, roles) if self._mailbox.waits(job) else []
             there += len(free)
             for call in free:
-                asks = self._mailbox.asks(call) if len(chosen) < limit else None
-                if asks is None or not batch.add(call, asks):
+                asks = self._mailbox.asks(call)
+                if asks is None:
+                    continue  # answered at this moment
+                if len(chosen) == limit or not batch.add(call, asks):
                     break
                 chosen.append(call)
         mine: set[str] = set()
