@@ -27,7 +27,7 @@ from ..exchange import Roots
 from ..llm import ModelClient, trial_of
 from ..records.authored import load
 from ..records.conversation import Branch, Conversation, EndReason
-from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
+from ..records.environment import AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario, Split
@@ -372,7 +372,7 @@ def _anybody() -> None:
 
 
 def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
-    """Refuse an agent kind that does not exist, or not yet, and an agent outside that could not be asked."""
+    """Refuse an agent kind that does not exist, and an agent outside that could not be asked."""
     if spec.kind in OUTSIDE:
         open_outside(spec, reach, where)
     elif isinstance(spec.tools, str):
@@ -381,10 +381,6 @@ def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
         )
     if spec.kind in AGENT_KINDS:
         return
-    if spec.kind in LATER_AGENT_KINDS:
-        raise InvalidArgument(
-            f"Agent kind `{spec.kind}` is not in this version.", where=f"{where}.kind", allowed=AGENT_KINDS
-        )
     raise InvalidArgument(
         f"There is no agent kind `{spec.kind[:80]}`.", where=f"{where}.kind", allowed=AGENT_KINDS
     )

@@ -18,6 +18,7 @@ from ..llm import Cassettes, Connections, Host
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
+from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
@@ -43,6 +44,7 @@ from .model_calls import ModelCalls
 from .personas import Personas
 from .places import Places
 from .proving import Proving
+from .reporting import Reporting
 from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -65,12 +67,12 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run.
-    `guides`: guides by name,
-    and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
-    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
-    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another. `call_lease_s`: a model
-    call that a client was handed and has not answered for so many seconds is handed out again.
+    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
+    here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
+    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
+    its jobs to another. `call_lease_s`: a model call that a client was handed and has not answered for so many
+    seconds is handed out again.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -101,6 +103,7 @@ class Workbench:
         code: AllowedCode | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
+        report: Callable[[], PageParts] | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
@@ -119,6 +122,7 @@ class Workbench:
         self._code = code or AllowedCode()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
+        self._report = report
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
@@ -208,7 +212,9 @@ class Workbench:
             deleting,
         )
         self.comparisons = Comparing(archive, trials)
-        self.exports = Exporting(archive, trials.cases)
+        snapshots = Snapshots(archive, trials)
+        reporting = Reporting(archive, worlds, snapshots, self._report)
+        self.exports = Exporting(archive, trials.cases, reporting)
         past_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
         )
@@ -218,7 +224,7 @@ class Workbench:
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
-        snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
+        locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
