@@ -126,7 +126,10 @@ class Mailbox:
     def find(self, id: str) -> ModelCall | None:
         """A call by its id."""
         found = _ID.fullmatch(id)
-        row = self._calls(_job(found[1])).find(id) if found else None
+        job = _job(found[1]) if found else ""
+        if found is None or (job and self._store.jobs.table.journal.current(job) is None):
+            return None
+        row = self._calls(job).find(id)
         return ModelCall.model_validate(row) if row else None
 
     def asks(self, call: ModelCall) -> dict[str, Any] | None:
