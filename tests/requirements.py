@@ -46,4 +46,5 @@ REQUIREMENTS = {
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
     "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
     "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
+    "CH-22": "A company's settings hold: audit, read-only, toolsets, retention, proxy, CA file, networks, lent keys.",
 }
