@@ -59,8 +59,9 @@ def _check_call(tool: str, args: Iterable[str], written: Written, scope: Scope) 
     if not any(fnmatchcase(name, tool) for name in names):
         written.wrong("tool", f"No tool matches `{tool}`.{did_you_mean(tool, names)}", names)
     known = scope.parameters(tool)
+    free = any(not t.tool.strict for name, t in scope.world.tools.items() if fnmatchcase(name, tool))
     for name in args:
-        if name not in known:
+        if name not in known and not free:
             key = "args" if name in written.data.get("args", {}) else "compare"
             what = f"`{tool}` has no argument `{name}`.{did_you_mean(name, known)}"
             raise InvalidArgument(what, where=written.at(key, name), allowed=known)

@@ -13,6 +13,7 @@ from ..world.values import Fault
 from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
+from .originals import reward_of
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -42,16 +43,18 @@ def grade(
     the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
     """
     try:
-        checks = _checked(conversation, plan, base_root, expected)
+        checks, trace = _checked(conversation, plan, base_root, expected)
     except Fault as fault:
         return Verdict(
             verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
         )
     for check in checks:
         check.in_reward = check.id in plan.reward.of if plan.reward.of else check.counts
-    lacking = expected.error if expected is not None and plan.rests_on_expected_world else ""
+    asked = expected is not None and plan.rests_on_expected_world and conversation.state_known
+    lacking = expected.error if expected is not None and asked else ""
     verdict, why = _verdict(conversation, plan, checks, lacking)
     counted = verdict not in ("error", "invalid")
+    parts = plan.original.parts(conversation, trace, expected) if plan.original is not None else {}
     return Verdict(
         verdict=verdict,
         reward=_reward(plan.reward, checks) if counted else None,
@@ -62,6 +65,8 @@ def grade(
         checks=checks,
         never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
+        original_reward=reward_of(parts) if parts else None,
+        original_parts=parts,
     )
 
 
@@ -77,7 +82,7 @@ def unsolvable(why: str) -> str:
 
 def _checked(
     conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
-) -> list[CheckResult]:
+) -> tuple[list[CheckResult], Trace]:
     replay = Replay(conversation, base_root, expected, plan.now)
     watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
@@ -97,7 +102,7 @@ def _checked(
         results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
-    return results
+    return results, replay.trace
 
 
 def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:

@@ -16,6 +16,7 @@ from ..world.mistakes import Mistakes
 from .answers import Judged, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
+from .originals import Original, original_of
 from .predicates import compile_predicate
 from .reading import Written
 from .rules import RuleCheck
@@ -73,6 +74,8 @@ class CheckPlan:
     script: tuple[ScriptCheck, ...] = ()
     faulty: bool = False
     """Whether the scenario has faults."""
+    original: Original | None = None
+    """The reward of another system, where the scenario came from one."""
 
     @property
     def says_nothing(self) -> bool:
@@ -81,7 +84,9 @@ class CheckPlan:
 
     @property
     def needs_expected_world(self) -> bool:
-        """Whether a check compares the world with what the solution leaves."""
+        """Whether a check, or the original reward, compares the world with what the solution leaves."""
+        if self.original is not None and self.original.needs_expected_world:
+            return True
         return any(_asks_expected_world(check) for check in self.checks)
 
     @property
@@ -99,7 +104,7 @@ def compile_checks(
     checks are wrong, the others are told behind the first.
     """
     top = Written({}, where)
-    _refuse_later_features(scenario, top)
+    original = original_of(scenario, top.at("profile"))
     check_solution(world, scenario, top)
     scope = scope_of(world, scenario)
     checks: list[Check] = []
@@ -120,14 +125,8 @@ def compile_checks(
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
     _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top)
     now = scenario.world.now or world.world.clock.now
-    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
-
-
-def _refuse_later_features(scenario: Scenario, top: Written) -> None:
-    if scenario.profile is not None:
-        raise InvalidArgument(
-            "`profile` is not in this version.", where=top.at("profile"), allowed="leave it out"
-        )
+    faulty = bool(scenario.faults)
+    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, faulty, original)
 
 
 def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:

@@ -88,6 +88,7 @@ class _Reader:
         for other in others:
             use = f"import {other} by its own path, under another id"
             self._losses.add("tasks of another split", "an import takes one split", other, use)
+        self._recorded_runs()
         cases = CaseFolder(
             path=self._folder,
             config=self._tasks.name,
@@ -111,6 +112,13 @@ class _Reader:
             "files": len(self._files.read),
         }
         return Imported("tau-bench", cases.id, cases=cases, taken=taken, lost=self._losses.rows)
+
+    def _recorded_runs(self) -> None:
+        """Tell of results beside the environment: each is an import of its own."""
+        package = self._folder.parents[1] if len(self._folder.parents) > 2 else self._folder
+        for file in files_below(package.parent / "historical_trajectories", f"*{self._folder.name}*.json"):
+            use = "import the file under the same id"
+            self._losses.add("recorded runs", "each file is an import of its own", str(file), use)
 
     def _data(self) -> dict[str, Any]:
         """The collections: each JSON file of `data` is one."""

@@ -11,6 +11,8 @@ STEPS: Final = 30
 """Steps of an agent, calls and texts, after which the original gives up."""
 GOAL: Final = 20_000
 ENDING: Final = "transfer_to_human_agents"
+NOTHING: Final = "There is nothing that I can change here."
+"""The solution of a task that has neither actions nor outputs."""
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?\Z")
 _LONG_NUMBER: Final = 12
 """From so many digits on a number is an id, of which every digit counts."""
@@ -37,12 +39,19 @@ def scenario_of(
         "id": task_slug(split, index),
         "goal": goal[:GOAL],
         "expected": with_words(actions, outputs),
-        "success": [{"id": "world", "world": "expected", "tolerance": 0}, *said_checks(outputs)],
+        "success": [world_check(actions), *said_checks(outputs)],
         "limits": {"max_turns": STEPS, "max_tool_calls": STEPS},
         "tags": [f"split-{split}"],
         "profile": "tau1",
         "x_source": {"format": "tau-bench", "split": split, "index": index, "task": task},
     }
+
+
+def world_check(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """The check of the data: as the solution leaves it, or where there is none unchanged."""
+    if any("tool" in step for step in steps):
+        return {"id": "world", "world": "expected", "tolerance": 0}
+    return {"id": "world", "state": "db", "unchanged": True}
 
 
 def said_checks(outputs: list[str], *, counts: bool = True) -> list[dict[str, Any]]:
@@ -58,6 +67,8 @@ def said_checks(outputs: list[str], *, counts: bool = True) -> list[dict[str, An
 
 def with_words(steps: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
     """The solution with the words that it has to say: before a transfer, which ends the conversation."""
+    if not steps and not outputs:
+        return [{"say": NOTHING}]
     if not outputs:
         return steps
     last = len(steps) - 1 if steps and steps[-1].get("tool") == ENDING else len(steps)

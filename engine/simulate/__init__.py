@@ -2,6 +2,7 @@
 
 from .case import ENGINE, Case, prepare
 from .meter import Meter
+from .playback import play_recording
 from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .transcript import transcript_hash
@@ -21,6 +22,7 @@ __all__ = [
     "UserSimulator",
     "check_solution",
     "expected_world",
+    "play_recording",
     "play_solution",
     "prepare",
     "run_trial",

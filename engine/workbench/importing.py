@@ -20,6 +20,7 @@ from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
 from .importing_runs import RunImporter
 from .jobs import Jobs, Progress, check_wait
+from .past_runs import PastRuns
 from .results import EnvironmentReport, ImportReport
 
 _REPORT: Final = TypeAdapter(EnvironmentReport)
@@ -33,6 +34,7 @@ class Importing:
         archive: Archive,
         environments: Environments,
         runs: RunImporter,
+        past_runs: PastRuns,
         drafts: EnvironmentDrafts,
         roots: Roots,
         jobs: Jobs,
@@ -41,6 +43,7 @@ class Importing:
         self._drafts = drafts
         self._environments = environments
         self._runs = runs
+        self._past_runs = past_runs
         self._roots = roots
         self._jobs = jobs
         self._read: dict[str, Imported] = {}
@@ -65,7 +68,9 @@ class Importing:
         check_wait(wait_s)
         importer, place, read = await anyio.to_thread.run_sync(self._looked_at, path, format)
         name = check_slug(id or read.id, "id")
-        if read.cases is not None:
+        if read.cases is None and read.exported is None:
+            name = self._past_runs.check(read, id).id
+        elif read.cases is not None:
             self._drafts.same_folder_or_conflict(name, read.cases.path, "id")
         spec = {"path": str(place), "id": name, "format": importer.name, "dry_run": dry_run}
         job, _ = self._jobs.create("import", spec, total=1, environment=name)
@@ -91,7 +96,9 @@ class Importing:
             *_, read = await anyio.to_thread.run_sync(self._looked_at, spec["path"], format)
         if read.exported is not None:
             return await self._runs.take(read.exported, spec["id"], job, dry_run=spec["dry_run"])
-        return await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
+        if read.cases is not None:
+            return await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
+        return await self._past_runs.take(read, spec["id"], job, dry_run=spec["dry_run"])
 
     def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:
         """The importer for what is there, its real path, and what it reads; what cannot be read is refused."""

@@ -37,6 +37,7 @@ from .jobs import BEAT_EVERY_S, Jobs
 from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
+from .past_runs import PastRuns
 from .personas import Personas
 from .proving import Proving
 from .retention import Retention, check_retention
@@ -190,11 +191,14 @@ class Workbench:
         )
         self.comparisons = Comparing(archive, trials)
         self.exports = Exporting(archive)
-        past_runs = RunImporter(
+        exported_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
         )
+        past_runs = PastRuns(
+            archive, trials, scoring, instructions, self.environments, self._python_tools.why_not
+        )
         self.imports = Importing(
-            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+            archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)

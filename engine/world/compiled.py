@@ -87,6 +87,10 @@ class CompiledWorld:
         """The tools that are code: a call of one takes its time, and is made in a worker thread."""
         return frozenset(n for n, t in self.tools.items() if t.tool.impl is not None and t.tool.impl.python)
 
+    def with_code(self, code: CodeTools) -> CompiledWorld:
+        """The same world with something else that runs its code."""
+        return CompiledWorld(self.world, self.tools, self.sync, self.schemas, self.emitted, code)
+
     @cached_property
     def code_base(self) -> CodeBase:
         """The base as code is given it."""
