@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ..llm import Message, ToolCall, ToolSignature
-from ..records.conversation import TokenUsage
+from ..records.conversation import SaySource, Speaker, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class AgentInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Words that were said and not taken, and what was said against them."""
+
+    text: str
+    feedback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReply:
     """One reply: words for the user, calls to be executed in order, or both.
 
@@ -45,13 +53,32 @@ class AgentReply:
     """The calls name tools as the world does, not as they were shown: what is played back stays true when a
     scenario renames tools."""
     own_calls: tuple[ToolCall, ...] = ()
-    """Calls that the agent has made by itself on tools that are not the world's: recorded, not executed."""
+    """Calls that the agent has made by itself on tools of its own: recorded, not executed."""
+    own_results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What those gave, by the call's id, as far as the agent tells it."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
+    source: SaySource = "model"
+    think_s: float | None = None
+    """Seconds that it took when it was first given; None: what it takes now."""
+    instead_of: tuple[Unwanted, ...] = ()
+    """What was rejected before it, first things first."""
 
 
 class AgentError(Exception):
     """The agent cannot answer, now or later: the trial ends in `error`, which is not the agent's failure."""
+
+
+class Standstill(Exception):
+    """One side is played from outside, and nothing more is given for it: the trial stands still, and nothing is wrong.
+
+    `error`: why the side could not go on by itself.
+    """
+
+    def __init__(self, side: Speaker, error: Exception | None = None) -> None:
+        super().__init__(f"the {side} is to go on")
+        self.side: Speaker = side
+        self.error = error
 
 
 class AgentAdapter(Protocol):
@@ -59,8 +86,8 @@ class AgentAdapter(Protocol):
 
     `reply` is called again with the results after calls were executed. It is never called concurrently for one
     trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
-    reply can succeed; any other exception is taken for a crash. Broken arguments are not an error but part of the
-    reply.
+    reply can succeed; any other exception is taken for a crash, but for Standstill, which is let through. Broken
+    arguments are not an error but part of the reply.
     """
 
     @property

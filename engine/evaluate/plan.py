@@ -16,6 +16,7 @@ from ..world.mistakes import Mistakes
 from .answers import Judged, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
+from .grounding import Grounding
 from .originals import Original, original_of
 from .predicates import compile_predicate
 from .reading import Written
@@ -76,6 +77,8 @@ class CheckPlan:
     """Whether the scenario has faults."""
     original: Original | None = None
     """The reward of another system, where the scenario came from one."""
+    grounding: Grounding | None = None
+    """What the user knows; None: nobody asks what it invented."""
 
     @property
     def says_nothing(self) -> bool:

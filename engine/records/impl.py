@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .authored import Authored
+from .authored import Sourced
 from .checked_json import Json, JsonObject
 
 ImplStyle = Literal["tau1", "tau2", "function"]
@@ -15,15 +15,14 @@ MAX_CANNED: Final = 10_000
 _TARGET: Final = re.compile(r"[^\0:\\]{1,2000}\.py:[A-Za-z_]\w{0,99}(\.[A-Za-z_]\w{0,99})?")
 
 
-class CannedAnswer(Authored):
+class CannedAnswer(Sourced):
     """One given answer: for calls whose arguments have these values, whatever else they have."""
 
     args: JsonObject = Field(default_factory=dict[str, Any])
     return_: Json = Field(default=None, alias="return")
-    x_source: Json = None
 
 
-class Impl(Authored):
+class Impl(Sourced):
     """Exactly one of `python` and `canned`."""
 
     python: str | None = None
@@ -37,7 +36,6 @@ class Impl(Authored):
     """The first whose arguments fit answers; none: error `arguments`."""
     mcp: Json = None
     http: Json = None
-    x_source: Json = None
 
     @field_validator("python", "user")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .authored import Authored
+from .authored import Authored, Sourced
 from .checked_json import Json, JsonObject
 from .impl import Impl
 
@@ -29,7 +29,7 @@ NOW: Final = re.compile(
 """The spellings of a moment: a date, or a date with minutes, seconds, a fraction and an offset as one likes."""
 
 
-class Clock(Authored):
+class Clock(Sourced):
     """The virtual clock. It moves only by these seconds, by faults and by the wait tool; never by wall time."""
 
     now: str = "2026-01-01T09:00:00"

@@ -1,12 +1,15 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .playback import play_recording
+from .playing import Standing, run_trial, stand_trial
 from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
+from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
-from .trial import Tried, run_trial
+from .trial import Tried
 from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
@@ -14,13 +17,21 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "LiveTrial",
+    "LiveTrials",
     "Meter",
     "ModelUser",
     "PlayedUser",
+    "Standing",
+    "Tape",
+    "TapedAgent",
+    "TapedUser",
     "Tried",
     "UserReply",
     "UserSimulator",
+    "answered_turns",
     "check_solution",
+    "difference",
     "expected_world",
     "play_recording",
     "play_solution",
@@ -29,5 +40,7 @@ __all__ = [
     "sheet",
     "sheet_prompt",
     "solution_turns",
+    "stand_trial",
+    "taped",
     "transcript_hash",
 ]

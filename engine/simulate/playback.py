@@ -10,7 +10,8 @@ from typing import Final
 
 from ..agents import PlayedAgent, Recording, played_turns
 from .case import Case
-from .trial import Tried, run_trial
+from .playing import run_trial
+from .trial import Tried
 from .user import PlayedUser
 
 UNLIMITED: Final[Mapping[str, float]] = {

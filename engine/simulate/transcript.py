@@ -39,7 +39,7 @@ MAX_NAME: Final = 200
 """Characters kept of the name that a model gave a tool."""
 MAX_RAW: Final = 300_000
 """Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
-_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source"})
+_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back"})
 _sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -66,15 +66,34 @@ class Transcript:
             self.trace.add(entry)
         return self.trace
 
-    def say(self, by: Speaker, text: str, source: SaySource, usage: TokenUsage | None = None) -> None:
-        """Words of one side."""
+    def say(
+        self,
+        by: Speaker,
+        text: str,
+        source: SaySource,
+        usage: TokenUsage | None = None,
+        *,
+        held_back: bool = False,
+    ) -> None:
+        """Words of one side. `held_back`: it would have stopped with them."""
         fields: dict[str, Any] = {"by": by, "say": text, "source": source}
         if usage is not None:
             fields["usage"] = usage
+        if held_back:
+            fields["held_back"] = True
         self._add(SayEntry(**self._mark(), **fields))
 
-    def call(self, outcome: CallOutcome, written: str, message: int, wall_s: float) -> None:
-        """A call, and the signals and notices that it sent. `written`: the arguments as the model wrote them."""
+    def rejected(self, by: Speaker, text: str, feedback: str) -> None:
+        """Words of one side that were not taken."""
+        self._add(SayEntry(**self._mark(), by=by, say=text, source="model", rejected=True, feedback=feedback))
+
+    def call(
+        self, outcome: CallOutcome, written: str, message: int, wall_s: float, kind: str = "unknown"
+    ) -> None:
+        """A call, and the signals and notices that it sent.
+
+        `written`: the arguments as the model wrote them; `kind`: where the tool is none of the world's.
+        """
         self._calls += 1
         readable = isinstance(outcome.args, dict)
         fields: dict[str, Any] = {
@@ -82,7 +101,7 @@ class Transcript:
             "by": outcome.by,
             "tool": outcome.tool[:MAX_NAME],
             "args": outcome.args if readable else {},
-            "kind": outcome.kind or "unknown",
+            "kind": outcome.kind or kind,
             "ok": outcome.ok,
             "result": outcome.result,
             "wall_s": round(wall_s, 6),
@@ -101,11 +120,11 @@ class Transcript:
         self._add(ToolEntry(**self._mark(), **fields))
         self.signals(outcome.signals)
 
-    def own_call(self, call: ToolCall, message: int) -> None:
-        """A call that the agent made by itself, outside the world; what came of it is not known."""
+    def own_call(self, call: ToolCall, result: Any, message: int) -> None:
+        """A call that the agent made by itself, outside the world, and what it told of the result."""
         args = object_of(call.arguments)
-        outcome = CallOutcome(call.name, "agent", args, True, None, None, None, (), (), self._scene.t)
-        self.call(outcome, call.arguments, message, 0.0)
+        outcome = CallOutcome(call.name, "agent", args, True, None, result, None, (), (), self._scene.t)
+        self.call(outcome, call.arguments, message, 0.0, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
         """An event or noise, with all its writes, the calls it made and the signals it sent.

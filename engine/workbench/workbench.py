@@ -39,6 +39,7 @@ from .listing import Listing
 from .looks import LookLedger
 from .past_runs import PastRuns
 from .personas import Personas
+from .places import Places
 from .proving import Proving
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -166,7 +167,7 @@ class Workbench:
         return Connections(HttpClient(self.network), callers, operators)
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
-        archive = Archive(store)
+        archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots, self._python_tools)
         models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
@@ -200,7 +201,8 @@ class Workbench:
         self.imports = Importing(
             archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        places = Places(archive, trials)
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
@@ -228,6 +230,7 @@ class Workbench:
                 self.scenarios,
                 self._guides,
                 self._guide_names,
+                trials.live,
             ),
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios
