@@ -80,7 +80,7 @@ TASKS_TEST = [
     Task(user_id=len("u"), instruction="Not a literal.", actions=[], outputs=[]),
 ]
 """
-ORDERS = {
+ORDERS: dict[str, Any] = {
     "#W1": {"user_id": "u1", "status": "pending", "total": 1250, "history": []},
     "#W2": {"user_id": "u1", "status": "pending", "total": 2.5, "history": []},
 }

@@ -87,7 +87,8 @@ def same_with_types(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         first, second = cast("list[Any]", a), cast("list[Any]", b)
         return len(first) == len(second) and all(map(same_with_types, first, second))
-    return type(a) is type(b) and a == b
+    kinds = type(cast("object", a)), type(cast("object", b))
+    return kinds[0] is kinds[1] and a == b
 
 
 def _tau1(scenario: Scenario) -> Original:
@@ -101,8 +102,9 @@ def texts_of(value: Any) -> tuple[str, ...]:
 
 def task_of(scenario: Scenario) -> Mapping[str, Any]:
     """The task of the other system that a scenario was made of, `x_source.task`; empty where there is none."""
-    source: object = cast("object", scenario.x_source)
-    task: object = cast("dict[str, object]", source).get("task") if isinstance(source, dict) else None
+    source: Any = scenario.x_source
+    found = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
+    task: Any = found.get("task")
     return cast("dict[str, Any]", task) if isinstance(task, dict) else {}
 
 
