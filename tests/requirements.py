@@ -38,6 +38,7 @@ REQUIREMENTS = {
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
+    "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",
     "CH-10": "A stored run is graded again from what is stored alone; every score carries its grading version.",
     "CH-11": "Agents over HTTP, in a Python file and behind a command keep one contract; what they do wrong is data.",

@@ -18,6 +18,7 @@ from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
+from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
@@ -42,6 +43,7 @@ from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .proving import Proving
+from .reporting import Reporting
 from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -65,9 +67,10 @@ class Workbench:
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
     secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
-    order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody. `retention_days`:
-    runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that gives no sign of
-    life for so many seconds, stalled or stopped, loses its jobs to another.
+    order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
+    here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
+    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
+    its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -97,6 +100,7 @@ class Workbench:
         code: AllowedCode | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
+        report: Callable[[], PageParts] | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
@@ -114,6 +118,7 @@ class Workbench:
         self._code = code or AllowedCode()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
+        self._report = report
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
@@ -197,7 +202,9 @@ class Workbench:
             deleting,
         )
         self.comparisons = Comparing(archive, trials)
-        self.exports = Exporting(archive, trials.cases)
+        snapshots = Snapshots(archive, trials)
+        reporting = Reporting(archive, worlds, snapshots, self._report)
+        self.exports = Exporting(archive, trials.cases, reporting)
         exported_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
         )
@@ -208,7 +215,7 @@ class Workbench:
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
-        snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
+        locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
