@@ -16,7 +16,7 @@ from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles
 from .importer import Imported, Losses, as_object, one_of_several
 from .python_source import classes
-from .tau2_tasks import task_slug
+from .tau2_scenarios import task_slug
 from .tau_bench import class_tool
 from .tau_tasks import ENDING, known_steps, scenario_of
 

@@ -13,7 +13,7 @@ from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below
 from .importer import Imported, Losses, as_object, head_of, one_of_several
 from .tau2_results import looks_like_results, read_results
-from .tau2_tasks import TaskReader, functions_of
+from .tau2_scenarios import TaskReader, functions_of
 from .tau2_tools import DomainTools, read_tools
 
 POLICIES: Final = ("policy.md", "main_policy.md")

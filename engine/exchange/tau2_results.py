@@ -12,7 +12,7 @@ from ..records.conversation import EndReason
 from .files import Roots
 from .foreign_files import ForeignFiles
 from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
-from .tau2_tasks import task_slug
+from .tau2_scenarios import task_slug
 
 _HEAD: Final = re.compile(r'\s*\{\s*"(?:timestamp|info|tasks|simulations|format_version)"\s*:')
 ENDS: Final[dict[str, EndReason]] = {

@@ -1,213 +1,156 @@
-"""A task of tau2-bench as a scenario: what the user wants and knows, how it begins, the solution, and our checks."""
+"""Test cases as tasks.json of tau2-bench. A task that was imported from one is written back as it was.
+
+The domain's code and data are not in it: the file serves a domain whose tools are called as those of the world.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Sequence
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from typing import Any, Final
 
-from .importer import Losses, as_object
-from .tau2_tools import SIDES, DomainTools
-from .tau_tasks import GOAL, NOTHING, said_checks
+from ..records.persona import Fact, Persona
+from ..records.scenario import Scenario
+from .arksim_cases import original_of
+from .exporter import EVERYTHING, Material, Omissions, SuiteCase, Written
 
-TURNS: Final = 100
-CALLS: Final = 200
-"""What the original lets a conversation have in steps."""
-TEXT: Final = 20_000
-BASIS: Final = ("DB", "COMMUNICATE")
-"""What a task is rewarded for where it does not say."""
-_PERSONA: Final = 4000
+FORMAT: Final = "tau2-bench"
+_UNSAID: Final = ("init", "events", "faults", "noise", "script", "hints", "agent_context")
 
 
-def task_slug(id: Any) -> str:
-    """The scenario of a task id: itself where it can be one, else what of it can with a mark of the whole."""
-    text = str(id)
-    if re.fullmatch(r"[a-z0-9_-]{1,64}", text):
-        return text
-    plain = re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")[:50].strip("-")
-    return f"{plain or 'task'}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
+class Tau2Tasks:
+    """A task for each test case."""
+
+    name = "tau2"
+    suffix = ".json"
+    says = "tasks.json of tau2-bench"
+    record = "task"
+    sources = EVERYTHING
+    chooses = False
+    reads_cases = True
+
+    def write(self, material: Material) -> Written:
+        left = Omissions()
+        suite = material.suite()
+        rows = [_as_imported(case) or _task(case, suite.world, left) for case in suite.cases]
+        text = json.dumps(rows, ensure_ascii=False, indent=2) + "\n"
+        lines = ["the world's tools, data, policy and rules: tau2-bench has them in its domain", *left.lines]
+        return Written(text.encode("utf-8", "replace").decode(), len(rows), lines)
 
 
-def functions_of(tasks: Sequence[Any]) -> set[tuple[str, str]]:
-    """(side, name) of what tasks call to begin with and to be asserted."""
-    found: set[tuple[str, str]] = set()
-    for task in map(as_object, tasks):
-        initial = as_object((task or {}).get("initial_state")) or {}
-        criteria = as_object((task or {}).get("evaluation_criteria")) or {}
-        for row in (*_rows(initial.get("initialization_actions")), *_rows(criteria.get("env_assertions"))):
-            found.add((str(row.get("env_type")), str(row.get("func_name"))))
-    return found
+def _as_imported(case: SuiteCase) -> dict[str, Any] | None:
+    original = original_of(case.scenario, FORMAT, "task")
+    return original if case.default and not case.first_message else None
 
 
-class TaskReader:
-    """Makes scenarios of the tasks of one domain."""
+def _task(case: SuiteCase, domain: str, left: Omissions) -> dict[str, Any]:
+    scenario, persona = case.scenario, case.persona
+    for name in _UNSAID:
+        if name in scenario.model_fields_set and getattr(scenario, name):
+            left.add(f"scenario with `{name}`", "tau2-bench cannot say it")
+    if case.first_message:
+        left.add("first message", "tau2-bench's user finds its own words")
+    return {
+        "id": scenario.id if case.default else case.slug,
+        "description": {"purpose": None, "relevant_policies": None, "notes": None},
+        "user_scenario": {
+            "persona": "\n".join(_persona(persona)) or None,
+            "instructions": {
+                "domain": domain,
+                "reason_for_call": scenario.goal,
+                "known_info": "\n".join(_known(scenario, persona)) or None,
+                "unknown_info": "\n".join(scenario.unknown) or None,
+                "task_instructions": "\n".join(_instructions(scenario, persona)),
+            },
+        },
+        "initial_state": _initial_state(scenario, persona, left),
+        "evaluation_criteria": _criteria(scenario, left),
+    }
 
-    def __init__(
-        self,
-        tools: DomainTools,
-        state: dict[str, dict[str, Any]],
-        splits: dict[str, list[str]],
-        losses: Losses,
-    ) -> None:
-        """`state`: both sides as they are imported; `splits`: by name the ids of their tasks."""
-        self._tools = tools
-        self._state = state
-        self._splits = splits
-        self._losses = losses
 
-    def scenario(self, task: dict[str, Any], at: str) -> dict[str, Any] | None:
-        """The scenario of a task; None where it says nothing that a user could want."""
-        user = as_object(task.get("user_scenario")) or {}
-        told = user.get("instructions")
-        asked = as_object(told) or {"reason_for_call": told if isinstance(told, str) else task.get("ticket")}
-        goal = _text(asked.get("reason_for_call")) or _text(asked.get("task_instructions"))
-        if not goal:
-            self._losses.add("task", "it does not say what the user wants", at)
-            return None
-        criteria = as_object(task.get("evaluation_criteria")) or {}
-        steps = self._solution(_rows(criteria.get("actions")), at)
-        outputs = [str(t) for t in _list(criteria.get("communicate_info"))]
-        made: dict[str, Any] = {
-            "id": task_slug(task.get("id")),
-            "goal": goal[:GOAL],
-            "knowledge": _sentences(asked.get("known_info")),
-            "unknown": _sentences(asked.get("unknown_info")),
-            "guidelines": (_text(asked.get("task_instructions")) if asked.get("reason_for_call") else "")[
-                :TEXT
-            ],
-            "init": self._init(as_object(task.get("initial_state")) or {}, at),
-            "history": self._history(as_object(task.get("initial_state")) or {}, at),
-            "expected": [*steps, {"say": "; ".join(outputs) or NOTHING}] if outputs or not steps else steps,
-            "success": self._checks(criteria, steps, outputs, at),
-            "limits": {"max_turns": TURNS, "max_tool_calls": CALLS},
-            "tags": [
-                f"split-{name}"[:64] for name, ids in self._splits.items() if str(task.get("id")) in ids
-            ],
-            "profile": "tau2",
-            "x_source": {"format": "tau2-bench", "task": task},
-        }
-        persona = _text(user.get("persona"))
-        if persona:
-            made["persona"] = {"id": task_slug(f"persona {persona}"), "profile": persona[:_PERSONA]}
-        if isinstance(task.get("user_tools"), list):
-            offered = [self._tools.named("user", str(name)) for name in task["user_tools"]]
-            made["world"] = {"user_tools": [name for name in offered if name]}
-        return {key: value for key, value in made.items() if value not in ([], "", {})}
+def _persona(persona: Persona | None) -> Iterator[str]:
+    if persona is not None:
+        language = f"Writes in {persona.language}." if persona.language else ""
+        yield from (text for text in (persona.profile, persona.style, language, *persona.traits) if text)
 
-    def _solution(self, actions: Sequence[dict[str, Any]], at: str) -> list[dict[str, Any]]:
-        steps: list[dict[str, Any]] = []
-        seen: set[str] = set()
-        for action in actions:
-            side = str(action.get("requestor") or "assistant")
-            name, args = self._tools.named(side, str(action.get("name"))), as_object(action.get("arguments"))
-            if name is None or args is None or side not in SIDES:
-                self._losses.add(
-                    "step of a solution", f"there is no {side} tool {str(action.get('name'))[:64]}", at
-                )
-                continue
-            step: dict[str, Any] = {"tool": name, "args": args, "by": SIDES[side]}
-            id = str(action.get("action_id"))
-            if id not in seen and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", id):
-                step["id"] = id
-                seen.add(id)
-            only = action.get("compare_args")
-            if isinstance(only, list):
-                step["compare"] = {arg: "ignore" for arg in args if arg not in only}
-            steps.append(step)
-        return steps
 
-    def _checks(
-        self, criteria: dict[str, Any], steps: list[dict[str, Any]], outputs: list[str], at: str
-    ) -> list[dict[str, Any]]:
-        """Ours: what is in the reward's basis counts, the rest is shown."""
-        basis = [str(part) for part in _list(criteria.get("reward_basis"))] or list(BASIS)
-        counts: dict[str, dict[str, Any]] = {
-            name: ({} if name in basis else {"counts": False})
-            for name in ("DB", "ACTION", "COMMUNICATE", "NL_ASSERTION", "ENV_ASSERTION")
-        }
-        checks: list[dict[str, Any]] = []
-        if steps:
-            checks.append({"id": "db", "world": "expected", "tolerance": 0, **counts["DB"]})
+def _known(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
+    for fact in (*scenario.knowledge, *(persona.knowledge if persona else ())):
+        if isinstance(fact, Fact):
+            value = fact.value if isinstance(fact.value, str) else json.dumps(fact.value, ensure_ascii=False)
+            yield f"{fact.fact}: {value}"
         else:
-            sides = [s for s in self._state if self._state[s]]
-            checks += [
-                {"id": s.replace("_", "-"), "state": s, "unchanged": True, **counts["DB"]} for s in sides
-            ]
-        for by in ("agent", "user"):
-            made = [step for step in steps if step["by"] == by]
-            if made and "ACTION" in basis:
-                calls = [{k: v for k, v in step.items() if k in ("tool", "args", "compare")} for step in made]
-                checks.append(
-                    {"id": f"actions-{by}", "tool_calls": calls, "match": "contains", "by": by, "ok": "any"}
-                )
-        checks += [{**check, **counts["COMMUNICATE"]} for check in said_checks(outputs)]
-        for k, row in enumerate(_rows(criteria.get("env_assertions")), 1):
-            name = self._tools.named(str(row.get("env_type")), str(row.get("func_name")))
-            if name is None:
-                self._losses.add("assertion", f"there is no function {str(row.get('func_name'))[:64]}", at)
-                continue
-            args = as_object(row.get("arguments")) or {}
-            checks.append(
-                {"id": f"env-{k}", "tool": name, "args": args, "by": "world", **counts["ENV_ASSERTION"]}
-            )
-        for k, text in enumerate(_list(criteria.get("nl_assertions")), 1):
-            checks.append({"id": f"nl-{k}", "judge": str(text)[:2000], **counts["NL_ASSERTION"]})
-        return checks
-
-    def _init(self, initial: dict[str, Any], at: str) -> list[dict[str, Any]]:
-        steps: list[dict[str, Any]] = []
-        data = as_object(initial.get("initialization_data")) or {}
-        for side, key in (("db", "agent_data"), ("user_db", "user_data")):
-            for name, value in (as_object(data.get(key)) or {}).items():
-                place = f"{side}.{name}" if name.isidentifier() else f"{side}[{json.dumps(name)}]"
-                there = name in self._state[side] and isinstance(value, dict)
-                if isinstance(value, str):
-                    value = json.dumps(value)
-                steps.append({"merge": place, "value": value} if there else {"set": {place: value}})
-        for row in _rows(initial.get("initialization_actions")):
-            name = self._tools.named(str(row.get("env_type")), str(row.get("func_name")))
-            if name is None:
-                what = f"there is no function {str(row.get('func_name'))[:64]}"
-                self._losses.add("initialization", what, at)
-                continue
-            steps.append({"call": name, "args": as_object(row.get("arguments")) or {}, "by": "world"})
-        return steps
-
-    def _history(self, initial: dict[str, Any], at: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        for message in _rows(initial.get("message_history")):
-            role = str(message.get("role"))
-            if role not in SIDES:
-                continue
-            if _text(message.get("content")):
-                items.append({"by": SIDES[role], "say": _text(message.get("content"))})
-            for call in _rows(message.get("tool_calls")):
-                name = self._tools.named(role, str(call.get("name")))
-                if name is None:
-                    self._losses.add(
-                        "call of the history", f"there is no tool {str(call.get('name'))[:64]}", at
-                    )
-                    continue
-                items.append(
-                    {"by": SIDES[role], "tool": name, "args": as_object(call.get("arguments")) or {}}
-                )
-        return items
+            yield fact
 
 
-def _rows(value: Any) -> list[dict[str, Any]]:
-    return [row for row in map(as_object, _list(value)) if row is not None]
+def _instructions(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
+    yield from (text for text in (persona.guidelines if persona else "", scenario.guidelines) if text)
 
 
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+def _initial_state(scenario: Scenario, persona: Persona | None, left: Omissions) -> dict[str, Any] | None:
+    """The persona's records, and what was said before the first turn."""
+    data = persona.data.model_dump(exclude_unset=True) if persona else {}
+    said = [item for item in scenario.history if item.say is not None]
+    for _ in range(len(scenario.history) - len(said)):
+        left.add("call of the history", "its result is known only when it is executed")
+    messages = [{"role": "assistant" if item.by == "agent" else "user", "content": item.say} for item in said]
+    if not data and not messages:
+        return None
+    records = {"agent_data": data.get("db") or None, "user_data": data.get("user_db") or None}
+    return {
+        "initialization_data": records if data else None,
+        "initialization_actions": None,
+        "message_history": messages or None,
+    }
 
 
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
+def _criteria(scenario: Scenario, left: Omissions) -> dict[str, Any]:
+    """Solution and checks. A part of the basis is named only where something stands in it."""
+    actions = [
+        {
+            "action_id": step.id or f"{scenario.id}_{k}",
+            "requestor": "assistant" if step.by == "agent" else "user",
+            "name": step.tool,
+            "arguments": step.args,
+            "info": None,
+            "compare_args": [name for name in step.args if step.compare.get(name) != "ignore"]
+            if step.compare
+            else None,
+        }
+        for k, step in enumerate(scenario.expected)
+        if step.tool is not None
+    ]
+    told: list[str] = []
+    judged: list[str] = []
+    basis: set[str] = set()
+    for check in scenario.success:
+        if check.get("counts") is False or check.get("kind", "require") != "require":
+            left.add("check", "it is a milestone, a minefield or does not count")
+        elif check.get("world") == "expected":
+            basis.add("DB")
+        elif check.get("tool_calls") == "expected" and actions:
+            basis.add("ACTION")
+        elif isinstance(check.get("judge"), str):
+            judged.append(check["judge"])
+        elif (words := _said(check)) and check.get("by", "agent") == "agent":
+            told.append(words)
+        else:
+            left.add("check", "tau2-bench has no such check without code")
+    basis |= ({"COMMUNICATE"} if told else set()) | ({"NL_ASSERTION"} if judged else set())
+    return {
+        "actions": actions,
+        "communicate_info": told,
+        "nl_assertions": judged or None,
+        "reward_basis": sorted(basis) or ["DB"],
+    }
 
 
-def _sentences(value: Any) -> list[str]:
-    """A text as one fact a line, so that the user can give each when it is asked."""
-    return [line.strip() for line in _text(value).splitlines() if line.strip()][:200]
+def _said(check: dict[str, Any]) -> str:
+    """The text that a check looks for, as tau2-bench does: a part of what the agent says."""
+    said = check.get("said")
+    if isinstance(said, dict):
+        number = said.get("number")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(number, int | float):
+            return f"{number:g}" if float(number).is_integer() else f"{number:.2f}"
+        said = said.get("text")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return said if isinstance(said, str) else ""

@@ -172,9 +172,7 @@ async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) 
 
 def _calls(tried: Tried) -> list[ToolEntry]:
     """The calls of the solution: those of the history came before it, those that assert something are the world's."""
-    return [
-        e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0 and e.by != "world"
-    ]
+    return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0 and e.by != "world"]
 
 
 def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:
