@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections import OrderedDict
@@ -142,7 +143,7 @@ def _waited(turns: Sequence[PlayedTurn], wait_s: float) -> float:
 
 
 def _call(k: int, tool: str, args: Mapping[str, Any]) -> ToolCall:
-    return ToolCall(f"e{k}", tool, canonical(args))
+    return ToolCall(f"e{k}", tool, json.dumps(dict(args), ensure_ascii=False))
 
 
 async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
