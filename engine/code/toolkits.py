@@ -204,16 +204,35 @@ class Kit:
 
 
 def _against(tracked: Any, before: Any, after: Any, raw: Any, path: list[Any]) -> list[list[Any]]:
-    """Writes that make the raw value into `after`; where raw has not what models fill in, it is set whole."""
+    """Writes that do to the raw value what the call did to the models; what models fill in is not written by itself."""
     writes = tracked.differences(before, after, path)
-    if (
-        writes
-        and before is not tracked.GONE
-        and after is not tracked.GONE
-        and tracked.differences(raw, before, [])
-    ):
-        return [["set", path, after]]
-    return writes
+    if raw is tracked.GONE or before is tracked.GONE or after is tracked.GONE:
+        return [["set", path, after]] if writes and raw is tracked.GONE else writes
+    made: list[list[Any]] = []
+    for op, place, value in writes:
+        missing = _first_missing(raw, before, place[len(path) :])
+        if missing is None:
+            made.append([op, place, value])
+        else:
+            whole = ["set", [*path, *missing], _at(after, missing)]
+            made += [] if whole in made else [whole]
+    return made
+
+
+def _first_missing(raw: Any, before: Any, place: list[Any]) -> list[Any] | None:
+    """The shortest way to a container that a write needs and the raw value has not, or not so; None: it has all."""
+    for depth, key in enumerate(place[:-1]):
+        before = before[key]
+        raw = raw.get(key) if isinstance(raw, dict) else raw[key] if len(raw) > key else None
+        if type(raw) is not type(before) or (isinstance(raw, list) and len(raw) != len(before)):
+            return place[: depth + 1]
+    return None
+
+
+def _at(value: Any, way: list[Any]) -> Any:
+    for key in way:
+        value = value[key]
+    return value
 
 
 def _copy(value: Any) -> Any:

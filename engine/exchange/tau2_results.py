@@ -74,21 +74,25 @@ def _talk(row: dict[str, Any], seen: dict[str, int], losses: Losses, at: str) ->
     trial = seen[scenario] = seen.get(scenario, 0) + 1
     listed = cast("list[Any]", row["messages"]) if isinstance(row.get("messages"), list) else []
     reason = str(row.get("termination_reason"))
+    end = ENDS.get(reason, "model_error")
     reward = (as_object(row.get("reward_info")) or {}).get("reward")
     kept = {key: value for key, value in row.items() if key not in ("messages", "task_id", "ticks")}
     return PastTalk(
         scenario=scenario,
         trial=trial,
-        entries=read_messages([m for m in map(as_object, listed) if m is not None]),
-        end=ENDS.get(reason, "model_error"),
+        entries=read_messages([m for m in map(as_object, listed) if m is not None], stops=end == "user_stop"),
+        end=end,
         detail=reason,
         reward=float(reward) if isinstance(reward, int | float) else None,
         x_source=kept,
     )
 
 
-def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
-    """Messages of both sides as entries; the agent's greeting before the user's first words is kept out."""
+def read_messages(messages: Sequence[dict[str, Any]], *, stops: bool) -> list[PastEntry]:
+    """Messages of both sides as entries; the agent's greeting before the user's first words is kept out.
+
+    `stops`: the user's tokens that end a conversation mean it; else they are taken out.
+    """
     entries: list[PastEntry] = []
     waiting: dict[str, PastEntry] = {}
     for message in messages:
@@ -104,8 +108,10 @@ def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
         calls = [
             c for c in map(as_object, cast("list[Any]", message.get("tool_calls") or [])) if c is not None
         ]
-        if isinstance(content, str) and content and (entries or by == "user"):
-            entries.append(PastEntry(by, say=_without_tokens(content) if by == "user" else content))
+        words = content if isinstance(content, str) else ""
+        words = _words(words, stops) if by == "user" else words
+        if words.strip() and (entries or by == "user"):
+            entries.append(PastEntry(by, say=words))
         for k, call in enumerate(calls):
             entry = PastEntry(by, tool=str(call.get("name")), args=as_object(call.get("arguments")) or {})
             entry.first_of_reply = k == 0
@@ -114,9 +120,8 @@ def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
     return entries
 
 
-def _without_tokens(text: str) -> str:
-    """The words of a user; one that ends the conversation with nothing else says the stop word alone."""
-    plain = text
-    for token in TOKENS[1:]:
-        plain = plain.replace(token, TOKENS[0])
-    return plain
+def _words(text: str, stops: bool) -> str:
+    """The words of a user, with our stop word in place of any token that ends the conversation."""
+    for token in TOKENS:
+        text = text.replace(token, TOKENS[0] if stops else "")
+    return text
