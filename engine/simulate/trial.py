@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -97,6 +98,7 @@ class Trial:
             else:
                 self.set_up()
             await self.converse()
+            await self._close()
         if scope.cancelled_caught:
             self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
 
@@ -151,6 +153,20 @@ class Trial:
             await self.user_speaks()
             if not self.over:
                 await self.agent_answers()
+
+    async def _close(self) -> None:
+        """The calls that the profile of the scenario makes when all is over; what they say is for its reward only."""
+        original = self.case.plan.original
+        for closing in original.closing if original is not None else ():
+            made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
+            try:
+                outcome = await anyio.to_thread.run_sync(made)
+            except WorldFault as fault:
+                self.script.finish("world_error", fault.text)
+                return
+            if outcome.ok and outcome.result != closing.wanted:
+                outcome = replace(outcome, ok=False, error="refused")
+            self.script.call(outcome, "", 0, 0.0)
 
     # What a script asks for (script.Stage)
 
