@@ -3,8 +3,9 @@
 from .case import ENGINE, Case, prepare
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
+from .playback import play_recording
 from .playing import Standing, run_trial, stand_trial
-from .sheet import sheet, sheet_prompt
+from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
@@ -33,8 +34,10 @@ __all__ = [
     "check_solution",
     "difference",
     "expected_world",
+    "play_recording",
     "play_solution",
     "prepare",
+    "read_sheet",
     "run_trial",
     "sheet",
     "sheet_prompt",

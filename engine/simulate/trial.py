@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, ToolCall
+from ..llm import Message, Patience, ToolCall, patient
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
@@ -78,6 +80,7 @@ class Trial:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
+        self.patience: Patience | None = None
         self.opaque = hashlib.blake2b(
             f"{execution}/{seed}/{case.simulation}/{trial}".encode(), digest_size=8
         ).hexdigest()
@@ -89,10 +92,14 @@ class Trial:
         """From the beginning to the end, within the limit of wall time."""
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.started = time.perf_counter()
-        with anyio.move_on_after(self.case.limits.timeout_s) as scope:
+        with anyio.move_on_after(self.case.limits.timeout_s) as scope, patient(scope) as self.patience:
             await anyio.lowlevel.checkpoint()
-            self.set_up()
+            if self.case.world.code_tools:
+                await anyio.to_thread.run_sync(self.set_up)
+            else:
+                self.set_up()
             await self.converse()
+            await self._close()
         if scope.cancelled_caught:
             self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
 
@@ -119,6 +126,11 @@ class Trial:
     @property
     def over(self) -> bool:
         return self.script.end is not None
+
+    @property
+    def _waited_s(self) -> float:
+        """Seconds that passed while the host was asked: nobody's time to think."""
+        return self.patience.waited_s if self.patience else 0.0
 
     def set_up(self) -> None:
         """Persona's data, init, sync, schema, history; an error there is the author's."""
@@ -147,6 +159,20 @@ class Trial:
             await self.user_speaks()
             if not self.over:
                 await self.agent_answers()
+
+    async def _close(self) -> None:
+        """The calls that the profile of the scenario makes when all is over; what they say is for its reward only."""
+        original = self.case.plan.original
+        for closing in original.closing if original is not None else ():
+            made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
+            try:
+                outcome = await anyio.to_thread.run_sync(made)
+            except WorldFault as fault:
+                self.script.finish("world_error", fault.text)
+                return
+            if outcome.ok and outcome.result != closing.wanted:
+                outcome = replace(outcome, ok=False, error="refused")
+            self.script.call(outcome, "", 0, 0.0)
 
     # What a script asks for (script.Stage)
 
@@ -297,7 +323,7 @@ class Trial:
             self.agent_seed,
             self.script.turn,
         )
-        began = time.perf_counter()
+        began = time.perf_counter() - self._waited_s
         try:
             reply = _well_formed(await self.agent.reply(turn))
         except Standstill:
@@ -309,7 +335,7 @@ class Trial:
             # An adapter's own fault is the trial's end like any other: the run goes on.
             self.script.finish("agent_error", f"{type(error).__name__}: {error}", error_class(error))
             return None
-        wall_s = time.perf_counter() - began
+        wall_s = time.perf_counter() - self._waited_s - began
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
@@ -317,7 +343,8 @@ class Trial:
             self.script.agent_verdict = AgentVerdict(
                 verdict=reply.verdict.verdict, why=reply.verdict.why[:2000], turn=self.script.turn
             )
-        self.scene.think(round(wall_s if reply.think_s is None else reply.think_s, 3))
+        thought_s = wall_s if reply.think_s is None else reply.think_s
+        self.scene.think(0.0 if self.quiet else round(thought_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         self._unwanted("agent", reply.instead_of)
         if reply.wait_s:
@@ -373,7 +400,7 @@ class Trial:
                 return
             began = time.perf_counter()
             try:
-                outcome = self._called(call, by, own_names)
+                outcome = await self._called(call, by, own_names)
             except WorldFault as fault:
                 self.script.finish("world_error", fault.text)
                 return
@@ -386,11 +413,18 @@ class Trial:
             if self.over:
                 return
 
-    def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+    async def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+        """The call, with what comes of it; code is waited for in a worker thread."""
         self.scene.next_due = self.points.next_due()
-        if self.faults is not None and by == "agent":
-            return self.faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
-        return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+        faults = self.faults if by == "agent" else None
+
+        def make() -> CallOutcome:
+            if faults is not None:
+                return faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
+            return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+
+        name = call.name if own_names or by == "user" else self.scene.own_name(call.name)
+        return await anyio.to_thread.run_sync(make) if name in self.case.world.code_tools else make()
 
     def _may_call(self, name: str, own_names: bool) -> bool:
         """Count a call of the agent, unless it is a thought; whether it is within the limit."""

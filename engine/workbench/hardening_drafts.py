@@ -110,7 +110,7 @@ class HardeningDrafts:
                 patience=opted.patience,
                 trials=opted.trials,
                 locked=owner.settings.locked,
-                concurrency=opted.concurrency or owner.settings.concurrency,
+                concurrency=opted.concurrency or self._drafts.concurrency(owner, models),
                 pause_after=opted.pause_after,
                 budget=opted.spending,
             ),

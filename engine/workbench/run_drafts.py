@@ -10,9 +10,16 @@ from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import check_thresholds
+from ..llm import Mode
 from ..net import TimedOut
 from ..records.authored import Authored, load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
+from ..records.environment import (
+    MOST_CONCURRENCY,
+    AgentSpec,
+    EnvironmentRecord,
+    ModelChoice,
+    ModelName,
+)
 from ..records.run import RunRecord
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
@@ -23,16 +30,24 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
 from .plain import check_plain
-from .role_models import RoleModels
+from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("cassette", "hints", "score")
+_LATER = ("hints", "score")
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
 """Options that may be other when a run goes on."""
+
+
+class CassetteUse(Authored):
+    """`options.cassette`: recorded model calls instead of made ones, or beside them."""
+
+    file: str = Field(min_length=1, max_length=4096)
+    """Under an allowed root."""
+    mode: Mode = "replay"
 
 
 class RunOptions(Authored):
@@ -49,6 +64,7 @@ class RunOptions(Authored):
     pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
     """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
+    cassette: CassetteUse | None = None
     confirm: bool = False
     resume: str = ""
     """A run: execute what is missing in it, and once more what ended in error."""
@@ -65,7 +81,9 @@ class RunDrafts:
         instructions: Instructions,
         simulations: Simulations,
         places: Places,
+        concurrency: int,
     ) -> None:
+        self._concurrency = concurrency
         self._archive = archive
         self._trials = trials
         self._models = models
@@ -73,6 +91,11 @@ class RunDrafts:
         self._simulations = simulations
         self._places = places
         self._estimates = Estimates(archive)
+
+    def concurrency(self, environment: EnvironmentRecord, models: Mapping[str, ModelName]) -> int:
+        """Trials at the same time where a call says nothing: all of them where a client plays."""
+        said = environment.settings.concurrency
+        return said or (MOST_CONCURRENCY if lent_roles(models, environment.agent) else self._concurrency)
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
         """The run and its simulations; its id, round, series of a first round, job and time are still empty."""
@@ -102,15 +125,18 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
-            options=_kept(environment, opted),
+            options=_kept(environment, opted)
+            | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
         if places:
             _branched(run, places)
         elif not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
+        if opted.cassette:
+            run.options["cassette"] = self._looked_at(opted.cassette)
         if not opted.confirm:
             self._confirm(run)
-        run.warnings = price_warnings(run, unpriced(run))
+        run.warnings = [*price_warnings(run, unpriced(run)), *cassette_warnings(run)]
         return run, simulations
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
@@ -129,10 +155,16 @@ class RunDrafts:
         for k, found in enumerate(await anyio.to_thread.run_sync(self.places, spec)):
             await self._places.check(found, f"select[{k}]")
 
-    async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
+    async def reachable(
+        self,
+        agent: AgentSpec,
+        models: Mapping[str, ModelName],
+        trials: int = 0,
+        cassette: Mapping[str, Any] | None = None,
+    ) -> None:
         """Refuse to begin where it is known without a call that every trial would end in an error."""
         try:
-            await self._trials.probe(agent, models)
+            await self._trials.probe(agent, models, cassette)
         except SetupError as error:
             if isinstance(error.__cause__, TimedOut):
                 return  # a list of models that does not come says little of the models
@@ -144,6 +176,20 @@ class RunDrafts:
                 next=error.next,
                 quoted=error.quoted,
             ) from error
+
+    def _looked_at(self, use: CassetteUse) -> dict[str, Any]:
+        """The cassette as the run keeps it, with the lines of its file that are damaged."""
+        found = self._models.cassette(use.file)
+        kept: dict[str, Any] = use.model_dump()
+        if found.exists or use.mode == "strict":
+            found.read()
+        elif not found.path.parent.is_dir():
+            raise NotFound(
+                f"There is no folder for `{use.file[:200]}`.",
+                where="options.cassette.file",
+                allowed="a file in a folder that is there",
+            )
+        return {**kept, "damaged": list(found.damaged)} if found.damaged else kept
 
     def _confirm(self, run: RunRecord) -> None:
         """Refuse what is large, unless a budget bounds it."""
@@ -250,6 +296,16 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     return opted
 
 
+def cassette_warnings(run: RunRecord) -> list[str]:
+    """What is to be said of the file that recorded calls are read from."""
+    used: Mapping[str, Any] = run.options.get("cassette") or {}
+    lines: Sequence[int] = used.get("damaged") or ()
+    if not lines:
+        return []
+    named = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
+    return [f"{used['file'][:200]}: line {named} holds no recorded call and was passed over."]
+
+
 def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
     """What is to be said of a budget in dollars where the price of these models is unknown."""
     if "usd" not in (run.options.get("budget") or {}) or not names:
@@ -296,7 +352,6 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency or settings.concurrency,
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,

@@ -11,7 +11,7 @@ from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .run_drafts import price_warnings, trials_wanted
+from .run_drafts import cassette_warnings, price_warnings, trials_wanted
 from .worlds import Worlds
 
 
@@ -45,8 +45,10 @@ class Scoring:
             "warnings": [
                 *_apart(run, records),
                 *_tried_again(failed),
+                *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
+                *cassette_warnings(run),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),
@@ -106,6 +108,20 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
     trials = len({record.id for record in failed})
     return [
         f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+    ]
+
+
+def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
+    """In which trials a tool of the world failed by its own mistake: the author's, whatever the verdict is."""
+    hit = [record for record in records if record.runtime_errors]
+    if not hit:
+        return []
+    calls = sum(record.runtime_errors for record in hit)
+    seen = next((record for record in hit if record.split == "train"), None)
+    first = f"; the first: {run.id}/{seen.id}" if seen else ""
+    return [
+        f"{calls} calls in {len(hit)} of {len(records)} trials failed by a mistake in the world's own tools "
+        f"(error `runtime`){first}"
     ]
 
 
