@@ -9,6 +9,8 @@ REQUIREMENTS = {
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
+    "AK-18": "`caseharden init --agent-type` writes a folder that runs with an agent of that kind.",
+    "AK-20": "Examples of eleven agent frameworks and services; those that can be imported are run in a test.",
     "ARE-1": "Events fire at the latest of what really happened plus delay; the log is the same in every process.",
     "ARE-2": "What comes after a condition that never came true does not fire, and the verdict says so.",
     "ARE-3": "A condition that is late fails (default), skips or fires, and the log says which.",

@@ -24,6 +24,7 @@ from .recorded import (
     Recording,
     played_turns,
 )
+from .served_tools import Door, Doors, NotCalled, Served
 
 __all__ = [
     "OUTSIDE",
@@ -33,7 +34,10 @@ __all__ = [
     "AgentReply",
     "ChatAgent",
     "Closing",
+    "Door",
+    "Doors",
     "NoRecording",
+    "NotCalled",
     "NotRecorded",
     "Outside",
     "OwnVerdict",
@@ -43,6 +47,7 @@ __all__ = [
     "Reach",
     "RecordedAgent",
     "Recording",
+    "Served",
     "Standstill",
     "Unwanted",
     "closing",

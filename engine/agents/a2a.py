@@ -195,6 +195,11 @@ class A2aAgent:
                     "instructions": turn.instructions,
                     "tools": [] if spec.tools == "none" else tools_of(turn.tools),
                     "conversation": turn.conversation,
+                    **(
+                        {"tools_url": turn.tools_url, "tools_token": turn.tools_token}
+                        if turn.tools_url
+                        else {}
+                    ),
                 }
             },
         }

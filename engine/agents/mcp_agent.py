@@ -20,7 +20,7 @@ from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
 from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer
 from .outside import Reach, check_has_its_own_model, last_words, told_failure
-from .template import Template
+from .template import PLACEHOLDERS, Template
 
 PROTOCOL: Final = "2025-06-18"
 START_S: Final = 30.0
@@ -101,6 +101,8 @@ class McpAgents:
             "last": last_words(turn),
             "instructions": turn.instructions,
             "conversation": turn.conversation,
+            "tools_url": turn.tools_url,
+            "tools_token": turn.tools_token,
             "tools": [] if self.spec.tools == "none" else tools_of(turn.tools),
         }
         if self.template is not None:
@@ -114,7 +116,7 @@ class McpAgents:
     def _words(self, properties: Mapping[str, Any]) -> str:
         """The argument that takes the user's words."""
         texts = [n for n, p in properties.items() if isinstance(p, dict) and p.get("type") == "string"]  # pyright: ignore[reportUnknownMemberType]
-        texts = [n for n in texts if n not in ("instructions", "conversation")]
+        texts = [n for n in texts if n not in PLACEHOLDERS]
         usual = next((name for name in WORDS if name in texts), "")
         return self.spec.argument or usual or (texts[0] if texts else WORDS[0])
 

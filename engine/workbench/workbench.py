@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 
 import anyio
 import anyio.to_thread
 
-from ..agents import Reach
+from ..agents import Doors, Reach
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
@@ -55,6 +55,8 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
+OpenDoors = Callable[[], AbstractAsyncContextManager[Doors]]
+"""Serves the tools of trials while it is entered."""
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -64,7 +66,8 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    secrets callers may name. `code`: which code of others may run.
+    `doors`: serve tools to agents that live elsewhere. `guides`: guides by name, and `guide_names` in
     order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
     here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
     deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
@@ -96,6 +99,7 @@ class Workbench:
         network: Network | None = None,
         lending: Lending | None = None,
         code: AllowedCode | None = None,
+        doors: OpenDoors | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         report: Callable[[], PageParts] | None = None,
@@ -114,6 +118,7 @@ class Workbench:
         """Hides secrets in texts that leave."""
         self.redactor.learn([self.network.proxy_password])
         self._code = code or AllowedCode()
+        self._doors = doors
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._report = report
@@ -162,8 +167,11 @@ class Workbench:
     async def reach(self) -> AsyncGenerator[Reach]:
         """What models and agents outside are reached by; leaving it closes and ends all of that."""
         connections = self.connections()
-        async with aclosing(connections), Processes() as processes:
-            yield Reach(connections, self._code, processes)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(connections))
+            processes = await stack.enter_async_context(Processes())
+            doors = await stack.enter_async_context(self._doors()) if self._doors else None
+            yield Reach(connections, self._code, processes, doors)
 
     def connections(self) -> Connections:
         """What models outside are reached by."""
