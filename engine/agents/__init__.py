@@ -12,7 +12,7 @@ from .adapter import (
     closing,
 )
 from .chat_completions import ChatAgent
-from .kinds import OUTSIDE, open_outside
+from .kinds import OUTSIDE, open_outside, probe
 from .outside import Outside, Reach
 from .prompt import PromptAgent
 from .recorded import (
@@ -53,4 +53,5 @@ __all__ = [
     "closing",
     "open_outside",
     "played_turns",
+    "probe",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import anyio
+
 from ..errors import Unavailable
 from ..processes import Processes
 from ..records.environment import AgentSpec
@@ -16,6 +18,8 @@ from .outside import Outside, Reach
 from .python_agent import PythonAgents
 from .served_tools import Doors, ServedAgent
 
+PROBE_S: Final = 25.0
+"""A call of ours has 45 s in all."""
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
     "chat_completions": lambda spec, reach, where: ChatAgent(spec, reach.connections, where),
@@ -24,6 +28,14 @@ OUTSIDE: Final[Mapping[str, Made]] = {
     "mcp": McpAgents,
     "python": PythonAgents,
 }
+
+
+async def probe(agent: Outside, where: str = "agent") -> None:
+    """Raise UserError or SetupError where the agent cannot be reached, or gives no sign in time."""
+    with anyio.move_on_after(PROBE_S) as scope:
+        await agent.probe()
+    if scope.cancelled_caught:
+        raise Unavailable(f"The agent, {agent.name}, gave no sign within {PROBE_S:g} s.", where=where)
 
 
 class ServedAgents:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..agents import OUTSIDE, Recording, open_outside
+from ..agents import OUTSIDE, Recording, open_outside, probe
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds
@@ -92,7 +92,7 @@ class EnvironmentDrafts:
         if agent.kind not in OUTSIDE:
             return "ok"
         try:
-            await open_outside(agent, self._models.reach).probe()
+            await probe(open_outside(agent, self._models.reach))
         except CasehardenError as error:
             return error.what
         return "ok"

@@ -20,6 +20,7 @@ from ..agents import (
     closing,
     open_outside,
     played_turns,
+    probe,
 )
 from ..errors import InvalidArgument
 from ..evaluate import grade, see_turn, unsolvable
@@ -231,7 +232,7 @@ class TrialRunner:
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
-            await open_outside(spec, self._models.reach, where).probe()
+            await probe(open_outside(spec, self._models.reach, where), where)
         else:
             self._agent(spec, models, where)
         speaking = {"user": models["user"]}
