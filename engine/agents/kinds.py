@@ -11,6 +11,7 @@ from ..errors import Unavailable
 from ..processes import Processes
 from ..records.environment import AgentSpec
 from .a2a import A2aAgents
+from .caller import CallerAgents
 from .chat_completions import ChatAgent
 from .command import CommandAgents
 from .mcp_agent import McpAgents
@@ -22,6 +23,7 @@ PROBE_S: Final = 25.0
 """A call of ours has 45 s in all."""
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
+    "caller": CallerAgents,
     "chat_completions": lambda spec, reach, where: ChatAgent(spec, reach.connections, where),
     "a2a": A2aAgents,
     "command": CommandAgents,
