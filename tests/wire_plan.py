@@ -28,12 +28,12 @@ class Recorder(Desk):
         super().__init__(client)
         self.told: list[Told] = []
 
-    async def ok(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def ok(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         reply = await super().ok(tool, **arguments)
         self.told.append((tool, "ok", masked(reply)))
         return reply
 
-    async def error(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def error(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         error = await super().error(tool, **arguments)
         self.told.append((tool, "error", masked(error)))
         return error

@@ -14,6 +14,7 @@ from . import (
     personas,
     runs,
     scenarios,
+    sessions,
     simulations,
 )
 from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
@@ -34,6 +35,7 @@ __all__ = [
     "personas",
     "runs",
     "scenarios",
+    "sessions",
     "simulations",
 ]
 
@@ -56,6 +58,8 @@ ORDER = (
     "harden_agent",
     "submit_candidate",
     "decide_candidate",
+    "start_session",
+    "step_session",
     "export_run",
 )
 """The order of the tool list: the order of the work."""

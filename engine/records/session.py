@@ -96,6 +96,8 @@ class SessionRecord(Stored):
     turn: int = 0
     seen: int = 0
     """Entries of its log that the caller has been told."""
+    offered: list[str] = Field(default_factory=list[str])
+    """The tools that the caller has been told."""
     verdict: str = ""
     ends: int = 0
     """How often it has ended; each end is a trial of its run."""

@@ -9,7 +9,7 @@ from .solution import ExpectedWorlds, check_solution, expected_world, play_solut
 from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
 from .trial import Tried
-from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
+from .user import STOP, ModelUser, NoUser, PlayedUser, UserReply, UserSimulator, strip_stop
 
 __all__ = [
     "ENGINE",
@@ -20,6 +20,7 @@ __all__ = [
     "LiveTrials",
     "Meter",
     "ModelUser",
+    "NoUser",
     "PlayedUser",
     "Standing",
     "Tape",
@@ -39,6 +40,7 @@ __all__ = [
     "sheet_prompt",
     "solution_turns",
     "stand_trial",
+    "strip_stop",
     "taped",
     "transcript_hash",
 ]

@@ -58,6 +58,11 @@ class Tape:
         """Whether the agent has answered in this branch before."""
         return not self.fork or self.fork in self._forks
 
+    @property
+    def unread(self) -> bool:
+        """Whether replies are left that a side has given of its own: the trial went another way than it did."""
+        return any(one.source in ("model", "caller") for left in self._left.values() for one in left)
+
     def next(self, by: Speaker, turn: int) -> Given | None:
         """The next reply of a side in a turn; None behind the last one."""
         left = self._left.get((by, turn))

@@ -17,6 +17,7 @@ from ..records.hardening import Hardening
 from ..records.persona import PersonaRecord
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
+from ..records.session import SessionRecord
 from ..records.simulation import SimulationRecord
 from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
@@ -187,6 +188,9 @@ class Archive:
         )
         self.hardenings = Shelf(
             store, store.table("hardenings"), Hardening, "hardening", ["environment", "state", "held_out_set"]
+        )
+        self.sessions = Shelf(
+            store, store.table("sessions"), SessionRecord, "session", ["environment", "state", "role"]
         )
         self.worlds = Blobs(store.home / "worlds", "world")
         self.recordings = Blobs(store.home / "recordings", "recording")

@@ -19,7 +19,7 @@ from ..agents import (
     played_turns,
 )
 from ..errors import InvalidArgument
-from ..evaluate import grade, see_turn, unsolvable
+from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import Connections, ModelClient, Probed
 from ..records.authored import load
@@ -41,6 +41,7 @@ from ..simulate import (
     Tape,
     TapedAgent,
     TapedUser,
+    Tried,
     UserSimulator,
     prepare,
     run_trial,
@@ -264,14 +265,30 @@ class TrialRunner:
             ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
             ended = await self._tried(cases, case, cast, trial, belongs, meter)
+        return self.keep(cases, simulation, trial, ended, table)
+
+    def keep(
+        self, cases: RunCases, simulation: str, trial: int, ended: Ended, table: str = "trials"
+    ) -> TrialRecord:
+        """Store a trial that is over."""
         document, conversation, verdict = ended
+        run, parts = cases.run.id, cases.parts(simulation)
+        shelf = self._archive.trials(run, table)
         with shelf.table.transaction():
             cases.check()
-            pointer = self._archive.keep_conversation(run.id, document)
+            pointer = self._archive.keep_conversation(run, document)
             attempt = cases.attempt(simulation, trial, table)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-            shelf.put(id, record)
+            shelf.put(f"{simulation}/{trial}", record)
         return record
+
+    def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
+        """A trial that is over, without secrets, and its verdict."""
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        return document, conversation, grade(conversation, case.plan, case.world.base, expected)
 
     async def _tried(
         self,
@@ -307,12 +324,7 @@ class TrialRunner:
                 live=live,
                 drawn=drawn,
             )
-        document, conversation = tried.document, tried.conversation
-        hidden = self._archive.redactor.hide_all(document)
-        if hidden is not document:
-            document, conversation = hidden, Conversation.model_validate(hidden)
-        verdict = grade(conversation, case.plan, case.world.base, expected)
-        return document, conversation, verdict
+        return self.graded(case, tried, expected)
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
         """An agent that serves all trials of a run."""

@@ -44,6 +44,7 @@ from .run_drafts import RunDrafts
 from .runs import Runs
 from .scenarios import Scenarios
 from .scoring import Scoring
+from .sessions import Sessions
 from .simulations import Simulations
 from .snapshots import Snapshots
 from .trials import TrialRunner
@@ -79,6 +80,7 @@ class Workbench:
     exports: Exporting
     jobs: Waiting
     hardenings: Hardenings
+    sessions: Sessions
     items: Items
 
     def __init__(
@@ -194,6 +196,7 @@ class Workbench:
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
