@@ -250,7 +250,7 @@ class Sessions:
         if standing.waits is None:
             return await self._finished(record, run, standing, action, told)
         report = session_report(record, run, self._case(run, record), standing, action)
-        report.warnings = told
+        report.warnings = [*told, *_same_again(report)]
         await self._seen(report, standing)
         if standing.waits.error is not None:
             raise _failed(record, standing.waits.error)
@@ -407,6 +407,17 @@ def _move(
     if not words and not stop:
         raise InvalidArgument("There is nothing to say.", where="text", allowed="a text that is not empty")
     return said(record, turn, words, stop)
+
+
+def _same_again(report: SessionReport) -> list[str]:
+    """What is to be said where the other side said what was rejected."""
+    if report.action != "regenerate":
+        return []
+    last = report.session.rejected[-1]
+    if {"from": last.by, "text": last.text} not in report.messages:
+        return []
+    told = " The offline user takes only words in double quotes from feedback." if last.by == "user" else ""
+    return [f"The {last.by} says the same again.{told}"]
 
 
 def _ended(record: SessionRecord) -> Conflict:
