@@ -48,6 +48,7 @@ REQUIREMENTS = {
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
     "LW-10": "Calls on the agent's own tools are recorded by turn with their results, and named by checks.",
+    "SG-9": "Conversations export as SFT, DPO and GRPO rows: tools present, ids matched, only rewarded truth.",
     "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
     "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
     "CH-22": "A company's settings hold: audit, read-only, toolsets, retention, proxy, CA file, networks, lent keys.",
