@@ -14,7 +14,9 @@ HARDEN_MY_AGENT = (
     "Evaluate an agent, find a better text for its instructions, prove it, and ask before promoting it."
 )
 
-PLAY_THE_AGENT = "Be the agent yourself, in a live session with a simulated user, and get the reward explained."
+PLAY_THE_AGENT = (
+    "Be the agent yourself, in a live session with a simulated user, and get the reward explained."
+)
 
 
 def template(name: str) -> str:

@@ -45,6 +45,7 @@ REQUIREMENTS = {
     "LW-3": "An inline check that fails stops and fails the trial; earlier passes stay in the result.",
     "LW-4": "The last turn forces a verdict, and proceed(n) is exactly n replies of the agent.",
     "LW-12": "Rolled back to a turn, transcript, world, clock, events and user are there again, and it goes on.",
+    "LW-14": "The caller is the user, turn by turn, and the environment's agent answers.",
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
     "LW-10": "Calls on the agent's own tools are recorded by turn with their results, and named by checks.",
@@ -52,4 +53,9 @@ REQUIREMENTS = {
     "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
     "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
     "CH-22": "A company's settings hold: audit, read-only, toolsets, retention, proxy, CA file, networks, lent keys.",
+    "SG-1": "A session: the caller is the agent, reads, replies, calls tools, ends; the user is simulated.",
+    "SG-2": "At its end a session gives the reward at once, each component explained.",
+    "SG-3": "Undone to any turn, transcript, world, clock, calls, events and user are as they were there.",
+    "SG-4": "The other side's turn is said anew with feedback; the rejected one is kept in the record.",
+    "SG-5": "Shipped worlds have policy, data, tools and cases, chosen by number, by id or at random.",
 }
