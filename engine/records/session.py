@@ -51,8 +51,6 @@ class Given(Stored):
     usage: TokenUsage | None = None
     think_s: float | None = None
     """Wall seconds that the agent took; None: not known."""
-    fork: str = ""
-    """The branch of the session in which it was given; an agent that keeps conversations knows each by another name."""
     instead_of: list[Rejected] = Field(default_factory=list[Rejected])
 
 
@@ -90,8 +88,6 @@ class SessionRecord(Stored):
     """What the other side is to say anew and has not yet."""
     rejected: list[Rejected] = Field(default_factory=list[Rejected])
     """All that was ever rejected, of branches that were undone too."""
-    forks: int = 0
-    """How often it was undone or regenerated."""
     state: SessionState = "open"
     turn: int = 0
     seen: int = 0

@@ -6,7 +6,7 @@ from .meter import Meter
 from .playing import Standing, run_trial, stand_trial
 from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
-from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
+from .tape import Keep, Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
 from .trial import Tried
 from .user import BEGIN, STOP, ModelUser, NoUser, PlayedUser, UserReply, UserSimulator, strip_stop
@@ -17,7 +17,7 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
-    "LiveTrial",
+    "Keep",
     "LiveTrials",
     "Meter",
     "ModelUser",

@@ -16,11 +16,6 @@ def other(side: Speaker) -> Speaker:
     return "user" if side == "agent" else "agent"
 
 
-def fork(record: SessionRecord) -> str:
-    """The name of the branch that the session is on; "" on the first, where it began anew."""
-    return f"{record.id}.{record.forks}" if record.forks or record.place else ""
-
-
 def said(record: SessionRecord, turn: int, text: str, stop: bool) -> Given:
     """The caller's words."""
     return Given(by=record.role, turn=turn, text=text, stop=stop, source="caller", think_s=0.0)
@@ -47,7 +42,6 @@ def undone(record: SessionRecord, turn: int, now: int) -> None:
         )
     record.tape = [one for one in record.tape if _stays(one, record.role, turn)]
     record.again = []
-    record.forks += 1
 
 
 def regenerated(record: SessionRecord, now: int, feedback: str) -> list[str]:
@@ -72,8 +66,12 @@ def regenerated(record: SessionRecord, now: int, feedback: str) -> list[str]:
     record.again = [*(before for one in taken for before in one.instead_of), rejected]
     record.rejected.append(rejected)
     record.tape = kept
-    record.forks += 1
     return [f"{own} of your calls in turn {turn} went with it."] if own and side == "user" else []
+
+
+def broken_off(record: SessionRecord, turn: int) -> None:
+    """Leave out what the agent did in a turn that it has not finished: it cannot be gone on with in the middle."""
+    record.tape = [one for one in record.tape if not (one.by == "agent" and one.turn == turn)]
 
 
 def _last_done(record: SessionRecord, now: int) -> int:

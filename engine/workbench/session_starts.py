@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound, nearest
 from ..ids import simulation_slug, split_nested
@@ -64,6 +64,18 @@ class SessionStarts:
             return self._of_scenario(environment.id, scenario)
         return self._named(environment.id, start)
 
+    def cases(self, environment: str) -> list[dict[str, Any]]:
+        """The scenarios by their number: `#3` is the third."""
+        self._archive.environments.get(environment, "environment")
+        return [
+            {
+                "number": number,
+                "id": record.scenario.id,
+                "goal": record.scenario.goal if record.split == "train" else "",
+            }
+            for number, record in enumerate(self._stored(environment), 1)
+        ]
+
     def lay_out(self, run: RunRecord, opening: Opening) -> None:
         """Copy what the opening is made of into the run of the session."""
         if opening.restored is not None:
@@ -118,8 +130,11 @@ class SessionStarts:
             row = record.model_dump(mode="json", by_alias=True)
             self._archive.store.run_table(run.id, table).put(BLANK, row)
 
+    def _stored(self, environment: str) -> list[ScenarioRecord]:
+        return sorted(self._archive.scenarios.where(environment=environment), key=lambda r: r.number)
+
     def _numbered(self, environment: str, start: str, draw: tuple[int, str]) -> ScenarioRecord:
-        found = sorted(self._archive.scenarios.where(environment=environment), key=lambda r: r.number)
+        found = self._stored(environment)
         if not found:
             raise Conflict(
                 f"{environment} has no scenarios.",

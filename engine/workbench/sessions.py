@@ -6,12 +6,14 @@ any process may take the next one, and going back is leaving some of them out.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
+from ..agents import OUTSIDE
 from ..errors import (
     CasehardenError,
     Conflict,
@@ -22,11 +24,11 @@ from ..errors import (
     did_you_mean,
 )
 from ..records.authored import load
-from ..records.conversation import Branch, EndReason, Speaker
+from ..records.conversation import EndReason, Speaker
 from ..records.environment import AgentSpec, ModelChoice
 from ..records.run import RunRecord, TrialRecord
 from ..records.session import Given, SessionRecord
-from ..simulate import Case, NoUser, Standing, Tape, TapedAgent, TapedUser, stand_trial, strip_stop
+from ..simulate import Case, Standing, strip_stop
 from .archive import Archive, utc_now
 from .places import Places
 from .plain import check_plain, check_range
@@ -34,8 +36,9 @@ from .results import SessionReport
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
 from .scoring import Scoring
-from .session_moves import called, fork, other, regenerated, said, undone
+from .session_moves import broken_off, called, other, regenerated, said, undone
 from .session_reports import session_report
+from .session_stage import SessionStage
 from .session_starts import BLANK, Opening, SessionStarts
 from .sight import refuse_while_proving, spend
 from .trials import TrialRunner
@@ -47,6 +50,7 @@ STEP_S: Final = 40.0
 TEXT_CHARS: Final = 20_000
 _CLOSED: Final[Mapping[Speaker, EndReason]] = {"agent": "session_end", "user": "user_stop"}
 _SEEDS: Final = 2**53
+_log = logging.getLogger("caseharden.sessions")
 
 
 class Sessions:
@@ -66,6 +70,7 @@ class Sessions:
         self._models = models
         self._drafts = drafts
         self._places = places
+        self._stage = SessionStage(trials)
         self._starts = SessionStarts(archive, places, trials)
         self._scoring = scoring
 
@@ -101,6 +106,10 @@ class Sessions:
         record, warnings = await anyio.to_thread.run_sync(self._laid_out, opening, run, side, start)
         return await self._gone_on(record, run, "start", warnings)
 
+    async def cases(self, environment: str) -> list[dict[str, Any]]:
+        """The scenarios that can be played: number, id, and, but of held-out ones, goal."""
+        return await anyio.to_thread.run_sync(self._starts.cases, environment)
+
     async def step(
         self,
         session: str,
@@ -124,11 +133,12 @@ class Sessions:
             raise InvalidArgument(f"`text` has {len(text):,} characters.", where="text", allowed=allowed)
         check_plain(dict(arguments or {}), "arguments")
         record, run = await anyio.to_thread.run_sync(self._read, session)
+        _log.debug("%s: %s in turn %d, %s", session, action, record.turn, record.state)
         if record.state == "ended" and action not in ("undo", "look"):
             raise _ended(record)
         if action == "look":
             return await self._gone_on(record, run, action)
-        standing = await self._stand(record, run)
+        standing = await self._stage.stand(record, run)
         if action == "end":
             return await self._closed(record, run, standing)
         warnings: list[str] = []
@@ -234,16 +244,17 @@ class Sessions:
     ) -> SessionReport:
         """Let the other side answer as far as it is its turn, and tell what happened."""
         if record.state == "ended":
-            standing = await self._stand(record, run)
+            standing = await self._stage.stand(record, run)
             trial = await anyio.to_thread.run_sync(self._last_end, record)
             return session_report(record, run, self._case(run, record), standing, action, trial)
         told = [*warnings]
         standing: Standing | None = None
         with anyio.move_on_after(STEP_S):
             record, standing = await self._live(record, run)
+        if standing is None or (standing.waits is not None and standing.waits.error is not None):
+            record = await self._broken_off(record, run)
         if standing is None:
-            record = await anyio.to_thread.run_sync(self._archive.sessions.get, record.id)
-            standing = await self._stand(record, run)
+            standing = await self._stage.stand(record, run)
             told.append(
                 f"The {other(record.role)} has not answered within {STEP_S:g} s: action look waits again."
             )
@@ -256,6 +267,15 @@ class Sessions:
             raise _failed(record, standing.waits.error)
         return report
 
+    async def _broken_off(self, record: SessionRecord, run: RunRecord) -> SessionRecord:
+        """The session as it is stored, where the other side did not finish; an agent outside begins its turn anew."""
+        record = await anyio.to_thread.run_sync(self._archive.sessions.get, record.id)
+        if record.role == "user" and run.agent["kind"] in OUTSIDE:
+            before = len(record.tape)
+            broken_off(record, max((one.turn for one in record.tape), default=0))
+            record = await self._put(record) if len(record.tape) < before else record
+        return record
+
     async def _seen(self, report: SessionReport, standing: Standing) -> None:
         record = report.session
         record.turn, record.seen = report.turn, len(standing.tried.conversation.log)
@@ -265,7 +285,7 @@ class Sessions:
     async def _closed(self, record: SessionRecord, run: RunRecord, standing: Standing) -> SessionReport:
         """End the session where it stands."""
         if standing.waits is not None:
-            standing = await self._stand(record, run, close=_CLOSED[record.role])
+            standing = await self._stage.stand(record, run, close=_CLOSED[record.role])
         return await self._finished(record, run, standing, "end", [])
 
     async def _finished(
@@ -310,62 +330,8 @@ class Sessions:
             record.again = [one for one in record.again if one.by != given.by]
             record = await self._put(record)
 
-        standing = await self._stand(record, run, keep=keep)
+        standing = await self._stage.stand(record, run, keep=keep)
         return record, standing
-
-    async def _stand(
-        self,
-        record: SessionRecord,
-        run: RunRecord,
-        *,
-        keep: Any = None,
-        close: EndReason | None = None,
-    ) -> Standing:
-        """The trial as far as the tape goes; with `keep`, the other side goes on behind its end."""
-        cases = self._trials.cases(run)
-        case = cases.case(record.simulation)
-        tape = Tape(record.tape, again=record.again, fork=fork(record), keep=keep, strict=True)
-        agent, user = self._players(record, run, case) if keep is not None else (None, None)
-        number = record.ends + (record.state == "open")
-        belongs: dict[str, Any] = {
-            "id": f"{run.id}/{record.simulation}/{number}",
-            "environment": run.environment,
-            "run": run.id,
-            "instructions": run.instructions,
-        }
-        if record.place or number != record.drawn:
-            place = record.place or f"{run.id}/{record.simulation}/1"
-            belongs["branch"] = Branch(place=place, trial=record.drawn)
-        standing = await stand_trial(
-            case,
-            TapedAgent(tape, agent),
-            TapedUser(tape, user),
-            seed=record.seed,
-            trial=number,
-            drawn=record.drawn,
-            instructions=run.instructions_text,
-            belongs=belongs,
-            close=close,
-        )
-        if tape.unread:
-            raise Conflict(
-                f"{record.id} cannot be restored: its case goes another way in this version.",
-                where="session",
-                allowed="a new session",
-                next=[NextCall("start_session", {"environment": record.environment})],
-            )
-        return standing
-
-    def _players(self, record: SessionRecord, run: RunRecord, case: Case) -> tuple[Any, Any]:
-        """(agent, user), None for the one that the caller plays."""
-        spec = AgentSpec.model_validate(run.agent) if record.role == "user" else AgentSpec()
-        models = run.models if record.role == "user" else {**run.models, "agent": "offline"}
-        if record.scenario == BLANK and not record.place:
-            return None, NoUser()
-        cast = self._trials.cast(spec, models)
-        if record.role == "user":
-            return cast.agent(case, record.drawn), None
-        return None, cast.user(case, record.drawn)
 
 
 def _turn_of(standing: Standing) -> int:
@@ -435,6 +401,8 @@ def _failed(record: SessionRecord, error: Exception) -> CasehardenError:
     """Why the other side could not answer; what the caller did is kept."""
     look = [NextCall("step_session", {"session": record.id, "action": "look"}, "asks again")]
     what = f"The {other(record.role)} could not answer; your step is kept, and look asks again."
+    if isinstance(error.__cause__, CasehardenError):
+        error = error.__cause__
     if isinstance(error, CasehardenError):
         return type(error)(f"{error.what} {what}", where=error.where, allowed=error.allowed, next=look)
     return Unavailable(what, where="session", next=look, quoted=f"{type(error).__name__}: {error}"[:500])
