@@ -1,6 +1,6 @@
 """`caseharden play`: you are the agent (or the user) of a case, in the terminal.
 
-What you type is said; a line that begins with `/` is a command. All of it is kept as a session: you can leave, and go on.
+What you type is said; a line that begins with `/` is a command. It is kept as a session: you can leave, and go on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .called import called
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean, cut, table
+from .terminal import Screen, clean, cut
 
 HELP: Final = """\
 Type what you want to say. Commands:
@@ -254,9 +254,8 @@ class _Player:
             self._screen.note("warn", warning)
         sheet: dict[str, Any] = self._report.result.get("sheet", {})
         for name, value in sheet.items():
-            self._screen.note(
-                "", f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-            )
+            told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            self._screen.note("", f"{name}: {told}")
         self._show()
 
     def _show(self) -> None:
@@ -279,12 +278,8 @@ class _Player:
         screen.line(
             f"{str(reward['verdict']).upper()}  {told}, ended by {self._report.end}; {self._report.conversation}"
         )
-        rows = [
-            (str(one["verdict"]), clean(str(one["check"])), cut(clean(str(one.get("why", ""))), screen.width))
-            for one in reward.get("components", ())
-        ]
-        for line in table(rows, screen.width):
-            screen.line(line)
+        for one in reward.get("components", ()):
+            screen.note(one["verdict"], f"{one['check']}: {one.get('why', '')}")
         screen.line("/undo TURN goes back and on; /quit leaves.")
 
     def _leave(self) -> None:

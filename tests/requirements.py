@@ -61,5 +61,6 @@ REQUIREMENTS = {
     "SG-2": "At its end a session gives the reward at once, each component explained.",
     "SG-3": "Undone to any turn, transcript, world, clock, calls, events and user are as they were there.",
     "SG-4": "The other side's turn is said anew with feedback; the rejected one is kept in the record.",
+    "SG-14": "`caseharden play`: the person is the agent, with tool forms, policy, undo and the reward explained.",
     "SG-5": "Shipped worlds have policy, data, tools and cases, chosen by number, by id or at random.",
 }

@@ -45,7 +45,7 @@ async def standing(bench: Workbench, session: str) -> dict[str, Any]:
     """All that a session is: log, world, clock, tools, whose turn; without what tells how it came there."""
     sessions = bench.sessions
     record, run = sessions._read(session)  # pyright: ignore[reportPrivateUsage]
-    found = await sessions._stand(record, run)  # pyright: ignore[reportPrivateUsage]
+    found = await sessions._stage.stand(record, run)  # pyright: ignore[reportPrivateUsage]
     document = found.tried.document
     unlike = ("wall_s", "usage", "id", "message")
     return {

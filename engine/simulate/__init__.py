@@ -18,6 +18,7 @@ __all__ = [
     "Case",
     "ExpectedWorlds",
     "Keep",
+    "LiveTrial",
     "LiveTrials",
     "Meter",
     "ModelUser",
