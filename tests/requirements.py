@@ -4,7 +4,7 @@ from __future__ import annotations
 
 REQUIREMENTS = {
     "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
-    "AK-4": "A custom Python agent has the same run surface as one behind a URL.",
+    "AK-4": "A custom Python agent and an A2A agent have the same run surface as one behind a URL.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
@@ -40,7 +40,7 @@ REQUIREMENTS = {
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
     "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",
-    "CH-11": "Agents over HTTP, in a Python file and behind a command keep one contract; what they do wrong is data.",
+    "CH-11": "Agents over HTTP, A2A, MCP, in Python and behind a command keep one contract; their faults are data.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
     "LW-16": "An agent may give a verdict of its own, which is recorded as its word.",
