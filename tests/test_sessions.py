@@ -11,9 +11,9 @@ import pytest
 
 from caseharden.engine.errors import Conflict, InvalidArgument, NotFound, Unavailable, UnknownTool
 from caseharden.engine.records.conversation import Conversation, SayEntry, ToolEntry
-from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench import Workbench, sessions as sessions_module
 from caseharden.engine.workbench.results import SessionReport
-from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat, fault
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat, fault, hang
 from caseharden.tests.workbench_cases import bench_at, desk
 
 pytestmark = pytest.mark.anyio
@@ -417,3 +417,53 @@ async def test_deleting_a_session_or_its_environment_takes_all_of_it(tmp_path: P
         with pytest.raises(NotFound):
             await bench.sessions.step(other, action="look")
         assert not list((tmp_path / "runs").glob("session-*"))
+
+
+async def test_an_agent_that_keeps_its_own_conversations_is_told_all_of_it_at_every_step(
+    tmp_path: Path,
+) -> None:
+    with FakeEndpoint(chat("Well.")) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            agent = {"kind": "chat_completions", "url": f"{endpoint.base_url}/chat", "history": "last"}
+            await desk(bench, 1, agent=agent)
+            id = (await bench.sessions.start("desk", role="user", start="#1")).session.id
+            for text in ("One.", "Two.", "Three."):
+                await bench.sessions.step(id, text=text)
+            await bench.sessions.step(id, action="undo", turn=2)
+            await bench.sessions.step(id, text="Other.")
+        heard = [
+            [m["content"] for m in seen.json["messages"] if m["role"] == "user"] for seen in endpoint.requests
+        ]
+    assert heard == [["One."], ["One.", "Two."], ["One.", "Two.", "Three."], ["One.", "Other."]]
+
+
+async def test_a_step_waits_only_so_long_and_a_look_waits_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "STEP_S", 0.3)
+    with FakeEndpoint(hang()) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await desk(bench, 1)
+            models = {"agent": {"model": "a", "base_url": endpoint.base_url}}
+            id = (await bench.sessions.start("desk", role="user", start="#1", models=models)).session.id
+            with anyio.fail_after(20):
+                late = await bench.sessions.step(id, text="Hello?")
+            assert late.waits
+            assert any("has not answered within" in one for one in late.warnings)
+            monkeypatch.setattr(sessions_module, "STEP_S", 20)
+            endpoint.always(chat("Here."))
+            assert (await bench.sessions.step(id, action="look")).messages[-1]["text"] == "Here."
+
+
+async def test_a_session_is_no_run_to_go_on_with_or_to_harden_from(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 2)
+        id = (await bench.sessions.start("desk", start="#1")).session.id
+        await bench.sessions.step(id, action="end")
+        for refused in (
+            lambda: bench.runs.start("desk", continue_run=id),
+            lambda: bench.runs.start("desk", options={"resume": id}),
+            lambda: bench.hardenings.harden("desk", run=id),
+        ):
+            with pytest.raises(InvalidArgument, match="is a session"):
+                await refused()
