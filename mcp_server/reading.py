@@ -18,8 +18,10 @@ from ..resources.library import guide_names
 from ..resources.schemas import NAMES, schema
 from ..resources.workflows import (
     HARDEN_MY_AGENT,
+    LEND_YOUR_MODEL,
     PLAY_THE_AGENT,
     harden_my_agent,
+    lend_your_model,
     play_the_agent,
     template,
 )
@@ -43,21 +45,27 @@ def add_resources(server: MCPServer[Any], bench: Workbench, offer: Offer) -> Non
 
 def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     """Register every workflow whose tools are offered."""
-    if offer.mentions_only_offered(template("harden_my_agent")):
 
-        @server.prompt(name="harden_my_agent", title="Harden my agent", description=HARDEN_MY_AGENT)
-        async def _(environment: str = "", goal: str = "") -> str:
-            return await _rendered("harden_my_agent", harden_my_agent(bench, environment, goal))
+    async def harden(environment: str = "", goal: str = "") -> str:
+        return await _rendered("harden_my_agent", harden_my_agent(bench, environment, goal))
 
-    if offer.mentions_only_offered(template("play_the_agent")):
+    async def lend(job: str = "") -> str:
+        return await _rendered("lend_your_model", lend_your_model(bench, job))
 
-        @server.prompt(name="play_the_agent", title="Play the agent", description=PLAY_THE_AGENT)
-        async def _(environment: str = "", start: str = "") -> str:
-            return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
+    async def play(environment: str = "", start: str = "") -> str:
+        return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
+
+    for name, title, about, render in (
+        ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
+        ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
+        ("play_the_agent", "Play the agent", PLAY_THE_AGENT, play),
+    ):
+        if offer.mentions_only_offered(template(name)):
+            server.prompt(name=name, title=title, description=about)(render)
 
 
 async def _rendered(name: str, text: Awaitable[str]) -> str:
-    """The text of a prompt; what goes wrong is told as the protocol's error."""
+    """The text of a prompt; what is wrong as the protocol tells it."""
     try:
         return clean(await text)
     except CasehardenError as error:

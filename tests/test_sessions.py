@@ -467,3 +467,14 @@ async def test_a_session_is_no_run_to_go_on_with_or_to_harden_from(tmp_path: Pat
         ):
             with pytest.raises(InvalidArgument, match="is a session"):
                 await refused()
+
+
+async def test_a_session_in_which_the_caller_would_talk_to_itself_is_refused(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 1)
+        for role, side in (("agent", "user"), ("user", "agent")):
+            with pytest.raises(InvalidArgument, match=f"you would answer as the {side}, too"):
+                await bench.sessions.start("desk", role=role, start="#1", models={side: "relay"})
+        await desk(bench, 1, id="own", agent={"kind": "caller"})
+        with pytest.raises(InvalidArgument, match="need a second client to answer as agent"):
+            await bench.sessions.start("own", role="user", start="#1")

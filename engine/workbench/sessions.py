@@ -169,6 +169,7 @@ class Sessions:
 
     async def _reachable(self, run: RunRecord, role: Speaker, opening: Opening) -> None:
         """Refuse a session whose other side could never answer."""
+        _nobody_else(run, role, opening)
         if role == "user":
             spec = AgentSpec.model_validate(run.agent)
             if spec.kind == "recorded":
@@ -332,6 +333,25 @@ class Sessions:
 
         standing = await self._stage.stand(record, run, keep=keep)
         return record, standing
+
+
+def _nobody_else(run: RunRecord, role: Speaker, opening: Opening) -> None:
+    """Refuse a session in which the caller would have to play the other side, too."""
+    kind = run.agent.get("kind", "prompt")
+    if role == "user" and kind == "caller":
+        raise InvalidArgument(
+            "Agent kind caller and role user need a second client to answer as agent.",
+            where="role",
+            allowed="agent; or run_simulations, whose calls take_model_calls hands out",
+        )
+    asked = opening.scenario != BLANK and (role == "agent" or kind == "prompt")
+    side = other(role)
+    if asked and run.models.get(side) == "relay":
+        raise InvalidArgument(
+            f"Under relay you would answer as the {side}, too.",
+            where=f"models.{side}",
+            allowed="offline or another model for a session",
+        )
 
 
 def _turn_of(standing: Standing) -> int:
