@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
+    "import": (".import_files", "bring in tau-bench, tau2-bench or Sigma, result files, or an exported run"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",

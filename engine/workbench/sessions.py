@@ -297,9 +297,7 @@ class Sessions:
         expected = await self._trials.expected.of(case, record.seed, record.drawn)
         ended = self._trials.graded(case, standing.tried, expected)
         cases = self._trials.cases(run)
-        trial = await anyio.to_thread.run_sync(
-            self._trials.keep, cases, record.simulation, conversation.trial, ended
-        )
+        trial = await anyio.to_thread.run_sync(self._trials.keep, cases, ended[1], ended[2])
         record.state, record.verdict, record.ends = "ended", trial.verdict, conversation.trial
         record.again = []
         report = session_report(record, run, case, standing, action, trial)

@@ -49,6 +49,7 @@ from ..simulate import (
     prepare,
     run_trial,
 )
+from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import Attempts
 from .role_models import RoleModels
@@ -289,19 +290,32 @@ class TrialRunner:
             ):
                 execution = f"{run.id}/{table}/{attempt}"
                 ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
-        return self.keep(cases, simulation, trial, ended, table)
-
-    def keep(
-        self, cases: RunCases, simulation: str, trial: int, ended: Ended, table: str = "trials"
-    ) -> TrialRecord:
-        """Store a trial that is over."""
         document, conversation, verdict = ended
-        run, parts = cases.run.id, cases.parts(simulation)
-        shelf = self._archive.trials(run, table)
+        return self._kept(cases, document, conversation, verdict, table, attempt)
+
+    def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
+        """Keep a trial that was played elsewhere. For a worker thread."""
+        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials", 1)
+
+    def world(self, hash: str) -> CompiledWorld:
+        """A stored world."""
+        return self._worlds.get(hash)
+
+    def _kept(
+        self,
+        cases: RunCases,
+        document: dict[str, Any],
+        conversation: Conversation,
+        verdict: Verdict,
+        table: str,
+        attempt: int,
+    ) -> TrialRecord:
+        run, simulation, trial = cases.run, conversation.simulation, conversation.trial
+        shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
-            pointer = self._archive.keep_conversation(run, document)
-            attempt = cases.attempt(simulation, trial, table)
+            pointer = self._archive.keep_conversation(run.id, document)
+            parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
             shelf.put(f"{simulation}/{trial}", record)
         return record
