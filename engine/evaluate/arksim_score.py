@@ -1,7 +1,6 @@
 """ArkSim's overall score of a conversation, from the labels of its turns and goal completion.
 
-Source: `arksim/evaluator/evaluate.py` and `arksim/constants.py`, 0.3.8. A table in its manual says 40/60; code and report
-say 75/25.
+Source: `arksim/evaluator/evaluate.py`, 0.3.8. A table in its manual says 40/60; its code and its report say 75/25.
 """
 
 from __future__ import annotations

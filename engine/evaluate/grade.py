@@ -14,6 +14,7 @@ from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
 from .grounding import decided_by, inventions
+from .originals import reward_of
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -43,7 +44,7 @@ def grade(
     the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
     """
     try:
-        checks = _checked(conversation, plan, base_root, expected)
+        checks, trace = _checked(conversation, plan, base_root, expected)
     except Fault as fault:
         return Verdict(
             verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
@@ -53,9 +54,11 @@ def grade(
     invented = (
         inventions(conversation.log, conversation.setup, plan.grounding) if plan.grounding is not None else []
     )
-    lacking = expected.error if expected is not None and plan.rests_on_expected_world else ""
+    asked = expected is not None and plan.rests_on_expected_world and conversation.state_known
+    lacking = expected.error if expected is not None and asked else ""
     verdict, why = _verdict(conversation, plan, checks, lacking, invented)
     counted = verdict not in ("error", "invalid")
+    parts = plan.original.parts(conversation, trace, expected) if plan.original is not None else {}
     return Verdict(
         verdict=verdict,
         reward=_reward(plan.reward, checks) if counted else None,
@@ -67,6 +70,8 @@ def grade(
         never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
         invented=invented,
+        original_reward=reward_of(parts) if parts else None,
+        original_parts=parts,
     )
 
 
@@ -88,7 +93,7 @@ def user_fault(invention: Invention) -> str:
 
 def _checked(
     conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
-) -> list[CheckResult]:
+) -> tuple[list[CheckResult], Trace]:
     replay = Replay(conversation, base_root, expected, plan.now)
     watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
@@ -108,7 +113,7 @@ def _checked(
         results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
-    return results
+    return results, replay.trace
 
 
 def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:

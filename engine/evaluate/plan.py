@@ -17,6 +17,7 @@ from .answers import Judged, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
 from .grounding import Grounding
+from .originals import Original, original_of
 from .predicates import compile_predicate
 from .reading import Written
 from .rules import RuleCheck
@@ -74,6 +75,8 @@ class CheckPlan:
     script: tuple[ScriptCheck, ...] = ()
     faulty: bool = False
     """Whether the scenario has faults."""
+    original: Original | None = None
+    """The reward of another system, where the scenario came from one."""
     grounding: Grounding | None = None
     """What the user knows; None: nobody asks what it invented."""
 
@@ -84,7 +87,9 @@ class CheckPlan:
 
     @property
     def needs_expected_world(self) -> bool:
-        """Whether a check compares the world with what the solution leaves."""
+        """Whether a check, or the original reward, compares the world with what the solution leaves."""
+        if self.original is not None and self.original.needs_expected_world:
+            return True
         return any(_asks_expected_world(check) for check in self.checks)
 
     @property
@@ -102,7 +107,7 @@ def compile_checks(
     checks are wrong, the others are told behind the first.
     """
     top = Written({}, where)
-    _refuse_later_features(scenario, top)
+    original = original_of(scenario, top.at("profile"))
     check_solution(world, scenario, top)
     scope = scope_of(world, scenario)
     checks: list[Check] = []
@@ -123,14 +128,8 @@ def compile_checks(
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
     _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top)
     now = scenario.world.now or world.world.clock.now
-    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
-
-
-def _refuse_later_features(scenario: Scenario, top: Written) -> None:
-    if scenario.profile is not None:
-        raise InvalidArgument(
-            "`profile` is not in this version.", where=top.at("profile"), allowed="leave it out"
-        )
+    faulty = bool(scenario.faults)
+    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, faulty, original)
 
 
 def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:

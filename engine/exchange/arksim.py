@@ -138,7 +138,9 @@ def _listed(value: Any, shown: str) -> tuple[dict[str, Any], list[Any]]:
     told = as_object(value)
     rows = told.get("scenarios") if told is not None else value
     if not isinstance(rows, list):
-        raise InvalidArgument("No scenarios stand here.", where=shown, allowed="a list, or an object with `scenarios`")
+        raise InvalidArgument(
+            "No scenarios stand here.", where=shown, allowed="a list, or an object with `scenarios`"
+        )
     rest = {name: one for name, one in (told or {}).items() if name != "scenarios"}
     return rest, cast("list[Any]", rows)
 

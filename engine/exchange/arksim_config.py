@@ -65,7 +65,8 @@ def config_of(source: Mapping[str, Any], folder: Path, losses: Losses, at: str) 
     _models(keys, made)
     receiver = as_object(keys.pop("trace_receiver", None)) or {}
     if receiver.get("enabled"):
-        losses.add("trace_receiver", "spans are not received by this import", at, "chat_completions records calls of replies")
+        use = "calls in the replies of a chat_completions agent are recorded"
+        losses.add("trace_receiver", "it is set up for a run, not for an environment", at, use)
     for name in sorted(keys):
         use = _NO_USE.get(name, "")
         why = "it has no place here" if use else "ArkSim has no such key"
@@ -78,13 +79,13 @@ def _flat(source: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in _PARTS:
         found |= as_object(source.get(part)) or {}
-    found |= {name: value for name, value in source.items() if not (name in _PARTS and isinstance(value, dict))}
+    found |= {
+        name: value for name, value in source.items() if not (name in _PARTS and isinstance(value, dict))
+    }
     return {_ALIASES.get(name, name): value for name, value in found.items()}
 
 
-def _agent(
-    told: dict[str, Any] | None, folder: Path, made: ArkSimConfig, losses: Losses, at: str
-) -> None:
+def _agent(told: dict[str, Any] | None, folder: Path, made: ArkSimConfig, losses: Losses, at: str) -> None:
     if told is None:
         losses.add("agent", "the config names none", at, "update_item sets one")
         return

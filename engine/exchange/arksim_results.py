@@ -112,7 +112,9 @@ def _overall(scores: Mapping[str, Any] | None, losses: Losses, at: str) -> float
     if scores is None or not isinstance(value, int | float) or isinstance(value, bool):
         return None
     if not 0 <= value <= 1:
-        losses.add("score", f"{value:g} is not within 0 and 1", at, "ArkSim does not check what its judge says")
+        losses.add(
+            "score", f"{value:g} is not within 0 and 1", at, "ArkSim does not check what its judge says"
+        )
         return None
     parts = overall_of(scores)
     if parts is not None and abs(parts - value) > SAME:

@@ -7,6 +7,7 @@ from typing import Final
 
 from .importer import Importer
 from .own_files import OwnFiles
+from .tau_bench import TauBench
 
-_ALL: Final[Sequence[Importer]] = (OwnFiles(),)
+_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench())
 IMPORTERS: Final[Mapping[str, Importer]] = {importer.name: importer for importer in _ALL}

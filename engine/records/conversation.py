@@ -218,6 +218,19 @@ class ModelUse(Stored):
     cost_usd: float | None = None
 
 
+class Origin(Stored):
+    """Where a conversation comes from that another system recorded, and what it made of it."""
+
+    format: str
+    file: str
+    reward: float | None = None
+    """The reward that it recorded, 0..1."""
+    other_results: list[int] = Field(default_factory=list[int])
+    """`n` of the calls that gave another result when they were made again here."""
+    x_source: Any = None
+    """What has no place here, verbatim."""
+
+
 class Branch(Stored):
     """Where a conversation was gone on with that another one had begun."""
 
@@ -252,6 +265,10 @@ class Conversation(Stored):
     """Net difference of base and final state."""
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     """By role."""
+    state_known: bool = True
+    """False: recorded elsewhere, and its calls could not be made again. What rests on the state is undecided."""
+    origin: Origin | None = None
+    """None: it was made here."""
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
     transcript_hash: str = ""

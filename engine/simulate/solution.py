@@ -28,6 +28,8 @@ BASELINE_TURNS: Final = 2
 _HELLO: Final = "hello"
 _APOLOGY: Final = "I am sorry."
 _KEPT: Final = 4096
+_PASSED_OVER: Final = ("refused", "arguments")
+"""Failures of calls that a solution from another system goes on behind, as it did there."""
 
 
 class ExpectedWorlds:
@@ -64,10 +66,14 @@ async def play_solution(case: Case, seed: int, trial: int) -> Tried:
 
 
 def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
-    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses."""
+    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses.
+
+    Under a profile calls that are refused are passed over: their partial writes stay, as in the original.
+    """
     calls = _calls(tried)
     steps = _order_of_play(case.scenario.expected)
-    failed = next((call for call in calls if not call.ok), None)
+    passed_over = _PASSED_OVER if case.scenario.profile else ()
+    failed = next((call for call in calls if not call.ok and call.error not in passed_over), None)
     error = ""
     if tried.conversation.end.reason == "world_error":
         error = tried.conversation.end.detail

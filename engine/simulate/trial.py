@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
@@ -88,7 +89,10 @@ class Trial:
         self.started = time.perf_counter()
         with anyio.move_on_after(self.case.limits.timeout_s) as scope:
             await anyio.lowlevel.checkpoint()
-            self.set_up()
+            if self.case.world.code_tools:
+                await anyio.to_thread.run_sync(self.set_up)
+            else:
+                self.set_up()
             await self.converse()
         if scope.cancelled_caught:
             self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
@@ -366,7 +370,7 @@ class Trial:
                 return
             began = time.perf_counter()
             try:
-                outcome = self._called(call, by, own_names)
+                outcome = await self._called(call, by, own_names)
             except WorldFault as fault:
                 self.script.finish("world_error", fault.text)
                 return
@@ -379,11 +383,18 @@ class Trial:
             if self.over:
                 return
 
-    def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+    async def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+        """The call, with what comes of it; code is waited for in a worker thread."""
         self.scene.next_due = self.points.next_due()
-        if self.faults is not None and by == "agent":
-            return self.faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
-        return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+        faults = self.faults if by == "agent" else None
+
+        def make() -> CallOutcome:
+            if faults is not None:
+                return faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
+            return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+
+        name = call.name if own_names or by == "user" else self.scene.own_name(call.name)
+        return await anyio.to_thread.run_sync(make) if name in self.case.world.code_tools else make()
 
     def _may_call(self, name: str, own_names: bool) -> bool:
         """Count a call of the agent, unless it is a thought; whether it is within the limit."""

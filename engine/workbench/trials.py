@@ -45,6 +45,7 @@ from ..simulate import (
     prepare,
     run_trial,
 )
+from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import Attempts
 from .role_models import RoleModels
@@ -265,12 +266,33 @@ class TrialRunner:
         else:
             ended = await self._tried(cases, case, cast, trial, belongs, meter)
         document, conversation, verdict = ended
+        return self._kept(cases, document, conversation, verdict, table)
+
+    def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
+        """Keep a trial that was played elsewhere. For a worker thread."""
+        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials")
+
+    def world(self, hash: str) -> CompiledWorld:
+        """A stored world."""
+        return self._worlds.get(hash)
+
+    def _kept(
+        self,
+        cases: RunCases,
+        document: dict[str, Any],
+        conversation: Conversation,
+        verdict: Verdict,
+        table: str,
+    ) -> TrialRecord:
+        run, simulation, trial = cases.run, conversation.simulation, conversation.trial
+        shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
             attempt = cases.attempt(simulation, trial, table)
+            parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-            shelf.put(id, record)
+            shelf.put(f"{simulation}/{trial}", record)
         return record
 
     async def _tried(

@@ -10,10 +10,12 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
+from ..code import PythonTools
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
+from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -35,6 +37,7 @@ from .jobs import BEAT_EVERY_S, Jobs
 from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
+from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .proving import Proving
@@ -60,10 +63,10 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `guides`: guides by name,
-    and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
-    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
-    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
+    secrets callers may name. `guides`: guides by name, and `guide_names` in order. `actor`: who the audit names for
+    what is changed here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer
+    ago are deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped,
+    loses its jobs to another. `code`: which Python tools of worlds may run.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -96,6 +99,7 @@ class Workbench:
         actor: str = "python",
         retention_days: float = 0,
         lease_s: float = LEASE_S,
+        code: AllowedCode | None = None,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -112,6 +116,7 @@ class Workbench:
         self._actor = actor
         self._retention_days = check_retention(retention_days)
         self._lease_s = lease_s
+        self._code = code or AllowedCode()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
@@ -120,6 +125,8 @@ class Workbench:
             stack.callback(store.close)
             connections = self.connections()
             stack.push_async_callback(connections.aclose)
+            processes = await stack.enter_async_context(Processes())
+            self._python_tools = PythonTools(self._code, processes)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
@@ -161,7 +168,7 @@ class Workbench:
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
         archive = Archive(store, self.redactor)
-        worlds = Worlds(archive, self._shipped, self.roots)
+        worlds = Worlds(archive, self._shipped, self.roots, self._python_tools)
         models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
@@ -185,11 +192,14 @@ class Workbench:
         )
         self.comparisons = Comparing(archive, trials)
         self.exports = Exporting(archive, trials.cases)
-        past_runs = RunImporter(
+        exported_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
         )
+        past_runs = PastRuns(
+            archive, trials, scoring, instructions, self.environments, self._python_tools.why_not
+        )
         self.imports = Importing(
-            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+            archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
