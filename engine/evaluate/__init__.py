@@ -10,7 +10,7 @@ watcher and gives the verdict.
 from __future__ import annotations
 
 from .answers import Answer, Predicate
-from .arksim_score import overall_of
+from .arksim_score import overall_of, parts_of
 from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import grade, see_turn, unsolvable
@@ -54,6 +54,7 @@ __all__ = [
     "has_words",
     "numbers",
     "overall_of",
+    "parts_of",
     "see_turn",
     "thresholds",
     "totals",

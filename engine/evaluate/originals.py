@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, cast
 from ..errors import InvalidArgument
 from ..records.conversation import Conversation, LogEntry, SayEntry, ToolEntry
 from ..records.scenario import Scenario
+from .arksim_score import ArkSimScore
 from .trace import ExpectedWorld, Trace, beside
 
 Parts = dict[str, float | None]
@@ -27,12 +28,16 @@ class Original(Protocol):
     def needs_expected_world(self) -> bool: ...
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
-        """Each factor of the reward, 0 or 1, or None where it cannot be told. The reward is their product."""
+        """The parts of the reward, 0..1, or None where one cannot be told."""
+        ...
+
+    def reward(self, parts: Parts) -> float | None:
+        """What they give together, 0..1; None where it cannot be told."""
         ...
 
 
-def reward_of(parts: Parts) -> float | None:
-    """The product; a factor 0 decides it whatever the others are."""
+def product_of(parts: Parts) -> float | None:
+    """The product of parts that are 0 or 1; a 0 decides it whatever the others are."""
     if 0.0 in parts.values():
         return 0.0
     return None if None in parts.values() else 1.0
@@ -51,6 +56,9 @@ class Tau1:
         if self.outputs:
             made["outputs"] = float(all_told(self.outputs, conversation))
         return made
+
+    def reward(self, parts: Parts) -> float | None:
+        return product_of(parts)
 
 
 def all_told(outputs: tuple[str, ...], conversation: Conversation) -> bool:
@@ -108,7 +116,7 @@ def task_of(scenario: Scenario) -> Mapping[str, Any]:
     return cast("dict[str, Any]", task) if isinstance(task, dict) else {}
 
 
-ORIGINALS: Final[Mapping[str, Callable[[Scenario], Original]]] = {"tau1": _tau1}
+ORIGINALS: Final[Mapping[str, Callable[[Scenario], Original]]] = {"tau1": _tau1, "arksim": ArkSimScore}
 """By the name of the profile."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
-from ..evaluate import overall_of
+from ..evaluate import overall_of, parts_of
 from ..ids import slugify
 from .files import Roots
 from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
@@ -116,9 +116,9 @@ def _overall(scores: Mapping[str, Any] | None, losses: Losses, at: str) -> float
             "score", f"{value:g} is not within 0 and 1", at, "ArkSim does not check what its judge says"
         )
         return None
-    parts = overall_of(scores)
-    if parts is not None and abs(parts - value) > SAME:
-        losses.add("score", f"it is {value:g}, and its parts give {parts:g}", at)
+    given = overall_of(parts_of(scores))
+    if given is not None and abs(given - value) > SAME:
+        losses.add("score", f"it is {value:g}, and its parts give {given:g}", at)
     return float(value)
 
 

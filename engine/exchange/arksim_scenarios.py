@@ -58,7 +58,7 @@ def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | 
     _tell_unknown(source, losses, at)
     slug = slugify(named) or f"scenario-{digest(named)[:8]}"
     persona = _persona(source, slug)
-    scenario: dict[str, Any] = {"id": slug, "goal": goal}
+    scenario: dict[str, Any] = {"id": slug, "goal": goal, "profile": FORMAT}
     if persona is not None:
         scenario["persona"] = persona["id"]
     optional = {
