@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 REQUIREMENTS = {
+    "AK-1": "ArkSim's scenarios load in all their forms; every assertion counts; unknown fields are told; back equal.",
+    "AK-2": "An ArkSim config becomes agent, instructions and settings; other keys are told; an unset variable stops.",
     "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
+    "AK-9": "ArkSim's overall score, 0.75/0.25, stands beside our verdict with its parts.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
+    "AK-14": "ArkSim's simulation.json and evaluation.json are past runs with their scores, and can be compared.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "ARE-1": "Events fire at the latest of what really happened plus delay; the log is the same in every process.",
     "ARE-2": "What comes after a condition that never came true does not fire, and the verdict says so.",

@@ -20,7 +20,9 @@ HEAD: Final = 4000
 SCENARIOS: Final = "scenarios.json"
 CONFIGS: Final = ("config.yaml", "config.yml", "config_simulate.yaml", "config.json")
 _CASES: Final = re.compile(r'"(scenario_id|user_profile)"\s*:')
-_CONFIG: Final = re.compile(r'(?m)^\s*"?(agent_config|scenario_file_path|agent_config_file_path)"?\s*:')
+_CONFIG: Final = re.compile(
+    r'(?m)(?:^|[{,])\s*"?(agent_config|scenario_file_path|agent_config_file_path)"?\s*:'
+)
 
 
 class ArkSim:

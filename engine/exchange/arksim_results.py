@@ -64,7 +64,7 @@ def read_results(path: Path, roots: Roots) -> Imported:
     run = PastRun(path.name, talks, x_source=_without(simulation, "conversations"))
     scored = sum(talk.reward is not None for talk in talks)
     taken = {"conversations": len(talks), "scored": scored, "profile": FORMAT}
-    return Imported(FORMAT, "", runs=(run,), taken=taken, lost=losses.rows)
+    return Imported(FORMAT, FORMAT, runs=(run,), taken=taken, lost=losses.rows)
 
 
 def _talk(
