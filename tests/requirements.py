@@ -26,6 +26,7 @@ REQUIREMENTS = {
     "ARE-12": "Expected writes match done ones optimally, reads aside; arguments exact, partial, ignored, compared.",
     "ARE-14": "The agent sees renamed and described tools; checks keep the original names.",
     "ARE-16": "The state is read while a trial goes on and after; an export holds events, states and verdicts.",
+    "ARE-15": "ARE's events, expected calls and hints are imported; lost conditions, validators and app code are told.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
     "ARE-18": "The agent is told of the world's events by level; the wait tool jumps time.",
     "AS-1": "Environments are created, read, listed, updated and deleted; deleting says what goes with it.",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from .are import Are
 from .arksim import ArkSim
 from .importer import Importer
 from .own_files import OwnFiles
 from .tau_bench import TauBench
 
-_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench(), ArkSim())
+_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench(), Are(), ArkSim())
 IMPORTERS: Final[Mapping[str, Importer]] = {importer.name: importer for importer in _ALL}
