@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from caseharden.engine.errors import CasehardenError, MissingKey, NotFound
+from caseharden.engine.exchange.importer import as_object
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import EnvironmentReport
 from caseharden.tests.server_desk import desk as server
@@ -216,9 +217,10 @@ async def test_the_forms_of_the_manual_load_too(tmp_path: Path) -> None:
 async def test_what_was_imported_is_exported_equal_and_a_change_only_where_it_was_made(
     tmp_path: Path, value: Any
 ) -> None:
-    file: dict[str, Any] = copy.deepcopy(value) if isinstance(value, dict) else {"scenarios": list(value)}
-    rows = [row for row in file.pop("scenarios") if isinstance(row, dict) and "no-goal" not in row.values()]
-    good: Any = {**file, "scenarios": rows} if isinstance(value, dict) else rows
+    file: dict[str, Any] = copy.deepcopy({"scenarios": value} if isinstance(value, list) else value)
+    listed: list[Any] = file.pop("scenarios")
+    rows = [row for row in map(as_object, listed) if row and row.get("scenario_id") != "no-goal"]
+    good: Any = rows if isinstance(value, list) else {**file, "scenarios": rows}
     folder = written(tmp_path / "shop", scenarios_json=good)
     async with bench_at(tmp_path / "home", [tmp_path]) as bench:
         await taken(bench, folder)

@@ -19,6 +19,7 @@ from .importer import Imported, Losses, as_object, head_of
 HEAD: Final = 4000
 SCENARIOS: Final = "scenarios.json"
 CONFIGS: Final = ("config.yaml", "config.yml", "config_simulate.yaml", "config.json")
+RESULTS: Final = ("simulation.json", "results/simulation/simulation.json")
 _CASES: Final = re.compile(r'"(scenario_id|user_profile)"\s*:')
 _CONFIG: Final = re.compile(
     r'(?m)(?:^|[{,])\s*"?(agent_config|scenario_file_path|agent_config_file_path)"?\s*:'
@@ -73,6 +74,7 @@ class _Reader:
             )
         if set(file) - {"schema_version"} or file.get("schema_version", "v1") != "v1":
             scenarios[0]["x_source"]["file"] = file
+        self._tell_results()
         name = slugify(str(config.settings.get("name", "")) or self._folder.name) or FORMAT
         world: dict[str, Any] = {"format": "world/1", "name": name}
         if told:
@@ -111,6 +113,13 @@ class _Reader:
         if config.scenarios:
             self._scenarios_file = self._roots.resolve(self._folder / config.scenarios, shown)
         return config, told
+
+    def _tell_results(self) -> None:
+        """Say how recorded runs that lie beside come in."""
+        for place in RESULTS:
+            if (self._folder / place).is_file():
+                use = f"import_environment of {place} with the id of this environment"
+                self._losses.add("recorded run", "it is imported by itself", place, use)
 
     def _cases(self, rows: list[Any]) -> list[ArkSimCase]:
         shown = self._shown(self._scenarios_file)
