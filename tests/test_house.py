@@ -36,6 +36,7 @@ FLOORS = {
     "engine.generate": 5,
     "engine.harden": 5,
     "engine.exchange": 5,
+    "engine.report": 5,
     "engine.workbench": 6,
     "resources": 7,
     "tools": 7,
@@ -44,7 +45,7 @@ FLOORS = {
     "__main__": 10,
 }
 """A room imports only rooms of lower floors. "" is the package's own face, `__init__.py` at the root."""
-PROGRAMS = ("engine.processes.keeper", "engine.processes.worker")
+PROGRAMS = ("engine.agents.python_service", "engine.processes.keeper", "engine.processes.worker")
 """They run under another interpreter, which has nothing but the standard library."""
 LINES = {"tests": 800, "": 500}
 """The ceiling of a file, by its top folder; "" is every other."""

@@ -165,17 +165,21 @@ class Kit:
         self.raw = raw
         db_class = _database(kit_class)
         self.adapters: dict[str, Any] = {}
+        self.filled: dict[str, Any] = {}
+        """What the model has where the state has nothing."""
         fields: dict[str, Any] = {}
         for name, field in db_class.model_fields.items():
-            if name not in raw:
-                continue
             record = _record_type(field.annotation)
-            if record is not None and isinstance(raw[name], dict):
+            if record is not None and isinstance(raw.get(name), dict):
                 self.adapters[name] = TypeAdapter(record)
                 fields[name] = Records(raw[name], self.adapters[name])
-            else:
-                self.adapters[name] = TypeAdapter(field.annotation)
+                continue
+            self.adapters[name] = TypeAdapter(field.annotation)
+            if name in raw:
                 fields[name] = self.adapters[name].validate_python(_copy(raw[name]))
+            elif not field.is_required():
+                fields[name] = field.get_default(call_default_factory=True)
+                self.filled[name] = _dump(self.adapters[name], fields[name])
         self.db = db_class.model_construct(**fields)
         self.kit = kit_class(self.db)
 
@@ -183,30 +187,52 @@ class Kit:
         """What the call changed, against the state before it."""
         found: list[list[Any]] = []
         for name, adapter in self.adapters.items():
-            now = getattr(self.kit.db, name)
-            raw = self.raw[name]
+            now = getattr(self.kit.db, name, tracked.GONE)
+            if now is tracked.GONE:
+                continue
+            raw = self.raw.get(name, tracked.GONE)
             if isinstance(now, Records):
                 for key in sorted(now.seen, key=str):
                     before = _normal(adapter, raw[key]) if key in raw else tracked.GONE
                     after = _dump(adapter, dict.__getitem__(now, key)) if key in now else tracked.GONE
                     found += _against(tracked, before, after, raw.get(key, tracked.GONE), [name, key])
             else:
-                before, after = _normal(adapter, raw), _dump(adapter, now)
+                before = self.filled[name] if name in self.filled else _normal(adapter, raw)
+                after = _dump(adapter, now)
                 found += _against(tracked, before, after, raw, [name])
         return found
 
 
 def _against(tracked: Any, before: Any, after: Any, raw: Any, path: list[Any]) -> list[list[Any]]:
-    """Writes that make the raw value into `after`; where raw has not what models fill in, it is set whole."""
+    """Writes that do to the raw value what the call did to the models; what models fill in is not written by itself."""
     writes = tracked.differences(before, after, path)
-    if (
-        writes
-        and before is not tracked.GONE
-        and after is not tracked.GONE
-        and tracked.differences(raw, before, [])
-    ):
-        return [["set", path, after]]
-    return writes
+    if raw is tracked.GONE or before is tracked.GONE or after is tracked.GONE:
+        return [["set", path, after]] if writes and raw is tracked.GONE else writes
+    made: list[list[Any]] = []
+    for op, place, value in writes:
+        missing = _first_missing(raw, before, place[len(path) :])
+        if missing is None:
+            made.append([op, place, value])
+        else:
+            whole = ["set", [*path, *missing], _at(after, missing)]
+            made += [] if whole in made else [whole]
+    return made
+
+
+def _first_missing(raw: Any, before: Any, place: list[Any]) -> list[Any] | None:
+    """The shortest way to a container that a write needs and the raw value has not, or not so; None: it has all."""
+    for depth, key in enumerate(place[:-1]):
+        before = before[key]
+        raw = raw.get(key) if isinstance(raw, dict) else raw[key] if len(raw) > key else None
+        if type(raw) is not type(before) or (isinstance(raw, list) and len(raw) != len(before)):
+            return place[: depth + 1]
+    return None
+
+
+def _at(value: Any, way: list[Any]) -> Any:
+    for key in way:
+        value = value[key]
+    return value
 
 
 def _copy(value: Any) -> Any:

@@ -6,27 +6,24 @@ Its judge has labelled the turns; the labels come with a recorded conversation. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from ..records.conversation import Conversation
-from ..records.scenario import Scenario
+from .originals import Closing, Parts
 from .trace import ExpectedWorld, Trace
 
 TURNS: Final = 0.75
 GOAL: Final = 0.25
 NO_FAILURE: Final = frozenset(("no failure", "skipped_good_performance"))
 """Labels of a turn that do not count against the agent there."""
-Parts = dict[str, float | None]
 
 
 class ArkSimScore:
     """The profile `arksim`. Without the labels of its judge, thus in a trial of our own, it cannot be told."""
 
-    needs_expected_world = False
-
-    def __init__(self, scenario: Scenario) -> None:
-        pass
+    needs_expected_world: bool = False
+    closing: Sequence[Closing] = ()
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
         source: Any = conversation.origin.x_source if conversation.origin is not None else None

@@ -21,7 +21,7 @@ ARGUMENT_MODES: Final = ("exact", "ignore", "text", "partial")
 
 def compile_tool(written: Written, scope: Scope) -> ToolCount:
     """`tool`: how many calls are such ones."""
-    call = _call(written, scope, written.one_of("by", SIDES, "agent"), _ok(written, scope))
+    call = _call(written, scope, written.one_of("by", (*SIDES, "world"), "agent"), _ok(written, scope))
     return ToolCount(call, *_count(written))
 
 

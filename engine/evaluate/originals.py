@@ -6,14 +6,12 @@ parts cannot be told from that, the part and the reward are None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
-from ..errors import InvalidArgument
 from ..records.conversation import Conversation, LogEntry, SayEntry, ToolEntry
 from ..records.scenario import Scenario
-from .arksim_score import ArkSimScore
 from .trace import ExpectedWorld, Trace, beside
 
 Parts = dict[str, float | None]
@@ -21,11 +19,25 @@ ENDS_WELL: Final = ("user_stop", "terminal")
 """Ends at which tau-bench looks at what was done; at any other the reward is 0."""
 
 
+class Closing(NamedTuple):
+    """A call of the world's that asserts something when a trial is over."""
+
+    tool: str
+    args: Mapping[str, Any]
+    wanted: Any
+    """The result with which it holds; with any other it is recorded as refused."""
+
+
 class Original(Protocol):
     """The reward of one profile for one scenario."""
 
     @property
     def needs_expected_world(self) -> bool: ...
+
+    @property
+    def closing(self) -> Sequence[Closing]:
+        """The calls that the world makes when a trial is over, to be read by `parts`."""
+        ...
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
         """The parts of the reward, 0..1, or None where one cannot be told."""
@@ -36,7 +48,7 @@ class Original(Protocol):
         ...
 
 
-def product_of(parts: Parts) -> float | None:
+def reward_of(parts: Parts) -> float | None:
     """The product of parts that are 0 or 1; a 0 decides it whatever the others are."""
     if 0.0 in parts.values():
         return 0.0
@@ -49,6 +61,7 @@ class Tau1:
 
     outputs: tuple[str, ...] = ()
     needs_expected_world: bool = True
+    closing: Sequence[Closing] = ()
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
         made: Parts = {"end": float(conversation.end.reason in ENDS_WELL)}
@@ -58,21 +71,24 @@ class Tau1:
         return made
 
     def reward(self, parts: Parts) -> float | None:
-        return product_of(parts)
+        return reward_of(parts)
 
 
-def all_told(outputs: tuple[str, ...], conversation: Conversation) -> bool:
-    """Whether each text is part of one answer of the agent: lower case, commas taken out of the answer only."""
-    heard = [text.lower().replace(",", "") for text in answers(conversation.log)]
+def all_told(outputs: tuple[str, ...], conversation: Conversation, *, beside_calls: bool = False) -> bool:
+    """Whether each text is part of one answer of the agent: lower case, commas taken out of the answer only.
+
+    `beside_calls`: what it says in the same reply as a call counts, too.
+    """
+    heard = [text.lower().replace(",", "") for text in answers(conversation.log, beside_calls=beside_calls)]
     return all(any(output.lower() in text for text in heard) for output in outputs)
 
 
-def answers(log: list[LogEntry]) -> Iterator[str]:
-    """What the agent said to the user, without what stands beside its calls: that is not sent on."""
+def answers(log: list[LogEntry], *, beside_calls: bool = False) -> Iterator[str]:
+    """What the agent said to the user; what stands beside its calls was not sent on, and is left out unless asked."""
     for entry, behind in zip(log, [*log[1:], None], strict=True):
         if not isinstance(entry, SayEntry) or entry.by != "agent" or entry.rejected or entry.turn < 1:
             continue
-        if not (isinstance(behind, ToolEntry) and beside(entry, behind)):
+        if beside_calls or not (isinstance(behind, ToolEntry) and beside(entry, behind)):
             yield entry.say
 
 
@@ -99,8 +115,12 @@ def same_with_types(a: Any, b: Any) -> bool:
     return kinds[0] is kinds[1] and a == b
 
 
-def _tau1(scenario: Scenario) -> Original:
-    return Tau1(texts_of(task_of(scenario).get("outputs")))
+def tau1(scenario: Scenario) -> Original:
+    """The rule for a scenario of tau-bench, or of Sigma, whose tasks may be of tau2-bench's form."""
+    task = task_of(scenario)
+    criteria: Any = task.get("evaluation_criteria")
+    told = cast("dict[str, Any]", criteria).get("communicate_info") if isinstance(criteria, dict) else None
+    return Tau1(texts_of(task.get("outputs") or told))
 
 
 def texts_of(value: Any) -> tuple[str, ...]:
@@ -114,18 +134,3 @@ def task_of(scenario: Scenario) -> Mapping[str, Any]:
     found = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
     task: Any = found.get("task")
     return cast("dict[str, Any]", task) if isinstance(task, dict) else {}
-
-
-ORIGINALS: Final[Mapping[str, Callable[[Scenario], Original]]] = {"tau1": _tau1, "arksim": ArkSimScore}
-"""By the name of the profile."""
-
-
-def original_of(scenario: Scenario, where: str) -> Original | None:
-    """The profile of a scenario; None where it has none. InvalidArgument for one that is not in this version."""
-    if scenario.profile is None:
-        return None
-    make = ORIGINALS.get(scenario.profile)
-    if make is None:
-        what = f"Profile `{scenario.profile}` is not in this version."
-        raise InvalidArgument(what, where=where, allowed=[*ORIGINALS, "none"])
-    return make(scenario)

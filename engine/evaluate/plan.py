@@ -17,8 +17,9 @@ from .answers import Judged, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
 from .grounding import Grounding
-from .originals import Original, original_of
+from .originals import Original
 from .predicates import compile_predicate
+from .profiles import original_of
 from .reading import Written
 from .rules import RuleCheck
 from .scope import Scope, scope_of
@@ -107,7 +108,7 @@ def compile_checks(
     checks are wrong, the others are told behind the first.
     """
     top = Written({}, where)
-    original = original_of(scenario, top.at("profile"))
+    original = original_of(scenario, world, top.at("profile"))
     check_solution(world, scenario, top)
     scope = scope_of(world, scenario)
     checks: list[Check] = []

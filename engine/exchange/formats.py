@@ -9,7 +9,9 @@ from .are import Are
 from .arksim import ArkSim
 from .importer import Importer
 from .own_files import OwnFiles
+from .sigma import Sigma
+from .tau2_bench import Tau2Bench
 from .tau_bench import TauBench
 
-_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench(), Are(), ArkSim())
+_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench(), Tau2Bench(), Sigma(), Are(), ArkSim())
 IMPORTERS: Final[Mapping[str, Importer]] = {importer.name: importer for importer in _ALL}

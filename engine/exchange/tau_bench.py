@@ -21,7 +21,7 @@ from .importer import Imported, Losses, as_object, head_of, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
 from .tau_results import read_results
-from .tau_tasks import scenario_of
+from .tau_tasks import known_steps, scenario_of
 
 RECORDS: Final = frozenset({"Task", "Action"})
 DEFAULT_SPLIT: Final = "test"
@@ -73,7 +73,7 @@ class _Reader:
         scenarios = self._scenarios(split)
         tools = self._tools()
         known = {tool["name"] for tool in tools}
-        scenarios = [self._playable(item, known) for item in scenarios]
+        scenarios = [known_steps(item, known, self._losses) for item in scenarios]
         policy = self._files.text(self._folder / "wiki.md", "policy", must=True) or ""
         world = {
             "format": "world/1",
@@ -150,15 +150,6 @@ class _Reader:
             if scenario is not None:
                 made.append(Sourced(scenario, f"{at}:"))
         return made
-
-    def _playable(self, item: Sourced, known: set[str]) -> Sourced:
-        """The scenario without solution steps whose tool is not there: those would refuse the whole task."""
-        steps = item.value["expected"]
-        kept = [step for step in steps if "tool" not in step or step["tool"] in known]
-        for step in steps:
-            if step not in kept:
-                self._losses.add("step of a solution", f"there is no tool {str(step['tool'])[:64]}", item.at)
-        return Sourced({**item.value, "expected": kept}, item.at)
 
     def _tools(self) -> list[dict[str, Any]]:
         ending = self._terminal()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final, cast
 
+from .folder import Sourced
 from .importer import Losses, as_object
 
 STEPS: Final = 30
@@ -73,6 +75,17 @@ def with_words(steps: list[dict[str, Any]], outputs: list[str]) -> list[dict[str
         return steps
     last = len(steps) - 1 if steps and steps[-1].get("tool") == ENDING else len(steps)
     return [*steps[:last], {"say": "; ".join(outputs)}, *steps[last:]]
+
+
+def known_steps(item: Sourced, known: Collection[str], losses: Losses) -> Sourced:
+    """The scenario without solution steps whose tool is not there: those would refuse the whole task."""
+    steps = item.value["expected"]
+    kept = [step for step in steps if "tool" not in step or step["tool"] in known]
+    for step in steps:
+        if step not in kept:
+            losses.add("step of a solution", f"there is no tool {str(step['tool'])[:64]}", item.at)
+    checks = item.value["success"]
+    return Sourced({**item.value, "expected": kept, "success": [world_check(kept), *checks[1:]]}, item.at)
 
 
 def _actions(given: Any, losses: Losses, at: str) -> list[dict[str, Any]]:

@@ -231,6 +231,14 @@ class Origin(Stored):
     """What has no place here, verbatim."""
 
 
+class AgentVerdict(Stored):
+    """What the agent itself said of the conversation, last in this turn. It is in no rate."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    why: str = ""
+    turn: int = 0
+
+
 class Branch(Stored):
     """Where a conversation was gone on with that another one had begun."""
 
@@ -269,6 +277,8 @@ class Conversation(Stored):
     """False: recorded elsewhere, and its calls could not be made again. What rests on the state is undecided."""
     origin: Origin | None = None
     """None: it was made here."""
+    agent_verdict: AgentVerdict | None = None
+    """The agent's own word, where it gave one."""
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
     transcript_hash: str = ""

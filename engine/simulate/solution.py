@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections import OrderedDict
@@ -142,7 +143,7 @@ def _waited(turns: Sequence[PlayedTurn], wait_s: float) -> float:
 
 
 def _call(k: int, tool: str, args: Mapping[str, Any]) -> ToolCall:
-    return ToolCall(f"e{k}", tool, canonical(args))
+    return ToolCall(f"e{k}", tool, json.dumps(dict(args), ensure_ascii=False))
 
 
 async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
@@ -171,8 +172,8 @@ async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) 
 
 
 def _calls(tried: Tried) -> list[ToolEntry]:
-    """The calls of the solution: those of the history came before it."""
-    return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0]
+    """The calls of the solution: those of the history came before it, those that assert something are the world's."""
+    return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0 and e.by != "world"]
 
 
 def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -17,7 +18,7 @@ from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstil
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
-from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
+from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
@@ -61,6 +62,7 @@ class Trial:
         instructions: str,
         quiet: bool,
         meter: Meter | None,
+        execution: str = "",
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
@@ -78,7 +80,9 @@ class Trial:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
-        self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
+        self.opaque = hashlib.blake2b(
+            f"{execution}/{seed}/{case.simulation}/{trial}".encode(), digest_size=8
+        ).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
         self.quiet, self.text = quiet, instructions
         self.started, self.began = time.perf_counter(), ""
@@ -94,6 +98,7 @@ class Trial:
             else:
                 self.set_up()
             await self.converse()
+            await self._close()
         if scope.cancelled_caught:
             self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
 
@@ -148,6 +153,20 @@ class Trial:
             await self.user_speaks()
             if not self.over:
                 await self.agent_answers()
+
+    async def _close(self) -> None:
+        """The calls that the profile of the scenario makes when all is over; what they say is for its reward only."""
+        original = self.case.plan.original
+        for closing in original.closing if original is not None else ():
+            made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
+            try:
+                outcome = await anyio.to_thread.run_sync(made)
+            except WorldFault as fault:
+                self.script.finish("world_error", fault.text)
+                return
+            if outcome.ok and outcome.result != closing.wanted:
+                outcome = replace(outcome, ok=False, error="refused")
+            self.script.call(outcome, "", 0, 0.0)
 
     # What a script asks for (script.Stage)
 
@@ -314,6 +333,10 @@ class Trial:
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
+        if reply.verdict is not None:
+            self.script.agent_verdict = AgentVerdict(
+                verdict=reply.verdict.verdict, why=reply.verdict.why[:2000], turn=self.script.turn
+            )
         self.scene.think(round(wall_s if reply.think_s is None else reply.think_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         self._unwanted("agent", reply.instead_of)

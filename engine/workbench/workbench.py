@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 
 import anyio
 import anyio.to_thread
 
+from ..agents import Reach
 from ..code import PythonTools
 from ..errors import CasehardenError
 from ..exchange import Roots
@@ -17,6 +18,7 @@ from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
+from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
@@ -41,6 +43,7 @@ from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .proving import Proving
+from .reporting import Reporting
 from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -63,10 +66,11 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `guides`: guides by name, and `guide_names` in order. `actor`: who the audit names for
-    what is changed here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer
-    ago are deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped,
-    loses its jobs to another. `code`: which Python tools of worlds may run.
+    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
+    here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
+    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
+    its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -93,13 +97,14 @@ class Workbench:
         models: ModelChoice | None = None,
         network: Network | None = None,
         lending: Lending | None = None,
+        code: AllowedCode | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
+        report: Callable[[], PageParts] | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
         lease_s: float = LEASE_S,
-        code: AllowedCode | None = None,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -110,27 +115,25 @@ class Workbench:
         self.redactor = Redactor()
         """Hides secrets in texts that leave."""
         self.redactor.learn([self.network.proxy_password])
+        self._code = code or AllowedCode()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
+        self._report = report
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
         self._lease_s = lease_s
-        self._code = code or AllowedCode()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
-            connections = self.connections()
-            stack.push_async_callback(connections.aclose)
-            processes = await stack.enter_async_context(Processes())
-            self._python_tools = PythonTools(self._code, processes)
+            reach = await stack.enter_async_context(self.reach())
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
-            retention = self._compose(store, runner, connections)
+            retention = self._compose(store, runner, reach)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
@@ -157,8 +160,15 @@ class Workbench:
             raise
         return self._store
 
+    @asynccontextmanager
+    async def reach(self) -> AsyncGenerator[Reach]:
+        """What models and agents outside are reached by; leaving it closes and ends all of that."""
+        connections = self.connections()
+        async with aclosing(connections), Processes() as processes:
+            yield Reach(connections, self._code, processes)
+
     def connections(self) -> Connections:
-        """What models and agents outside are reached by."""
+        """What models outside are reached by."""
         files = KeyFiles(self.roots.paths, self.home, self._lending)
         callers = Secrets(files.read, lending=self._lending, redactor=self.redactor)
         operators = Secrets(
@@ -166,10 +176,11 @@ class Workbench:
         )
         return Connections(HttpClient(self.network), callers, operators)
 
-    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
+    def _compose(self, store: Store, runner: Jobs, reach: Reach) -> Retention:
         archive = Archive(store, self.redactor)
-        worlds = Worlds(archive, self._shipped, self.roots, self._python_tools)
-        models = RoleModels(self._models, connections)
+        python_tools = PythonTools(reach.code, reach.processes)
+        worlds = Worlds(archive, self._shipped, self.roots, python_tools)
+        models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
         trials = TrialRunner(archive, worlds, self.roots, models)
@@ -191,20 +202,20 @@ class Workbench:
             deleting,
         )
         self.comparisons = Comparing(archive, trials)
-        self.exports = Exporting(archive, trials.cases)
+        snapshots = Snapshots(archive, trials)
+        reporting = Reporting(archive, worlds, snapshots, self._report)
+        self.exports = Exporting(archive, trials.cases, reporting)
         exported_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
         )
-        past_runs = PastRuns(
-            archive, trials, scoring, instructions, self.environments, self._python_tools.why_not
-        )
+        past_runs = PastRuns(archive, trials, scoring, instructions, self.environments, python_tools.why_not)
         self.imports = Importing(
             archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
-        snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
+        locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )

@@ -112,8 +112,11 @@ def _canned(answers: Sequence[CannedAnswer], tool: str, args: Mapping[str, Any])
 
 
 def _check_writes(writes: Sequence[Write], who: str, kind: ToolKind, side: str | None) -> None:
-    """CallFailed where code writes although it must not, too much, or on the other side (None: both are its own)."""
-    if writes and kind in READS_ONLY:
+    """CallFailed where code writes although it must not, too much, or on the other side.
+
+    `side` None: both are its own, and so is what keeps them in step after a tool that only reads.
+    """
+    if writes and kind in READS_ONLY and side is not None:
         raise CallFailed(f"{who} writes, and a `{kind}` tool must not")
     if len(writes) > MAX_WRITES:
         raise CallFailed(f"{who} makes {len(writes):,} writes in one call, more than {MAX_WRITES:,}")
