@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from caseharden.engine.exchange.export_formats import EXPORTERS
-from caseharden.engine.exchange.formats import IMPORTERS
 from caseharden.tests.test_export_cases import cases, value_of
 from caseharden.tests.test_export_training import check_messages, check_table, good, hasty, ran, rows_of
 from caseharden.tests.workbench_cases import bench_at
@@ -57,10 +56,8 @@ async def test_the_samples_of_cases_have_the_fields_of_real_ones(tmp_path: Path)
         assert list(task[name]) == list(sample("tau2")[name])
 
 
-def test_the_pages_name_every_format() -> None:
+def test_the_page_names_every_format() -> None:
     assert all(f"`{name}`" in PAGE for name in EXPORTERS)
-    imports = (ROOT / "docs" / "imports.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in imports for name in IMPORTERS)
 
 
 @pytest.mark.parametrize(
