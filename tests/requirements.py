@@ -57,6 +57,7 @@ REQUIREMENTS = {
     "LW-12": "Rolled back to a turn, transcript, world, clock, events and user are there again, and it goes on.",
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
+    "SG-7": "A world folder (db, tasks, policy, guidelines, tools) becomes an environment; the package stays as it is.",
     "SG-8": "tau-bench comes in without running code, its rewards are reproduced exactly, ours beside them.",
     "SG-13": "A result file of another system becomes a past run, graded again, with what differs told.",
     "LW-10": "Calls on the agent's own tools are recorded by turn with their results, and named by checks.",
