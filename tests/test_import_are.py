@@ -20,18 +20,16 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("ARE-15")]
 START = 1760000000.0
 
 
+def as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, list | dict) else repr(value)
+
+
 def action(app: str | None, function: str, operation: str | None = None, **args: Any) -> dict[str, Any]:
     """An action as ARE exports it: each argument a text with the name of its type."""
     rows = [
-        {
-            "name": name,
-            "value": json.dumps(value)
-            if isinstance(value, list | dict)
-            else None
-            if value is None
-            else str(value),
-            "value_type": None if value is None else type(value).__name__,
-        }
+        {"name": name, "value": as_text(value), "value_type": None if value is None else type(value).__name__}
         for name, value in args.items()
     ]
     return {"action_id": "a", "app": app, "function": function, "operation_type": operation, "args": rows}
