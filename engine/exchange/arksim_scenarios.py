@@ -170,10 +170,10 @@ def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[di
         yield {"id": f"success-{k}", "judge": text}
     for k, text in enumerate(_behaviour(source.get("expected_behavior")), 1):
         yield {"id": f"behavior-{k}", "judge": text}
-    for turn in _list(source.get("conversation")):
+    for k, turn in enumerate(_list(source.get("conversation")), 1):
         expected = _text((as_object(turn) or {}).get("expected_behavior"))
         if expected:
-            yield {"id": f"turn-{_shown((as_object(turn) or {}).get('turn'))[:20]}", "judge": expected}
+            yield {"id": f"turn-{k}", "judge": expected}
     for name in _list(source.get("metrics")):
         use = "score_run takes metrics by name"
         losses.add("metric of a scenario", "metrics are chosen for a run", f"{at}, {_shown(name)[:60]}", use)
