@@ -83,7 +83,7 @@ MANUAL: dict[str, Any] = {
             "id": "scenario-001",
             "name": "Inquiry",
             "category": "support",
-            "user_profile": {"name": "Alice", "account_type": "premium"},
+            "user_attributes": {"name": "Alice", "account_type": "premium"},
             "knowledge": ["A premium account"],
             "conversation": [
                 {"turn": 1, "user": "What is this charge?", "goal": "Understand the charge"},
@@ -203,6 +203,7 @@ async def test_the_forms_of_the_manual_load_too(tmp_path: Path) -> None:
         "The agent should not request photo",
         "Expected of the agent: tone: calm",
     ]
+    assert other["persona"] == "alice"
     assert john["style"] == "polite and direct" and john["profile"].startswith("name: John Smith; age: 35")
     assert other["goal"] == "Understand the charge Then: Dispute it"
     assert [step for step in other["script"] if "user" in step] == [

@@ -100,7 +100,7 @@ def _guidelines(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _persona(source: Mapping[str, Any], slug: str) -> dict[str, Any] | None:
-    profile = source.get("user_profile")
+    profile = source.get("user_profile") or source.get("user_attributes")
     told = as_object(profile)
     style = ""
     if told is not None:
