@@ -79,7 +79,8 @@ class EnvironmentDrafts:
         try:
             self.agent(agent, "agent")
         except CasehardenError as error:
-            lost.append({"what": "agent", "why": error.what, "use": "update_item sets another one"})
+            use = "; or ".join(text for text in (error.allowed, "update_item sets another one") if text)
+            lost.append({"what": "agent", "why": error.what, "use": use[:300]})
             agent = {}
         try:
             return self.draft(id, world, agent, models, settings)
