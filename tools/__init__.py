@@ -11,6 +11,7 @@ from . import (
     hardenings,
     items,
     jobs,
+    model_calls,
     personas,
     runs,
     scenarios,
@@ -31,6 +32,7 @@ __all__ = [
     "hardenings",
     "items",
     "jobs",
+    "model_calls",
     "personas",
     "runs",
     "scenarios",
@@ -56,6 +58,8 @@ ORDER = (
     "harden_agent",
     "submit_candidate",
     "decide_candidate",
+    "take_model_calls",
+    "answer_model_calls",
     "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -5,7 +5,7 @@ from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .playback import play_recording
 from .playing import Standing, run_trial, stand_trial
-from .sheet import sheet, sheet_prompt
+from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
@@ -37,6 +37,7 @@ __all__ = [
     "play_recording",
     "play_solution",
     "prepare",
+    "read_sheet",
     "run_trial",
     "sheet",
     "sheet_prompt",

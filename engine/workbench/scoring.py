@@ -11,7 +11,7 @@ from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .run_drafts import price_warnings, trials_wanted
+from .run_drafts import cassette_warnings, price_warnings, trials_wanted
 from .worlds import Worlds
 
 
@@ -48,6 +48,7 @@ class Scoring:
                 *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
+                *cassette_warnings(run),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),
