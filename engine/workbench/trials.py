@@ -290,11 +290,11 @@ class TrialRunner:
                 execution = f"{run.id}/{table}/{attempt}"
                 ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
         document, conversation, verdict = ended
-        return self._kept(cases, document, conversation, verdict, table)
+        return self._kept(cases, document, conversation, verdict, table, attempt)
 
     def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
         """Keep a trial that was played elsewhere. For a worker thread."""
-        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials")
+        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials", 1)
 
     def world(self, hash: str) -> CompiledWorld:
         """A stored world."""
@@ -307,13 +307,13 @@ class TrialRunner:
         conversation: Conversation,
         verdict: Verdict,
         table: str,
+        attempt: int,
     ) -> TrialRecord:
         run, simulation, trial = cases.run, conversation.simulation, conversation.trial
         shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
-            attempt = cases.attempt(simulation, trial, table)
             parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
             shelf.put(f"{simulation}/{trial}", record)
