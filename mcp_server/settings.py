@@ -60,6 +60,10 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "code_python": ("PROGRAM", "the interpreter of such code in Python; default the one that runs this"),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
     "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
+    "concurrency": (
+        "N",
+        "trials at the same time, 1 to 1,000, where an environment does not say it; default 32",
+    ),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
 """Setting: its word in the help, and what it is for."""
@@ -148,6 +152,7 @@ class Settings:
             resume=resume,
             actor=actor,
             retention_days=self.values.retention_days,
+            concurrency=self.values.concurrency,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..engine.net import Lending, Network
 from ..engine.processes import AllowedCode
-from ..engine.records.environment import ModelChoice
+from ..engine.records.environment import DEFAULT_CONCURRENCY, ModelChoice
 from ..engine.workbench import LEASE_S, Workbench as Bench
 from .home import default_home
 from .library import WORLDS, guide, guide_names, report_page
@@ -23,6 +23,7 @@ class Workbench(Bench):
     `code`: which code of others may run.
     `resume`: entering goes on with the jobs of processes that are gone.
     `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
+    `concurrency`: trials at the same time where neither call nor environment says it.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Workbench(Bench):
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
+        concurrency: int = DEFAULT_CONCURRENCY,
         lease_s: float = LEASE_S,
     ) -> None:
         super().__init__(
@@ -50,6 +52,7 @@ class Workbench(Bench):
             resume=resume,
             actor=actor,
             retention_days=retention_days,
+            concurrency=concurrency,
             lease_s=lease_s,
             guides=guide,
             guide_names=guide_names(),

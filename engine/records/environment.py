@@ -11,6 +11,7 @@ from .authored import Authored, Stored
 
 AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "a2a", "caller", "recorded")
 DEFAULT_CONCURRENCY = 32
+MOST_CONCURRENCY = 1000
 
 
 class Prices(Authored):
@@ -148,8 +149,8 @@ class Settings(Authored):
     """Laid over the scenarios' limits where they say nothing."""
     thresholds: dict[str, float] = Field(default_factory=dict[str, float])
     """`pass_rate` 0..1, `max_errors` count: what a run must reach."""
-    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
-    """Trials at the same time, in runs and hardenings."""
+    concurrency: int = Field(default=0, ge=0, le=MOST_CONCURRENCY)
+    """Trials at the same time, in runs and hardenings; 0: the server's setting."""
     locked: list[str] = Field(default_factory=list[str])
     """Passages of the instructions that no candidate may change."""
     instructions_file: str = ""

@@ -81,9 +81,12 @@ class RunImporter:
         """Bring the run of a file into the environment `id`; the same file again changes nothing."""
         compiled = await anyio.to_thread.run_sync(self._world, whole)
         taken = await anyio.to_thread.run_sync(self._plan, whole, id, compiled)
+        again = job.attempt > 1
+        """The process that began it is gone: what it had stored need not be proven and graded yet."""
         if not dry_run and not taken.known:
             await anyio.to_thread.run_sync(self._store, whole, taken, compiled, job)
-            if taken.created:
+        if not dry_run and (again or not taken.known):
+            if taken.created or again:
                 taken.warnings += await self._scenarios.prove_again(taken.environment)
             taken.warnings += await self._graded_again(taken.run)
         return self._report(whole, taken, compiled, stored=not dry_run)
@@ -188,9 +191,7 @@ class RunImporter:
             update={
                 "id": taken.run,
                 "environment": taken.environment.id,
-                "series": taken.run,
-                "round": 1,
-                "previous": "",
+                **self._place(run, taken),
                 "purpose": "run",
                 "hardening": "",
                 "job": "",
@@ -198,6 +199,18 @@ class RunImporter:
                 "options": {**run.options, IMPORTED: source},
             }
         )
+
+    def _place(self, run: RunRecord, taken: Taken) -> dict[str, Any]:
+        """Its place in the series, where the rounds before it were imported too; else it begins one."""
+        before: dict[str, RunRecord] = {}
+        for other in self._archive.runs.where(environment=taken.environment.id):
+            source: Mapping[str, Any] = other.options.get(IMPORTED) or {}
+            if source.get("environment") == run.environment:
+                before[str(source.get("run"))] = other
+        first, last = before.get(run.series), before.get(run.previous)
+        if first is None or last is None or last.round >= run.round:
+            return {"series": taken.run, "round": 1, "previous": ""}
+        return {"series": first.series, "round": run.round, "previous": last.id}
 
     def _label(self, run: RunRecord, environment: str) -> str:
         """The version or candidate that the run was made with, marked where that id means another text here."""

@@ -18,7 +18,7 @@ from ..exchange import Roots
 from ..llm import Cassettes, Connections, Host
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
-from ..records.environment import ModelChoice
+from ..records.environment import DEFAULT_CONCURRENCY, MOST_CONCURRENCY, ModelChoice
 from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -45,6 +45,7 @@ from .model_calls import ModelCalls
 from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
+from .plain import check_range
 from .proving import Proving
 from .reporting import Reporting
 from .retention import Retention, check_retention
@@ -72,9 +73,9 @@ class Workbench:
     secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
     order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
     here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
-    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
-    its jobs to another. `call_lease_s`: a model call that a client was handed and has not answered for so many
-    seconds is handed out again.
+    deleted (0: never). `concurrency`: trials at the same time where neither call nor environment says it. `lease_s`: a
+    process that gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
+    `call_lease_s`: a model call that a client was handed and has not answered for so many seconds is handed out again.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -109,6 +110,7 @@ class Workbench:
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
+        concurrency: int = DEFAULT_CONCURRENCY,
         lease_s: float = LEASE_S,
         call_lease_s: float = CALL_LEASE_S,
     ) -> None:
@@ -128,6 +130,7 @@ class Workbench:
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
+        self._concurrency = check_range(concurrency, "concurrency", 1, MOST_CONCURRENCY)
         self._lease_s = lease_s
         self._call_lease_s = call_lease_s
         self._stack = AsyncExitStack()
@@ -226,7 +229,9 @@ class Workbench:
             archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         places = Places(archive, trials)
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
+        run_drafts = RunDrafts(
+            archive, trials, models, instructions, self.simulations, places, self._concurrency
+        )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
