@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 REQUIREMENTS = {
+    "AK-1": "ArkSim's scenarios load in all their forms; every assertion counts; unknown fields are told; back equal.",
+    "AK-2": "An ArkSim config becomes agent, instructions and settings; other keys are told; an unset variable stops.",
     "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
     "AK-4": "A custom Python agent and an A2A agent have the same run surface as one behind a URL.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
+    "AK-9": "ArkSim's overall score, 0.75/0.25, stands beside our verdict with its parts.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
+    "AK-14": "ArkSim's simulation.json and evaluation.json are past runs with their scores, and can be compared.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "ARE-1": "Events fire at the latest of what really happened plus delay; the log is the same in every process.",
     "ARE-2": "What comes after a condition that never came true does not fire, and the verdict says so.",
@@ -23,6 +27,7 @@ REQUIREMENTS = {
     "ARE-12": "Expected writes match done ones optimally, reads aside; arguments exact, partial, ignored, compared.",
     "ARE-14": "The agent sees renamed and described tools; checks keep the original names.",
     "ARE-16": "The state is read while a trial goes on and after; an export holds events, states and verdicts.",
+    "ARE-15": "ARE's events, expected calls and hints are imported; lost conditions, validators and app code are told.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
     "ARE-18": "The agent is told of the world's events by level; the wait tool jumps time.",
     "CH-9": "Doing nothing and transferring at once are played for every scenario; what lets them pass is told.",
