@@ -18,7 +18,7 @@ class Workbench(Bench):
     """The services over a data folder, as an async context manager.
 
     They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
-    .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
+    .sessions .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
     `network`: what may be reached; `lending`: which secrets callers may name;
     `code`: which code of others may run; `doors`: serve tools to agents that live elsewhere.
     `resume`: entering goes on with the jobs of processes that are gone.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 REQUIREMENTS = {
+    "AK-1": "ArkSim's scenarios load in all their forms; every assertion counts; unknown fields are told; back equal.",
+    "AK-2": "An ArkSim config becomes agent, instructions and settings; other keys are told; an unset variable stops.",
     "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
     "AK-4": "A custom Python agent and an A2A agent have the same run surface as one behind a URL.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
+    "AK-9": "ArkSim's overall score, 0.75/0.25, stands beside our verdict with its parts.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
+    "AK-14": "ArkSim's simulation.json and evaluation.json are past runs with their scores, and can be compared.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "AK-18": "`caseharden init --agent-type` writes a folder that runs with an agent of that kind.",
     "AK-20": "Examples of eleven agent frameworks and services; those that can be imported are run in a test.",
@@ -25,6 +29,7 @@ REQUIREMENTS = {
     "ARE-12": "Expected writes match done ones optimally, reads aside; arguments exact, partial, ignored, compared.",
     "ARE-14": "The agent sees renamed and described tools; checks keep the original names.",
     "ARE-16": "The state is read while a trial goes on and after; an export holds events, states and verdicts.",
+    "ARE-15": "ARE's events, expected calls and hints are imported; lost conditions, validators and app code are told.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
     "ARE-18": "The agent is told of the world's events by level; the wait tool jumps time.",
     "CH-9": "Doing nothing and transferring at once are played for every scenario; what lets them pass is told.",
@@ -54,6 +59,7 @@ REQUIREMENTS = {
     "LW-3": "An inline check that fails stops and fails the trial; earlier passes stay in the result.",
     "LW-4": "The last turn forces a verdict, and proceed(n) is exactly n replies of the agent.",
     "LW-12": "Rolled back to a turn, transcript, world, clock, events and user are there again, and it goes on.",
+    "LW-14": "The caller is the user, turn by turn, and the environment's agent answers.",
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
     "SG-7": "A world folder (db, tasks, policy, guidelines, tools) becomes an environment; the package stays as it is.",
@@ -64,4 +70,10 @@ REQUIREMENTS = {
     "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
     "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
     "CH-22": "A company's settings hold: audit, read-only, toolsets, retention, proxy, CA file, networks, lent keys.",
+    "SG-1": "A session: the caller is the agent, reads, replies, calls tools, ends; the user is simulated.",
+    "SG-2": "At its end a session gives the reward at once, each component explained.",
+    "SG-3": "Undone to any turn, transcript, world, clock, calls, events and user are as they were there.",
+    "SG-4": "The other side's turn is said anew with feedback; the rejected one is kept in the record.",
+    "SG-14": "`caseharden play`: the person is the agent, with tool forms, policy, undo and the reward explained.",
+    "SG-5": "Shipped worlds have policy, data, tools and cases, chosen by number, by id or at random.",
 }

@@ -54,6 +54,7 @@ from .run_drafts import RunDrafts
 from .runs import Runs
 from .scenarios import Scenarios
 from .scoring import Scoring
+from .sessions import Sessions
 from .simulations import Simulations
 from .snapshots import Snapshots
 from .trials import TrialRunner
@@ -95,6 +96,7 @@ class Workbench:
     jobs: Waiting
     model_calls: ModelCalls
     hardenings: Hardenings
+    sessions: Sessions
     items: Items
 
     def __init__(
@@ -241,6 +243,7 @@ class Workbench:
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
