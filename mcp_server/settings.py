@@ -38,6 +38,7 @@ from .setting_values import (
     from_text,
     variable,
 )
+from .world_tools import world_tools
 
 
 class WrongSetting(InvalidArgument):
@@ -149,6 +150,7 @@ class Settings:
             network=self.network(http=http),
             lending=self.lending(http=http, own=own),
             code=self.code(),
+            doors=world_tools,
             resume=resume,
             actor=actor,
             retention_days=self.values.retention_days,

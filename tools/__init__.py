@@ -15,6 +15,7 @@ from . import (
     personas,
     runs,
     scenarios,
+    sessions,
     simulations,
 )
 from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
@@ -36,6 +37,7 @@ __all__ = [
     "personas",
     "runs",
     "scenarios",
+    "sessions",
     "simulations",
 ]
 
@@ -60,6 +62,8 @@ ORDER = (
     "decide_candidate",
     "take_model_calls",
     "answer_model_calls",
+    "start_session",
+    "step_session",
     "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -10,6 +10,7 @@ watcher and gives the verdict.
 from __future__ import annotations
 
 from .answers import Answer, Predicate
+from .arksim_score import overall_of, parts_of
 from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import grade, see_turn, unsolvable
@@ -52,6 +53,8 @@ __all__ = [
     "has_number",
     "has_words",
     "numbers",
+    "overall_of",
+    "parts_of",
     "see_turn",
     "thresholds",
     "totals",

@@ -69,9 +69,10 @@ class AgentSpec(Authored):
     model: ModelName = ""
     """prompt: empty means the environment's model for the role agent. chat_completions: sent as `model`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    tools: Literal["world", "none"] | list[str] | None = None
+    tools: Literal["world", "none", "served"] | list[str] | None = None
     """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
-    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own."""
+    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own; `served`:
+    it calls the world's tools by MCP."""
     url: str = Field(default="", max_length=2048)
     """chat_completions: where each turn is posted to. mcp: the server."""
     headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)

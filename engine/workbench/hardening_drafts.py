@@ -155,7 +155,7 @@ class HardeningDrafts:
     def _base(self, owner: EnvironmentRecord, run: str) -> RunRecord | None:
         if not run:
             return None
-        base = self._archive.runs.get(run, "run")
+        base = self._archive.run(run, "run")
         if base.environment != owner.id:
             raise InvalidArgument(
                 f"{base.id} is a run of {base.environment}.", where="run", allowed="a run of this environment"

@@ -15,7 +15,7 @@ import anyio.to_thread
 from pydantic import BaseModel
 
 from ..canonical import digest
-from ..errors import CasehardenError, InvalidArgument
+from ..errors import InvalidArgument
 from ..evaluate import grade
 from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
 from ..ids import check_slug
@@ -124,19 +124,8 @@ class RunImporter:
         settings = told.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
         if told.name:
             settings["name"] = told.name
-        try:
-            self._drafts.agent(agent, "agent")
-        except CasehardenError as error:
-            lost.append({"what": "agent", "why": error.what, "use": "update_item sets another one"})
-            agent = {}
         models = told.models.model_dump(exclude_unset=True)
-        try:
-            draft = self._drafts.draft(id, compiled, agent, models, settings)
-        except CasehardenError as error:
-            if not error.where.startswith("models"):
-                raise
-            lost.append({"what": "models", "why": error.what, "use": "update_item sets others"})
-            draft = self._drafts.draft(id, compiled, agent, {}, settings)
+        draft = self._drafts.draft_of_others(id, compiled, agent, models, settings, lost)
         if whole.recordings and draft.agent.kind == "recorded":
             recordings = digest(whole.recordings)
             draft.agent = draft.agent.model_copy(update={"recordings": recordings})

@@ -233,7 +233,7 @@ class RunDrafts:
     def _before(self, environment: EnvironmentRecord, run: str) -> RunRecord | None:
         if not run:
             return None
-        before = self._archive.runs.get(run, "continue_run")
+        before = self._archive.run(run, "continue_run")
         if before.environment != environment.id:
             raise InvalidArgument(
                 f"{before.id} is a run of {before.environment}.",

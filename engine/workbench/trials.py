@@ -20,9 +20,10 @@ from ..agents import (
     closing,
     open_outside,
     played_turns,
+    probe,
 )
 from ..errors import InvalidArgument
-from ..evaluate import grade, see_turn, unsolvable
+from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import ModelClient, trial_of
 from ..records.authored import load
@@ -44,6 +45,7 @@ from ..simulate import (
     Tape,
     TapedAgent,
     TapedUser,
+    Tried,
     UserSimulator,
     prepare,
     run_trial,
@@ -239,7 +241,7 @@ class TrialRunner:
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
-            await open_outside(spec, self._models.reach).probe()
+            await probe(open_outside(spec, self._models.reach))
         else:
             self._agent(spec, models, cassette)
         speaking = {"user": models["user"]}
@@ -319,6 +321,14 @@ class TrialRunner:
             shelf.put(f"{simulation}/{trial}", record)
         return record
 
+    def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
+        """A trial that is over, without secrets, and its verdict."""
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        return document, conversation, grade(conversation, case.plan, case.world.base, expected)
+
     async def _tried(
         self,
         cases: RunCases,
@@ -339,7 +349,7 @@ class TrialRunner:
         record: dict[str, Any] = {**belongs}
         async with closing(agent):
             if point is not None:
-                tape = Tape(point.tape, fork=run.id)
+                tape = Tape(point.tape)
                 agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
                 record["branch"] = Branch(place=point.place, trial=drawn)
             with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
@@ -356,12 +366,7 @@ class TrialRunner:
                     drawn=drawn,
                     execution=execution,
                 )
-        document, conversation = tried.document, tried.conversation
-        hidden = self._archive.redactor.hide_all(document)
-        if hidden is not document:
-            document, conversation = hidden, Conversation.model_validate(hidden)
-        verdict = grade(conversation, case.plan, case.world.base, expected)
-        return document, conversation, verdict
+        return self.graded(case, tried, expected)
 
     def _agent(
         self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None

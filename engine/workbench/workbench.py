@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
-from ..agents import Reach
+from ..agents import Doors, Reach
 from ..code import PythonTools
 from ..errors import CasehardenError
 from ..exchange import Roots
@@ -54,6 +54,7 @@ from .run_drafts import RunDrafts
 from .runs import Runs
 from .scenarios import Scenarios
 from .scoring import Scoring
+from .sessions import Sessions
 from .simulations import Simulations
 from .snapshots import Snapshots
 from .trials import TrialRunner
@@ -61,6 +62,8 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
+OpenDoors = Callable[[], AbstractAsyncContextManager[Doors]]
+"""Serves the tools of trials while it is entered."""
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -70,7 +73,8 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    secrets callers may name. `code`: which code of others may run.
+    `doors`: serve tools to agents that live elsewhere. `guides`: guides by name, and `guide_names` in
     order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
     here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
     deleted (0: never). `concurrency`: trials at the same time where neither call nor environment says it. `lease_s`: a
@@ -92,6 +96,7 @@ class Workbench:
     jobs: Waiting
     model_calls: ModelCalls
     hardenings: Hardenings
+    sessions: Sessions
     items: Items
 
     def __init__(
@@ -104,6 +109,7 @@ class Workbench:
         network: Network | None = None,
         lending: Lending | None = None,
         code: AllowedCode | None = None,
+        doors: OpenDoors | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         report: Callable[[], PageParts] | None = None,
@@ -124,6 +130,7 @@ class Workbench:
         """Hides secrets in texts that leave."""
         self.redactor.learn([self.network.proxy_password])
         self._code = code or AllowedCode()
+        self._doors = doors
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._report = report
@@ -179,8 +186,11 @@ class Workbench:
         `host`: who has calls answered by a client.
         """
         connections = replace(self.connections(), host=host)
-        async with aclosing(connections), Processes() as processes:
-            yield Reach(connections, self._code, processes)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(connections))
+            processes = await stack.enter_async_context(Processes())
+            doors = await stack.enter_async_context(self._doors()) if self._doors else None
+            yield Reach(connections, self._code, processes, doors)
 
     def connections(self) -> Connections:
         """What models outside are reached by."""
@@ -233,6 +243,7 @@ class Workbench:
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
