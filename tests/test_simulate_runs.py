@@ -107,7 +107,8 @@ async def test_what_is_stored_names_its_run_and_what_it_was_made_of(tmp_path: Pa
         await desk(bench, 2)
         run = await run_of(bench)
     files = (tmp_path / "runs" / run.id / "segments").glob("*.jsonl")
-    stored = {row["id"]: row for file in files for row in map(json.loads, file.read_text().splitlines())}
+    rows = [row for file in files for row in map(json.loads, file.read_text().splitlines())]
+    stored = {row["id"]: row for row in rows if row["format"] == "conversation/1"}
     for record in records_of(tmp_path, run):
         mine = stored[f"{run.id}/{record.id}"]
         assert (mine["environment"], mine["run"], mine["instructions"]) == ("desk", run.id, "desk@1")

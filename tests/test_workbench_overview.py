@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +115,8 @@ async def test_a_filter_that_looks_into_documents_looks_at_so_many_and_says_at_l
     with Store(tmp_path) as opened:
         archive = Archive(opened)
         archive.runs.put("run-1", RunRecord(id="run-1", environment="desk", state="done"))
-        row = {"verdict": "fail", "end": "user_stop", "turns": 1, "see_turn": 1, "split": "train"}
+        row: dict[str, Any] = {"verdict": "fail", "end": "user_stop", "turns": 1, "see_turn": 1}
+        row["graded"] = {"verdict": "fail", "end": "user_stop", "checks": []}
         rows = {
             f"s{n}/1": {
                 **row,
