@@ -13,6 +13,7 @@ from ..world.values import Fault
 from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
+from .opinions import Opinions
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -35,14 +36,16 @@ def grade(
     plan: CheckPlan,
     base_root: dict[str, Any],
     expected: ExpectedWorld | None = None,
+    opinions: Opinions | None = None,
 ) -> Verdict:
     """The verdict of a conversation. All checks are computed, whatever its end; none hides another.
 
     `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is
     the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
+    `opinions`: what judges have said; what they were not asked yet is left open in it, and inconclusive here.
     """
     try:
-        checks = _checked(conversation, plan, base_root, expected)
+        checks = _checked(conversation, plan, base_root, expected, opinions)
     except Fault as fault:
         return Verdict(
             verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
@@ -76,9 +79,13 @@ def unsolvable(why: str) -> str:
 
 
 def _checked(
-    conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
+    conversation: Conversation,
+    plan: CheckPlan,
+    base_root: dict[str, Any],
+    expected: ExpectedWorld | None,
+    opinions: Opinions | None,
 ) -> list[CheckResult]:
-    replay = Replay(conversation, base_root, expected, plan.now)
+    replay = Replay(conversation, base_root, expected, plan.now, opinions)
     watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
     for entry in replay:

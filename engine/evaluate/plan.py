@@ -13,9 +13,10 @@ from ..records.scenario import Reward, Scenario
 from ..records.verdict import CheckKind
 from ..world import CompiledWorld
 from ..world.mistakes import Mistakes
-from .answers import Judged, Predicate, parts_of
+from .answers import Judged, MetricWithin, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
+from .opinions import Question
 from .predicates import compile_predicate
 from .reading import Written
 from .rules import RuleCheck
@@ -80,6 +81,17 @@ class CheckPlan:
         return any(check.id == GOAL and not check.written for check in self.checks)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that checks ask for."""
+        parts = (part for check in self.checks for part in parts_of(check.predicate))
+        return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, MetricWithin)))
+
+    @property
+    def judged(self) -> bool:
+        """Whether a check may need a judge."""
+        return any(check.predicate.judged for check in self.checks)
+
+    @property
     def needs_expected_world(self) -> bool:
         """Whether a check compares the world with what the solution leaves."""
         return any(_asks_expected_world(check) for check in self.checks)
@@ -113,7 +125,7 @@ def compile_checks(
     if expected_output.strip():
         checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
     if not checks:
-        checks.append(Check(GOAL, Judged("the user's goal was reached")))
+        checks.append(Check(GOAL, Judged(Question(f"What the user wanted was reached: {scenario.goal}"))))
     _distinct(checks, top)
     _known_moments(checks, scope, top)
     rules = _rules(scope, scenario, top)

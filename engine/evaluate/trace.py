@@ -22,6 +22,7 @@ from ..world.moments import moment_after
 from ..world.paths import Path, parse_path
 from ..world.state import Patch as WorldPatch, State
 from ..world.values import Fault
+from .opinions import Opinions
 
 FIRED = ("fired", "timeout:fire")
 """Statuses of an event that happened."""
@@ -47,7 +48,13 @@ class Trace:
     is the initial state. Entries of turn 0, the history, are seen by rules and counted by no other check.
     """
 
-    def __init__(self, state: State, expected: ExpectedWorld | None = None, now: str = "") -> None:
+    def __init__(
+        self,
+        state: State,
+        expected: ExpectedWorld | None = None,
+        now: str = "",
+        opinions: Opinions | None = None,
+    ) -> None:
         self.state = state
         self.initial = state.snapshot()
         self.began = state.mark()
@@ -55,6 +62,7 @@ class Trace:
         self.expected = expected
         self.now = now
         """The world's clock at t = 0."""
+        self.opinions = opinions or Opinions()
         self.turn = 0
         self.t = 0.0
         self.n = 0
@@ -135,11 +143,12 @@ class Replay:
         base_root: dict[str, Any],
         expected: ExpectedWorld | None = None,
         now: str = "",
+        opinions: Opinions | None = None,
     ) -> None:
         state = State(base_root)
         _apply(state, conversation.setup)
         self._entries = conversation.log
-        self.trace = Trace(state, expected, now)
+        self.trace = Trace(state, expected, now, opinions)
 
     def __iter__(self) -> Iterator[LogEntry]:
         """Each entry before it is in the trace; it goes in when the next one is asked for."""
