@@ -73,7 +73,7 @@ def ended_jobs(store: Store, count: int) -> dict[str, Any]:
 
 
 def trials(store: Store, count: int) -> dict[str, Any]:
-    """The trials of one run as they are stored, with their verdicts."""
+    """The trials of one run as they are stored."""
     table = store.run_table("run-1", "trials", TRIAL_INDEXES)
     page(table, {"verdict": "fail"})
     spent = [timed(lambda i=i: table.put(f"s{i}/1", trial(i))) for i in range(count)]
@@ -122,17 +122,21 @@ def document(i: int) -> dict[str, Any]:
 
 
 def trial(i: int) -> dict[str, Any]:
-    """A trial of eight checks."""
-    check = {"kind": "require", "verdict": "pass", "why": "said in turn 1", "evidence": [3], "turn": 0}
-    told = {"counts": True, "weight": 1.0, "severity": "major", "in_reward": True}
+    """The row of a trial as a run keeps it; its conversation and its verdict lie in a segment."""
+    pointer = f"run-1/0123456789abcdef:{i * 4000}:4000:0123abcd"
     return {
         **document(i),
+        "format": "trial/1",
+        "id": f"scenario-{i % 240}-dana/{i}",
         "simulation": f"scenario-{i % 240}-dana",
+        "split": "train",
         "failed_checks": ["check-1"] if i % 3 == 2 else [],
         "tags": ["refund", "voucher"],
+        "end": "user_stop",
+        "error": "",
         "transcript_hash": "0123456789abcdef" * 4,
         "models": {role: {"name": "offline", "calls": 3, "cost_usd": 0.0} for role in ("agent", "user")},
-        "graded": {"verdict": "pass", "checks": [{"id": f"check-{k}", **check, **told} for k in range(8)]},
+        "pointer": {"at": pointer, "graded": [pointer]},
     }
 
 

@@ -169,9 +169,11 @@ def _egress(settings: Settings) -> Finding:
     refused = "private networks" if network.loopback else "loopback and private networks"
     told = f"{listed(reached)}; {'other ' if network.private else ''}{refused} refused"
     if network.proxy:
-        told += f"; through {network.proxy}"
+        told += f"; through {network.shown_proxy}"
     if network.ca_file:
         told += f"; authorities of {network.ca_file}"
-    names = ("allow_net", "allow_loopback", "proxy", "ca_file")
+    if settings.values.allow_env is not None:
+        told += f"; callers may name {listed(settings.values.allow_env) or 'no variable'}"
+    names = ("allow_net", "allow_loopback", "proxy", "ca_file", "allow_env")
     sources = dict.fromkeys(settings.sources[name] for name in names if settings.sources[name] != DEFAULT)
     return Finding("ok", "egress", told, ", ".join(sources) or DEFAULT)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ from dotenv.parser import parse_stream
 
 from ..engine.errors import InvalidArgument
 from ..engine.exchange import Roots
+from ..engine.net import names_a_key
 
 NAME: Final = ".env"
 LIMIT: Final = 1_000_000
 """Bytes of such a file."""
-_KEY: Final = re.compile(r"(?!CASEHARDEN_)[A-Z][A-Z0-9_]*_(KEY|KEY_ID|TOKEN|SECRET|PASSWORD|CREDENTIALS)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,3 @@ def find_env_file(told: str, folders: Sequence[Path] = ()) -> EnvFile | None:
         return read_env_file(Path(told))
     found = next((folder / NAME for folder in folders if (folder / NAME).is_file()), None)
     return read_env_file(found) if found else None
-
-
-def names_a_key(name: str) -> bool:
-    """Whether a variable of that name holds a secret: `OPENAI_API_KEY`, `AWS_ACCESS_KEY_ID`, `HF_TOKEN`."""
-    return _KEY.fullmatch(name) is not None

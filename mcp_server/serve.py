@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from ..engine.errors import InvalidArgument
 from ..tools import TOOLSETS
@@ -69,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     listen = listen_of(args)
     level = settings.values.log_level
     if listen is not None:
-        serve_http(settings.workbench("http", http=True), listen, offer, log_level=level)
+        own = [listen.token] if listen.token else []
+        check_own(own, settings.values.allow_env or ())
+        serve_http(settings.workbench("http", http=True, own=own), listen, offer, log_level=level)
         return 0
     if sys.stdin.isatty():
         print(
@@ -94,6 +97,17 @@ def listen_of(args: argparse.Namespace) -> Listen | None:
         raise InvalidArgument(f"{args.port} is no port.", where="--port", allowed="0 to 65535")
     hosts = tuple(check_host_name(name) for name in args.allow_host)
     return Listen(args.host or "127.0.0.1", args.port, hosts, args.token)
+
+
+def check_own(own: Sequence[str], lent: Sequence[str]) -> None:
+    """Raises InvalidArgument where clients would be lent what lets them in."""
+    name = next((name for name in lent if f"env:{name}" in own), "")
+    if name:
+        raise InvalidArgument(
+            f"{name} holds the tokens of this server and is lent to nobody.",
+            where="--allow-env",
+            allowed="variables that hold keys of agents and models",
+        )
 
 
 def then(args: argparse.Namespace, error: Exception) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field
 from ..engine.errors import InvalidArgument, NotAllowed, Unavailable
 from ..engine.exchange import parse_json
 from ..engine.llm import Connections, open_model
-from ..engine.net import HttpClient, Network, Secrets
+from ..engine.net import HttpClient, Network, Secrets, check_lent
 from ..engine.records.authored import Authored, load
 from ..engine.records.environment import ModelAt
 
@@ -39,6 +39,8 @@ class Values(Authored):
     """Whether agents and models on this machine may be reached; unset: yes, except by clients over HTTP."""
     allow_net: list[str] = Field(default_factory=list[str])
     """Private networks that may be reached, in CIDR form."""
+    allow_env: list[str] | None = None
+    """Variables that callers may name in references, and no others; unset: over HTTP none, else all that are keys."""
     proxy: str = ""
     ca_file: str = ""
     """PEM file of the authorities that are trusted instead of the system's."""
@@ -53,7 +55,7 @@ class Values(Authored):
 NAMES: Final = tuple(Values.model_fields)
 _SPELLED: Final = {"roots": "--root"}
 """Flags that are not spelled as their setting: they can be given several times, one value each."""
-LISTS: Final = {"roots": os.pathsep, "allow_net": ","}
+LISTS: Final = {"roots": os.pathsep, "allow_net": ",", "allow_env": ","}
 
 
 def flag(name: str) -> str:
@@ -68,6 +70,11 @@ def variable(name: str) -> str:
 
 def from_text(name: str, told: Any) -> Any:
     """The value of a setting in a flag or a variable: lists in parts, true and false, objects as JSON."""
+    if LISTS.get(name) == "," and told:
+        parts = [
+            part.strip() for one in ([told] if isinstance(told, str) else told) for part in one.split(",")
+        ]
+        return [part for part in parts if part]
     if not isinstance(told, str):
         return told
     if name in LISTS:
@@ -109,6 +116,10 @@ def _networks(start: Path, told: list[str]) -> list[str]:
     return told
 
 
+def _variables(start: Path, told: list[str] | None) -> list[str] | None:
+    return None if told is None else [check_lent(name) for name in told]
+
+
 def _proxy(start: Path, told: str) -> str:
     _usable(Network(proxy=told))
     return told
@@ -141,6 +152,7 @@ _CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
     "roots": _folders,
     **{f"model_{role}": _model(f"model_{role}") for role in ROLES},
     "allow_net": _networks,
+    "allow_env": _variables,
     "proxy": _proxy,
     "ca_file": _file,
     "env_file": _file,

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from ..engine.errors import InvalidArgument, UserError, did_you_mean
 from ..engine.exchange import Roots, decode
-from ..engine.net import Network
+from ..engine.net import Lending, Network, names_a_key
 from ..engine.records.authored import load
 from ..engine.records.environment import ModelChoice
 from ..resources.home import default_home
 from ..resources.workbench import Workbench
 from .called import called
-from .env_file import EnvFile, find_env_file, names_a_key
+from .env_file import EnvFile, find_env_file
 from .setting_values import (
     DEFAULT,
     FILE,
@@ -50,6 +50,10 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "proxy": ("URL", "HTTP proxy that all requests go through"),
     "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
     "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
+    "allow_env": (
+        "NAME,NAME",
+        "variables of keys that callers may name, and no others; default: over HTTP none, else all that are keys",
+    ),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
     "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
@@ -57,7 +61,7 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
 """Setting: its word in the help, and what it is for."""
 _GROUPS: Final = {
     "models": tuple(f"model_{role}" for role in ROLES),
-    "network": ("proxy", "ca_file", "allow_net"),
+    "network": ("proxy", "ca_file", "allow_net", "allow_env"),
 }
 
 
@@ -98,6 +102,12 @@ class Settings:
         loopback = not http if v.allow_loopback is None else v.allow_loopback
         return Network(loopback=loopback, private=tuple(v.allow_net), proxy=v.proxy, ca_file=v.ca_file)
 
+    def lending(self, *, http: bool = False, own: Sequence[str] = ()) -> Lending:
+        """Which secrets callers may name; `http`: clients that come over HTTP. `own`: references of the server."""
+        told = self.values.allow_env
+        named = () if told is None and http else told
+        return Lending(None if named is None else tuple(named), keys_folder=not http, own=tuple(own))
+
     def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
         """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
         found = find_env_file(self.values.env_file, folders)
@@ -106,14 +116,24 @@ class Settings:
         return found
 
     def workbench(
-        self, actor: str, *, roots: Sequence[Path] = (), http: bool = False, resume: bool = True
+        self,
+        actor: str,
+        *,
+        roots: Sequence[Path] = (),
+        http: bool = False,
+        resume: bool = True,
+        own: Sequence[str] = (),
     ) -> Workbench:
-        """The workbench of these settings; `roots` are added to those that are set, `actor` is for the audit."""
+        """The workbench of these settings; `roots` are added to those that are set, `actor` is for the audit.
+
+        `own`: references of the server itself, which callers may not name.
+        """
         return Workbench(
             self.home,
             roots=[*roots, *self.roots],
             models=self.models,
             network=self.network(http=http),
+            lending=self.lending(http=http, own=own),
             resume=resume,
             actor=actor,
             retention_days=self.values.retention_days,

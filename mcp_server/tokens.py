@@ -16,6 +16,7 @@ from mcp.server.auth.provider import AccessToken, TokenVerifier
 
 from ..engine.errors import InvalidArgument, MissingKey, NotFound, StorageError, UserError
 from ..engine.ids import SLUG, SLUG_RULE
+from ..engine.net import read_reference
 
 WHERE = "--token"
 FORM = "TOKEN [NAME [UNTIL]], one a line; UNTIL such as 2027-01-31T00:00:00Z"
@@ -56,19 +57,16 @@ def referred(reference: str) -> Tokens:
 
     Raises MissingKey, NotFound and InvalidArgument, none of which says anything of a token.
     """
-    kind, _, place = reference.partition(":")
-    if kind == "env" and place:
-        text = os.environ.get(place, "")
-        if not text.strip():
-            raise MissingKey(f"The environment variable {place} is not set.", where=WHERE)
-    elif kind == "file" and place:
-        text = _read(Path(place).expanduser())
-    else:
+    found = read_reference(reference)
+    if found is None or found.before:
         raise InvalidArgument(
             "A token is given by reference: the command line can be read by others.",
             where=WHERE,
             allowed="env:NAME, file:PATH",
         )
+    text = _read(Path(found.name).expanduser()) if found.kind == "file" else os.environ.get(found.name, "")
+    if found.kind == "env" and not text.strip():
+        raise MissingKey(f"The environment variable {found.name} is not set.", where=WHERE)
     lines = [(number, _words(line)) for number, line in enumerate(text.splitlines(), 1)]
     holders = [_holder(words, number) for number, words in lines if words]
     if not holders:

@@ -36,7 +36,10 @@ async def tried_models(
         for role, (model, source) in chosen.items():
             told = next((told for other, told in known if other == model), None)
             if told is None:
-                told = await _tried(model, connections, f"models.{role}", calls)
+                ours = model == getattr(settings.models, role)
+                told = await _tried(
+                    model, connections.of_operator() if ours else connections, f"models.{role}", calls
+                )
                 known.append((model, told))
             verdict, text, fix = told
             yield Finding(verdict, f"model {role}", text, source, fix)

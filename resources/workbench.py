@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engine.net import Network
+from ..engine.net import Lending, Network
 from ..engine.records.environment import ModelChoice
 from ..engine.workbench import LEASE_S, Workbench as Bench
 from .home import default_home
@@ -18,7 +18,8 @@ class Workbench(Bench):
 
     They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
     .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
-    `network`: what may be reached. `resume`: entering goes on with the jobs of processes that are gone.
+    `network`: what may be reached; `lending`: which secrets callers may name.
+    `resume`: entering goes on with the jobs of processes that are gone.
     `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
     """
 
@@ -29,6 +30,7 @@ class Workbench(Bench):
         roots: Sequence[Path | str] = (),
         models: ModelChoice | None = None,
         network: Network | None = None,
+        lending: Lending | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
@@ -40,6 +42,7 @@ class Workbench(Bench):
             roots=[Path(r) for r in roots],
             models=models,
             network=network,
+            lending=lending,
             resume=resume,
             actor=actor,
             retention_days=retention_days,

@@ -44,6 +44,8 @@ REQUIREMENTS = {
     "LW-4": "The last turn forces a verdict, and proceed(n) is exactly n replies of the agent.",
     "LW-8": "What breaks in a trial is an error with its class and message; the other trials go on.",
     "LW-9": "Scenarios times trials run in parallel up to a limit, grouped by series, with progress.",
+    "LW-10": "Calls on the agent's own tools are recorded by turn with their results, and named by checks.",
     "CH-20": "A baseline decides the exit code of `caseharden run`; an exported run imports again, equal.",
     "CH-21": "Runs over other instructions, models, agents or worlds are compared pair by pair, with their causes.",
+    "CH-22": "A company's settings hold: audit, read-only, toolsets, retention, proxy, CA file, networks, lent keys.",
 }

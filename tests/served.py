@@ -119,7 +119,8 @@ def conversations(home: Path, run: str) -> Counter[str]:
     for segment in (home / "runs" / run / "segments").glob("*.jsonl"):
         for line in segment.read_bytes().split(b"\n")[:-1]:
             told = json.loads(line)
-            played[f"{told['simulation']}/{told['trial']}"] += 1
+            if told["format"] == "conversation/1":
+                played[f"{told['simulation']}/{told['trial']}"] += 1
     return played
 
 

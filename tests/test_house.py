@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -24,6 +25,7 @@ FLOORS = {
     "engine.ids": 0,
     "engine.records": 0,
     "engine.net": 1,
+    "engine.processes": 1,
     "engine.store": 1,
     "engine.world": 1,
     "engine.llm": 2,
@@ -41,6 +43,8 @@ FLOORS = {
     "__main__": 10,
 }
 """A room imports only rooms of lower floors. "" is the package's own face, `__init__.py` at the root."""
+PROGRAMS = ("engine.processes.keeper", "engine.processes.worker")
+"""They run under another interpreter, which has nothing but the standard library."""
 LINES = {"tests": 800, "": 500}
 """The ceiling of a file, by its top folder; "" is every other."""
 
@@ -108,7 +112,17 @@ def test_a_library_is_imported_only_where_it_belongs(library: str, allowed: tupl
 
 
 def test_asyncio_is_left_to_anyio() -> None:
-    assert [f"{i.by}:{i.line}" for i in imports() if below(i.what, "asyncio")] == []
+    strays = [f"{i.by}:{i.line}" for i in imports() if below(i.what, "asyncio") and i.by not in PROGRAMS]
+    assert strays == []
+
+
+def test_programs_that_run_alone_import_only_the_standard_library() -> None:
+    strays = [
+        f"{i.by}:{i.line}"
+        for i in imports()
+        if i.by in PROGRAMS and (i.ours or i.what.partition(".")[0] not in sys.stdlib_module_names)
+    ]
+    assert strays == []
 
 
 def test_every_face_lists_its_public_names() -> None:

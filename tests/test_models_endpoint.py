@@ -257,14 +257,14 @@ async def test_a_probe_spends_no_call_and_tells_a_wrong_key_and_a_closed_port() 
         assert (len(endpoint.probes), endpoint.requests) == (1, [])
         assert endpoint.probes[0].path == "/v1/models"
         endpoint.probed(fault(401))
-        async with reaching({"K": "some-key-value"}) as connections:
-            with pytest.raises(MissingKey, match=r"refused the key \(401\); env:K is set"):
-                await probed(open_model(at(endpoint, key="env:K"), connections)).probe()
+        async with reaching({"A_KEY": "some-key-value"}) as connections:
+            with pytest.raises(MissingKey, match=r"refused the key \(401\); env:A_KEY is set"):
+                await probed(open_model(at(endpoint, key="env:A_KEY"), connections)).probe()
     async with reaching() as connections:
         with pytest.raises(Unavailable, match="refused the connection"):
             await probed(open_model(at(endpoint), connections)).probe()
-        with pytest.raises(MissingKey, match="NOT_THERE is not set"):
-            await probed(open_model(at(endpoint, key="env:NOT_THERE"), connections)).probe()
+        with pytest.raises(MissingKey, match="NO_KEY is not set"):
+            await probed(open_model(at(endpoint, key="env:NO_KEY"), connections)).probe()
 
 
 async def test_names_of_models_are_short_and_hold_no_secret() -> None:

@@ -187,6 +187,12 @@ async def test_a_provider_that_does_not_exist_is_told() -> None:
             await probed(open_model("nobody/model-1", connections)).probe()
 
 
+async def test_a_name_cannot_say_that_the_vendor_s_key_goes_to_a_url() -> None:
+    async with reaching() as connections:
+        with pytest.raises(InvalidArgument, match="names no model"):
+            open_model("huggingface/https://collector.example/v1", connections)
+
+
 @pytest.mark.parametrize(
     "name", ["api_base", "base_url", "api_key", "custom_llm_provider", "mock_response", "headers"]
 )

@@ -7,15 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..engine.errors import NextCall as Next, Unavailable
 from ..engine.workbench.results import EnvironmentReport, ImportReport
 from .arguments import NOT_GIVEN, WaitS, given
 from .replies import EnvironmentMade, Link, NextCall, counts, then
 from .spec import Call, tool
 from .wording import listed, plural, with_offline
-
-IMPORTED = ("auto", "caseharden")
-"""Formats that this version can read."""
 
 
 @tool("Create an environment", toolset="author", idempotent=True, open_world=True)
@@ -84,17 +80,8 @@ async def import_environment(
     was lost. Use for existing cases or results. Runs no foreign code unless the operator allowed it.
     From fields: create_environment.
     """
-    if format not in IMPORTED:
-        raise Unavailable(
-            f"Importing {format} is not in this version.",
-            where="format",
-            allowed=IMPORTED,
-            next=[
-                Next("get_item", {"kind": "guide", "id": "environment"}, "how to write the same as a folder")
-            ],
-        )
     report = await call.bench.imports.start(
-        path, id, dry_run=dry_run, wait_s=wait_s, on_progress=call.on_progress
+        path, id, format=format, dry_run=dry_run, wait_s=wait_s, on_progress=call.on_progress
     )
     return imported(report)
 

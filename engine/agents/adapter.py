@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ..llm import Message, ToolCall, ToolSignature
 from ..records.conversation import TokenUsage
@@ -45,7 +45,9 @@ class AgentReply:
     """The calls name tools as the world does, not as they were shown: what is played back stays true when a
     scenario renames tools."""
     own_calls: tuple[ToolCall, ...] = ()
-    """Calls that the agent has made by itself on tools that are not the world's: recorded, not executed."""
+    """Calls that the agent has made by itself on tools of its own: recorded, not executed."""
+    own_results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What those gave, by the call's id, as far as the agent tells it."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
 

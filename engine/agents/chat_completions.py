@@ -42,7 +42,7 @@ class ChatAgent:
                 where=f"{where}.tools",
                 allowed="world, none",
             )
-        check_headers(spec.headers, f"{where}.headers")
+        check_headers(spec.headers, f"{where}.headers", connections.secrets)
         self._connections = connections
         self._spec = spec
         self._where = where

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field
@@ -26,13 +26,18 @@ CUT_SHORT: Final[frozenset[EndReason]] = frozenset(
 
 
 class Line(Stored):
-    """One line of a recording: words, a call, or the user's stop. Results are not read: the world gives its own."""
+    """One line of a recording: words, a call, or the user's stop. Only an own call's result is read: the world gives
+    the others itself.
+    """
 
     by: Literal["user", "agent"]
     say: str | None = None
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
+    kind: str = ""
+    """`own`: a call on a tool of the agent's own, which is not executed."""
+    result: Any = None
     stop: str | None = None
     source: str | None = None
     """`script` or `event`, whose words they were in a stored conversation."""
@@ -197,6 +202,8 @@ class _Turns:
             self._begin(line)
         if line.say is not None:
             self._words(self.made[-1].replies, line.say)
+        elif line.kind == "own":
+            self._own(self.made[-1].replies, line)
         else:
             self._call(self.made[-1].replies, line)
 
@@ -214,10 +221,22 @@ class _Turns:
     def _words(self, replies: list[AgentReply], text: str) -> None:
         last = replies[-1] if replies else None
         if last is not None and last.text is not None and not last.calls:
-            replies[-1] = AgentReply(f"{last.text}\n{text}", own_names=True)
+            replies[-1] = replace(last, text=f"{last.text}\n{text}")
+        elif last is not None and _only_own(last):
+            replies[-1] = replace(last, text=text)
         else:
             replies.append(AgentReply(text, own_names=True))
         self._message = 0
+
+    def _own(self, replies: list[AgentReply], line: Line) -> None:
+        """What the agent called by itself goes with the reply that follows it."""
+        self._calls += 1
+        call = line.call(f"o{self._calls}")
+        if not replies or not _only_own(replies[-1]):
+            replies.append(AgentReply(None, own_names=True))
+        last = replies[-1]
+        results = last.own_results if line.result is None else {**last.own_results, call.id: line.result}
+        replies[-1] = replace(last, own_calls=(*last.own_calls, call), own_results=results)
 
     def _call(self, replies: list[AgentReply], line: Line) -> None:
         self._calls += 1
@@ -227,8 +246,13 @@ class _Turns:
         together = (
             last is not None and bool(last.calls) and line.message > 0 and line.message == self._message
         )
-        if last is not None and (beside or together):
-            replies[-1] = AgentReply(last.text, (*last.calls, call), own_names=True)
+        if last is not None and (beside or together or _only_own(last)):
+            replies[-1] = replace(last, calls=(*last.calls, call))
         else:
             replies.append(AgentReply(None, (call,), own_names=True))
         self._message = line.message
+
+
+def _only_own(reply: AgentReply) -> bool:
+    """Whether nothing is in it so far but calls on the agent's own tools."""
+    return bool(reply.own_calls) and reply.text is None and not reply.calls

@@ -13,6 +13,7 @@ from .answers import Answer, Predicate
 from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import grade, see_turn, unsolvable
+from .grounding import Grounding
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
 from .rates import EndedTrial, check_thresholds, thresholds, totals
@@ -32,6 +33,7 @@ __all__ = [
     "CheckPlan",
     "EndedTrial",
     "ExpectedWorld",
+    "Grounding",
     "MinefieldHit",
     "PlannedEvent",
     "Predicate",

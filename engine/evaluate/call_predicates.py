@@ -15,7 +15,7 @@ from .reading import Written
 from .scope import Scope, need_solution
 
 SIDES: Final = ("agent", "user")
-CALL_KEYS: Final = ("tool", "args", "args_match", "compare", "id", "after")
+CALL_KEYS: Final = ("tool", "args", "args_match", "compare", "own", "id", "after", "x_source")
 ARGUMENT_MODES: Final = ("exact", "ignore", "text", "partial")
 
 
@@ -57,7 +57,9 @@ def _check_call(tool: str, args: Iterable[str], written: Written, scope: Scope) 
     """Refuse a tool glob that names no tool, and arguments that no such tool has."""
     names = list(scope.world.tools)
     if not any(fnmatchcase(name, tool) for name in names):
-        written.wrong("tool", f"No tool matches `{tool}`.{did_you_mean(tool, names)}", names)
+        what = f"No tool matches `{tool}`.{did_you_mean(tool, names)}"
+        allowed = [*names, "any name with own: true, for a tool that the agent has by itself"]
+        written.wrong("tool", what, allowed)
     known = scope.parameters(tool)
     for name in args:
         if name not in known:
@@ -91,13 +93,16 @@ def _count(written: Written) -> tuple[int, int | None]:
 
 
 def _call(written: Written, scope: Scope, by: str, ok: Ok) -> CallPattern:
-    tool = written.text("tool")
+    tool, own = written.text("tool"), written.flag("own", False)
     args, compare = written.object("args"), written.object("compare")
     listed = list(dict.fromkeys((*args.data, *compare.data)))
-    _check_call(tool, listed, written, scope)
+    if not own:
+        _check_call(tool, listed, written, scope)
+    elif by == "user":
+        written.wrong("own", "Only the agent has tools of its own.", "by: agent")
     mode = written.one_of("args_match", ("partial", "exact", "ignore"), "partial")
     arguments = () if mode == "ignore" else tuple(_argument(name, args, compare, scope) for name in listed)
-    return CallPattern(tool, arguments, mode == "exact", by, ok)
+    return CallPattern(tool, arguments, mode == "exact", by, ok, own)
 
 
 def _argument(name: str, args: Written, compare: Written, scope: Scope) -> Argument:

@@ -58,6 +58,8 @@ class CallPattern:
     exact: bool = False
     by: str = "agent"
     ok: Ok = True
+    own: bool = False
+    """Only calls on tools of the agent's own."""
 
     def named(self, call: ToolEntry) -> bool:
         """Whether the call is of such a tool, by that side and with that success; injected ones never are."""
@@ -65,13 +67,17 @@ class CallPattern:
             call.injected is None
             and call.by == self.by
             and (self.ok == "any" or call.ok is self.ok)
-            and fnmatchcase(call.tool, self.tool)
+            and self.about(call)
         )
 
     @property
     def judged(self) -> bool:
         """Whether a judge is needed for an argument."""
         return any(a.mode == "judge" for a in self.arguments)
+
+    def about(self, call: ToolEntry) -> bool:
+        """Whether the call is of such a tool."""
+        return fnmatchcase(call.tool, self.tool) and (call.kind == "own" or not self.own)
 
     def fits(self, call: ToolEntry, trace: Trace | None = None) -> bool | None:
         """Whether the call is such a one; None where only a judge could tell, who is asked where a trace is given."""
@@ -214,12 +220,12 @@ class ToolCalls:
             if call.by == self.by
             and call.injected is None
             and (self.ok == "any" or call.ok is self.ok)
-            and (
-                self.count_reads
-                or call.kind not in ("read", "think")
-                or any(fnmatchcase(call.tool, e.tool) for e in self.expected)
-            )
+            and (self._always_counts(call) or any(e.about(call) for e in self.expected))
         ]
+
+    def _always_counts(self, call: ToolEntry) -> bool:
+        """Whether it has to fit the list although no call there is of its tool; the agent's own never have."""
+        return call.kind != "own" and (self.count_reads or call.kind not in ("read", "think"))
 
     def _decide(self, trace: Trace, made: Sequence[ToolEntry], edges: Sequence[Sequence[int]]) -> Answer:
         if self.match == "within":
@@ -283,7 +289,7 @@ class ToolCalls:
 
 def nearest(wanted: CallPattern, calls: Sequence[ToolEntry]) -> ToolEntry | None:
     """The call of that tool that differs least from what was wanted: in arguments, success, order."""
-    same = [c for c in calls if fnmatchcase(c.tool, wanted.tool)]
+    same = [c for c in calls if wanted.about(c)]
     return min(same, key=lambda c: (len(wanted.differences(c)), not c.ok, c.n), default=None)
 
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from ..records.conversation import Conversation, EndReason, LogEntry, StopEntry
 from ..records.scenario import Reward
-from ..records.verdict import CheckKind, CheckResult, CheckVerdict, TrialVerdict, Verdict
+from ..records.verdict import CheckKind, CheckResult, CheckVerdict, Invention, TrialVerdict, Verdict
 from ..world.values import Fault
 from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
+from .grounding import decided_by, inventions
 from .opinions import Opinions
 from .plan import Check, CheckPlan
 from .rules import RuleBook
@@ -52,8 +53,11 @@ def grade(
         )
     for check in checks:
         check.in_reward = check.id in plan.reward.of if plan.reward.of else check.counts
+    invented = (
+        inventions(conversation.log, conversation.setup, plan.grounding) if plan.grounding is not None else []
+    )
     lacking = expected.error if expected is not None and plan.rests_on_expected_world else ""
-    verdict, why = _verdict(conversation, plan, checks, lacking)
+    verdict, why = _verdict(conversation, plan, checks, lacking, invented)
     counted = verdict not in ("error", "invalid")
     return Verdict(
         verdict=verdict,
@@ -65,6 +69,7 @@ def grade(
         checks=checks,
         never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
+        invented=invented,
     )
 
 
@@ -76,6 +81,12 @@ def see_turn(verdict: Verdict) -> int:
 def unsolvable(why: str) -> str:
     """Why a trial is invalid whose scenario has no expected world: the author's fault, whatever the agent does."""
     return f"unsolvable: {why}"
+
+
+def user_fault(invention: Invention) -> str:
+    """Why a trial is invalid in which all that failed rests on what the user invented: the simulator's fault."""
+    told = f"in turn {invention.turn} the user gave {invention.said}, which is not on its sheet"
+    return f"user_fault: {told}, and what failed rests on it"
 
 
 def _checked(
@@ -184,7 +195,11 @@ def _date_failures(results: Sequence[CheckResult], conversation: Conversation) -
 
 
 def _verdict(
-    conversation: Conversation, plan: CheckPlan, checks: Sequence[CheckResult], lacking: str
+    conversation: Conversation,
+    plan: CheckPlan,
+    checks: Sequence[CheckResult],
+    lacking: str,
+    invented: Sequence[Invention],
 ) -> tuple[TrialVerdict, str]:
     """(verdict, why). `lacking`: why there is no expected world, where a check that counts asks for it."""
     end = conversation.end
@@ -197,7 +212,8 @@ def _verdict(
         return "invalid", unsolvable(lacking)
     verdicts = {check.verdict for check in checks if check.counts}
     if "fail" in verdicts:
-        return "fail", ""
+        reason = decided_by(invented, checks) if invented else None
+        return ("fail", "") if reason is None else ("invalid", user_fault(reason))
     if "inconclusive" in verdicts or not verdicts:
         unchecked = not verdicts or plan.says_nothing
         return "inconclusive", NO_CHECKS if unchecked else ""

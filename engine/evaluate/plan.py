@@ -16,6 +16,7 @@ from ..world.mistakes import Mistakes
 from .answers import Judged, MetricWithin, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
+from .grounding import Grounding
 from .opinions import Question
 from .predicates import compile_predicate
 from .reading import Written
@@ -74,6 +75,8 @@ class CheckPlan:
     script: tuple[ScriptCheck, ...] = ()
     faulty: bool = False
     """Whether the scenario has faults."""
+    grounding: Grounding | None = None
+    """What the user knows; None: nobody asks what it invented."""
 
     @property
     def says_nothing(self) -> bool:

@@ -29,7 +29,7 @@ MODIFIERS: Final[Mapping[str, Sequence[str]]] = {
     "state": (*COMPARATORS, *COMPARATOR_TERMS, "unchanged", "except"),
     "world": ("ignore", "unordered", "tolerance"),
     "expr": (),
-    "tool": ("args", "args_match", "compare", "by", "ok", "count"),
+    "tool": ("args", "args_match", "compare", "by", "ok", "own", "count"),
     "tool_calls": ("match", "ordered", "reads", "by", "ok"),
     "said": ("by", "last"),
     "event": (),
@@ -43,7 +43,9 @@ MODIFIERS: Final[Mapping[str, Sequence[str]]] = {
 SUBJECTS: Final = tuple(MODIFIERS)
 
 
-def compile_predicate(data: Any, where: str, scope: Scope, common: Sequence[str] = ()) -> Predicate:
+def compile_predicate(
+    data: Any, where: str, scope: Scope, common: Sequence[str] = ("x_source",)
+) -> Predicate:
     """The predicate; `common` are keys that its place allows beside subject and modifiers.
 
     Raises InvalidArgument with path, allowed and nearest.

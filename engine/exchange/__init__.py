@@ -1,6 +1,6 @@
 """Files in and out: allowed roots, JSON and YAML read safely, a folder of cases, a run as one file or a table.
 
-Worlds and results of other systems come later through the same door.
+Files of other systems come in through the same door as our own: an `Importer` a layout, all of them in `formats`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,23 @@ from __future__ import annotations
 from .documents import parse, parse_json, parse_jsonl, parse_yaml
 from .files import Roots, decode
 from .folder import CONFIG_NAMES, CaseFolder, Sourced, is_case_folder, read_folder, write_instructions
+from .formats import IMPORTERS
+from .importer import Imported, Importer, Losses, PastEntry, PastRun, PastTalk, find_importer
 
 __all__ = [
     "CONFIG_NAMES",
+    "IMPORTERS",
     "CaseFolder",
+    "Imported",
+    "Importer",
+    "Losses",
+    "PastEntry",
+    "PastRun",
+    "PastTalk",
     "Roots",
     "Sourced",
     "decode",
+    "find_importer",
     "is_case_folder",
     "parse",
     "parse_json",

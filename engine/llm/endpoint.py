@@ -35,8 +35,8 @@ class EndpointModel:
     """
 
     def __init__(self, spec: ModelAt, client: HttpClient, secrets: Secrets, where: str) -> None:
-        check_key(spec.key, f"{where}.key")
-        check_headers(spec.headers, f"{where}.headers")
+        check_key(spec.key, f"{where}.key", secrets)
+        check_headers(spec.headers, f"{where}.headers", secrets)
         base = spec.base_url.rstrip("/")
         if "?" in base or "#" in base:
             raise InvalidArgument(

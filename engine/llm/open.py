@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..errors import InvalidArgument, Unavailable, did_you_mean
@@ -20,16 +20,22 @@ ALLOWED: Final = (
     "or {model, base_url, key} of an OpenAI-compatible endpoint"
 )
 _OFFLINE: Final = re.compile(r"offline(?::slip=(?P<slip>\d*\.?\d+))?")
-_LITELLM: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
+_LITELLM: Final = re.compile(r"(?!.*//)[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
+"""No URL: some providers would be asked there, with the key of the vendor."""
 _KNOWN: Final = ("offline", "relay", "replay")
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """What models outside are reached by."""
+    """What models outside are reached by. `operators`: the secrets that the operator's own settings may name."""
 
     client: HttpClient
     secrets: Secrets
+    operators: Secrets | None = None
+
+    def of_operator(self) -> Connections:
+        """The same for what the operator's settings name, and no caller."""
+        return replace(self, secrets=self.operators or self.secrets)
 
     async def aclose(self) -> None:
         """Close them."""

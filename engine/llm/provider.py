@@ -44,8 +44,8 @@ class ProviderModel:
     """Asks a provider through litellm, at our pace, within our time, tried again by our rules."""
 
     def __init__(self, spec: ModelAt, client: HttpClient, secrets: Secrets, where: str) -> None:
-        check_key(spec.key, f"{where}.key")
-        check_headers(spec.headers, f"{where}.headers")
+        check_key(spec.key, f"{where}.key", secrets)
+        check_headers(spec.headers, f"{where}.headers", secrets)
         other = next((name for name in spec.extra if name not in EXTRA), None)
         if other is not None:
             raise InvalidArgument(

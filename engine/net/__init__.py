@@ -7,16 +7,21 @@ from .errors import BadStatus, Broken, NetError, Refused, TimedOut, TooLarge, Un
 from .guard import Target
 from .network import Network
 from .pace import Clock
+from .redaction import Redactor, looks_secret
+from .references import Lending, Reference, check_lent, names_a_key, read_reference
 from .retries import Retries, in_time
-from .secrets import Secrets, check_headers, check_key, looks_secret
+from .secrets import Secrets, check_headers, check_key
 
 __all__ = [
     "BadStatus",
     "Broken",
     "Clock",
     "HttpClient",
+    "Lending",
     "NetError",
     "Network",
+    "Redactor",
+    "Reference",
     "Refused",
     "Response",
     "Retries",
@@ -27,7 +32,10 @@ __all__ = [
     "Unreachable",
     "check_headers",
     "check_key",
+    "check_lent",
     "in_time",
     "looks_secret",
+    "names_a_key",
+    "read_reference",
     "retry_after_s",
 ]

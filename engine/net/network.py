@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,14 @@ class Network:
     proxy: str = ""
     ca_file: str = ""
     at_once: int = 1000
+
+    @property
+    def shown_proxy(self) -> str:
+        """The proxy without user name and password."""
+        scheme, joint, rest = self.proxy.partition("://")
+        return f"{scheme}{joint}{rest.rpartition('@')[2]}"
+
+    @property
+    def proxy_password(self) -> str:
+        """The password that is sent to the proxy, or ""."""
+        return urlsplit(self.proxy).password or ""

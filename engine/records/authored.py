@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ..errors import InvalidArgument, did_you_mean
@@ -44,6 +44,12 @@ class Authored(BaseModel):
                         },
                     )
         return data  # pyright: ignore[reportUnknownVariableType]
+
+
+class Sourced(Authored):
+    """What people write or import: beside its fields it keeps what an importer could not map, as it was."""
+
+    x_source: Any = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Stored(BaseModel):

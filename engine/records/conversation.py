@@ -94,7 +94,8 @@ class ToolEntry(Entry):
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
     """What the model wrote, where that is no JSON object; `args` is then empty."""
-    kind: Literal["read", "write", "terminal", "think", "unknown"] = "read"
+    kind: Literal["read", "write", "terminal", "think", "own", "unknown"] = "read"
+    """own: a tool of the agent's own, outside the world; recorded, not executed."""
     ok: bool = True
     error: CallError | None = None
     injected: str | None = None

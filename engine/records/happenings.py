@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from .authored import Authored
+from .authored import Authored, Sourced
 from .world import Json
 
 OnTimeout = Literal["fail", "skip", "fire"]
@@ -52,7 +52,7 @@ class Event(Authored):
         return self
 
 
-class Fault(Authored):
+class Fault(Sourced):
     """A fault of tools, injected into calls of the agent."""
 
     tool: str = Field(min_length=1, max_length=200)
@@ -83,7 +83,7 @@ class Fault(Authored):
         return self
 
 
-class NoiseItem(Authored):
+class NoiseItem(Sourced):
     """One thing that noise may do."""
 
     do: dict[str, Any] | list[dict[str, Any]]
@@ -95,7 +95,7 @@ class NoiseItem(Authored):
         return [self.do] if isinstance(self.do, dict) else self.do
 
 
-class Noise(Authored):
+class Noise(Sourced):
     """Things that happen at random and have nothing to do with the goal."""
 
     per_minute: float | None = Field(default=None, gt=0, le=60)
@@ -115,14 +115,14 @@ class Noise(Authored):
         return self
 
 
-class Message(Authored):
+class Message(Sourced):
     """Words of one side that stand in the conversation without a turn of their own."""
 
     by: Literal["user", "agent"]
     say: str = Field(min_length=1, max_length=20_000)
 
 
-class ScriptStep(Authored):
+class ScriptStep(Sourced):
     """One step of a script: exactly one word. `user` and `agent` null: generated; a text: said as it is."""
 
     user: str | None = Field(default=None, max_length=20_000)
@@ -139,16 +139,17 @@ class ScriptStep(Authored):
     @property
     def word(self) -> str:
         """Which of the eight it is."""
-        return next(iter(self.model_fields_set))
+        return next(name for name in SCRIPT_STEPS if name in self.model_fields_set)
 
     @model_serializer(mode="wrap")
     def _as_written(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The one word: null is a value of it."""
-        return {self.word: dumped(self).get(self.word)}
+        kept = {"x_source": self.x_source} if self.x_source is not None else {}
+        return {self.word: dumped(self).get(self.word), **kept}
 
     @model_validator(mode="after")
     def _one_word(self) -> ScriptStep:
-        given = sorted(self.model_fields_set, key=SCRIPT_STEPS.index)
+        given = [name for name in SCRIPT_STEPS if name in self.model_fields_set]
         if len(given) != 1:
             raise ValueError(
                 f"a step of a script has exactly one of {', '.join(SCRIPT_STEPS)}; found {', '.join(given) or 'none'}"

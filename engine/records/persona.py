@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer
 
-from .authored import Authored, Stored
+from .authored import Authored, Sourced, Stored
 
 Source = Literal["written", "generated", "shipped", "imported"]
 """Where a record came from: written by a client, by the writer model, shipped with a world, read from files."""
 
 
-class Fact(Authored):
+class Fact(Sourced):
     """One line of the user's sheet."""
 
     fact: str = Field(min_length=1, max_length=200)
@@ -22,11 +22,15 @@ class Fact(Authored):
     """When the user tells it; None: as the scenario's `reveal` says."""
 
 
-class PersonaData(Authored):
+class PersonaData(Sourced):
     """Records that are merged into the world before `init`; they must fit its schema."""
 
     db: dict[str, Any] = Field(default_factory=dict[str, Any])
     user_db: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+    def sides(self) -> dict[str, Any]:
+        """What is merged, by side; a side without data is not there."""
+        return {side: value for side, value in (("db", self.db), ("user_db", self.user_db)) if value}
 
 
 class Persona(Authored):

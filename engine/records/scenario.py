@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer, model_validator
 
-from .authored import Authored, Stored
+from .authored import Authored, Sourced, Stored
 from .happenings import Event, Fault, Noise, ScriptStep
 from .persona import Fact, Persona, Source
 
@@ -15,7 +15,7 @@ Predicate = dict[str, Any]
 """A predicate as written: exactly one subject, and its modifiers. `evaluate` checks it."""
 
 
-class WorldOptions(Authored):
+class WorldOptions(Sourced):
     """What this scenario changes about the world as the agent and the user see it."""
 
     now: str | None = None
@@ -32,7 +32,7 @@ class WorldOptions(Authored):
     skip_rules: list[str] = Field(default_factory=list[str])
 
 
-class HistoryItem(Authored):
+class HistoryItem(Sourced):
     """Something that happened before turn 1: words, or a call that is executed."""
 
     by: Literal["user", "agent"]
@@ -41,7 +41,7 @@ class HistoryItem(Authored):
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
-class ExpectedStep(Authored):
+class ExpectedStep(Sourced):
     """One step of the solution: `tool` with `args`, or `say` (ends the turn), or `wait_s`."""
 
     id: str | None = None
@@ -57,7 +57,7 @@ class ExpectedStep(Authored):
     """Ids of steps that must come before this one."""
 
 
-class Limits(Authored):
+class Limits(Sourced):
     """Where a trial ends by itself."""
 
     max_turns: int = Field(default=20, ge=1, le=1000)
@@ -76,14 +76,14 @@ class Limits(Authored):
         return self
 
 
-class Reward(Authored):
+class Reward(Sourced):
     """How the reward is composed; `of` empty: all counted checks."""
 
     combine: Literal["product", "mean", "min"] = "product"
     of: list[str] = Field(default_factory=list[str])
 
 
-class Hint(Authored):
+class Hint(Sourced):
     """A hint, shown to a writer or to the agent only on request."""
 
     for_: str | None = Field(default=None, alias="for")

@@ -13,8 +13,8 @@ TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
 """error: the infrastructure's fault; invalid: the author's or the simulator's. Neither counts in a rate."""
 CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "script", "end"]
 Severity = Literal["minor", "major", "critical"]
-GRADING = 1
-"""Version of the grading, stored on every verdict."""
+GRADING = 2
+"""Version of the grading, stored on every verdict. 2: what rests on a fact that the user invented is invalid."""
 
 
 class CheckResult(Stored):
@@ -57,6 +57,18 @@ class FaultOutcome(Stored):
     """The entry that shows it; 0: none does."""
 
 
+class Invention(Stored):
+    """A fact in the words of the simulated user that is not on its sheet, and that nobody had told it."""
+
+    n: int
+    """The entry of the words."""
+    turn: int
+    sort: Literal["id", "email", "amount", "date"]
+    said: str
+    used: list[int] = Field(default_factory=list[int])
+    """The entries of the agent's calls that were made with it."""
+
+
 class Verdict(Stored):
     """The verdict of one trial."""
 
@@ -76,6 +88,8 @@ class Verdict(Stored):
     checks: list[CheckResult] = Field(default_factory=list[CheckResult])
     never_fired: list[NeverFired] = Field(default_factory=list[NeverFired])
     faults: list[FaultOutcome] = Field(default_factory=list[FaultOutcome])
+    invented: list[Invention] = Field(default_factory=list[Invention])
+    """Where all that failed rests on one of them, the verdict is invalid."""
 
     def failed(self) -> list[str]:
         """Ids of the counted checks that failed."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .authored import Authored
+from .authored import Authored, Sourced
 
 MAX_JSON_DEPTH: Final = 100
 """Levels of nesting of any JSON value that people write."""
@@ -47,7 +47,7 @@ JsonObject = Annotated[dict[str, Any], BeforeValidator(checked_json)]
 """A JSON object, checked and copied."""
 
 
-class Clock(Authored):
+class Clock(Sourced):
     """The virtual clock. It moves only by these seconds, by faults and by the wait tool; never by wall time."""
 
     now: str = "2026-01-01T09:00:00"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..canonical import digest
 from ..errors import InvalidArgument, did_you_mean
-from ..evaluate import CheckPlan, compile_checks
+from ..evaluate import CheckPlan, Grounding, compile_checks
 from ..ids import simulation_slug
 from ..llm import ToolSignature
 from ..records.conversation import Hashes
@@ -99,23 +100,27 @@ def prepare(
     _check_history(world, scenario)
     check_faults(world, scenario.faults, "faults")
     own = _limits(limits or Limits(), scenario.limits, limits_over)
-    data = partner.data.model_dump(exclude_unset=True) if partner else {}
+    data = partner.data.sides() if partner else {}
     hashes = Hashes(
         world=world.hash,
         scenario=digest(scenario.model_dump(mode="json", by_alias=True)),
         persona=digest(partner.model_dump(mode="json")) if partner else "",
         engine=ENGINE,
     )
+    told = sheet(scenario, partner, user_input, user_guidelines)
     return Case(
         world=world,
         scenario=scenario,
         persona=partner,
-        plan=compile_checks(world, scenario, "", expected_output),
+        plan=replace(
+            compile_checks(world, scenario, "", expected_output),
+            grounding=Grounding(json.dumps(told, ensure_ascii=False), world),
+        ),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
         options=options,
         hashes=hashes,
-        user_prompt=sheet_prompt(sheet(scenario, partner, user_input, user_guidelines)),
+        user_prompt=sheet_prompt(told),
         expected_key=digest([hashes.world, hashes.scenario, data, user_input, ENGINE]),
         user_input=user_input,
         init=world.compile_steps(scenario.init, "init", "init") if scenario.init else None,

@@ -73,8 +73,13 @@ class Transcript:
             fields["usage"] = usage
         self._add(SayEntry(**self._mark(), **fields))
 
-    def call(self, outcome: CallOutcome, written: str, message: int, wall_s: float) -> None:
-        """A call, and the signals and notices that it sent. `written`: the arguments as the model wrote them."""
+    def call(
+        self, outcome: CallOutcome, written: str, message: int, wall_s: float, kind: str = "unknown"
+    ) -> None:
+        """A call, and the signals and notices that it sent.
+
+        `written`: the arguments as the model wrote them; `kind`: where the tool is none of the world's.
+        """
         self._calls += 1
         readable = isinstance(outcome.args, dict)
         fields: dict[str, Any] = {
@@ -82,7 +87,7 @@ class Transcript:
             "by": outcome.by,
             "tool": outcome.tool[:MAX_NAME],
             "args": outcome.args if readable else {},
-            "kind": outcome.kind or "unknown",
+            "kind": outcome.kind or kind,
             "ok": outcome.ok,
             "result": outcome.result,
             "wall_s": round(wall_s, 6),
@@ -101,11 +106,11 @@ class Transcript:
         self._add(ToolEntry(**self._mark(), **fields))
         self.signals(outcome.signals)
 
-    def own_call(self, call: ToolCall, message: int) -> None:
-        """A call that the agent made by itself, outside the world; what came of it is not known."""
+    def own_call(self, call: ToolCall, result: Any, message: int) -> None:
+        """A call that the agent made by itself, outside the world, and what it told of the result."""
         args = object_of(call.arguments)
-        outcome = CallOutcome(call.name, "agent", args, True, None, None, None, (), (), self._scene.t)
-        self.call(outcome, call.arguments, message, 0.0)
+        outcome = CallOutcome(call.name, "agent", args, True, None, result, None, (), (), self._scene.t)
+        self.call(outcome, call.arguments, message, 0.0, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
         """An event or noise, with all its writes, the calls it made and the signals it sent.

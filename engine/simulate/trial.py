@@ -271,7 +271,7 @@ class _Going:
             reply = await self._asked()
             if reply is None:
                 return
-            self._own_calls(reply.own_calls)
+            self._own_calls(reply)
             if self.over:
                 return
             if not reply.calls:
@@ -338,12 +338,12 @@ class _Going:
         if self.same >= self.case.limits.same_message:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
 
-    def _own_calls(self, calls: Sequence[ToolCall]) -> None:
-        """Note what the agent called outside the world; it counts like its other calls."""
-        for call in calls:
+    def _own_calls(self, reply: AgentReply) -> None:
+        """Note what the agent called outside the world; it is limited like its other calls."""
+        for call in reply.own_calls:
             if not self._may_call(call.name, True):
                 return
-            self.script.own_call(call, self.replies)
+            self.script.own_call(call, reply.own_results.get(call.id), self.replies)
             self._point()
 
     # What both do

@@ -40,9 +40,17 @@ class Shelf(Generic[R]):
         self.kind = kind
         self._model = model
 
+    def kept(self, record: R) -> dict[str, Any]:
+        """A record as it stands in the table."""
+        return record.model_dump(mode="json", by_alias=True)
+
+    def read(self, row: Mapping[str, Any]) -> R:
+        """A record from what stands in the table."""
+        return self._model.model_validate(row)
+
     def find(self, id: str) -> R | None:
         row = self.table.find(id)
-        return None if row is None else self._model.model_validate(row)
+        return None if row is None else self.read(row)
 
     def get(self, id: str, where: str = "id") -> R:
         """The record; NotFound names the nearest id and how to list them."""
@@ -67,27 +75,27 @@ class Shelf(Generic[R]):
         )
 
     def put(self, id: str, record: R) -> None:
-        self.table.put(id, _document(record))
+        self.table.put(id, self.kept(record))
 
     def put_many(self, records: Mapping[str, R]) -> None:
         if records:
-            self.table.put_many({id: _document(record) for id, record in records.items()})
+            self.table.put_many({id: self.kept(record) for id, record in records.items()})
 
     def add(self, id: str, record: R) -> bool:
         """Store it unless the id is taken; whether it was stored."""
-        return self.table.add(id, _document(record))
+        return self.table.add(id, self.kept(record))
 
     def change(self, id: str, how: Callable[[R], R]) -> R:
         """Read, change and write with no other writer between."""
 
         def apply(document: dict[str, Any]) -> dict[str, Any]:
-            return _document(how(self._model.model_validate(document)))
+            return self.kept(how(self.read(document)))
 
-        return self._model.model_validate(self.table.change(id, apply, self.kind))
+        return self.read(self.table.change(id, apply, self.kind))
 
     def where(self, **fields: Any) -> list[R]:
         """All that match, oldest first."""
-        return [self._model.model_validate(row) for row in self.table.walk(fields, oldest_first=True)]
+        return [self.read(row) for row in self.table.walk(fields, oldest_first=True)]
 
     def count(self, **fields: Any) -> int:
         return self.table.tally(fields)
@@ -112,6 +120,40 @@ class Shelf(Generic[R]):
 
     def delete(self, ids: Iterable[str]) -> list[str]:
         return self.table.delete(ids)
+
+
+class TrialShelf(Shelf[TrialRecord]):
+    """The trials of a run. Their verdicts lie beside the conversations, so that what lists walk is small."""
+
+    def __init__(self, store: Store, run: str, table_name: str) -> None:
+        fields = ["simulation", "scenario", "persona", "split", "verdict", "failed_checks", "tags"]
+        super().__init__(store, store.run_table(run, table_name), TrialRecord, "conversation", fields)
+        self._run = run
+
+    def kept(self, record: TrialRecord) -> dict[str, Any]:
+        """The row, with the verdict stored apart unless it was before; earlier ones stay until the trial is deleted."""
+        row = record.model_dump(mode="json", by_alias=True)
+        verdict, pointer = row.pop("graded"), row["pointer"]
+        known = pointer.get("graded", [])
+        if not known or self._store.segments.read(known[-1]) != verdict:
+            pointer["graded"] = [*known, str(self._store.segments.append(self._run, verdict))]
+        return row
+
+    def read(self, row: Mapping[str, Any]) -> TrialRecord:
+        return super().read(self.whole(row))
+
+    def whole(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row with its newest verdict."""
+        if "graded" in row:
+            return dict(row)
+        return {**row, "graded": self._store.segments.read(row["pointer"]["graded"][-1])}
+
+    def erase(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write blanks over the conversations and verdicts of rows, so that no byte of them is left."""
+        for row in rows:
+            pointer = row["pointer"]
+            for place in (pointer["at"], *pointer.get("graded", ())):
+                self._store.segments.erase(str(place))
 
 
 class Archive:
@@ -147,16 +189,9 @@ class Archive:
         self.worlds = Blobs(store.home / "worlds", "world")
         self.recordings = Blobs(store.home / "recordings", "recording")
 
-    def trials(self, run: str, table_name: str = "trials") -> Shelf[TrialRecord]:
+    def trials(self, run: str, table_name: str = "trials") -> TrialShelf:
         """The trials of a run; `again` holds second tries of those that ended in error or invalid."""
-        table = self.store.run_table(run, table_name)
-        return Shelf(
-            self.store,
-            table,
-            TrialRecord,
-            "conversation",
-            ["simulation", "scenario", "persona", "split", "verdict", "failed_checks", "tags"],
-        )
+        return TrialShelf(self.store, run, table_name)
 
     def keep_conversation(self, run: str, document: Mapping[str, Any]) -> Pointer:
         """Store a conversation as JSON."""
@@ -199,7 +234,3 @@ def _uses(document: dict[str, Any], id: str) -> tuple[str, str]:
     made_of: dict[str, Any] = document.get("snapshot") or document
     agent: dict[str, Any] = made_of.get("agent") or {}
     return str(made_of.get("world") or ""), str(agent.get("recordings") or "")
-
-
-def _document(record: BaseModel) -> dict[str, Any]:
-    return record.model_dump(mode="json", by_alias=True)

@@ -126,6 +126,9 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         item.untrusted.append("item.never_fired[].why")
     if graded.faults:
         item.item["faults"] = [fault.model_dump(mode="json") for fault in graded.faults]
+    if graded.invented:
+        item.item["invented"] = [fact.model_dump(mode="json") for fact in graded.invented]
+        item.untrusted.append("item.invented[].said")
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
 
 
@@ -206,6 +209,8 @@ def _call_row(entry: ToolEntry) -> Body:
     }
     if entry.by != "agent":
         row["by"] = entry.by
+    if entry.kind == "own":
+        row["own"] = True
     if entry.error:
         row["error"] = entry.error
     if entry.injected:

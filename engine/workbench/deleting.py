@@ -269,8 +269,7 @@ class Deleting:
         simulations = {trial.partition("/")[0] for trial in trials}
         rows = [row for slug in simulations for row in shelf.table.walk({"simulation": slug})]
         gone = [row for row in rows if f"{row['simulation']}/{row['trial']}" in trials]
-        for row in gone:
-            self._archive.store.segments.erase(str(row["pointer"]["at"]))
+        shelf.erase(gone)
         if gone:
             shelf.delete([str(row.doc_id) for row in gone])
 

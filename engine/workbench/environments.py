@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import anyio.to_thread
 
 from ..errors import CasehardenError, Conflict, InvalidArgument
-from ..exchange import CaseFolder, Roots, read_folder
+from ..exchange import CaseFolder, Imported, Roots, read_folder
 from ..ids import check_slug
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
@@ -105,8 +106,15 @@ class Environments:
         instructions become a new version. `dry_run`: all of it but the storing.
         """
         folder = await anyio.to_thread.run_sync(read_folder, path, self._roots)
+        read = Imported("caseharden", folder.id, cases=folder, whole=True)
+        return await self.take(read, id or folder.id, dry_run=dry_run)
+
+    async def take(self, read: Imported, id: str, *, dry_run: bool = False) -> EnvironmentReport:
+        """The environment `id` of an import that brings cases, made or brought up to date."""
+        assert read.cases is not None
+        folder = read.cases
         try:
-            return await self._take_folder(folder, check_slug(id or folder.id, "environment.id"), dry_run)
+            return await self._take_cases(folder, read, check_slug(id, "environment.id"), dry_run)
         except CasehardenError as error:
             where = folder.place(error.where)
             raise type(error)(
@@ -145,7 +153,9 @@ class Environments:
             ]
         report.counts = self._counts(environment.id)
 
-    async def _take_folder(self, folder: CaseFolder, id: str, dry_run: bool) -> EnvironmentReport:
+    async def _take_cases(
+        self, folder: CaseFolder, read: Imported, id: str, dry_run: bool
+    ) -> EnvironmentReport:
         settings = dict(folder.settings)
         if folder.instructions_file is not None:
             settings["instructions_file"] = str(folder.instructions_file)
@@ -163,9 +173,12 @@ class Environments:
         scenarios = [item.value for item in folder.scenarios] or source.scenarios
         existing = self._archive.environments.find(id)
         self._drafts.same_folder_or_conflict(id, folder.path)
-        _refuse_first(self._personas.lint(personas, draft))
-        examined = await self._scenarios.examine(scenarios, draft, personas)
-        _refuse_first(examined.refused)
+        refused = self._personas.lint(personas, draft)
+        lost = _refused(refused, read)
+        personas = _without(personas, refused)
+        examined = await self._scenarios.examine(scenarios, draft, personas, check=read.whole)
+        lost += _refused(examined.refused, read)
+        scenarios = _without(scenarios, examined.refused)
         gone = {
             "scenario": self._gone(self._archive.scenarios, id, scenarios),
             "persona": self._gone(self._archive.personas, id, personas),
@@ -182,12 +195,8 @@ class Environments:
             probed=await self._drafts.probe(draft),
         )
         report.instructions_chars = len(text)
-        report.taken = {
-            "format": "caseharden",
-            "personas": len(folder.personas),
-            "scenarios": len(folder.scenarios),
-            "files": len(folder.files),
-        }
+        report.taken = {"format": read.format, **read.taken}
+        report.lost = [*map(dict, read.lost), *lost]
         if dry_run:
             return _only_told(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
@@ -352,6 +361,27 @@ def _only_told(report: EnvironmentReport, personas: list[Any], examined: Examine
     for slug, solution in examined.solutions.items():
         report.warnings += solution_warnings(f"{report.environment.id}/{slug}", solution)
     return report
+
+
+def _refused(refused: list[dict[str, str]], read: Imported) -> list[dict[str, Any]]:
+    """Rows of `lost` for the records that cannot be taken; of files that must be whole, the first is an error."""
+    if read.whole or read.cases is None:
+        _refuse_first(refused)
+        return []
+    return [
+        {
+            "what": row["at"].partition("[")[0].rstrip("s"),
+            "at": read.cases.place(row["at"]),
+            "why": row["what"],
+        }
+        for row in refused
+    ]
+
+
+def _without(items: list[Any], refused: list[dict[str, str]]) -> list[Any]:
+    """The records but for those that were refused."""
+    gone = {int(found[1]) for row in refused if (found := re.match(r"\w+\[(\d+)\]", row["at"]))}
+    return [item for k, item in enumerate(items) if k not in gone] if gone else items
 
 
 def _refuse_first(refused: list[dict[str, str]]) -> None:

@@ -1,5 +1,5 @@
 """Imports as jobs: a folder of thousands of cases, or a run of thousands of conversations, is taken while nobody
-needs to wait.
+needs to wait. Every format goes through the one seam, `Importer`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import Any, Final
 import anyio.to_thread
 from pydantic import TypeAdapter
 
-from ..errors import InvalidArgument
-from ..exchange import CONFIG_NAMES, Roots, read_folder
-from ..exchange.run_file import read_run_file
+from ..exchange import IMPORTERS, Imported, Importer, Roots, find_importer
+from ..exchange.importer import AUTO
 from ..ids import check_slug
 from ..records.job import Job
 from .archive import Archive
@@ -44,6 +43,8 @@ class Importing:
         self._runs = runs
         self._roots = roots
         self._jobs = jobs
+        self._read: dict[str, Imported] = {}
+        """What was read when a job was started, until it runs in this process; after a restart it is read again."""
         jobs.handle("import", self._perform)
 
     async def start(
@@ -51,19 +52,24 @@ class Importing:
         path: str,
         id: str = "",
         *,
+        format: str = AUTO,
         dry_run: bool = False,
         wait_s: float = 20,
         on_progress: Progress | None = None,
     ) -> ImportReport:
-        """Import a folder (see `Environments.import_folder`) or a file that holds an exported run.
+        """Import a folder or file of a known format, `auto`: whichever knows it (see `engine.exchange.formats`).
 
         After `wait_s` seconds (0..45) its job. What cannot be read is refused at once; a mistake in the records of a
-        folder is the job's error.
+        folder of ours is the job's error, one in the files of another system a line of `lost`.
         """
         check_wait(wait_s)
-        name, place = await anyio.to_thread.run_sync(self._looked_at, path, id)
-        spec = {"path": place, "id": name, "dry_run": dry_run}
+        importer, place, read = await anyio.to_thread.run_sync(self._looked_at, path, format)
+        name = check_slug(id or read.id, "id")
+        if read.cases is not None:
+            self._drafts.same_folder_or_conflict(name, read.cases.path, "id")
+        spec = {"path": str(place), "id": name, "format": importer.name, "dry_run": dry_run}
         job, _ = self._jobs.create("import", spec, total=1, environment=name)
+        self._read[job.id] = read
         self._jobs.launch(job)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
@@ -79,29 +85,18 @@ class Importing:
         return {"report": _REPORT.dump_python(report, mode="json")}
 
     async def _imported(self, job: Job) -> EnvironmentReport:
-        spec = job.spec
-        if not Path(spec["path"]).is_file():
-            return await self._environments.import_folder(spec["path"], spec["id"], dry_run=spec["dry_run"])
-        whole = await anyio.to_thread.run_sync(read_run_file, spec["path"], self._roots)
-        return await self._runs.take(whole, spec["id"], job, dry_run=spec["dry_run"])
+        spec, read = job.spec, self._read.pop(job.id, None)
+        if read is None:
+            format = spec.get("format", AUTO)
+            *_, read = await anyio.to_thread.run_sync(self._looked_at, spec["path"], format)
+        if read.exported is not None:
+            return await self._runs.take(read.exported, spec["id"], job, dry_run=spec["dry_run"])
+        return await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
 
-    def _looked_at(self, path: str, id: str) -> tuple[str, str]:
-        """The environment that an import is for, and the real path; what cannot be read is refused."""
+    def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:
+        """The importer for what is there, its real path, and what it reads; what cannot be read is refused."""
         found = self._roots.resolve(path, "path")
-        if not found.is_file():
-            folder = read_folder(path, self._roots)
-            name = check_slug(id or folder.id, "id")
-            self._drafts.same_folder_or_conflict(name, folder.path, "id")
-            return name, str(folder.path)
-        if found.name in CONFIG_NAMES:
-            raise InvalidArgument(
-                f"`{path}` belongs to a folder of cases.", where="path", allowed="the folder that holds it"
-            )
-        if found.suffix.lower() != ".json":
-            raise InvalidArgument(
-                f"`{path}` is no exported run.",
-                where="path",
-                allowed="a folder that holds caseharden.yaml, or a .json file that export_run wrote",
-            )
-        whole = read_run_file(path, self._roots)
-        return check_slug(id or whole.environment.id, "id"), str(found)
+        if not found.exists():
+            self._roots.folder(path, "path")
+        importer = find_importer(found, format, IMPORTERS, path)
+        return importer, found, importer.read(found, self._roots)

@@ -181,14 +181,15 @@ class Listing:
         if "failed_checks" in fields or proving(self._archive, run.environment):
             fields["split"] = "train"
 
+        shelf = self._archive.trials(run_id)
+
         def shown(row: Any) -> Row:
             return conversation_row(row, run_id, clusters)
 
         def told(row: Any) -> Row:
-            return dict(row) if full and row["split"] == "train" else shown(row)
+            return shelf.whole(row) if full and row["split"] == "train" else shown(row)
 
-        match = _matcher(asked.get("text"), None, shown)
-        shelf = self._archive.trials(run_id)
+        match = _matcher(asked.get("text"), None, shown, shelf.whole)
         page = shelf.page(fields, limit, cursor, match, json.dumps(asked.get("text")), told)
         total, least = _tally(shelf.table, fields, match)
         return Page("conversation", page.items, total, page.cursor or "", at_least=least)
@@ -253,10 +254,15 @@ def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple
     return len(page.items), page.cursor is not None
 
 
-def _matcher(text: str | None, tag: str | None, shown: Callable[[Any], Row] | None = None) -> Match | None:
+def _matcher(
+    text: str | None,
+    tag: str | None,
+    shown: Callable[[Any], Row] | None = None,
+    whole: Callable[[Any], Row] = _whole,
+) -> Match | None:
     """Whether a document says the text anywhere and carries the tag; None: all do.
 
-    `shown`: what a list says of it; of a held-out one nothing else is looked through.
+    `shown`: what a list says of it; of a held-out one nothing else is looked through. `whole`: all of another one.
     """
     if not text and not tag:
         return None
@@ -266,7 +272,9 @@ def _matcher(text: str | None, tag: str | None, shown: Callable[[Any], Row] | No
         held_out = row.get("split") == "held_out"
         if tag and tag not in row.get("scenario", {}).get("tags", ()):
             return False
-        looked = shown(row) if held_out and shown is not None else row
-        return not wanted or wanted in json.dumps(looked, ensure_ascii=False).casefold()
+        if not wanted:
+            return True
+        looked = shown(row) if held_out and shown is not None else whole(row)
+        return wanted in json.dumps(looked, ensure_ascii=False).casefold()
 
     return match

@@ -124,15 +124,14 @@ class Personas:
 
     def _check_data(self, persona: Persona, environment: EnvironmentRecord, where: str) -> None:
         """The persona's data must fit the world's schema and references."""
-        data = persona.data.model_dump(exclude_unset=True)
-        if not any(data.values()):
+        data = persona.data.sides()
+        if not data:
             return
         try:
             Scene(self._worlds.get(environment.world)).prepare(data)
         except WorldFault as fault:
-            raise InvalidArgument(
-                f"The data does not fit the world: {fault.text}.", where=f"{where}.data"
-            ) from None
+            told = fault.text if fault.text.endswith((".", "?")) else f"{fault.text}."
+            raise InvalidArgument(f"The data does not fit the world: {told}", where=f"{where}.data") from None
 
     async def _write(self, spec: Mapping[str, Any]) -> Generated[Persona]:
         owner = self._archive.environments.get(spec["environment"], "environment")

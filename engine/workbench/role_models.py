@@ -20,10 +20,14 @@ class RoleModels:
     def __init__(self, server: ModelChoice, connections: Connections | None = None) -> None:
         self.server = server
         self.connections = connections
+        self._operators: list[ModelName] = [getattr(server, role) for role in ROLES]
 
     def open(self, name: ModelName, where: str = "models") -> ModelClient:
-        """The client of a model."""
-        return open_model(name, self.connections, where=where)
+        """The client of a model; one that the server's settings name may use what they refer to."""
+        connections = self.connections
+        if connections is not None and name in self._operators:
+            connections = connections.of_operator()
+        return open_model(name, connections, where=where)
 
     def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, ModelName]:
         """A model for each role, each one that can be opened; the error names `models.ROLE`."""

@@ -99,20 +99,10 @@ class RunViews:
     def _checks_of(self, run: RunRecord) -> list[Body]:
         counts: dict[str, Body] = {}
         hidden = bool(proving(self._archive, run.environment))
-        for row in self._archive.trials(run.id).table.walk():
-            if hidden and row["split"] == "held_out":
+        for trial in self._archive.trials(run.id).where():
+            if hidden and trial.split == "held_out":
                 continue
-            for check in row["graded"]["checks"]:
-                known = counts.setdefault(
-                    check["id"],
-                    {
-                        "id": check["id"],
-                        "kind": check["kind"],
-                        "pass": 0,
-                        "fail": 0,
-                        "inconclusive": 0,
-                        "counts": check["counts"],
-                    },
-                )
-                known[check["verdict"]] += 1
+            for check in trial.graded.checks:
+                row = {"id": check.id, "kind": check.kind, "pass": 0, "fail": 0, "inconclusive": 0}
+                counts.setdefault(check.id, {**row, "counts": check.counts})[check.verdict] += 1
         return sorted(counts.values(), key=lambda c: (-c["fail"], c["id"]))

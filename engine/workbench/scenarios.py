@@ -139,11 +139,17 @@ class Scenarios:
         return await self.generating.start(environment, brief, count, kinds, wait_s, idempotency_key)
 
     async def examine(
-        self, scenarios: Sequence[Any], environment: EnvironmentRecord, personas: Sequence[Any] = ()
+        self,
+        scenarios: Sequence[Any],
+        environment: EnvironmentRecord,
+        personas: Sequence[Any] = (),
+        *,
+        check: bool = True,
     ) -> Examined:
         """What would be refused, and the solutions, without storing anything; `personas` come with them.
 
-        What was proven before and is made of the same parts is not played again.
+        What was proven before and is made of the same parts is not played again. `check`: refuse those whose own
+        solution fails.
         """
         brought = {p.id: p for p in (load(Persona, item, "personas") for item in personas)}
         going = Authoring("scenario", environment.id, self._archive.scenarios, True)
@@ -157,7 +163,7 @@ class Scenarios:
                     continue
                 report = self._known_solution(environment, scenario, brought)
                 report = report or await self.solution(environment, scenario, brought)
-                self.refuse_unsolvable(scenario, report, where, True)
+                self.refuse_unsolvable(scenario, report, where, check)
                 solutions[scenario.id] = report
         return Examined(going.refused, solutions)
 

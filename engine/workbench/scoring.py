@@ -45,6 +45,7 @@ class Scoring:
             "warnings": [
                 *_apart(run, records),
                 *_tried_again(failed),
+                *_invented(run, records),
                 *price_warnings(run, unpriced),
                 *hidden,
             ],
@@ -105,6 +106,19 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
     trials = len({record.id for record in failed})
     return [
         f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+    ]
+
+
+def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
+    """In which trials the simulated user said what it cannot know."""
+    hit = [record for record in records if record.graded.invented]
+    if not hit:
+        return []
+    seen = next((record for record in hit if record.split == "train"), None)
+    first = f"; the first: {run.id}/{seen.id}@{seen.graded.invented[0].turn}" if seen else ""
+    return [
+        f"In {len(hit)} of {len(records)} trials the user gave an id, amount, date or address that is not on its sheet"
+        f"{first} (view checks, `invented`)"
     ]
 
 

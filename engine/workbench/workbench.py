@@ -13,7 +13,7 @@ import anyio.to_thread
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
-from ..net import HttpClient, Network, Secrets
+from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..records.environment import ModelChoice
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -32,6 +32,7 @@ from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
+from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
@@ -49,7 +50,6 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
-SECRET_BYTES = 20_000
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -58,7 +58,8 @@ class Workbench:
     """Everything over one data folder.
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
-    and written. `models`: the server's model for each role. `network`: what may be reached. `guides`: guides by name,
+    and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
+    secrets callers may name. `guides`: guides by name,
     and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
     `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
     gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
@@ -87,6 +88,7 @@ class Workbench:
         roots: Sequence[Path | str] = (),
         models: ModelChoice | None = None,
         network: Network | None = None,
+        lending: Lending | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         resume: bool = True,
@@ -99,6 +101,10 @@ class Workbench:
         self._shipped = worlds
         self._models = models or ModelChoice()
         self.network = network or Network()
+        self._lending = lending or Lending()
+        self.redactor = Redactor()
+        """Hides secrets in texts that leave."""
+        self.redactor.learn([self.network.proxy_password])
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._resume = resume
@@ -144,13 +150,13 @@ class Workbench:
         return self._store
 
     def connections(self) -> Connections:
-        """What models and agents outside are reached by. Keys may lie below a root, or in `secrets/` of the home."""
-        folders = Roots([*self.roots.paths, self.home / "secrets"])
-
-        def read(path: str, where: str) -> str:
-            return folders.read_text(path, where, SECRET_BYTES)
-
-        return Connections(HttpClient(self.network), Secrets(read))
+        """What models and agents outside are reached by."""
+        files = KeyFiles(self.roots.paths, self.home, self._lending)
+        callers = Secrets(files.read, lending=self._lending, redactor=self.redactor)
+        operators = Secrets(
+            files.read_for_operator, lending=self._lending, redactor=self.redactor, operator=True
+        )
+        return Connections(HttpClient(self.network), callers, operators)
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
         archive = Archive(store)

@@ -7,6 +7,7 @@ rollback.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -439,7 +440,11 @@ class Scene:
                 raise WorldFault(
                     f"the persona's data has `{side[:60]}`; allowed: db, user_db, each an object"
                 )
-            merge_into(frame, (side,), dict(cast("Mapping[str, Any]", value)))
+            given = dict(cast("Mapping[str, Any]", value))
+            for name in given:
+                if near := _meant(name, self.world.base[side]):
+                    raise WorldFault(f"`{side}` has no collection `{name[:60]}`. Did you mean `{near}`?")
+            merge_into(frame, (side,), given)
 
     def _callable(self, tool: CompiledTool, side: Side | Caller) -> bool:
         record, options = tool.tool, self.options
@@ -463,6 +468,12 @@ class Scene:
         return (
             f"unknown tool `{name[:64]}`.{did_you_mean(name, known)} Available: {', '.join(known) or 'none'}"
         )
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    """The collection that a name which is none was probably meant to be; empty where it may be a new one."""
+    near = [] if name in known else difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+    return near[0] if near else ""
 
 
 def _kept(args: Any) -> Any:

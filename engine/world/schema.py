@@ -4,6 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -150,12 +151,18 @@ def _record_violations(
         return
     for name in collection.required:
         if name not in record:
-            yield Violation((*path, name), "a required key is missing")
+            yield Violation((*path, name), f"a required key is missing{_near_key(name, record)}")
     for field in collection.fields:
         for spot, value in _values(record, field.inner, path):
             found = _violation(field, value, state)
             if found:
                 yield Violation(spot, *found)
+
+
+def _near_key(name: str, record: Mapping[str, Any]) -> str:
+    """The key that may have been meant."""
+    near = difflib.get_close_matches(name, list(record)[:1000], n=1)
+    return f"; there is `{near[0]}`" if near else ""
 
 
 def _values(value: Any, inner: Path, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,0 +1,12 @@
+"""Every format that can be imported, by name, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from .importer import Importer
+from .own_files import OwnFiles
+
+_ALL: Final[Sequence[Importer]] = (OwnFiles(),)
+IMPORTERS: Final[Mapping[str, Importer]] = {importer.name: importer for importer in _ALL}

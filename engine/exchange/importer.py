@@ -1,0 +1,204 @@
+"""The seam to files of other systems, and of our own: an importer knows one layout and reads it into plain values.
+
+An importer runs no code that it finds and changes nothing. What it reads is somebody else's: whatever is missing, too
+large or not as it should be becomes a line of `lost`, never a crash; only what leaves nothing to import is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, cast
+
+from ..errors import InvalidArgument, NextCall, NotFound
+from ..records.conversation import EndReason
+from .files import Roots
+from .folder import CaseFolder
+from .run_file import RunFile
+
+AUTO: Final = "auto"
+LOST_PLACES: Final = 5
+"""Places that one line of `lost` names."""
+
+
+@dataclass(slots=True)
+class PastEntry:
+    """One thing that was said or called in a recorded conversation.
+
+    A text: `say`. A call: `tool`, `args` and `result`, the text that the caller was given.
+    """
+
+    by: Literal["user", "agent"]
+    say: str | None = None
+    tool: str | None = None
+    args: dict[str, Any] = field(default_factory=dict[str, Any])
+    result: Any = None
+    ok: bool = True
+    first_of_reply: bool = True
+    """Of calls of the agent: whether it begins another reply of its model."""
+
+
+@dataclass(slots=True)
+class PastTalk:
+    """A conversation that another system recorded, with what it made of it."""
+
+    scenario: str
+    """Slug of its scenario."""
+    trial: int
+    """From 1, in the order in which they stand."""
+    entries: list[PastEntry]
+    end: EndReason
+    detail: str = ""
+    """Why it ended, in the words of the other system."""
+    reward: float | None = None
+    """The reward that was recorded, 0..1; None: none was."""
+    x_source: Any = None
+    """What has no place here, verbatim."""
+
+
+@dataclass(slots=True)
+class PastRun:
+    """Conversations of one agent, made by another system."""
+
+    name: str
+    """The file that they stand in, as people write it."""
+    talks: list[PastTalk]
+    models: dict[str, str] = field(default_factory=dict[str, str])
+    """agent, user: names of the models that played them, where they are told."""
+    seed: int = 0
+    x_source: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What one import brings: an environment with its cases, or past runs of one, or both.
+
+    Records are plain values as people write them; where they are stored decides whether each one is right.
+    `lost` rows are `{what, why}`, with `at` (places), `count` and `use` (what helps) where they say more.
+    """
+
+    format: str
+    id: str
+    """What the environment would be called."""
+    cases: CaseFolder | None = None
+    """World, personas, scenarios, agent and instructions; None: the file holds past runs only."""
+    exported: RunFile | None = None
+    """A run that we exported ourselves."""
+    runs: tuple[PastRun, ...] = ()
+    taken: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Told to whoever imports, beside the counts."""
+    lost: tuple[Mapping[str, Any], ...] = ()
+    whole: bool = False
+    """A mistake in one record refuses all of them (files that people write for us); else it is one line of `lost`."""
+
+
+class Importer(Protocol):
+    """One layout of files."""
+
+    name: str
+    """The value of `format`."""
+    looks_for: str
+    """The files by which it knows its own, as an error names them."""
+
+    def recognise(self, path: Path) -> str:
+        """What was found at a real path below a root, in a few words, or "" where nothing of ours is there.
+
+        Cheap (names, and the beginnings of files); it raises nothing.
+        """
+        ...
+
+    def read(self, path: Path, roots: Roots) -> Imported:
+        """Read it, every file of it through `roots`. It runs in a worker thread and may take seconds.
+
+        InvalidArgument, NotFound or NotAllowed, with file and path, where nothing can be imported.
+        """
+        ...
+
+
+class Losses:
+    """What could not be taken, gathered by what and why."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def add(self, what: str, why: str, at: str = "", use: str = "") -> None:
+        """One thing more; equal ones become one row with a count and the first few places."""
+        row = self._rows.setdefault((what, why), {"what": what, "why": why, "count": 0})
+        row["count"] += 1
+        if use:
+            row["use"] = use
+        if at:
+            places: list[str] = row.setdefault("at", [])
+            if len(places) < LOST_PLACES:
+                places.append(at)
+
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self._rows.values())
+
+
+def find_importer(
+    path: Path, format: str, importers: Mapping[str, Importer], shown: str, where: str = "path"
+) -> Importer:
+    """The importer of that format, or with `auto` the first that knows what is there.
+
+    NotFound (of a file InvalidArgument) says what was looked for, and the folders just below in which something is.
+    """
+    if format != AUTO and format not in importers:
+        raise InvalidArgument(
+            f"Importing {format[:40]} is not in this version.", where="format", allowed=[AUTO, *importers]
+        )
+    asked = list(importers.values()) if format == AUTO else [importers[format]]
+    for importer in asked:
+        if importer.recognise(path):
+            return importer
+    what = f"Nothing known in `{shown}`." if format == AUTO else f"There is nothing of {format} in `{shown}`."
+    kind = NotFound if path.is_dir() else InvalidArgument
+    raise kind(
+        f"{what} Looked for {'; '.join(i.looks_for for i in asked)}.",
+        where=where,
+        next=_elsewhere(path, importers.values(), shown),
+    )
+
+
+def one_of_several(shown: str, what: str, parts: Sequence[str], where: str = "path") -> InvalidArgument:
+    """The error for a place that holds several environments: an import makes one."""
+    calls = [NextCall("import_environment", {"path": f"{shown}/{part}"}) for part in parts[:3]]
+    return InvalidArgument(
+        f"`{shown}` holds {len(parts)} {what}, and an import makes one environment.",
+        where=where,
+        allowed=[f"{shown}/{part}" for part in parts],
+        next=calls,
+    )
+
+
+def _elsewhere(path: Path, importers: Iterable[Importer], shown: str) -> list[NextCall]:
+    """Imports of the folders just below in which something is known."""
+    known = list(importers)
+    try:
+        below = (
+            sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink())[:200]
+            if path.is_dir()
+            else []
+        )
+    except OSError:
+        below = []
+    found = [p.name for p in below if any(i.recognise(p) for i in known)]
+    return [NextCall("import_environment", {"path": f"{shown}/{name}"}) for name in found[:3]]
+
+
+def head_of(path: Path, characters: int) -> str:
+    """The beginning of a regular file, whatever its bytes are; "" where there is none."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(characters).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def as_object(value: Any) -> dict[str, Any] | None:
+    """The value where it is an object with texts as keys."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None

@@ -1,0 +1,46 @@
+"""Our own files: a folder of cases as people write it, and a run that `export_run` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from .files import Roots
+from .folder import CONFIG_NAMES, is_case_folder, read_folder
+from .importer import Imported, head_of
+from .run_file import FORMAT, read_run_file
+
+HEAD = 200
+"""Characters of an exported run in which its format stands."""
+
+
+class OwnFiles:
+    """Imports what this project writes itself."""
+
+    name = "caseharden"
+    looks_for = f"{CONFIG_NAMES[0]}, or a .json file that export_run wrote"
+
+    def recognise(self, path: Path) -> str:
+        if path.is_dir():
+            return "a folder of cases" if is_case_folder(path) else ""
+        if path.name in CONFIG_NAMES:
+            return "the file of a folder of cases"
+        return "an exported run" if f'"{FORMAT}"' in head_of(path, HEAD) else ""
+
+    def read(self, path: Path, roots: Roots) -> Imported:
+        if path.is_dir():
+            cases = read_folder(path, roots)
+            told = {
+                "personas": len(cases.personas),
+                "scenarios": len(cases.scenarios),
+                "files": len(cases.files),
+            }
+            return Imported(self.name, cases.id, cases=cases, taken=told, whole=True)
+        if path.name in CONFIG_NAMES:
+            raise InvalidArgument(
+                f"`{roots.show(path)}` belongs to a folder of cases.",
+                where="path",
+                allowed="the folder that holds it",
+            )
+        run = read_run_file(str(path), roots)
+        return Imported(self.name, run.environment.id, exported=run)

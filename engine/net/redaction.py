@@ -1,0 +1,82 @@
+"""Redaction: known secrets, and what looks like a key, are in no text that is kept, told or handed on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+import re2  # pyright: ignore[reportMissingTypeStubs]
+
+HIDDEN: Final = "[secret]"
+SHORTEST: Final = 8
+"""Characters below which a value is taken for no secret: hiding it would garble texts."""
+_KEY_LIKE: Final[Any] = re2.compile(  # pyright: ignore[reportUnknownMemberType]
+    r"\bsk-[A-Za-z0-9_-]{16,}|\bsk_(?:live|test)_[A-Za-z0-9]{10,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{30,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{20,}"
+    r"|\bgsk_[A-Za-z0-9]{20,}|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}"
+    r"|(?i:\bbearer )[A-Za-z0-9._~+/-]{16,}=*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]*-----END [A-Z ]*PRIVATE KEY-----)?"
+)
+_WORD_OR_PATH: Final = re.compile(r"[A-Za-z]{1,15}|[/~.].*", re.S)
+
+
+class Redactor:
+    """Hides what it was told of, and what looks like a key. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._pattern = re.compile("(?!)")
+
+    def learn(self, values: Iterable[str]) -> None:
+        """Hide these from now on; too short ones are passed over."""
+        fresh = {value for value in values if len(value) >= SHORTEST} - self._known
+        if fresh:
+            self._known |= fresh
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def learn_variables(self, values: Iterable[str]) -> None:
+        """Hide these values of variables but for single words and paths: those stand in many a text."""
+        self.learn(value for value in values if not _WORD_OR_PATH.fullmatch(value))
+
+    def hide(self, text: str) -> str:
+        """The text without known secrets, and without what looks like a key."""
+        if self._known:
+            text = self._pattern.sub(HIDDEN, text)
+        return _KEY_LIKE.sub(HIDDEN, _whole(text)) if looks_secret(text) else text
+
+    def hide_all(self, value: Any) -> Any:
+        """A JSON value with all its texts hidden like that; the same object where nothing had to be."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, Mapping):
+            return self._fields(cast("Mapping[Any, Any]", value))
+        if isinstance(value, list | tuple):
+            items = cast("list[Any]", value)
+            hidden = [self.hide_all(item) for item in items]
+            return hidden if any(new is not old for new, old in zip(hidden, items, strict=True)) else items
+        return value
+
+    def _fields(self, fields: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        hidden = {self.hide_all(key): self.hide_all(value) for key, value in fields.items()}
+        same = all(
+            new is old
+            for pair in zip(hidden.items(), fields.items(), strict=False)
+            for new, old in zip(*pair, strict=True)
+        )
+        return fields if same and len(hidden) == len(fields) else hidden
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text holds something that looks like a key."""
+    return _KEY_LIKE.search(_whole(text)) is not None
+
+
+def _whole(text: str) -> str:
+    """The text with a question mark for each half of a character, which RE2 cannot read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text

@@ -1,0 +1,40 @@
+"""What can go wrong with a process, as far as a decision needs it.
+
+ProcessError
+|- NotStarted   there is no such program, or it cannot be run
+|- Crashed      it ended before it answered
+|- TimedOut     no answer before the deadline
+|- TooMuch      an answer longer than the cap
+`- Answered     it answered that it failed
+"""
+
+from __future__ import annotations
+
+
+class ProcessError(Exception):
+    """Base. The text goes on after "the agent": `ended with status 3: ...`. It quotes what the process wrote."""
+
+
+class NotStarted(ProcessError):
+    """It cannot be run."""
+
+
+class Crashed(ProcessError):
+    """It ended, or closed its output, while an answer was waited for."""
+
+
+class TimedOut(ProcessError):
+    """No answer in time. What was asked may still go on in there."""
+
+
+class TooMuch(ProcessError):
+    """It wrote a line longer than the cap, and was ended."""
+
+
+class Answered(ProcessError):
+    """It answered with an error. `kind`: the name of what was raised there, or ""."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"raised {kind}: {text}" if kind else f"failed: {text}")
+        self.kind = kind
+        self.text = text

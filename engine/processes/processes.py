@@ -1,0 +1,143 @@
+"""Starting processes, and seeing to it that none is left: not after a cancellation, nor after our own end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from anyio.abc import Process, TaskStatus
+
+from .code import Command
+from .errors import NotStarted
+from .talk import Talk
+
+KEEPER: Final = Path(__file__).with_name("keeper.py")
+MOST: Final = 64
+"""Processes at the same time; more wait for their turn."""
+CLOSING_S: Final = 1.0
+"""Between the end of its output and its own end."""
+REAPED_S: Final = 15.0
+"""Beyond the grace, until the keeper itself is killed."""
+
+
+class Processes:
+    """Runs commands, each under a keeper of its own. Use it as an async context: leaving ends them all.
+
+    A process sees its command's environment, a new folder as HOME and TMPDIR that is deleted with it, and its working
+    folder. This keeps accidents small and keys out of sight; it is no wall against code that wants to do harm.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._limiter_of = most
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Processes:
+        self._limiter = anyio.CapacityLimiter(self._limiter_of)
+        async with AsyncExitStack() as stack:
+            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(self._tasks.cancel_scope.cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(None, None, None)
+
+    async def start(self, command: Command) -> Talk:
+        """The started process. It goes on until its `stop`, its own end or ours; waits while too many run.
+
+        NotStarted where its program or its folder is not there.
+        """
+        if os.name != "posix":
+            raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
+        return await self._tasks.start(self._run, command)
+
+    async def _run(self, command: Command, *, task_status: TaskStatus[Talk]) -> None:
+        async with self._limiter:
+            home = await anyio.to_thread.run_sync(tempfile.mkdtemp, "", "caseharden-")
+            try:
+                await self._kept(command, home, task_status)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+
+    async def _kept(self, command: Command, home: str, task_status: TaskStatus[Talk]) -> None:
+        control, ours = os.pipe()
+        try:
+            process = await _opened(command, home, control)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(control)
+        assert process.stdin and process.stdout and process.stderr
+        talk = Talk(process.stdin, command.limits)
+        try:
+            async with anyio.create_task_group() as pumps:
+                pumps.start_soon(talk.listen_aside, process.stderr)
+                pumps.start_soon(_until_closed, talk, process, pumps.cancel_scope)
+                task_status.started(talk)
+                await talk.to_be_ended()
+                pumps.cancel_scope.cancel()
+        finally:
+            # The keeper sees the end of its pipe, and ends what it keeps.
+            os.close(ours)
+            with anyio.CancelScope(shield=True):
+                await _reaped(process, command.limits.grace_s)
+                talk.gone(process.returncode)
+
+
+async def _until_closed(talk: Talk, process: Process, scope: anyio.CancelScope) -> None:
+    """Hear its answers until it has ended or closed its output; then there is nothing more to wait for."""
+    assert process.stdout
+    await talk.listen(process.stdout)
+    with anyio.move_on_after(CLOSING_S):
+        await process.wait()
+        await talk.silent()
+    scope.cancel()
+
+
+async def _opened(command: Command, home: str, control: int) -> Process:
+    limits = command.limits
+    told = {
+        "AS": limits.memory_bytes,
+        "FSIZE": limits.file_bytes,
+        "NOFILE": limits.open_files,
+        "CPU": limits.cpu_s,
+        "CORE": 0,
+    }
+    kept = ",".join(f"{name}={value}" for name, value in told.items() if value is not None)
+    keeper = [sys.executable, "-I", "-S", str(KEEPER), str(control), str(limits.grace_s), kept]
+    try:
+        return await anyio.open_process(
+            [*keeper, *command.argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=command.cwd,
+            env={**command.env, "HOME": home, "TMPDIR": home},
+            pass_fds=[control],
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NotStarted(f"cannot be started: {error.strerror}") from None
+
+
+async def _reaped(process: Process, grace_s: float) -> None:
+    with anyio.move_on_after(grace_s + REAPED_S) as scope:
+        await process.wait()
+    if scope.cancelled_caught:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    await process.aclose()

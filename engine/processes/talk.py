@@ -1,0 +1,211 @@
+"""A process that is asked over lines of JSON: one object a line each way, matched by `id`, many at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, cast
+
+import anyio
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
+from .code import Limits
+from .errors import Answered, Crashed, ProcessError, TimedOut, TooMuch
+
+CHUNK: Final = 1 << 16
+NOISE_CHARS: Final = 1000
+"""Of what it wrote to standard output and is no answer, that are kept."""
+SHOWN: Final = 500
+
+
+class Talk:
+    """What goes to a started process and comes back. `Processes.start` makes it.
+
+    A line of its output that is no JSON object with the `id` of something asked is noise: kept apart, never an answer.
+    """
+
+    def __init__(self, stdin: ByteSendStream, limits: Limits) -> None:
+        self._stdin = stdin
+        self._limits = limits
+        self._lock = anyio.Lock()
+        self._asked: dict[int, _Question] = {}
+        self._last = 0
+        self._stderr = self._noise = ""
+        self._over: ProcessError | None = None
+        self._silent = anyio.Event()
+        self._to_end = anyio.Event()
+        self._ended = anyio.Event()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self._over is None and not self._to_end.is_set()
+
+    @property
+    def waiting(self) -> int:
+        """How many answers are waited for."""
+        return len(self._asked)
+
+    async def ask(self, question: Mapping[str, Any], timeout_s: float = math.inf) -> dict[str, Any]:
+        """The answer to a question, without its `id`. May be called concurrently; raises ProcessError.
+
+        `question` is a JSON object; it is sent with an `id` of ours. An answer with `error` (a text, or `{kind, text}`)
+        is raised as Answered. After TimedOut, or where the caller was cancelled, a later answer is dropped.
+        """
+        if not self.alive:
+            raise self._over or Crashed("was ended")
+        self._last += 1
+        id, mine = self._last, _Question()
+        self._asked[id] = mine
+        try:
+            with anyio.fail_after(timeout_s):
+                await self._send(id, question)
+                await mine.answered.wait()
+        except TimeoutError:
+            raise TimedOut(f"gave no answer within {timeout_s:g} s{self.heard()}") from None
+        finally:
+            del self._asked[id]
+        if mine.failure is not None:
+            raise mine.failure
+        return _told(mine.answer)
+
+    async def stop(self) -> None:
+        """End it and all that it started; comes back when nothing of it is left. May be called again."""
+        self._to_end.set()
+        await self._ended.wait()
+
+    def heard(self) -> str:
+        """What it wrote that was no answer, for the end of an error text; "" where nothing."""
+        said = [
+            f"its {n}: {_tail(t)}"
+            for n, t in (("stderr", self._stderr), ("output", self._noise))
+            if t.strip()
+        ]
+        return f"; {'; '.join(said)}" if said else ""
+
+    # For Processes, which runs these in tasks of its own
+
+    async def to_be_ended(self) -> None:
+        """Until somebody asks for its end, or an answer was too long."""
+        await self._to_end.wait()
+
+    async def silent(self) -> None:
+        """Until its standard error is closed."""
+        await self._silent.wait()
+
+    async def listen(self, stdout: ByteReceiveStream) -> None:
+        """Read its answers until it closes its output."""
+        lines, held = [b""], 0
+        async for chunk in _chunks(stdout):
+            first, *rest = chunk.split(b"\n")
+            lines.append(first)
+            held += len(first)
+            for piece in rest:
+                self._line(b"".join(lines))
+                lines, held = [piece], len(piece)
+            if held > self._limits.line_bytes:
+                self.over(TooMuch(f"wrote a line longer than {self._limits.line_bytes:,} bytes"))
+                self._to_end.set()
+                return
+        self._line(b"".join(lines))
+
+    async def listen_aside(self, stderr: ByteReceiveStream) -> None:
+        """Read what it writes to standard error, and keep the end."""
+        async for chunk in _chunks(stderr):
+            self._stderr = (self._stderr + chunk.decode("utf-8", "replace"))[-self._limits.stderr_chars :]
+        self._silent.set()
+
+    def over(self, why: ProcessError) -> None:
+        """Nothing more is to be expected of it: whoever waits gets `why`. The first reason stands."""
+        if self._over is None:
+            self._over = why
+        for question in self._asked.values():
+            question.fail(self._over)
+
+    def gone(self, status: int | None) -> None:
+        """The process is no more."""
+        self.over(Crashed(f"{_ending(status)}{self.heard()}"))
+        self._ended.set()
+
+    async def _send(self, id: int, question: Mapping[str, Any]) -> None:
+        text = json.dumps({**question, "id": id}, ensure_ascii=False, separators=(",", ":"))
+        async with self._lock:
+            try:
+                await self._stdin.send(text.encode("utf-8", "replace") + b"\n")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                # It reads no more, but may have answered or may be ending; what it wrote until then is the reason.
+                await self._ended.wait()
+                raise self._over or Crashed("was ended") from None
+
+    def _line(self, line: bytes) -> None:
+        if len(line) > self._limits.line_bytes:
+            self.over(TooMuch(f"wrote a line longer than {self._limits.line_bytes:,} bytes"))
+            self._to_end.set()
+            return
+        answer = _object(line)
+        id = None if answer is None else answer.get("id")
+        question = self._asked.get(id) if type(id) is int else None
+        if answer is not None and question is not None:
+            question.succeed(answer)
+        elif answer is None or type(id) is not int or not 0 < id <= self._last:
+            self._noise = f"{self._noise}{line.decode('utf-8', 'replace')}\n"[-NOISE_CHARS:]
+
+
+class _Question:
+    """One question under way."""
+
+    def __init__(self) -> None:
+        self.answered = anyio.Event()
+        self.answer: dict[str, Any] = {}
+        self.failure: ProcessError | None = None
+
+    def succeed(self, answer: dict[str, Any]) -> None:
+        if not self.answered.is_set():
+            self.answer = answer
+            self.answered.set()
+
+    def fail(self, why: ProcessError) -> None:
+        if not self.answered.is_set():
+            self.failure = why
+            self.answered.set()
+
+
+async def _chunks(stream: ByteReceiveStream) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            yield await stream.receive(CHUNK)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        value: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    error = answer.get("error")
+    if error is not None:
+        told: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else {"text": error}
+        raise Answered(
+            _tail(str(told.get("kind", ""))), _tail(str(told.get("text", "") or "it does not say why"))
+        )
+    return {key: value for key, value in answer.items() if key != "id"}
+
+
+def _tail(text: str) -> str:
+    """The end of a text of others, in one printable line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= SHOWN else f"...{line[-SHOWN:]}"
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "was killed"
+    return f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
