@@ -14,11 +14,12 @@ NEEDS_MODEL = "needs a model"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """True, False or None (inconclusive); why, and the `n` of the log entries that show it."""
+    """True, False or None (inconclusive); why, and the `n` of the log entries that show it; what would mend it."""
 
     value: bool | None
     why: str = ""
     evidence: tuple[int, ...] = ()
+    fix: str = ""
 
 
 class Predicate(Protocol):
@@ -176,7 +177,7 @@ class MetricWithin:
         low = self.least is not None and found.value < self.least
         high = self.most is not None and found.value > self.most
         why = f"{self.name} {found.value:g}; {self.told()}" + (f": {found.why}" if found.why else "")
-        return Answer(not (low or high), why, evidence)
+        return Answer(not (low or high), why, evidence, found.fix if low or high else "")
 
 
 def judged(question: Question, trace: Trace) -> Answer:
@@ -186,7 +187,8 @@ def judged(question: Question, trace: Trace) -> Answer:
         return Answer(None, NEEDS_MODEL)
     if said.verdict is None:
         return Answer(None, f"unscored: {said.unscored}")
-    return Answer(_VALUES[said.verdict], said.why, entries_in(trace, said.turns))
+    fix = said.fix if said.verdict == "fail" else ""
+    return Answer(_VALUES[said.verdict], said.why, entries_in(trace, said.turns), fix)
 
 
 def entries_in(trace: Trace, turns: Iterable[int]) -> tuple[int, ...]:
@@ -209,4 +211,5 @@ def _joined(answers: Sequence[Answer], join: _Join, *, decides: bool) -> Answer:
     value = join([a.value for a in answers])
     telling = [a for a in answers if a.value == value] if value is decides or value is None else answers
     evidence = tuple(sorted({n for a in telling for n in a.evidence}))
-    return Answer(value, "; ".join(a.why for a in telling), evidence)
+    fix = next((a.fix for a in telling if a.fix), "")
+    return Answer(value, "; ".join(a.why for a in telling), evidence, fix)

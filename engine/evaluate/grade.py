@@ -131,6 +131,8 @@ def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:
         t=moment.t if moment else None,
         counts=check.counts,
         weight=check.weight,
+        judged=check.predicate.judged,
+        fix=answer.fix,
     )
 
 

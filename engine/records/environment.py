@@ -123,8 +123,10 @@ class Settings(Authored):
     seed: int = Field(default=0, ge=-(2**53), le=2**53)
     limits: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Laid over the scenarios' limits where they say nothing."""
-    thresholds: dict[str, float] = Field(default_factory=dict[str, float])
-    """`pass_rate` 0..1, `max_errors` count: what a run must reach."""
+    metrics: list[Any] | None = Field(default=None, max_length=40)
+    """What runs measure: names, or {name, rubric, scale}. None: three, where a judge is set; []: nothing."""
+    thresholds: dict[str, float | list[str]] = Field(default_factory=dict[str, float | list[str]])
+    """What a run must reach: `pass_rate` 0..1, `max_errors` a count, means of metrics, labels that must not occur."""
     concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
     """Trials at the same time, in runs and hardenings."""
     locked: list[str] = Field(default_factory=list[str])

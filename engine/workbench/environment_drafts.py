@@ -13,7 +13,7 @@ from typing import Any
 from ..agents import ChatAgent, Recording
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
-from ..evaluate import check_thresholds
+from ..evaluate import check_thresholds, choose_metrics
 from ..exchange import Roots, is_case_folder
 from ..records.authored import load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings
@@ -101,7 +101,8 @@ class EnvironmentDrafts:
         """Settings that can hold."""
         loaded = load(Settings, settings, where)
         load(Limits, loaded.limits, f"{where}.limits")
-        check_thresholds(loaded.thresholds, f"{where}.thresholds")
+        metrics = choose_metrics(loaded.metrics or [], f"{where}.metrics")
+        check_thresholds(loaded.thresholds, f"{where}.thresholds", metrics)
         if loaded.instructions_file:
             self._roots.resolve(loaded.instructions_file, f"{where}.instructions_file")
         return loaded

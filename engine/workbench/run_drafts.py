@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
-from ..evaluate import check_thresholds
+from ..evaluate import DEFAULT_METRICS, NO_METRICS, check_thresholds, choose_metrics
 from ..net import TimedOut
 from ..records.authored import Authored, load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
-from ..records.run import RunRecord
+from ..records.run import RunRecord, Threshold
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
 from .archive import Archive
@@ -28,7 +28,7 @@ from .trials import TrialRunner
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("cassette", "hints", "score")
+_LATER = ("cassette", "hints")
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
 """Options that may be other when a run goes on."""
 
@@ -39,8 +39,10 @@ class RunOptions(Authored):
     name: str = Field(default="", max_length=200)
     seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
     """Default: the environment's."""
-    thresholds: dict[str, float] | None = None
-    """pass_rate 0..1, max_errors; default: the environment's."""
+    thresholds: dict[str, Threshold] | None = None
+    """pass_rate 0..1, max_errors, metrics, check:ID; default: the environment's."""
+    score: bool = True
+    """False: no judge is asked and nothing is measured; score_run does it later."""
     concurrency: int | None = Field(default=None, ge=1, le=1000)
     """Default: the environment's."""
     budget: Budget | None = None
@@ -97,6 +99,9 @@ class RunDrafts:
             seed=seed,
             options=_kept(environment, opted),
         )
+        run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
+        own = choose_metrics(run.options["metrics"])
+        check_thresholds(opted.thresholds or {}, "options.thresholds", own)
         if not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
         if not opted.confirm:
@@ -119,6 +124,15 @@ class RunDrafts:
                 next=error.next,
                 quoted=error.quoted,
             ) from error
+
+    def _metrics(self, environment: EnvironmentRecord, asked: Sequence[Any], judge: ModelName) -> list[Any]:
+        """What is measured: what the call says, else the environment; else three metrics where a judge is set."""
+        if asked:
+            return [] if list(asked) == [NO_METRICS] else list(asked)
+        if environment.settings.metrics is not None:
+            return environment.settings.metrics
+        offline = isinstance(judge, str) and judge.partition(":")[0] == "offline"
+        return [] if offline else list(DEFAULT_METRICS)
 
     def _confirm(self, run: RunRecord) -> None:
         """Refuse what is large, unless a budget bounds it."""
@@ -214,7 +228,6 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
         allowed = ", ".join(RunOptions.model_fields)
         raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     opted = load(RunOptions, given, "options")
-    check_thresholds(opted.thresholds or {}, "options.thresholds")
     other = sorted(opted.model_fields_set - {"resume", "confirm", *RESUMED_WITH})
     if opted.resume and other:
         raise InvalidArgument(
@@ -263,4 +276,5 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,
+        "score": opted.score,
     }

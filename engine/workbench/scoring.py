@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluate import EndedTrial, clusters, thresholds, totals
+from ..evaluate import (
+    COUNTED,
+    CheckCounts,
+    EndedTrial,
+    Reached,
+    clusters,
+    summaries,
+    thresholds,
+    totals,
+)
 from ..records.conversation import ModelUse
+from ..records.opinion import MetricSummary
 from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
+from .judging import metrics_of
 from .run_drafts import price_warnings, trials_wanted
 from .worlds import Worlds
 
@@ -29,7 +40,10 @@ class Scoring:
         records, failed = self.trials(run), self._attempts.of_run(id)
         counted = totals(records)
         found, hidden = self._clusters(run, records)
-        reached = thresholds(counted, run.options.get("thresholds") or {})
+        measured = _measured(run, records)
+        reached = thresholds(
+            Reached(counted, measured, _checks(records)), run.options.get("thresholds") or {}
+        )
         used = _summed([*records, *failed])
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
@@ -41,6 +55,7 @@ class Scoring:
             "totals": counted,
             "clusters": found,
             "thresholds": reached,
+            "metrics": measured,
             "models_used": used,
             "warnings": [
                 *_apart(run, records),
@@ -81,6 +96,22 @@ class Scoring:
         for n, cluster in enumerate(shown, 1):
             cluster.id = f"k{n}"
         return shown, [f"{told} on held-out scenarios only: they confirm, and are not shown as clusters."]
+
+
+def _measured(run: RunRecord, records: Sequence[TrialRecord]) -> dict[str, MetricSummary]:
+    """The metrics over the conversations that count."""
+    wanted = metrics_of(run)
+    if not wanted:
+        return {}
+    return summaries(wanted, [(r.scenario, r.graded.metrics) for r in records if r.verdict in COUNTED])
+
+
+def _checks(records: Sequence[TrialRecord]) -> CheckCounts:
+    counted = CheckCounts()
+    for record in records:
+        if record.verdict in COUNTED:
+            counted.add((check.id, check.verdict) for check in record.graded.checks)
+    return counted
 
 
 def _ended(row: Mapping[str, Any], id: str) -> EndedTrial:

@@ -32,6 +32,7 @@ from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
+from .judging import Judging
 from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
@@ -166,6 +167,7 @@ class Workbench:
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
         trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
+        judging = Judging(archive, trials, models)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
@@ -185,18 +187,18 @@ class Workbench:
         self.comparisons = Comparing(archive, trials)
         self.exports = Exporting(archive)
         past_runs = RunImporter(
-            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
+            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports, judging
         )
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
-        self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
-        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive))
+        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive), judging)
         self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
             runner,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .choice import DEFAULT, choose_metrics, made_of_checks
+from .choice import DEFAULT_METRICS, NO_METRICS, choose_metrics, made_of_checks
 from .judged import NOTHING_WRONG
 from .measured import agent_turns
 from .metric import METRICS, Metric
@@ -10,9 +10,10 @@ from .summary import summaries
 from .values import after_checks, before_checks
 
 __all__ = [
-    "DEFAULT",
+    "DEFAULT_METRICS",
     "METRICS",
     "NOTHING_WRONG",
+    "NO_METRICS",
     "Metric",
     "after_checks",
     "agent_turns",

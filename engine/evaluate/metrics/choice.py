@@ -13,9 +13,9 @@ from ...errors import InvalidArgument, did_you_mean
 from ...records.authored import Authored, load
 from .metric import METRICS, Metric
 
-DEFAULT: Final = ("task_completion", "hallucinations", "answer_relevancy")
+DEFAULT_METRICS: Final = ("task_completion", "hallucinations", "answer_relevancy")
 """What a run measures where a judge is set and nothing else is said."""
-NONE: Final = "none"
+NO_METRICS: Final = "none"
 """The name that asks for no metric at all."""
 MOST: Final = 40
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -46,7 +46,7 @@ def choose_metrics(wanted: Sequence[Any], where: str = "metrics") -> dict[str, M
         raise InvalidArgument(f"{len(wanted)} metrics.", where=where, allowed=f"at most {MOST}")
     chosen: dict[str, Metric] = {}
     for i, one in enumerate(wanted):
-        if one == NONE and len(wanted) == 1:
+        if one == NO_METRICS and len(wanted) == 1:
             return {}
         at = f"{where}[{i}]"
         metric = _custom(cast("Mapping[str, Any]", one), at) if isinstance(one, Mapping) else _known(one, at)
@@ -82,7 +82,7 @@ def _custom(data: Mapping[str, Any], where: str) -> Metric:
     if (
         not _NAME.fullmatch(spec.name)
         or _CRITERION.fullmatch(spec.name)
-        or spec.name in (*METRICS, NONE, "look_up")
+        or spec.name in (*METRICS, NO_METRICS, "look_up")
     ):
         raise InvalidArgument(
             f"`{spec.name[:60]}` cannot be the name of a metric.",
