@@ -17,6 +17,8 @@ from .spec import Call, tool
 from .wording import is_offline, plural, rate, rounded, with_offline
 
 SHOWN_CLUSTERS = 8
+SHOWN_METRICS = 20
+SHOWN_DISAGREEMENTS = 5
 
 
 @tool("Run simulations", toolset="run", open_world=True)
@@ -78,7 +80,9 @@ def run_reply(report: RunReport) -> RunReply:
         totals=_totals(run) if run.totals.trials else {},
         clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
+        metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
+        agreement=agreement_told(run),
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].cause"] if run.clusters else [],
         job=_job(report),
@@ -139,6 +143,29 @@ def _totals(run: RunRecord) -> dict[str, Any]:
         unsaid |= {"rate", "interval", "pass_k"}
     totals = run.totals.model_dump(exclude_none=True, exclude=unsaid)
     return rounded(totals, 3)
+
+
+def metrics_told(run: RunRecord) -> dict[str, Any]:
+    """Each metric with its mean or labels, scale and direction; of those left unscored how many."""
+    told: dict[str, Any] = {}
+    for name, found in list(run.metrics.items())[:SHOWN_METRICS]:
+        row = found.model_dump(mode="json", exclude_none=True, exclude={"judged"})
+        told[name] = rounded({k: v for k, v in row.items() if v not in ({}, "none", 0) or k == "scored"}, 3)
+    return told
+
+
+def agreement_told(run: RunRecord) -> dict[str, Any]:
+    """How the judge agrees with people: counts, kappa and the first disagreements."""
+    found = run.agreement
+    if found is None:
+        return {}
+    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree"})
+    shown = [
+        {key: value for key, value in row.items() if key != "why"}
+        for row in found.disagree[:SHOWN_DISAGREEMENTS]
+    ]
+    kappa = "undefined" if found.kappa is None else round(found.kappa, 3)
+    return {**told, "kappa": kappa, "disagree": shown, "disagree_total": len(found.disagree)}
 
 
 def _cluster(cluster: StoredCluster) -> Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
+from ..errors import NextCall, NotFound
 from ..records.run import RunRecord
 from .archive import Archive
 from .parts import Body, paged
@@ -11,6 +12,8 @@ from .results import Item
 from .rows import run_row
 from .run_drafts import trials_wanted
 from .sight import proving
+
+_LABEL = {"conversation": "RUN/SIMULATION/TRIAL", "check": "c1", "label": "pass"}
 
 
 class RunViews:
@@ -57,6 +60,8 @@ class RunViews:
             return paged(
                 Item("run", id, view, {}, summary=f"{id}: {len(rows)} checks."), "checks", rows, limit, skip
             )
+        if view == "agreement":
+            return self._agreement(record, limit, skip)
         exclude = {"instructions_text", "format", "simulations"} if view == "summary" else {"format"}
         body = {
             k: v
@@ -75,6 +80,21 @@ class RunViews:
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
             warnings=record.warnings,
         )
+
+    def _agreement(self, run: RunRecord, limit: int, skip: int) -> Item:
+        """Every disagreement of the judge with people's labels, with kappa and confusion by check."""
+        found = run.agreement
+        if found is None:
+            call = NextCall("score_run", {"run": run.id, "labels": [_LABEL]})
+            what = f"Nobody has labelled conversations of {run.id}."
+            raise NotFound(what, where="view", allowed="labels, given with score_run", next=[call])
+        body = found.model_dump(mode="json", exclude={"disagree", "without"})
+        body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
+        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+        told = f"{run.id}: the judge agrees with {found.agree} of {found.compared} labels, kappa {kappa}."
+        untrusted = ["item.disagree[].why", "item.without[].why"]
+        item = Item("run", run.id, "agreement", body, untrusted, summary=told)
+        return paged(item, "disagree", found.disagree, limit, skip)
 
     def rounds(self, series: str) -> list[Body]:
         """Every round of a series: number, run, version, counts, rate, whether it is complete."""
