@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from caseharden.engine.records.run import TrialRecord
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import Answer, Answering, FakeEndpoint, Seen, chat
 from caseharden.tests.workbench_cases import INSTRUCTIONS, closing, tickets
@@ -69,7 +70,39 @@ def judged_by(endpoint: FakeEndpoint, **more: Any) -> dict[str, Any]:
 
 async def judged_desk(bench: Workbench, count: int = 1, *success: Mapping[str, Any], **settings: Any) -> None:
     """The environment `desk`, whose scenarios have these checks and no others."""
-    world = {**tickets(count), "rules": []}
+    no_rules: list[Any] = []
+    world = {**tickets(count), "rules": no_rules}
     await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=world, settings=settings)
     cases = [{**closing(n), "split": "train", "success": list(success)} for n in range(1, count + 1)]
     await bench.scenarios.create("desk", cases, check=False)
+
+
+async def played(
+    bench: Workbench, log: Sequence[Mapping[str, Any]], *success: Mapping[str, Any], **settings: Any
+) -> None:
+    """The environment `desk` whose one scenario is this recorded conversation."""
+    agent = {
+        "kind": "recorded",
+        "conversations": [{"scenario": "close-1", "log": [dict(line) for line in log]}],
+    }
+    no_rules: list[Any] = []
+    await bench.environments.create(
+        "desk",
+        instructions=INSTRUCTIONS,
+        world_data={**tickets(2), "rules": no_rules},
+        agent=agent,
+        settings=settings,
+    )
+    case = {
+        **closing(1),
+        "split": "train",
+        "success": list(success),
+        "limits": {"max_turns": 100, "max_tool_calls": 500},
+    }
+    await bench.scenarios.create("desk", [case], check=False)
+
+
+async def marked(bench: Workbench, run: str = "run-1") -> list[TrialRecord]:
+    """The trials of a run."""
+    page = await bench.items.page("conversation", where={"run": run}, detail="full")
+    return [TrialRecord.model_validate(row) for row in page.items]

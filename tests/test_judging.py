@@ -10,21 +10,14 @@ from typing import Any
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
-from caseharden.engine.records.run import TrialRecord
-from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import FakeEndpoint, fault
-from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, says, score, verdict
+from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, marked, says, score, verdict
 from caseharden.tests.workbench_cases import bench_at, desk
 
 pytestmark = pytest.mark.anyio
 POLITE = "The agent is polite."
 THANKS = "The agent thanks the user."
 CRITERIA = ({"judge": POLITE}, {"judge": THANKS})
-
-
-async def trials(bench: Workbench, run: str = "run-1") -> list[TrialRecord]:
-    page = await bench.items.page("conversation", where={"run": run}, detail="full")
-    return [TrialRecord.model_validate(row) for row in page.items]
 
 
 async def test_one_call_a_conversation_answers_all_criteria_and_metrics(tmp_path: Path) -> None:
@@ -37,7 +30,7 @@ async def test_one_call_a_conversation_answers_all_criteria_and_metrics(tmp_path
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 3, *CRITERIA)
             report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["helpfulness"])
-            found = await trials(bench)
+            found = await marked(bench)
         assert len(endpoint.requests) == 3
     assert report.run.totals.failed == 3
     assert report.run.models_used["judge"].calls == 3
@@ -75,7 +68,7 @@ async def test_long_similar_and_non_latin_criteria_are_judged_one_by_one(tmp_pat
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 1, *({"judge": one} for one in criteria))
             await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
-            [trial] = await trials(bench)
+            [trial] = await marked(bench)
     assert [check.verdict for check in trial.graded.checks[:4]] == ["pass", "fail", "pass", "fail"]
 
 
@@ -95,7 +88,7 @@ async def test_a_criterion_without_evidence_is_inconclusive_and_no_pass(
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 1, {"judge": POLITE})
             report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
-            [trial] = await trials(bench)
+            [trial] = await marked(bench)
         assert len(endpoint.requests) == 1
     assert (report.run.totals.inconclusive, report.run.totals.passed) == (1, 0)
     assert why in trial.graded.checks[0].why
@@ -122,7 +115,7 @@ async def test_a_broken_answer_is_asked_once_more_and_then_unscored(
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 1, {"judge": POLITE})
             report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
-            [trial] = await trials(bench)
+            [trial] = await marked(bench)
         assert len(endpoint.requests) == 2
     assert report.run.totals.inconclusive == 1
     assert trial.graded.checks[0].why.startswith("unscored: ") and why in trial.graded.checks[0].why
@@ -164,7 +157,7 @@ async def test_votes_are_counted_and_the_majority_decides(tmp_path: Path) -> Non
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 1, {"judge": POLITE, "votes": 3}, {"judge": THANKS})
             report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
-            [trial] = await trials(bench)
+            [trial] = await marked(bench)
         seeds = [seen.json["seed"] for seen in endpoint.requests]
         assert len(set(seeds)) == 3
     assert report.run.totals.passed == 1
@@ -196,7 +189,7 @@ async def test_an_argument_is_judged_only_where_everything_else_fits(tmp_path: P
         async with bench_at(tmp_path) as bench:
             await judged_desk(bench, 1, check, never)
             await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
-            [trial] = await trials(bench)
+            [trial] = await marked(bench)
         assert len(endpoint.requests) == 1
     assert trial.failed_checks == ["c1"]
 
@@ -208,7 +201,7 @@ async def test_offline_judges_by_its_rules_from_the_same_request(tmp_path: Path)
     async with bench_at(tmp_path) as bench:
         await judged_desk(bench, 1, looked, never, odd)
         report = await bench.runs.start("desk")
-        [trial] = await trials(bench)
+        [trial] = await marked(bench)
     verdicts = [check.verdict for check in trial.graded.checks[:3]]
     assert verdicts == ["fail", "pass", "inconclusive"]
     assert "controlled English" in trial.graded.checks[2].why
@@ -221,11 +214,11 @@ async def test_a_judge_that_fails_is_an_error_and_resuming_only_judges(tmp_path:
             await judged_desk(bench, 2, {"judge": POLITE})
             report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
             assert (report.run.totals.error, report.run.totals.rate) == (2, None)
-            first = await trials(bench)
+            first = await marked(bench)
             assert all(one.graded.why.startswith("judge: ") and one.end == "user_stop" for one in first)
             endpoint.always(says({"c1": verdict()}))
             again = await bench.runs.start("desk", options={"resume": "run-1"})
-            second = await trials(bench)
+            second = await marked(bench)
     assert again.run.totals.passed == 2
     assert [one.pointer["at"] for one in second] == [one.pointer["at"] for one in first]
     assert all(one.attempt == 1 for one in second)

@@ -17,9 +17,10 @@ _PARTLY: Final = 0.6
 """From which score ArkSim calls a conversation a partial failure, and no failed one."""
 
 
-@measured("turns", "Turns of the conversation.", "lower")
+@measured("turns", "Turns in which somebody said something.", "lower")
 def turns(conversation: Conversation) -> MetricValue:
-    return _value("turns", conversation.end.turn)
+    spoken = {entry.turn for entry in conversation.log if isinstance(entry, SayEntry) and entry.turn}
+    return _value("turns", len(spoken))
 
 
 @measured("tool_calls", "Calls that the agent made.", "lower")
