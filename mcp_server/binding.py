@@ -15,8 +15,9 @@ from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
 
 from ..engine.errors import CasehardenError
+from ..engine.net import Redactor
 from ..engine.records.job import Job
-from ..engine.workbench import Workbench, acting_as
+from ..engine.workbench import Workbench, acting_as, taken
 from ..tools.fit import clean, fit
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
@@ -50,13 +51,16 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
 
     async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
         try:
+            told, warnings = taken(arguments, bench.redactor)
             with acting_as(actor(context)):
-                reply = await _called(spec, bench, context, arguments)
-            return reply_result(reply, tools)
+                reply = await _called(spec, bench, context, told)
+            reply.warnings += warnings
+            return reply_result(reply, tools, bench.redactor)
         except CasehardenError as error:
-            return error_result(error, spec.name, names, tools)
+            failed = error
         except Exception as error:
-            return error_result(unexpected(error, f"running {spec.name}"), spec.name, names, tools)
+            failed = unexpected(error, f"running {spec.name}")
+        return error_result(failed, spec.name, names, tools, bench.redactor)
 
     arguments = strict_model(spec.name, parameters)
     return Tool(
@@ -77,11 +81,11 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
     )
 
 
-def reply_result(reply: Reply, tools: Mapping[str, Tool]) -> CallToolResult:
-    """The reply as it goes out: cleaned, within the cap, links as resource links too."""
+def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:
+    """The reply as it goes out: cleaned, without secrets, within the cap, links as resource links too."""
     reply.summary, reply.warnings = one_line(reply.summary), [one_line(one) for one in reply.warnings]
     reply.next = [one for one in reply.next if _valid(one.tool, one.args, tools)][:3]
-    sent = fit(clean(payload(reply)))
+    sent = fit(redactor.hide_all(clean(payload(reply))))
     links: list[ContentBlock] = [
         ResourceLink(type="resource_link", uri=one["uri"], name=one["what"], size=one.get("bytes"))
         for one in sent.get("links", ())

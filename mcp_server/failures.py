@@ -16,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import CallToolResult, TextContent
 
 from ..engine.errors import CasehardenError, InternalError, NotFound, UserError
+from ..engine.net import Redactor
 from ..tools.fit import clean
 from ..tools.render import compact, one_line
 
@@ -25,7 +26,11 @@ SHOWN = 2_000
 
 
 def error_result(
-    error: CasehardenError, tool: str, parameters: Collection[str], tools: Collection[str]
+    error: CasehardenError,
+    tool: str,
+    parameters: Collection[str],
+    tools: Collection[str],
+    redactor: Redactor | None = None,
 ) -> CallToolResult:
     """The result of a call that failed. `parameters`: of the tool; `tools`: those that `next` may name."""
     told: dict[str, Any] = {"code": error.code, "what": one_line(error.what[:SHOWN])}
@@ -42,7 +47,7 @@ def error_result(
         told["next"] = calls[:3]
     if error.quoted:
         told["quoted"] = error.quoted[:SHOWN]
-    told = clean(told)
+    told = (redactor or Redactor()).hide_all(clean(told))
     return CallToolResult(
         content=[TextContent(type="text", text=paragraph(told))],
         structured_content={"error": told},

@@ -24,6 +24,7 @@ from ..engine.errors import InvalidArgument, NotAllowed, Unavailable
 from ..engine.workbench import Workbench
 from .app import LogLevel, build_server
 from .gate import Gate, security
+from .logs import hide_in_logs
 from .offer import Offer
 from .tokens import Tokens, made, referred
 
@@ -158,6 +159,7 @@ async def _serve(
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with bench, anyio.create_task_group() as group:
             server = build_server(bench, owns=False, offer=offer, verifier=tokens, log_level=log_level)
+            hide_in_logs(bench.redactor)
             app = http_app(server, allowed)
             config = uvicorn.Config(
                 app,

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from ..engine.workbench import Workbench
 from .app import LogLevel, build_server
+from .logs import hide_in_logs
 from .offer import EVERYTHING, Offer
 
 ID = re.compile(r'"id"\s*:\s*(\d{1,15}|"[^"\\]{1,100}")')
@@ -35,6 +36,7 @@ def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLe
     Raises StorageError when the data folder cannot be used.
     """
     server = build_server(bench, offer=offer, log_level=log_level)
+    hide_in_logs(bench.redactor)
     gc.freeze()
     anyio.run(serve, server, own_output())
 

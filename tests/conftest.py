@@ -1,11 +1,14 @@
-"""What every test shares: the one backend of anyio, and the checkout's folder."""
+"""What every test shares: the one backend of anyio, the checkout's folder, examples without a deadline."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import zlib
 from collections import deque
@@ -176,10 +177,12 @@ class FakeEndpoint:
 
     `base_url` ends in `/v1`. `requests`: all that came, in order of arrival. `most_at_once`: how many were being
     answered at the same time, at most. `GET` requests (a probe, a list of models) are answered with 404, or as
-    `probed` says, and counted in `probes`, not in `requests`.
+    `probed` says, and counted in `probes`, not in `requests`. `tls`: it speaks TLS with that certificate.
     """
 
-    def __init__(self, always: Answer | Answering | None = None) -> None:
+    def __init__(
+        self, always: Answer | Answering | None = None, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[Seen] = []
         self.probes: list[Seen] = []
         self.connections = 0
@@ -190,7 +193,8 @@ class FakeEndpoint:
         self._at_once = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server = _Server(self)
+        self._scheme = "https" if tls else "http"
+        self._server = _Server(self, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def __enter__(self) -> FakeEndpoint:
@@ -210,7 +214,7 @@ class FakeEndpoint:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
@@ -257,8 +261,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 1024
 
-    def __init__(self, endpoint: FakeEndpoint) -> None:
+    def __init__(self, endpoint: FakeEndpoint, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.endpoint = endpoint
         self._open: set[socket.socket] = set()
 

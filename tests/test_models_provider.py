@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -32,7 +34,17 @@ from caseharden.engine.llm import (
 )
 from caseharden.engine.net import Clock, HttpClient, Network, Secrets
 from caseharden.engine.records.environment import ModelAt, ModelName
-from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, chat, fault, hang, redirect, too_many
+from caseharden.tests.fake_endpoint import (
+    Answer,
+    FakeEndpoint,
+    chat,
+    endless,
+    fault,
+    gzip_bomb,
+    hang,
+    redirect,
+    too_many,
+)
 
 pytestmark = pytest.mark.anyio
 MODEL = "openai/gpt-4o-mini"
@@ -47,11 +59,11 @@ async def at_once(seconds: float) -> None:
 
 
 @asynccontextmanager
-async def reaching() -> AsyncGenerator[Connections]:
+async def reaching(proxy: str = "") -> AsyncGenerator[Connections]:
     def nothing(path: str, where: str) -> str:
         raise NotAllowed(f"`{path}` may not be read.", where=where)
 
-    connections = Connections(HttpClient(Network(), clock=Clock(sleep=at_once)), Secrets(nothing))
+    connections = Connections(HttpClient(Network(proxy=proxy), clock=Clock(sleep=at_once)), Secrets(nothing))
     try:
         yield connections
     finally:
@@ -166,6 +178,73 @@ async def test_a_redirect_to_a_private_address_is_not_followed(
         async with reaching() as connections:
             with anyio.fail_after(20), pytest.raises(SetupError):
                 await open_model(MODEL, connections).complete(HELLO)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_told_and_nobody_is_asked_where_it_leads(
+    status: int, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    with (
+        FakeEndpoint() as other,
+        FakeEndpoint(redirect(f"{other.base_url}/chat/completions", status)) as endpoint,
+    ):
+        at(endpoint, monkeypatch)
+        async with reaching() as connections:
+            with anyio.fail_after(20), pytest.raises(Unavailable, match="redirects are not followed"):
+                await open_model(MODEL, connections).complete(HELLO)
+        assert len(endpoint.requests) == 1
+        assert (other.requests, other.probes) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "answer", [endless(), gzip_bomb(60), chat("x" * 2_000_001)], ids=["endless", "bomb", "long"]
+)
+async def test_an_answer_over_the_cap_is_cut_as_on_the_direct_path(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    with FakeEndpoint(answer) as endpoint:
+        at(endpoint, monkeypatch)
+        async with reaching() as connections:
+            with anyio.fail_after(60), pytest.raises(Unavailable, match="longer than 2,000,000 bytes"):
+                await open_model(MODEL, connections).complete(HELLO)
+        assert len(endpoint.requests) == 1
+
+
+async def test_a_packed_answer_within_the_cap_is_read(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    plain = chat("Packed.")
+    packed = replace(plain, body=gzip.compress(plain.body), headers={"Content-Encoding": "gzip"})
+    with FakeEndpoint(packed) as endpoint:
+        at(endpoint, monkeypatch)
+        async with reaching() as connections:
+            assert (await open_model(MODEL, connections).complete(HELLO)).text == "Packed."
+        assert endpoint.requests[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+async def test_a_model_on_this_machine_is_asked_past_every_proxy(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    with FakeEndpoint() as endpoint, FakeEndpoint(chat("By proxy.")) as proxy:
+        at(endpoint, monkeypatch)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        for set_by_operator in ("", proxy.url):
+            async with reaching(proxy=set_by_operator) as connections:
+                assert (await open_model(MODEL, connections).complete(HELLO)).text == "Hello."
+        assert (proxy.requests, proxy.probes) == ([], [])
+
+
+async def test_a_model_elsewhere_is_asked_through_the_operator_s_proxy_alone(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway.invalid/v1")
+    with FakeEndpoint() as other, FakeEndpoint(chat("By proxy.")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", other.url)
+        async with reaching(proxy=proxy.url.replace("//", "//me:a-password@")) as connections:
+            assert (await open_model(MODEL, connections).complete(HELLO)).text == "By proxy."
+        seen = proxy.requests[0]
+        assert seen.path == "http://gateway.invalid/v1/chat/completions"
+        assert seen.headers["proxy-authorization"].startswith("Basic ")
+        assert (other.requests, other.probes) == ([], [])
 
 
 async def test_a_missing_key_is_told_with_its_variable_before_anything_is_asked(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,38 @@ def test_command_starts_in_a_folder_with_hostile_modules(wheel: Path, tmp_path: 
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"caseharden {caseharden.__version__}\n"
+
+
+def test_every_library_that_is_imported_is_declared_and_every_one_declared_is_imported_and_locked(
+    checkout: Path,
+) -> None:
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {plain(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in project["dependencies"]}
+    rooms = [
+        p for name in ("engine", "mcp_server", "resources", "tools") for p in (checkout / name).rglob("*.py")
+    ]
+    imported = {name for file in [*checkout.glob("*.py"), *rooms] for name in imports(file)}
+    owners = metadata.packages_distributions()
+    assert declared == {plain(owners[name][0]) for name in imported}
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        lines = (checkout / lock).read_text(encoding="utf-8").splitlines()
+        assert declared <= {plain(line.partition("==")[0]) for line in lines if "==" in line}
+
+
+def imports(file: Path) -> set[str]:
+    """The libraries that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names
+
+
+def plain(name: str) -> str:
+    """The name of a distribution in its one spelling."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_version_is_that_of_the_project(checkout: Path) -> None:

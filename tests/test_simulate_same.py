@@ -142,7 +142,7 @@ async def test_all_that_can_happen_in_a_trial_is_played_back(level: dict[str, in
 
 def went(done: Tried) -> list[dict[str, Any]]:
     """The log without what depends on who played, and how fast."""
-    apart = ("usage", "wall_s", "source")
+    apart = ("usage", "wall_s", "source", "held_back")
     return [{k: v for k, v in entry.items() if k not in apart} for entry in done.document["log"]]
 
 

@@ -1,6 +1,6 @@
 """Agents under test: the seam, and its adapters."""
 
-from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply
+from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from .chat_completions import ChatAgent
 from .prompt import PromptAgent
 from .recorded import (
@@ -26,5 +26,7 @@ __all__ = [
     "PromptAgent",
     "RecordedAgent",
     "Recording",
+    "Standstill",
+    "Unwanted",
     "played_turns",
 ]

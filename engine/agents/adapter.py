@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..llm import Message, ToolCall, ToolSignature
-from ..records.conversation import TokenUsage
+from ..records.conversation import SaySource, Speaker, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,14 @@ class AgentInput:
     tools: Sequence[ToolSignature]
     seed: int
     turn: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Words that were said and not taken, and what was said against them."""
+
+    text: str
+    feedback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,27 @@ class AgentReply:
     """What those gave, by the call's id, as far as the agent tells it."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
+    source: SaySource = "model"
+    think_s: float | None = None
+    """Seconds that it took when it was first given; None: what it takes now."""
+    instead_of: tuple[Unwanted, ...] = ()
+    """What was rejected before it, first things first."""
 
 
 class AgentError(Exception):
     """The agent cannot answer, now or later: the trial ends in `error`, which is not the agent's failure."""
+
+
+class Standstill(Exception):
+    """One side is played from outside, and nothing more is given for it: the trial stands still, and nothing is wrong.
+
+    `error`: why the side could not go on by itself.
+    """
+
+    def __init__(self, side: Speaker, error: Exception | None = None) -> None:
+        super().__init__(f"the {side} is to go on")
+        self.side: Speaker = side
+        self.error = error
 
 
 class AgentAdapter(Protocol):
@@ -61,8 +86,8 @@ class AgentAdapter(Protocol):
 
     `reply` is called again with the results after calls were executed. It is never called concurrently for one
     trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
-    reply can succeed; any other exception is taken for a crash. Broken arguments are not an error but part of the
-    reply.
+    reply can succeed; any other exception is taken for a crash, but for Standstill, which is let through. Broken
+    arguments are not an error but part of the reply.
     """
 
     @property

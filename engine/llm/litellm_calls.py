@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -75,6 +76,8 @@ class Litellm:
             return ours
         if any(isinstance(one, ConnectionRefusedError) for one in chain):
             return Unreachable("refused the connection", refused=True)
+        if any(isinstance(one, ssl.SSLError) for one in chain):
+            return Unreachable("its certificate was not accepted", again=False)
         if isinstance(error, self._litellm.Timeout):
             return TimedOut("no answer in time")
         status = getattr(error, "status_code", None)

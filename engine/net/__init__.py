@@ -7,12 +7,13 @@ from .errors import BadStatus, Broken, NetError, Refused, TimedOut, TooLarge, Un
 from .guard import Target
 from .network import Network
 from .pace import Clock
-from .redaction import Redactor, looks_secret
+from .redaction import HIDDEN, Redactor, looks_secret
 from .references import Lending, Reference, check_lent, names_a_key, read_reference
 from .retries import Retries, in_time
 from .secrets import Secrets, check_headers, check_key
 
 __all__ = [
+    "HIDDEN",
     "BadStatus",
     "Broken",
     "Clock",

@@ -19,6 +19,7 @@ import anyio.to_thread
 from ..errors import InvalidArgument
 from .errors import BadStatus, NetError, TimedOut, TooLarge, Unreachable
 from .guard import Guard, Lookup, Resolver, Target
+from .lent import CODINGS, lent_session
 from .network import Network
 from .pace import Clock, Pace
 from .retries import Retries, tried
@@ -169,7 +170,7 @@ class HttpClient:
         """A session for a library that asks by itself: over the same connections, under the same guard."""
         session = self._session or await self.session()
         if self._lent is None:
-            self._lent = cast("_Kit", self._kit).lent(session, self.guard, self._proxy)
+            self._lent = lent_session(session, self.guard, self._proxy, MOST_BYTES, _unpacking)
         return self._lent
 
     def _resolver(self) -> Resolver:
@@ -204,22 +205,7 @@ class _Kit:
             cookie_jar=self._aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            headers={"Accept-Encoding": "gzip, deflate", "User-Agent": "caseharden"},
-        )
-
-    def lent(self, session: aiohttp.ClientSession, guard: Guard, proxy: str) -> aiohttp.ClientSession:
-        async def judge(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
-            guard.target(str(params.url), "url")
-
-        tracing = self._aiohttp.TraceConfig()
-        tracing.on_request_start.append(judge)
-        return self._aiohttp.ClientSession(
-            connector=session.connector,
-            connector_owner=False,
-            cookie_jar=self._aiohttp.DummyCookieJar(),
-            trust_env=False,
-            proxy=proxy or None,
-            trace_configs=[tracing],
+            headers={"Accept-Encoding": CODINGS, "User-Agent": "caseharden"},
         )
 
     def told(self, error: BaseException) -> NetError:

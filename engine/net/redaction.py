@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import re2  # pyright: ignore[reportMissingTypeStubs]
@@ -42,30 +42,53 @@ class Redactor:
 
     def hide(self, text: str) -> str:
         """The text without known secrets, and without what looks like a key."""
-        if self._known:
+        if any(value in text for value in self._known):
             text = self._pattern.sub(HIDDEN, text)
         return _KEY_LIKE.sub(HIDDEN, _whole(text)) if looks_secret(text) else text
 
-    def hide_all(self, value: Any) -> Any:
-        """A JSON value with all its texts hidden like that; the same object where nothing had to be."""
+    def hide_all(self, value: Any, places: list[str] | None = None, at: str = "") -> Any:
+        """A JSON value with all its texts hidden like that; the same object where nothing had to be.
+
+        `places` gets the path of each text that was changed, `at` before it. Where there is nothing to hide it takes
+        about 5 us an object.
+        """
+        whole = "\n".join(_texts(value))
+        if not looks_secret(whole) and not any(known in whole for known in self._known):
+            return value
+        return self._hidden(value, [] if places is None else places, at)
+
+    def _hidden(self, value: Any, places: list[str], at: str) -> Any:
         if isinstance(value, str):
-            return self.hide(value)
-        if isinstance(value, Mapping):
-            return self._fields(cast("Mapping[Any, Any]", value))
+            hidden = self.hide(value)
+            if hidden != value:
+                places.append(at)
+            return hidden
+        if isinstance(value, dict):
+            fields = cast("dict[Any, Any]", value)
+            joint = "." if at else ""
+            return {
+                self._hidden(key, [], ""): self._hidden(one, places, f"{at}{joint}{key}")
+                for key, one in fields.items()
+            }
         if isinstance(value, list | tuple):
-            items = cast("list[Any]", value)
-            hidden = [self.hide_all(item) for item in items]
-            return hidden if any(new is not old for new, old in zip(hidden, items, strict=True)) else items
+            items = cast("Sequence[Any]", value)
+            return [self._hidden(one, places, f"{at}[{k}]") for k, one in enumerate(items)]
         return value
 
-    def _fields(self, fields: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        hidden = {self.hide_all(key): self.hide_all(value) for key, value in fields.items()}
-        same = all(
-            new is old
-            for pair in zip(hidden.items(), fields.items(), strict=False)
-            for new, old in zip(*pair, strict=True)
-        )
-        return fields if same and len(hidden) == len(fields) else hidden
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys too."""
+    level: list[Any] = [value]
+    while level:
+        one = level.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            fields = cast("dict[Any, Any]", one)
+            level.extend(fields)
+            level.extend(fields.values())
+        elif isinstance(one, list | tuple):
+            level.extend(cast("Sequence[Any]", one))
 
 
 def looks_secret(text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..errors import InvalidArgument, MissingKey
-from .redaction import Redactor, looks_secret
+from .redaction import HIDDEN, Redactor, looks_secret
 from .references import ALLOWED, Lending, Reference, holds_a_secret, is_variable, read_reference
 
 _SECRET_NAME: Final = re.compile(
@@ -125,7 +125,9 @@ def check_headers(headers: Mapping[str, str], where: str, secrets: Secrets | Non
                 where=at,
                 allowed="one line of ASCII text, at most 8,192 characters",
             )
-        if read_reference(value) is None and (_SECRET_NAME.search(name) or looks_secret(value)):
+        if read_reference(value) is None and (
+            _SECRET_NAME.search(name) or looks_secret(value) or HIDDEN in value
+        ):
             raise InvalidArgument(f"{at} holds a literal secret.", where=at, allowed=ALLOWED)
         if secrets is not None:
             secrets.check(value, at)

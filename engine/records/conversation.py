@@ -19,6 +19,7 @@ EndReason = Literal[
     "script_fail",
     "event_stop",
     "event_fail",
+    "session_end",
     "max_turns",
     "max_tool_calls",
     "loop",
@@ -79,6 +80,12 @@ class SayEntry(Entry):
     source: SaySource = "model"
     usage: TokenUsage | None = None
     rejected: bool = False
+    """It was not taken, and nobody heard it: the entry of the same side that follows was said in its place. The pair is
+    preference data."""
+    feedback: str = ""
+    """What was said against it, where it was rejected."""
+    held_back: bool = False
+    """With these words the user would have stopped, and was let stop no sooner than in its next turn."""
 
 
 class ToolEntry(Entry):
@@ -211,6 +218,15 @@ class ModelUse(Stored):
     cost_usd: float | None = None
 
 
+class Branch(Stored):
+    """Where a conversation was gone on with that another one had begun."""
+
+    place: str
+    """`run-1/refund-dana/1@3`: up to the user's words of that turn it is the same."""
+    trial: int
+    """The trial whose draws it has: the same chance befalls it."""
+
+
 class Conversation(Stored):
     """The record of one trial."""
 
@@ -226,6 +242,7 @@ class Conversation(Stored):
     """`support@2`, or a candidate's id."""
     seed: int = 0
     trial: int = 1
+    branch: Branch | None = None
     hashes: Hashes = Field(default_factory=Hashes)
     setup: list[Patch] = Field(default_factory=list[Patch])
     """What persona, init, history and sync wrote: base + setup = the initial state."""

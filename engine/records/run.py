@@ -127,7 +127,8 @@ class RunRecord(Stored):
     series: str = ""
     round: int = 1
     previous: str = ""
-    purpose: Literal["run", "hardening"] = "run"
+    purpose: Literal["run", "hardening", "session"] = "run"
+    """session: its trials are the ends of the session of the same id."""
     hardening: str = ""
     instructions: str = ""
     """`support@2` or `hard-1/c2`"""

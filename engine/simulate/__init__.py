@@ -1,11 +1,14 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .live import LiveTrial, LiveTrials
 from .meter import Meter
+from .playing import Standing, run_trial, stand_trial
 from .sheet import sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
+from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
-from .trial import Tried, run_trial
+from .trial import Tried
 from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
@@ -13,13 +16,21 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "LiveTrial",
+    "LiveTrials",
     "Meter",
     "ModelUser",
     "PlayedUser",
+    "Standing",
+    "Tape",
+    "TapedAgent",
+    "TapedUser",
     "Tried",
     "UserReply",
     "UserSimulator",
+    "answered_turns",
     "check_solution",
+    "difference",
     "expected_world",
     "play_solution",
     "prepare",
@@ -27,5 +38,7 @@ __all__ = [
     "sheet",
     "sheet_prompt",
     "solution_turns",
+    "stand_trial",
+    "taped",
     "transcript_hash",
 ]

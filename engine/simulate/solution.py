@@ -17,8 +17,9 @@ from ..records.conversation import ToolEntry
 from ..records.scenario import ExpectedStep, SolutionReport
 from ..records.verdict import Verdict
 from .case import Case
+from .playing import run_trial
 from .script import given_answers
-from .trial import Tried, run_trial
+from .trial import Tried
 from .user import PlayedUser
 
 CONSENT: Final = "yes, go ahead"

@@ -39,7 +39,7 @@ MAX_NAME: Final = 200
 """Characters kept of the name that a model gave a tool."""
 MAX_RAW: Final = 300_000
 """Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
-_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source"})
+_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back"})
 _sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -66,12 +66,26 @@ class Transcript:
             self.trace.add(entry)
         return self.trace
 
-    def say(self, by: Speaker, text: str, source: SaySource, usage: TokenUsage | None = None) -> None:
-        """Words of one side."""
+    def say(
+        self,
+        by: Speaker,
+        text: str,
+        source: SaySource,
+        usage: TokenUsage | None = None,
+        *,
+        held_back: bool = False,
+    ) -> None:
+        """Words of one side. `held_back`: it would have stopped with them."""
         fields: dict[str, Any] = {"by": by, "say": text, "source": source}
         if usage is not None:
             fields["usage"] = usage
+        if held_back:
+            fields["held_back"] = True
         self._add(SayEntry(**self._mark(), **fields))
+
+    def rejected(self, by: Speaker, text: str, feedback: str) -> None:
+        """Words of one side that were not taken."""
+        self._add(SayEntry(**self._mark(), by=by, say=text, source="model", rejected=True, feedback=feedback))
 
     def call(
         self, outcome: CallOutcome, written: str, message: int, wall_s: float, kind: str = "unknown"

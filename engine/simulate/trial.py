@@ -1,4 +1,4 @@
-"""The trial: one seeded execution of a case, and the one path for live trials, solutions and baselines."""
+"""The trial: one seeded execution of a case, and the one path for live trials, sessions, solutions and baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply
+from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
@@ -47,51 +47,8 @@ class Tried:
     """The places that events and noise wrote."""
 
 
-async def run_trial(
-    case: Case,
-    agent: AgentAdapter,
-    user: UserSimulator,
-    *,
-    seed: int,
-    trial: int,
-    instructions: str = "",
-    belongs: Mapping[str, str] | None = None,
-    quiet: bool = False,
-    meter: Meter | None = None,
-) -> Tried:
-    """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
-
-    The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
-    instructions stands for the world's policy. `belongs`: `id`, `environment`, `run` and `instructions` of the
-    record. `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. Model calls and other tasks get their turn at every reply.
-    """
-    going = _Going(case, agent, user, seed, trial, instructions, quiet, meter)
-    began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    started = time.perf_counter()
-    with anyio.move_on_after(case.limits.timeout_s) as scope:
-        await anyio.lowlevel.checkpoint()
-        going.set_up()
-        await going.converse()
-    if scope.cancelled_caught:
-        going.script.finish("timeout", f"{case.limits.timeout_s:g} s of wall time", "timeout")
-    record, document = going.script.conversation(
-        case,
-        seed,
-        trial,
-        instructions,
-        wall_s=round(time.perf_counter() - started, 6),
-        agent_wall_s=round(going.agent_wall_s, 6),
-        started_at=began,
-        **(belongs or {}),
-    )
-    left = going.script.trace.by_the_world() if going.script.trace else ()
-    drew = going.scene.draws > 0 or (not quiet and case.disturbed)
-    return Tried(record, document, going.scene.state.snapshot(), drew, left)
-
-
-class _Going:
-    """A trial that is going on: what each side has heard, and what happens next."""
+class Trial:
+    """A trial that goes on: what each side has heard, and what happens next."""
 
     def __init__(
         self,
@@ -122,6 +79,39 @@ class _Going:
         self.agent_wall_s = 0.0
         self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
+        self.quiet, self.text = quiet, instructions
+        self.started, self.began = time.perf_counter(), ""
+
+    async def play(self) -> None:
+        """From the beginning to the end, within the limit of wall time."""
+        self.began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.started = time.perf_counter()
+        with anyio.move_on_after(self.case.limits.timeout_s) as scope:
+            await anyio.lowlevel.checkpoint()
+            self.set_up()
+            await self.converse()
+        if scope.cancelled_caught:
+            self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
+
+    def record(self, trial: int, belongs: Mapping[str, Any]) -> tuple[Conversation, dict[str, Any]]:
+        """The record so far, as the trial of that number, and the same as JSON."""
+        return self.script.conversation(
+            self.case,
+            self.key[0],
+            trial,
+            self.text,
+            wall_s=round(time.perf_counter() - self.started, 6),
+            agent_wall_s=round(self.agent_wall_s, 6),
+            started_at=self.began,
+            **belongs,
+        )
+
+    def tried(self, trial: int, belongs: Mapping[str, Any]) -> Tried:
+        """What came of it, as the trial of that number."""
+        record, document = self.record(trial, belongs)
+        left = self.script.trace.by_the_world() if self.script.trace else ()
+        drew = self.scene.draws > 0 or (not self.quiet and self.case.disturbed)
+        return Tried(record, document, self.scene.state.snapshot(), drew, left)
 
     @property
     def over(self) -> bool:
@@ -223,6 +213,8 @@ class _Going:
             seed = seed_of(*self.key, "user", self.script.turn, round)
             try:
                 reply = await self.user.speak(self.heard["user"], self.case.offered(self.scene, "user"), seed)
+            except Standstill:
+                raise
             except SetupError as error:
                 self.script.finish("model_error", f"user: {error}", error_class(error))
                 return
@@ -231,6 +223,7 @@ class _Going:
                 self.script.finish("model_error", told, error_class(error))
                 return
             self._used("user", self.user.name, reply.usage)
+            self._unwanted("user", reply.instead_of)
             if not reply.calls:
                 self._user_says(reply)
                 return
@@ -250,7 +243,8 @@ class _Going:
         stops = reply.stop and self._may_stop(reply)
         self.held_back = reply.stop and not stops
         if reply.text or not stops:
-            self._say("user", reply.text or WAITING, reply.source, reply.usage)
+            words = reply.text or WAITING
+            self._say("user", words, reply.source, reply.usage, held_back=self.held_back)
             self._point()
         if stops:
             self.script.stopped()
@@ -278,7 +272,7 @@ class _Going:
                 self._agent_says(reply)
                 return
             if reply.text:
-                self.script.say("agent", reply.text, "model", reply.usage)
+                self.script.say("agent", reply.text, reply.source, reply.usage)
                 self.heard["user"].append(Message("user", reply.text))
             self.heard["agent"].append(Message("assistant", reply.text or "", reply.calls))
             await self._execute("agent", reply.calls, own_names=reply.own_names)
@@ -303,6 +297,8 @@ class _Going:
         began = time.perf_counter()
         try:
             reply = _well_formed(await self.agent.reply(turn))
+        except Standstill:
+            raise
         except AgentError as error:
             self.script.finish("agent_error", str(error), error_class(error.__cause__ or error))
             return None
@@ -314,8 +310,9 @@ class _Going:
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
-        self.scene.think(round(wall_s, 3))
+        self.scene.think(round(wall_s if reply.think_s is None else reply.think_s, 3))
         self._used("agent", self.agent.name, reply.usage)
+        self._unwanted("agent", reply.instead_of)
         if reply.wait_s:
             self._let_pass(reply.wait_s)
         return None if self.over else reply
@@ -333,7 +330,7 @@ class _Going:
             return
         self.same = self.same + 1 if reply.text == self.last_text else 1
         self.last_text = reply.text
-        self._say("agent", reply.text, "model", reply.usage)
+        self._say("agent", reply.text, reply.source, reply.usage)
         self._point()
         if self.same >= self.case.limits.same_message:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
@@ -414,8 +411,20 @@ class _Going:
         if outcome.signals:
             self._take_notices(by)
 
-    def _say(self, by: Speaker, text: str, source: SaySource, usage: TokenUsage | None = None) -> None:
-        self.script.say(by, text, source, usage)
+    def _unwanted(self, by: Speaker, unwanted: Sequence[Unwanted]) -> None:
+        for one in unwanted:
+            self.script.rejected(by, one.text, one.feedback)
+
+    def _say(
+        self,
+        by: Speaker,
+        text: str,
+        source: SaySource,
+        usage: TokenUsage | None = None,
+        *,
+        held_back: bool = False,
+    ) -> None:
+        self.script.say(by, text, source, usage, held_back=held_back)
         other: Speaker = "user" if by == "agent" else "agent"
         self.heard[by].append(Message("assistant", text))
         self.heard[other].append(Message("user", text))

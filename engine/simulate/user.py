@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ..agents import PlayedTurn
+from ..agents import PlayedTurn, Unwanted
 from ..llm import Message, ModelClient, ModelRequest, ToolCall, ToolSignature
 from ..records.conversation import End, SaySource, TokenUsage
 from .case import Case
@@ -37,6 +37,8 @@ class UserReply:
     """Only a model's stop may be held back."""
     ends: End | None = None
     """The trial ends so, and nobody stopped it: what is played was cut short here."""
+    instead_of: tuple[Unwanted, ...] = ()
+    """What was rejected before it, first things first."""
 
 
 class UserSimulator(Protocol):
@@ -44,7 +46,8 @@ class UserSimulator(Protocol):
 
     `speak` is given the conversation with the roles reversed (the user's own texts as `assistant`), and the user's
     tools; after calls it is asked again. It must not keep or change what it is given. Raises SetupError when its
-    model cannot answer; any other exception is taken for the model's failure, too. Where an event or the script
+    model cannot answer; any other exception is taken for the model's failure, too, but for Standstill, which is let
+    through. Where an event or the script
     gives the words of a turn, `spoken_for` is called instead: it gives the calls that the user makes before them, or
     the trial's end.
     """

@@ -2,6 +2,7 @@
 
 from ..store import Damage, acting_as
 from ..store.units import LEASE_S
+from .discretion import taken
 from .results import Changes, Creation, EnvironmentReport, HardeningReport, Item, JobReport, Page, RunReport
 from .workbench import Workbench
 
@@ -18,4 +19,5 @@ __all__ = [
     "RunReport",
     "Workbench",
     "acting_as",
+    "taken",
 ]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ..errors import NextCall, NotFound, nearest
 from ..ids import Place
+from ..net import Redactor
 from ..records.conversation import Conversation
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from ..records.hardening import Hardening
@@ -157,10 +158,11 @@ class TrialShelf(Shelf[TrialRecord]):
 
 
 class Archive:
-    """Everything stored, by kind."""
+    """Everything stored, by kind. `redactor`: hides secrets in what is taken in and handed on."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, redactor: Redactor | None = None) -> None:
         self.store = store
+        self.redactor = redactor or Redactor()
         self.environments = Shelf(store, store.table("environments"), EnvironmentRecord, "environment")
         self.instructions = Shelf(
             store, store.table("instructions"), InstructionsRecord, "instructions", ["environment"]

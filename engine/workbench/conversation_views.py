@@ -11,6 +11,7 @@ from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEnt
 from ..records.opinion import MetricValue
 from ..records.run import TrialRecord
 from ..records.verdict import CheckResult
+from ..simulate import LiveTrial, LiveTrials
 from .archive import Archive
 from .attempts import Attempts
 from .parts import Body, paged
@@ -39,12 +40,16 @@ _WHOLE = [
 class ConversationViews:
     """Reads one conversation. Held-out ones are hidden while a proof runs; reading into one spends its scenario."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, live: LiveTrials) -> None:
         self._archive = archive
         self._attempts = Attempts(archive)
+        self._live = live
 
     async def conversation(self, id: str, view: str, limit: int, skip: int) -> Item:
         place = parse_place(id, "id")
+        going = self._live.find(place.conversation)
+        if going is not None:
+            return self._going(place, going, view, limit, skip)
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
         failed = self._attempts.of_trial(place.run, trial.id) if trial.attempt > 1 else []
         item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
@@ -80,6 +85,28 @@ class ConversationViews:
             item.untrusted.append("item.failed_attempts[].why")
         return item
 
+    def _going(self, place: Place, trial: LiveTrial, view: str, limit: int, skip: int) -> Item:
+        """One that goes on: what has happened so far. Of held-out ones only that they go on; checks come at the end."""
+        said = "held out, goes on." if trial.split == "held_out" else "goes on."
+        item = Item("conversation", place.conversation, view, {"state": "running"})
+        item.summary = f"{place.conversation}: {said}"
+        if trial.split == "held_out" or trial.so_far is None:
+            return item
+        document = self._archive.redactor.hide_all(trial.so_far().dumped())
+        conversation = Conversation.model_validate(document)
+        item.item.update(self._common(conversation), turn=conversation.end.turn, t=conversation.end.t)
+        item.summary = f"{place.conversation}: goes on, in turn {conversation.end.turn}."
+        if view == "turns":
+            turns = [t for t in conversation_turns(conversation, ()) if t["turn"] >= place.turn]
+            item.untrusted = list(_SAID)
+            return paged(item, "turns", turns, limit, skip)
+        if view == "state":
+            return _state(item, place, conversation, limit, skip)
+        if view == "full":
+            item.item["conversation"] = {k: v for k, v in conversation.dumped().items() if k != "end"}
+            item.untrusted = list(_WHOLE)
+        return item
+
     def _whole(self, failed: Sequence[TrialRecord]) -> list[Body]:
         """Failed attempts with all that was said in them."""
         read = self._archive.store.segments.read
@@ -91,6 +118,8 @@ class ConversationViews:
         body: Body = {"environment": conversation.environment, "instructions": conversation.instructions}
         if run is not None and run.hardening:
             body["hardening"] = run.hardening
+        if conversation.branch is not None:
+            body["branched_from"] = conversation.branch.place
         return body
 
 
@@ -106,7 +135,8 @@ def _turns(
 def _state(item: Item, place: Place, conversation: Conversation, limit: int, skip: int) -> Item:
     rows = [_change(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta]
     item.untrusted = ["item.changes"]
-    item.summary = f"{place.conversation} changed {len(rows)} places of the world."
+    going = " so far" if "state" in item.item else ""
+    item.summary = f"{place.conversation} changed {len(rows)} places of the world{going}."
     return paged(item, "changes", rows, limit, skip)
 
 

@@ -15,6 +15,7 @@ from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
 from .deleting import Deleting
+from .discretion import import_without_secrets
 from .environment_drafts import EnvironmentDrafts
 from .instructions import Instructions, Origin, check_instructions
 from .personas import Personas
@@ -107,7 +108,10 @@ class Environments:
         """
         folder = await anyio.to_thread.run_sync(read_folder, path, self._roots)
         read = Imported("caseharden", folder.id, cases=folder, whole=True)
-        return await self.take(read, id or folder.id, dry_run=dry_run)
+        read, warnings = import_without_secrets(read, self._archive.redactor)
+        report = await self.take(read, id or folder.id, dry_run=dry_run)
+        report.warnings += warnings
+        return report
 
     async def take(self, read: Imported, id: str, *, dry_run: bool = False) -> EnvironmentReport:
         """The environment `id` of an import that brings cases, made or brought up to date."""

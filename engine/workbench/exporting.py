@@ -12,9 +12,10 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
+from pydantic import BaseModel
 
 from ..canonical import digest
 from ..errors import Conflict, InvalidArgument, NextCall, NotAllowed, Unavailable
@@ -28,10 +29,12 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
+from .discretion import record_without_secrets
 from .plain import check_plain
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
 
+R = TypeVar("R", bound=BaseModel)
 SUFFIXES: Final[Mapping[str, str]] = {"json": ".json", "csv": ".csv", "junit": ".xml"}
 """The formats that this version writes."""
 INLINE: Final = 16_000
@@ -70,8 +73,8 @@ class Exporting:
         self._folder = archive.store.home / "exports"
         self._writers: Mapping[str, Callable[[RunRecord, Sequence[TrialRecord]], str]] = {
             "json": lambda run, trials: write_run_file(self.run_file(run, trials)),
-            "csv": csv_table,
-            "junit": junit_report,
+            "csv": lambda run, trials: csv_table(self._clean(run), [*map(self._clean, trials)]),
+            "junit": lambda run, trials: junit_report(self._clean(run), [*map(self._clean, trials)]),
         }
 
     async def export(
@@ -109,30 +112,34 @@ class Exporting:
         return Roots([self._folder]).read_text(name, "file", READ_BYTES)
 
     def run_file(self, run: RunRecord, trials: Sequence[TrialRecord]) -> RunFile:
-        """A run with all that belongs to it. For a worker thread."""
-        store = self._archive.store
+        """A run with all that belongs to it, and no secret. For a worker thread."""
+        store, clean, hide_all = self._archive.store, self._clean, self._archive.redactor.hide_all
+        stored = self._archive.worlds.read(run.world)
+        world = hide_all(stored)
+        made_in = run.world if world is stored else digest(world)
         options = {name: value for name, value in run.options.items() if name != IMPORTED}
         return RunFile(
-            run=run.model_copy(
+            run=clean(run).model_copy(
                 update={
+                    "world": made_in,
                     "job": "",
                     "version": 1,
-                    "agent": {k: v for k, v in run.agent.items() if k not in LOCAL_AGENT},
-                    "options": options,
+                    "agent": hide_all({k: v for k, v in run.agent.items() if k not in LOCAL_AGENT}),
+                    "options": hide_all(options),
                 }
             ),
-            environment=self._environment(run),
-            world=self._archive.worlds.read(run.world),
-            recordings=self._recordings(run),
-            scenarios=[ScenarioRecord.model_validate(r) for r in store.run_table(run.id, "scenarios").all()],
-            personas=[PersonaRecord.model_validate(r) for r in store.run_table(run.id, "personas").all()],
-            simulations=[
-                SimulationRecord.model_validate(r) for r in store.run_table(run.id, "simulations").all()
-            ],
+            environment=clean(self._environment(run)),
+            world=world,
+            recordings=hide_all(self._recordings(run)),
+            scenarios=self._rows(run, "scenarios", ScenarioRecord),
+            personas=self._rows(run, "personas", PersonaRecord),
+            simulations=self._rows(run, "simulations", SimulationRecord),
             trials=[
                 FileTrial(
-                    record=trial,
-                    conversation=Conversation.model_validate(store.segments.read(str(trial.pointer["at"]))),
+                    record=clean(trial),
+                    conversation=Conversation.model_validate(
+                        hide_all(store.segments.read(str(trial.pointer["at"])))
+                    ),
                 )
                 for trial in trials
             ],
@@ -223,6 +230,14 @@ class Exporting:
             models=record.models,
             settings=Settings.model_validate(settings),
         )
+
+    def _clean(self, record: R) -> R:
+        return record_without_secrets(record, self._archive.redactor)
+
+    def _rows(self, run: RunRecord, table: str, model: type[R]) -> list[R]:
+        """The records of a table of a run."""
+        rows = self._archive.store.run_table(run.id, table).all()
+        return [model.model_validate(self._archive.redactor.hide_all(row)) for row in rows]
 
     def _recordings(self, run: RunRecord) -> list[Any]:
         hash = str(run.agent.get("recordings", ""))

@@ -16,6 +16,7 @@ from ..exchange.importer import AUTO
 from ..ids import check_slug
 from ..records.job import Job
 from .archive import Archive
+from .discretion import import_without_secrets
 from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
 from .importing_runs import RunImporter
@@ -89,9 +90,13 @@ class Importing:
         if read is None:
             format = spec.get("format", AUTO)
             *_, read = await anyio.to_thread.run_sync(self._looked_at, spec["path"], format)
+        read, warnings = await anyio.to_thread.run_sync(import_without_secrets, read, self._archive.redactor)
         if read.exported is not None:
-            return await self._runs.take(read.exported, spec["id"], job, dry_run=spec["dry_run"])
-        return await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
+            report = await self._runs.take(read.exported, spec["id"], job, dry_run=spec["dry_run"])
+        else:
+            report = await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
+        report.warnings += warnings
+        return report
 
     def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:
         """The importer for what is there, its real path, and what it reads; what cannot be read is refused."""

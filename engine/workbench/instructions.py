@@ -100,7 +100,7 @@ class Instructions:
             return ""
         path = self._roots.resolve(file, _FILE)
         if path.exists():
-            held = self._roots.read_text(path, _FILE).rstrip("\n")
+            held = self._archive.redactor.hide(self._roots.read_text(path, _FILE)).rstrip("\n")
             versions = self._archive.instructions.where(environment=environment.id)
             if held not in {v.text.rstrip("\n") for v in versions} | {text.rstrip("\n")}:
                 shown = self._roots.show(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio.to_thread
 from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
@@ -20,9 +21,10 @@ from .budget import Budget
 from .estimates import Estimates, confirm, unpriced
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
+from .places import Places, Restored
 from .plain import check_plain
 from .role_models import RoleModels
-from .select import Selector
+from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
 
@@ -64,12 +66,14 @@ class RunDrafts:
         models: RoleModels,
         instructions: Instructions,
         simulations: Simulations,
+        places: Places,
     ) -> None:
         self._archive = archive
         self._trials = trials
         self._models = models
         self._instructions = instructions
         self._simulations = simulations
+        self._places = places
         self._estimates = Estimates(archive)
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
@@ -80,8 +84,11 @@ class RunDrafts:
         models = self._models.of(environment, load(ModelChoice, spec["models"], "models"))
         self._trials.cast(environment.agent, models)
         id, text = self.text(environment, spec["instructions"], "instructions")
-        simulations = self._choose(environment, spec["select"], before)
+        places = self.places(spec)
+        simulations = [] if places else self._choose(environment, spec["select"], before)
         trials = spec["trials"] or (before.trials if before else environment.settings.trials)
+        if places:
+            trials = spec["trials"] or 1
         seed = opted.seed if opted.seed is not None else before.seed if before else environment.settings.seed
         run = RunRecord(
             id="",
@@ -102,12 +109,30 @@ class RunDrafts:
         run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
         own = choose_metrics(run.options["metrics"])
         check_thresholds(opted.thresholds or {}, "options.thresholds", own)
-        if not spec["trials"]:
+        if places:
+            _branched(run, places)
+        elif not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
         if not opted.confirm:
             self._confirm(run)
         run.warnings = price_warnings(run, unpriced(run))
         return run, simulations
+
+    def places(self, spec: Mapping[str, Any]) -> list[Restored]:
+        """The places that a call wants to be gone on from; none where it selects simulations."""
+        select: Sequence[str] = spec["select"]
+        if not (select and all(map(is_place, select))):
+            return []
+        return self._places.one_run(select, spec["environment"])
+
+    def lay_out(self, run: RunRecord, spec: Mapping[str, Any]) -> None:
+        """Copy what the places are made of into the run. For a worker thread."""
+        self._places.lay_out(run, self.places(spec))
+
+    async def restorable(self, spec: Mapping[str, Any]) -> None:
+        """Conflict where a place cannot be gone on from as it was."""
+        for k, found in enumerate(await anyio.to_thread.run_sync(self.places, spec)):
+            await self._places.check(found, f"select[{k}]")
 
     async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
         """Refuse to begin where it is known without a call that every trial would end in an error."""
@@ -263,6 +288,18 @@ def trials_of(run: RunRecord, simulation: str) -> int:
 def trials_wanted(run: RunRecord) -> int:
     """How many trials a run has when it is complete."""
     return sum(trials_of(run, slug) for slug in run.simulations)
+
+
+def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
+    """The run goes on from these places: their cases, their world and the limits they were run under."""
+    source = places[0].run
+    run.simulations = [one.place.simulation for one in places]
+    run.world = source.world
+    run.seed = source.seed
+    for name in ("limits", "limits_over", "user_guidelines"):
+        own = run.options.get(name) if name == "limits_over" else None
+        run.options[name] = {**(source.options.get(name) or {}), **own} if own else source.options.get(name)
+    run.options["branched"] = {one.place.simulation: str(one.place) for one in places}
 
 
 def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:

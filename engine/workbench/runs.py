@@ -117,6 +117,7 @@ class Runs:
         if not self._jobs.known("run", idempotency_key):
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
             run = draft[0]
+            await self._drafts.restorable(spec)
             await self._drafts.reachable(AgentSpec.model_validate(run.agent), run.models, trials_wanted(run))
         job, new = self._jobs.create("run", spec, idempotency_key, environment=environment)
         if new:
@@ -196,7 +197,10 @@ class Runs:
                 run.round = half.round if half else self._drafts.next_round(run.series)
                 self._archive.runs.put(run.id, run)
             self._archive.store.jobs.table.update({"run": run.id}, doc_ids=[job.id])
-            self._trials.cases(run).copy(self._archive, simulations)
+            if "branched" in run.options:
+                self._drafts.lay_out(run, job.spec)
+            else:
+                self._trials.cases(run).copy(self._archive, simulations)
             run.options["copied"] = True
             self._archive.runs.put(run.id, run)
             self._archive.runs.audit("create", run.id)

@@ -1,4 +1,7 @@
-"""Which simulations a call means: ids, `all`, `tag:X`, `persona:X`, `scenario:X`, `failed:RUN`, `cluster:RUN/K`."""
+"""Which simulations a call means: ids, `all`, `tag:X`, `persona:X`, `scenario:X`, `failed:RUN`, `cluster:RUN/K`.
+
+Places, `RUN/SIMULATION/TRIAL@TURN`, are resolved elsewhere (`places.py`): they bring the cases of their run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ from .archive import Archive
 
 _UNNAMED = re.compile(r"c\d+")
 """Checks without a name of their own: the same id means another check in another scenario."""
-ALLOWED = "ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K"
+ALLOWED = (
+    "ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K; or only places RUN/SIM/TRIAL@TURN"
+)
+
+
+def is_place(text: str) -> bool:
+    """Whether a selector names a conversation, with or without its turn."""
+    return ":" not in text and ("@" in text or text.count("/") == 2)
 
 
 class Selector:
@@ -50,10 +60,9 @@ class Selector:
                 hint = f" Did you mean `{near}:`?" if near else ""
                 raise InvalidArgument(f"Unknown selector `{text[:80]}`.{hint}", where=where, allowed=ALLOWED)
             return self._kinds[kind](rest, where)
-        if "@" in text or text.count("/") == 2:
-            raise InvalidArgument(
-                "Going on from a turn is not in this version.", where=where, allowed=ALLOWED
-            )
+        if is_place(text):
+            what = "Places and other selectors do not go together: one run is one or the other."
+            raise InvalidArgument(what, where=where, allowed=ALLOWED)
         environment, slug = split_nested(text, self._environment)
         found = self._by_slug.get(slug) if environment == self._environment else None
         if found is None:

@@ -23,14 +23,28 @@ from ..evaluate import grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import Connections, ModelClient, Probed
 from ..records.authored import load
-from ..records.conversation import Conversation, EndReason
+from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Limits, Scenario
+from ..records.scenario import Limits, Scenario, Split
+from ..records.session import BranchPoint
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
-from ..simulate import Case, ExpectedWorlds, Meter, ModelUser, PlayedUser, UserSimulator, prepare, run_trial
+from ..simulate import (
+    Case,
+    ExpectedWorlds,
+    LiveTrials,
+    Meter,
+    ModelUser,
+    PlayedUser,
+    Tape,
+    TapedAgent,
+    TapedUser,
+    UserSimulator,
+    prepare,
+    run_trial,
+)
 from .archive import Archive
 from .attempts import Attempts
 from .role_models import RoleModels
@@ -59,7 +73,7 @@ class CaseParts:
     row: SimulationRecord
     scenario: Scenario
     persona: Persona | None
-    split: str
+    split: Split
 
 
 class RunCases:
@@ -73,6 +87,7 @@ class RunCases:
     ) -> None:
         self.run = run
         self.check = check or _anybody
+        self._archive, self._worlds = archive, worlds
         self._world = worlds.get(run.world)
         self._attempts = Attempts(archive)
         self._failed = lru_cache(maxsize=None)(self._read_failed)
@@ -80,6 +95,7 @@ class RunCases:
         self._scenarios = store.run_table(run.id, "scenarios")
         self._personas = store.run_table(run.id, "personas")
         self._simulations = store.run_table(run.id, "simulations")
+        self._points = store.run_table(run.id, "points")
         self._prepared = lru_cache(maxsize=KEPT_CASES)(self._prepare)
         self._parts = lru_cache(maxsize=KEPT_CASES)(self._read)
 
@@ -102,6 +118,34 @@ class RunCases:
         if personas:
             self._personas.put_many({k: dump(r) for k, r in personas.items()})
         self._simulations.put_many({s.slug: dump(s) for s in chosen})
+
+    def copy_from(self, source: RunRecord, simulations: Iterable[str]) -> None:
+        """Copy the cases of simulations as another run has them."""
+        store = self._archive.store
+        old = RunCases(self._archive, self._worlds, source)
+        for slug in simulations:
+            parts = old.parts(slug)
+            personas = {parts.row.persona}
+            if isinstance(parts.scenario.persona, str):
+                personas.add(parts.scenario.persona)
+            for table, ids in (
+                ("simulations", {slug}),
+                ("scenarios", {parts.row.scenario}),
+                ("personas", personas),
+            ):
+                found = {id: store.run_table(source.id, table).find(id) for id in ids if id}
+                rows = {id: row for id, row in found.items() if row is not None}
+                if rows:
+                    store.run_table(self.run.id, table).put_many(rows)
+
+    def put_point(self, simulation: str, point: BranchPoint) -> None:
+        """From here on every trial of the simulation goes on from that point."""
+        self._points.put(simulation, point.model_dump(mode="json"))
+
+    def point(self, simulation: str) -> BranchPoint | None:
+        """Where the trials of a simulation go on from; None: they begin at the beginning."""
+        found = self._points.find(simulation)
+        return BranchPoint.model_validate(found) if found is not None else None
 
     def case(self, simulation: str) -> Case:
         """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
@@ -160,6 +204,8 @@ class TrialRunner:
         self._roots = roots
         self._models = models
         self.expected = ExpectedWorlds()
+        self.live = LiveTrials()
+        """Those that go on in this process."""
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
@@ -236,18 +282,37 @@ class TrialRunner:
         belongs: Mapping[str, str],
         meter: Meter | None,
     ) -> Ended:
-        seed, run = cases.seed(case), cases.run
-        expected = await self.expected.of(case, seed, trial)
+        run, point = cases.run, cases.point(case.simulation)
+        seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
+        expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
-        text = run.instructions_text
-        tried = await run_trial(
-            case, agent, user, seed=seed, trial=trial, instructions=text, belongs=belongs, meter=meter
-        )
-        verdict = grade(tried.conversation, case.plan, case.world.base, expected)
-        return tried.document, tried.conversation, verdict
+        record: dict[str, Any] = {**belongs}
+        if point is not None:
+            tape = Tape(point.tape, fork=run.id)
+            agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
+            record["branch"] = Branch(place=point.place, trial=drawn)
+        with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
+            tried = await run_trial(
+                case,
+                agent,
+                user,
+                seed=seed,
+                trial=trial,
+                instructions=run.instructions_text,
+                belongs=record,
+                meter=meter,
+                live=live,
+                drawn=drawn,
+            )
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        verdict = grade(conversation, case.plan, case.world.base, expected)
+        return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
         """An agent that serves all trials of a run."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import anyio.to_thread
 
 from ..errors import InvalidArgument, NotFound, did_you_mean
+from ..simulate import LiveTrials
 from .archive import Archive
 from .authored_views import AuthoredViews
 from .conversation_views import ConversationViews
@@ -52,6 +53,7 @@ class Views:
         scenarios: Scenarios,
         guides: Callable[[str], str | None],
         guide_names: Sequence[str],
+        live: LiveTrials,
     ) -> None:
         self._worlds = worlds
         self._jobs = jobs
@@ -66,7 +68,7 @@ class Views:
             "scenario": authored.scenario,
             "simulation": authored.simulation,
             "run": RunViews(archive).run,
-            "conversation": ConversationViews(archive).conversation,
+            "conversation": ConversationViews(archive, live).conversation,
             "hardening": hardenings.hardening,
             "candidate": hardenings.candidate,
             "job": self._job,

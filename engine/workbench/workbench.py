@@ -37,6 +37,7 @@ from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
 from .personas import Personas
+from .places import Places
 from .proving import Proving
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -160,7 +161,7 @@ class Workbench:
         return Connections(HttpClient(self.network), callers, operators)
 
     def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
-        archive = Archive(store)
+        archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, connections)
         instructions = Instructions(archive, self.roots)
@@ -192,7 +193,8 @@ class Workbench:
         self.imports = Importing(
             archive, self.environments, past_runs, environment_drafts, self.roots, runner
         )
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations)
+        places = Places(archive, trials)
+        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
@@ -220,6 +222,7 @@ class Workbench:
                 self.scenarios,
                 self._guides,
                 self._guide_names,
+                trials.live,
             ),
             Changing(
                 archive, worlds, environment_drafts, models, instructions, self.personas, self.scenarios

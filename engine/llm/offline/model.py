@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..client import ModelReply, ModelRequest
 from .agent import answer
 from .judge import judge
-from .user import speak
+from .user import act
 from .writer import write
 
 
@@ -31,5 +31,6 @@ class OfflineModel:
         if request.role == "agent":
             return answer(request, self._slip)
         if request.role == "user":
-            return ModelReply(text=speak(request), cost_usd=0.0)
+            text, call = act(request)
+            return ModelReply(text=text, tool_calls=(call,) if call else (), cost_usd=0.0)
         return ModelReply(text=judge(request) if request.role == "judge" else write(request), cost_usd=0.0)

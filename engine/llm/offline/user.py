@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from ..client import Message, ModelRequest
+from ..client import Message, ModelRequest, ToolCall
+from .own_tools import asked_call, since_asked, told
 from .report import best_fact
 from .sheet import Fact, Sheet, first_person, read_sheet
 from .values import labelled
@@ -58,19 +59,31 @@ class _Talk:
         return self.agent[-1] if self.agent else ""
 
 
+def act(request: ModelRequest) -> tuple[str, ToolCall | None]:
+    """The user's next text, or the call that the agent asks him to make first."""
+    call = asked_call(request, _sheet_of(request)) if request.tools else None
+    return ("", call) if call else (speak(request), None)
+
+
 def speak(request: ModelRequest) -> str:
     """The user's next text, or `###STOP###`; never a stop in answer to a question."""
-    system = "\n".join(message.content for message in request.messages if message.role == "system")
-    sheet = read_sheet(system)
+    sheet = _sheet_of(request)
     talk = _talk(request.messages)
     if not talk.own:
         return sheet.opening or opening(sheet)
     text = talk.last
+    _, done = since_asked(request.messages)
+    if done:
+        return f"{told(done)} {_from_sheet(sheet, talk, text)}".strip()
     if text and is_asking(text):
         return _answered(sheet, talk, text)
     if _WAITING.search(text) and len(text) < 200 and not _REFUSED.search(text) and talk.own[-1] != "Okay.":
         return "Okay."
     return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or STOP
+
+
+def _sheet_of(request: ModelRequest) -> Sheet:
+    return read_sheet("\n".join(message.content for message in request.messages if message.role == "system"))
 
 
 @lru_cache(maxsize=512)

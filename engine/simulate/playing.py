@@ -1,0 +1,87 @@
+"""Playing a trial: to its end, or to where one side is played from outside and waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..agents import AgentAdapter, Standstill
+from ..llm import ToolSignature
+from ..records.conversation import EndReason, Speaker
+from .case import Case
+from .live import LiveTrial
+from .meter import Meter
+from .trial import Trial, Tried
+from .user import UserSimulator
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A trial as far as it came: its record so far, and who is to go on."""
+
+    tried: Tried
+    waits: Standstill | None
+    """None: it has ended."""
+    offered: Mapping[Speaker, tuple[ToolSignature, ...]]
+    """The tools of each side now, as it sees them."""
+
+
+async def run_trial(
+    case: Case,
+    agent: AgentAdapter,
+    user: UserSimulator,
+    *,
+    seed: int,
+    trial: int,
+    instructions: str = "",
+    belongs: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    meter: Meter | None = None,
+    live: LiveTrial | None = None,
+    drawn: int = 0,
+) -> Tried:
+    """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
+
+    The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
+    instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.
+    `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
+    trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). Model calls and other tasks get their
+    turn at every reply. While it goes on, `live` gives its record so far.
+    """
+    going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter)
+    if live is not None:
+        live.so_far = lambda: going.record(trial, belongs or {})[0]
+    await going.play()
+    return going.tried(trial, belongs or {})
+
+
+async def stand_trial(
+    case: Case,
+    agent: AgentAdapter,
+    user: UserSimulator,
+    *,
+    seed: int,
+    trial: int,
+    instructions: str = "",
+    belongs: Mapping[str, Any] | None = None,
+    drawn: int = 0,
+    close: EndReason | None = None,
+) -> Standing:
+    """The same as `run_trial`, up to where a side raises Standstill; there it ends by `close`, if that is given."""
+    going = Trial(case, agent, user, seed, drawn or trial, instructions, False, None)
+    waits: Standstill | None = None
+    try:
+        await going.play()
+    except Standstill as still:
+        waits = still
+    if waits is not None and close is not None:
+        if close == "user_stop":
+            going.script.stopped()
+        going.script.finish(close, "ended by the caller")
+        waits = None
+    sides: tuple[Speaker, ...] = ("agent", "user")
+    offered: dict[Speaker, tuple[ToolSignature, ...]] = {
+        side: case.offered(going.scene, side) for side in sides
+    }
+    return Standing(going.tried(trial, belongs or {}), waits, offered)

@@ -1,0 +1,29 @@
+"""What is logged, without secrets: a filter before every handler of the process."""
+
+from __future__ import annotations
+
+import logging
+
+from ..engine.net import Redactor
+
+
+class Discreet(logging.Filter):
+    """Hides secrets in messages and tracebacks; it lets every record pass."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told = record.getMessage()
+        if record.exc_info:
+            told += "\n" + logging.Formatter().formatException(record.exc_info)
+        record.msg, record.args, record.exc_info = self._redactor.hide(told), (), None
+        return True
+
+
+def hide_in_logs(redactor: Redactor) -> None:
+    """Let nothing that is logged from now on hold a secret; once for each handler."""
+    for handler in logging.getLogger().handlers:
+        handler.filters = [one for one in handler.filters if not isinstance(one, Discreet)]
+        handler.addFilter(Discreet(redactor))
