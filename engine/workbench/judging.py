@@ -129,7 +129,7 @@ class Judging:
             case = cases.case(record.simulation)
         except InvalidArgument:
             return None
-        expected = await self._trials.expected.of(case, cases.seed(case), record.trial)
+        expected = await self._trials.expected_world(cases, case, record.trial)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             return None
         talk = await anyio.to_thread.run_sync(self._archive.store.segments.read, str(record.pointer["at"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ..errors import NextCall, NotFound
 from ..records.run import RunRecord
 from .archive import Archive
 from .parts import Body, paged
@@ -12,8 +11,6 @@ from .results import Item
 from .rows import run_row
 from .run_drafts import trials_wanted
 from .sight import proving
-
-_LABEL = {"conversation": "RUN/SIMULATION/TRIAL", "check": "c1", "label": "pass"}
 
 
 class RunViews:
@@ -85,9 +82,8 @@ class RunViews:
         """Every disagreement of the judge with people's labels, with kappa and confusion by check."""
         found = run.agreement
         if found is None:
-            call = NextCall("score_run", {"run": run.id, "labels": [_LABEL]})
-            what = f"Nobody has labelled conversations of {run.id}."
-            raise NotFound(what, where="view", allowed="labels, given with score_run", next=[call])
+            told = f"{run.id}: nobody has labelled its conversations; score_run takes labels."
+            return Item("run", run.id, "agreement", {"labels": 0}, summary=told)
         body = found.model_dump(mode="json", exclude={"disagree", "without"})
         body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
         kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"

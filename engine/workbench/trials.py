@@ -19,7 +19,7 @@ from ..agents import (
     played_turns,
 )
 from ..errors import InvalidArgument
-from ..evaluate import grade, see_turn, unsolvable
+from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import Connections, ModelClient, Probed
 from ..records.authored import load
@@ -273,6 +273,10 @@ class TrialRunner:
             shelf.put(id, record)
         return record
 
+    async def expected_world(self, cases: RunCases, case: Case, trial: int) -> ExpectedWorld | None:
+        """What the solution of a case leaves in the world of a trial; None where no check asks."""
+        return await self.expected.of(case, *_drawn(cases, case, trial))
+
     async def _tried(
         self,
         cases: RunCases,
@@ -283,7 +287,7 @@ class TrialRunner:
         meter: Meter | None,
     ) -> Ended:
         run, point = cases.run, cases.point(case.simulation)
-        seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
+        seed, drawn = _drawn(cases, case, trial)
         expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
@@ -339,6 +343,12 @@ class TrialRunner:
                 allowed="file, conversations or run",
             )
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
+
+
+def _drawn(cases: RunCases, case: Case, trial: int) -> tuple[int, int]:
+    """Seed and trial number of which a trial's world is drawn: of a branch those of the conversation it leaves."""
+    point = cases.point(case.simulation)
+    return (point.seed, point.drawn) if point else (cases.seed(case), trial)
 
 
 def _anybody() -> None:
