@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-calls", action="store_true", help="call no model")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour")
-    add_flags(parser, "home", "roots", "models", "network", "env_file")
+    add_flags(parser, "home", "roots", "models", "network", "code", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_baseline_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
-    add_flags(parser, "home", "models", "network", "env_file")
+    add_flags(parser, "home", "models", "network", "code", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:

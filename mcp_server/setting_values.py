@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,12 @@ class Values(Authored):
     """Private networks that may be reached, in CIDR form."""
     allow_env: list[str] | None = None
     """Variables that callers may name in references, and no others; unset: over HTTP none, else all that are keys."""
+    allow_code: list[str] = Field(default_factory=list[str])
+    """Folders below which agents and tools may be run as code."""
+    code_env: list[str] = Field(default_factory=list[str])
+    """Variables that such code is given besides PATH and the language."""
+    code_python: str = ""
+    """The interpreter of such code in Python; "": ours."""
     proxy: str = ""
     ca_file: str = ""
     """PEM file of the authorities that are trusted instead of the system's."""
@@ -55,7 +62,13 @@ class Values(Authored):
 NAMES: Final = tuple(Values.model_fields)
 _SPELLED: Final = {"roots": "--root"}
 """Flags that are not spelled as their setting: they can be given several times, one value each."""
-LISTS: Final = {"roots": os.pathsep, "allow_net": ",", "allow_env": ","}
+LISTS: Final = {
+    "roots": os.pathsep,
+    "allow_net": ",",
+    "allow_env": ",",
+    "allow_code": os.pathsep,
+    "code_env": ",",
+}
 
 
 def flag(name: str) -> str:
@@ -120,6 +133,20 @@ def _variables(start: Path, told: list[str] | None) -> list[str] | None:
     return None if told is None else [check_lent(name) for name in told]
 
 
+def _code_variables(start: Path, told: list[str]) -> list[str]:
+    return [check_lent(name) for name in told]
+
+
+def _program(start: Path, told: str) -> str:
+    """An interpreter: a path, or a name that is looked for as a shell would."""
+    if not told:
+        return ""
+    found = shutil.which(told if os.sep not in told else str(start / Path(told).expanduser()))
+    if found is None:
+        raise InvalidArgument(f"`{told[:200]}` is no program.", allowed="a Python interpreter")
+    return os.path.abspath(found)
+
+
 def _proxy(start: Path, told: str) -> str:
     _usable(Network(proxy=told))
     return told
@@ -153,6 +180,9 @@ _CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
     **{f"model_{role}": _model(f"model_{role}") for role in ROLES},
     "allow_net": _networks,
     "allow_env": _variables,
+    "allow_code": _folders,
+    "code_env": _code_variables,
+    "code_python": _program,
     "proxy": _proxy,
     "ca_file": _file,
     "env_file": _file,

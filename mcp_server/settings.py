@@ -18,6 +18,7 @@ from typing import Any, Final
 from ..engine.errors import InvalidArgument, UserError, did_you_mean
 from ..engine.exchange import Roots, decode
 from ..engine.net import Lending, Network, names_a_key
+from ..engine.processes import AllowedCode
 from ..engine.records.authored import load
 from ..engine.records.environment import ModelChoice
 from ..resources.home import default_home
@@ -54,6 +55,9 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
         "NAME,NAME",
         "variables of keys that callers may name, and no others; default: over HTTP none, else all that are keys",
     ),
+    "allow_code": ("DIR", "a folder whose files may run as agents and tools; repeatable; default none"),
+    "code_env": ("NAME,NAME", "variables that such code is given; default none but PATH and the language"),
+    "code_python": ("PROGRAM", "the interpreter of such code in Python; default the one that runs this"),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
     "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
@@ -61,6 +65,7 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
 """Setting: its word in the help, and what it is for."""
 _GROUPS: Final = {
     "models": tuple(f"model_{role}" for role in ROLES),
+    "code": ("allow_code", "code_env", "code_python"),
     "network": ("proxy", "ca_file", "allow_net", "allow_env"),
 }
 
@@ -108,6 +113,11 @@ class Settings:
         named = () if told is None and http else told
         return Lending(None if named is None else tuple(named), keys_folder=not http, own=tuple(own))
 
+    def code(self) -> AllowedCode:
+        """Which code of others may run."""
+        v = self.values
+        return AllowedCode(v.allow_code, v.code_env, v.code_python)
+
     def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
         """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
         found = find_env_file(self.values.env_file, folders)
@@ -134,6 +144,7 @@ class Settings:
             models=self.models,
             network=self.network(http=http),
             lending=self.lending(http=http, own=own),
+            code=self.code(),
             resume=resume,
             actor=actor,
             retention_days=self.values.retention_days,
@@ -141,7 +152,7 @@ class Settings:
 
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Give a command the flags of these settings; `models` and `network` stand for several."""
+    """Give a command the flags of these settings; `models`, `network` and `code` stand for several."""
     group = parser.add_argument_group(
         "settings",
         f"also variables, such as {variable('model_user')}, and lines of {FILE} in the data folder",

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from ..engine.agents import AgentError, AgentInput, ChatAgent
+from ..engine.agents import (
+    OUTSIDE,
+    AgentError,
+    AgentInput,
+    ChatAgent,
+    Outside,
+    closing,
+    open_outside,
+)
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
 from ..engine.exchange import CONFIG_NAMES, CaseFolder, Roots, read_folder
 from ..engine.llm import Message
 from ..engine.records.authored import load
-from ..engine.records.environment import AgentSpec, ModelChoice
+from ..engine.records.environment import AgentSpec, ModelChoice, agent_name
 from ..engine.workbench.trials import check_agent
 from .findings import Finding
 from .settings import Settings
@@ -44,17 +51,18 @@ def models_of(cases: CaseFolder) -> ModelChoice:
 
 
 async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> list[Finding]:
-    """How the agent is reached; of one behind a URL what is sent, and if `calls` what it answered to a greeting."""
+    """How the agent is reached; of one outside what is sent, and if `calls` what it answered to a greeting."""
     place = f"{cases.config}, environment.agent"
     spec = load(AgentSpec, cases.agent, place)
     found: list[Finding] = []
     try:
-        async with aclosing(settings.workbench("doctor", roots=[cases.path]).connections()) as connections:
-            check_agent(spec, place, connections)
-            if spec.kind != "chat_completions":
+        async with settings.workbench("doctor", roots=[cases.path]).reach() as reach:
+            check_agent(spec, place, reach)
+            if spec.kind not in OUTSIDE:
                 return [Finding("ok", "agent", _told(spec, cases), cases.config)]
-            agent = ChatAgent(spec, connections, place)
-            found.append(Finding("ok", "agent is sent", _sent(spec, agent, cases), cases.config))
+            agent = open_outside(spec, reach, place)
+            if isinstance(agent, ChatAgent):
+                found.append(Finding("ok", "agent is sent", _sent(spec, agent, cases), cases.config))
             told = await _asked(agent, cases.instructions, calls)
     except AgentError as error:
         return [
@@ -64,7 +72,7 @@ async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> 
     except CasehardenError as error:
         return [*found, Finding("fail", "agent", error.what.rstrip("."), cases.config, error.allowed)]
     except TimeoutError:
-        told = f"{spec.url}: no answer within {PATIENCE_S} s"
+        told = f"{agent_name(spec.model_dump())}: no answer within {PATIENCE_S} s"
         return [*found, Finding("fail", "agent", told, cases.config, "see whether it can be reached")]
     return [*found, Finding("ok", "agent", told, cases.config)]
 
@@ -76,13 +84,15 @@ def _told(spec: AgentSpec, cases: CaseFolder) -> str:
     return f"{spec.kind}: {length}, the messages and the world's tools go to the model in the role agent"
 
 
-async def _asked(agent: ChatAgent, instructions: str, calls: bool) -> str:
+async def _asked(agent: Outside, instructions: str, calls: bool) -> str:
     with anyio.fail_after(PATIENCE_S):
         await agent.probe()
         if not calls:
             return f"{agent.name} is there, not called"
         began = time.perf_counter()
-        reply = await agent.reply(_greeting(instructions))
+        talking = agent.conversation()
+        async with closing(talking):
+            reply = await talking.reply(_greeting(instructions))
     said = f'"{cut(clean(reply.text or ""), 60)}"' if reply.text else f"{len(reply.calls)} tool calls"
     return f"{agent.name} answered in {time.perf_counter() - began:.1f} s: {said}"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..engine.net import Lending, Network
+from ..engine.processes import AllowedCode
 from ..engine.records.environment import ModelChoice
 from ..engine.workbench import LEASE_S, Workbench as Bench
 from .home import default_home
@@ -18,7 +19,8 @@ class Workbench(Bench):
 
     They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
     .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
-    `network`: what may be reached; `lending`: which secrets callers may name.
+    `network`: what may be reached; `lending`: which secrets callers may name;
+    `code`: which code of others may run.
     `resume`: entering goes on with the jobs of processes that are gone.
     `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
     """
@@ -31,6 +33,7 @@ class Workbench(Bench):
         models: ModelChoice | None = None,
         network: Network | None = None,
         lending: Lending | None = None,
+        code: AllowedCode | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
@@ -43,6 +46,7 @@ class Workbench(Bench):
             models=models,
             network=network,
             lending=lending,
+            code=code,
             resume=resume,
             actor=actor,
             retention_days=retention_days,

@@ -43,7 +43,7 @@ FLOORS = {
     "__main__": 10,
 }
 """A room imports only rooms of lower floors. "" is the package's own face, `__init__.py` at the root."""
-PROGRAMS = ("engine.processes.keeper", "engine.processes.worker")
+PROGRAMS = ("engine.agents.python_service", "engine.processes.keeper", "engine.processes.worker")
 """They run under another interpreter, which has nothing but the standard library."""
 LINES = {"tests": 800, "": 500}
 """The ceiling of a file, by its top folder; "" is every other."""

@@ -37,7 +37,7 @@ def settings(home: Path, *words: str, file: str = "", **environ: str) -> Setting
     if file:
         (home / "settings.toml").write_text(file, encoding="utf-8")
     parser = argparse.ArgumentParser()
-    add_flags(parser, "home", "roots", "models", "network", "env_file", "log_level")
+    add_flags(parser, "home", "roots", "models", "network", "code", "env_file", "log_level")
     return read_settings(parser.parse_args(["--home", str(home), *words]), environ=environ)
 
 
@@ -114,6 +114,29 @@ def test_network_and_roots_are_read_from_the_file_and_its_folder(home: Path, tmp
     )
     assert lists.roots == [tmp_path / "a", home]
     assert lists.network().private == ("10.0.0.0/8", "fd00::/8")
+
+
+def test_folders_of_code_their_variables_and_interpreter_are_settings_like_all_others(
+    home: Path, tmp_path: Path
+) -> None:
+    (home / "agents").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "desk.py").write_text("")
+    assert settings(home).code().folders == ()
+    file = f'allow_code = ["agents"]\ncode_env = ["SHOP_TOKEN"]\ncode_python = "{sys.executable}"\n'
+    got = settings(home, file=file).code()
+    assert (got.folders, got.python) == ((home / "agents",), sys.executable)
+    flags = settings(
+        home, "--allow-code", str(home / "agents"), "--allow-code", str(tmp_path / "more")
+    ).code()
+    assert flags.folders == (home / "agents", tmp_path / "more")
+    assert (
+        settings(home, CASEHARDEN_ALLOW_CODE=str(tmp_path)).code().file("desk.py", "f")
+        == tmp_path / "desk.py"
+    )
+    assert refused(home, "--allow-code", "nowhere").where == "--allow-code"
+    assert refused(home, CASEHARDEN_CODE_PYTHON="no-such-python").where == "CASEHARDEN_CODE_PYTHON"
+    assert refused(home, "--code-env", "CASEHARDEN_TOKEN").where.startswith("--code-env")
 
 
 @pytest.mark.parametrize(

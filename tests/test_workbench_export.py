@@ -234,7 +234,7 @@ async def test_what_this_version_cannot_export_is_said(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await desk(bench, 2)
         await bench.runs.start("desk", wait_s=45)
-        for format in ("html", "sft", "nonsense"):
+        for format in ("html", "nonsense"):
             with pytest.raises(Unavailable, match="not in this version"):
                 await bench.exports.export("run-1", format)
         with pytest.raises(Unavailable, match="whole environment"):
@@ -341,8 +341,12 @@ def hostile() -> tuple[RunRecord, list[TrialRecord]]:
     return RunRecord(id="run-1", environment="desk", instructions="desk@1"), trials
 
 
+def rows_of(told: tuple[RunRecord, list[TrialRecord]]) -> list[tuple[RunRecord, TrialRecord]]:
+    return [(told[0], trial) for trial in told[1]]
+
+
 def test_no_cell_of_the_table_is_a_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_table(*hostile()))))
+    rows = list(csv.DictReader(io.StringIO(csv_table(rows_of(hostile())))))
     assert [row["scenario"] for row in rows] == ["'=1+1", "'+x", "'-2", "'@SUM(A1)", "'\tx"]
     texts = [cell for row in rows for name, cell in row.items() if name != "seed"]
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in texts)

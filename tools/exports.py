@@ -13,12 +13,6 @@ from .replies import Export, Link, NextCall, then
 from .spec import Call, tool
 from .wording import plural
 
-SAYS = {
-    "json": "the whole run in one file, which import_environment takes in again",
-    "csv": "one row a trial",
-    "junit": "one test case a trial",
-}
-
 
 @tool("Export", toolset="author", idempotent=True)
 async def export_run(
@@ -58,9 +52,8 @@ async def export_run(
 
 def _summary(report: ExportReport) -> str:
     verb = "was there already with the same content" if report.unchanged else "written"
-    what = SAYS[report.format]
-    trials = plural(report.records, "trial")
-    return f"{report.file} {verb}: {what}, {trials} of {report.source}, {report.bytes:,} bytes."
+    records = plural(report.records, report.record)
+    return f"{report.file} {verb}: {report.says}, {records} of {report.source}, {report.bytes:,} bytes."
 
 
 def _next(report: ExportReport) -> list[NextCall]:

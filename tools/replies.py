@@ -173,7 +173,7 @@ class Comparison(Reply):
 
 
 class Export(Reply):
-    """A file that was written below the export folder; `records` are trials, `text` its beginning."""
+    """A file that was written below the export folder; `records`: how many are in it, `text`: its beginning."""
 
     source: str
     format: str

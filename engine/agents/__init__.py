@@ -1,7 +1,19 @@
 """Agents under test: the seam, and its adapters."""
 
-from .adapter import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
+from .adapter import (
+    AgentAdapter,
+    AgentError,
+    AgentInput,
+    AgentReply,
+    Closing,
+    OwnVerdict,
+    Standstill,
+    Unwanted,
+    closing,
+)
 from .chat_completions import ChatAgent
+from .kinds import OUTSIDE, open_outside
+from .outside import Outside, Reach
 from .prompt import PromptAgent
 from .recorded import (
     NoRecording,
@@ -14,19 +26,26 @@ from .recorded import (
 )
 
 __all__ = [
+    "OUTSIDE",
     "AgentAdapter",
     "AgentError",
     "AgentInput",
     "AgentReply",
     "ChatAgent",
+    "Closing",
     "NoRecording",
     "NotRecorded",
+    "Outside",
+    "OwnVerdict",
     "PlayedAgent",
     "PlayedTurn",
     "PromptAgent",
+    "Reach",
     "RecordedAgent",
     "Recording",
     "Standstill",
     "Unwanted",
+    "closing",
+    "open_outside",
     "played_turns",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import anyio
 
 from ..llm import Message, ToolCall, ToolSignature
 from ..records.conversation import SaySource, Speaker, TokenUsage
@@ -27,6 +30,14 @@ class AgentInput:
     tools: Sequence[ToolSignature]
     seed: int
     turn: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OwnVerdict:
+    """A verdict by the agent, or by what reaches it."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,8 @@ class AgentReply:
     """What those gave, by the call's id, as far as the agent tells it."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
+    verdict: OwnVerdict | None = None
+    """What the agent itself says of the conversation: recorded as its word, it decides nothing."""
     source: SaySource = "model"
     think_s: float | None = None
     """Seconds that it took when it was first given; None: what it takes now."""
@@ -84,10 +97,14 @@ class Standstill(Exception):
 class AgentAdapter(Protocol):
     """An agent under test in one trial.
 
-    `reply` is called again with the results after calls were executed. It is never called concurrently for one
-    trial, may be for others; it must not keep or change what it is given. It raises AgentError only when no later
-    reply can succeed; any other exception is taken for a crash, but for Standstill, which is let through. Broken
-    arguments are not an error but part of the reply.
+    `reply` is called again with the results after calls were executed: they are the `tool` messages at the end, matched
+    by the ids of the calls. It is never called concurrently for one trial, may be for others; it must not keep or
+    change what it is given. It raises AgentError only when no later reply can succeed; any other exception is taken for
+    a crash, but for Standstill, which is let through. Broken arguments are not an error but part of the reply. It may
+    be cancelled at any await, and is not called again then.
+
+    What it keeps is of one trial alone: the next one meets an agent that remembers nothing. What it holds of the
+    system, it lets go of in `aclose` (Closing), which whoever made it calls.
     """
 
     @property
@@ -96,3 +113,25 @@ class AgentAdapter(Protocol):
         ...
 
     async def reply(self, turn: AgentInput) -> AgentReply: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An agent that holds something for the length of a trial."""
+
+    async def aclose(self) -> None:
+        """Let go of it: no process, thread or connection of the trial is left. Called once, also after a cancellation,
+        which it then does not get; it takes a few seconds at most and raises nothing.
+        """
+        ...
+
+
+@asynccontextmanager
+async def closing(agent: AgentAdapter) -> AsyncGenerator[None]:
+    """Has the agent let go at the end, if it holds anything, whatever happened."""
+    try:
+        yield
+    finally:
+        if isinstance(agent, Closing):
+            with anyio.CancelScope(shield=True):
+                await agent.aclose()

@@ -54,7 +54,7 @@ class ChatAgent:
 
     @property
     def name(self) -> str:
-        return agent_name(self._target.url)
+        return agent_name({"kind": self._spec.kind, "url": self._target.url})
 
     async def reply(self, turn: AgentInput) -> AgentReply:
         """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""
@@ -86,6 +86,10 @@ class ChatAgent:
             raise Unavailable(
                 f"{self._failure(error, named=True)}.", where=f"{self._where}.url", allowed="start the agent"
             ) from error
+
+    def conversation(self) -> ChatAgent:
+        """Itself: nothing of a trial is kept here."""
+        return self
 
     def _values(self, turn: AgentInput) -> dict[str, Any]:
         """What the placeholders stand for."""

@@ -1,15 +1,16 @@
-"""A run for other programs: a table of its trials (CSV), and a report that CI servers read (JUnit XML)."""
+"""Trials for other programs: a table of them (CSV), and a report of a run that CI servers read (JUnit XML)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from ..records.run import RunRecord, TrialRecord
+from .exporter import EVERYTHING, ONE_RUN, Material, Written, one_of
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """How a text begins that a spreadsheet would take for a formula."""
@@ -36,12 +37,44 @@ COLUMNS: Final = (
 )
 
 
-def csv_table(run: RunRecord, trials: Sequence[TrialRecord]) -> str:
+class Csv:
+    """A row a trial."""
+
+    name = "csv"
+    suffix = ".csv"
+    says = "one row a trial"
+    record = "trial"
+    sources = EVERYTHING
+    chooses = True
+    reads_cases = False
+
+    def write(self, material: Material) -> Written:
+        rows = [(parts.run, trial) for parts, trial in material.each()]
+        return Written(csv_table(rows), len(rows), ["what was said: sft or json has it"])
+
+
+class Junit:
+    """A test case a trial."""
+
+    name = "junit"
+    suffix = ".xml"
+    says = "one test case a trial"
+    record = "trial"
+    sources = ONE_RUN
+    chooses = True
+    reads_cases = False
+
+    def write(self, material: Material) -> Written:
+        parts = one_of(material)
+        return Written(junit_report(parts.run, parts.trials), len(parts.trials))
+
+
+def csv_table(trials: Iterable[tuple[RunRecord, TrialRecord]]) -> str:
     """A row a trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty."""
     out = io.StringIO(newline="")
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
-    for trial in trials:
+    for run, trial in trials:
         row = _row(run, trial)
         table.writerow([_cell(row[name]) for name in COLUMNS])
     return out.getvalue()
@@ -73,7 +106,7 @@ def _row(run: RunRecord, trial: TrialRecord) -> dict[str, Any]:
         "reward": trial.graded.reward,
         "score": trial.graded.score,
         "failed_checks": " ".join(trial.failed_checks),
-        "why": "; ".join(_reasons(trial)),
+        "why": "; ".join(reasons(trial)),
         "cost_usd": None if None in costs else sum(cost or 0.0 for cost in costs),
     }
 
@@ -87,7 +120,7 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def _reasons(trial: TrialRecord) -> Iterator[str]:
+def reasons(trial: TrialRecord) -> Iterator[str]:
     """Why it did not pass."""
     if trial.verdict == "pass":
         return
@@ -105,9 +138,8 @@ def _test_case(run: RunRecord, trial: TrialRecord) -> list[str]:
         return [f"{head}/>"]
     element = {"error": "error", "invalid": "skipped"}.get(trial.verdict, "failure")
     kind = "" if element == "skipped" else f' type="{trial.verdict}"'
-    reasons = list(_reasons(trial))
     message = _attribute(f"{trial.verdict}: {' '.join(trial.failed_checks) or trial.end}")
-    told = _xml("\n".join([*reasons, f"{run.id}/{trial.id}"]))
+    told = _xml("\n".join([*reasons(trial), f"{run.id}/{trial.id}"]))
     return [f"{head}>", f"<{element}{kind} message={message}>{told}</{element}>", "</testcase>"]
 
 

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -61,6 +62,10 @@ class Processes:
         if os.name != "posix":
             raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
         return await self._tasks.start(self._run, command)
+
+    def soon(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Run something beside the processes, ended with them; it must raise nothing."""
+        self._tasks.start_soon(what, *args)
 
     async def _run(self, command: Command, *, task_status: TaskStatus[Talk]) -> None:
         async with self._limiter:

@@ -33,6 +33,7 @@ class Talk:
         self._last = 0
         self._stderr = self._noise = ""
         self._over: ProcessError | None = None
+        self._status: int | None = None
         self._silent = anyio.Event()
         self._to_end = anyio.Event()
         self._ended = anyio.Event()
@@ -41,6 +42,11 @@ class Talk:
     def alive(self) -> bool:
         """Whether it can still be asked."""
         return self._over is None and not self._to_end.is_set()
+
+    @property
+    def status(self) -> int | None:
+        """How it ended; None while it goes on. 128 and more: by a signal."""
+        return self._status
 
     @property
     def waiting(self) -> int:
@@ -125,6 +131,7 @@ class Talk:
 
     def gone(self, status: int | None) -> None:
         """The process is no more."""
+        self._status = status
         self.over(Crashed(f"{_ending(status)}{self.heard()}"))
         self._ended.set()
 

@@ -218,6 +218,14 @@ class ModelUse(Stored):
     cost_usd: float | None = None
 
 
+class AgentVerdict(Stored):
+    """What the agent itself said of the conversation, last in this turn. It is in no rate."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    why: str = ""
+    turn: int = 0
+
+
 class Branch(Stored):
     """Where a conversation was gone on with that another one had begun."""
 
@@ -252,6 +260,8 @@ class Conversation(Stored):
     """Net difference of base and final state."""
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     """By role."""
+    agent_verdict: AgentVerdict | None = None
+    """The agent's own word, where it gave one."""
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
     transcript_hash: str = ""

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "chat_completions", "recorded")
+AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "recorded")
 DEFAULT_CONCURRENCY = 32
-LATER_AGENT_KINDS = ("a2a", "mcp", "python", "command", "caller")
+LATER_AGENT_KINDS = ("a2a", "mcp", "caller")
 
 
 class Prices(Authored):
@@ -87,7 +87,11 @@ class AgentSpec(Authored):
     reply_path: str = Field(default="", max_length=200)
     """chat_completions: where its words stand in an answer of its own shape, `data.0.text`."""
     file: str = ""
-    """recorded: a JSON file of conversations under an allowed root."""
+    """recorded: a JSON file of conversations under an allowed root. python: the agent's file below --allow-code."""
+    object: str = ""
+    """python: the function or class in it; "": agent, Agent or reply."""
+    argv: list[str] = Field(default_factory=list[str], max_length=100)
+    """command: the program and its arguments; a file below --allow-code, or an interpreter before one."""
     conversations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     """recorded: the conversations themselves."""
     run: str = ""
@@ -97,16 +101,26 @@ class AgentSpec(Authored):
 
 
 def played_by(models: Mapping[str, ModelName], agent: Mapping[str, Any]) -> dict[str, str]:
-    """Who plays each role, as replies call it. `agent`: the spec as JSON; one behind a URL has a model of its own."""
+    """Who plays each role, as replies call it. `agent`: the spec as JSON; one outside has a model of its own."""
     names = {role: short_name(model) for role, model in models.items()}
-    if agent.get("kind") == "chat_completions":
-        names["agent"] = agent_name(str(agent.get("url", "")))
-    return names
+    outside = agent_name(agent)
+    return {**names, "agent": outside} if outside else names
 
 
-def agent_name(url: str) -> str:
-    """An agent behind a URL as replies call it: `agent at 127.0.0.1:8000`."""
-    return f"agent at {_host(url)}"
+def agent_name(agent: Mapping[str, Any]) -> str:
+    """An agent outside as replies call it: `agent at 127.0.0.1:8000`, `Agent in desk.py`; "" for one made here."""
+    file, argv = str(agent.get("file") or ""), agent.get("argv") or agent.get("command") or ()
+    match agent.get("kind"):
+        case "python":
+            return f"{agent.get('object') or 'agent'} in {file.rpartition('/')[2]}"
+        case "command" | "mcp" if argv:
+            return f"command {' '.join(argv)}"[:100]
+        case "chat_completions" | "mcp":
+            return f"agent at {_host(str(agent.get('url') or ''))}"
+        case "a2a":
+            return f"agent at {_host(str(agent.get('card_url') or ''))}"
+        case _:
+            return ""
 
 
 def _host(url: str) -> str:

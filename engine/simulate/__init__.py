@@ -9,9 +9,10 @@ from .solution import ExpectedWorlds, check_solution, expected_world, play_solut
 from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
 from .trial import Tried
-from .user import STOP, ModelUser, PlayedUser, UserReply, UserSimulator
+from .user import BEGIN, STOP, ModelUser, PlayedUser, UserReply, UserSimulator
 
 __all__ = [
+    "BEGIN",
     "ENGINE",
     "STOP",
     "Case",

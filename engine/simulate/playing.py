@@ -40,16 +40,18 @@ async def run_trial(
     meter: Meter | None = None,
     live: LiveTrial | None = None,
     drawn: int = 0,
+    execution: str = "",
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.
     `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). Model calls and other tasks get their
-    turn at every reply. While it goes on, `live` gives its record so far.
+    trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). `execution`: names this time that it is
+    run, for agents outside, which know a conversation by a key. Model calls and other tasks get their turn at every
+    reply. While it goes on, `live` gives its record so far. The agent is left open.
     """
-    going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter)
+    going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter, execution)
     if live is not None:
         live.so_far = lambda: going.record(trial, belongs or {})[0]
     await going.play()

@@ -12,6 +12,7 @@ from ..canonical import digest
 from ..evaluate import Trace
 from ..llm import ToolCall
 from ..records.conversation import (
+    AgentVerdict,
     CheckEntry,
     Conversation,
     EmitEntry,
@@ -57,6 +58,7 @@ class Transcript:
         self.end: End | None = None
         self._uses: dict[tuple[str, str], list[TokenUsage]] = {}
         self._runtime_errors = 0
+        self.agent_verdict: AgentVerdict | None = None
         self._calls = 0
 
     def begin(self, now: str) -> Trace:
@@ -207,6 +209,7 @@ class Transcript:
             delta=patch_records(delta(case.world.base, self._scene.state.root)),
             models={role: _summed(name, uses) for (role, name), uses in self._uses.items()},
             runtime_errors=self._runtime_errors,
+            **({"agent_verdict": self.agent_verdict} if self.agent_verdict else {}),
             **more,
         )
         document = record.dumped()

@@ -16,7 +16,7 @@ from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstil
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ToolCall
-from ..records.conversation import Conversation, EndReason, SaySource, Speaker, TokenUsage
+from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
@@ -60,6 +60,7 @@ class Trial:
         instructions: str,
         quiet: bool,
         meter: Meter | None,
+        execution: str = "",
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
@@ -77,7 +78,9 @@ class Trial:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
-        self.opaque = hashlib.blake2b(f"{seed}/{case.simulation}/{trial}".encode(), digest_size=8).hexdigest()
+        self.opaque = hashlib.blake2b(
+            f"{execution}/{seed}/{case.simulation}/{trial}".encode(), digest_size=8
+        ).hexdigest()
         self.agent_seed = seed_of(*self.key, "agent", 0)
         self.quiet, self.text = quiet, instructions
         self.started, self.began = time.perf_counter(), ""
@@ -310,6 +313,10 @@ class Trial:
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1
+        if reply.verdict is not None:
+            self.script.agent_verdict = AgentVerdict(
+                verdict=reply.verdict.verdict, why=reply.verdict.why[:2000], turn=self.script.turn
+            )
         self.scene.think(round(wall_s if reply.think_s is None else reply.think_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         self._unwanted("agent", reply.instead_of)

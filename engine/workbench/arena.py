@@ -171,7 +171,7 @@ def is_whole(run: RunRecord) -> bool:
 
 def _always_the_same(models: Mapping[str, ModelName], spec: AgentSpec) -> bool:
     """Whether a trial gives the same again: offline without slips in every role that speaks."""
-    speaking = (
-        [models["user"]] if spec.kind == "recorded" else [models["user"], spec.model or models["agent"]]
-    )
+    if spec.kind not in ("prompt", "recorded"):
+        return False
+    speaking = [models["user"], *([spec.model or models["agent"]] if spec.kind == "prompt" else [])]
     return all(name == "offline" for name in speaking)

@@ -32,6 +32,7 @@ _WHOLE = [
     "item.conversation.log",
     "item.conversation.delta",
     "item.conversation.end.detail",
+    "item.conversation.agent_verdict.why",
     "item.verdict.why",
     "item.verdict.checks",
 ]
@@ -187,6 +188,9 @@ def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conve
     if trial.see_turn:
         item.item["see"] = f"{place.conversation}@{trial.see_turn}"
     item.untrusted = list(_QUOTED)
+    if conversation.agent_verdict is not None:
+        item.item["agent_says"] = conversation.agent_verdict.model_dump(mode="json")
+        item.untrusted.append("item.agent_says.why")
 
 
 def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]) -> list[Body]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..agents import ChatAgent, Recording
+from ..agents import OUTSIDE, Recording, open_outside
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds, choose_metrics
@@ -69,7 +69,7 @@ class EnvironmentDrafts:
     def agent(self, agent: Any, where: str) -> AgentSpec:
         """An agent that can be reached; its recordings are kept apart, so that runs need not carry them."""
         spec = load(AgentSpec, agent, where)
-        check_agent(spec, where, self._models.connections)
+        check_agent(spec, where, self._models.reach)
         if spec.recordings and not re.fullmatch("[0-9a-f]{64}", spec.recordings):
             raise InvalidArgument(
                 "`recordings` is no hash.", where=f"{where}.recordings", allowed="conversations"
@@ -89,10 +89,10 @@ class EnvironmentDrafts:
     async def probe(self, environment: EnvironmentRecord) -> str:
         """`ok`, or why the agent cannot be reached as things are; no call of a model is spent."""
         agent = environment.agent
-        if agent.kind != "chat_completions":
+        if agent.kind not in OUTSIDE:
             return "ok"
         try:
-            await ChatAgent(agent, self._models.connections).probe()
+            await open_outside(agent, self._models.reach).probe()
         except CasehardenError as error:
             return error.what
         return "ok"

@@ -1,4 +1,4 @@
-"""Exporting: a run as a file in the data folder's `exports`, never over another one unseen.
+"""Exporting: what is stored as a file in the data folder's `exports`, never over another one unseen.
 
 What is exported can be read by anybody who gets the file: it counts as having read the held-out conversations.
 """
@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from ..canonical import digest
 from ..errors import Conflict, InvalidArgument, NextCall, NotAllowed, Unavailable
 from ..exchange import Roots
-from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile, write_run_file
-from ..exchange.run_tables import csv_table, junit_report
+from ..exchange.export_formats import EXPORTERS
+from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile
 from ..records.conversation import Conversation
 from ..records.environment import AgentSpec, EnvironmentRecord, Settings
 from ..records.persona import PersonaRecord
@@ -30,13 +30,13 @@ from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
+from .export_material import Gathering
 from .plain import check_plain
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
+from .trials import RunCases
 
 R = TypeVar("R", bound=BaseModel)
-SUFFIXES: Final[Mapping[str, str]] = {"json": ".json", "csv": ".csv", "junit": ".xml"}
-"""The formats that this version writes."""
 INLINE: Final = 16_000
 """Characters of the text that a reply may carry."""
 READ_BYTES: Final = 4 << 20
@@ -49,7 +49,10 @@ _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.
 
 @dataclass(slots=True)
 class ExportReport:
-    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it."""
+    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it.
+
+    `says`: what the file is; `record`: what one of its `records` is called.
+    """
 
     source: str
     format: str
@@ -58,6 +61,8 @@ class ExportReport:
     bytes: int
     sha256: str
     records: int
+    says: str = ""
+    record: str = "trial"
     unchanged: bool = False
     """The same file was there already."""
     text: str = ""
@@ -65,17 +70,28 @@ class ExportReport:
     warnings: list[str] = field(default_factory=list[str])
 
 
+@dataclass(slots=True)
+class Made:
+    """An export before it is a file. `held_out`: scenarios that can be read in it."""
+
+    kind: str
+    environment: str
+    text: str
+    records: int
+    says: str
+    record: str
+    held_out: list[str]
+    warnings: list[str]
+    left_out: list[str]
+
+
 class Exporting:
     """Writes exports and reads them back."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, cases: Callable[[RunRecord], RunCases]) -> None:
         self._archive = archive
         self._folder = archive.store.home / "exports"
-        self._writers: Mapping[str, Callable[[RunRecord, Sequence[TrialRecord]], str]] = {
-            "json": lambda run, trials: write_run_file(self.run_file(run, trials)),
-            "csv": lambda run, trials: csv_table(self._clean(run), [*map(self._clean, trials)]),
-            "junit": lambda run, trials: junit_report(self._clean(run), [*map(self._clean, trials)]),
-        }
+        self._gathering = Gathering(archive, cases, self.run_file)
 
     async def export(
         self,
@@ -87,24 +103,22 @@ class Exporting:
         overwrite: bool = False,
         inline: bool = False,
     ) -> ExportReport:
-        """Write a run to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
+        """Write a source to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
 
-        Conflict when another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof
-        runs. Held-out scenarios of the run are spent.
+        `source`: a run, session, hardening or environment; `where` chooses among its conversations. Conflict when
+        another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof runs.
+        Held-out scenarios that can be read in the file are spent.
         """
-        if format not in SUFFIXES:
+        if format not in EXPORTERS:
             raise Unavailable(
                 f"Exporting as {format[:20]} is not in this version.",
                 where="format",
-                allowed=list(SUFFIXES),
+                allowed=list(EXPORTERS),
                 next=[NextCall("export_run", {"source": source, "format": "json"})],
             )
-        check_plain(dict(where or {}), "where")
-        if where:
-            raise InvalidArgument(
-                "Choosing is not in this version: a run is exported whole.", where="where", allowed="{}"
-            )
-        return await anyio.to_thread.run_sync(self._export, source, format, file, overwrite, inline)
+        chosen = dict(where or {})
+        check_plain(chosen, "where")
+        return await anyio.to_thread.run_sync(self._export, source, format, file, chosen, overwrite, inline)
 
     def read(self, file: str) -> str:
         """The text of an export of at most 4 MiB. For a worker thread."""
@@ -149,19 +163,17 @@ class Exporting:
         """See `run_identity`. For a worker thread."""
         return run_identity(self.run_file(run, self._trials(run)))
 
-    def _export(self, source: str, format: str, file: str, overwrite: bool, inline: bool) -> ExportReport:
-        name = check_file_name(file or f"{source}{SUFFIXES[format]}", SUFFIXES[format])
-        run = self._run(source)
-        trials = self._trials(run)
-        hidden = sorted({trial.scenario for trial in trials if trial.split == "held_out"})
-        if hidden:
-            refuse_while_proving(self._archive, run.environment)
-        text = self._writers[format](run, trials)
-        unchanged = self._write(name, text, overwrite, source, format)
-        data = text.encode()
-        for scenario in hidden:
-            spend(self._archive, f"{run.environment}/{scenario}")
-        self._archive.store.audit("export", "run", source, file=name)
+    def _export(
+        self, source: str, format: str, file: str, where: Mapping[str, Any], overwrite: bool, inline: bool
+    ) -> ExportReport:
+        suffix = EXPORTERS[format].suffix
+        name = check_file_name(file or f"{source}{suffix}", suffix)
+        made = self._made(source, format, where)
+        unchanged = self._write(name, made.text, overwrite, source, format)
+        data = made.text.encode()
+        for scenario in made.held_out:
+            spend(self._archive, f"{made.environment}/{scenario}")
+        self._archive.store.audit("export", made.kind, source, file=name)
         report = ExportReport(
             source,
             format,
@@ -169,49 +181,56 @@ class Exporting:
             self._folder / name,
             len(data),
             hashlib.sha256(data).hexdigest(),
-            len(trials),
+            made.records,
+            made.says,
+            made.record,
             unchanged,
+            left_out=made.left_out,
+            warnings=made.warnings,
         )
-        if hidden:
-            report.warnings.append(
-                f"Exporting counts as reading: {len(hidden)} held-out scenarios of {run.environment} now count "
-                "as train for any text that you submit."
+        if made.held_out:
+            report.warnings.insert(
+                0,
+                f"Exporting counts as reading: {len(made.held_out)} held-out scenarios of {made.environment} now "
+                "count as train for any text that you submit.",
             )
-        if run.state != "done":
-            report.warnings.append(
-                f"{source} is {run.state}: {len(trials):,} of {trials_wanted(run):,} trials are in it."
-            )
-        left = {name for name in LOCAL_AGENT if name in run.agent}
-        report.left_out = [f"agent.{name}: it stands outside of the run" for name in sorted(left)]
-        again = self._archive.trials(source, "again").count()
-        if again:
-            report.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
         if inline:
-            report.text = text if len(text) <= INLINE else text[:INLINE]
-            if len(text) > INLINE:
-                report.left_out.append(f"text: {len(text) - INLINE:,} characters; the file has all")
+            report.text = made.text if len(made.text) <= INLINE else made.text[:INLINE]
+            if len(made.text) > INLINE:
+                report.left_out.append(f"text: {len(made.text) - INLINE:,} characters; the file has all")
         return report
 
-    def _run(self, source: str) -> RunRecord:
-        run = self._archive.runs.find(source)
-        if run is None:
-            for kind, shelf in (
-                ("hardening", self._archive.hardenings),
-                ("environment", self._archive.environments),
-            ):
-                if shelf.find(source) is not None:
-                    call = NextCall("list_items", {"kind": "run"})
-                    raise Unavailable(
-                        f"Exporting a whole {kind} is not in this version.",
-                        where="source",
-                        allowed="a run",
-                        next=[call],
-                    )
-            raise self._archive.runs.missing(source, "source")
-        if run.state == "running":
-            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
-            raise Conflict(f"{source} is still running.", where="source", next=calls)
-        return run
+    def _made(self, source: str, format: str, where: Mapping[str, Any]) -> Made:
+        """The text of a source in a format, of what may be seen now."""
+        exporter = EXPORTERS[format]
+        found = self._gathering.gather(source, exporter, where)
+        if found.held_out:
+            refuse_while_proving(self._archive, found.environment)
+        written = exporter.write(found.material)
+        kind = found.material.kind
+        made = Made(
+            "run" if kind == "session" else kind,
+            found.environment,
+            written.text,
+            written.records,
+            exporter.says,
+            exporter.record,
+            found.held_out,
+            [*found.warnings, *written.warnings],
+            list(written.left_out),
+        )
+        for parts in found.material.runs if kind == "run" and not exporter.reads_cases else ():
+            self._tell_missing(parts.run, made)
+        return made
+
+    def _tell_missing(self, run: RunRecord, made: Made) -> None:
+        """What is in no export of a run, and that a run is not complete."""
+        there, wanted = self._archive.trials(run.id).count(), trials_wanted(run)
+        if run.state != "done":
+            made.warnings.append(f"{run.id} is {run.state}: {there:,} of {wanted:,} trials are in it.")
+        again = self._archive.trials(run.id, "again").count()
+        if again:
+            made.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
 
     def _trials(self, run: RunRecord) -> list[TrialRecord]:
         found = self._archive.trials(run.id).where()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, NextCall, did_you_mean
 from ..records.hardening import Candidate
+from ..records.run import RunRecord
 from ..store import Table
 from .archive import Archive, Shelf
 from .overview import Overview
@@ -99,7 +100,7 @@ class Listing:
     def _stored(self, kind: str, asked: Row, limit: int, cursor: str, full: bool) -> Page:
         shelf, row = self._shelf(kind)
         text, tag = asked.pop("text", None), asked.pop("tag", None)
-        match = _matcher(text, tag, row if kind == "scenario" else None)
+        match = matcher(text, tag, row if kind == "scenario" else None)
         if kind == "environment":
             asked.pop("environment", None)
         if kind == "run" and "series" not in asked:
@@ -162,23 +163,8 @@ class Listing:
             )
         run = self._archive.runs.get(run_id, "where.run")
         clusters = {c.check: c.id for c in run.clusters}
-        cluster = asked.pop("cluster", None)
-        if cluster is not None:
-            found = next((c for c in run.clusters if c.id == str(cluster).rpartition("/")[2]), None)
-            if found is None:
-                raise InvalidArgument(
-                    f"{run_id} has no cluster `{cluster}`.",
-                    where="where.cluster",
-                    allowed=[c.id for c in run.clusters],
-                )
-            asked["failed_checks"] = found.check
-        renamed = {"check": "failed_checks", "tag": "tags"}
-        fields = {renamed.get(name, name): value for name, value in asked.items() if name != "text"}
-        for name in ("persona", "scenario", "simulation"):
-            if name in fields:
-                fields[name] = str(fields[name]).rpartition("/")[2]
-        # Why a held-out one failed is not told, thus it is found by no check either.
-        if "failed_checks" in fields or proving(self._archive, run.environment):
+        fields = trial_fields(run, asked)
+        if proving(self._archive, run.environment):
             fields["split"] = "train"
 
         shelf = self._archive.trials(run_id)
@@ -189,7 +175,7 @@ class Listing:
         def told(row: Any) -> Row:
             return shelf.whole(row) if full and row["split"] == "train" else shown(row)
 
-        match = _matcher(asked.get("text"), None, shown, shelf.whole)
+        match = matcher(asked.get("text"), None, shown, shelf.whole)
         page = shelf.page(fields, limit, cursor, match, json.dumps(asked.get("text")), told)
         total, least = _tally(shelf.table, fields, match)
         return Page("conversation", page.items, total, page.cursor or "", at_least=least)
@@ -208,7 +194,7 @@ class Listing:
 
     def _jobs(self, asked: Row, limit: int, cursor: str) -> Page:
         fields = {k: v for k, v in asked.items() if k != "text"}
-        match = _matcher(asked.get("text"), None)
+        match = matcher(asked.get("text"), None)
         jobs = self._archive.store.jobs
         page = jobs.page(fields, limit, cursor or None, match, json.dumps(asked.get("text")))
         total, least = _tally(jobs.table, fields, match)
@@ -233,6 +219,32 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
     return dict(where)
 
 
+def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
+    """What the rows of a run's trials must be, for the filters of conversations; `text` and `run` are left aside.
+
+    Why a held-out one failed is not told, thus it is found by no check either.
+    """
+    chosen = {name: value for name, value in asked.items() if name not in ("text", "run", "environment")}
+    cluster = chosen.pop("cluster", None)
+    if cluster is not None:
+        found = next((c for c in run.clusters if c.id == str(cluster).rpartition("/")[2]), None)
+        if found is None:
+            raise InvalidArgument(
+                f"{run.id} has no cluster `{cluster}`.",
+                where="where.cluster",
+                allowed=[c.id for c in run.clusters],
+            )
+        chosen["failed_checks"] = found.check
+    renamed = {"check": "failed_checks", "tag": "tags"}
+    fields = {renamed.get(name, name): value for name, value in chosen.items()}
+    for name in ("persona", "scenario", "simulation"):
+        if name in fields:
+            fields[name] = str(fields[name]).rpartition("/")[2]
+    if "failed_checks" in fields:
+        fields["split"] = "train"
+    return fields
+
+
 def _whole(row: Any) -> Row:
     return dict(row)
 
@@ -254,7 +266,7 @@ def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple
     return len(page.items), page.cursor is not None
 
 
-def _matcher(
+def matcher(
     text: str | None,
     tag: str | None,
     shown: Callable[[Any], Row] | None = None,

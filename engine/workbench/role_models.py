@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..agents import Reach
 from ..errors import CasehardenError
 from ..llm import Connections, ModelClient, Probed, open_model
 from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, agent_name, short_name
@@ -15,11 +16,12 @@ OFFLINE_WARNING = (
 
 
 class RoleModels:
-    """The models of this server. `connections`: what those outside are reached by."""
+    """The models of this server. `reach`: what models and agents outside are reached by."""
 
-    def __init__(self, server: ModelChoice, connections: Connections | None = None) -> None:
+    def __init__(self, server: ModelChoice, reach: Reach | None = None) -> None:
         self.server = server
-        self.connections = connections
+        self.reach = reach
+        self.connections: Connections | None = reach.connections if reach else None
         self._operators: list[ModelName] = [getattr(server, role) for role in ROLES]
 
     def open(self, name: ModelName, where: str = "models") -> ModelClient:
@@ -54,8 +56,9 @@ class RoleModels:
         named = self.named(environment)
         shown: dict[str, str] = {}
         warnings: list[str] = []
-        if environment.agent.kind == "chat_completions":
-            shown["agent"] = agent_name(environment.agent.url)
+        outside = agent_name(environment.agent.model_dump())
+        if outside:
+            shown["agent"] = outside
             del named["agent"]
         for role, name in named.items():
             try:

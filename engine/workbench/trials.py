@@ -9,19 +9,22 @@ from functools import lru_cache
 from typing import Any
 
 from ..agents import (
+    OUTSIDE,
     AgentAdapter,
-    ChatAgent,
     NoRecording,
     PlayedAgent,
     PlayedTurn,
     PromptAgent,
+    Reach,
     Recording,
+    closing,
+    open_outside,
     played_turns,
 )
 from ..errors import InvalidArgument
 from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import Connections, ModelClient, Probed
+from ..llm import ModelClient
 from ..records.authored import load
 from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
@@ -216,16 +219,21 @@ class TrialRunner:
         if spec.kind == "recorded":
             check_agent(spec, where, None)
             return _recorded(self._recordings(spec, where), user_model)
+        user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
+        if spec.kind in OUTSIDE:
+            outside = open_outside(spec, self._models.reach, where)
+            return Cast(lambda case, trial: outside.conversation(), user)
         agent = self._agent(spec, models, where)
-        return Cast(lambda case, trial: agent, lambda case, trial: ModelUser(user_model, case))
+        return Cast(lambda case, trial: agent, user)
 
     async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
         """Raise what would end every trial in an error, where that can be known without spending a call."""
         if spec.kind == "recorded":
             return
-        agent = self._agent(spec, models, where)
-        if isinstance(agent, Probed):
-            await agent.probe()
+        if spec.kind in OUTSIDE:
+            await open_outside(spec, self._models.reach, where).probe()
+        else:
+            self._agent(spec, models, where)
         speaking = {"user": models["user"]}
         if spec.kind == "prompt":
             speaking = {"agent": spec.model or models["agent"], **speaking}
@@ -263,7 +271,8 @@ class TrialRunner:
         except InvalidArgument as error:
             ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
-            ended = await self._tried(cases, case, cast, trial, belongs, meter)
+            execution = f"{run.id}/{table}/{cases.attempt(simulation, trial, table)}"
+            ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
         document, conversation, verdict = ended
         with shelf.table.transaction():
             cases.check()
@@ -285,6 +294,7 @@ class TrialRunner:
         trial: int,
         belongs: Mapping[str, str],
         meter: Meter | None,
+        execution: str,
     ) -> Ended:
         run, point = cases.run, cases.point(case.simulation)
         seed, drawn = _drawn(cases, case, trial)
@@ -294,23 +304,25 @@ class TrialRunner:
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial)
         record: dict[str, Any] = {**belongs}
-        if point is not None:
-            tape = Tape(point.tape, fork=run.id)
-            agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
-            record["branch"] = Branch(place=point.place, trial=drawn)
-        with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
-            tried = await run_trial(
-                case,
-                agent,
-                user,
-                seed=seed,
-                trial=trial,
-                instructions=run.instructions_text,
-                belongs=record,
-                meter=meter,
-                live=live,
-                drawn=drawn,
-            )
+        async with closing(agent):
+            if point is not None:
+                tape = Tape(point.tape, fork=run.id)
+                agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
+                record["branch"] = Branch(place=point.place, trial=drawn)
+            with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
+                tried = await run_trial(
+                    case,
+                    agent,
+                    user,
+                    seed=seed,
+                    trial=trial,
+                    instructions=run.instructions_text,
+                    belongs=record,
+                    meter=meter,
+                    live=live,
+                    drawn=drawn,
+                    execution=execution,
+                )
         document, conversation = tried.document, tried.conversation
         hidden = self._archive.redactor.hide_all(document)
         if hidden is not document:
@@ -319,9 +331,7 @@ class TrialRunner:
         return document, conversation, verdict
 
     def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
-        """An agent that serves all trials of a run."""
-        if spec.kind == "chat_completions":
-            return ChatAgent(spec, self._models.connections, where)
+        """An agent made here, which serves all trials of a run."""
         check_agent(spec, where, None)
         model = self._models.open(spec.model or models["agent"], "models.agent")
         return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
@@ -355,10 +365,10 @@ def _anybody() -> None:
     """Whoever asks may write."""
 
 
-def check_agent(spec: AgentSpec, where: str, connections: Connections | None) -> None:
+def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
     """Refuse an agent kind that does not exist, or not yet, and an agent outside that could not be asked."""
-    if spec.kind == "chat_completions":
-        ChatAgent(spec, connections, where)
+    if spec.kind in OUTSIDE:
+        open_outside(spec, reach, where)
     elif isinstance(spec.tools, str):
         raise InvalidArgument(
             "`tools` is a list of names here.", where=f"{where}.tools", allowed="names of the world's tools"

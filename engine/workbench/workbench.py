@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 
 import anyio
 import anyio.to_thread
 
+from ..agents import Reach
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
+from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -61,7 +63,8 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `guides`: guides by name,
+    secrets callers may name. `code`: which code of others may run.
+    `guides`: guides by name,
     and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
     `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
     gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
@@ -91,6 +94,7 @@ class Workbench:
         models: ModelChoice | None = None,
         network: Network | None = None,
         lending: Lending | None = None,
+        code: AllowedCode | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         resume: bool = True,
@@ -107,6 +111,7 @@ class Workbench:
         self.redactor = Redactor()
         """Hides secrets in texts that leave."""
         self.redactor.learn([self.network.proxy_password])
+        self._code = code or AllowedCode()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._resume = resume
@@ -119,12 +124,11 @@ class Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
-            connections = self.connections()
-            stack.push_async_callback(connections.aclose)
+            reach = await stack.enter_async_context(self.reach())
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
-            retention = self._compose(store, runner, connections)
+            retention = self._compose(store, runner, reach)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
@@ -151,8 +155,15 @@ class Workbench:
             raise
         return self._store
 
+    @asynccontextmanager
+    async def reach(self) -> AsyncGenerator[Reach]:
+        """What models and agents outside are reached by; leaving it closes and ends all of that."""
+        connections = self.connections()
+        async with aclosing(connections), Processes() as processes:
+            yield Reach(connections, self._code, processes)
+
     def connections(self) -> Connections:
-        """What models and agents outside are reached by."""
+        """What models outside are reached by."""
         files = KeyFiles(self.roots.paths, self.home, self._lending)
         callers = Secrets(files.read, lending=self._lending, redactor=self.redactor)
         operators = Secrets(
@@ -160,10 +171,10 @@ class Workbench:
         )
         return Connections(HttpClient(self.network), callers, operators)
 
-    def _compose(self, store: Store, runner: Jobs, connections: Connections) -> Retention:
+    def _compose(self, store: Store, runner: Jobs, reach: Reach) -> Retention:
         archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots)
-        models = RoleModels(self._models, connections)
+        models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
         trials = TrialRunner(archive, worlds, self.roots, models)
@@ -186,7 +197,7 @@ class Workbench:
             deleting,
         )
         self.comparisons = Comparing(archive, trials)
-        self.exports = Exporting(archive)
+        self.exports = Exporting(archive, trials.cases)
         past_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports, judging
         )

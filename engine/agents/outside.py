@@ -1,0 +1,76 @@
+"""Agents outside: what they are reached by, and the seam of their kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import InvalidArgument
+from ..llm import Connections
+from ..llm.chat_format import messages_of, tools_of
+from ..processes import AllowedCode, Processes
+from ..records.environment import AgentSpec
+from .adapter import AgentAdapter, AgentInput
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What agents outside are reached by. `processes`: entered already, where anything is to be started."""
+
+    connections: Connections
+    code: AllowedCode
+    processes: Processes
+
+
+class Outside(Protocol):
+    """An agent outside, as a run meets it: made once, it gives every trial an adapter of its own.
+
+    Making it raises what is wrong with its spec. Nothing is started or sent before `probe` or the first reply.
+    """
+
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+        ...
+
+    async def probe(self) -> None:
+        """Raise UserError or SetupError where no turn could succeed, as far as that can be known for free."""
+        ...
+
+    def conversation(self) -> AgentAdapter:
+        """The agent in one trial."""
+        ...
+
+
+def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
+    """A turn as a program is told of it."""
+    last = next((m.content for m in reversed(turn.messages) if m.role == "user"), "")
+    return {
+        "conversation": turn.conversation,
+        "instructions": turn.instructions,
+        "messages": messages_of(turn.messages),
+        "new": turn.new,
+        "tools": [] if spec.tools == "none" else tools_of(turn.tools),
+        "number": turn.turn,
+        "text": last,
+        "seed": turn.seed,
+    }
+
+
+def check_has_its_own_model(spec: AgentSpec, where: str) -> None:
+    """Refuse what only an agent made here has: a model, a temperature, a choice of tools."""
+    if spec.model or spec.temperature is not None:
+        field = "temperature" if spec.temperature is not None else "model"
+        raise InvalidArgument(
+            "An agent outside has its own model.",
+            where=f"{where}.{field}",
+            allowed=f"{field} for the kind prompt alone",
+        )
+    if isinstance(spec.tools, list):
+        raise InvalidArgument(
+            "An agent outside gets all tools of the world or none.",
+            where=f"{where}.tools",
+            allowed="world, none",
+        )

@@ -1,0 +1,188 @@
+"""A conversation as the messages that one side's model saw and wrote, in the form of chat completions.
+
+What a side heard of the world and of the other side is all that is in it: nothing of the scenario's goal or checks is
+in the agent's, and no rejected turn is in either.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from ..llm.chat_format import tools_of
+from ..records.conversation import Conversation, NotifyEntry, SayEntry, Speaker, ToolEntry
+from ..records.run import RunRecord
+from ..simulate import BEGIN, Case
+from ..world import Scene, as_text
+
+ChatMessage = dict[str, Any]
+"""role, content; `tool_calls` of an assistant's, `tool_call_id` and `name` of a tool's."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Unfit(ValueError):
+    """A conversation that cannot be told as messages; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A turn that was regenerated: the messages before it, what was said, what was said against it."""
+
+    place: int
+    """How many messages stand before it; the one after them is what was said in its place."""
+    text: str
+    feedback: str
+
+
+@dataclass(slots=True)
+class Chat:
+    """One side of a conversation."""
+
+    messages: list[ChatMessage]
+    tools: list[dict[str, Any]]
+    """As chat completions take them."""
+    unwanted: list[Unwanted] = field(default_factory=list[Unwanted])
+
+    @property
+    def begins(self) -> int:
+        """How many messages stand before the side's first one."""
+        own = (k for k, message in enumerate(self.messages) if message["role"] == "assistant")
+        return next(own, len(self.messages))
+
+    def trained(self) -> list[ChatMessage]:
+        """The messages without those behind the side's last one and the results of its calls."""
+        kept = len(self.messages)
+        while kept and self.messages[kept - 1]["role"] not in ("assistant", "tool"):
+            kept -= 1
+        return self.messages[:kept]
+
+
+def agent_chat(run: RunRecord, case: Case, talk: Conversation) -> Chat:
+    """The agent's side: instructions with the policy and the scenario's context, and the tools that it was offered."""
+    text = run.instructions_text.replace("{policy}", case.world.world.policy)
+    context = case.scenario.agent_context
+    system = f"{text}\n\n{context}" if context else text
+    tools = _offered(case, talk, "agent")
+    only = run.agent.get("tools")
+    if isinstance(only, list):
+        tools = [tool for tool in tools if tool["function"]["name"] in cast("list[Any]", only)]
+    before = [{"role": "system", "content": clean(system)}] if system else []
+    return _told("agent", before, [] if only == "none" else tools, case, talk)
+
+
+def user_chat(case: Case, talk: Conversation) -> Chat:
+    """The user's side: its sheet, and its own tools."""
+    before = [{"role": "system", "content": clean(case.user_prompt)}, {"role": "user", "content": BEGIN}]
+    return _told("user", before, _offered(case, talk, "user"), case, talk)
+
+
+def clean(text: str) -> str:
+    """A text that every reader of UTF-8 takes."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _offered(case: Case, talk: Conversation, side: Speaker) -> list[dict[str, Any]]:
+    """The tools at the start, and those unlocked later that were called."""
+    scene = Scene(case.world, (talk.seed, talk.simulation, talk.trial), case.options)
+    called = {entry.tool for entry in talk.log if isinstance(entry, ToolEntry) and entry.ok}
+    for name, tool in case.world.tools.items():
+        if tool.tool.hidden and name in called:
+            scene.unlock(name)
+    return tools_of(case.offered(scene, side))
+
+
+def _told(
+    side: Speaker, before: list[ChatMessage], tools: list[dict[str, Any]], case: Case, talk: Conversation
+) -> Chat:
+    chat = Chat(before, tools)
+    writer = _Writer(side, chat, case)
+    for entry in talk.log:
+        if isinstance(entry, SayEntry):
+            writer.say(entry)
+        elif isinstance(entry, ToolEntry):
+            writer.call(entry)
+        elif isinstance(entry, NotifyEntry) and entry.to == side:
+            writer.notice(entry)
+    return chat
+
+
+class _Writer:
+    """Puts the entries of a log, in their order, into the messages of one side."""
+
+    def __init__(self, side: Speaker, chat: Chat, case: Case) -> None:
+        self._side = side
+        self._chat = chat
+        self._messages = chat.messages
+        self._shown: Mapping[str, str] = case.options.rename_tools if side == "agent" else {}
+        self._known = {tool["function"]["name"] for tool in chat.tools}
+        self._level = case.scenario.world.notifications
+        self._notices: list[str] = []
+        self._reply: ChatMessage | None = None
+        """The side's message to which calls of the same reply are put."""
+        self._number = 0
+        """Of that reply, in the log; 0: it has no calls yet."""
+        self._calls = 0
+
+    def say(self, entry: SayEntry) -> None:
+        if entry.rejected:
+            if entry.by == self._side:
+                self._deliver()
+                unwanted = Unwanted(len(self._messages), clean(entry.say), clean(entry.feedback))
+                self._chat.unwanted.append(unwanted)
+            return
+        if entry.by != self._side:
+            self._messages.append({"role": "user", "content": clean(entry.say)})
+            self._reply = None
+            return
+        self._deliver()
+        self._add({"role": "assistant", "content": clean(entry.say)})
+        if entry.source in ("script", "history"):
+            self._reply = None
+
+    def call(self, entry: ToolEntry) -> None:
+        if entry.by != self._side or entry.cause is not None:
+            return
+        name = self._shown.get(entry.tool, entry.tool)
+        self._check(entry, name)
+        if self._reply is None or not self._same_reply(entry):
+            self._deliver()
+            self._add({"role": "assistant", "content": ""})
+        assert self._reply is not None
+        self._number = entry.message
+        self._calls += 1
+        id = f"call{self._calls:05d}"
+        arguments = clean(json.dumps(entry.args, ensure_ascii=False))
+        call = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        self._reply.setdefault("tool_calls", []).append(call)
+        result = {"role": "tool", "tool_call_id": id, "name": name, "content": clean(as_text(entry.result))}
+        self._messages.append(result)
+
+    def notice(self, entry: NotifyEntry) -> None:
+        heard = self._level == "all" or (self._level == "own" and entry.by == "agent")
+        if heard or self._side == "user":
+            self._notices.append(clean(f"Notice: {entry.notify}"))
+
+    def _same_reply(self, entry: ToolEntry) -> bool:
+        """Whether a call came with the message before: beside its words, or with its calls."""
+        assert self._reply is not None
+        if "tool_calls" not in self._reply:
+            return entry.message > 0
+        return entry.message > 0 and entry.message == self._number
+
+    def _check(self, entry: ToolEntry, name: str) -> None:
+        if entry.raw is not None:
+            raise Unfit("the arguments of a call are no JSON object")
+        if name not in self._known:
+            raise Unfit("it calls tools that it was not offered")
+
+    def _add(self, message: ChatMessage) -> None:
+        self._messages.append(message)
+        self._reply = message
+        self._number = 0
+
+    def _deliver(self) -> None:
+        self._messages += [{"role": "system", "content": text} for text in self._notices]
+        self._notices = []
