@@ -14,6 +14,7 @@ from . import (
     personas,
     runs,
     scenarios,
+    scores,
     simulations,
 )
 from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
@@ -34,6 +35,7 @@ __all__ = [
     "personas",
     "runs",
     "scenarios",
+    "scores",
     "simulations",
 ]
 
@@ -50,6 +52,7 @@ ORDER = (
     "update_item",
     "delete_items",
     "run_simulations",
+    "score_run",
     "compare_runs",
     "wait_job",
     "cancel_job",

@@ -69,8 +69,8 @@ def run_reply(report: RunReport) -> RunReply:
     run = report.run
     going_on = report.job is not None and report.job.active
     return RunReply(
-        summary=_going_on(report) if going_on else _summary(run),
-        next=_next(report),
+        summary=_going_on(report) if going_on else _again(run) if report.again else _summary(run),
+        next=_after_scoring(report) if report.again else _next(report),
         warnings=with_offline(report.warnings, played_by(run.models, run.agent)),
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
@@ -101,6 +101,23 @@ def _summary(run: RunRecord) -> str:
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    return told
+
+
+def _again(run: RunRecord) -> str:
+    """What scoring it again came to, beside what it was before."""
+    before = run.score_sets[-1].totals if run.score_sets else None
+    was = f" (was {before.passed:,})" if before is not None and before != run.totals else ""
+    judge = run.models_used.get("judge")
+    by = f" with judge {judge.name}" if judge else ""
+    told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
+    missed = sum(one.result == "fail" for one in run.thresholds)
+    if run.thresholds:
+        told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    found = run.agreement
+    if found is not None:
+        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+        told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
     return told
 
 
@@ -216,6 +233,14 @@ def _next(report: RunReport) -> list[NextCall]:
         ]
     if run.previous and run.state == "done":
         calls.insert(1, then("compare_runs", "what changed", base=run.previous, run=run.id))
+    return calls[:3]
+
+
+def _after_scoring(report: RunReport) -> list[NextCall]:
+    found, calls = report.run.agreement, _next(report)
+    if found is not None and found.disagree and report.job is None:
+        see = then("get_item", "all disagreements", kind="run", id=report.run.id, view="agreement")
+        calls = [see, *calls]
     return calls[:3]
 
 

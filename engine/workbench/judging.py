@@ -6,7 +6,7 @@ A judge that fails is no failure of the agent: the trial ends in `error` where i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ from .pacing import Pacing
 from .role_models import RoleModels
 from .trials import RunCases, TrialRunner
 
+Tell = Callable[[int, int], None]
 POLICY_CHARS: Final = 12_000
 _BROKEN_OFF: Final = (*ERROR_ENDS, *INVALID_ENDS)
 
@@ -71,16 +72,26 @@ class Judging:
         judge = self._models.open(run.models.get("judge") or "offline", "models.judge")
         return Marking(metrics_of(run), judge)
 
-    async def judge_run(self, cases: RunCases, pacing: Pacing) -> int:
-        """Mark every trial of a run that may need it; how many were left, because there is a reason to pause."""
+    async def judge_run(self, cases: RunCases, pacing: Pacing, tell: Tell | None = None) -> int:
+        """Mark every trial of a run that may need it; how many were left, because there is a reason to pause.
+
+        `tell`: how many are done, and how many there are.
+        """
         marking = self.marking(cases.run)
         shelf = self._archive.trials(cases.run.id)
         work = await anyio.to_thread.run_sync(self._work, cases.run, marking)
+        done = 0
+        if tell is not None:
+            tell(done, len(work))
 
         async def one(simulation: str, trial: int) -> None:
+            nonlocal done
             record = await anyio.to_thread.run_sync(shelf.find, f"{simulation}/{trial}")
             if record is not None:
                 pacing.judged(await self.judged(cases, marking, record, pacing.meter))
+            done += 1
+            if tell is not None:
+                tell(done, len(work))
 
         return await pacing.run(work, one)
 

@@ -10,18 +10,20 @@ from ..evaluate import (
     CheckCounts,
     EndedTrial,
     Reached,
+    agreement,
     clusters,
     summaries,
     thresholds,
     totals,
 )
 from ..records.conversation import ModelUse
-from ..records.opinion import MetricSummary
+from ..records.opinion import Agreement, MetricSummary
 from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
 from .judging import metrics_of
+from .labels import Labels
 from .run_drafts import price_warnings, trials_wanted
 from .worlds import Worlds
 
@@ -33,6 +35,7 @@ class Scoring:
         self._archive = archive
         self._worlds = worlds
         self._attempts = Attempts(archive)
+        self._labels = Labels(archive)
 
     def score(self, id: str, state: RunState = "done", wall_s: float = 0.0) -> RunRecord:
         """Score what is there. Thresholds of a run that is not complete fail. For a worker thread."""
@@ -56,6 +59,7 @@ class Scoring:
             "clusters": found,
             "thresholds": reached,
             "metrics": measured,
+            "agreement": self._agreement(run, records),
             "models_used": used,
             "warnings": [
                 *_apart(run, records),
@@ -68,6 +72,14 @@ class Scoring:
             "updated_at": utc_now(),
         }
         return self._archive.runs.change(id, lambda stored: stored.model_copy(update=update))
+
+    def _agreement(self, run: RunRecord, records: Sequence[TrialRecord]) -> Agreement | None:
+        """How the judge agrees with people; None where nobody has labelled anything."""
+        labels = self._labels.of_run(run.id)
+        if not labels:
+            return None
+        judge = next((r.graded.judge for r in records if r.graded.judge), "")
+        return agreement(labels, {r.id: r.graded for r in records}, judge, run.id)
 
     def trials(self, run: RunRecord) -> list[TrialRecord]:
         """All trials of a run, oldest first."""

@@ -41,6 +41,7 @@ from .looks import LookLedger
 from .personas import Personas
 from .places import Places
 from .proving import Proving
+from .rescoring import Rescoring
 from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -79,6 +80,7 @@ class Workbench:
     scenarios: Scenarios
     simulations: Simulations
     runs: Runs
+    scores: Rescoring
     comparisons: Comparing
     exports: Exporting
     jobs: Waiting
@@ -207,6 +209,7 @@ class Workbench:
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
+        self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
         snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
@@ -216,6 +219,7 @@ class Workbench:
         self.jobs = Waiting(
             runner,
             self.runs,
+            self.scores,
             self.hardenings,
             self.simulations,
             self.personas,
