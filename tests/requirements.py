@@ -46,6 +46,8 @@ REQUIREMENTS = {
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",
     "CH-11": "Agents over HTTP, in a Python file and behind a command keep one contract; what they do wrong is data.",
+    "CH-10": "A stored run is graded again as a pure function of what is stored; old scores stay beside the new ones.",
+    "CH-18": "A judge's agreement with labels by people is measured (kappa, confusion), disagreements listed.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
     "LW-16": "An agent may give a verdict of its own, which is recorded as its word.",
