@@ -36,6 +36,7 @@ REQUIREMENTS = {
     "AS-7": "Jobs have a state, are listed, awaited and cancelled; done means completed + failed = total.",
     "AS-8": "A hardening keeps its rounds, with total, passed, failed, rate and completed, by itself.",
     "AS-9": "Hardening gives original and improved text, diff and reason; the next round goes on with it.",
+    "AS-10": "Claims are checked against a knowledge base: supported, contradicted, invented, with the passage.",
     "AS-11": "A wrong key, a missing one, bad input, a rate limit and a server's fault are told as what they are.",
     "AS-13": "An overview counts what is stored, averages pass rates, names recent and active work and models.",
     "AS-14": "Accuracy and safety are metrics; every metric states scale and direction.",

@@ -17,6 +17,7 @@ from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
 from .judge import JUDGE_CHARS, Judge, ask, entries_of
+from .knowledge import KnowledgeBase, passages_of
 from .marking import MarkedCase, mark
 from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
 from .opinions import Question
@@ -51,6 +52,7 @@ __all__ = [
     "ExpectedWorld",
     "Grounding",
     "Judge",
+    "KnowledgeBase",
     "MarkedCase",
     "Metric",
     "MinefieldHit",
@@ -80,6 +82,7 @@ __all__ = [
     "mark",
     "named_metrics",
     "numbers",
+    "passages_of",
     "see_turn",
     "summaries",
     "thresholds",

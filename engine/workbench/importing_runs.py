@@ -155,6 +155,8 @@ class RunImporter:
         self._worlds.keep(compiled)
         if whole.recordings:
             self._archive.recordings.keep(digest(whole.recordings), whole.recordings)
+        if whole.knowledge:
+            self._archive.knowledge.keep(digest(whole.knowledge), whole.knowledge)
         taken.run = self._claim(whole.run.id, job)
         if taken.created:
             self._store_environment(whole, taken.environment)
@@ -196,6 +198,7 @@ class RunImporter:
     def _record(self, whole: RunFile, taken: Taken) -> RunRecord:
         run = whole.run
         source = {"run": run.id, "environment": run.environment, "sha256": taken.identity}
+        knowledge = digest(whole.knowledge) if whole.knowledge else ""
         return run.model_copy(
             update={
                 "id": taken.run,
@@ -207,7 +210,7 @@ class RunImporter:
                 "hardening": "",
                 "job": "",
                 "instructions": self._label(run, taken.environment.id),
-                "options": {**run.options, IMPORTED: source},
+                "options": {**run.options, "knowledge": knowledge, IMPORTED: source},
             }
         )
 

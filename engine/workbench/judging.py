@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import anyio.to_thread
@@ -19,6 +20,7 @@ from ..evaluate import (
     INVALID_ENDS,
     JUDGE_CHARS,
     Judge,
+    KnowledgeBase,
     MarkedCase,
     Metric,
     Question,
@@ -30,7 +32,7 @@ from ..evaluate import (
     see_turn,
 )
 from ..llm import ModelClient
-from ..records.conversation import Conversation, ModelUse, TokenUsage
+from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import Opinion
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import Verdict
@@ -66,6 +68,7 @@ class Judging:
         self._archive = archive
         self._trials = trials
         self._models = models
+        self._knowledge = lru_cache(maxsize=4)(self._read_knowledge)
 
     def marking(self, run: RunRecord) -> Marking:
         """How a run is marked: its metrics, those of its thresholds that need no model, its judge."""
@@ -145,11 +148,24 @@ class Judging:
             return None
         talk = await anyio.to_thread.run_sync(self._archive.store.segments.read, str(record.pointer["at"]))
         conversation = Conversation.model_validate(talk)
-        about = {
+        about: dict[str, Mapping[str, str]] = {
             "goal": {"goal": case.scenario.goal},
             "policy": {"policy": case.world.world.policy[:POLICY_CHARS]},
         }
+        if any("knowledge" in metric.about for metric in metrics.values()):
+            about["knowledge"] = await anyio.to_thread.run_sync(self._passages, cases.run, conversation)
         return conversation, MarkedCase(case.plan, case.world.base, expected, metrics, about)
+
+    def _passages(self, run: RunRecord, conversation: Conversation) -> dict[str, str]:
+        """The passages of the run's knowledge base that deal with what the agent said. For a worker thread."""
+        base = self._knowledge(str(run.options.get("knowledge") or ""))
+        said = [
+            entry.say for entry in conversation.log if isinstance(entry, SayEntry) and entry.by == "agent"
+        ]
+        return base.about(said)
+
+    def _read_knowledge(self, hash: str) -> KnowledgeBase:
+        return KnowledgeBase(self._archive.knowledge.read(hash) if hash else ())
 
     async def _asked(
         self,

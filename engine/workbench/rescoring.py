@@ -10,7 +10,7 @@ import anyio.to_thread
 from ..errors import Conflict, InvalidArgument, NextCall
 from ..evaluate import check_thresholds, choose_metrics
 from ..records.authored import load
-from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName
+from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName, knowledge_hash
 from ..records.job import Job
 from ..records.run import RunRecord, ScoreSet, Threshold
 from ..records.verdict import GRADING
@@ -23,6 +23,7 @@ from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain
 from .results import RunReport
 from .role_models import RoleModels
+from .run_drafts import check_knowledge
 from .scoring import Scoring
 from .trials import TrialRunner
 
@@ -73,6 +74,7 @@ class Rescoring:
         self._at_rest(record, again=self._jobs.known("score", idempotency_key))
         check_plain({"metrics": list(metrics), "thresholds": dict(thresholds or {})}, "score_run")
         chosen = choose_metrics(metrics or record.options.get("metrics") or [])
+        check_knowledge(chosen, self._knowledge(record))
         check_thresholds(thresholds or {}, "thresholds", chosen)
         if judge:
             judge = load(ModelChoice, {"judge": judge}, "").judge
@@ -153,6 +155,12 @@ class Rescoring:
                 next=[NextCall("harden_agent", args)],
             )
 
+    def _knowledge(self, run: RunRecord) -> str:
+        """The knowledge base of the environment as it is now, else the one that the run had."""
+        found = self._archive.environments.find(run.environment)
+        now = knowledge_hash(found.settings.knowledge_base) if found else ""
+        return now or str(run.options.get("knowledge") or "")
+
     def _begin(self, run: RunRecord, spec: Mapping[str, Any], job: str) -> RunRecord:
         """The run as it is to be scored, with its present scores put aside, once a job. For a worker thread."""
 
@@ -162,6 +170,8 @@ class Rescoring:
             options = {**stored.options, "score": True, _DONE_BY: job}
             if spec["metrics"]:
                 options["metrics"] = [] if spec["metrics"] == ["none"] else spec["metrics"]
+            if self._knowledge(stored):
+                options["knowledge"] = self._knowledge(stored)
             if spec["thresholds"] is not None:
                 options["thresholds"] = spec["thresholds"]
             models = {**stored.models, "judge": spec["judge"]} if spec["judge"] else stored.models

@@ -9,10 +9,10 @@ import anyio.to_thread
 from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
-from ..evaluate import DEFAULT_METRICS, NO_METRICS, check_thresholds, choose_metrics
+from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, choose_metrics
 from ..net import TimedOut
 from ..records.authored import Authored, load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName, knowledge_hash
 from ..records.run import RunRecord, Threshold
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
@@ -108,6 +108,10 @@ class RunDrafts:
         )
         run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
         own = choose_metrics(run.options["metrics"])
+        knowledge = knowledge_hash(environment.settings.knowledge_base)
+        check_knowledge(own, knowledge)
+        if knowledge:
+            run.options["knowledge"] = knowledge
         check_thresholds(opted.thresholds or {}, "options.thresholds", own)
         if places:
             _branched(run, places)
@@ -242,6 +246,17 @@ class RunDrafts:
                 "There is nothing to run.", where="select", allowed="at least one simulation", next=[call]
             )
         return found
+
+
+def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:
+    """Refuse a metric that compares with a knowledge base where there is none."""
+    for name, metric in metrics.items():
+        if "knowledge" in metric.about and not knowledge:
+            raise InvalidArgument(
+                f"`{name}` compares with a knowledge base, and there is none.",
+                where="metrics",
+                allowed="settings.knowledge_base of the environment: text, Markdown, JSON or {file}",
+            )
 
 
 def run_options(options: Mapping[str, Any] | None) -> RunOptions:
