@@ -32,6 +32,7 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
+    "report": (".report", "write the report of a run or hardening as one HTML file"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",

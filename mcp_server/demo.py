@@ -10,18 +10,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from mcp import StdioServerParameters
 from mcp.client import Client
 
 from ..engine.errors import InternalError
 from ..resources.library import WORLDS
 from .called import called
+from .report import copy_report
 from .terminal import Screen, bar, clean, count, cut, interval, money, percent
 
 WORLD = "shop"
+REPORT = Path(".caseharden/demo/report.html")
+"""Where the report is put, from the folder in which the demo is run."""
 GENERATED = 2
 """Personas and scenarios that are generated beside the shipped ones."""
 
@@ -54,6 +59,7 @@ async def _run(home: str, screen: Screen) -> int:
     async with Client(command) as client:
         loop = _Loop(_Server(client), screen)
         improved = await loop.go_round()
+        await loop.report(Path(home), REPORT)
         loop.used(time.perf_counter() - began)
     return 0 if improved else 1
 
@@ -96,6 +102,7 @@ class _Loop:
         self._trials = 0
         self._usd = 0.0
         self._models: dict[str, str] = {}
+        self._hardening = ""
 
     async def go_round(self) -> bool:
         """Run the loop once; whether the outcome was `improved` and was promoted."""
@@ -172,6 +179,7 @@ class _Loop:
     async def _harden(self, run: str) -> tuple[dict[str, Any], float]:
         began = time.perf_counter()
         hardening = await self._call("harden_agent", environment=WORLD, strategy="rules", run=run, wait_s=45)
+        self._hardening = hardening["hardening"]
         return hardening, time.perf_counter() - began
 
     async def _candidates(self, hardening: str) -> None:
@@ -232,6 +240,14 @@ class _Loop:
             f"  Left         {left} of {count(again['totals']['simulations'], 'simulation')} not passed"
         )
         self._line()
+
+    async def report(self, home: Path, target: Path) -> None:
+        """Put the report of the hardening where it can be opened."""
+        if not self._hardening:
+            return
+        made = await self._call("export_run", source=self._hardening, format="html")
+        await anyio.to_thread.run_sync(copy_report, home / made["file"], target, True)
+        self._line(f"Report         {target}     opens offline")
 
     def used(self, seconds: float) -> None:
         """What the whole demo took."""

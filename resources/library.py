@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from ..engine.report import PageParts
+
 HERE = Path(__file__).resolve().parent
 GUIDES = HERE / "guides"
+REPORT = HERE / "report"
 WORLDS = HERE / "worlds"
 """One folder a world: world.json, personas.json, scenarios.json, instructions.md and policy.md."""
 
@@ -26,3 +29,12 @@ def guide(name: str) -> str | None:
 def world_names() -> tuple[str, ...]:
     """The shipped worlds."""
     return tuple(sorted(path.parent.name for path in WORLDS.glob("*/world.json")))
+
+
+@cache
+def report_page() -> PageParts:
+    """The page of a report: its template, style and script."""
+    page, style, script = (
+        (REPORT / name).read_text(encoding="utf-8") for name in ("page.html", "report.css", "report.js")
+    )
+    return PageParts(page, style, script)

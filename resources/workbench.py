@@ -11,7 +11,7 @@ from ..engine.processes import AllowedCode
 from ..engine.records.environment import ModelChoice
 from ..engine.workbench import LEASE_S, Workbench as Bench
 from .home import default_home
-from .library import WORLDS, guide, guide_names
+from .library import WORLDS, guide, guide_names, report_page
 
 
 class Workbench(Bench):
@@ -53,4 +53,5 @@ class Workbench(Bench):
             lease_s=lease_s,
             guides=guide,
             guide_names=guide_names(),
+            report=report_page,
         )

@@ -27,9 +27,9 @@ from caseharden.engine.llm import Connections, Message, ToolSignature, open_mode
 from caseharden.engine.net import Clock, HttpClient, Network, Secrets
 from caseharden.engine.processes import AllowedCode, Processes
 from caseharden.engine.records.environment import AgentSpec, ModelAt
+from caseharden.tests.agents_wired import HUGE, MCP, a2a, mcp_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat, cut, hang
 
-HUGE = 3_000_000
 ORDER = ToolSignature(
     "get_order",
     "Look an order up.",
@@ -199,6 +199,15 @@ def spec_of(kind: str, folder: Path, endpoint: FakeEndpoint, **fields: Any) -> A
     elif kind == "command":
         (folder / "desk_loop.py").write_text(COMMAND, encoding="utf-8")
         told.setdefault("argv", ["python", "desk_loop.py"])
+    elif kind == "mcp":
+        (folder / "desk_mcp.py").write_text(MCP, encoding="utf-8")
+        told.update(command=["python", "desk_mcp.py"], tool="chat")
+    elif kind == "mcp_http":
+        endpoint.always(mcp_over_http())
+        told.update(kind="mcp", url=endpoint.url)
+    elif kind in ("a2a", "a2a_old"):
+        endpoint.always(a2a(endpoint, kind == "a2a"))
+        told.update(kind="a2a", card_url=endpoint.url)
     return AgentSpec.model_validate(told)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 REQUIREMENTS = {
     "AK-3": "Chat-completions agents: body template, history, headers, capped retries, calls of replies recorded.",
-    "AK-4": "A custom Python agent has the same run surface as one behind a URL.",
+    "AK-4": "A custom Python agent and an A2A agent have the same run surface as one behind a URL.",
     "AK-5": "Tool calls match in four modes and three ways to compare arguments, by optimal matching.",
     "AK-7": "A conversation that errors is counted apart and shown; max_errors, 0 by default, fails closed.",
     "AK-6": "A threshold on a metric that did not run, or is unscored, fails and says why.",
@@ -45,10 +45,11 @@ REQUIREMENTS = {
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
+    "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",
-    "CH-11": "Agents over HTTP, in a Python file and behind a command keep one contract; what they do wrong is data.",
     "CH-10": "A stored run is graded again as a pure function of what is stored; old scores stay beside the new ones.",
     "CH-18": "A judge's agreement with labels by people is measured (kappa, confusion), disagreements listed.",
+    "CH-11": "Agents over HTTP, A2A, MCP, in Python and behind a command keep one contract; their faults are data.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
     "LW-16": "An agent may give a verdict of its own, which is recorded as its word.",

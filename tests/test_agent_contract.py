@@ -12,8 +12,9 @@ from caseharden.engine.agents import AgentError, OwnVerdict
 from caseharden.tests.agents_told import RESULT, agent_of, conversing
 
 pytestmark = pytest.mark.anyio
-KINDS = ("prompt", "chat_completions", "python", "command")
-WITH_PROCESSES = ("python", "command")
+KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "mcp_http", "a2a", "a2a_old")
+WITH_PROCESSES = ("python", "command", "mcp")
+WITH_VERDICTS = ("python", "command", "mcp", "mcp_http", "a2a", "a2a_old")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -133,7 +134,7 @@ async def test_no_process_is_left_of_a_conversation_that_was_cancelled_or_too_la
                 os.kill(pid, 0)
 
 
-@pytest.mark.parametrize("kind", WITH_PROCESSES)
+@pytest.mark.parametrize("kind", WITH_VERDICTS)
 @pytest.mark.requirement("LW-16")
 async def test_a_verdict_of_its_own_comes_with_its_words(kind: str, tmp_path: Path) -> None:
     async with agent_of(kind, tmp_path) as agent, conversing(agent) as talk:

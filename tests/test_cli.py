@@ -126,7 +126,10 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("rum",), "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, serve, "),
+        (
+            ("rum",),
+            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, report, serve, ",
+        ),
         (("run", "--trails=2"), "error: unrecognized arguments: --trails=2. Did you mean `--trials`?\n"),
         (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),
         (("run", ".", "--trials", "0"), "error: --trials: 0 trials.\n  allowed: 1 to 50\n"),
@@ -323,3 +326,22 @@ def test_printed_commands_are_those_the_caller_can_type(tmp_path: Path, home: Pa
     assert done.stdout.splitlines()[-1] == f"next: {start} run new", done.stderr
     again = done.stdout.splitlines()[-1].removeprefix("next: ")
     assert subprocess.run(shlex.split(again), env=env, cwd=where, check=False).returncode == 0
+
+
+@pytest.mark.requirement("CH-12")
+def test_the_report_of_the_newest_run_is_written_where_it_is_wanted(
+    folder: Path, home: Path, tmp_path: Path
+) -> None:
+    assert call("run", str(folder), home=home).returncode == 0
+    file = tmp_path / "out" / "report.html"
+    done = call("report", "--output", str(file), home=home)
+    assert done.returncode == 0 and "opens offline" in done.stdout
+    assert file.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert call("report", "-o", str(file), home=home).returncode == 0, "the same file is there"
+    file.write_text("mine", encoding="utf-8")
+    done = call("report", "run-1", "-o", str(file), home=home)
+    assert done.returncode == 2 and "exists" in done.stderr and file.read_text(encoding="utf-8") == "mine"
+    done = call("report", "run-9", home=home)
+    assert done.returncode == 2 and "nearest `run-1`" in done.stderr
+    done = call("report", home=tmp_path / "empty")
+    assert done.returncode == 2 and "no run" in done.stderr

@@ -35,6 +35,7 @@ FLOORS = {
     "engine.generate": 5,
     "engine.harden": 5,
     "engine.exchange": 5,
+    "engine.report": 5,
     "engine.workbench": 6,
     "resources": 7,
     "tools": 7,

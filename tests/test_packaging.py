@@ -38,7 +38,7 @@ def test_wheel_holds_the_package_with_its_data_and_nothing_else(wheel: Path, che
         n for n in inside if n.split("/")[0] in ("tests", "scripts", "examples", "docs", "benchmarks")
     } == set()
     rooms = ("engine", "mcp_server", "resources", "tools")
-    data = {".py", ".md", ".json", ".txt"}
+    data = {".py", ".md", ".json", ".txt", ".html", ".css", ".js"}
     on_disk = [f for r in rooms for f in (checkout / r).rglob("*") if f.is_file() and f.suffix in data]
     wanted = {str(f.relative_to(checkout)) for f in on_disk if "__pycache__" not in f.parts}
     assert inside == wanted | {"__init__.py", "__main__.py", "py.typed"}

@@ -9,16 +9,16 @@ from ..errors import InvalidArgument, Unavailable
 from ..llm import Connections, Message, ModelReply
 from ..llm.chat_format import NoCompletion, messages_of, parsed, read_completion, read_stream, tools_of
 from ..llm.endpoint import encoded, without_secrets
-from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
+from ..net import Broken, NetError, Response, Retries, check_headers
 from ..records.conversation import TokenUsage
 from ..records.environment import AgentSpec, ModelAt, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
+from .outside import last_words, told_failure
 from .template import Template, filled_text
 
 DEFAULT_BODY: Final = {"messages": "{{messages}}", "tools": "{{tools}}"}
 SAID_BY: Final = ("reply", "response", "answer", "output", "text", "content", "message")
 """Where the words of an answer are looked for when it is no chat completion and no `reply_path` is given."""
-SHOWN_BODY: Final = 200
 
 
 class ChatAgent:
@@ -99,10 +99,9 @@ class ChatAgent:
         placed = "instructions" in self._template.used or not turn.instructions
         if whole and not placed:
             heard = (Message("system", turn.instructions), *heard)
-        said = (m.content for m in reversed(turn.messages) if m.role == "user")
         return {
             "messages": messages_of(heard),
-            "last": next(said, ""),
+            "last": last_words(turn),
             "instructions": turn.instructions,
             "conversation": turn.conversation,
             "tools": [] if spec.tools == "none" else tools_of(turn.tools),
@@ -157,11 +156,8 @@ class ChatAgent:
 
     def _failure(self, error: NetError, *, named: bool = False) -> str:
         """What went wrong, with the beginning of what the agent said."""
-        body = error.body[:SHOWN_BODY] if isinstance(error, BadStatus) else ""
-        told = f"{'The' if named else 'the'} agent at {self._target.shown}"
-        text = str(error)
-        joint = " " if text.startswith(("answered", "refused", "cannot be", "may not")) else ": "
-        return self._connections.secrets.hide(f"{told}{joint}{text}" + (f": {body}" if body else ""))
+        who = f"{'The' if named else 'the'} agent at {self._target.shown}"
+        return told_failure(who, error, self._connections.secrets)
 
 
 def _is_first(turn: AgentInput) -> bool:

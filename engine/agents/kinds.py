@@ -7,15 +7,19 @@ from typing import Final
 
 from ..errors import Unavailable
 from ..records.environment import AgentSpec
+from .a2a import A2aAgents
 from .chat_completions import ChatAgent
 from .command import CommandAgents
+from .mcp_agent import McpAgents
 from .outside import Outside, Reach
 from .python_agent import PythonAgents
 
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
     "chat_completions": lambda spec, reach, where: ChatAgent(spec, reach.connections, where),
+    "a2a": A2aAgents,
     "command": CommandAgents,
+    "mcp": McpAgents,
     "python": PythonAgents,
 }
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import InvalidArgument
 from ..llm import Connections
 from ..llm.chat_format import messages_of, tools_of
+from ..net import BadStatus, NetError, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import AgentSpec
 from .adapter import AgentAdapter, AgentInput
 
 Body = dict[str, Any]
+SHOWN_BODY: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,6 @@ class Outside(Protocol):
 
 def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
     """A turn as a program is told of it."""
-    last = next((m.content for m in reversed(turn.messages) if m.role == "user"), "")
     return {
         "conversation": turn.conversation,
         "instructions": turn.instructions,
@@ -54,7 +55,7 @@ def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
         "new": turn.new,
         "tools": [] if spec.tools == "none" else tools_of(turn.tools),
         "number": turn.turn,
-        "text": last,
+        "text": last_words(turn),
         "seed": turn.seed,
     }
 
@@ -74,3 +75,19 @@ def check_has_its_own_model(spec: AgentSpec, where: str) -> None:
             where=f"{where}.tools",
             allowed="world, none",
         )
+
+
+def last_words(turn: AgentInput) -> str:
+    """The user's last words."""
+    return next((m.content for m in reversed(turn.messages) if m.role == "user"), "")
+
+
+def told_failure(who: str, error: Exception, secrets: Secrets) -> str:
+    """What went wrong with `who` ("the agent, NAME,"), with the beginning of what it said."""
+    body = error.body[:SHOWN_BODY] if isinstance(error, BadStatus) else ""
+    text = str(error)
+    goes_on = not isinstance(error, NetError) or text.startswith(
+        ("answered", "refused", "cannot be", "may not")
+    )
+    told = f"{who} {text}" if goes_on else f"{who.removesuffix(',')}: {text}"
+    return secrets.hide(told + (f": {body}" if body else ""))

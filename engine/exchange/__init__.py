@@ -10,6 +10,7 @@ from .files import Roots, decode
 from .folder import CONFIG_NAMES, CaseFolder, Sourced, is_case_folder, read_folder, write_instructions
 from .formats import IMPORTERS
 from .importer import Imported, Importer, Losses, PastEntry, PastRun, PastTalk, find_importer
+from .own_files import imported_folder
 
 __all__ = [
     "CONFIG_NAMES",
@@ -25,6 +26,7 @@ __all__ = [
     "Sourced",
     "decode",
     "find_importer",
+    "imported_folder",
     "is_case_folder",
     "parse",
     "parse_json",

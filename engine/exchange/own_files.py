@@ -29,13 +29,7 @@ class OwnFiles:
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.is_dir():
-            cases = read_folder(path, roots)
-            told = {
-                "personas": len(cases.personas),
-                "scenarios": len(cases.scenarios),
-                "files": len(cases.files),
-            }
-            return Imported(self.name, cases.id, cases=cases, taken=told, whole=True)
+            return imported_folder(path, roots)
         if path.name in CONFIG_NAMES:
             raise InvalidArgument(
                 f"`{roots.show(path)}` belongs to a folder of cases.",
@@ -44,3 +38,14 @@ class OwnFiles:
             )
         run = read_run_file(str(path), roots)
         return Imported(self.name, run.environment.id, exported=run)
+
+
+def imported_folder(path: Path | str, roots: Roots) -> Imported:
+    """A folder of cases; it is taken whole or not at all."""
+    cases = read_folder(path, roots)
+    told = {
+        "personas": len(cases.personas),
+        "scenarios": len(cases.scenarios),
+        "files": len(cases.files),
+    }
+    return Imported(OwnFiles.name, cases.id, cases=cases, taken=told, whole=True)

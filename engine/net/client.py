@@ -9,7 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -39,11 +39,15 @@ _STREAM_END: Final = b"data: [DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer that is a success. `kind`: its content type without parameters, in lower case."""
+    """An answer that is a success. `kind`: its content type without parameters, in lower case.
+
+    `headers` are found by their names in any case.
+    """
 
     status: int
     kind: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class HttpClient:
@@ -238,7 +242,8 @@ async def _answered(response: aiohttp.ClientResponse, most: int, target: Target)
     status = response.status
     if status < 300:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Response(status, kind, await _body(response, most, kind == "text/event-stream"))
+        body = await _body(response, most, kind == "text/event-stream")
+        return Response(status, kind, body, response.headers)
     if status < 400:
         raise BadStatus(status, f"answered {status}, and redirects are not followed")
     try:

@@ -32,9 +32,10 @@ class TooMuch(ProcessError):
 
 
 class Answered(ProcessError):
-    """It answered with an error. `kind`: the name of what was raised there, or ""."""
+    """It answered with an error. `kind`: the name of what was raised there, or ""; `code`: that of JSON-RPC, or 0."""
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, code: int = 0) -> None:
         super().__init__(f"raised {kind}: {text}" if kind else f"failed: {text}")
         self.kind = kind
         self.text = text
+        self.code = code

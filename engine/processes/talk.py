@@ -56,8 +56,9 @@ class Talk:
     async def ask(self, question: Mapping[str, Any], timeout_s: float = math.inf) -> dict[str, Any]:
         """The answer to a question, without its `id`. May be called concurrently; raises ProcessError.
 
-        `question` is a JSON object; it is sent with an `id` of ours. An answer with `error` (a text, or `{kind, text}`)
-        is raised as Answered. After TimedOut, or where the caller was cancelled, a later answer is dropped.
+        `question` is a JSON object; it is sent with an `id` of ours. An answer with `error` (a text, `{kind, text}` or
+        JSON-RPC's `{code, message}`) is raised as Answered. After TimedOut, or where the caller was cancelled,
+        a later answer is dropped.
         """
         if not self.alive:
             raise self._over or Crashed("was ended")
@@ -66,7 +67,7 @@ class Talk:
         self._asked[id] = mine
         try:
             with anyio.fail_after(timeout_s):
-                await self._send(id, question)
+                await self._send({**question, "id": id})
                 await mine.answered.wait()
         except TimeoutError:
             raise TimedOut(f"gave no answer within {timeout_s:g} s{self.heard()}") from None
@@ -75,6 +76,10 @@ class Talk:
         if mine.failure is not None:
             raise mine.failure
         return _told(mine.answer)
+
+    async def tell(self, notice: Mapping[str, Any]) -> None:
+        """Send what has no answer."""
+        await self._send(notice)
 
     async def stop(self) -> None:
         """End it and all that it started; comes back when nothing of it is left. May be called again."""
@@ -135,8 +140,8 @@ class Talk:
         self.over(Crashed(f"{_ending(status)}{self.heard()}"))
         self._ended.set()
 
-    async def _send(self, id: int, question: Mapping[str, Any]) -> None:
-        text = json.dumps({**question, "id": id}, ensure_ascii=False, separators=(",", ":"))
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         async with self._lock:
             try:
                 await self._stdin.send(text.encode("utf-8", "replace") + b"\n")
@@ -200,8 +205,10 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
     error = answer.get("error")
     if error is not None:
         told: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else {"text": error}
+        why = told.get("text") or told.get("message") or "it does not say why"
+        code = told.get("code")
         raise Answered(
-            _tail(str(told.get("kind", ""))), _tail(str(told.get("text", "") or "it does not say why"))
+            _tail(str(told.get("kind", ""))), _tail(str(why)), code if isinstance(code, int) else 0
         )
     return {key: value for key, value in answer.items() if key != "id"}
 

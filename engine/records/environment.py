@@ -10,9 +10,9 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "recorded")
+AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "a2a", "recorded")
 DEFAULT_CONCURRENCY = 32
-LATER_AGENT_KINDS = ("a2a", "mcp", "caller")
+LATER_AGENT_KINDS = ("caller",)
 
 
 class Prices(Authored):
@@ -80,15 +80,15 @@ class AgentSpec(Authored):
     """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
     executed in the world; `none`: it is told of no tools, and its calls are recorded as its own."""
     url: str = Field(default="", max_length=2048)
-    """chat_completions: where each turn is posted to."""
+    """chat_completions: where each turn is posted to. mcp: the server."""
     headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
-    """chat_completions: secrets as references, `Bearer env:NAME`."""
+    """chat_completions, mcp, a2a: secrets as references, `Bearer env:NAME`."""
     body: dict[str, Any] | None = None
-    """chat_completions: the request with placeholders; None: that of a chat completion."""
+    """chat_completions: the request with placeholders; None: that of a chat completion. mcp: the tool's arguments."""
     history: Literal["full", "last"] = "full"
     """chat_completions: the whole conversation each time, or what is new since its last reply."""
     timeout_s: float = Field(default=60.0, gt=0, le=600)
-    """chat_completions: of one request."""
+    """Agents outside: of one request or reply."""
     retries: int = Field(default=4, ge=0, le=10)
     """chat_completions: how often a request is repeated after 429, a fault, a cut or a timeout."""
     reply_path: str = Field(default="", max_length=200)
@@ -97,6 +97,14 @@ class AgentSpec(Authored):
     """recorded: a JSON file of conversations under an allowed root. python: the agent's file below --allow-code."""
     object: str = ""
     """python: the function or class in it; "": agent, Agent or reply."""
+    command: list[str] = Field(default_factory=list[str], max_length=100)
+    """mcp: the server's program and its arguments, as `argv`; else `url`."""
+    tool: str = Field(default="", max_length=200)
+    """mcp: the tool that is the agent; "": the only one."""
+    argument: str = Field(default="", max_length=200)
+    """mcp: the argument that takes the user's words; "": found by its name and type."""
+    card_url: str = Field(default="", max_length=2048)
+    """a2a: the agent's card, or where its well-known path is."""
     argv: list[str] = Field(default_factory=list[str], max_length=100)
     """command: the program and its arguments; a file below --allow-code, or an interpreter before one."""
     conversations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])

@@ -9,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from ..errors import CasehardenError, Conflict, InvalidArgument
-from ..exchange import CaseFolder, Imported, Roots, read_folder
+from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
@@ -106,10 +106,9 @@ class Environments:
         file and path. Imported records that the folder no longer holds are deleted with their simulations; changed
         instructions become a new version. `dry_run`: all of it but the storing.
         """
-        folder = await anyio.to_thread.run_sync(read_folder, path, self._roots)
-        read = Imported("caseharden", folder.id, cases=folder, whole=True)
+        read = await anyio.to_thread.run_sync(imported_folder, path, self._roots)
         read, warnings = import_without_secrets(read, self._archive.redactor)
-        report = await self.take(read, id or folder.id, dry_run=dry_run)
+        report = await self.take(read, id or read.id, dry_run=dry_run)
         report.warnings += warnings
         return report
 

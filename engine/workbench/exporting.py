@@ -32,6 +32,7 @@ from .archive import Archive
 from .discretion import record_without_secrets
 from .export_material import Gathering
 from .plain import check_plain
+from .reporting import Reporting
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
 from .trials import RunCases
@@ -41,6 +42,8 @@ INLINE: Final = 16_000
 """Characters of the text that a reply may carry."""
 READ_BYTES: Final = 4 << 20
 """Bytes of an export that may be read as a resource."""
+PAGE: Final = "html"
+"""The format of the report, which the reporting makes."""
 IMPORTED: Final = "imported"
 """The option of a run that says which file it came from; it is in no export."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
@@ -88,8 +91,11 @@ class Made:
 class Exporting:
     """Writes exports and reads them back."""
 
-    def __init__(self, archive: Archive, cases: Callable[[RunRecord], RunCases]) -> None:
+    def __init__(
+        self, archive: Archive, cases: Callable[[RunRecord], RunCases], reporting: Reporting
+    ) -> None:
         self._archive = archive
+        self._reporting = reporting
         self._folder = archive.store.home / "exports"
         self._gathering = Gathering(archive, cases, self.run_file)
 
@@ -107,17 +113,20 @@ class Exporting:
 
         `source`: a run, session, hardening or environment; `where` chooses among its conversations. Conflict when
         another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof runs.
-        Held-out scenarios that can be read in the file are spent.
+        Held-out scenarios that can be read in the file are spent. `html` is the report of a run or a hardening; while
+        something is held out, it leaves that out.
         """
-        if format not in EXPORTERS:
+        if format not in (*EXPORTERS, PAGE):
             raise Unavailable(
                 f"Exporting as {format[:20]} is not in this version.",
                 where="format",
-                allowed=list(EXPORTERS),
+                allowed=[PAGE, *EXPORTERS],
                 next=[NextCall("export_run", {"source": source, "format": "json"})],
             )
         chosen = dict(where or {})
         check_plain(chosen, "where")
+        if chosen and format == PAGE:
+            raise InvalidArgument("A report is of all of a run.", where="where", allowed="{}")
         return await anyio.to_thread.run_sync(self._export, source, format, file, chosen, overwrite, inline)
 
     def read(self, file: str) -> str:
@@ -167,9 +176,9 @@ class Exporting:
     def _export(
         self, source: str, format: str, file: str, where: Mapping[str, Any], overwrite: bool, inline: bool
     ) -> ExportReport:
-        suffix = EXPORTERS[format].suffix
+        suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
         name = check_file_name(file or f"{source}{suffix}", suffix)
-        made = self._made(source, format, where)
+        made = self._report(source) if format == PAGE else self._made(source, format, where)
         unchanged = self._write(name, made.text, overwrite, source, format)
         data = made.text.encode()
         for scenario in made.held_out:
@@ -222,6 +231,40 @@ class Exporting:
         )
         for parts in found.material.runs if kind == "run" and not exporter.reads_cases else ():
             self._tell_missing(parts.run, made)
+        return made
+
+    def _report(self, source: str) -> Made:
+        """The report of a run or a hardening."""
+        hardening = self._archive.hardenings.find(source)
+        run = self._archive.runs.find(source)
+        if hardening is not None:
+            report = self._reporting.of_hardening(hardening)
+        elif run is None:
+            if self._archive.environments.find(source) is not None:
+                call = NextCall("list_items", {"kind": "run", "environment": source})
+                raise InvalidArgument(
+                    "A report is of a run or a hardening.", where="source", allowed="its id", next=[call]
+                )
+            raise self._archive.runs.missing(source, "source")
+        elif run.state == "running":
+            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
+            raise Conflict(f"{source} is still running.", where="source", next=calls)
+        else:
+            report = self._reporting.of_run(run)
+        report = self._clean(report)
+        told = {talk.simulation for talk in report.conversations}
+        shown = {report.simulations[simulation][0] for simulation in told}
+        held_out = sorted(c.id for c in report.scenarios if c.split == "held_out" and c.id in shown)
+        text = self._reporting.html(report)
+        left_out = [report.hidden] if report.hidden else []
+        if report.left_out:
+            left_out.append(f"{report.left_out:,} conversations, to keep the file small; get_item has them")
+        says = "the report, one file that opens offline"
+        made = Made(
+            report.kind, report.environment, text, len(told), says, "simulation", held_out, [], left_out
+        )
+        if run is not None and hardening is None:
+            self._tell_missing(run, made)
         return made
 
     def _tell_missing(self, run: RunRecord, made: Made) -> None:

@@ -17,6 +17,7 @@ from ..llm import Connections
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
+from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
 from .archive import Archive
@@ -41,6 +42,7 @@ from .looks import LookLedger
 from .personas import Personas
 from .places import Places
 from .proving import Proving
+from .reporting import Reporting
 from .rescoring import Rescoring
 from .retention import Retention, check_retention
 from .role_models import RoleModels
@@ -64,11 +66,11 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run.
-    `guides`: guides by name,
-    and `guide_names` in order. `actor`: who the audit names for what is changed here, where `acting_as` names nobody.
-    `retention_days`: runs, hardenings and jobs that ended longer ago are deleted (0: never). `lease_s`: a process that
-    gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
+    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
+    here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
+    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
+    its jobs to another.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -99,6 +101,7 @@ class Workbench:
         code: AllowedCode | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
+        report: Callable[[], PageParts] | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
@@ -116,6 +119,7 @@ class Workbench:
         self._code = code or AllowedCode()
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
+        self._report = report
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
@@ -199,7 +203,9 @@ class Workbench:
             deleting,
         )
         self.comparisons = Comparing(archive, trials)
-        self.exports = Exporting(archive, trials.cases)
+        snapshots = Snapshots(archive, trials)
+        reporting = Reporting(archive, worlds, snapshots, self._report)
+        self.exports = Exporting(archive, trials.cases, reporting)
         past_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports, judging
         )
@@ -210,7 +216,7 @@ class Workbench:
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
         self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
-        snapshots, locks = Snapshots(archive, trials), HardeningLocks(archive, runner)
+        locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )

@@ -1,0 +1,192 @@
+"""An agent that is a tool of an MCP server, which is a command or stands behind a URL.
+
+Each conversation has a session of its own, and a process of its own where the server is a command. The handshake is
+that of protocol 2025-06-18, which servers of both eras speak.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
+
+from ..errors import InvalidArgument, Unavailable, did_you_mean
+from ..llm.chat_format import messages_of, tools_of
+from ..net import NetError, check_headers
+from ..processes import ProcessError
+from ..records.environment import AgentSpec, agent_name
+from .adapter import AgentError, AgentInput, AgentReply
+from .answers import read_answer
+from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer
+from .outside import Reach, check_has_its_own_model, last_words, told_failure
+from .template import Template
+
+PROTOCOL: Final = "2025-06-18"
+START_S: Final = 30.0
+WORDS: Final = ("message", "text", "input", "query", "prompt", "question")
+"""Where the user's words are put when the tool takes several texts and `argument` names none."""
+FAILURES: Final = (NetError, ProcessError, RpcError)
+
+
+class McpAgents:
+    """The agent of a tool. Raises what is wrong with URL, command, headers or body when it is made."""
+
+    def __init__(self, spec: AgentSpec, reach: Reach, where: str = "agent") -> None:
+        check_has_its_own_model(spec, where)
+        if bool(spec.url) == bool(spec.command):
+            raise InvalidArgument(
+                "An mcp agent needs the url of its server, or its command.",
+                where=f"{where}.url",
+                allowed='url "http://HOST:PORT/mcp", or command ["python", "FILE.py"] below --allow-code DIR',
+            )
+        check_headers(spec.headers, f"{where}.headers", reach.connections.secrets)
+        client = reach.connections.client
+        self.target = client.guard.target(spec.url, f"{where}.url") if spec.url else None
+        self.command = reach.code.command(spec.command, f"{where}.command") if spec.command else None
+        self.template = Template(spec.body, f"{where}.body") if spec.body is not None else None
+        self.spec, self.reach, self.where = spec, reach, where
+        self.name = agent_name(spec.model_dump())
+        self.shown = f"the agent, {self.name},"
+
+    async def probe(self) -> None:
+        """Start or reach the server and look the tool up; no tool is called."""
+        peer: Peer | None = None
+        try:
+            peer = await self.peer()
+            await self.found(peer)
+        except FAILURES as error:
+            told = told_failure(self.shown, error, self.reach.connections.secrets)
+            raise Unavailable(f"{told[:1].upper()}{told[1:]}.", where=f"{self.where}.url") from error
+        finally:
+            await let_go(peer)
+
+    def conversation(self) -> McpAgent:
+        return McpAgent(self)
+
+    async def peer(self) -> Peer:
+        """The server, greeted."""
+        if self.command is not None:
+            peer: Peer = StdioPeer(await self.reach.processes.start(self.command))
+        else:
+            assert self.target is not None
+            value = self.reach.connections.secrets.value
+            sent = {n: value(t, f"{self.where}.headers.{n}") for n, t in self.spec.headers.items()}
+            peer = HttpPeer(self.reach.connections.client, self.target, sent)
+        try:
+            await _greeted(peer, self.spec.timeout_s)
+        except BaseException:
+            await let_go(peer)
+            raise
+        return peer
+
+    async def found(self, peer: Peer) -> dict[str, Any]:
+        """The tool that is the agent; InvalidArgument where there is none of that name."""
+        told = await peer.ask("tools/list", {}, self.spec.timeout_s)
+        tools = {str(t.get("name")): t for t in _objects(told.get("tools"))}
+        if not self.spec.tool and len(tools) == 1:
+            return next(iter(tools.values()))
+        tool = tools.get(self.spec.tool)
+        if tool is None:
+            what = f"The server has no tool `{self.spec.tool}`.{did_you_mean(self.spec.tool, tools)}"
+            if not self.spec.tool:
+                what = f"The server has {len(tools)} tools, and agent.tool names none."
+            raise InvalidArgument(what, where=f"{self.where}.tool", allowed=sorted(tools)[:40] or "no tool")
+        return tool
+
+    def arguments(self, tool: Mapping[str, Any], turn: AgentInput) -> dict[str, Any]:
+        """What the tool is called with."""
+        values: dict[str, Any] = {
+            "messages": messages_of(turn.messages),
+            "last": last_words(turn),
+            "instructions": turn.instructions,
+            "conversation": turn.conversation,
+            "tools": [] if self.spec.tools == "none" else tools_of(turn.tools),
+        }
+        if self.template is not None:
+            return self.template.filled(values)
+        schema = tool.get("inputSchema")
+        properties = schema.get("properties") if isinstance(schema, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        known: dict[str, Any] = cast("dict[str, Any]", properties) if isinstance(properties, dict) else {}
+        filled = {name: value for name, value in values.items() if name in known and name != "last"}
+        return {**filled, self._words(known): values["last"]}
+
+    def _words(self, properties: Mapping[str, Any]) -> str:
+        """The argument that takes the user's words."""
+        texts = [n for n, p in properties.items() if isinstance(p, dict) and p.get("type") == "string"]  # pyright: ignore[reportUnknownMemberType]
+        texts = [n for n in texts if n not in ("instructions", "conversation")]
+        usual = next((name for name in WORDS if name in texts), "")
+        return self.spec.argument or usual or (texts[0] if texts else WORDS[0])
+
+
+class McpAgent:
+    """The agent in one trial."""
+
+    def __init__(self, agents: McpAgents) -> None:
+        self._agents = agents
+        self._peer: Peer | None = None
+        self._tool: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return self._agents.name
+
+    async def reply(self, turn: AgentInput) -> AgentReply:
+        agents = self._agents
+        secrets = agents.reach.connections.secrets
+        try:
+            if self._peer is None:
+                self._peer = await agents.peer()
+                self._tool = await agents.found(self._peer)
+            call = {"name": self._tool["name"], "arguments": agents.arguments(self._tool, turn)}
+            result = await self._peer.ask("tools/call", call, agents.spec.timeout_s)
+        except FAILURES as error:
+            raise AgentError(told_failure(agents.shown, error, secrets)) from error
+        except InvalidArgument as error:
+            raise AgentError(str(error)) from error
+        return read_answer(_answer(result, agents.shown), agents.shown, secrets)
+
+    async def aclose(self) -> None:
+        await let_go(self._peer)
+
+
+async def let_go(peer: Peer | None) -> None:
+    """End a conversation with a peer, whatever it says to that."""
+    if peer is not None:
+        with suppress(*FAILURES):
+            await peer.aclose()
+
+
+async def _greeted(peer: Peer, timeout_s: float) -> None:
+    told = {
+        "protocolVersion": PROTOCOL,
+        "capabilities": {},
+        "clientInfo": {"name": "caseharden", "version": "1"},
+    }
+    await peer.ask("initialize", told, min(timeout_s, START_S))
+    if isinstance(peer, HttpPeer):
+        peer.headers["Mcp-Protocol-Version"] = PROTOCOL
+    await peer.tell("notifications/initialized")
+
+
+def _answer(result: Mapping[str, Any], who: str) -> dict[str, Any]:
+    """The answer in a tool's result: structured, where it holds one, else its text."""
+    text = "\n".join(
+        str(c.get("text", "")) for c in _objects(result.get("content")) if c.get("type") == "text"
+    )
+    if result.get("isError"):
+        raise AgentError(f"{who} answered with an error: {text[:500] or 'it does not say why'}")
+    structured = result.get("structuredContent")
+    if isinstance(structured, dict):
+        told = cast("dict[str, Any]", structured)
+        if "text" in told or "calls" in told:
+            return told
+        text = text or json.dumps(told, ensure_ascii=False)
+    if not text:
+        raise AgentError(f"{who} gave an answer without text")
+    return {"text": text}
+
+
+def _objects(value: Any) -> Sequence[dict[str, Any]]:
+    rows: list[Any] = cast("list[Any]", value) if isinstance(value, list) else []
+    return [cast("dict[str, Any]", row) for row in rows if isinstance(row, dict)]

@@ -1,0 +1,82 @@
+"""`caseharden report`: the report of a run or a hardening as one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound
+from ..engine.workbench import Workbench as Bench
+from .called import called
+from .settings import WrongSetting, add_flags, fixing, read_settings
+from .terminal import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", nargs="?", default="", help="a run or a hardening; default the newest")
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="default SOURCE.html here")
+    parser.add_argument("--overwrite", action="store_true", help="also where the file exists")
+    add_flags(parser, "home")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args)
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "report")
+    where = error.where if isinstance(error, CasehardenError) else ""
+    source = [args.source] if args.source else []
+    if where == "--output":
+        return called("report", *source, "--output", "other.html")
+    return called("run", "DIR") + "        (makes a run), or name one: " + called("report", "run-1")
+
+
+async def _run(args: argparse.Namespace) -> int:
+    settings = read_settings(args)
+    async with settings.workbench("cli", resume=False) as bench:
+        source = args.source or await _newest(bench)
+        target = Path(args.output or f"{source}.html")
+        report = await bench.exports.export(source, "html", overwrite=True)
+        await anyio.to_thread.run_sync(copy_report, report.path, target, args.overwrite)
+    screen = Screen()
+    for warning in report.warnings:
+        screen.note("warn", warning)
+    for left in report.left_out:
+        screen.note("note", f"Not in it: {left}")
+    screen.line(f"{target}  {report.bytes:,} bytes, opens offline")
+    return 0
+
+
+async def _newest(bench: Bench) -> str:
+    """The newest hardening, unless a run was made after it."""
+    found = [
+        (str(row["created_at"]), str(row["id"]))
+        for kind in ("hardening", "run")
+        for row in (await bench.items.page(kind, limit=1)).items
+    ]
+    if not found:
+        raise NotFound(
+            "There is no run and no hardening yet.", where="source", allowed="a run or a hardening"
+        )
+    return max(found)[1]
+
+
+def copy_report(made: Path, target: Path, overwrite: bool) -> None:
+    """Put a report where it is wanted. Conflict where a file stands there, InvalidArgument where none can be."""
+    text = made.read_bytes()
+    if target.exists() and not overwrite and (target.is_dir() or target.read_bytes() != text):
+        raise Conflict(f"{target} exists.", where="--output", allowed="another name, or --overwrite")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text)
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise InvalidArgument(
+            f"{target} cannot be written: {told}.", where="--output", allowed="a file in a folder of yours"
+        ) from None

@@ -1,0 +1,173 @@
+"""The report in a browser: it draws itself with no request, holds hostile words as text, and works by keys alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caseharden.engine.records.report import (
+    ArmRate,
+    Head,
+    Rate,
+    Report,
+    ReportCall,
+    ReportCase,
+    ReportCheck,
+    ReportPart,
+    ReportPersona,
+    ReportRound,
+    ReportTalk,
+)
+from caseharden.engine.report import page as page_of
+from caseharden.engine.workbench import Workbench
+from caseharden.resources.library import WORLDS, report_page
+from caseharden.tests.browser import Page, needs_chromium, page
+
+pytestmark = [pytest.mark.anyio, needs_chromium]
+EVIL = (
+    "</script><script>alert(1)</script><img src=http://127.0.0.1:9/x onerror=alert(2)>"
+    "<a href='javascript:alert(3)'>x</a> \u202egnp.exe \x1b[31m"
+)
+SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncGenerator[Page]:
+    async with page(tmp_path) as found:
+        yield found
+
+
+async def hardened(home: Path) -> tuple[Path, str]:
+    """The report of a hardening of the shop, and a conversation that failed under the base."""
+    async with Workbench(home, worlds=WORLDS, report=report_page) as bench:
+        await bench.environments.create("shop", world="shop")
+        run = (await bench.runs.start("shop", wait_s=45)).run
+        await bench.hardenings.harden("shop", run=run.id, wait_s=45)
+        made = await bench.exports.export("hard-1", "html")
+        return made.path, run.clusters[0].see
+
+
+def talk(n: int, words: str = "I have refunded the order.") -> ReportTalk:
+    parts: list[ReportPart] = []
+    for turn in range(1, 13):
+        parts.append(ReportPart(turn=turn, by="user", t=turn * 30, text=f"Please refund W{n * 100 + turn}"))
+        call = ReportCall(
+            tool="refund_order", args={"order_id": f"W{n * 100 + turn}"}, result={"note": words}
+        )
+        parts.append(ReportPart(turn=turn, by="agent", t=turn * 30 + 5, text=words, calls=[call]))
+    check = ReportCheck(id="world", text=words, verdict="f" if n % 3 else "p", why=words, turn=2)
+    return ReportTalk(
+        id=f"run-1/{slug(n)}/1",
+        round="run-1",
+        simulation=slug(n),
+        trial=1,
+        seed=0,
+        verdict=check.verdict,
+        end="user stop",
+        version="version 1",
+        parts=parts,
+        checks=[check],
+    )
+
+
+def slug(n: int) -> str:
+    return f"s{n // 20}-p{n % 20}"
+
+
+def made_up(count: int, **fields: Any) -> Report:
+    """A run of as many simulations, 20 personas each, 12 turns each."""
+    rate = Rate(passed=count // 3, trials=count, simulations=count, scenarios=count // 20, rate=1 / 3)
+    talks = [talk(n, **fields) for n in range(count)]
+    words = fields.get("words", "Refund")
+    return Report(
+        source="run-1",
+        kind="run",
+        as_of="2026-11-26T10:00:00Z",
+        environment="shop",
+        head=Head(word=f"{count // 3} of {count} pass", tone="m", lede=words),
+        arms=[ArmRate(label="version 1", tone="m", rate=rate)],
+        personas=[ReportPersona(id=f"p{n}", name=f"P {n}", about=words) for n in range(min(20, count))],
+        scenarios=[ReportCase(id=f"s{n}", title=f"Case {n}", goal=words) for n in range(max(1, count // 20))],
+        simulations={slug(n): (f"s{n // 20}", f"p{n % 20}") for n in range(count)},
+        rounds=[ReportRound(id="run-1", label="run-1", version="version 1", train=rate)],
+        results={"run-1": {t.simulation: t.verdict for t in talks}},
+        conversations=talks,
+        warnings=[("i", words)],
+        manifest=[("agent", words)],
+    )
+
+
+@pytest.mark.requirement("CH-12")
+async def test_a_real_report_draws_itself_without_a_request_at_every_width(
+    tmp_path: Path, browser: Page
+) -> None:
+    file, _ = await hardened(tmp_path / "home")
+    for width, scheme in ((1280, "light"), (1280, "dark"), (420, "light"), (320, "dark")):
+        await browser.open(file, width=width, scheme=scheme)
+        assert browser.requests == [file.as_uri()] and browser.errors == []
+        assert await browser.run(SIDEWAYS) <= 0, width
+    heads = await browser.run("[...document.querySelectorAll('h2')].map(e => e.textContent)")
+    assert heads == [
+        "Rounds",
+        "Cases",
+        "Causes",
+        "Changes",
+        "Instructions",
+        "Conversations",
+        "Manifest",
+    ]
+    assert await browser.run("document.querySelector('h1').textContent") == "Improvedoffline"
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert await browser.run(ground) == "rgb(19, 21, 24)"
+
+
+@pytest.mark.requirement("CH-12")
+async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Path, browser: Page) -> None:
+    file, see = await hardened(tmp_path / "home")
+    await browser.open(file, f"#{see}")
+    assert await browser.run("document.querySelector('dialog').open")
+    turn = see.rpartition("@")[2]
+    assert await browser.run("document.querySelector('.hit').dataset.turn") == turn
+    assert "rule.verified-first" in await browser.run("document.querySelector('dialog .note.f').textContent")
+    first = await browser.run("document.getElementById('dlg-title').textContent")
+    assert await browser.run("document.activeElement.id") == "dlg-title"
+    await browser.press("j")
+    assert await browser.run("document.getElementById('dlg-title').textContent") != first
+    await browser.press("k")
+    assert await browser.run("document.getElementById('dlg-title').textContent") == first
+    await browser.run("document.querySelector('dialog').close()")
+    await browser.press("/")
+    assert await browser.run("document.activeElement.id") == "q"
+    await browser.run("document.activeElement.blur()")
+    await browser.press("t")
+    assert await browser.run("document.documentElement.dataset.theme") == "light"
+    await browser.run("document.querySelector('.cell[data-simulation]').click()")
+    assert await browser.run("document.querySelectorAll('#rows .row').length") == 1
+    assert await browser.run("document.querySelectorAll('#chips button').length") == 1
+
+
+async def test_hostile_words_are_shown_as_text_and_do_nothing(tmp_path: Path, browser: Page) -> None:
+    file = tmp_path / "evil.html"
+    file.write_text(page_of(made_up(20, words=EVIL), report_page()), encoding="utf-8")
+    await browser.open(file, f"#run-1/{slug(1)}/1")
+    assert browser.requests == [file.as_uri()] and browser.errors == [] and browser.dialogs == []
+    assert await browser.run("document.querySelectorAll('img, a[href^=javascript]').length") == 0
+    said = await browser.run("document.querySelector('dialog .turn.agent .say').textContent")
+    assert "<script>alert(1)</script>" in said and "\\u202e" in said and "\\u001b" in said
+
+
+async def test_two_thousand_simulations_are_a_small_file_that_opens(tmp_path: Path, browser: Page) -> None:
+    file = tmp_path / "large.html"
+    file.write_text(page_of(made_up(2000), report_page()), encoding="utf-8")
+    assert file.stat().st_size < 2_000_000
+    await browser.open(file)
+    assert browser.errors == [] and await browser.run(SIDEWAYS) <= 0
+    assert await browser.run("document.getElementById('count').textContent") == "2,000 trials"
+    assert await browser.run("document.querySelectorAll('#rows .row').length") == 14
+    await browser.run("document.getElementById('q').value = 'w199912'")
+    await browser.run("document.getElementById('q').dispatchEvent(new Event('input'))")
+    found = "new Promise(r => setTimeout(() => r(document.getElementById('count').textContent), 400))"
+    assert await browser.run(found) == "1 trial"
