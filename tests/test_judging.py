@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
+from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import FakeEndpoint, fault
 from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, marked, says, score, verdict
-from caseharden.tests.workbench_cases import bench_at, desk
+from caseharden.tests.workbench_cases import bench_at, closing, desk
 
 pytestmark = pytest.mark.anyio
 POLITE = "The agent is polite."
@@ -267,3 +268,87 @@ async def test_an_unknown_metric_is_refused_before_anything_runs(tmp_path: Path)
         with pytest.raises(InvalidArgument, match="Did you mean `helpfulness`") as wrong:
             await bench.runs.start("desk", metrics=["helpfullness"])
     assert wrong.value.where == "metrics[0]"
+
+
+CHECKPOINT: list[dict[str, Any]] = [
+    {"user": "Close ticket T1."},
+    {"agent": None},
+    {"judge": ["The agent has greeted the user.", "The agent asked nothing."]},
+    {"user": "Thank you."},
+    {"agent": None},
+    {"judge": POLITE},
+]
+
+
+async def scripted(bench: Workbench, *success: Mapping[str, Any]) -> None:
+    """The environment `desk` with one scenario that has checkpoints."""
+    await judged_desk(bench, 0)
+    case = {**closing(1), "split": "train", "script": CHECKPOINT, "success": list(success)}
+    await bench.scenarios.create("desk", [case], check=False)
+
+
+@pytest.mark.requirement("LW-1")
+async def test_a_checkpoint_judges_what_has_happened_up_to_it_and_goes_on_when_it_holds(
+    tmp_path: Path,
+) -> None:
+    def answer(asked: Asked) -> Mapping[str, Any]:
+        turns = {entry["turn"] for entry in asked.record["conversation"]}
+        assert turns == ({1} if len(asked.criteria) == 2 else {1, 2})
+        return {key: verdict() for key in asked.criteria}
+
+    with FakeEndpoint(judging(answer)) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await scripted(bench, {"tool": "close_ticket"})
+            report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
+            again = await bench.scores.score("run-1", metrics=["turns"])
+            [trial] = await marked(bench)
+        assert len(endpoint.requests) == 2
+    assert (report.run.totals.passed, again.run.totals.passed) == (1, 1)
+    found = {check.id: (check.verdict, check.judged, check.turn) for check in trial.graded.checks}
+    assert found["script.3"] == ("pass", True, 1) and found["script.6"] == ("pass", True, 2)
+
+
+@pytest.mark.requirement("LW-3")
+async def test_a_checkpoint_that_fails_ends_the_trial_there(tmp_path: Path) -> None:
+    reply = {"c1": verdict(), "c2": verdict("fail", (1,), "It asked for the ticket.")}
+    with FakeEndpoint(says(reply)) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await scripted(bench, {"tool": "close_ticket"})
+            await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
+            [trial] = await marked(bench)
+        first, at_the_end = map(Asked, endpoint.requests)
+        assert (len(first.criteria), list(at_the_end.criteria.values())) == (2, [POLITE])
+    assert (trial.verdict, trial.end, trial.turns) == ("fail", "script_fail", 1)
+    checks = {check.id: check for check in trial.graded.checks}
+    assert "script.3" in trial.failed_checks
+    assert "asked for the ticket" in checks["script.3"].why and checks["script.3"].turn == 1
+
+
+async def test_a_checkpoint_that_the_judge_cannot_tell_ends_nothing_and_is_inconclusive(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await scripted(bench, {"tool": "close_ticket"})
+        await bench.runs.start("desk")
+        [trial] = await marked(bench)
+    assert (trial.verdict, trial.turns) == ("inconclusive", 2)
+
+
+async def test_a_checkpoint_whose_judge_fails_is_an_error(tmp_path: Path) -> None:
+    with FakeEndpoint(fault(401, "wrong key")) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await scripted(bench, {"tool": "close_ticket"})
+            report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
+            [trial] = await marked(bench)
+    assert report.run.totals.error == 1
+    assert trial.end == "model_error" and trial.graded.why.startswith("judge: ")
+
+
+@pytest.mark.parametrize("step", [[], "", [3], {"a": 1}, ["x"] * 51])
+async def test_a_wrong_checkpoint_is_refused_with_its_place(tmp_path: Path, step: Any) -> None:
+    async with bench_at(tmp_path) as bench:
+        await judged_desk(bench, 0)
+        case = {**closing(1), "script": [{"judge": step}]}
+        with pytest.raises(InvalidArgument) as wrong:
+            await bench.scenarios.create("desk", [case])
+    assert wrong.value.where.startswith("scenarios[0].script[0]")

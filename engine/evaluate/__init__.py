@@ -16,7 +16,7 @@ from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
-from .judge import JUDGE_CHARS, Judge, ask, entries_of
+from .judge import Judge, ask, entries_of, judge_chars
 from .knowledge import KnowledgeBase, passages_of
 from .marking import MarkedCase, mark
 from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
@@ -37,7 +37,6 @@ __all__ = [
     "ERROR_ENDS",
     "EXPECTED_OUTPUT",
     "INVALID_ENDS",
-    "JUDGE_CHARS",
     "METRICS",
     "NEEDS_MODEL",
     "NO_METRICS",
@@ -79,6 +78,7 @@ __all__ = [
     "has_date",
     "has_number",
     "has_words",
+    "judge_chars",
     "mark",
     "named_metrics",
     "numbers",

@@ -118,6 +118,12 @@ class Trace:
             return self
         return self._part([s for s in self.says if s.turn > 0], [c for c in self.calls if c.turn > 0])
 
+    def told(self, opinions: Opinions) -> Trace:
+        """The same with other opinions of judges."""
+        part = self._part(self.says, self.calls)
+        part.opinions = opinions
+        return part
+
     def after(self, n: int) -> Trace:
         """The part of the record behind entry `n`; the state is the present one."""
         later = self._part([s for s in self.says if s.n > n], [c for c in self.calls if c.n > n])

@@ -15,11 +15,13 @@ import anyio.lowlevel
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, ToolCall
+from ..llm import Message, ModelClient, ToolCall
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
+from ..records.opinion import Opinion
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
+from .checkpoint import judged_here
 from .meter import Meter
 from .points import Points
 from .script import play_script
@@ -63,6 +65,8 @@ class Trial:
         execution: str = "",
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
+        self.judge: ModelClient | None = None
+        """Whom the script's `judge` steps ask; None: they are inconclusive."""
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
         context = case.scenario.agent_context
         text = instructions.replace("{policy}", case.world.world.policy)
@@ -180,14 +184,33 @@ class Trial:
         if self.script.turn:
             self._point()
 
-    def decide(self, check: ScriptCheck) -> None:
-        """A check of the script, which ends the trial where it does not hold."""
+    async def decide(self, check: ScriptCheck) -> None:
+        """A check of the script, which ends the trial where it does not hold; a judge who does not know ends none."""
         if self.script.trace is None:
             return
-        answer = check.predicate.holds(self.script.trace.played())
-        self.script.decided(check.id, answer.value is True)
-        if answer.value is not True:
+        said = await self._judged(check) if check.predicate.judged else []
+        if self.over:
+            return
+        answer = check.answer(self.script.trace, said)
+        goes_on = answer.value is True or (check.predicate.judged and answer.value is None)
+        self.script.decided(check.id, goes_on, said)
+        if not goes_on:
             self.script.finish("script_fail", f"{check.id}: {answer.why}")
+
+    async def _judged(self, check: ScriptCheck) -> list[Opinion]:
+        """What the judge says of a checkpoint; one that cannot be asked ends the trial."""
+        judge = self.judge
+        if judge is None or self._spent():
+            return []
+        seed = seed_of(*self.key, "judge", len(self.script.log))
+        try:
+            return await judged_here(
+                check, self.script.log, judge, lambda usage: self._used("judge", judge.name, usage), seed
+            )
+        except Exception as error:
+            told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
+            self.script.finish("model_error", f"judge: {told}", error_class(error))
+            return []
 
     def end(self, reason: EndReason, detail: str) -> None:
         """End the trial."""
@@ -359,7 +382,7 @@ class Trial:
             self.script.finish("budget", why, "budget")
         return bool(why)
 
-    def _used(self, role: Speaker, name: str, usage: TokenUsage | None) -> None:
+    def _used(self, role: str, name: str, usage: TokenUsage | None) -> None:
         self.script.used(role, name, usage)
         if usage is not None and self.meter is not None:
             self.meter.used(usage)

@@ -18,7 +18,6 @@ from ..evaluate import (
     COUNTED,
     ERROR_ENDS,
     INVALID_ENDS,
-    JUDGE_CHARS,
     Judge,
     KnowledgeBase,
     MarkedCase,
@@ -27,6 +26,7 @@ from ..evaluate import (
     ask,
     choose_metrics,
     entries_of,
+    judge_chars,
     mark,
     named_metrics,
     see_turn,
@@ -54,11 +54,6 @@ class Marking:
 
     metrics: Mapping[str, Metric]
     judge: ModelClient
-
-    @property
-    def chars(self) -> int | None:
-        """How much of a record the judge is shown at once; rules read any length."""
-        return None if self.judge.name.startswith("offline") else JUDGE_CHARS
 
 
 class Judging:
@@ -189,9 +184,9 @@ class Judging:
             known = use.cost_usd is not None and usage.cost_usd is not None
             use.cost_usd = (use.cost_usd or 0.0) + (usage.cost_usd or 0.0) if known else None
 
-        judge = Judge(marking.judge, used, marking.chars)
+        judge = Judge(marking.judge, used, judge_chars(marking.judge))
         seed = seed_of(conversation.seed, record.simulation, record.trial, "judge", 0)
-        return await ask(judge, questions, entries_of(conversation), conversation.transcript_hash, seed)
+        return await ask(judge, questions, entries_of(conversation.log), conversation.transcript_hash, seed)
 
     def _work(self, run: RunRecord, marking: Marking) -> list[tuple[str, int]]:
         """The trials that may need a judge or a metric. For a worker thread."""
@@ -227,9 +222,9 @@ def _can_be_marked(row: Mapping[str, Any]) -> bool:
 
 
 def _asks_judge(scenario: Mapping[str, Any]) -> bool:
-    """Whether a scenario's checks may ask a judge, or for a metric."""
+    """Whether checks or script of a scenario may ask a judge, or for a metric."""
     success: list[Any] = scenario.get("success") or []
-    return not success or _names(success)
+    return not success or _names([success, scenario.get("script") or []])
 
 
 def _names(value: Any) -> bool:

@@ -67,6 +67,8 @@ class Cast:
 
     agent: Callable[[Case, int], AgentAdapter]
     user: Callable[[Case, int], UserSimulator]
+    judge: ModelClient | None = None
+    """Whom the scripts' `judge` steps ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,11 @@ class TrialRunner:
 
     def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
+        found = self._players(spec, models, where)
+        found.judge = self._models.open(models.get("judge") or "offline", "models.judge")
+        return found
+
+    def _players(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> Cast:
         user_model = self._models.open(models["user"], "models.user")
         if spec.kind == "recorded":
             check_agent(spec, where, None)
@@ -322,6 +329,7 @@ class TrialRunner:
                     live=live,
                     drawn=drawn,
                     execution=execution,
+                    judge=cast.judge,
                 )
         document, conversation = tried.document, tried.conversation
         hidden = self._archive.redactor.hide_all(document)

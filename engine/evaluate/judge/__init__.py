@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .answers import FINDINGS_OF_CLAIMS
-from .asking import Judge, ask
-from .rendering import JUDGE_CHARS, Entry, entries_of
+from .asking import Judge, ask, judge_chars
+from .rendering import Entry, entries_of
 
-__all__ = ["FINDINGS_OF_CLAIMS", "JUDGE_CHARS", "Entry", "Judge", "ask", "entries_of"]
+__all__ = ["FINDINGS_OF_CLAIMS", "Entry", "Judge", "ask", "entries_of", "judge_chars"]

@@ -19,7 +19,7 @@ from ...records.conversation import TokenUsage
 from ...records.opinion import Opinion
 from ..opinions import Question
 from .answers import LOOK_UP, Answered, Read, keyed, read_reply, reply_schema
-from .rendering import Entry, Shown, looked_up, shown
+from .rendering import JUDGE_CHARS, Entry, Shown, looked_up, shown
 
 LOOK_UPS: Final = 2
 """How often a judge may ask for turns that were cut, before it must answer."""
@@ -54,6 +54,11 @@ class Judge:
     model: ModelClient
     used: Callable[[TokenUsage], None]
     chars: int | None
+
+
+def judge_chars(model: ModelClient) -> int | None:
+    """How much of a record a judge is shown at once; the offline one reads any length."""
+    return None if model.name.startswith("offline") else JUDGE_CHARS
 
 
 @dataclass(slots=True)

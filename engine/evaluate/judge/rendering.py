@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...records.conversation import Conversation, NotifyEntry, SayEntry, ToolEntry
+from ...records.conversation import LogEntry, NotifyEntry, SayEntry, ToolEntry
 
 JUDGE_CHARS: Final = 60_000
 """Characters of the record that a judge is shown at once; about 15,000 tokens."""
@@ -38,15 +38,13 @@ class Shown:
         return hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def entries_of(conversation: Conversation, upto: int | None = None) -> list[Entry]:
-    """What was said, called and told, in order; `upto`: the `n` of the last entry that counts.
+def entries_of(log: Sequence[LogEntry]) -> list[Entry]:
+    """What was said, called and told, in order.
 
     `{"turn", "by", "say"}`, `{"turn", "by", "tool", "args", "ok", "result"}` or `{"turn", "to", "notice"}`.
     """
     found: list[Entry] = []
-    for entry in conversation.log:
-        if upto is not None and entry.n > upto:
-            break
+    for entry in log:
         if isinstance(entry, SayEntry) and not entry.rejected:
             found.append({"turn": entry.turn, "by": entry.by, "say": entry.say})
         elif isinstance(entry, ToolEntry):
