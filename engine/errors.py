@@ -86,7 +86,10 @@ class UserError(CasehardenError):
 
 
 class InvalidArgument(UserError):
+    """`parts`: where it tells several mistakes, each alone."""
+
     code = "invalid_argument"
+    parts: Sequence[InvalidArgument] = ()
 
 
 class UnknownArgument(UserError):

@@ -29,6 +29,7 @@ REQUIREMENTS = {
     "ARE-16": "The state is read while a trial goes on and after; an export holds events, states and verdicts.",
     "ARE-17": "A crash, a refusal or a timeout of the agent is an error, counted apart and in no pass rate.",
     "ARE-18": "The agent is told of the world's events by level; the wait tool jumps time.",
+    "CH-9": "Doing nothing and transferring at once are played for every scenario; what lets them pass is told.",
     "AS-1": "Environments are created, read, listed, updated and deleted; deleting says what goes with it.",
     "AS-4": "Simulations come from the product or a covering sample of personas and scenarios, as a job.",
     "AS-5": "Single simulations are written by hand, with first message, expected output and ground truth.",

@@ -95,14 +95,6 @@ def test_what_a_user_knows_is_on_record() -> None:
             assert mine != ("stranger" in scenario.tags), scenario.id
 
 
-def test_scenarios_are_graded_by_difficulty() -> None:
-    levels = Counter(
-        level for s in AIRLINE.scenarios for level in s.tags if level in ("easy", "medium", "hard")
-    )
-    assert sum(levels.values()) == len(AIRLINE.scenarios)
-    assert min(levels.values()) >= 8
-
-
 @pytest.mark.parametrize(
     ("tool", "args", "reason"),
     [

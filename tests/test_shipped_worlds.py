@@ -82,6 +82,33 @@ async def test_every_scenario_is_solvable_and_no_baseline_passes(shipped: Shippe
         assert not (report.no_effect or report.lets_through), scenario.id
 
 
+def test_scenarios_are_graded_by_difficulty(shipped: ShippedWorld) -> None:
+    levels = [set(scenario.tags) & {"easy", "medium", "hard"} for scenario in shipped.scenarios]
+    assert all(len(level) == 1 for level in levels)
+    assert all(levels.count({level}) >= 5 for level in ("easy", "medium", "hard"))
+
+
+@pytest.mark.anyio
+async def test_events_faults_and_noise_come_over_some_scenarios(shipped: ShippedWorld) -> None:
+    """Each of them really happens with one persona at least, under instructions that mend what fails."""
+    disturbed = [s for s in shipped.scenarios if s.events or s.faults or s.noise]
+    assert len(disturbed) >= 4
+    assert all(any(getattr(s, kind) for s in disturbed) for kind in ("events", "faults", "noise"))
+    for scenario in disturbed:
+        assert {kind for kind in ("events", "faults", "noise") if getattr(scenario, kind)} <= set(
+            scenario.tags
+        )
+        happened: set[str] = set()
+        for persona in shipped.personas:
+            case = prepare(shipped.compiled, scenario, persona)
+            text = "\n".join((shipped.instructions, *shipped.mending))
+            for entry in (await shipped.played(case, instructions=text)).document["log"]:
+                happened.add(str(entry.get("event", "fault" if entry.get("injected") else "")))
+        wanted = {event.id for event in scenario.events}
+        wanted |= {"fault"} if scenario.faults else {"noise"} if scenario.noise else set()
+        assert wanted <= happened, scenario.id
+
+
 @pytest.mark.anyio
 async def test_few_rules_mend_all_that_fails_under_the_shipped_instructions(shipped: ShippedWorld) -> None:
     text = shipped.instructions

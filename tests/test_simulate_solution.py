@@ -38,6 +38,7 @@ async def test_a_solution_that_passes_is_proven() -> None:
     assert report == SolutionReport(status="proven")
 
 
+@pytest.mark.requirement("CH-9")
 async def test_without_a_solution_it_is_unproven_and_the_baselines_are_still_played() -> None:
     report = await report_of(success=[{"id": "kept", "state": "db.books['b1'].out", "eq": False}])
     assert (report.status, report.why) == ("unproven", "it has no expected solution")
@@ -164,6 +165,7 @@ async def test_the_users_first_message_opens_its_solution() -> None:
     assert says_of(tried)[0] == ("user", "Good day")
 
 
+@pytest.mark.requirement("CH-9")
 async def test_transferring_at_once_meets_the_tools_arguments() -> None:
     parameters = one_text("why")
     parameters["properties"]["why"]["minLength"] = 12

@@ -96,7 +96,7 @@ async def looked_and_run(at: Recorder) -> None:
     await at.error("score_run", run="run-1", metrics=["turnes"])
     await at.error("compare_runs", base="run-1", run="run-70")
     await at.ok("export_run", source="run-1", format="csv")
-    await at.error("export_run", source="run-1")
+    await at.error("export_run", source="run-70")
     long: dict[str, Any] = {
         "environment": "support",
         "trials": 50,

@@ -157,7 +157,7 @@ def _of_solution(
     calls: list[CallPattern] = []
     for i, step in enumerate(steps):
         if (
-            step.tool is None
+            step.tool not in scope.world.tools
             or step.by != by
             or scope.world.tools[step.tool].kind not in ("write", "terminal")
         ):
@@ -182,7 +182,7 @@ def _order(
 ) -> dict[int, Sequence[int]]:
     """For the counted steps, which of them come before: through steps that do not count, too."""
     place = {name: i for i, name in enumerate(ids) if name}
-    direct = [[place[name] for name in names] for names in after]
+    direct = [[place[name] for name in names if name in place] for names in after]
     index = {step: i for i, step in enumerate(counted)}
     return {
         i: before

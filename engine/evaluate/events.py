@@ -12,6 +12,7 @@ from ..records.conversation import NOISE, Conversation, EventEntry
 from ..records.happenings import Event
 from ..records.scenario import Scenario
 from ..records.verdict import CheckResult, NeverFired
+from ..world.mistakes import Mistakes
 from .answers import Predicate, parts_of
 from .calls import ToolCalls, ToolCount
 from .facts import Happened, Said, StateIs, StateUnchanged, WorldAsExpected
@@ -69,16 +70,21 @@ _COUNTS: Final[Mapping[type, Callable[[Trace], int]]] = {
 
 
 def compile_events(scenario: Scenario, top: Written, scope: Scope) -> tuple[PlannedEvent, ...]:
-    """The events, or InvalidArgument: a cycle with its path, an unknown or repeated id, a wrong condition."""
+    """The events, or InvalidArgument of all that is wrong: unknown and repeated ids, conditions, a cycle."""
     ids = [event.id for event in scenario.events]
+    mistakes, planned = Mistakes(), list[PlannedEvent]()
     for i, event in enumerate(scenario.events):
-        _check_id(event.id, ids[:i], top.at("events", i, "id"), scope)
-        _check_after(event, ids, top.at("events", i))
-    _refuse_cycle(scenario.events, top.at("events"))
-    return tuple(
-        PlannedEvent(event, compile_moment(event.when, top.at("events", i, "when"), scope))
-        for i, event in enumerate(scenario.events)
-    )
+        with mistakes.caught():
+            _check_id(event.id, ids[:i], top.at("events", i, "id"), scope)
+        with mistakes.caught():
+            _check_after(event, ids, top.at("events", i))
+        with mistakes.caught():
+            when = compile_moment(event.when, top.at("events", i, "when"), scope)
+            planned.append(PlannedEvent(event, when))
+    if not mistakes.found:
+        _refuse_cycle(scenario.events, top.at("events"))
+    mistakes.refuse()
+    return tuple(planned)
 
 
 def compile_moment(data: object, where: str, scope: Scope) -> Predicate | None:

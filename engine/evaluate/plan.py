@@ -111,31 +111,48 @@ def compile_checks(
     """The plan of a scenario in a world; `expected_output` is the simulation's.
 
     Raises InvalidArgument with the JSON path below `where`, what is allowed and the nearest name; where several
-    checks are wrong, the others are told behind the first.
+    things are wrong, the others are told behind the first.
     """
     top = Written({}, where)
-    _refuse_later_features(scenario, top)
-    check_solution(world, scenario, top)
     scope = scope_of(world, scenario)
-    checks: list[Check] = []
     mistakes = Mistakes()
-    for i, data in enumerate(scenario.success):
-        with mistakes.caught():
-            checks.append(_check(data, i, top, scope))
+    checks, events, script = _compiled_parts(scenario, top, scope, mistakes)
+    rules = _rules(scope, scenario, top, mistakes)
     mistakes.refuse()
-    events = compile_events(scenario, top, scope)
-    script = compile_script(scenario, top, scope)
     if expected_output.strip():
         checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
     if not checks:
         checks.append(Check(GOAL, Judged(Question(f"What the user wanted was reached: {scenario.goal}"))))
-    _distinct(checks, top)
-    _known_moments(checks, scope, top)
-    rules = _rules(scope, scenario, top)
+    with mistakes.caught():
+        _distinct(checks, top)
+    with mistakes.caught():
+        _known_moments(checks, scope, top)
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
-    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top)
+    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top, mistakes)
+    mistakes.refuse()
     now = scenario.world.now or world.world.clock.now
     return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
+
+
+def _compiled_parts(
+    scenario: Scenario, top: Written, scope: Scope, mistakes: Mistakes
+) -> tuple[list[Check], tuple[PlannedEvent, ...], tuple[ScriptCheck, ...]]:
+    """The checks, events and checks of the script; what is wrong with them, and with the solution, is noted."""
+    checks: list[Check] = []
+    events: tuple[PlannedEvent, ...] = ()
+    script: tuple[ScriptCheck, ...] = ()
+    with mistakes.caught():
+        _refuse_later_features(scenario, top)
+    with mistakes.caught():
+        check_solution(scope.world, scenario, top)
+    for i, data in enumerate(scenario.success):
+        with mistakes.caught():
+            checks.append(_check(data, i, top, scope))
+    with mistakes.caught():
+        events = compile_events(scenario, top, scope)
+    with mistakes.caught():
+        script = compile_script(scenario, top, scope)
+    return checks, events, script
 
 
 def _refuse_later_features(scenario: Scenario, top: Written) -> None:
@@ -220,15 +237,12 @@ def _known_moments(checks: Sequence[Check], scope: Scope, top: Written) -> None:
                 )
 
 
-def _rules(scope: Scope, scenario: Scenario, top: Written) -> tuple[RuleCheck, ...]:
-    rules = scope.world.world.rules
-    known = [rule.id for rule in rules]
+def _rules(scope: Scope, scenario: Scenario, top: Written, mistakes: Mistakes) -> tuple[RuleCheck, ...]:
+    known = [rule.id for rule in scope.world.world.rules]
     for i, name in enumerate(scenario.world.skip_rules):
         if name not in known:
             what = f"The world has no rule `{name}`.{did_you_mean(name, known)}"
-            raise InvalidArgument(
-                what, where=top.at("world", "skip_rules", i), allowed=known or "no rules here"
-            )
+            mistakes.add(what, top.at("world", "skip_rules", i), known or "no rules here")
     return tuple(rule for rule in compile_rules(scope.world) if rule.rule.id not in scenario.world.skip_rules)
 
 
@@ -243,15 +257,15 @@ def compile_rules(world: CompiledWorld) -> tuple[RuleCheck, ...]:
     )
 
 
-def _known_parts(reward: Reward, known: Sequence[str], top: Written) -> None:
+def _known_parts(reward: Reward, known: Sequence[str], top: Written, mistakes: Mistakes) -> None:
+    if "of" in reward.model_fields_set and not reward.of:
+        mistakes.add("`of` is named but empty.", top.at("reward", "of"), known)
     for i, name in enumerate(reward.of):
+        where = top.at("reward", "of", i)
         if name not in known:
-            what = f"No check is called `{name}`.{did_you_mean(name, known)}"
-            raise InvalidArgument(what, where=top.at("reward", "of", i), allowed=known)
+            mistakes.add(f"No check is called `{name}`.{did_you_mean(name, known)}", where, known)
         if name in reward.of[:i]:
-            raise InvalidArgument(
-                f"`{name}` stands here twice.", where=top.at("reward", "of", i), allowed="once"
-            )
+            mistakes.add(f"`{name}` stands here twice.", where, "once")
 
 
 def _asks_expected_world(check: Check) -> bool:

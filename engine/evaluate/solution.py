@@ -7,26 +7,30 @@ from collections.abc import Sequence
 from ..errors import InvalidArgument, did_you_mean
 from ..records.scenario import ExpectedStep, Scenario
 from ..world import CompiledWorld
+from ..world.mistakes import Mistakes
 from .call_predicates import check_step
 from .reading import Written
 from .scope import Scope
 
 
 def check_solution(world: CompiledWorld, scenario: Scenario, top: Written) -> None:
-    """Refuse `expected` steps that cannot be played or matched; InvalidArgument with path and nearest."""
+    """Refuse `expected` steps that cannot be played or matched; InvalidArgument with path and nearest, of all."""
     scope = Scope(world, scenario)
     ids = [step.id for step in scenario.expected if step.id]
+    mistakes = Mistakes()
     for i, step in enumerate(scenario.expected):
         where = top.at("expected", i)
-        _one_deed(step, where)
-        if step.id and ids.count(step.id) > 1:
-            raise InvalidArgument(
-                f"Two steps are called `{step.id}`.", where=f"{where}.id", allowed="an id of its own"
-            )
-        _known_before(step, ids, where)
-        if step.tool is not None:
-            _known_tool(step.tool, list(world.tools), where)
-            check_step(step, Written(step.model_dump(exclude_unset=True), where), scope)
+        with mistakes.caught():
+            _one_deed(step, where)
+            if step.id and ids.count(step.id) > 1:
+                raise InvalidArgument(
+                    f"Two steps are called `{step.id}`.", where=f"{where}.id", allowed="an id of its own"
+                )
+            _known_before(step, ids, where)
+            if step.tool is not None:
+                _known_tool(step.tool, list(world.tools), where)
+                check_step(step, Written(step.model_dump(exclude_unset=True), where), scope)
+    mistakes.refuse()
 
 
 def _one_deed(step: ExpectedStep, where: str) -> None:

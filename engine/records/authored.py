@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from ..errors import InvalidArgument, did_you_mean
+from ..errors import InvalidArgument, did_you_mean, nearest
 
 M = TypeVar("M", bound=BaseModel)
 SHOWN_MISTAKES = 5
@@ -27,23 +27,21 @@ class Authored(BaseModel):
         extra="forbid", validate_by_name=True, validate_by_alias=True, strict=True, defer_build=True
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _known_fields_only(cls, data: object) -> object:
-        if isinstance(data, Mapping):
-            known = [f.alias or name for name, f in cls.model_fields.items()]
-            for key in data:  # pyright: ignore[reportUnknownVariableType]
-                if key not in known and key not in cls.model_fields:
-                    raise PydanticCustomError(
-                        "unknown_field",
-                        "Unknown field `{field}`.{hint}",
-                        {
-                            "field": str(key)[:80],  # pyright: ignore[reportUnknownArgumentType]
-                            "hint": did_you_mean(str(key), known),  # pyright: ignore[reportUnknownArgumentType]
-                            "allowed": ", ".join(known),
-                        },
-                    )
-        return data  # pyright: ignore[reportUnknownVariableType]
+    def _known_fields_only(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Unknown fields are mistakes beside the others, so that one refusal tells all of them."""
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        given = cast("Mapping[Any, Any]", data if isinstance(data, Mapping) else {})
+        unknown = [key for key in given if key not in known and key not in cls.model_fields]
+        if not unknown:
+            return handler(data)
+        mistakes = [InitErrorDetails(type=_unknown(str(key), known), input=data) for key in unknown]
+        try:
+            handler({key: value for key, value in given.items() if key not in unknown})
+        except ValidationError as error:
+            mistakes += [_once_more(mistake) for mistake in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(cls.__name__, mistakes)
 
 
 class Sourced(Authored):
@@ -94,12 +92,32 @@ def _refusal(error: ValidationError, where: str) -> InvalidArgument:
 
 
 def _distinct(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
-    """One a place; of a union only the branch that came furthest."""
+    """One a place; of a union only the branch that came furthest; what is misspelled is not missing."""
     seen: dict[tuple[int | str, ...], ErrorDetails] = {}
+    meant = {_meant(mistake) for mistake in mistakes if mistake["type"] == "unknown_field"}
     for mistake in mistakes:
-        seen.setdefault(_location(mistake), mistake)
+        if mistake["type"] != "missing" or _location(mistake) not in meant:
+            seen.setdefault(_location(mistake), mistake)
     within = {place[:depth] for place in seen for depth in range(len(place))}
     return [mistake for place, mistake in seen.items() if place not in within]
+
+
+_UNKNOWN: Final = "Unknown field `{field}`.{hint}"
+
+
+def _unknown(key: str, known: Sequence[str]) -> PydanticCustomError:
+    near = nearest(key, known) or ""
+    hint = f" Did you mean `{near}`?" if near else ""
+    context = {"field": key[:80], "hint": hint, "near": near, "allowed": ", ".join(known)}
+    return PydanticCustomError("unknown_field", _UNKNOWN, context)
+
+
+def _once_more(mistake: ErrorDetails) -> InitErrorDetails:
+    """A mistake that pydantic has found, to be raised again beside others."""
+    context = mistake.get("ctx", {})
+    found = PydanticCustomError("unknown_field", _UNKNOWN, context)
+    kind = found if mistake["type"] == "unknown_field" else mistake["type"]
+    return InitErrorDetails(type=kind, loc=mistake["loc"], input=mistake["input"], ctx=context)
 
 
 _KINDS = {
@@ -121,14 +139,20 @@ _BRANCH = re.compile(r"[A-Z]\w*|\w+\[.*|function-.*|str|int|float|bool|dict|list
 
 def _location(mistake: ErrorDetails) -> tuple[int | str, ...]:
     """The path in what was written, without the branches of unions."""
-    return tuple(key for key in mistake["loc"] if not (isinstance(key, str) and _BRANCH.fullmatch(key)))
+    keys = tuple(key for key in mistake["loc"] if not (isinstance(key, str) and _BRANCH.fullmatch(key)))
+    return (*keys, mistake.get("ctx", {})["field"]) if mistake["type"] == "unknown_field" else keys
+
+
+def _meant(mistake: ErrorDetails) -> tuple[int | str, ...]:
+    """The path of the field that an unknown one was probably meant to be."""
+    return (*_location(mistake)[:-1], mistake.get("ctx", {})["near"])
 
 
 def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     context = mistake.get("ctx", {})
     place = path(where, _location(mistake))
     if mistake["type"] == "unknown_field":
-        return mistake["msg"], path(place, (context["field"],)), context["allowed"]
+        return mistake["msg"], place, context["allowed"]
     if mistake["type"] == "missing":
         return "A needed field is missing.", place, ""
     allowed = str(context.get("expected", ""))

@@ -84,6 +84,8 @@ class TrialRecord(Stored):
     """What broke; equal for equal failures."""
     attempt: int = 1
     """From 2: those before ended in error and are kept as failed attempts."""
+    runtime_errors: int = 0
+    """Calls that ended in the tool's own mistake."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
     transcript_hash: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..canonical import digest
-from ..errors import InvalidArgument, did_you_mean
+from ..errors import did_you_mean
 from ..evaluate import CheckPlan, Grounding, compile_checks
 from ..ids import simulation_slug
 from ..llm import ToolSignature
@@ -25,6 +25,7 @@ from ..world import (
     check_faults,
     compile_noise,
 )
+from ..world.mistakes import Mistakes
 from .sheet import sheet, sheet_prompt
 
 ENGINE: Final = "1"
@@ -96,9 +97,7 @@ def prepare(
     """
     partner = persona if persona is not None else _inline(scenario)
     options = scene_options(scenario)
-    options.check(world, "world")
-    _check_history(world, scenario)
-    check_faults(world, scenario.faults, "faults")
+    plan, init, events, noise = _compiled(world, scenario, options, expected_output)
     own = _limits(limits or Limits(), scenario.limits, limits_over)
     data = partner.data.sides() if partner else {}
     hashes = Hashes(
@@ -112,10 +111,7 @@ def prepare(
         world=world,
         scenario=scenario,
         persona=partner,
-        plan=replace(
-            compile_checks(world, scenario, "", expected_output),
-            grounding=Grounding(json.dumps(told, ensure_ascii=False), world),
-        ),
+        plan=replace(plan, grounding=Grounding(json.dumps(told, ensure_ascii=False), world)),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
         options=options,
@@ -123,14 +119,37 @@ def prepare(
         user_prompt=sheet_prompt(told),
         expected_key=digest([hashes.world, hashes.scenario, data, user_input, ENGINE]),
         user_input=user_input,
-        init=world.compile_steps(scenario.init, "init", "init") if scenario.init else None,
+        init=init,
         data=data or None,
-        events={
-            event.id: world.compile_steps(event.do, "event", f"events[{i}].do")
-            for i, event in enumerate(scenario.events)
-        },
-        noise=compile_noise(world, scenario.noise, "noise") if scenario.noise else None,
+        events=events,
+        noise=noise,
     )
+
+
+def _compiled(
+    world: CompiledWorld, scenario: Scenario, options: SceneOptions, expected_output: str
+) -> tuple[CheckPlan, Steps | None, dict[str, Steps], CompiledNoise | None]:
+    """The checks, `init`, what events do, and noise; InvalidArgument with all that is wrong in the scenario."""
+    mistakes = Mistakes()
+    plan = init = noise = None
+    events: dict[str, Steps] = {}
+    with mistakes.caught():
+        options.check(world, "world")
+    _check_history(world, scenario, mistakes)
+    with mistakes.caught():
+        init = world.compile_steps(scenario.init, "init", "init") if scenario.init else None
+    with mistakes.caught():
+        plan = compile_checks(world, scenario, "", expected_output)
+    for i, event in enumerate(scenario.events):
+        with mistakes.caught():
+            events[event.id] = world.compile_steps(event.do, "event", f"events[{i}].do")
+    with mistakes.caught():
+        check_faults(world, scenario.faults, "faults")
+    with mistakes.caught():
+        noise = compile_noise(world, scenario.noise, "noise") if scenario.noise else None
+    mistakes.refuse()
+    assert plan is not None
+    return plan, init, events, noise
 
 
 def _limits(base: Limits, *over: Limits | None) -> Limits:
@@ -154,18 +173,14 @@ def scene_options(scenario: Scenario) -> SceneOptions:
     )
 
 
-def _check_history(world: CompiledWorld, scenario: Scenario) -> None:
+def _check_history(world: CompiledWorld, scenario: Scenario, mistakes: Mistakes) -> None:
     for k, item in enumerate(scenario.history):
         where = f"history[{k}]"
         if (item.say is None) == (item.tool is None):
-            raise InvalidArgument(
-                "An item of the history is either `say` or `tool`.",
-                where=where,
-                allowed="exactly one of them",
-            )
-        if item.tool is not None and item.tool not in world.tools:
+            mistakes.add("An item of the history is either `say` or `tool`.", where, "exactly one of them")
+        elif item.tool is not None and item.tool not in world.tools:
             what = f"The world has no tool `{item.tool[:64]}`.{did_you_mean(item.tool, world.tools)}"
-            raise InvalidArgument(what, where=f"{where}.tool", allowed=sorted(world.tools))
+            mistakes.add(what, f"{where}.tool", sorted(world.tools))
 
 
 def _inline(scenario: Scenario) -> Persona | None:

@@ -47,11 +47,11 @@ async def run_trial(
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.
-    `quiet`: without faults and noise. Before each reply `meter` is asked whether it may be had: where not, the
-    trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). `execution`: names this time that it is
-    run, for agents outside, which know a conversation by a key. Model calls and other tasks get their turn at every
-    reply. While it goes on, `live` gives its record so far. `judge`: whom the script's `judge` steps ask; without
-    one they are inconclusive. The agent is left open.
+    `quiet`: without faults, noise and measured time to think. Before each reply `meter` is asked whether it may be had:
+    where not, the trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). `execution`: names this
+    time that it is run, for agents outside, which know a conversation by a key. Model calls and other tasks get their
+    turn at every reply. While it goes on, `live` gives its record so far. `judge`: whom the script's
+    `judge` steps ask; without one they are inconclusive. The agent is left open.
     """
     going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter, execution)
     going.judge = judge

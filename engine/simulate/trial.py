@@ -340,7 +340,8 @@ class Trial:
             self.script.agent_verdict = AgentVerdict(
                 verdict=reply.verdict.verdict, why=reply.verdict.why[:2000], turn=self.script.turn
             )
-        self.scene.think(round(wall_s if reply.think_s is None else reply.think_s, 3))
+        thought_s = wall_s if reply.think_s is None else reply.think_s
+        self.scene.think(0.0 if self.quiet else round(thought_s, 3))
         self._used("agent", self.agent.name, reply.usage)
         self._unwanted("agent", reply.instead_of)
         if reply.wait_s:

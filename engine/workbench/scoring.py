@@ -64,6 +64,7 @@ class Scoring:
             "warnings": [
                 *_apart(run, records),
                 *_tried_again(failed),
+                *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
                 *hidden,
@@ -149,6 +150,20 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
     trials = len({record.id for record in failed})
     return [
         f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+    ]
+
+
+def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
+    """In which trials a tool of the world failed by its own mistake: the author's, whatever the verdict is."""
+    hit = [record for record in records if record.runtime_errors]
+    if not hit:
+        return []
+    calls = sum(record.runtime_errors for record in hit)
+    seen = next((record for record in hit if record.split == "train"), None)
+    first = f"; the first: {run.id}/{seen.id}" if seen else ""
+    return [
+        f"{calls} calls in {len(hit)} of {len(records)} trials failed by a mistake in the world's own tools "
+        f"(error `runtime`){first}"
     ]
 
 

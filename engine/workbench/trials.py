@@ -454,6 +454,7 @@ def _trial_record(
             "end": conversation.end.reason,
             "error": conversation.end.error,
             "attempt": attempt,
+            "runtime_errors": conversation.runtime_errors,
             "see_turn": see_turn(verdict),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,

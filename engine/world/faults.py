@@ -8,10 +8,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ..errors import InvalidArgument, did_you_mean
+from ..errors import did_you_mean
 from ..records.happenings import Fault
 from ..seeds import draw
 from .compiled import CompiledWorld
+from .mistakes import Mistakes
 from .scene import CallOutcome, Scene
 
 FAILED: Final = "{tool} failed: internal error. Try again later."
@@ -19,12 +20,14 @@ TIMED_OUT: Final = "{tool} timed out after {seconds:g} s."
 
 
 def check_faults(world: CompiledWorld, faults: Sequence[Fault], where: str) -> None:
-    """InvalidArgument for a fault that hits no tool; thoughts are never hit."""
+    """InvalidArgument for each fault that hits no tool; thoughts are never hit."""
+    mistakes = Mistakes()
     names = [name for name, tool in world.tools.items() if tool.kind != "think"]
     for i, fault in enumerate(faults):
         if not any(fnmatchcase(name, fault.tool) for name in names):
             what = f"No tool matches `{fault.tool[:64]}`.{did_you_mean(fault.tool, names)}"
-            raise InvalidArgument(what, where=f"{where}[{i}].tool", allowed=sorted(names))
+            mistakes.add(what, f"{where}[{i}].tool", sorted(names))
+    mistakes.refuse()
 
 
 class FaultPlan:

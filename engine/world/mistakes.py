@@ -27,7 +27,7 @@ class Mistakes:
         try:
             yield
         except InvalidArgument as error:
-            self.found.append(error)
+            self.found += error.parts or [error]
 
     def refuse(self) -> None:
         """Raise InvalidArgument of the first mistake, with the others behind it; nothing when there are none."""
@@ -39,4 +39,6 @@ class Mistakes:
             told = "; ".join(f"{error.where}: {error.what}" for error in others[:SHOWN_MISTAKES])
             left = len(others) - SHOWN_MISTAKES
             what += f" {len(others)} more: {told}" + (f"; and {left} others." if left > 0 else "")
-        raise InvalidArgument(what, where=first.where, allowed=first.allowed)
+        error = InvalidArgument(what, where=first.where, allowed=first.allowed)
+        error.parts = tuple(self.found)
+        raise error

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from ..errors import InvalidArgument, did_you_mean
+from ..errors import did_you_mean
 from ..records.world import Side, ToolKind, check_moment
 from ..seeds import draw
 from .compiled import WAIT_TOOL, CompiledTool, CompiledWorld, Signature, Steps
 from .frames import Frame
+from .mistakes import Mistakes
 from .moments import moment_after
 from .parameters import check_arguments, parse_arguments
 from .state import Patch, State
@@ -53,21 +54,22 @@ class SceneOptions:
     """The agent gets both sides' tools, the user none."""
 
     def check(self, world: CompiledWorld, where: str) -> None:
-        """InvalidArgument when a tool is not there, two share a name, or `now` is no moment."""
+        """InvalidArgument when a tool is not there, two share a name, or `now` is no moment; all that is wrong."""
+        mistakes = Mistakes()
         for key in ("rename_tools", "describe_tools", "hide_tools", "user_tools"):
             for name in getattr(self, key) or ():
                 if name not in world.tools:
                     what = f"There is no tool `{str(name)[:64]}`.{did_you_mean(str(name), world.tools)}"
-                    raise InvalidArgument(what, where=f"{where}.{key}", allowed=sorted(world.tools))
+                    mistakes.add(what, f"{where}.{key}", sorted(world.tools))
         names = [self.rename_tools.get(name, name) for name in world.tools]
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidArgument(f"Two tools would be called `{name}`.", where=f"{where}.rename_tools")
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            mistakes.add(f"Two tools would be called `{name}`.", f"{where}.rename_tools")
         if self.now is not None:
             try:
                 check_moment(self.now)
             except ValueError as error:
-                raise InvalidArgument(f"`now` is {error}.", where=f"{where}.now") from None
+                mistakes.add(f"`now` is {error}.", f"{where}.now")
+        mistakes.refuse()
 
 
 @dataclass(frozen=True, slots=True)
