@@ -10,6 +10,7 @@ import json
 import textwrap
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..engine.records.environment import played_by
@@ -18,6 +19,7 @@ from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
 from ..tools.runs import part_of
+from .called import called
 from .terminal import Screen, bar, clean, count, cut, duration, interval, money, percent, table
 
 PAUSE_S = 30
@@ -36,6 +38,7 @@ class Progress:
         self._told_at = self._started
         self._told_share = 0.0
         self._seen: set[str] = set()
+        self._said_that_it_waits = False
         budget: dict[str, float] = report.run.options.get("budget") or {}
         self._usd = budget.get("usd", 0.0)
         run = report.run
@@ -54,6 +57,15 @@ class Progress:
         elif now - self._told_at >= PAUSE_S and share - self._told_share >= 0.1:
             self._told_at, self._told_share = now, share
             self._screen.line(await self._line(job, share))
+
+    def waits(self, job: Job, home: Path) -> None:
+        """Say once that a client must answer, and where."""
+        if not self._said_that_it_waits:
+            self._said_that_it_waits = True
+            self._screen.line(
+                f"{job.id} is waiting for a client that answers model calls: a server over the same data folder "
+                f"({called('serve', '--home', str(home))}) and its tool take_model_calls."
+            )
 
     async def end(self) -> None:
         """The failures that are still untold; the status line stays as it is."""

@@ -16,7 +16,7 @@ from ..engine.errors import CasehardenError, NotFound, UserError
 from ..engine.workbench import Workbench
 from ..resources.library import guide_names
 from ..resources.schemas import NAMES, schema
-from ..resources.workflows import HARDEN_MY_AGENT, harden_my_agent, template
+from ..resources.workflows import HARDEN_MY_AGENT, LEND_YOUR_MODEL, harden_my_agent, lend_your_model, template
 from ..tools import CATALOG
 from ..tools.fit import clean
 from .failures import resource_error, unexpected
@@ -37,19 +37,31 @@ def add_resources(server: MCPServer[Any], bench: Workbench, offer: Offer) -> Non
 
 def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     """Register every workflow whose tools are offered."""
-    if not offer.mentions_only_offered(template("harden_my_agent")):
-        return
 
-    @server.prompt(name="harden_my_agent", title="Harden my agent", description=HARDEN_MY_AGENT)
-    async def _(environment: str = "", goal: str = "") -> str:
-        try:
-            return clean(await harden_my_agent(bench, environment, goal))
-        except CasehardenError as error:
-            code = INVALID_PARAMS if isinstance(error, UserError) else INTERNAL_ERROR
-            raise MCPError(code=code, message=str(clean(str(error)))) from None
-        except Exception as error:
-            told = unexpected(error, "rendering harden_my_agent")
-            raise MCPError(code=INTERNAL_ERROR, message=str(told)) from None
+    async def harden(environment: str = "", goal: str = "") -> str:
+        return await _rendered("harden_my_agent", harden_my_agent(bench, environment, goal))
+
+    async def lend(job: str = "") -> str:
+        return await _rendered("lend_your_model", lend_your_model(bench, job))
+
+    for name, title, about, render in (
+        ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
+        ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
+    ):
+        if offer.mentions_only_offered(template(name)):
+            server.prompt(name=name, title=title, description=about)(render)
+
+
+async def _rendered(name: str, text: Awaitable[str]) -> str:
+    """The text of a prompt; what is wrong as the protocol tells it."""
+    try:
+        return clean(await text)
+    except CasehardenError as error:
+        code = INVALID_PARAMS if isinstance(error, UserError) else INTERNAL_ERROR
+        raise MCPError(code=code, message=str(clean(str(error)))) from None
+    except Exception as error:
+        told = unexpected(error, f"rendering {name}")
+        raise MCPError(code=INTERNAL_ERROR, message=str(told)) from None
 
 
 class Reader:

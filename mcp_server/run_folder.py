@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import anyio.to_thread
@@ -30,6 +30,7 @@ from ..engine.errors import (
     UserError,
 )
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
+from ..engine.llm import Mode
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
@@ -63,6 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="USD",
         help="the most it may cost: 25, or calls=4000,tokens=1e6,seconds=600",
+    )
+    parser.add_argument(
+        "--cassette", default="", metavar="FILE", help="recorded model calls, a file below the folder"
+    )
+    parser.add_argument(
+        "--cassette-mode",
+        default="replay",
+        choices=get_args(Mode),
+        help="replay (default): what is not in it is recorded; strict: that is an error",
     )
     parser.add_argument("--confirm", action="store_true", help="run what is large without a budget")
     parser.add_argument(
@@ -165,9 +175,12 @@ async def _simulate(
         progress = Progress(bench, screen, report)
         stopped = False
         job = report.job
-        while job is not None and job.state in ("queued", "running"):
+        while job is not None and job.active:
             with interrupts.waiting():
                 job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+                if job.state == "waiting":
+                    progress.waits(job, bench.home)
+                    await anyio.sleep(STEP_S)
             await progress.look(job)
             if interrupts.number and not stopped:
                 stopped = True
@@ -197,7 +210,9 @@ async def _simulate(
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the command line as those of a run."""
-    given = {"resume": args.resume, "concurrency": args.concurrency, "budget": _budget(args.budget)}
+    cassette = {"file": args.cassette, "mode": args.cassette_mode} if args.cassette else {}
+    budget = _budget(args.budget)
+    given = {"resume": args.resume, "concurrency": args.concurrency, "budget": budget, "cassette": cassette}
     return {name: value for name, value in given.items() if value} | (
         {"confirm": True} if args.confirm else {}
     )
@@ -241,7 +256,7 @@ async def _started(
     except UserError as error:
         if not error.where.startswith("options."):
             raise
-        where = error.where.replace("options.", "--", 1)
+        where = error.where.replace("options.", "--", 1).partition(".")[0]
         allowed = error.allowed
         if where == "--resume":
             allowed = allowed or f"a run of {environment} in this data folder"

@@ -13,6 +13,7 @@ from .library import HERE
 HARDEN_MY_AGENT = (
     "Evaluate an agent, find a better text for its instructions, prove it, and ask before promoting it."
 )
+LEND_YOUR_MODEL = "Answer the model calls of a job in every role, batch by batch, until it is done."
 
 
 def template(name: str) -> str:
@@ -38,6 +39,27 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
         again=_again(environment, run),
     )
     return text.replace(". \n", ".\n")
+
+
+async def lend_your_model(bench: Workbench, job: str) -> str:
+    """The text of the prompt; without a job, of the newest that waits.
+
+    Raises NotFound where there is no such job, InvalidArgument where none waits.
+    """
+    job = job or await _newest_waiting(bench)
+    found = await bench.items.get("job", job)
+    first = f'take_model_calls({{"job": "{job}", "limit": 16}}).'
+    if found.item.get("state") not in ("queued", "running", "waiting"):
+        first = f'wait_job({{"job": "{job}"}}): nothing of it waits any more.'
+    return template("lend_your_model").format(job=job, state=found.summary, first=first)
+
+
+async def _newest_waiting(bench: Workbench) -> str:
+    page = await bench.items.page("job", where={"state": "waiting"}, limit=1)
+    if page.items:
+        return str(page.items[0]["id"])
+    start = NextCall("list_items", {"kind": "job"})
+    raise InvalidArgument("No job waits for answers.", where="job", allowed="a job id", next=[start])
 
 
 async def _only_environment(bench: Workbench) -> str:

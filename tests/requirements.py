@@ -43,6 +43,7 @@ REQUIREMENTS = {
     "AS-14": "Accuracy and safety are metrics; every metric states scale and direction.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
+    "CH-2": "A client with tools only lends its own model in every role: batches, no call over 45 s, few round trips.",
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",

@@ -49,6 +49,7 @@ async def played(client: Client, root: Path) -> list[Told]:
     at = Recorder(client)
     await made(at, root)
     await looked_and_run(at)
+    await lent(at)
     await hardened(at)
     await cleared(at)
     for tool in ORDER:
@@ -130,6 +131,21 @@ async def hardened(at: Recorder) -> None:
     await at.error("decide_candidate", candidate="shop@9", decision="promote")
 
 
+async def lent(at: Recorder) -> None:
+    """A run whose user is played by the client, and answers that are refused."""
+    await at.ok("create_environment", id="lent", instructions="Close it.", world_data=TINY)
+    await at.ok("create_scenarios", environment="lent", scenarios=[closing("close-one", "T1")])
+    begun = await at.ok("run_simulations", environment="lent", models={"user": "relay"})
+    job = begun["job"]["id"]
+    await at.error("take_model_calls", job=job, roles=["tester"])
+    batch = await at.ok("take_model_calls", job=job, wait_s=45)
+    (call,) = [view["id"] for view in batch["calls"]]
+    await at.error("answer_model_calls", answers=[])
+    again = await at.ok("answer_model_calls", answers=[{"id": call, "text": ""}, {"id": "m-0"}], wait_s=45)
+    assert [row["id"] for row in again["refused"]] == [call, "m-0"]
+    await at.ok("answer_model_calls", answers=[{"id": call, "text": "###STOP###"}], wait_s=45)
+
+
 async def cleared(at: Recorder) -> None:
     """What is deleted last."""
     await at.ok("create_scenarios", environment="support", scenarios=[closing("extra", "T1")])
@@ -167,8 +183,12 @@ async def read(client: Client) -> list[Told]:
             await client.read_resource(f"caseharden://{address}")
         except MCPError as error:
             told.append((address, "error", (error.code, error.message)))
-    prompt = await client.get_prompt("harden_my_agent", {"environment": "shop"})
-    told.append(("harden_my_agent", "ok", masked_text(str(prompt.messages[0].content))))
+    for name, arguments in (
+        ("harden_my_agent", {"environment": "shop"}),
+        ("lend_your_model", {"job": "job-1"}),
+    ):
+        prompt = await client.get_prompt(name, arguments)
+        told.append((name, "ok", masked_text(str(prompt.messages[0].content))))
     return told
 
 

@@ -11,6 +11,7 @@ from . import (
     hardenings,
     items,
     jobs,
+    model_calls,
     personas,
     runs,
     scenarios,
@@ -32,6 +33,7 @@ __all__ = [
     "hardenings",
     "items",
     "jobs",
+    "model_calls",
     "personas",
     "runs",
     "scenarios",
@@ -59,6 +61,8 @@ ORDER = (
     "harden_agent",
     "submit_candidate",
     "decide_candidate",
+    "take_model_calls",
+    "answer_model_calls",
     "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.workbench.results import Creation
-from .replies import Created, NextCall, counts, then
+from .replies import Created, NextCall, counts, goes_on, then
 from .wording import listed, plural
 
 STARTER = {
@@ -85,7 +85,7 @@ def _warnings(creation: Creation) -> list[str]:
 def _next(creation: Creation) -> list[NextCall]:
     name = creation.environment
     if creation.job is not None and unfinished(creation):
-        return [then("wait_job", job=creation.job.id)]
+        return [goes_on(creation.job)]
     if creation.kind == "simulation":
         return [then("run_simulations", environment=name)]
     calls: list[NextCall] = []

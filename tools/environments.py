@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..engine.workbench.results import EnvironmentReport, ImportReport
 from .arguments import NOT_GIVEN, WaitS, given
-from .replies import EnvironmentMade, Link, NextCall, counts, then
+from .replies import EnvironmentMade, Link, NextCall, counts, goes_on, then
 from .spec import Call, tool
 from .wording import listed, plural, with_offline
 
@@ -100,7 +100,7 @@ def imported(found: ImportReport) -> EnvironmentMade:
         calls = [whole]
     else:
         summary = f"{job.id} imports {found.environment} ({job.state}): what can be checked is checked again."
-        calls = [then("wait_job", job=job.id)]
+        calls = [goes_on(job)]
     return EnvironmentMade(
         summary=summary,
         next=calls,

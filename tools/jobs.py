@@ -12,7 +12,7 @@ from .arguments import WaitS
 from .creation import created
 from .environments import imported
 from .outcomes import hardening_reply
-from .replies import JobReply, NextCall, Reply, job_counts, payload, then
+from .replies import JobReply, NextCall, Reply, goes_on, job_counts, payload, then
 from .runs import run_reply
 from .spec import Call, tool
 from .wording import plural
@@ -44,9 +44,9 @@ async def cancel_job(
 
 def _reply(report: JobReport) -> JobReply:
     job = report.job
-    result = _result(report)
-    told = [_state(job)]
-    calls: list[NextCall] = [then("wait_job", job=job.id)] if job.active else []
+    result = result_reply(report)
+    told = [job_state(job)]
+    calls: list[NextCall] = [goes_on(job)] if job.active else []
     if not job.active and result is not None:
         told.append(result.summary)
         calls = [one for one in result.next if one.args.get("job") != job.id]
@@ -56,22 +56,26 @@ def _reply(report: JobReport) -> JobReply:
         warnings=result.warnings if result else [],
         links=result.links if result else [],
         job=job_counts(job),
-        result=_own(result) if result else {},
+        result=own_fields(result) if result else {},
         untrusted=[f"result.{path}" for path in getattr(result, "untrusted", [])],
         waiting_for=report.waiting_for,
     )
 
 
-def _state(job: Job) -> str:
+def job_state(job: Job) -> str:
+    """How a job stands, in a sentence or two."""
     units = job.units
     failed = f", {units.failed:,} of them failed" if units.failed else ""
     why = (job.error or {}).get("what", "")
-    waits = f" It waits for {job.waiting_for}." if job.waiting_for and not job.ended else ""
+    waits = (
+        f" It is waiting for answers: call {job.waiting_for}." if job.waiting_for and not job.ended else ""
+    )
     done = f"{units.finished:,} of {plural(units.total, 'unit')} done{failed}"
     return f"{job.id} ({job.kind}) is {job.state}: {done}.{waits}" + (f" {why}" if why else "")
 
 
-def _result(report: JobReport) -> Reply | None:
+def result_reply(report: JobReport) -> Reply | None:
+    """What the starter of the job would have returned; None where there is no result."""
     result = report.result
     if result is None:
         return None
@@ -84,7 +88,7 @@ def _result(report: JobReport) -> Reply | None:
     return run_reply(result)
 
 
-def _own(reply: Reply) -> dict[str, Any]:
+def own_fields(reply: Reply) -> dict[str, Any]:
     """The result's fields; `next`, warnings and links stand once, in the envelope around it."""
     hoisted = ("next", "warnings", "links", "job", "untrusted")
     return {name: value for name, value in payload(reply).items() if name not in hoisted}

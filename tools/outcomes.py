@@ -15,7 +15,7 @@ from ..engine.harden import (
 from ..engine.records.environment import InstructionsRecord, played_by
 from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
-from .replies import CandidateView, HardeningReply, NextCall, counts, then
+from .replies import CandidateView, HardeningReply, NextCall, counts, goes_on, then
 from .wording import held_out, is_offline, listed, plural, rounded, train, with_offline
 
 SHOWN_CLUSTERS = 8
@@ -340,7 +340,7 @@ def _wants_text(hardening: Hardening) -> bool:
 def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) -> list[NextCall]:
     hardening = report.hardening
     if report.job and report.job.active:
-        return [then("wait_job", job=report.job.id)]
+        return [goes_on(report.job)]
     if report.job:
         return [then("harden_agent", "goes on", environment=hardening.environment, hardening=hardening.id)]
     if report.became:

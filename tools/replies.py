@@ -229,6 +229,30 @@ class JobReply(Reply):
     waiting_for: str = ""
 
 
+class ModelCalls(Reply):
+    """Model calls to answer, by role. `uses` of a call names texts in `shared`; its `reply` says what is wanted: text,
+    text or tool_calls, data as `schema` shows. `new`: how many of the last entries of its history came since your last
+    answer. `left`: further calls that wait. `refused` rows have id, what, at, allowed. `result`: of the job, when it is
+    over.
+    """
+
+    shared: dict[str, Any] = Field(default_factory=dict[str, Any])
+    calls: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    left: int = 0
+    accepted: int = 0
+    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+    job: JobCounts | None = None
+
+
+def goes_on(job: Job) -> NextCall:
+    """What is to be called while a job goes on: one that waits for answers wants these first."""
+    if job.state == "waiting":
+        return then("take_model_calls", "it waits for your answers", job=job.id)
+    return then("wait_job", job=job.id)
+
+
 def then(tool: str, why: str = "", **args: Any) -> NextCall:
     """A call to make next."""
     return NextCall(tool=tool, args=args, why=why)

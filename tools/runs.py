@@ -12,7 +12,7 @@ from ..engine.records.run import Cluster as StoredCluster, RunRecord
 from ..engine.workbench.results import RunReport
 from ..engine.workbench.run_drafts import trials_wanted
 from .arguments import NOT_GIVEN, EnvironmentId, IdempotencyKey, Models, WaitS, given
-from .replies import Cluster, JobCounts, Link, NextCall, RunReply, counts, then
+from .replies import Cluster, JobCounts, Link, NextCall, RunReply, counts, goes_on, then
 from .spec import Call, tool
 from .wording import is_offline, plural, rate, rounded, with_offline
 
@@ -199,7 +199,7 @@ def _cost(report: RunReport) -> dict[str, Any]:
 def _next(report: RunReport) -> list[NextCall]:
     run, job = report.run, report.job
     if job is not None and job.active:
-        return [then("wait_job", job=job.id)]
+        return [goes_on(job)]
     if job is not None and job.error:
         return [NextCall(**call) for call in job.error.get("next", [])][:3]
     calls: list[NextCall] = []

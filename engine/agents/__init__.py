@@ -11,6 +11,7 @@ from .adapter import (
     Unwanted,
     closing,
 )
+from .caller import CallerAgents
 from .chat_completions import ChatAgent
 from .kinds import OUTSIDE, open_outside
 from .outside import Outside, Reach
@@ -31,6 +32,7 @@ __all__ = [
     "AgentError",
     "AgentInput",
     "AgentReply",
+    "CallerAgents",
     "ChatAgent",
     "Closing",
     "NoRecording",

@@ -8,6 +8,7 @@ from typing import Final
 from ..errors import Unavailable
 from ..records.environment import AgentSpec
 from .a2a import A2aAgents
+from .caller import CallerAgents
 from .chat_completions import ChatAgent
 from .command import CommandAgents
 from .mcp_agent import McpAgents
@@ -16,6 +17,7 @@ from .python_agent import PythonAgents
 
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
+    "caller": CallerAgents,
     "chat_completions": lambda spec, reach, where: ChatAgent(spec, reach.connections, where),
     "a2a": A2aAgents,
     "command": CommandAgents,

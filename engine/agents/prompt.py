@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 from ..errors import SetupError
 from ..llm import Message, ModelClient, ModelRequest, ToolSignature
-from ..records.conversation import TokenUsage
 from .adapter import AgentError, AgentInput, AgentReply
 
 
@@ -40,12 +39,7 @@ class PromptAgent:
             reply = await self._model.complete(request)
         except SetupError as error:
             raise AgentError(str(error)) from error
-        usage = TokenUsage(
-            input_tokens=reply.usage.input_tokens,
-            output_tokens=reply.usage.output_tokens,
-            cost_usd=reply.cost_usd,
-        )
-        return AgentReply(reply.text, reply.tool_calls, usage)
+        return AgentReply(reply.text, reply.tool_calls, reply.used)
 
     def _shown(self, offered: Sequence[ToolSignature]) -> Sequence[ToolSignature]:
         if self._only is None:

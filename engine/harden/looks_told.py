@@ -43,7 +43,11 @@ def no_held_out_left(hardening: Hardening) -> str:
 
 
 def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcome]) -> list[str]:
-    """What speaks against a proof on these held-out cases before any text is written."""
+    """What speaks against a proof on these held-out cases before any text is written.
+
+    Where the base was not run on them, only how many there are.
+    """
+    base = list(base)
     if not held_out:
         return [no_held_out_left(h)]
     scenarios, changing = scenarios_of(held_out), can_change(held_out, base)
@@ -54,7 +58,8 @@ def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcom
         told.append(
             f"Only {len(scenarios)} held-out scenarios can be used; {LEAST_HELD_OUT} or more are better."
         )
-    if len(changing) < needed:
+    ran = {case.simulation for case in held_out} & {outcome.simulation for outcome in base}
+    if ran and len(changing) < needed:
         told.append(
             f"The base fails in {len(changing)} of {len(scenarios)} held-out scenarios; at look {look} at least "
             f"{needed} must get better: the outcome can only be unconfirmed. More scenarios would do."

@@ -8,7 +8,7 @@ nothing of how trials are run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Conflict, InvalidArgument
@@ -21,6 +21,7 @@ from ..records.hardening import (
     Evidence,
     Hardening,
     HardeningState,
+    Mark,
     RejectedEdit,
     Round,
 )
@@ -65,7 +66,7 @@ class Hardener:
     step; it must not change it. `stop` gives "" to go on, or why to stop before the next round (`cancelled`,
     `budget`). `writer` is needed for every strategy but submit. `look` is asked right before a candidate's first
     trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
-    it gives the same number.
+    it gives the same number. `lent`: roles that the client plays itself, and what they are shown it sees.
     """
 
     trials: Trials
@@ -77,7 +78,10 @@ class Hardener:
     save: Callable[[Hardening], Awaitable[None]] = _forget
     stop: Callable[[], str] = lambda: ""
     look: Callable[[Hardening, Candidate, Sequence[str]], Awaitable[int]] = _next_look
+    lent: Collection[str] = ()
     _runner: Runner = field(init=False, repr=False)
+    _judged: bool = field(init=False, repr=False, default=False)
+    """Whether a judge decided anything in the last proof."""
 
     def __post_init__(self) -> None:
         self._runner = Runner(self.trials)
@@ -187,10 +191,11 @@ class Hardener:
 
     async def _base_round(self, h: Hardening) -> _Standing:
         wanted = h.limits.trials or 1
-        first = await self._runner.outcomes(h.base_text, self.cases, range(1, wanted + 1), "base")
+        cases = self._for_base(h)
+        first = await self._runner.outcomes(h.base_text, cases, range(1, wanted + 1), "base")
         h.deterministic = all(o.deterministic for o in first.values() if o.counted)
         h.trials = h.limits.trials or (1 if h.deterministic else AUTO_TRIALS)
-        base = await self._runner.outcomes(h.base_text, self.cases, range(1, h.trials + 1), "base")
+        base = await self._runner.outcomes(h.base_text, cases, range(1, h.trials + 1), "base")
         train = {case.simulation for case in self._train(h, client=h.strategy == "submit")}
         outcomes = [o for o in base.values() if o.simulation in train]
         first_round = Round(number=0, decision="base", reason="base", completed=True, chars=len(h.base_text))
@@ -336,8 +341,10 @@ class Hardener:
         candidate.evidence, candidate.outcome = evidence, decide_outcome(evidence)
         candidate.state, h.proving = "evaluated", False
         h.evidence, h.outcome, h.candidate = evidence, candidate.outcome, candidate.id
-        if candidate.client and h.spent and "exposed" not in h.marks:
-            h.marks.append("exposed")
+        if candidate.client:
+            seen: list[Mark] = ["exposed"] if h.spent or "user" in self.lent else []
+            judged: list[Mark] = ["self-judged"] if "judge" in self.lent and self._judged else []
+            h.marks = list(dict.fromkeys([*h.marks, *seen, *judged]))
         if NO_HELD_OUT in evidence.caps:
             h.stop_reason = "no held-out scenario"
         elif h.stop_reason in ("", "proven once", "no held-out scenario"):
@@ -359,6 +366,7 @@ class Hardener:
         await self._saved(h, "running")
         h.looks = await self.look(h, candidate, scenarios_of(cases))
         arms = await self._runner.arms(h.base_text, candidate.text, cases, h.trials, "proof")
+        self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self._runner.regressions(h.base_text, candidate.text, arms, "held_out")
         return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
 
@@ -407,6 +415,10 @@ class Hardener:
 
     def _train(self, h: Hardening, client: bool) -> list[Case]:
         return [c for c in self.cases if c.split == "train" or (client and c.scenario in h.spent)]
+
+    def _for_base(self, h: Hardening) -> list[Case]:
+        """All cases; a client that plays in them and is to write the text does not get to see held-out ones before."""
+        return self._train(h, client=True) if self.lent and h.strategy == "submit" else list(self.cases)
 
     def _held_out(self, h: Hardening, client: bool) -> list[Case]:
         return [c for c in self.cases if c.split == "held_out" and not (client and c.scenario in h.spent)]

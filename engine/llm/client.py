@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ..records.conversation import TokenUsage
+
 Role = Literal["agent", "user", "judge", "writer"]
 """Who the model plays; every role can have a model of its own."""
 
@@ -66,12 +68,26 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """What came back. `cost_usd` None: the price is unknown, which is not 0."""
+    """What came back. `cost_usd` None: the price is unknown, which is not 0.
+
+    `recorded`: it is given again as it was once recorded; no call was made, and nothing was used.
+    """
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = None
+    recorded: bool = False
+
+    @property
+    def used(self) -> TokenUsage | None:
+        """What the call used; None where none was made."""
+        if self.recorded:
+            return None
+        usage = self.usage
+        return TokenUsage(
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_usd=self.cost_usd
+        )
 
 
 class ModelClient(Protocol):

@@ -58,9 +58,14 @@ def fitted(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
         value = json.loads(inner)
     except (ValueError, RecursionError):
         return inner, "it is no JSON"
+    return inner, "; ".join(misfits(value, schema))
+
+
+def misfits(value: Any, schema: Mapping[str, Any], at: str = "") -> list[str]:
+    """What of a JSON value does not fit the schema, the first few things. `at`: its place, told in them."""
     problems: list[str] = []
-    _check(json.dumps(schema, sort_keys=True))(value, "", problems)
-    return inner, "; ".join(problems[:SHOWN])
+    _check(json.dumps(schema, sort_keys=True))(value, at, problems)
+    return problems[:SHOWN]
 
 
 @lru_cache(maxsize=256)

@@ -9,15 +9,18 @@ from typing import Final
 from ..errors import InvalidArgument, Unavailable, did_you_mean
 from ..net import HttpClient, Secrets
 from ..records.environment import ModelAt, ModelName
+from .cassette import Cassette, Cassettes
 from .client import ModelClient
 from .endpoint import EndpointModel
 from .litellm_calls import forget_clients
 from .offline import OfflineModel
 from .provider import ProviderModel
+from .relay import RELAY, Host, RelayModel
+from .replay import REPLAY, ReplayModel
 
 ALLOWED: Final = (
-    "offline, offline:slip=0.2 (each rule is missed with that probability), a litellm id such as openai/gpt-4o, "
-    "or {model, base_url, key} of an OpenAI-compatible endpoint"
+    "offline, offline:slip=0.2 (each rule is missed with that probability), relay (your client answers), replay:FILE "
+    "(a cassette), a litellm id such as openai/gpt-4o, or {model, base_url, key} of an OpenAI-compatible endpoint"
 )
 _OFFLINE: Final = re.compile(r"offline(?::slip=(?P<slip>\d*\.?\d+))?")
 _LITELLM: Final = re.compile(r"(?!.*//)[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
@@ -27,11 +30,17 @@ _KNOWN: Final = ("offline", "relay", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """What models outside are reached by. `operators`: the secrets that the operator's own settings may name."""
+    """What models outside are reached by.
+
+    `operators`: the secrets that the operator's own settings may name. `host`: who has calls answered by a client;
+    None: nobody does. `cassettes`: recorded calls, below allowed folders.
+    """
 
     client: HttpClient
     secrets: Secrets
     operators: Secrets | None = None
+    host: Host | None = None
+    cassettes: Cassettes | None = None
 
     def of_operator(self) -> Connections:
         """The same for what the operator's settings name, and no caller."""
@@ -48,8 +57,8 @@ def open_model(
 ) -> ModelClient:
     """The client of a model; nothing is asked, nothing heavy imported.
 
-    Raises Unavailable for kinds of models that this version does not have (`relay`, `replay:FILE`) and for those
-    outside where there are no `connections`, InvalidArgument for anything else. `where` is told in errors.
+    Raises Unavailable for those outside where there are no `connections`, NotFound for a cassette that is not there,
+    InvalidArgument for anything else. `where` is told in errors.
     """
     if isinstance(name, ModelAt):
         if name.base_url:
@@ -61,8 +70,12 @@ def open_model(
     if found:
         return _offline(found["slip"], where)
     shown = name[:80]
-    if name == "relay" or name.startswith("replay:"):
-        raise Unavailable(f"Model `{shown}` is not in this version.", where=where, allowed=ALLOWED)
+    if name == RELAY:
+        return RelayModel(_host(connections, where))
+    if name.startswith(REPLAY):
+        cassette = open_cassette(name.removeprefix(REPLAY), connections, where)
+        cassette.check_there()
+        return ReplayModel(cassette, where)
     if _LITELLM.fullmatch(name):
         return ProviderModel(spec, *_outside(connections, where), where)
     raise InvalidArgument(
@@ -74,6 +87,23 @@ def _outside(connections: Connections | None, where: str) -> tuple[HttpClient, S
     if connections is None:
         raise Unavailable("Models outside cannot be reached from here.", where=where, allowed="offline")
     return connections.client, connections.secrets
+
+
+def open_cassette(file: str, connections: Connections | None, where: str) -> Cassette:
+    """The cassette of a file, which need not be there; UserError where it may not be used."""
+    if connections is None or connections.cassettes is None:
+        raise Unavailable("Files cannot be reached from here.", where=where, allowed="offline")
+    return connections.cassettes.at(file, where)
+
+
+def _host(connections: Connections | None, where: str) -> Host:
+    if connections is None or connections.host is None:
+        raise Unavailable(
+            "No client can answer here: relay needs the server or a Workbench that is entered.",
+            where=where,
+            allowed="offline, or a model with a key",
+        )
+    return connections.host
 
 
 def _offline(slip: str | None, where: str) -> ModelClient:

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from .authored import Authored, Stored
 
-AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "a2a", "recorded")
+AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "a2a", "caller", "recorded")
 DEFAULT_CONCURRENCY = 32
-LATER_AGENT_KINDS = ("caller",)
 
 
 class Prices(Authored):
@@ -134,6 +133,8 @@ def agent_name(agent: Mapping[str, Any]) -> str:
             return f"agent at {_host(str(agent.get('url') or ''))}"
         case "a2a":
             return f"agent at {_host(str(agent.get('card_url') or ''))}"
+        case "caller":
+            return "caller"
         case _:
             return ""
 

@@ -4,7 +4,7 @@ from .case import ENGINE, Case, prepare
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .playing import Standing, run_trial, stand_trial
-from .sheet import sheet, sheet_prompt
+from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
 from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
@@ -35,6 +35,7 @@ __all__ = [
     "expected_world",
     "play_solution",
     "prepare",
+    "read_sheet",
     "run_trial",
     "sheet",
     "sheet_prompt",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..records.persona import Fact, Persona
 from ..records.scenario import Scenario
@@ -15,6 +15,7 @@ Say only what your sheet says; what is not on it you do not know. Never invent f
 Tell a fact when you are asked for it, unless your sheet says otherwise.
 When your goal is reached, or is refused for good, write ###STOP### and nothing else.
 Do not stop when you were asked a question, nor before what you agreed to has been done."""
+_BEFORE: Final = "\n\nYour sheet:\n<sheet>"
 _DECLINES: Final = re.compile(
     r"\b(decline|refuse|say no|do not confirm)\b[^.]*\b(confirm|asked)", re.IGNORECASE
 )
@@ -55,4 +56,14 @@ def facts(scenario: Scenario, persona: Persona | None) -> list[str | Fact]:
 def sheet_prompt(content: dict[str, Any]) -> str:
     """The system text of a simulated user with this sheet: rules in prose, the sheet as a block."""
     block = json.dumps(content, ensure_ascii=False).replace("</sheet>", "<\\/sheet>")
-    return f"{_RULES}\n\nYour sheet:\n<sheet>{block}</sheet>"
+    return f"{_RULES}{_BEFORE}{block}</sheet>"
+
+
+def read_sheet(prompt: str) -> tuple[str, dict[str, Any]] | None:
+    """Rules and sheet of a system text that `sheet_prompt` made; None for any other."""
+    rules, found, rest = prompt.partition(_BEFORE)
+    try:
+        content = json.loads(rest.removesuffix("</sheet>")) if found else None
+    except ValueError:
+        return None
+    return (rules, cast("dict[str, Any]", content)) if isinstance(content, dict) else None

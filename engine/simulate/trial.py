@@ -15,7 +15,7 @@ import anyio.lowlevel
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, ModelClient, ToolCall
+from ..llm import Message, ModelClient, Patience, ToolCall, patient
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..records.opinion import Opinion
 from ..seeds import seed_of
@@ -82,6 +82,7 @@ class Trial:
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
+        self.patience: Patience | None = None
         self.opaque = hashlib.blake2b(
             f"{execution}/{seed}/{case.simulation}/{trial}".encode(), digest_size=8
         ).hexdigest()
@@ -93,7 +94,7 @@ class Trial:
         """From the beginning to the end, within the limit of wall time."""
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.started = time.perf_counter()
-        with anyio.move_on_after(self.case.limits.timeout_s) as scope:
+        with anyio.move_on_after(self.case.limits.timeout_s) as scope, patient(scope) as self.patience:
             await anyio.lowlevel.checkpoint()
             self.set_up()
             await self.converse()
@@ -123,6 +124,11 @@ class Trial:
     @property
     def over(self) -> bool:
         return self.script.end is not None
+
+    @property
+    def _waited_s(self) -> float:
+        """Seconds that passed while the host was asked: nobody's time to think."""
+        return self.patience.waited_s if self.patience else 0.0
 
     def set_up(self) -> None:
         """Persona's data, init, sync, schema, history; an error there is the author's."""
@@ -320,7 +326,7 @@ class Trial:
             self.agent_seed,
             self.script.turn,
         )
-        began = time.perf_counter()
+        began = time.perf_counter() - self._waited_s
         try:
             reply = _well_formed(await self.agent.reply(turn))
         except Standstill:
@@ -332,7 +338,7 @@ class Trial:
             # An adapter's own fault is the trial's end like any other: the run goes on.
             self.script.finish("agent_error", f"{type(error).__name__}: {error}", error_class(error))
             return None
-        wall_s = time.perf_counter() - began
+        wall_s = time.perf_counter() - self._waited_s - began
         self.agent_wall_s += wall_s
         self.new = 0
         self.replies += 1

@@ -82,13 +82,8 @@ class ModelUser:
             return UserReply(first, source="script")
         request = ModelRequest(role="user", messages=(*self._before, *heard), tools=tools, seed=seed)
         reply = await self._model.complete(request)
-        usage = TokenUsage(
-            input_tokens=reply.usage.input_tokens,
-            output_tokens=reply.usage.output_tokens,
-            cost_usd=reply.cost_usd,
-        )
         text, stop = strip_stop(reply.text)
-        return UserReply(text, stop, reply.tool_calls, usage)
+        return UserReply(text, stop, reply.tool_calls, reply.used)
 
     def spoken_for(self) -> UserReply:
         self._first = ""

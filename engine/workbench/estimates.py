@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import NeedsConfirm, NextCall
-from ..records.environment import AgentSpec, ModelAt, ModelName, short_name
+from ..records.environment import AgentSpec, ModelAt, short_name
 from ..records.run import RunRecord
 from .archive import Archive
 from .budget import Spent
+from .role_models import is_free
 
 CONFIRM_CALLS = 2_000
 """Model calls of unknown price above which a run must be confirmed."""
@@ -17,7 +20,6 @@ CONFIRM_USD = 5.0
 TURNS = 6
 """Turns of a trial where no earlier run tells."""
 _LOOKED_AT = 20
-_FREE = ("offline", "replay:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Estimates:
     def of(self, run: RunRecord, trials: int) -> Estimate:
         """What so many trials of a run would take. For a worker thread."""
         roles = paid_roles(run)
-        if not roles:
+        cassette: Mapping[str, Any] = run.options.get("cassette") or {}
+        if not roles or cassette.get("mode") == "strict":
             return Estimate(0, 0.0)
         alike = self._alike(run)
         if alike is None:
@@ -64,16 +67,12 @@ def paid_roles(run: RunRecord) -> list[str]:
     """The roles that speak in a run's trials and call something that is not free."""
     spec = AgentSpec.model_validate(run.agent)
     roles: list[str] = []
-    free = spec.kind == "prompt" and _is_free(spec.model or run.models["agent"])
+    free = spec.kind == "prompt" and is_free(spec.model or run.models["agent"])
     if spec.kind != "recorded" and not free:
         roles.append("agent")
-    if not _is_free(run.models["user"]):
+    if not is_free(run.models["user"]):
         roles.append("user")
     return roles
-
-
-def _is_free(model: ModelName) -> bool:
-    return short_name(model).startswith(_FREE)
 
 
 def unpriced(run: RunRecord) -> list[str]:

@@ -19,7 +19,7 @@ from .hardening_locks import HardeningLocks
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
-from .role_models import RoleModels
+from .role_models import RoleModels, at_once
 from .run_drafts import RunDrafts
 from .select import Selector
 from .simulations import Simulations
@@ -110,7 +110,7 @@ class HardeningDrafts:
                 patience=opted.patience,
                 trials=opted.trials,
                 locked=owner.settings.locked,
-                concurrency=opted.concurrency or owner.settings.concurrency,
+                concurrency=opted.concurrency or at_once(owner.settings.concurrency, models, owner.agent),
                 pause_after=opted.pause_after,
                 budget=opted.spending,
             ),

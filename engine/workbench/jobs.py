@@ -20,6 +20,7 @@ from ..errors import (
     NotFound,
     error_kinds,
 )
+from ..llm import asking_for
 from ..records.job import Job, JobState
 from ..store import Store, TakenOver
 
@@ -311,7 +312,8 @@ class Jobs:
             return
         self._taken[id] = job
         try:
-            result = await self._handlers[job.kind](job)
+            with asking_for(id):
+                result = await self._handlers[job.kind](job)
         except Paused as paused:
             if not self._late(id):
                 await self._end(id, "paused", told(paused.why))

@@ -31,7 +31,7 @@ from ..evaluate import (
     named_metrics,
     see_turn,
 )
-from ..llm import ModelClient
+from ..llm import ModelClient, trial_of
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import Opinion
 from ..records.run import RunRecord, TrialRecord
@@ -67,7 +67,8 @@ class Judging:
 
     def marking(self, run: RunRecord) -> Marking:
         """How a run is marked: its metrics, those of its thresholds that need no model, its judge."""
-        judge = self._models.open(run.models.get("judge") or "offline", "models.judge")
+        name, cassette = run.models.get("judge") or "offline", run.options.get("cassette")
+        judge = self._models.open(name, "models.judge", cassette)
         return Marking(metrics_of(run), judge)
 
     async def judge_run(self, cases: RunCases, pacing: Pacing, tell: Tell | None = None) -> int:
@@ -186,7 +187,17 @@ class Judging:
 
         judge = Judge(marking.judge, used, judge_chars(marking.judge))
         seed = seed_of(conversation.seed, record.simulation, record.trial, "judge", 0)
-        return await ask(judge, questions, entries_of(conversation.log), conversation.transcript_hash, seed)
+        belongs = trial_of(
+            cases.run.id,
+            f"judge/{record.id}",
+            f"{cases.run.environment}/{record.scenario}",
+            held_out=record.split == "held_out",
+            instructions="",
+        )
+        with belongs:
+            return await ask(
+                judge, questions, entries_of(conversation.log), conversation.transcript_hash, seed
+            )
 
     def _work(self, run: RunRecord, marking: Marking) -> list[tuple[str, int]]:
         """The trials that may need a judge or a metric. For a worker thread."""

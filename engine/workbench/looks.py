@@ -50,14 +50,26 @@ class LookLedger:
         rows = self._looks.walk({"environment": environment})
         return count_looks(scenarios, [row["scenarios"] for row in rows if row["hardening"] != but])
 
-    def spend(self, scenario: str) -> bool:
-        """Note that a client has read into a scenario (`support/refund`); whether that is new."""
-        environment = split_nested(scenario)[0]
-        return self._spent.add(scenario, {"environment": environment, "at": utc_now()})
+    def spend(self, scenario: str, job: str = "") -> bool:
+        """Note that a client has read into a scenario (`support/refund`); whether that is new.
 
-    def is_spent(self, scenario: str) -> bool:
-        """Whether a client has read into a scenario of that id, or into one that had it before."""
-        return self._spent.find(scenario) is not None
+        `job`: the one that has asked the client, who would not have looked otherwise.
+        """
+        row = {"environment": split_nested(scenario)[0], "at": utc_now(), "job": job}
+        with self._spent.transaction() as change:
+            known = change.get(scenario)
+            if known is not None and known.get("job", "") in ("", job):
+                return False
+            change.put(scenario, row if known is None else {**known, "job": ""})
+        return known is None
+
+    def is_spent(self, scenario: str, but: str = "") -> bool:
+        """Whether a client has read into a scenario of that id, or into one that had it before.
+
+        `but`: what only this job has shown does not count.
+        """
+        row = self._spent.find(scenario)
+        return row is not None and (not but or row.get("job", "") != but)
 
     def forget(self, environment: str) -> None:
         """Delete the part of an environment that is deleted. For a worker thread."""

@@ -8,6 +8,7 @@ import anyio.to_thread
 
 from ..evaluate import clusters
 from ..harden import Case, Hardener, RulesWriter, TrialOutcome, hidden_texts, known_of
+from ..records.environment import AgentSpec
 from ..records.hardening import Candidate, Hardening
 from ..records.run import Cluster
 from .archive import Archive, utc_now
@@ -16,6 +17,7 @@ from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
 from .pacing import Pacing
+from .role_models import lent_roles
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
@@ -59,7 +61,7 @@ class Proving:
         found = record.find(candidate)
         if found is None or found.outcome is not None:
             return await self._scored(record, check)
-        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check)
+        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check, found.job)
         return await self._scored(await hardener.prove(record, candidate), check)
 
     def guarded(self, record: Hardening) -> Hardener:
@@ -88,7 +90,8 @@ class Proving:
         runs = self._archive.runs.where(hardening=hardening)
         return Spent.of(use for run in runs for use in self._scoring.used(run))
 
-    def _hardener(self, record: Hardening, tell: Counted, check: Check) -> Hardener:
+    def _hardener(self, record: Hardening, tell: Counted, check: Check, job: str = "") -> Hardener:
+        """`job`: of a candidate; what only its own trials have shown the client does not count as seen."""
         taken = self._snapshots.taken(record)
         record.snapshot, record.simulations = taken.snapshot, taken.simulations
         pattern, cases = self._snapshots.pattern(record), self._snapshots.cases(record)
@@ -101,7 +104,7 @@ class Proving:
         world = self._worlds.get(pattern.world)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}
-        spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}")}
+        spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
 
         def found(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
             rows = [r for r in arena.records(outcomes) if r.split == "train"]
@@ -131,6 +134,7 @@ class Proving:
             writer=RulesWriter() if record.strategy == "rules" else None,
             save=save,
             look=look,
+            lent=lent_roles(pattern.models, AgentSpec.model_validate(pattern.agent)),
         )
 
 

@@ -144,3 +144,24 @@ class Item:
     summary: str = ""
     """One or two sentences with the figures that matter."""
     warnings: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class ModelCallBatch:
+    """Model calls for a client to answer, and what became of the answers that it sent."""
+
+    shared: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What several calls need, by the names in their `uses`."""
+    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """id, role, conversation, uses, sheet, history, new, reply, schema"""
+    left: int = 0
+    """Calls that could be handed out beside these."""
+    out: int = 0
+    """Calls that are handed out to others, or to the same client before."""
+    accepted: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """id, what, at, allowed"""
+    job: Job | None = None
+    result: JobReport | None = None
+    """Once the job is over."""
+    warnings: list[str] = field(default_factory=list[str])

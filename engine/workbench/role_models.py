@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..agents import Reach
 from ..errors import CasehardenError
-from ..llm import Connections, ModelClient, Probed, open_model
-from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, agent_name, short_name
+from ..llm import (
+    RELAY,
+    REPLAY,
+    Cassette,
+    Connections,
+    ModelClient,
+    Probed,
+    RecordedModel,
+    open_cassette,
+    open_model,
+)
+from ..records.environment import (
+    DEFAULT_CONCURRENCY,
+    AgentSpec,
+    EnvironmentRecord,
+    ModelChoice,
+    ModelName,
+    agent_name,
+    short_name,
+)
 
 ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
     "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."
 )
+RELAYED_CONCURRENCY = 1_000
+"""Trials at the same time where a client plays a role: they wait for nothing but it."""
 
 
 class RoleModels:
@@ -24,12 +45,24 @@ class RoleModels:
         self.connections: Connections | None = reach.connections if reach else None
         self._operators: list[ModelName] = [getattr(server, role) for role in ROLES]
 
-    def open(self, name: ModelName, where: str = "models") -> ModelClient:
-        """The client of a model; one that the server's settings name may use what they refer to."""
+    def open(
+        self, name: ModelName, where: str = "models", cassette: Mapping[str, Any] | None = None
+    ) -> ModelClient:
+        """The client of a model; one that the server's settings name may use what they refer to.
+
+        `cassette`: `options.cassette` of a run; it stands before every model that would be called.
+        """
         connections = self.connections
         if connections is not None and name in self._operators:
             connections = connections.of_operator()
-        return open_model(name, connections, where=where)
+        client = open_model(name, connections, where=where)
+        if not cassette or is_free(name):
+            return client
+        return RecordedModel(client, self.cassette(cassette["file"]), cassette["mode"], where)
+
+    def cassette(self, file: str) -> Cassette:
+        """The cassette of a file, which need not be there."""
+        return open_cassette(file, self.connections, "options.cassette.file")
 
     def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, ModelName]:
         """A model for each role, each one that can be opened; the error names `models.ROLE`."""
@@ -42,11 +75,16 @@ class RoleModels:
         """The model that writes for an environment."""
         return self.open(self.of(environment)["writer"], "models.writer")
 
-    async def probe(self, models: Mapping[str, ModelName], where: str = "models") -> None:
+    async def probe(
+        self,
+        models: Mapping[str, ModelName],
+        where: str = "models",
+        cassette: Mapping[str, Any] | None = None,
+    ) -> None:
         """Raise what would let every call of one of them fail, where that can be known without spending one."""
         seen: list[ModelName] = []
         for role, name in models.items():
-            client = self.open(name, f"{where}.{role}")
+            client = self.open(name, f"{where}.{role}", cassette)
             if isinstance(client, Probed) and name not in seen:
                 await client.probe()
             seen.append(name)
@@ -96,3 +134,26 @@ class RoleModels:
         return {
             role: next((getattr(s, role) for s in sources if getattr(s, role)), "offline") for role in ROLES
         }
+
+
+def is_free(model: ModelName) -> bool:
+    """Whether a model makes no calls that cost anything."""
+    return short_name(model).startswith(("offline", REPLAY))
+
+
+def lent_roles(models: Mapping[str, ModelName], agent: AgentSpec) -> list[str]:
+    """The roles that a client plays in trials: it sees what they are shown."""
+    playing = {role: short_name(models.get(role, "")) for role in ("user", "judge")}
+    if agent.kind == "prompt":
+        playing["agent"] = short_name(agent.model or models.get("agent", ""))
+    lent = [role for role, name in playing.items() if name == RELAY]
+    return [*lent, "agent"] if agent.kind == "caller" else lent
+
+
+def at_once(concurrency: int, models: Mapping[str, ModelName], agent: AgentSpec) -> int:
+    """Trials at the same time: the environment's number; all of them where a client plays and it is the usual one."""
+    return (
+        RELAYED_CONCURRENCY
+        if concurrency == DEFAULT_CONCURRENCY and lent_roles(models, agent)
+        else concurrency
+    )

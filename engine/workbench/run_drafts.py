@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, choose_metrics
+from ..llm import Mode
 from ..net import TimedOut
 from ..records.authored import Authored, load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName, knowledge_hash
@@ -23,16 +24,24 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
 from .plain import check_plain
-from .role_models import RoleModels
+from .role_models import RoleModels, at_once
 from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("cassette", "hints")
+_LATER = ("hints",)
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
 """Options that may be other when a run goes on."""
+
+
+class CassetteUse(Authored):
+    """`options.cassette`: recorded model calls instead of made ones, or beside them."""
+
+    file: str = Field(min_length=1, max_length=4096)
+    """Under an allowed root."""
+    mode: Mode = "replay"
 
 
 class RunOptions(Authored):
@@ -51,6 +60,7 @@ class RunOptions(Authored):
     pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
     """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
+    cassette: CassetteUse | None = None
     confirm: bool = False
     resume: str = ""
     """A run: execute what is missing in it, and once more what ended in error."""
@@ -104,7 +114,7 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
-            options=_kept(environment, opted),
+            options=_kept(environment, opted, models),
         )
         run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
         own = choose_metrics(run.options["metrics"])
@@ -117,9 +127,11 @@ class RunDrafts:
             _branched(run, places)
         elif not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
+        if opted.cassette:
+            run.options["cassette"] = self._looked_at(opted.cassette)
         if not opted.confirm:
             self._confirm(run)
-        run.warnings = price_warnings(run, unpriced(run))
+        run.warnings = [*price_warnings(run, unpriced(run)), *cassette_warnings(run)]
         return run, simulations
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
@@ -138,10 +150,16 @@ class RunDrafts:
         for k, found in enumerate(await anyio.to_thread.run_sync(self.places, spec)):
             await self._places.check(found, f"select[{k}]")
 
-    async def reachable(self, agent: AgentSpec, models: Mapping[str, ModelName], trials: int = 0) -> None:
+    async def reachable(
+        self,
+        agent: AgentSpec,
+        models: Mapping[str, ModelName],
+        trials: int = 0,
+        cassette: Mapping[str, Any] | None = None,
+    ) -> None:
         """Refuse to begin where it is known without a call that every trial would end in an error."""
         try:
-            await self._trials.probe(agent, models)
+            await self._trials.probe(agent, models, cassette)
         except SetupError as error:
             if isinstance(error.__cause__, TimedOut):
                 return  # a list of models that does not come says little of the models
@@ -162,6 +180,20 @@ class RunDrafts:
             return environment.settings.metrics
         offline = isinstance(judge, str) and judge.partition(":")[0] == "offline"
         return [] if offline else list(DEFAULT_METRICS)
+
+    def _looked_at(self, use: CassetteUse) -> dict[str, Any]:
+        """The cassette as the run keeps it, with the lines of its file that are damaged."""
+        found = self._models.cassette(use.file)
+        kept: dict[str, Any] = use.model_dump()
+        if found.exists or use.mode == "strict":
+            found.read()
+        elif not found.path.parent.is_dir():
+            raise NotFound(
+                f"There is no folder for `{use.file[:200]}`.",
+                where="options.cassette.file",
+                allowed="a file in a folder that is there",
+            )
+        return {**kept, "damaged": list(found.damaged)} if found.damaged else kept
 
     def _confirm(self, run: RunRecord) -> None:
         """Refuse what is large, unless a budget bounds it."""
@@ -278,6 +310,16 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     return opted
 
 
+def cassette_warnings(run: RunRecord) -> list[str]:
+    """What is to be said of the file that recorded calls are read from."""
+    used: Mapping[str, Any] = run.options.get("cassette") or {}
+    lines: Sequence[int] = used.get("damaged") or ()
+    if not lines:
+        return []
+    named = ", ".join(map(str, lines[:5])) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
+    return [f"{used['file'][:200]}: line {named} holds no recorded call and was passed over."]
+
+
 def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
     """What is to be said of a budget in dollars where the price of these models is unknown."""
     if "usd" not in (run.options.get("budget") or {}) or not names:
@@ -317,14 +359,16 @@ def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
     run.options["branched"] = {one.place.simulation: str(one.place) for one in places}
 
 
-def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
+def _kept(
+    environment: EnvironmentRecord, opted: RunOptions, models: Mapping[str, ModelName]
+) -> dict[str, Any]:
     settings = environment.settings
     own = opted.limits.model_dump(exclude_unset=True) if opted.limits else {}
     return {
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency or settings.concurrency,
+        "concurrency": opted.concurrency or at_once(settings.concurrency, models, environment.agent),
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,

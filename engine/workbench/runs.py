@@ -118,7 +118,8 @@ class Runs:
             draft = await anyio.to_thread.run_sync(self._drafts.draft, spec)
             run = draft[0]
             await self._drafts.restorable(spec)
-            await self._drafts.reachable(AgentSpec.model_validate(run.agent), run.models, trials_wanted(run))
+            agent, cassette = AgentSpec.model_validate(run.agent), run.options.get("cassette")
+            await self._drafts.reachable(agent, run.models, trials_wanted(run), cassette)
         job, new = self._jobs.create("run", spec, idempotency_key, environment=environment)
         if new:
             await self._begin(job, draft)
@@ -303,7 +304,8 @@ class Runs:
         self, job: Job, run: RunRecord, claimed: dict[tuple[str, int], Unit], going: _Going
     ) -> int:
         """Run what was claimed; how many trials were not begun. One that breaks by our fault is raised at the end."""
-        cast = self._trials.cast(AgentSpec.model_validate(run.agent), run.models)
+        spec, cassette = AgentSpec.model_validate(run.agent), run.options.get("cassette")
+        cast = self._trials.cast(spec, run.models, cassette)
         cases = self._trials.cases(run, lambda: self._jobs.check_ours(job))
         work = self._archive.store.jobs.work
         broken: list[Exception] = []

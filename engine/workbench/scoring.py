@@ -24,7 +24,7 @@ from .archive import Archive, utc_now
 from .attempts import Attempts
 from .judging import metrics_of
 from .labels import Labels
-from .run_drafts import price_warnings, trials_wanted
+from .run_drafts import cassette_warnings, price_warnings, trials_wanted
 from .worlds import Worlds
 
 
@@ -67,6 +67,7 @@ class Scoring:
                 *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
+                *cassette_warnings(run),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),

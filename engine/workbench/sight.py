@@ -18,18 +18,24 @@ def refuse_while_proving(archive: Archive, environment: str) -> None:
     hardening = proving(archive, environment)
     if not hardening:
         return
-    jobs = archive.store.jobs.page({"kind": "hardening", "environment": environment, "state": "running"}, 1)
+    pages = [
+        archive.store.jobs.page({"kind": "hardening", "environment": environment, "state": state}, 1)
+        for state in ("running", "waiting")
+    ]
     raise HeldOut(
         f"While {hardening} is proven, held-out conversations are hidden.",
         where="id",
         allowed="train conversations",
-        next=[NextCall("wait_job", {"job": job.id}) for job in jobs.items],
+        next=[NextCall("wait_job", {"job": job.id}) for page in pages for job in page.items],
     )
 
 
-def spend(archive: Archive, scenario: str) -> list[str]:
-    """Note that a client has looked into a held-out scenario; the warning that says so."""
-    LookLedger(archive).spend(scenario)
+def spend(archive: Archive, scenario: str, proof: str = "") -> list[str]:
+    """Note that a client has looked into a held-out scenario; the warning that says so.
+
+    `proof`: the job of a proof that asked the client itself; it goes on as if nobody had looked.
+    """
+    LookLedger(archive).spend(scenario, proof)
     record = archive.scenarios.find(scenario)
     if record is not None and not record.spent:
         archive.scenarios.change(scenario, lambda r: r.model_copy(update={"spent": True}))

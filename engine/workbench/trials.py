@@ -24,10 +24,10 @@ from ..agents import (
 from ..errors import InvalidArgument
 from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
-from ..llm import ModelClient
+from ..llm import ModelClient, trial_of
 from ..records.authored import load
 from ..records.conversation import Branch, Conversation, EndReason
-from ..records.environment import AGENT_KINDS, LATER_AGENT_KINDS, AgentSpec, ModelName
+from ..records.environment import AGENT_KINDS, AgentSpec, ModelName
 from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario, Split
@@ -215,36 +215,45 @@ class TrialRunner:
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
 
-    def cast(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> Cast:
+    def cast(
+        self,
+        spec: AgentSpec,
+        models: Mapping[str, ModelName],
+        cassette: Mapping[str, Any] | None = None,
+    ) -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
-        found = self._players(spec, models, where)
-        found.judge = self._models.open(models.get("judge") or "offline", "models.judge")
+        found = self._players(spec, models, cassette)
+        found.judge = self._models.open(models.get("judge") or "offline", "models.judge", cassette)
         return found
 
-    def _players(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> Cast:
-        user_model = self._models.open(models["user"], "models.user")
+    def _players(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
+    ) -> Cast:
+        user_model = self._models.open(models["user"], "models.user", cassette)
         if spec.kind == "recorded":
-            check_agent(spec, where, None)
-            return _recorded(self._recordings(spec, where), user_model)
+            check_agent(spec, "agent", None)
+            return _recorded(self._recordings(spec, "agent"), user_model)
         user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
         if spec.kind in OUTSIDE:
-            outside = open_outside(spec, self._models.reach, where)
+            outside = open_outside(spec, self._models.reach)
             return Cast(lambda case, trial: outside.conversation(), user)
-        agent = self._agent(spec, models, where)
+        agent = self._agent(spec, models, cassette)
         return Cast(lambda case, trial: agent, user)
 
-    async def probe(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str = "agent") -> None:
+    async def probe(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None = None
+    ) -> None:
         """Raise what would end every trial in an error, where that can be known without spending a call."""
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
-            await open_outside(spec, self._models.reach, where).probe()
+            await open_outside(spec, self._models.reach).probe()
         else:
-            self._agent(spec, models, where)
+            self._agent(spec, models, cassette)
         speaking = {"user": models["user"]}
         if spec.kind == "prompt":
             speaking = {"agent": spec.model or models["agent"], **speaking}
-        await self._models.probe(speaking)
+        await self._models.probe(speaking, cassette=cassette)
 
     async def execute(
         self,
@@ -273,18 +282,25 @@ class TrialRunner:
             "instructions": run.instructions,
         }
         parts = cases.parts(simulation)
+        attempt = cases.attempt(simulation, trial, table)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
             ended = _not_run(parts, trial, "world_error", str(error), belongs)
         else:
-            execution = f"{run.id}/{table}/{cases.attempt(simulation, trial, table)}"
-            ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
+            with trial_of(
+                run.id,
+                f"{table}/{id}/{attempt}",
+                f"{run.environment}/{parts.scenario.id}",
+                held_out=parts.split == "held_out",
+                instructions=run.instructions if run.agent.get("kind") == "caller" else "",
+            ):
+                execution = f"{run.id}/{table}/{attempt}"
+                ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
         document, conversation, verdict = ended
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
-            attempt = cases.attempt(simulation, trial, table)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
             shelf.put(id, record)
         return record
@@ -338,10 +354,12 @@ class TrialRunner:
         verdict = grade(conversation, case.plan, case.world.base, expected)
         return document, conversation, verdict
 
-    def _agent(self, spec: AgentSpec, models: Mapping[str, ModelName], where: str) -> AgentAdapter:
+    def _agent(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
+    ) -> AgentAdapter:
         """An agent made here, which serves all trials of a run."""
-        check_agent(spec, where, None)
-        model = self._models.open(spec.model or models["agent"], "models.agent")
+        check_agent(spec, "agent", None)
+        model = self._models.open(spec.model or models["agent"], "models.agent", cassette)
         return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
 
     def _recordings(self, spec: AgentSpec, where: str) -> list[Recording]:
@@ -374,7 +392,7 @@ def _anybody() -> None:
 
 
 def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
-    """Refuse an agent kind that does not exist, or not yet, and an agent outside that could not be asked."""
+    """Refuse an agent kind that does not exist, and an agent outside that could not be asked."""
     if spec.kind in OUTSIDE:
         open_outside(spec, reach, where)
     elif isinstance(spec.tools, str):
@@ -383,10 +401,6 @@ def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
         )
     if spec.kind in AGENT_KINDS:
         return
-    if spec.kind in LATER_AGENT_KINDS:
-        raise InvalidArgument(
-            f"Agent kind `{spec.kind}` is not in this version.", where=f"{where}.kind", allowed=AGENT_KINDS
-        )
     raise InvalidArgument(
         f"There is no agent kind `{spec.kind[:80]}`.", where=f"{where}.kind", allowed=AGENT_KINDS
     )

@@ -46,21 +46,22 @@ class Waiting:
 
     async def wait(self, job: str, wait_s: float = 30, on_progress: Progress | None = None) -> JobReport:
         """The job after at most `wait_s` seconds (0..45), with its result once it is over."""
-        return self._report(await self._jobs.settled(job, wait_s, on_progress))
+        return self.report(await self._jobs.settled(job, wait_s, on_progress))
 
     async def cancel(self, job: str, reason: str = "") -> JobReport:
         """Stop a job; what it finished is kept. The starting call, or `options.resume`, goes on with it."""
-        return self._report(await self._jobs.cancel(job, reason))
+        return self.report(await self._jobs.cancel(job, reason))
 
     def on_end(self, listener: Callable[[JobReport], Awaitable[None]]) -> Callable[[], None]:
         """Tell `listener` of every job that ends in this process, with its result; the answer stops that."""
 
         async def told(job: Job) -> None:
-            await listener(self._report(job))
+            await listener(self.report(job))
 
         return self._jobs.on_end(told)
 
-    def _report(self, job: Job) -> JobReport:
+    def report(self, job: Job) -> JobReport:
+        """A job as it stands, with its result once it is over."""
         return JobReport(job, self._result(job), job.waiting_for)
 
     def _result(self, job: Job) -> Result | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ import anyio.to_thread
 from ..agents import Reach
 from ..errors import CasehardenError
 from ..exchange import Roots
-from ..llm import Connections
+from ..llm import Cassettes, Connections, Host
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import ModelChoice
@@ -39,6 +40,8 @@ from .judging import Judging
 from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
+from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
+from .model_calls import ModelCalls
 from .personas import Personas
 from .places import Places
 from .proving import Proving
@@ -70,7 +73,8 @@ class Workbench:
     order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
     here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
     deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
-    its jobs to another.
+    its jobs to another. `call_lease_s`: a model call that a client was handed and has not answered for so many
+    seconds is handed out again.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -86,6 +90,7 @@ class Workbench:
     comparisons: Comparing
     exports: Exporting
     jobs: Waiting
+    model_calls: ModelCalls
     hardenings: Hardenings
     items: Items
 
@@ -106,6 +111,7 @@ class Workbench:
         actor: str = "python",
         retention_days: float = 0,
         lease_s: float = LEASE_S,
+        call_lease_s: float = CALL_LEASE_S,
     ) -> None:
         self.home = Path(home)
         self.roots = Roots(roots)
@@ -124,17 +130,20 @@ class Workbench:
         self._actor = actor
         self._retention_days = check_retention(retention_days)
         self._lease_s = lease_s
+        self._call_lease_s = call_lease_s
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
             store = await anyio.to_thread.run_sync(self._open)
             stack.callback(store.close)
-            reach = await stack.enter_async_context(self.reach())
+            mailbox = Mailbox(store, self._call_lease_s)
+            reach = await stack.enter_async_context(self.reach(mailbox))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
-            retention = self._compose(store, runner, reach)
+            retention = self._compose(store, runner, reach, mailbox)
+            tasks.start_soon(mailbox.watch)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
             runner.resume_orphans()
             tasks.start_soon(retention.sweeps)
@@ -162,9 +171,12 @@ class Workbench:
         return self._store
 
     @asynccontextmanager
-    async def reach(self) -> AsyncGenerator[Reach]:
-        """What models and agents outside are reached by; leaving it closes and ends all of that."""
-        connections = self.connections()
+    async def reach(self, host: Host | None = None) -> AsyncGenerator[Reach]:
+        """What models and agents outside are reached by; leaving it closes and ends all of that.
+
+        `host`: who has calls answered by a client.
+        """
+        connections = replace(self.connections(), host=host)
         async with aclosing(connections), Processes() as processes:
             yield Reach(connections, self._code, processes)
 
@@ -175,9 +187,10 @@ class Workbench:
         operators = Secrets(
             files.read_for_operator, lending=self._lending, redactor=self.redactor, operator=True
         )
-        return Connections(HttpClient(self.network), callers, operators)
+        cassettes = Cassettes(self.roots.resolve, callers)
+        return Connections(HttpClient(self.network), callers, operators, cassettes=cassettes)
 
-    def _compose(self, store: Store, runner: Jobs, reach: Reach) -> Retention:
+    def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
         worlds = Worlds(archive, self._shipped, self.roots)
         models = RoleModels(self._models, reach)
@@ -232,6 +245,7 @@ class Workbench:
             self.scenarios,
             self.imports,
         )
+        self.model_calls = ModelCalls(archive, mailbox, runner, self.jobs.report)
         self.items = Items(
             Listing(archive, worlds, models, self._guide_names),
             Views(

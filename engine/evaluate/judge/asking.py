@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...llm import Message, ModelClient, ModelReply, ModelRequest
+from ...llm import Message, ModelClient, ModelRequest
 from ...records.conversation import TokenUsage
 from ...records.opinion import Opinion
 from ..opinions import Question
@@ -100,7 +100,8 @@ class _Asking:
         schema = reply_schema(questions, look_up)
         request = ModelRequest("judge", tuple(self.messages), schema=schema, seed=self.seed, repair=False)
         reply = await self.judge.model.complete(request)
-        self.judge.used(_usage(reply))
+        if reply.used is not None:
+            self.judge.used(reply.used)
         self.messages.append(Message("assistant", reply.text))
         return reply.text
 
@@ -192,11 +193,3 @@ def _majority(answers: Sequence[Answered]) -> tuple[Answered, bool]:
 
 def _joined(*parts: str) -> str:
     return ": ".join(part for part in parts if part)
-
-
-def _usage(reply: ModelReply) -> TokenUsage:
-    return TokenUsage(
-        input_tokens=reply.usage.input_tokens,
-        output_tokens=reply.usage.output_tokens,
-        cost_usd=reply.cost_usd,
-    )

@@ -1,0 +1,89 @@
+"""Where a model call comes from: the job and the trial that wait for it.
+
+A model that answers at once needs none of it. One that waits for the host keeps its calls under it, so that a trial
+that is begun again after a crash finds the answers that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Work:
+    """What goes on for a job here: trials, and calls that wait for the host."""
+
+    trials: int = 0
+    waiting: int = 0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing goes on but waiting."""
+        return 0 < self.waiting >= self.trials
+
+
+@dataclass(slots=True)
+class Origin:
+    """Who asks. Empty where nobody said: a call outside of jobs, of a job without trials.
+
+    `part`: what tells the trial from every other one of the job, stable when it is begun again after a crash and
+    another when it is run again because it ended in error. `scenario`: `support/refund`. `instructions`: the version
+    or candidate under test, `support@2`, where whoever answers is to know it: a judge of its own text is not.
+    """
+
+    job: str = ""
+    work: Work = field(default_factory=Work)
+    run: str = ""
+    part: str = ""
+    scenario: str = ""
+    held_out: bool = False
+    instructions: str = ""
+    _asked: dict[str, int] = field(default_factory=dict[str, int])
+    _heard: dict[str, int] = field(default_factory=dict[str, int])
+
+    def count(self, key: str) -> int:
+        """How often the same was asked before in this trial; from now on once more."""
+        number = self._asked.get(key, 0)
+        self._asked[key] = number + 1
+        return number
+
+    def remember(self, role: str, messages: int) -> int:
+        """Note how many messages a role will have had once it has answered; what it had before this call."""
+        before = self._heard.get(role, 0)
+        self._heard[role] = messages
+        return before
+
+
+_ORIGIN: ContextVar[Origin | None] = ContextVar("caseharden_origin", default=None)
+
+
+def origin() -> Origin:
+    """Who asks here."""
+    return _ORIGIN.get() or Origin()
+
+
+@contextmanager
+def asking_for(job: str) -> Generator[None]:
+    """What is asked inside is asked for this job; so do tasks and threads that are started inside."""
+    before = _ORIGIN.set(Origin(job))
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(before)
+
+
+@contextmanager
+def trial_of(run: str, part: str, scenario: str, *, held_out: bool, instructions: str) -> Generator[None]:
+    """What is asked inside is asked by one trial of the job."""
+    above = origin()
+    above.work.trials += 1
+    mine = Origin(above.job, above.work, run, part, scenario, held_out, instructions)
+    before = _ORIGIN.set(mine)
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(before)
+        above.work.trials -= 1
