@@ -29,6 +29,7 @@ FLOORS = {
     "engine.store": 1,
     "engine.world": 1,
     "engine.llm": 2,
+    "engine.code": 2,
     "engine.agents": 3,
     "engine.evaluate": 3,
     "engine.simulate": 4,

@@ -21,7 +21,7 @@ ARGUMENT_MODES: Final = ("exact", "ignore", "text", "partial")
 
 def compile_tool(written: Written, scope: Scope) -> ToolCount:
     """`tool`: how many calls are such ones."""
-    call = _call(written, scope, written.one_of("by", SIDES, "agent"), _ok(written, scope))
+    call = _call(written, scope, written.one_of("by", (*SIDES, "world"), "agent"), _ok(written, scope))
     return ToolCount(call, *_count(written))
 
 
@@ -61,8 +61,9 @@ def _check_call(tool: str, args: Iterable[str], written: Written, scope: Scope) 
         allowed = [*names, "any name with own: true, for a tool that the agent has by itself"]
         written.wrong("tool", what, allowed)
     known = scope.parameters(tool)
+    free = any(not t.tool.strict for name, t in scope.world.tools.items() if fnmatchcase(name, tool))
     for name in args:
-        if name not in known:
+        if name not in known and not free:
             key = "args" if name in written.data.get("args", {}) else "compare"
             what = f"`{tool}` has no argument `{name}`.{did_you_mean(name, known)}"
             raise InvalidArgument(what, where=written.at(key, name), allowed=known)

@@ -25,6 +25,9 @@ WORLD_TOLERANCE: Final = 0.005
 """Absolute; of numbers when worlds are compared."""
 SHOWN_DIFFERENCES: Final = 4
 EQUAL: Final = "equal"
+UNKNOWN: Final = Answer(
+    None, "what its calls wrote is not known: they were recorded elsewhere, and not made again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class StateIs:
         return f"{show_path(self.path)} is {self.comparison.told()}"
 
     def holds(self, trace: Trace) -> Answer:
+        if not trace.state_known:
+            return UNKNOWN
         value = trace.state.get(self.path, MISSING)
         why = f"{show_path(self.path)} is {shown(value)}"
         if self.comparison.fits(value):
@@ -61,6 +66,8 @@ class StateUnchanged:
         return f"{show_path(self.path)} is unchanged"
 
     def holds(self, trace: Trace) -> Answer:
+        if not trace.state_known:
+            return UNKNOWN
         before = self._before(trace).get(self.path, MISSING)
         found = diff(before, trace.state.get(self.path, MISSING), path=self.path)
         if not found:
@@ -94,6 +101,8 @@ class WorldAsExpected:
 
     def holds(self, trace: Trace) -> Answer:
         expected = trace.expected
+        if not trace.state_known:
+            return UNKNOWN
         if expected is None:
             return Answer(None, "the expected world was not computed")
         if expected.error:
@@ -124,6 +133,8 @@ class ExpressionTrue:
         return str(self.expression.text)
 
     def holds(self, trace: Trace) -> Answer:
+        if not trace.state_known:
+            return UNKNOWN
         try:
             value = evaluate(self.expression, trace.state, now=trace.moment())
         except CallFailed as error:

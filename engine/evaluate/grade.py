@@ -15,6 +15,7 @@ from .answers import Answer
 from .events import event_checks, never_fired
 from .grounding import decided_by, inventions
 from .opinions import Opinions
+from .originals import reward_of
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -46,7 +47,7 @@ def grade(
     `opinions`: what judges have said; what they were not asked yet is left open in it, and inconclusive here.
     """
     try:
-        checks = _checked(conversation, plan, base_root, expected, opinions)
+        checks, trace = _checked(conversation, plan, base_root, expected, opinions)
     except Fault as fault:
         return Verdict(
             verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
@@ -56,9 +57,11 @@ def grade(
     invented = (
         inventions(conversation.log, conversation.setup, plan.grounding) if plan.grounding is not None else []
     )
-    lacking = expected.error if expected is not None and plan.rests_on_expected_world else ""
+    asked = expected is not None and plan.rests_on_expected_world and conversation.state_known
+    lacking = expected.error if expected is not None and asked else ""
     verdict, why = _verdict(conversation, plan, checks, lacking, invented)
     counted = verdict not in ("error", "invalid")
+    parts = plan.original.parts(conversation, trace, expected) if plan.original is not None else {}
     return Verdict(
         verdict=verdict,
         reward=_reward(plan.reward, checks) if counted else None,
@@ -70,6 +73,8 @@ def grade(
         never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
         invented=invented,
+        original_reward=reward_of(parts) if parts else None,
+        original_parts=parts,
     )
 
 
@@ -95,7 +100,7 @@ def _checked(
     base_root: dict[str, Any],
     expected: ExpectedWorld | None,
     opinions: Opinions | None,
-) -> list[CheckResult]:
+) -> tuple[list[CheckResult], Trace]:
     replay = Replay(conversation, base_root, expected, plan.now, opinions)
     watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
@@ -115,7 +120,7 @@ def _checked(
         results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
     _date_failures(results, conversation)
-    return results
+    return results, replay.trace
 
 
 def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:

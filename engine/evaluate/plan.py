@@ -18,7 +18,9 @@ from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
 from .grounding import Grounding
 from .opinions import Question
+from .originals import Original
 from .predicates import compile_predicate
+from .profiles import original_of
 from .reading import Written
 from .rules import RuleCheck
 from .scope import Scope, scope_of
@@ -75,6 +77,8 @@ class CheckPlan:
     script: tuple[ScriptCheck, ...] = ()
     faulty: bool = False
     """Whether the scenario has faults."""
+    original: Original | None = None
+    """The reward of another system, where the scenario came from one."""
     grounding: Grounding | None = None
     """What the user knows; None: nobody asks what it invented."""
 
@@ -96,7 +100,9 @@ class CheckPlan:
 
     @property
     def needs_expected_world(self) -> bool:
-        """Whether a check compares the world with what the solution leaves."""
+        """Whether a check, or the original reward, compares the world with what the solution leaves."""
+        if self.original is not None and self.original.needs_expected_world:
+            return True
         return any(_asks_expected_world(check) for check in self.checks)
 
     @property
@@ -116,6 +122,9 @@ def compile_checks(
     top = Written({}, where)
     scope = scope_of(world, scenario)
     mistakes = Mistakes()
+    original: Original | None = None
+    with mistakes.caught():
+        original = original_of(scenario, world, top.at("profile"))
     checks, events, script = _compiled_parts(scenario, top, scope, mistakes)
     rules = _rules(scope, scenario, top, mistakes)
     mistakes.refuse()
@@ -131,7 +140,8 @@ def compile_checks(
     _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top, mistakes)
     mistakes.refuse()
     now = scenario.world.now or world.world.clock.now
-    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, bool(scenario.faults))
+    faulty = bool(scenario.faults)
+    return CheckPlan(tuple(checks), rules, scenario.reward, now, events, script, faulty, original)
 
 
 def _compiled_parts(
@@ -142,8 +152,6 @@ def _compiled_parts(
     events: tuple[PlannedEvent, ...] = ()
     script: tuple[ScriptCheck, ...] = ()
     with mistakes.caught():
-        _refuse_later_features(scenario, top)
-    with mistakes.caught():
         check_solution(scope.world, scenario, top)
     for i, data in enumerate(scenario.success):
         with mistakes.caught():
@@ -153,13 +161,6 @@ def _compiled_parts(
     with mistakes.caught():
         script = compile_script(scenario, top, scope)
     return checks, events, script
-
-
-def _refuse_later_features(scenario: Scenario, top: Written) -> None:
-    if scenario.profile is not None:
-        raise InvalidArgument(
-            "`profile` is not in this version.", where=top.at("profile"), allowed="leave it out"
-        )
 
 
 def _check(data: Any, i: int, top: Written, scope: Scope) -> Check:

@@ -63,6 +63,8 @@ class Trace:
         self.now = now
         """The world's clock at t = 0."""
         self.opinions = opinions or Opinions()
+        self.state_known = True
+        """False: what the calls wrote was not recorded."""
         self.turn = 0
         self.t = 0.0
         self.n = 0
@@ -155,6 +157,7 @@ class Replay:
         _apply(state, conversation.setup)
         self._entries = conversation.log
         self.trace = Trace(state, expected, now, opinions)
+        self.trace.state_known = conversation.state_known
 
     def __iter__(self) -> Iterator[LogEntry]:
         """Each entry before it is in the trace; it goes in when the next one is asked for."""
@@ -172,13 +175,13 @@ def opens_point(before: LogEntry | None, entry: LogEntry) -> bool:
     the calls they make to the point at which they fire; only those for which time has passed have one of their own.
     """
     if isinstance(entry, ToolEntry):
-        return entry.cause is None and not _beside(before, entry)
+        return entry.cause is None and not beside(before, entry)
     if isinstance(entry, EventEntry):
         return before is None or (before.turn, before.t) != (entry.turn, entry.t)
     return isinstance(entry, SayEntry | StopEntry)
 
 
-def _beside(before: LogEntry | None, call: ToolEntry) -> bool:
+def beside(before: LogEntry | None, call: ToolEntry) -> bool:
     return (
         isinstance(before, SayEntry)
         and before.by == call.by == "agent"

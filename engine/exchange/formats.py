@@ -7,6 +7,9 @@ from typing import Final
 
 from .importer import Importer
 from .own_files import OwnFiles
+from .sigma import Sigma
+from .tau2_bench import Tau2Bench
+from .tau_bench import TauBench
 
-_ALL: Final[Sequence[Importer]] = (OwnFiles(),)
+_ALL: Final[Sequence[Importer]] = (OwnFiles(), TauBench(), Tau2Bench(), Sigma())
 IMPORTERS: Final[Mapping[str, Importer]] = {importer.name: importer for importer in _ALL}

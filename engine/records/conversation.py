@@ -221,6 +221,19 @@ class ModelUse(Stored):
     cost_usd: float | None = None
 
 
+class Origin(Stored):
+    """Where a conversation comes from that another system recorded, and what it made of it."""
+
+    format: str
+    file: str
+    reward: float | None = None
+    """The reward that it recorded, 0..1."""
+    other_results: list[int] = Field(default_factory=list[int])
+    """`n` of the calls that gave another result when they were made again here."""
+    x_source: Any = None
+    """What has no place here, verbatim."""
+
+
 class AgentVerdict(Stored):
     """What the agent itself said of the conversation, last in this turn. It is in no rate."""
 
@@ -263,6 +276,10 @@ class Conversation(Stored):
     """Net difference of base and final state."""
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     """By role."""
+    state_known: bool = True
+    """False: recorded elsewhere, and its calls could not be made again. What rests on the state is undecided."""
+    origin: Origin | None = None
+    """None: it was made here."""
     agent_verdict: AgentVerdict | None = None
     """The agent's own word, where it gave one."""
     runtime_errors: int = 0

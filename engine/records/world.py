@@ -1,26 +1,23 @@
 """A world as people write it: state, tools, rules and the clock, all of it data.
 
 These records hold what was written and refuse what cannot be read: unknown fields, wrong types, values that are
-not JSON, `impl`. What needs the whole world at once (names, places, steps, expressions) is checked when the world
+not JSON. What needs the whole world at once (names, places, steps, expressions) is checked when the world
 is compiled, in `engine.world`.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .authored import Authored, Sourced
+from .checked_json import Json, JsonObject
+from .impl import Impl
 
-MAX_JSON_DEPTH: Final = 100
-"""Levels of nesting of any JSON value that people write."""
 MAX_POLICY_CHARS: Final = 200_000
 MAX_DESCRIPTION_CHARS: Final = 20_000
-MAX_INTEGER: Final = 2**63
 
 Side = Literal["agent", "user"]
 ToolKind = Literal["read", "write", "terminal", "think"]
@@ -30,21 +27,6 @@ NOW: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
 """The spellings of a moment: a date, or a date with minutes, seconds, a fraction and an offset as one likes."""
-
-
-def checked_json(value: Any) -> Any:
-    """A copy of a JSON value that shares nothing with it.
-
-    Raises ValueError, with the path inside the value, on NaN, infinity, integers beyond 2^63, keys that are not
-    texts, what JSON cannot hold, and nesting deeper than 100 levels.
-    """
-    return _copied(value, "", 0)
-
-
-Json = Annotated[Any, BeforeValidator(checked_json)]
-"""Any JSON value, checked and copied."""
-JsonObject = Annotated[dict[str, Any], BeforeValidator(checked_json)]
-"""A JSON object, checked and copied."""
 
 
 class Clock(Sourced):
@@ -112,16 +94,15 @@ class Tool(Authored):
     hidden: bool = False
     """Not offered and not callable until a step unlocks it."""
     steps: list[JsonObject] = Field(default_factory=list[dict[str, Any]])
-    impl: Json = None
-    """Reserved for tools that run elsewhere; refused in this version."""
+    impl: Impl | None = None
+    """Instead of steps: code, or given answers."""
     x_source: Json = None
 
-    @field_validator("impl")
-    @classmethod
-    def _not_yet(cls, impl: Any) -> Any:
-        if impl is not None:
-            raise ValueError("`impl` is not in this version: write what the tool does as `steps`")
-        return impl
+    @model_validator(mode="after")
+    def _steps_or_impl(self) -> Tool:
+        if self.impl is not None and self.steps:
+            raise ValueError("a tool has `steps` or `impl`, not both")
+        return self
 
 
 class Rule(Authored):
@@ -219,41 +200,3 @@ def _exists(year: int, month: int, day: int, hour: int, minute: int, second: int
     days = (31, 29 if leap else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
     in_year = year >= 1 and 1 <= month <= 12 and 1 <= day <= days[month - 1]
     return in_year and hour < 24 and minute < 60 and second < 60
-
-
-def _copied(value: Any, spot: str, depth: int) -> Any:
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            raise ValueError(f"the integer{_at(spot)} is beyond 2^63")
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value}{_at(spot)} is not a JSON number")
-        return value
-    if depth >= MAX_JSON_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH} levels{_at(spot[:60])}")
-    if isinstance(value, Mapping):
-        return _copied_object(cast("Mapping[Any, Any]", value), spot, depth)
-    if isinstance(value, list | tuple):
-        items = cast("list[Any]", value)
-        return [_copied(item, f"{spot}[{i}]", depth + 1) for i, item in enumerate(items)]
-    raise ValueError(f"a {type(value).__name__}{_at(spot)} is not a JSON value")
-
-
-def _copied_object(value: Mapping[Any, Any], spot: str, depth: int) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise ValueError(f"the key {key!r:.40}{_at(spot)} is not a text")
-        made[key] = (
-            item
-            if item is None or isinstance(item, str | bool)
-            else _copied(item, f"{spot}[{key!r}]", depth + 1)
-        )
-    return made
-
-
-def _at(spot: str) -> str:
-    return f" at {spot}" if spot else ""

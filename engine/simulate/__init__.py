@@ -3,6 +3,7 @@
 from .case import ENGINE, Case, prepare
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
+from .playback import play_recording
 from .playing import Standing, run_trial, stand_trial
 from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
@@ -33,6 +34,7 @@ __all__ = [
     "check_solution",
     "difference",
     "expected_world",
+    "play_recording",
     "play_solution",
     "prepare",
     "read_sheet",

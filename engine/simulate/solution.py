@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections import OrderedDict
@@ -28,6 +29,8 @@ BASELINE_TURNS: Final = 2
 _HELLO: Final = "hello"
 _APOLOGY: Final = "I am sorry."
 _KEPT: Final = 4096
+_PASSED_OVER: Final = ("refused", "arguments")
+"""Failures of calls that a solution from another system goes on behind, as it did there."""
 
 
 class ExpectedWorlds:
@@ -64,10 +67,14 @@ async def play_solution(case: Case, seed: int, trial: int) -> Tried:
 
 
 def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
-    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses."""
+    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses.
+
+    Under a profile calls that are refused are passed over: their partial writes stay, as in the original.
+    """
     calls = _calls(tried)
     steps = _order_of_play(case.scenario.expected)
-    failed = next((call for call in calls if not call.ok), None)
+    passed_over = _PASSED_OVER if case.scenario.profile else ()
+    failed = next((call for call in calls if not call.ok and call.error not in passed_over), None)
     error = ""
     if tried.conversation.end.reason == "world_error":
         error = tried.conversation.end.detail
@@ -136,7 +143,7 @@ def _waited(turns: Sequence[PlayedTurn], wait_s: float) -> float:
 
 
 def _call(k: int, tool: str, args: Mapping[str, Any]) -> ToolCall:
-    return ToolCall(f"e{k}", tool, canonical(args))
+    return ToolCall(f"e{k}", tool, json.dumps(dict(args), ensure_ascii=False))
 
 
 async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
@@ -165,8 +172,8 @@ async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) 
 
 
 def _calls(tried: Tried) -> list[ToolEntry]:
-    """The calls of the solution: those of the history came before it."""
-    return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0]
+    """The calls of the solution: those of the history came before it, those that assert something are the world's."""
+    return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0 and e.by != "world"]
 
 
 def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
@@ -96,8 +98,12 @@ class Trial:
         self.started = time.perf_counter()
         with anyio.move_on_after(self.case.limits.timeout_s) as scope, patient(scope) as self.patience:
             await anyio.lowlevel.checkpoint()
-            self.set_up()
+            if self.case.world.code_tools:
+                await anyio.to_thread.run_sync(self.set_up)
+            else:
+                self.set_up()
             await self.converse()
+            await self._close()
         if scope.cancelled_caught:
             self.script.finish("timeout", f"{self.case.limits.timeout_s:g} s of wall time", "timeout")
 
@@ -157,6 +163,20 @@ class Trial:
             await self.user_speaks()
             if not self.over:
                 await self.agent_answers()
+
+    async def _close(self) -> None:
+        """The calls that the profile of the scenario makes when all is over; what they say is for its reward only."""
+        original = self.case.plan.original
+        for closing in original.closing if original is not None else ():
+            made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
+            try:
+                outcome = await anyio.to_thread.run_sync(made)
+            except WorldFault as fault:
+                self.script.finish("world_error", fault.text)
+                return
+            if outcome.ok and outcome.result != closing.wanted:
+                outcome = replace(outcome, ok=False, error="refused")
+            self.script.call(outcome, "", 0, 0.0)
 
     # What a script asks for (script.Stage)
 
@@ -403,7 +423,7 @@ class Trial:
                 return
             began = time.perf_counter()
             try:
-                outcome = self._called(call, by, own_names)
+                outcome = await self._called(call, by, own_names)
             except WorldFault as fault:
                 self.script.finish("world_error", fault.text)
                 return
@@ -416,11 +436,18 @@ class Trial:
             if self.over:
                 return
 
-    def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+    async def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
+        """The call, with what comes of it; code is waited for in a worker thread."""
         self.scene.next_due = self.points.next_due()
-        if self.faults is not None and by == "agent":
-            return self.faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
-        return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+        faults = self.faults if by == "agent" else None
+
+        def make() -> CallOutcome:
+            if faults is not None:
+                return faults.call(self.scene, call.name, call.arguments, shown_name=not own_names)
+            return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
+
+        name = call.name if own_names or by == "user" else self.scene.own_name(call.name)
+        return await anyio.to_thread.run_sync(make) if name in self.case.world.code_tools else make()
 
     def _may_call(self, name: str, own_names: bool) -> bool:
         """Count a call of the agent, unless it is a thought; whether it is within the limit."""

@@ -153,6 +153,8 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         }
     )
     item.untrusted = ["item.checks[].why", "item.checks[].fix"]
+    if graded.original_parts:
+        item.item["original_reward"] = {"reward": graded.original_reward, **graded.original_parts}
     if graded.never_fired:
         item.item["never_fired"] = [missing.model_dump(mode="json") for missing in graded.never_fired]
         item.untrusted.append("item.never_fired[].why")

@@ -21,6 +21,7 @@ from .environment_drafts import EnvironmentDrafts
 from .environments import Environments
 from .importing_runs import RunImporter
 from .jobs import Jobs, Progress, check_wait
+from .past_runs import PastRuns
 from .results import EnvironmentReport, ImportReport
 
 _REPORT: Final = TypeAdapter(EnvironmentReport)
@@ -34,6 +35,7 @@ class Importing:
         archive: Archive,
         environments: Environments,
         runs: RunImporter,
+        past_runs: PastRuns,
         drafts: EnvironmentDrafts,
         roots: Roots,
         jobs: Jobs,
@@ -42,6 +44,7 @@ class Importing:
         self._drafts = drafts
         self._environments = environments
         self._runs = runs
+        self._past_runs = past_runs
         self._roots = roots
         self._jobs = jobs
         self._read: dict[str, Imported] = {}
@@ -66,7 +69,9 @@ class Importing:
         check_wait(wait_s)
         importer, place, read = await anyio.to_thread.run_sync(self._looked_at, path, format)
         name = check_slug(id or read.id, "id")
-        if read.cases is not None:
+        if read.cases is None and read.exported is None:
+            name = self._past_runs.check(read, id).id
+        elif read.cases is not None:
             self._drafts.same_folder_or_conflict(name, read.cases.path, "id")
         spec = {"path": str(place), "id": name, "format": importer.name, "dry_run": dry_run}
         job, _ = self._jobs.create("import", spec, total=1, environment=name)
@@ -93,8 +98,10 @@ class Importing:
         read, warnings = await anyio.to_thread.run_sync(import_without_secrets, read, self._archive.redactor)
         if read.exported is not None:
             report = await self._runs.take(read.exported, spec["id"], job, dry_run=spec["dry_run"])
-        else:
+        elif read.cases is not None:
             report = await self._environments.take(read, spec["id"], dry_run=spec["dry_run"])
+        else:
+            report = await self._past_runs.take(read, spec["id"], job, dry_run=spec["dry_run"])
         report.warnings += warnings
         return report
 

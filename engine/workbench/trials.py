@@ -48,6 +48,7 @@ from ..simulate import (
     prepare,
     run_trial,
 )
+from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import Attempts
 from .role_models import RoleModels
@@ -298,11 +299,33 @@ class TrialRunner:
                 execution = f"{run.id}/{table}/{attempt}"
                 ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
         document, conversation, verdict = ended
+        return self._kept(cases, document, conversation, verdict, table, attempt)
+
+    def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
+        """Keep a trial that was played elsewhere. For a worker thread."""
+        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials", 1)
+
+    def world(self, hash: str) -> CompiledWorld:
+        """A stored world."""
+        return self._worlds.get(hash)
+
+    def _kept(
+        self,
+        cases: RunCases,
+        document: dict[str, Any],
+        conversation: Conversation,
+        verdict: Verdict,
+        table: str,
+        attempt: int,
+    ) -> TrialRecord:
+        run, simulation, trial = cases.run, conversation.simulation, conversation.trial
+        shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
+            parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-            shelf.put(id, record)
+            shelf.put(f"{simulation}/{trial}", record)
         return record
 
     async def expected_world(self, cases: RunCases, case: Case, trial: int) -> ExpectedWorld | None:

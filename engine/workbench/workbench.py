@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ..agents import Reach
+from ..code import PythonTools
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Cassettes, Connections, Host
@@ -42,6 +43,7 @@ from .listing import Listing
 from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
 from .model_calls import ModelCalls
+from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .proving import Proving
@@ -192,7 +194,8 @@ class Workbench:
 
     def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
-        worlds = Worlds(archive, self._shipped, self.roots)
+        python_tools = PythonTools(reach.code, reach.processes)
+        worlds = Worlds(archive, self._shipped, self.roots, python_tools)
         models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
@@ -219,11 +222,12 @@ class Workbench:
         snapshots = Snapshots(archive, trials)
         reporting = Reporting(archive, worlds, snapshots, self._report)
         self.exports = Exporting(archive, trials.cases, reporting)
-        past_runs = RunImporter(
+        exported_runs = RunImporter(
             archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports, judging
         )
+        past_runs = PastRuns(archive, trials, scoring, instructions, self.environments, python_tools.why_not)
         self.imports = Importing(
-            archive, self.environments, past_runs, environment_drafts, self.roots, runner
+            archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         places = Places(archive, trials)
         run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)

@@ -16,7 +16,7 @@ from ..evaluate import compile_rules
 from ..exchange import Roots
 from ..records.authored import load
 from ..records.world import World
-from ..world import CompiledWorld, compile_world
+from ..world import CodeTools, CompiledWorld, compile_world
 from .archive import Archive
 
 _COMPILED = 16
@@ -42,10 +42,13 @@ class WorldSource:
 class Worlds:
     """Finds, compiles and remembers worlds."""
 
-    def __init__(self, archive: Archive, shipped: Path | None, roots: Roots) -> None:
+    def __init__(
+        self, archive: Archive, shipped: Path | None, roots: Roots, code: CodeTools | None = None
+    ) -> None:
         self._archive = archive
         self._shipped = shipped
         self._roots = roots
+        self._code = code
         self._compiled: OrderedDict[str, CompiledWorld] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -74,7 +77,7 @@ class Worlds:
 
     def compile(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
         """Check and compile a document; a mistake is an error with its path."""
-        compiled = compile_world(load(World, document, where))
+        compiled = compile_world(load(World, document, where), code=self._code)
         compile_rules(compiled)
         return self._remember(compiled)
 
@@ -92,7 +95,9 @@ class Worlds:
             if found is not None:
                 self._compiled.move_to_end(hash)
                 return found
-        return self._remember(compile_world(World.model_validate(self._archive.worlds.read(hash))))
+        return self._remember(
+            compile_world(World.model_validate(self._archive.worlds.read(hash)), code=self._code)
+        )
 
     def _remember(self, compiled: CompiledWorld) -> CompiledWorld:
         with self._mutex:

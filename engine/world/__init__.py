@@ -6,10 +6,12 @@ live world: `prepare` (persona data, init), `call` (every tool call, whoever mak
 journal of `Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the
 one path syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions.
 A `FaultPlan` takes the agent's calls where a scenario has faults; a `NoiseSchedule` says when noise happens.
+`CodeTools`, passed in, runs the tools that are code.
 """
 
 from __future__ import annotations
 
+from .code import CodeAnswer, CodeBase, CodeCall, CodeTools
 from .compiled import CompiledTool, CompiledWorld, Signature, Steps, compile_world
 from .diff import Difference, delta, diff, matching
 from .expressions import Expression, compile_expression, evaluate
@@ -30,6 +32,10 @@ __all__ = [
     "CallFailed",
     "CallOutcome",
     "Checkpoint",
+    "CodeAnswer",
+    "CodeBase",
+    "CodeCall",
+    "CodeTools",
     "CompiledNoise",
     "CompiledTool",
     "CompiledWorld",

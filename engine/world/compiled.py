@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from ..canonical import digest
 from ..errors import did_you_mean
 from ..records.world import Rule, Tool, ToolKind, World
+from .code import CodeBase, CodeTools
 from .frames import WORLD_SCOPE, Scope
 from .mistakes import Mistakes
 from .parameters import Check, compile_parameters
@@ -68,6 +69,7 @@ class CompiledWorld:
         sync: Steps,
         schemas: CollectionSchemas,
         emitted: frozenset[str],
+        code: CodeTools | None = None,
     ) -> None:
         self.world = world
         self.base: dict[str, Any] = {"db": world.db, "user_db": world.user_db}
@@ -75,8 +77,24 @@ class CompiledWorld:
         self.tools = tools
         self.sync = sync
         self.schemas = schemas
+        self.code = code
+        """What runs the tools that are code; None: their calls fail."""
         self.emitted = emitted
         """Texts that tools emit and that hold no expression: events by these names can happen."""
+
+    @cached_property
+    def code_tools(self) -> frozenset[str]:
+        """The tools that are code: a call of one takes its time, and is made in a worker thread."""
+        return frozenset(n for n, t in self.tools.items() if t.tool.impl is not None and t.tool.impl.python)
+
+    def with_code(self, code: CodeTools) -> CompiledWorld:
+        """The same world with something else that runs its code."""
+        return CompiledWorld(self.world, self.tools, self.sync, self.schemas, self.emitted, code)
+
+    @cached_property
+    def code_base(self) -> CodeBase:
+        """The base as code is given it."""
+        return CodeBase(self.base, self.hash)
 
     @cached_property
     def hash(self) -> str:
@@ -97,15 +115,18 @@ class CompiledWorld:
         """Steps of a scenario over both sides; InvalidArgument with all their mistakes."""
         mistakes = Mistakes()
         given = cast("object", [dict(s) for s in steps] if not isinstance(steps, Mapping) else dict(steps))
-        made = _steps(given, dict(WORLD_SCOPE), where, StepTerms(place, self.tools, mistakes))
+        made = _steps(
+            given, dict(WORLD_SCOPE), where, StepTerms(place, self.tools, mistakes, self.code_tools)
+        )
         mistakes.refuse()
         return made
 
 
-def compile_world(world: World, where: str = "world") -> CompiledWorld:
+def compile_world(world: World, where: str = "world", code: CodeTools | None = None) -> CompiledWorld:
     """Check a world whole and compile it.
 
-    Raises InvalidArgument of the first mistake, with the others told behind it; `where` begins their paths.
+    Raises InvalidArgument of the first mistake, with the others told behind it; `where` begins their paths. `code`
+    runs the tools that are code.
     """
     mistakes = Mistakes()
     names = {tool.name for tool in world.tools}
@@ -127,7 +148,7 @@ def compile_world(world: World, where: str = "world") -> CompiledWorld:
     mistakes.refuse()
     if world.clock.wait_tool:
         tools[WAIT_TOOL] = _wait_tool()
-    return CompiledWorld(world, tools, sync, schemas, frozenset(emitted))
+    return CompiledWorld(world, tools, sync, schemas, frozenset(emitted), code)
 
 
 def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +173,8 @@ def _tool(tool: Tool, where: str, terms: StepTerms) -> CompiledTool:
         name: cast("dict[str, Any]", part).get("default") if isinstance(part, dict) else None
         for name, part in properties.items()
     }
+    if tool.impl is not None and tool.impl.python:
+        writes = True
     return CompiledTool(tool, tool.kind or ("write" if writes else "read"), check, defaults, steps)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..errors import InvalidArgument, did_you_mean
-from ..records.world import MAX_INTEGER
+from ..records.checked_json import MAX_INTEGER
 from . import operations as op
 from .frames import (
     Binding,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..canonical import equal
 from ..errors import did_you_mean
-from ..records.world import MAX_INTEGER
+from ..records.checked_json import MAX_INTEGER
 from .values import FUEL_UNIT, MAX_SIZE, MISSING, Fault, is_number, kind_of, weight
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from ..errors import did_you_mean
 from ..records.world import Side, ToolKind, check_moment
 from ..seeds import draw
+from .code import run_impl
 from .compiled import WAIT_TOOL, CompiledTool, CompiledWorld, Signature, Steps
 from .frames import Frame
 from .mistakes import Mistakes
@@ -389,6 +390,10 @@ class Scene:
             check_arguments(tool.check, tool.tool.name, args)
         if tool.tool.name == WAIT_TOOL and self.world.world.clock.wait_tool:
             return self._wait(float(args["seconds"]))
+        if tool.tool.impl is not None:
+            return run_impl(
+                tool.tool, tool.kind, args, self.state, writer, self.world.code, self.world.code_base
+            )
         frame = Frame(
             self.state,
             self,

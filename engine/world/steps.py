@@ -92,6 +92,8 @@ class StepTerms:
     tools: Collection[str] | None
     """The world's tools, for `unlock` and `call`; None: not checked."""
     mistakes: Mistakes
+    code: Collection[str] = ()
+    """Tools that are code: of all steps only `init` may call them."""
     words: set[str] = field(default_factory=set[str])
     emitted: set[str] = field(default_factory=set[str])
 
@@ -399,6 +401,9 @@ class _StepCompiler:
 
     def call(self) -> Run:
         tool, by = self._tool("call"), self._one_of("by", "world", ("world", "user", "agent"))
+        if tool in self.terms.code and self.terms.place != "init":
+            what = f"`{tool}` is code, and what happens by itself cannot wait for it."
+            raise InvalidArgument(what, where=f"{self.where}.call", allowed="tools with steps; code in init")
         args = self._value(self.step.get("args", {}), "args")
         return self._located(
             "call", lambda frame: _host(frame).call_within(tool, args.value(frame), by, frame.by)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from ..records.world import MAX_JSON_DEPTH
+from ..records.checked_json import MAX_JSON_DEPTH
 
 ErrorKind = Literal["arguments", "refused", "runtime", "injected"]
 

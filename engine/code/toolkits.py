@@ -1,0 +1,327 @@
+"""tau2's tool kits: methods over a pydantic database, here made of our state for each call.
+
+It runs in the worker; pydantic is needed there only where such a tool is called. A collection of records is validated
+record by record as the code looks at them, and only those are compared afterwards.
+"""
+
+# It imitates dict, list and models of others: their every type is unknown here.
+# pyright: basic
+from __future__ import annotations
+
+import datetime
+import inspect
+import json
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+
+class Records(dict):  # pyright: ignore[reportMissingTypeArgument]
+    """A collection: raw records become models when they are looked at."""
+
+    def __init__(self, raw: dict[str, Any], adapter: Any) -> None:
+        super().__init__(raw)
+        self._raw, self._adapter = raw, adapter
+        self.seen: set[Any] = set()
+
+    def _see(self, key: Any) -> None:
+        if key not in self.seen:
+            self.seen.add(key)
+            super().__setitem__(key, self._adapter.validate_python(_copy(super().__getitem__(key))))
+
+    def __getitem__(self, key):
+        if key in self:
+            self._see(key)
+        return super().__getitem__(key)
+
+    def __setitem__(self, key, value):
+        self.seen.add(key)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key):
+        self.seen.add(key)
+        super().__delitem__(key)
+
+    def get(self, key, default=None):
+        if key in self:
+            self._see(key)
+        return super().get(key, default)
+
+    def setdefault(self, key, default=None):
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key, *default):
+        if key in self:
+            self._see(key)
+        return super().pop(key, *default)
+
+    def update(self, *args, **words):
+        for key, value in dict(*args, **words).items():
+            self[key] = value
+
+    def values(self):
+        return [self[key] for key in self]
+
+    def items(self):
+        return [(key, self[key]) for key in self]
+
+    def copy(self):
+        return dict(self.items())
+
+    def __eq__(self, other):
+        return dict(self.items()) == other
+
+    def __ne__(self, other):
+        return not self == other
+
+    __hash__ = None
+
+
+class Toolkits:
+    """Calls of methods, on one base."""
+
+    def __init__(self, root: dict[str, Any], loader: Any, tracked: Any) -> None:
+        self.root, self.loader, self.tracked = root, loader, tracked
+        self.syncs: dict[str, Any] = {}
+
+    def call(self, found: Any, question: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(found, tuple):
+            return _failed("a tau2 tool is `FILE.py:Class.method`", "runtime")
+        kit_class, method = found
+        side, args = question["side"], question["args"]
+        state = _with_writes(self.root, question["writes"])
+        other = self.loader.find(question["user"]) if question["user"] else None
+        try:
+            kits = {side: Kit(kit_class, state[side])}
+            if other is not None and other is not kit_class:
+                kits["user_db" if side == "db" else "db"] = Kit(
+                    other, state["user_db" if side == "db" else "db"]
+                )
+        except Exception as error:
+            return _failed(f"its database cannot be made: {type(error).__name__}: {error}"[:1500], "runtime")
+        sync = self._sync(question["python"])
+        made = self._run(kits, side, method, args, sync)
+        writes = [
+            [op, [name, *path], value]
+            for name, kit in kits.items()
+            for op, path, value in kit.writes(self.tracked)
+        ]
+        made["writes"] = writes
+        try:
+            json.dumps(made, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            return _failed(f"it gave or wrote what is no JSON: {error}", "runtime")
+        return made
+
+    def _run(
+        self, kits: dict[str, Kit], side: str, method: str, args: dict[str, Any], sync: Any
+    ) -> dict[str, Any]:
+        function = getattr(kits[side].kit, method)
+        try:
+            result = function(**args)
+            if sync is not None:
+                environment = sync.__new__(sync)
+                environment.tools = kits["db"].kit if "db" in kits else None
+                environment.user_tools = kits["user_db"].kit if "user_db" in kits else None
+                environment.solo_mode = False
+                environment.sync_tools()
+            return {
+                "result": result if isinstance(result, bool) else as_text(result),
+                "failed": "",
+                "writes": [],
+            }
+        except Exception as error:
+            kind = "refused"
+            if isinstance(error, TypeError) and not _fits(function, args):
+                kind = "arguments"
+            return _failed(f"Error: {error}", kind)
+
+    def _sync(self, python: str) -> Any:
+        """The domain's environment, where it keeps both sides in step; None where it has nothing of that."""
+        file = Path(python.rpartition(":")[0]).with_name("environment.py")
+        if str(file) not in self.syncs:
+            self.syncs[str(file)] = None
+            if file.is_file() and "def sync_tools" in file.read_text(encoding="utf-8", errors="replace"):
+                module = self.loader.module(file)
+                for value in vars(module).values():
+                    if (
+                        inspect.isclass(value)
+                        and "sync_tools" in vars(value)
+                        and value.__module__ == module.__name__
+                    ):
+                        self.syncs[str(file)] = value
+        return self.syncs[str(file)]
+
+
+class Kit:
+    """A tool kit on one side of a state."""
+
+    def __init__(self, kit_class: Any, raw: dict[str, Any]) -> None:
+        from pydantic import TypeAdapter
+
+        self.raw = raw
+        db_class = _database(kit_class)
+        self.adapters: dict[str, Any] = {}
+        self.filled: dict[str, Any] = {}
+        """What the model has where the state has nothing."""
+        fields: dict[str, Any] = {}
+        for name, field in db_class.model_fields.items():
+            record = _record_type(field.annotation)
+            if record is not None and isinstance(raw.get(name), dict):
+                self.adapters[name] = TypeAdapter(record)
+                fields[name] = Records(raw[name], self.adapters[name])
+                continue
+            self.adapters[name] = TypeAdapter(field.annotation)
+            if name in raw:
+                fields[name] = self.adapters[name].validate_python(_copy(raw[name]))
+            elif not field.is_required():
+                fields[name] = field.get_default(call_default_factory=True)
+                self.filled[name] = _dump(self.adapters[name], fields[name])
+        self.db = db_class.model_construct(**fields)
+        self.kit = kit_class(self.db)
+
+    def writes(self, tracked: Any) -> list[list[Any]]:
+        """What the call changed, against the state before it."""
+        found: list[list[Any]] = []
+        for name, adapter in self.adapters.items():
+            now = getattr(self.kit.db, name, tracked.GONE)
+            if now is tracked.GONE:
+                continue
+            raw = self.raw.get(name, tracked.GONE)
+            if isinstance(now, Records):
+                for key in sorted(now.seen, key=str):
+                    before = _normal(adapter, raw[key]) if key in raw else tracked.GONE
+                    after = _dump(adapter, dict.__getitem__(now, key)) if key in now else tracked.GONE
+                    found += _against(tracked, before, after, raw.get(key, tracked.GONE), [name, key])
+            else:
+                before = self.filled[name] if name in self.filled else _normal(adapter, raw)
+                after = _dump(adapter, now)
+                found += _against(tracked, before, after, raw, [name])
+        return found
+
+
+def _against(tracked: Any, before: Any, after: Any, raw: Any, path: list[Any]) -> list[list[Any]]:
+    """Writes that do to the raw value what the call did to the models; what models fill in is not written by itself."""
+    writes = tracked.differences(before, after, path)
+    if raw is tracked.GONE or before is tracked.GONE or after is tracked.GONE:
+        return [["set", path, after]] if writes and raw is tracked.GONE else writes
+    made: list[list[Any]] = []
+    for op, place, value in writes:
+        missing = _first_missing(raw, before, place[len(path) :])
+        if missing is None:
+            made.append([op, place, value])
+        else:
+            whole = ["set", [*path, *missing], _at(after, missing)]
+            made += [] if whole in made else [whole]
+    return made
+
+
+def _first_missing(raw: Any, before: Any, place: list[Any]) -> list[Any] | None:
+    """The shortest way to a container that a write needs and the raw value has not, or not so; None: it has all."""
+    for depth, key in enumerate(place[:-1]):
+        before = before[key]
+        raw = raw.get(key) if isinstance(raw, dict) else raw[key] if len(raw) > key else None
+        if type(raw) is not type(before) or (isinstance(raw, list) and len(raw) != len(before)):
+            return place[: depth + 1]
+    return None
+
+
+def _at(value: Any, way: list[Any]) -> Any:
+    for key in way:
+        value = value[key]
+    return value
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _normal(adapter: Any, raw: Any) -> Any:
+    return _dump(adapter, adapter.validate_python(raw))
+
+
+def _dump(adapter: Any, value: Any) -> Any:
+    return adapter.dump_python(value, mode="json", warnings=False)
+
+
+def _database(kit_class: Any) -> Any:
+    """The class of the database that a kit says its `db` to be."""
+    for made in kit_class.__mro__:
+        note = vars(made).get("__annotations__", {}).get("db")
+        if note is None:
+            continue
+        if isinstance(note, str):
+            note = eval(note, vars(sys.modules[made.__module__]))
+        note = next((part for part in typing.get_args(note) if part is not type(None)), note)
+        if hasattr(note, "model_fields"):
+            return note
+    raise TypeError(f"{kit_class.__name__} does not say the class of its `db`")
+
+
+def _record_type(annotation: Any) -> Any:
+    """The type of the values of `dict[str, X]`; None of anything else."""
+    if typing.get_origin(annotation) is dict:
+        return typing.get_args(annotation)[1]
+    return None
+
+
+def _with_writes(root: dict[str, Any], writes: list[list[Any]]) -> dict[str, Any]:
+    """The root with writes on top; what is not written is shared."""
+    made: dict[str, Any] = {side: dict(value) for side, value in root.items()}
+    own: set[int] = {id(value) for value in made.values()}
+    for op, path, value in writes:
+        box: Any = made
+        for key in path[:-1]:
+            inner = box[key]
+            if id(inner) not in own and isinstance(inner, (dict, list)):
+                inner = inner.copy()
+                own.add(id(inner))
+                box[key] = inner
+            box = inner
+        if op == "insert":
+            box.insert(path[-1], value)
+        elif op == "remove":
+            del box[path[-1]]
+        else:
+            box[path[-1]] = value
+    return made
+
+
+def as_text(result: Any) -> Any:
+    """A result as tau2 puts it into a message."""
+    return result if isinstance(result, str) else json.dumps(_processed(result), default=str)
+
+
+def _processed(result: Any) -> Any:
+    if hasattr(result, "model_dump"):
+        return result.model_dump()
+    if isinstance(result, (int, float, bool)):
+        return str(result)
+    if isinstance(result, list):
+        return [_processed(item) for item in result]
+    if isinstance(result, tuple):
+        return tuple(_processed(item) for item in result)
+    if isinstance(result, dict):
+        return {key: _processed(value) for key, value in result.items()}
+    if isinstance(result, (datetime.datetime, datetime.date)):
+        return result.isoformat()
+    if result is None or isinstance(result, str):
+        return result
+    raise ValueError(f"Unsupported type: {type(result)}")
+
+
+def _fits(function: Any, args: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(function).bind(**args)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _failed(text: str, kind: str) -> dict[str, Any]:
+    return {"result": text, "failed": kind, "writes": []}

@@ -1,0 +1,92 @@
+"""Files of another system's folder, read with patience: one that is missing, too large or broken is lost, not fatal."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import CasehardenError, InvalidArgument
+from .documents import parse_json
+from .files import Roots
+from .importer import Losses
+from .python_source import NotReadable, parse_python
+
+SOURCE_BYTES: Final = 5_000_000
+"""Bytes of one Python file."""
+DATA_BYTES: Final = 64_000_000
+_LFS: Final = "version https://git-lfs"
+
+
+class ForeignFiles:
+    """Reads below one folder; what it could not read is in its losses."""
+
+    def __init__(self, folder: Path, roots: Roots, losses: Losses) -> None:
+        self.folder = folder
+        self.losses = losses
+        self.read: list[str] = []
+        """Every file that was read, as people write it."""
+        self._roots = roots
+
+    def shown(self, path: Path) -> str:
+        """The path from the folder on."""
+        return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else path.name
+
+    def text(self, path: Path, what: str, limit: int = DATA_BYTES, *, must: bool = False) -> str | None:
+        """A text; None where it cannot be had, which is lost, or where there is none and none `must` be."""
+        if not path.exists() and not path.is_symlink():
+            if must:
+                self.losses.add(what, "the file is missing", self.shown(path))
+            return None
+        try:
+            text = self._roots.read_text(path, "path", limit)
+        except CasehardenError as error:
+            self.losses.add(what, error.what, self.shown(path))
+            return None
+        if text.startswith(_LFS):
+            self.losses.add(what, "the file is only a pointer of Git LFS", self.shown(path), "git lfs pull")
+            return None
+        self.read.append(self.shown(path))
+        return text
+
+    def json(self, path: Path, what: str, *, must: bool = False) -> Any:
+        """A JSON value; None where it cannot be had."""
+        text = self.text(path, what, must=must)
+        if text is None:
+            return None
+        try:
+            return parse_json(text, self.shown(path))
+        except InvalidArgument as error:
+            self.losses.add(what, error.what, error.where)
+            return None
+
+    def toml(self, path: Path, what: str) -> Any:
+        """A TOML document as JSON values; None where it cannot be had."""
+        text = self.text(path, what)
+        if text is None:
+            return None
+        try:
+            return tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            self.losses.add(what, f"it is no TOML: {str(error)[:200]}", self.shown(path))
+            return None
+
+    def python(self, path: Path, what: str, *, must: bool = False) -> ast.Module | None:
+        """The syntax tree of a Python file; None where it cannot be had."""
+        text = self.text(path, what, SOURCE_BYTES, must=must)
+        if text is None:
+            return None
+        try:
+            return parse_python(text)
+        except NotReadable as error:
+            self.losses.add(what, f"this is no Python: {error}", self.shown(path))
+            return None
+
+
+def files_below(folder: Path, pattern: str, most: int = 1000) -> list[Path]:
+    """Files that match, by name, without links; empty where there is no folder."""
+    try:
+        return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.is_symlink())[:most]
+    except OSError:
+        return []
