@@ -18,10 +18,13 @@ import anyio.to_thread
 from mcp import StdioServerParameters
 from mcp.client import Client
 
-from ..engine.errors import InternalError
+from ..engine.errors import InternalError, NeedsConfirm, Unavailable, UserError
 from ..resources.library import WORLDS
 from .called import called
+from .demo_model import DemoModel, add_model_arguments, ask, model_of
 from .report import copy_report
+from .setting_values import flag
+from .settings import add_flags
 from .terminal import Screen, bar, clean, count, cut, interval, money, percent
 
 WORLD = "shop"
@@ -34,30 +37,39 @@ GENERATED = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", default="", metavar="DIR", help="keep the data folder there")
     parser.add_argument("--plain", action="store_true", help="no colour")
+    add_model_arguments(parser)
+    add_flags(parser, "network", "env_file")
 
 
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
-    return called("demo", "--debug")
+    if isinstance(error, NeedsConfirm):
+        given = [(flag(name), getattr(args, name)) for name in ("model", "base_url", "key")]
+        return called("demo", *(word for pair in given if pair[1] for word in pair), "--confirm")
+    return called("demo", "--help" if isinstance(error, UserError) else "--debug")
 
 
 def run(args: argparse.Namespace) -> int:
     screen = Screen(plain=args.plain)
+    model = model_of(args)
     if args.keep:
-        return anyio.run(_run, args.keep, screen)
+        return anyio.run(_run, args.keep, screen, model, args.confirm)
     with tempfile.TemporaryDirectory(prefix="caseharden-demo-") as folder:
-        return anyio.run(_run, folder, screen)
+        return anyio.run(_run, folder, screen, model, args.confirm)
 
 
-async def _run(home: str, screen: Screen) -> int:
-    screen.line("caseharden demo: the whole loop over MCP, on a shipped world, with no key and no network")
+async def _run(home: str, screen: Screen, model: DemoModel, confirmed: bool) -> int:
+    told = "with no key and no network" if model.offline else f"with {model.name}"
+    screen.line(f"caseharden demo: the whole loop over MCP, on a shipped world, {told}")
     screen.line()
     began = time.perf_counter()
     command = StdioServerParameters(
-        command=sys.executable, args=["-m", "caseharden", "serve", "--home", home]
+        command=sys.executable,
+        args=["-m", "caseharden", "serve", "--home", home, *model.words],
+        env=model.env,
     )
     async with Client(command) as client:
-        loop = _Loop(_Server(client), screen)
+        loop = _Loop(_Server(client), screen, model, confirmed)
         improved = await loop.go_round()
         await loop.report(Path(home), REPORT)
         loop.used(time.perf_counter() - began)
@@ -79,6 +91,9 @@ class _Server:
             waited = await self._call("wait_job", {"job": job["id"], "wait_s": 30})
             job = waited["job"]
             reply = waited.get("result", reply)
+        if job.get("state") in ("failed", "paused", "cancelled"):
+            error: Mapping[str, Any] = job.get("error") or {}
+            raise Unavailable(str(error.get("what", f"{job['id']} is {job['state']}")), where=tool)
         return reply
 
     async def _call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -96,11 +111,13 @@ class _Server:
 class _Loop:
     """One turn of the loop, told as it goes."""
 
-    def __init__(self, server: _Server, screen: Screen) -> None:
+    def __init__(self, server: _Server, screen: Screen, model: DemoModel, confirmed: bool) -> None:
+        self._model = model
+        self._confirmed = confirmed
         self._call = server
         self._screen = screen
         self._trials = 0
-        self._usd = 0.0
+        self._usd: float | None = 0.0
         self._models: dict[str, str] = {}
         self._hardening = ""
 
@@ -135,7 +152,7 @@ class _Loop:
     async def _cases(self) -> None:
         personas = await self._call("generate_personas", environment=WORLD, count=GENERATED)
         scenarios = await self._call("generate_scenarios", environment=WORLD, count=GENERATED)
-        made = await self._call("create_simulations", environment=WORLD, pairing="all")
+        made = await self._call("create_simulations", environment=WORLD, pairing=self._model.pairing)
         number = made["counts"]["simulations"]
         splits = await self._splits()
         rows, columns = scenarios["counts"]["scenarios"], personas["counts"]["personas"]
@@ -146,6 +163,7 @@ class _Loop:
             f"  Cases        {columns} personas x {rows} scenarios = {number} simulations; "
             f"{len(splits) - held_out} scenarios train, {held_out} held-out"
         )
+        ask(self._model, number, self._screen, self._confirmed)
         self._line()
 
     async def _splits(self) -> list[str]:
@@ -161,7 +179,7 @@ class _Loop:
                 return found
 
     async def _base(self) -> dict[str, Any]:
-        base = await self._call("run_simulations", environment=WORLD, wait_s=45)
+        base = await self._call("run_simulations", environment=WORLD, wait_s=45, **self._model.options)
         self._spent(base)
         self._heading("Base", f"version 1      {_rate(base['totals'])}", base["cost"]["seconds"])
         see = next((c["see"] for c in base["clusters"] if c.get("see")), "")
@@ -229,7 +247,9 @@ class _Loop:
         return True
 
     async def _next_round(self, base: dict[str, Any]) -> None:
-        again = await self._call("run_simulations", environment=WORLD, continue_run=base["run"], wait_s=45)
+        again = await self._call(
+            "run_simulations", environment=WORLD, continue_run=base["run"], wait_s=45, **self._model.options
+        )
         self._spent(again)
         version = again["instructions_version"].partition("@")[2]
         self._heading("Next round", f"version {version:<7}{_rate(again['totals'])}", again["cost"]["seconds"])
@@ -256,9 +276,11 @@ class _Loop:
         self._line(f"Used           {calls}{network}, {money(self._usd)}, {seconds:.1f} s")
         self._line()
         self._line(
-            "What it shows          the wiring, the world, the checks and the proof; it repeats exactly"
+            "What it shows          the wiring, the world, the checks and the proof"
+            + ("; it repeats exactly" if self._offline else "")
         )
-        self._line("What it does not show  how a real model behaves: offline follows rules to the letter")
+        if self._offline:
+            self._line("What it does not show  how a real model behaves: offline follows rules to the letter")
         self._line(f"Next   in your client  {called('install', '--client', 'claude-code')}")
         self._line("                       then say: harden my agent")
         self._line(f"       your own cases  {called('init', 'my-agent')}")
@@ -271,7 +293,8 @@ class _Loop:
     def _spent(self, reply: Mapping[str, Any]) -> None:
         self._trials += int(reply["totals"]["trials"])
         usd = reply["cost"].get("usd")
-        self._usd += usd if isinstance(usd, int | float) else 0.0
+        known = usd if isinstance(usd, int | float) else None
+        self._usd = None if known is None or self._usd is None else self._usd + known
 
     def _heading(self, word: str, told: str, seconds: float | None = None) -> None:
         line = f"{word:<14} {told}"

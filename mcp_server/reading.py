@@ -16,7 +16,15 @@ from ..engine.errors import CasehardenError, NotFound, UserError
 from ..engine.workbench import Workbench
 from ..resources.library import guide_names
 from ..resources.schemas import NAMES, schema
-from ..resources.workflows import HARDEN_MY_AGENT, LEND_YOUR_MODEL, harden_my_agent, lend_your_model, template
+from ..resources.workflows import (
+    HARDEN_MY_AGENT,
+    LEND_YOUR_MODEL,
+    PLAY_THE_AGENT,
+    harden_my_agent,
+    lend_your_model,
+    play_the_agent,
+    template,
+)
 from ..tools import CATALOG
 from ..tools.fit import clean
 from .failures import resource_error, unexpected
@@ -44,9 +52,13 @@ def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     async def lend(job: str = "") -> str:
         return await _rendered("lend_your_model", lend_your_model(bench, job))
 
+    async def play(environment: str = "", start: str = "") -> str:
+        return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
+
     for name, title, about, render in (
         ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
         ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
+        ("play_the_agent", "Play the agent", PLAY_THE_AGENT, play),
     ):
         if offer.mentions_only_offered(template(name)):
             server.prompt(name=name, title=title, description=about)(render)

@@ -18,6 +18,21 @@ FILES = {
     "personas.yaml": "personas.yaml.txt",
     "scenarios/loans.yaml": "scenarios-loans.yaml.txt",
 }
+AGENTS: dict[str, tuple[str, dict[str, str]]] = {
+    "prompt": ("{kind: prompt}             # instructions + model + the world's tools", {}),
+    "python": (
+        "{kind: python, file: agent.py}   # runs with --allow-code",
+        {"agent.py": "agent-python.py.txt", "clerk.py": "clerk.py.txt"},
+    ),
+    "command": (
+        "{kind: command, argv: [python, agent.py]}   # runs with --allow-code",
+        {"agent.py": "agent-command.py.txt", "clerk.py": "clerk.py.txt"},
+    ),
+    "chat_completions": ("{kind: chat_completions, url: http://127.0.0.1:8000/chat}   # yours", {}),
+    "mcp": ("{kind: mcp, url: http://127.0.0.1:8000/mcp, tool: chat}   # yours", {}),
+    "a2a": ("{kind: a2a, card_url: http://127.0.0.1:9000}   # yours", {}),
+}
+"""By kind: how the agent stands in caseharden.yaml, and the files that it brings."""
 _NO_TEXTS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 """What YAML reads as something else than a text."""
 
@@ -26,15 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", default=".", help="where to write; it is made if it is not there"
     )
+    parser.add_argument(
+        "--agent-type",
+        choices=tuple(AGENTS),
+        default="prompt",
+        metavar="KIND",
+        help=f"how the agent is reached: {', '.join(AGENTS)}. python and command bring a small agent that runs",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if not args.folder:
         raise NotAllowed("The folder has no name.", allowed="a folder, or . for this one")
     folder = Path(args.folder)
-    for name in write(folder):
+    for name in write(folder, args.agent_type):
         print(f"wrote {folder / name}")
-    print(f"next: {called('run', args.folder)}")
+    code = ["--allow-code", args.folder] if AGENTS[args.agent_type][1] else []
+    print(f"next: {called('run', args.folder, *code)}")
     return 0
 
 
@@ -43,9 +66,14 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     return called("init", "another-folder")
 
 
-def write(folder: Path) -> list[str]:
-    """Write the starter's files; NotAllowed, and nothing written, where one of them is there already."""
-    taken = [name for name in FILES if (folder / name).exists()]
+def write(folder: Path, kind: str = "prompt") -> list[str]:
+    """Write the starter's files; NotAllowed, and nothing written, where one of them is there already.
+
+    `kind`: how the agent is reached, one of AGENTS.
+    """
+    agent, more = AGENTS[kind]
+    files = {**FILES, **more}
+    taken = [name for name in files if (folder / name).exists()]
     if taken:
         raise NotAllowed(f"`{folder / taken[0]}` exists.", allowed="a folder without " + ", ".join(taken))
     try:
@@ -55,10 +83,11 @@ def write(folder: Path) -> list[str]:
         raise NotAllowed(what, allowed="a folder, or a name that is free") from None
     roots = Roots([folder])
     id = _id(folder)
-    for name, source in FILES.items():
+    for name, source in files.items():
         text = (STARTER / source).read_text(encoding="utf-8")
-        roots.write_text(name, text.replace("id: my-agent", f"id: {id}", 1), name)
-    return list(FILES)
+        text = text.replace("id: my-agent", f"id: {id}", 1).replace(AGENTS["prompt"][0], agent, 1)
+        roots.write_text(name, text, name)
+    return list(files)
 
 
 def _id(folder: Path) -> str:

@@ -17,7 +17,8 @@ from .stdio import serve_stdio
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_offer(parser.add_argument_group("what a client may call"))
     add_http(parser.add_argument_group("over HTTP, with a bearer token"))
-    add_flags(parser, "home", "roots", "models", "network", "code", "env_file", "retention_days", "log_level")
+    kept = ("env_file", "retention_days", "concurrency", "log_level")
+    add_flags(parser, "home", "roots", "models", "network", "code", *kept)
 
 
 def add_offer(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] # argparse has no other name for it

@@ -17,7 +17,7 @@ from ..engine.exchange import parse_json
 from ..engine.llm import Connections, open_model
 from ..engine.net import HttpClient, Network, Secrets, check_lent
 from ..engine.records.authored import Authored, load
-from ..engine.records.environment import ModelAt
+from ..engine.records.environment import DEFAULT_CONCURRENCY, MOST_CONCURRENCY, ModelAt
 
 FILE: Final = "settings.toml"
 PREFIX: Final = "CASEHARDEN_"
@@ -55,6 +55,8 @@ class Values(Authored):
     """File of NAME=value lines that is read for keys."""
     retention_days: float = Field(default=0, ge=0, le=36_500)
     """Runs, hardenings and jobs that ended longer ago are deleted; 0: never."""
+    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=MOST_CONCURRENCY)
+    """Trials at the same time where neither call nor environment says it."""
     log_level: Level = "WARNING"
     """Of what is written to standard error."""
 
@@ -96,6 +98,8 @@ def from_text(name: str, told: Any) -> Any:
         return told.upper()
     if name == "retention_days":
         return float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else told
+    if name == "concurrency":
+        return int(told) if re.fullmatch(r"\d{1,9}", told) else told
     if name == "allow_loopback":
         return {"true": True, "1": True, "false": False, "0": False}.get(told.lower(), told)
     if name.startswith("model_") and told.startswith("{"):

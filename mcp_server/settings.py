@@ -38,6 +38,7 @@ from .setting_values import (
     from_text,
     variable,
 )
+from .world_tools import world_tools
 
 
 class WrongSetting(InvalidArgument):
@@ -60,6 +61,10 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "code_python": ("PROGRAM", "the interpreter of such code in Python; default the one that runs this"),
     "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
     "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
+    "concurrency": (
+        "N",
+        "trials at the same time, 1 to 1,000, where an environment does not say it; default 32",
+    ),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
 """Setting: its word in the help, and what it is for."""
@@ -145,9 +150,11 @@ class Settings:
             network=self.network(http=http),
             lending=self.lending(http=http, own=own),
             code=self.code(),
+            doors=world_tools,
             resume=resume,
             actor=actor,
             retention_days=self.values.retention_days,
+            concurrency=self.values.concurrency,
         )
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
+import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -31,14 +34,14 @@ REASONS = {
 
 
 def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLevel = "WARNING") -> None:
-    """Serve until standard input ends; the workbench is entered and left here.
+    """Serve until standard input ends, or SIGTERM comes; the workbench is entered and left here.
 
     Raises StorageError when the data folder cannot be used.
     """
-    server = build_server(bench, offer=offer, log_level=log_level)
+    server = build_server(bench, owns=False, offer=offer, log_level=log_level)
     hide_in_logs(bench.redactor)
     gc.freeze()
-    anyio.run(serve, server, own_output())
+    anyio.run(_serve, bench, server, own_output())
 
 
 def own_output() -> anyio.AsyncFile[str]:
@@ -49,6 +52,37 @@ def own_output() -> anyio.AsyncFile[str]:
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     return anyio.wrap_file(wire)
+
+
+async def _serve(bench: Workbench, server: MCPServer[Any], output: anyio.AsyncFile[str]) -> None:
+    """Serve in the workbench, and leave it in order: its jobs are free for others at once."""
+    outcome: list[Exception | None] = []
+    over = anyio.Event()
+
+    async def work() -> None:
+        try:
+            await serve(server, output)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+        over.set()
+
+    async def hear(signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            over.set()
+
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+            async with bench:
+                group.start_soon(work)
+                group.start_soon(hear, signals)
+                await over.wait()
+            if not outcome:
+                sys.stderr.flush()
+                os._exit(0)  # a thread waits for standard input, and only its end would wake it
+            group.cancel_scope.cancel()
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 async def serve(server: MCPServer[Any], output: anyio.AsyncFile[str]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..engine.net import Lending, Network
 from ..engine.processes import AllowedCode
-from ..engine.records.environment import ModelChoice
-from ..engine.workbench import LEASE_S, Workbench as Bench
+from ..engine.records.environment import DEFAULT_CONCURRENCY, ModelChoice
+from ..engine.workbench import LEASE_S, OpenDoors, Workbench as Bench
 from .home import default_home
 from .library import WORLDS, guide, guide_names, report_page
 
@@ -18,11 +18,12 @@ class Workbench(Bench):
     """The services over a data folder, as an async context manager.
 
     They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
-    .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
+    .sessions .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
     `network`: what may be reached; `lending`: which secrets callers may name;
-    `code`: which code of others may run.
+    `code`: which code of others may run; `doors`: serve tools to agents that live elsewhere.
     `resume`: entering goes on with the jobs of processes that are gone.
     `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
+    `concurrency`: trials at the same time where neither call nor environment says it.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Workbench(Bench):
         network: Network | None = None,
         lending: Lending | None = None,
         code: AllowedCode | None = None,
+        doors: OpenDoors | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
+        concurrency: int = DEFAULT_CONCURRENCY,
         lease_s: float = LEASE_S,
     ) -> None:
         super().__init__(
@@ -47,9 +50,11 @@ class Workbench(Bench):
             network=network,
             lending=lending,
             code=code,
+            doors=doors,
             resume=resume,
             actor=actor,
             retention_days=retention_days,
+            concurrency=concurrency,
             lease_s=lease_s,
             guides=guide,
             guide_names=guide_names(),

@@ -15,6 +15,10 @@ HARDEN_MY_AGENT = (
 )
 LEND_YOUR_MODEL = "Answer the model calls of a job in every role, batch by batch, until it is done."
 
+PLAY_THE_AGENT = (
+    "Be the agent yourself, in a live session with a simulated user, and get the reward explained."
+)
+
 
 def template(name: str) -> str:
     """The text of a workflow, with places for what is filled in."""
@@ -39,6 +43,24 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
         again=_again(environment, run),
     )
     return text.replace(". \n", ".\n")
+
+
+async def play_the_agent(bench: Workbench, environment: str, start: str = "") -> str:
+    """The text of the prompt; an open session in which the caller is the agent is gone on with.
+
+    Raises as `harden_my_agent` does.
+    """
+    environment = environment or await _only_environment(bench)
+    found = await bench.items.get("environment", environment)
+    page = await bench.items.page("session", environment=environment, where={"state": "open"}, limit=20)
+    session = next((str(row["id"]) for row in page.items if row["role"] == "agent"), "")
+    state = f"{found.summary} {session} is open." if session else f"{found.summary} No session is open."
+    args = {"environment": environment, "role": "agent", "start": start.strip()[:200] or "random"}
+    first = f"start_session({json.dumps(args, ensure_ascii=False)})."
+    if session and not start:
+        look = json.dumps({"session": session, "action": "look"})
+        first = f"step_session({look}) to go on with {session}, or {first}"
+    return template("play_the_agent").format(environment=environment, state=state, first=first)
 
 
 async def lend_your_model(bench: Workbench, job: str) -> str:

@@ -34,6 +34,7 @@ CALLS: Mapping[str, Callable[[Workbench], Any]] = {
         wait_s=45,
         idempotency_key="submit",
     ),
+    "import": lambda bench: bench.imports.start("run.json", wait_s=45),
     "promote": lambda bench: bench.hardenings.decide("hard-1/c1", "promote", reason="proven"),
 }
 
@@ -65,7 +66,7 @@ def kill_after(home: Path, call: str, writes: int) -> int:
 
 
 async def _make(home: Path, call: str, writes: int) -> None:
-    async with Workbench(home) as bench:
+    async with Workbench(home, roots=[home]) as bench:
         _die_after(writes, home)
         await CALLS[call](bench)
 

@@ -44,7 +44,7 @@ class Desk:
         self.client = client
         self.calls = 0
 
-    async def ok(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def ok(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """The structured reply of a call that works."""
         self.calls += 1
         result = await self.client.call_tool(tool, arguments)
@@ -54,7 +54,7 @@ class Desk:
         check_reply(reply, text_of(result))
         return reply
 
-    async def error(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def error(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """The structured error of a call that is refused."""
         self.calls += 1
         result = await self.client.call_tool(tool, arguments)

@@ -124,6 +124,13 @@ async def test_a_file_that_is_no_agent_is_told_when_the_environment_is_made(
         assert told in await made(desk, {"kind": "python", "file": "desk.py"})
 
 
+async def test_a_file_that_never_ends_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caseharden.engine.agents.kinds.PROBE_S", 0.5)
+    (tmp_path / "desk.py").write_text("import time; time.sleep(600)", encoding="utf-8")
+    async with bench(tmp_path, tmp_path) as desk:
+        assert "gave no sign within 0.5 s" in await made(desk, {"kind": "python", "file": "desk.py"})
+
+
 async def test_an_agent_that_dies_in_one_conversation_is_an_error_there_and_no_failure(
     tmp_path: Path,
 ) -> None:

@@ -128,7 +128,7 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
     [
         (
             ("rum",),
-            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, report, import, ",
+            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, play, report, import, ",
         ),
         (("run", "--trails=2"), "error: unrecognized arguments: --trails=2. Did you mean `--trials`?\n"),
         (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),
@@ -172,6 +172,29 @@ def test_the_folder_that_init_wrote_runs_and_passes(folder: Path, home: Path) ->
     assert "offline (rule-based)" in done.stdout
     assert done.stdout.isascii()
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("kind", ["python", "command"])
+@pytest.mark.requirement("AK-18")
+def test_the_folder_that_init_wrote_for_code_of_ones_own_runs_where_that_is_allowed(
+    tmp_path: Path, home: Path, kind: str
+) -> None:
+    folder = tmp_path / "mine"
+    made = call("init", str(folder), "--agent-type", kind, home=home)
+    assert f"run {folder} --allow-code {folder}" in made.stdout
+    done = call("run", str(folder), "--allow-code", str(folder), home=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 of 8 pass, 100%" in done.stdout
+    refused = call("run", str(folder), home=home)
+    assert refused.returncode == 2
+    assert "--allow-code DIR" in refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["chat_completions", "mcp", "a2a"])
+@pytest.mark.requirement("AK-18")
+def test_init_writes_how_an_agent_elsewhere_is_reached(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, kind)
+    assert read_folder(tmp_path, Roots([tmp_path])).agent["kind"] == kind
 
 
 @pytest.mark.requirement("CH-19")

@@ -8,11 +8,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 import caseharden
 from caseharden.engine.evaluate.statistics import look_alpha, scenarios_needed
+from caseharden.engine.llm.client import Message, ModelRequest, Role, ToolCall, ToolSignature
+from caseharden.engine.llm.offline import OfflineModel
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
 
 pytestmark = pytest.mark.anyio
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -143,3 +148,84 @@ def masked(text: str) -> str:
     text = re.sub(r"\S*/caseharden", "caseharden", text)
     text = re.sub(r"\d[\d,.]*", "0", text)
     return re.sub(r" +", " ", text)
+
+
+def test_demo_with_a_model_of_an_endpoint_asks_first_and_plays_each_scenario_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEMO_KEY", "a-key-for-the-demo-0001")
+    with FakeEndpoint(offline_behind) as endpoint:
+        words = ["--model", "fake-1", "--base-url", endpoint.base_url, "--key", "env:DEMO_KEY"]
+        asked = demo(tmp_path, *words)
+        assert asked.returncode == 2
+        assert "calls of fake-1 were not confirmed" in asked.stderr
+        assert "--confirm" in asked.stderr.splitlines()[-1]
+        before = len(endpoint.requests)
+        played = demo(tmp_path, *words, "--confirm")
+        requests = endpoint.requests[before:]
+    assert (played.returncode, played.stderr) == (0, ""), played.stdout
+    assert "on a shipped world, with fake-1" in played.stdout
+    assert "fake-1 at 127.0.0.1" in played.stdout and "rule-based" not in played.stdout
+    assert "unknown cost" in played.stdout
+    assert "IMPROVED, confirmed on held-out scenarios" in played.stdout
+    assert {seen.json["model"] for seen in requests} == {"fake-1"}
+    assert {seen.headers["authorization"] for seen in requests} == {"Bearer a-key-for-the-demo-0001"}
+    told = int(re.findall(r"about ([\d,]+) calls", played.stdout)[0].replace(",", ""))
+    assert told / 3 < len(requests) < told * 1.5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--base-url", "http://127.0.0.1:9/v1"], "--base-url: --base-url without --model."),
+        (["--model", "offlin"], "--model: `offlin` names no model."),
+        (["--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--key", "sk-1"], "--key: "),
+        (["--model", "m", "--base-url", "ftp://127.0.0.1"], "--base-url: "),
+    ],
+)
+def test_demo_refuses_what_names_no_model(tmp_path: Path, words: list[str], told: str) -> None:
+    refused = demo(tmp_path, *words)
+    assert refused.returncode == 2
+    assert f"error: {told}" in refused.stderr
+
+
+def demo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The demo, called in a folder of its own."""
+    command = [sys.executable, "-m", "caseharden", "demo", *words]
+    return subprocess.run(
+        command,
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def offline_behind(seen: Seen) -> Answer:
+    """What the offline model says to a request that came over the wire; who it plays is seen by what it is given."""
+    body = seen.json
+    system = str(body["messages"][0]["content"])
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    role: Role = "writer" if schema else "user" if system.startswith("You are the user in") else "agent"
+    request = ModelRequest(
+        role,
+        [as_message(message) for message in body["messages"]],
+        [
+            ToolSignature(t["function"]["name"], t["function"]["description"], t["function"]["parameters"])
+            for t in body.get("tools", ())
+        ],
+        schema=schema,
+        seed=body.get("seed", 0),
+    )
+    reply = anyio.run(OfflineModel().complete, request)
+    text = re.sub(r'"id": "[\w-]+"', lambda found: found[0].lower(), reply.text) if schema else reply.text
+    return chat(text, [(call.name, call.arguments) for call in reply.tool_calls])
+
+
+def as_message(message: dict[str, Any]) -> Message:
+    calls = [ToolCall(c["id"], **c["function"]) for c in message.get("tool_calls", ())]
+    return Message(
+        message["role"], message["content"] or "", tuple(calls), str(message.get("tool_call_id", ""))
+    )

@@ -136,7 +136,6 @@ def test_each_mistake_in_a_predicate_is_refused_where_it_stands(
         ({"world": {"skip_rules": ["look-frst"]}}, ".world.skip_rules[0]", "`look-first`"),
         ({"script": [{"user": "hi"}, {"judge": ["nice"]}]}, ".script[1].judge", "not in this version"),
         ({"events": [{"id": "e", "after": ["f"]}]}, ".events[0].after[0]", "no event"),
-        ({"profile": "arksim"}, ".profile", "not in this version"),
         ({"expected": [{"wait_s": 3, "by": "user"}]}, ".expected[0].by", "agent that waits"),
         ({"expected": [{"tool": "cancel"}]}, ".expected[0].tool", "`cancel_order`"),
         (

@@ -12,7 +12,9 @@ import pytest
 from caseharden.engine.errors import InvalidArgument, NotFound, Unavailable
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.exporting import ExportReport
+from caseharden.tests.made_up_tau2 import domain, tasks
 from caseharden.tests.test_export_training import call, good, hasty, ran, say, talks
+from caseharden.tests.test_import_tau_bench import bench_with, taken
 from caseharden.tests.workbench_cases import bench_at, tickets
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +131,23 @@ async def test_cases_become_tasks_of_tau2_with_a_basis_in_which_something_stands
     assert criteria["communicate_info"] == ["closed"] and criteria["nl_assertions"] is None
     assert criteria["reward_basis"] == ["ACTION", "COMMUNICATE", "DB"]
     assert any("minefield" in line for line in report.left_out)
+
+
+@pytest.mark.requirement("SG-8")
+async def test_imported_tasks_are_exported_equal_and_a_changed_one_as_it_is_now(tmp_path: Path) -> None:
+    domain(tmp_path)
+    async with bench_with(tmp_path, code=False) as bench:
+        await taken(bench, ".")
+        report = await bench.exports.export("desk-tau2", "tau2")
+        back = value_of(report)
+        originals = [task for task in tasks() if any(task["id"] == one["id"] for one in back)]
+        assert back == originals and len(back) == 5
+        changes: dict[str, Any] = {"goal": "Something new.", "expected": [], "success": [], "profile": None}
+        await bench.items.update("scenario", "desk-tau2/both", changes)
+        changed = value_of(await bench.exports.export("desk-tau2", "tau2", overwrite=True))
+    differing = [now for now, then in zip(changed, back, strict=True) if now != then]
+    assert [one["id"] for one in differing] == ["both"]
+    assert differing[0]["user_scenario"]["instructions"]["reason_for_call"] == "Something new."
 
 
 async def test_the_cases_of_a_run_are_those_that_it_was_made_of(tmp_path: Path) -> None:

@@ -183,6 +183,33 @@ async def test_trials_that_part_at_a_turn_of_the_user_are_no_pair(tmp_path: Path
         assert not (tmp_path / "exports").exists()
 
 
+async def test_a_rejected_turn_and_the_one_in_its_place_are_a_pair_of_its_side(tmp_path: Path) -> None:
+    async with bench_at(tmp_path / "here") as bench:
+        run = await ran(bench, [("close-1", good(1))])
+        whole = json.loads((await bench.exports.export(run, "json")).path.read_text(encoding="utf-8"))
+    log = whole["trials"][0]["conversation"]["log"]
+    for by, text in (("agent", "No."), ("user", "Hello?")):
+        place = next(k for k, entry in enumerate(log) if entry.get("by") == by and "say" in entry)
+        why = {"rejected": True, "feedback": "Say what it is about."}
+        log.insert(place, {**log[place], "by": by, "say": text, **why})
+    for n, entry in enumerate(log, 1):
+        entry["n"] = n
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(whole), encoding="utf-8")
+    async with bench_at(tmp_path / "there", [tmp_path]) as bench:
+        await bench.imports.start(str(file), wait_s=45)
+        report = await bench.exports.export(run, "dpo")
+        rows = rows_of(report)
+    check_table(rows)
+    assert [(row["side"], row["rejected"][0]["content"], row["chosen"][0]["content"]) for row in rows] == [
+        ("agent", "No.", "T1 is closed."),
+        ("user", "Hello?", "Close T1, please."),
+    ]
+    assert {(row["from"], row["feedback"]) for row in rows} == {("regenerated", "Say what it is about.")}
+    assert rows[0]["prompt"][-1]["role"] == "tool" and "Close T1" not in json.dumps(rows[1]["prompt"])
+    assert report.warnings == ["1 of 2 pairs are of the user's side: column `side`."]
+
+
 async def test_a_group_holds_the_answers_to_one_prompt_with_their_rewards_and_rewarded_ground_truth(
     tmp_path: Path,
 ) -> None:

@@ -107,6 +107,26 @@ async def test_a_run_killed_in_the_middle_goes_on_by_itself_and_repeats_no_trial
 
 
 @pytest.mark.requirement("CH-4")
+async def test_a_server_that_is_told_to_end_leaves_its_jobs_free_and_another_goes_on_at_once(
+    home: Path,
+) -> None:
+    start = {"environment": "desk", "trials": TRIALS}
+    with anyio.fail_after(120):
+        async with served(home) as server:
+            job = (await server.ok("run_simulations", **start, wait_s=0))["job"]["id"]
+            await until(lambda: len(finished(home, "run-1")) > 100)
+            os.kill(server.pid, signal.SIGTERM)
+            await until(lambda: not Path(f"/proc/{server.pid}").exists())
+        assert list((home / "owners").iterdir()) == [], "it gave up what it held"
+        before = finished(home, "run-1")
+        assert 100 < len(before) < 24 * TRIALS
+        async with served(home) as server:
+            assert (await server.ok("wait_job", job=job, wait_s=45))["job"]["state"] == "done"
+    assert len(finished(home, "run-1")) == 24 * TRIALS
+    played_once(home, "run-1")
+
+
+@pytest.mark.requirement("CH-4")
 @pytest.mark.parametrize("run", ["run-1", "run-2"])
 async def test_a_hardening_killed_in_any_of_its_runs_comes_to_the_same_outcome(home: Path, run: str) -> None:
     start: dict[str, Any] = {"environment": "desk", "options": {"trials": TRIALS // 2}}

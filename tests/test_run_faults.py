@@ -112,6 +112,22 @@ async def test_one_conversation_that_breaks_is_an_error_apart_and_the_others_go_
             assert [t.result for t in allowed.run.thresholds] == ["pass"]
 
 
+async def test_where_neither_call_nor_environment_says_it_the_server_says_how_many_trials_run_at_once(
+    tmp_path: Path,
+) -> None:
+    with FakeEndpoint(talk().late(0.02)) as endpoint:
+        async with Workbench(tmp_path, concurrency=2) as bench:
+            await shop(bench, endpoint, 8)
+            for wanted, options in ((2, None), (5, {"concurrency": 5})):
+                run = await bench.runs.start("shop", options=options, wait_s=45)
+                assert run.run.options["concurrency"] == wanted
+                assert endpoint.most_at_once == wanted
+            await bench.items.update("environment", "shop", {"settings": {"concurrency": 3}})
+            assert (await bench.runs.start("shop", wait_s=45)).run.options["concurrency"] == 3
+            hardening = await bench.hardenings.harden("shop", strategy="submit", wait_s=45)
+            assert hardening.hardening.limits.concurrency == 3
+
+
 @pytest.mark.requirement("LW-9")
 async def test_scenarios_times_trials_run_side_by_side_up_to_a_limit_and_are_told_of(tmp_path: Path) -> None:
     with FakeEndpoint(talk().late(0.02)) as endpoint:

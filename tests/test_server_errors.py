@@ -75,7 +75,7 @@ pytestmark = pytest.mark.anyio
             "outside the allowed roots",
             "import_environment.path",
         ),
-        ("get_item", {"kind": "session", "id": "s"}, "unavailable", "not in this version", "get_item.kind"),
+        ("get_item", {"kind": "session", "id": "s"}, "not_found", "No session `s`", "get_item.id"),
     ],
 )
 async def test_a_wrong_call_is_told_in_our_words(

@@ -176,6 +176,19 @@ def test_mistake_in_the_file_is_told_with_its_line_and_what_would_do(
     assert "sk-1" not in str(error)
 
 
+def test_concurrency_and_lent_variables_are_settings_as_all_others(home: Path) -> None:
+    file = 'concurrency = 8\nallow_env = ["A_KEY"]\n'
+    got = settings(home, file=file)
+    assert (got.values.concurrency, got.values.allow_env) == (8, ["A_KEY"])
+    got = settings(
+        home, "--allow-env", "B_KEY,C_KEY", "--allow-env", "D_KEY", file=file, CASEHARDEN_CONCURRENCY="64"
+    )
+    assert (got.values.concurrency, got.values.allow_env) == (64, ["B_KEY", "C_KEY", "D_KEY"])
+    assert settings(home).values.concurrency == 8
+    assert refused(home, CASEHARDEN_CONCURRENCY="0").where == "CASEHARDEN_CONCURRENCY"
+    assert refused(home, CASEHARDEN_ALLOW_ENV="CASEHARDEN_KEY").where == "CASEHARDEN_ALLOW_ENV"
+
+
 def test_mistake_in_a_flag_or_variable_names_it(home: Path) -> None:
     assert refused(home, "--root", "nowhere").where == "--root"
     assert refused(home, CASEHARDEN_PROXY="proxy:3128").where == "CASEHARDEN_PROXY"

@@ -58,7 +58,9 @@ async def test_what_is_not_offered_is_neither_listed_nor_callable_nor_spoken_of(
         assert client.instructions is not None
         assert {name for name in ORDER if re.search(rf"\b{name}\b", client.instructions)} <= set(listed)
         prompts = {prompt.name for prompt in (await client.list_prompts()).prompts}
-        assert ("harden_my_agent" in prompts) is (offer.toolset == "all" and not offer.read_only)
+        may_decide = offer.toolset == "all" and not offer.read_only
+        may_run = offer.toolset != "read" and not offer.read_only
+        assert ("harden_my_agent" in prompts, "play_the_agent" in prompts) == (may_decide, may_run)
         assert ("lend_your_model" in prompts) is ("take_model_calls" in listed)
         assert (await Desk(client).error("lst_items"))["code"] == "unknown_tool"
 

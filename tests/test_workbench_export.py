@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from caseharden.engine.errors import Conflict, HeldOut, InvalidArgument, NotAllowed, NotFound, Unavailable
@@ -22,6 +23,7 @@ from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.results import EnvironmentReport
+from caseharden.tests.killed_at import copies_killed, last_write
 from caseharden.tests.workbench_cases import audited, bench_at, desk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-20")]
@@ -92,6 +94,46 @@ async def test_importing_the_same_file_again_changes_nothing(tmp_path: Path) -> 
         assert (second.taken["unchanged"], second.created, second.taken["run"]) == (True, False, "run-1")
         assert await everything(bench, "run-1") == before
         assert (await bench.items.page("run")).total == 1
+
+
+async def test_a_round_keeps_its_place_where_those_before_it_were_imported_too(tmp_path: Path) -> None:
+    await exported(tmp_path / "here", 1)
+    async with bench_at(tmp_path / "here") as bench:
+        for number in (2, 3):
+            await bench.runs.start("desk", continue_run=f"run-{number - 1}", wait_s=45)
+            await bench.exports.export(f"run-{number}")
+    async with bench_at(tmp_path / "there", [tmp_path]) as bench:
+        await desk(bench, 8, id="other")
+        await bench.runs.start("other", wait_s=45)
+        for number in (1, 2, 3):
+            await taken(bench, tmp_path / "here" / "exports" / f"run-{number}.json")
+        runs = [(await bench.items.get("run", f"run-{number}", view="full")).item for number in (2, 3, 4)]
+        assert [(run["series"], run["round"]) for run in runs] == [("run-2", 1), ("run-2", 2), ("run-2", 3)]
+    async with bench_at(tmp_path / "alone", [tmp_path]) as bench:
+        await taken(bench, tmp_path / "here" / "exports" / "run-3.json")
+        alone = (await bench.items.get("run", "run-3", view="full")).item
+        assert (alone["series"], alone["round"]) == ("run-3", 1)
+
+
+async def test_an_import_that_was_killed_anywhere_proves_what_the_file_only_says(tmp_path: Path) -> None:
+    told = json.loads((await exported(tmp_path / "here", 1)).read_text())
+    broken = told["scenarios"][0]["scenario"]
+    broken["expected"][-1]["args"]["ticket_id"] = "T999"
+    assert told["scenarios"][0]["solution"]["status"] == "proven"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "run.json").write_text(json.dumps(told))
+    copies = copies_killed(tmp_path / "home", tmp_path / "copies", "import")
+    assert len(copies) > 3
+    for copy in copies:
+        async with bench_at(copy, [copy]) as bench:
+            await taken(bench, copy / "run.json")
+            with anyio.fail_after(30):
+                while (await bench.items.page("job", where={"state": "running"})).items:
+                    await anyio.sleep(0.005)
+            rows = (await bench.items.page("scenario", environment="desk", limit=100)).items
+            states = {row["id"].partition("/")[2]: row["solution"] for row in rows}
+            assert states.pop(broken["id"]) == "unproven", last_write(copy)
+            assert set(states.values()) == {"proven"}
 
 
 async def test_a_run_whose_id_is_taken_gets_a_new_one_in_every_place_that_names_it(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ async def busy(bench: Workbench) -> dict[str, str]:
         "hardening": "hard-1",
         "candidate": "hard-1/c1",
         "job": "job-1",
+        "session": (await bench.sessions.start("desk", start="close-1")).session.id,
         "world": "shop",
         "guide": "verdicts",
     }

@@ -28,12 +28,12 @@ class Recorder(Desk):
         super().__init__(client)
         self.told: list[Told] = []
 
-    async def ok(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def ok(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         reply = await super().ok(tool, **arguments)
         self.told.append((tool, "ok", masked(reply)))
         return reply
 
-    async def error(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def error(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         error = await super().error(tool, **arguments)
         self.told.append((tool, "error", masked(error)))
         return error
@@ -49,6 +49,7 @@ async def played(client: Client, root: Path) -> list[Told]:
     at = Recorder(client)
     await made(at, root)
     await looked_and_run(at)
+    await stepped(at)
     await lent(at)
     await hardened(at)
     await cleared(at)
@@ -117,6 +118,19 @@ async def long_run(at: Desk, name: str = "long") -> str:
     options = {"concurrency": 1}
     started = await Desk.ok(at, "run_simulations", environment=name, trials=50, options=options, wait_s=0)
     return str(started["job"]["id"])
+
+
+async def stepped(at: Recorder) -> None:
+    """A session that is played by hand, and one without a user."""
+    await at.ok("start_session", environment="shop", start="refund-broken-lamp")
+    await at.error("start_session", environment="shop", start="#999")
+    await at.ok("step_session", session="session-1", text="May I have your email?")
+    await at.error("step_session", session="session-1", action="call", tool="refund")
+    await at.ok("step_session", session="session-1", action="undo", turn=1)
+    await at.ok("step_session", session="session-1", action="end")
+    await at.error("step_session", session="session-1")
+    await at.ok("get_item", kind="session", id="session-1", view="full")
+    await at.ok("start_session", environment="support", start="blank")
 
 
 async def hardened(at: Recorder) -> None:

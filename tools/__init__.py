@@ -16,6 +16,7 @@ from . import (
     runs,
     scenarios,
     scores,
+    sessions,
     simulations,
 )
 from .spec import CATALOG, TOOLSETS, Call, Toolset, ToolSpec
@@ -38,6 +39,7 @@ __all__ = [
     "runs",
     "scenarios",
     "scores",
+    "sessions",
     "simulations",
 ]
 
@@ -63,6 +65,8 @@ ORDER = (
     "decide_candidate",
     "take_model_calls",
     "answer_model_calls",
+    "start_session",
+    "step_session",
     "export_run",
 )
 """The order of the tool list: the order of the work."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from ..engine.errors import Unavailable
 from ..engine.workbench.results import Changes, Item as ItemResult, Page as PageResult
 from .arguments import NOT_GIVEN, Cursor, EnvironmentId, Limit, View, given
 from .replies import Changed, Item, NextCall, Page, then
@@ -20,7 +19,6 @@ ROOM = 20_000
 """Characters that a page may take; a longer one is asked for again with a smaller limit, so that no row is
 lost.
 """
-LATER_KINDS = ("session",)
 SAID: Mapping[str, Sequence[str]] = {
     "persona": ("profile", "style"),
     "scenario": ("goal",),
@@ -35,6 +33,7 @@ WHOLE: Mapping[str, Sequence[str]] = {
     "run": ("instructions_text", "clusters[].cause", "clusters[].rule"),
     "conversation": ("graded.why", "graded.checks[].why"),
     "hardening": ("base_text", "rounds", "candidates", "rejected", "brief"),
+    "session": ("tape", "again", "rejected"),
 }
 """And those that only whole rows have."""
 
@@ -75,7 +74,6 @@ async def list_items(
     """Returns one page of rows of a kind, newest first, each with the id that get_item takes; overview:
     totals, pass rate, active work, models. Use to find things; for one thing use get_item.
     """
-    _in_this_version(kind)
 
     async def ask(size: int) -> PageResult:
         return await call.bench.items.page(
@@ -119,7 +117,6 @@ async def get_item(
     instructions or candidate text, diff; environment text (policy); scenario or environment solution.
     Start with summary: it names what to look at next.
     """
-    _in_this_version(kind)
 
     async def ask(size: int) -> ItemResult:
         return await call.bench.items.get(kind, id, view=view, limit=size, cursor=cursor)
@@ -166,7 +163,6 @@ async def delete_items(
     """Returns what goes with the items (counts by kind); deletes only with confirm=true. For a running job
     use cancel_job.
     """
-    _in_this_version(kind)
     done = await call.bench.items.delete(kind, list(ids), confirm=confirm)
     calls: list[NextCall] = []
     if not done.done:
@@ -174,11 +170,6 @@ async def delete_items(
         if kind == "run" and done.ids:
             calls.append(then("export_run", "keep a copy first", source=done.ids[0], format="json"))
     return _changed(done, _deleted(done), calls)
-
-
-def _in_this_version(kind: str) -> None:
-    if kind in LATER_KINDS:
-        raise Unavailable(f"The kind {kind} is not in this version.", where="kind")
 
 
 async def _fitting(ask: Callable[[int], Awaitable[Answer]], limit: int) -> tuple[Answer, int]:

@@ -220,6 +220,23 @@ class HardeningReply(Reply):
     job: JobCounts | None = None
 
 
+class SessionReply(Reply):
+    """A session after a step: what was said, the tools where there is news of them, what a call gave and
+    changed, and at the end the reward with its components.
+    """
+
+    session: str
+    role: str
+    turn: int
+    messages: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    tools: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
+    result: dict[str, Any] = Field(default_factory=dict[str, Any])
+    changes: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    done: bool | None = None
+    reward: dict[str, Any] = Field(default_factory=dict[str, Any])
+    untrusted: list[str] = Field(default_factory=list[str])
+
+
 class JobReply(Reply):
     """A job, and once it is over what the tool that started it would have returned."""
 

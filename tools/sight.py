@@ -176,6 +176,16 @@ def _job(item: Item) -> list[NextCall]:
     return [then("wait_job", job=item.id)]
 
 
+def _session(item: Item) -> list[NextCall]:
+    calls = [then("step_session", session=item.id, action="look")]
+    if item.view != "text":
+        calls.append(then("get_item", "instructions and policy", kind="session", id=item.id, view="text"))
+    for end in reversed(item.item.get("ends", [])):
+        calls.append(then("get_item", "its last end", kind="conversation", id=end, view="turns"))
+        break
+    return calls
+
+
 def _world(item: Item) -> list[NextCall]:
     return [then("create_environment", id=item.id, world=item.id)]
 
@@ -191,5 +201,6 @@ _MAKERS = {
     "candidate": _candidate,
     "instructions": _instructions,
     "job": _job,
+    "session": _session,
     "world": _world,
 }

@@ -13,7 +13,7 @@ from .adapter import (
 )
 from .caller import CallerAgents
 from .chat_completions import ChatAgent
-from .kinds import OUTSIDE, open_outside
+from .kinds import OUTSIDE, open_outside, probe
 from .outside import Outside, Reach
 from .prompt import PromptAgent
 from .recorded import (
@@ -25,6 +25,7 @@ from .recorded import (
     Recording,
     played_turns,
 )
+from .served_tools import Door, Doors, NotCalled, Served
 
 __all__ = [
     "OUTSIDE",
@@ -35,7 +36,10 @@ __all__ = [
     "CallerAgents",
     "ChatAgent",
     "Closing",
+    "Door",
+    "Doors",
     "NoRecording",
+    "NotCalled",
     "NotRecorded",
     "Outside",
     "OwnVerdict",
@@ -45,9 +49,11 @@ __all__ = [
     "Reach",
     "RecordedAgent",
     "Recording",
+    "Served",
     "Standstill",
     "Unwanted",
     "closing",
     "open_outside",
     "played_turns",
+    "probe",
 ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ from ..net import Broken, NetError, Target, TimedOut, check_headers
 from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .json_rpc import ONCE, HttpPeer, RpcError
+from .json_rpc import ONCE, HttpPeer, RpcError, as_list, as_object
 from .outside import Reach, check_has_its_own_model, last_words, told_failure
 
 CARD_PATH: Final = "/.well-known/agent-card.json"
@@ -103,9 +103,9 @@ class A2aAgents:
         return {n: value(text, f"{self.where}.headers.{n}") for n, text in self.spec.headers.items()}
 
     def _read(self, card: Any) -> Card:
-        told = _object(card)
-        ways = [(_object(one), True) for one in _list(told.get("supportedInterfaces"))]
-        ways += [(_object(one), False) for one in _list(told.get("additionalInterfaces"))]
+        told = as_object(card)
+        ways = [(as_object(one), True) for one in as_list(told.get("supportedInterfaces"))]
+        ways += [(as_object(one), False) for one in as_list(told.get("additionalInterfaces"))]
         ways.append(({"url": told.get("url"), "transport": told.get("preferredTransport", "JSONRPC")}, False))
         found = [
             (str(way["url"]), new and not str(way.get("protocolVersion", "1")).startswith("0"))
@@ -164,7 +164,7 @@ class A2aAgent:
             self._peer = HttpPeer(self._agents.reach.connections.client, card.target, headers)
         timeout_s = self._agents.spec.timeout_s
         told = await self._peer.ask(card.method("SendMessage"), self._message(turn, card.new), timeout_s)
-        found = _object(told.get("task") or told.get("message")) if card.new else told
+        found = as_object(told.get("task") or told.get("message")) if card.new else told
         look_s = FIRST_LOOK_S
         while _state(found) in ("submitted", "working"):
             await anyio.sleep(look_s)
@@ -195,6 +195,11 @@ class A2aAgent:
                     "instructions": turn.instructions,
                     "tools": [] if spec.tools == "none" else tools_of(turn.tools),
                     "conversation": turn.conversation,
+                    **(
+                        {"tools_url": turn.tools_url, "tools_token": turn.tools_token}
+                        if turn.tools_url
+                        else {}
+                    ),
                 }
             },
         }
@@ -220,20 +225,20 @@ def _results(turn: AgentInput) -> list[dict[str, str]]:
 
 def _state(found: Mapping[str, Any]) -> str:
     """A task's state in 0.3's words; "" of a message."""
-    state = str(_object(found.get("status")).get("state") or "")
+    state = str(as_object(found.get("status")).get("state") or "")
     return state.removeprefix("TASK_STATE_").lower().replace("_", "-")
 
 
 def _read(found: Mapping[str, Any]) -> dict[str, Any]:
     """Text, calls and verdict of a message, or of a task: its artifacts and the message of its state."""
-    said = [_object(one) for one in _list(found.get("artifacts"))]
-    said += [_object(_object(found.get("status")).get("message")), found]
+    said = [as_object(one) for one in as_list(found.get("artifacts"))]
+    said += [as_object(as_object(found.get("status")).get("message")), found]
     texts: list[str] = []
     answer: dict[str, Any] = {}
     for part in said:
-        words, told = _parts(_list(part.get("parts")))
+        words, told = _parts(as_list(part.get("parts")))
         texts += [text for text in words if text not in texts]
-        for held in (_object(part.get("metadata")), *told):
+        for held in (as_object(part.get("metadata")), *told):
             _take(answer, held)
     return {**answer, "text": "\n".join(texts)}
 
@@ -242,23 +247,15 @@ def _take(answer: dict[str, Any], held: Mapping[str, Any]) -> None:
     """Put what the agent tells beside its words with what it has told."""
     for name in TOLD:
         if name in held:
-            both = [*_list(answer.get(name)), *_list(held[name])]
+            both = [*as_list(answer.get(name)), *as_list(held[name])]
             answer[name] = both if isinstance(held[name], list) else held[name]
     if "tool_calls" in held:
-        answer["own_calls"] = [*_list(answer.get("own_calls")), *_list(held["tool_calls"])]
+        answer["own_calls"] = [*as_list(answer.get("own_calls")), *as_list(held["tool_calls"])]
 
 
 def _parts(parts: Sequence[Any]) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    rows = [_object(part) for part in parts]
+    rows = [as_object(part) for part in parts]
     texts = [
         row["text"] for row in rows if isinstance(row.get("text"), str) and re.search(r"\S", row["text"])
     ]
-    return texts, (_object(row.get("data")) for row in rows)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return texts, (as_object(row.get("data")) for row in rows)

@@ -30,6 +30,9 @@ class AgentInput:
     tools: Sequence[ToolSignature]
     seed: int
     turn: int = 1
+    tools_url: str = ""
+    """Where the world's tools are served to it by MCP, if they are, and the token that opens it."""
+    tools_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class ChatAgent:
             raise InvalidArgument(
                 "An agent outside gets all tools of the world or none.",
                 where=f"{where}.tools",
-                allowed="world, none",
+                allowed="world, none, served",
             )
         check_headers(spec.headers, f"{where}.headers", connections.secrets)
         self._connections = connections
@@ -104,6 +104,8 @@ class ChatAgent:
             "last": last_words(turn),
             "instructions": turn.instructions,
             "conversation": turn.conversation,
+            "tools_url": turn.tools_url,
+            "tools_token": turn.tools_token,
             "tools": [] if spec.tools == "none" else tools_of(turn.tools),
         }
 

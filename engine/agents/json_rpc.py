@@ -115,9 +115,9 @@ def _answer(response: Response, id: int) -> dict[str, Any]:
     try:
         texts = [response.body] if response.kind != "text/event-stream" else _events(response.body)
         for text in texts:
-            value = parsed(text)
-            if isinstance(value, dict) and cast("dict[str, Any]", value).get("id") == id:
-                return cast("dict[str, Any]", value)
+            value = as_object(parsed(text))
+            if value.get("id") == id:
+                return value
     except NoCompletion as error:
         raise Broken(f"its answer cannot be read: {error}") from None
     raise Broken("its answer cannot be read: it is not the answer to what was asked")
@@ -134,10 +134,18 @@ def _events(body: bytes) -> list[bytes]:
 
 
 def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
-    error = answer.get("error")
-    if isinstance(error, dict):
-        told = cast("dict[str, Any]", error)
+    if isinstance(answer.get("error"), dict):
+        told = as_object(answer["error"])
         code = told.get("code")
         raise RpcError(code if isinstance(code, int) else 0, str(told.get("message", "")))
-    result = answer.get("result")
-    return cast("dict[str, Any]", result) if isinstance(result, dict) else {}
+    return as_object(answer.get("result"))
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """An object of an answer; empty where it is none."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list of an answer; empty where it is none."""
+    return cast("list[Any]", value) if isinstance(value, list) else []

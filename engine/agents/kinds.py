@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import anyio
+
 from ..errors import Unavailable
+from ..processes import Processes
 from ..records.environment import AgentSpec
 from .a2a import A2aAgents
 from .caller import CallerAgents
@@ -14,7 +17,10 @@ from .command import CommandAgents
 from .mcp_agent import McpAgents
 from .outside import Outside, Reach
 from .python_agent import PythonAgents
+from .served_tools import Doors, ServedAgent
 
+PROBE_S: Final = 25.0
+"""A call of ours has 45 s in all."""
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
     "caller": CallerAgents,
@@ -26,8 +32,42 @@ OUTSIDE: Final[Mapping[str, Made]] = {
 }
 
 
+async def probe(agent: Outside, where: str = "agent") -> None:
+    """Raise UserError or SetupError where the agent cannot be reached, or gives no sign in time."""
+    with anyio.move_on_after(PROBE_S) as scope:
+        await agent.probe()
+    if scope.cancelled_caught:
+        raise Unavailable(f"The agent, {agent.name}, gave no sign within {PROBE_S:g} s.", where=where)
+
+
+class ServedAgents:
+    """An agent outside that calls the world's tools by MCP."""
+
+    def __init__(self, agent: Outside, doors: Doors, processes: Processes) -> None:
+        self.agent, self._doors, self._processes = agent, doors, processes
+
+    @property
+    def name(self) -> str:
+        return self.agent.name
+
+    async def probe(self) -> None:
+        await self.agent.probe()
+
+    def conversation(self) -> ServedAgent:
+        return ServedAgent(self.agent.conversation(), self._doors, self._processes)
+
+
 def open_outside(spec: AgentSpec, reach: Reach | None, where: str = "agent") -> Outside:
     """The agent of a spec whose kind is one of OUTSIDE; raises what is wrong with it. `where`: told in errors."""
     if reach is None:
         raise Unavailable("Agents outside cannot be reached from here.", where=where)
-    return OUTSIDE[spec.kind](spec, reach, where)
+    agent = OUTSIDE[spec.kind](spec, reach, where)
+    if spec.tools != "served":
+        return agent
+    if reach.doors is None:
+        raise Unavailable(
+            "Tools cannot be served from here.",
+            where=f"{where}.tools",
+            allowed="world, none; served with `caseharden serve` and `caseharden run`",
+        )
+    return ServedAgents(agent, reach.doors, reach.processes)

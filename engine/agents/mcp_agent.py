@@ -7,9 +7,9 @@ that of protocol 2025-06-18, which servers of both eras speak.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..errors import InvalidArgument, Unavailable, did_you_mean
 from ..llm.chat_format import messages_of, tools_of
@@ -18,9 +18,9 @@ from ..processes import ProcessError
 from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer
+from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer, as_list, as_object
 from .outside import Reach, check_has_its_own_model, last_words, told_failure
-from .template import Template
+from .template import PLACEHOLDERS, Template
 
 PROTOCOL: Final = "2025-06-18"
 START_S: Final = 30.0
@@ -83,7 +83,7 @@ class McpAgents:
     async def found(self, peer: Peer) -> dict[str, Any]:
         """The tool that is the agent; InvalidArgument where there is none of that name."""
         told = await peer.ask("tools/list", {}, self.spec.timeout_s)
-        tools = {str(t.get("name")): t for t in _objects(told.get("tools"))}
+        tools = {str(t.get("name")): t for t in map(as_object, as_list(told.get("tools")))}
         if not self.spec.tool and len(tools) == 1:
             return next(iter(tools.values()))
         tool = tools.get(self.spec.tool)
@@ -101,20 +101,20 @@ class McpAgents:
             "last": last_words(turn),
             "instructions": turn.instructions,
             "conversation": turn.conversation,
+            "tools_url": turn.tools_url,
+            "tools_token": turn.tools_token,
             "tools": [] if self.spec.tools == "none" else tools_of(turn.tools),
         }
         if self.template is not None:
             return self.template.filled(values)
-        schema = tool.get("inputSchema")
-        properties = schema.get("properties") if isinstance(schema, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        known: dict[str, Any] = cast("dict[str, Any]", properties) if isinstance(properties, dict) else {}
+        known = as_object(as_object(tool.get("inputSchema")).get("properties"))
         filled = {name: value for name, value in values.items() if name in known and name != "last"}
         return {**filled, self._words(known): values["last"]}
 
     def _words(self, properties: Mapping[str, Any]) -> str:
         """The argument that takes the user's words."""
-        texts = [n for n, p in properties.items() if isinstance(p, dict) and p.get("type") == "string"]  # pyright: ignore[reportUnknownMemberType]
-        texts = [n for n in texts if n not in ("instructions", "conversation")]
+        texts = [name for name, one in properties.items() if as_object(one).get("type") == "string"]
+        texts = [n for n in texts if n not in PLACEHOLDERS]
         usual = next((name for name in WORDS if name in texts), "")
         return self.spec.argument or usual or (texts[0] if texts else WORDS[0])
 
@@ -172,21 +172,17 @@ async def _greeted(peer: Peer, timeout_s: float) -> None:
 def _answer(result: Mapping[str, Any], who: str) -> dict[str, Any]:
     """The answer in a tool's result: structured, where it holds one, else its text."""
     text = "\n".join(
-        str(c.get("text", "")) for c in _objects(result.get("content")) if c.get("type") == "text"
+        str(c.get("text", ""))
+        for c in map(as_object, as_list(result.get("content")))
+        if c.get("type") == "text"
     )
     if result.get("isError"):
         raise AgentError(f"{who} answered with an error: {text[:500] or 'it does not say why'}")
-    structured = result.get("structuredContent")
-    if isinstance(structured, dict):
-        told = cast("dict[str, Any]", structured)
+    told = as_object(result.get("structuredContent"))
+    if told:
         if "text" in told or "calls" in told:
             return told
         text = text or json.dumps(told, ensure_ascii=False)
     if not text:
         raise AgentError(f"{who} gave an answer without text")
     return {"text": text}
-
-
-def _objects(value: Any) -> Sequence[dict[str, Any]]:
-    rows: list[Any] = cast("list[Any]", value) if isinstance(value, list) else []
-    return [cast("dict[str, Any]", row) for row in rows if isinstance(row, dict)]

@@ -12,6 +12,7 @@ from ..net import BadStatus, NetError, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import AgentSpec
 from .adapter import AgentAdapter, AgentInput
+from .served_tools import Doors
 
 Body = dict[str, Any]
 SHOWN_BODY: Final = 200
@@ -24,6 +25,8 @@ class Reach:
     connections: Connections
     code: AllowedCode
     processes: Processes
+    doors: Doors | None = None
+    """Serve the world's tools to agents that live elsewhere."""
 
 
 class Outside(Protocol):
@@ -57,6 +60,7 @@ def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
         "number": turn.turn,
         "text": last_words(turn),
         "seed": turn.seed,
+        **({"tools_url": turn.tools_url, "tools_token": turn.tools_token} if turn.tools_url else {}),
     }
 
 
@@ -73,7 +77,7 @@ def check_has_its_own_model(spec: AgentSpec, where: str) -> None:
         raise InvalidArgument(
             "An agent outside gets all tools of the world or none.",
             where=f"{where}.tools",
-            allowed="world, none",
+            allowed="world, none, served",
         )
 
 

@@ -49,16 +49,18 @@ class PythonAgents:
     async def probe(self) -> None:
         """Run the file once; Unavailable says what it raised."""
         worker: Worker | None = None
+        done = False
         try:
             worker = await self.workers.take()
             await worker.talk.ask({"do": "check"}, self.spec.timeout_s)
+            done = True
         except ProcessError as error:
             what = self.reach.connections.secrets.hide(f"The agent, {self.name}, {error}.")
             raise Unavailable(what, where=f"{self._where}.file", allowed="correct the file") from error
         finally:
             if worker is not None:
                 with anyio.CancelScope(shield=True):
-                    await self.workers.give_back(worker)
+                    await self.workers.give_back(worker, retire=not done)
 
     def conversation(self) -> PythonAgent:
         return PythonAgent(self)

@@ -1,8 +1,8 @@
 """The body that an HTTP agent is sent: JSON in which placeholders stand for what is said.
 
-`{{messages}}`, `{{last}}` (the user's last words), `{{instructions}}`, `{{conversation}}` (an opaque key) and
-`{{tools}}`. A text that is one placeholder becomes its value; inside a longer text it becomes words. What is put in is
-never looked through again.
+`{{messages}}`, `{{last}}` (the user's last words), `{{instructions}}`, `{{conversation}}` (an opaque key), `{{tools}}`,
+`{{tools_url}}` and `{{tools_token}}` (where tools are served). A text that is one placeholder becomes its value; inside
+a longer text it becomes words. What is put in is never looked through again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any, Final, cast
 from ..errors import InvalidArgument, did_you_mean
 from ..net import looks_secret
 
-PLACEHOLDERS: Final = ("messages", "last", "instructions", "conversation", "tools")
+PLACEHOLDERS: Final = (
+    "messages",
+    "last",
+    "instructions",
+    "conversation",
+    "tools",
+    "tools_url",
+    "tools_token",
+)
 MOST_CHARS: Final = 100_000
 _PLACE: Final = re.compile(r"\{\{([a-z_]{1,40})\}\}")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .agreement import agreement, allowed_labels
 from .answers import NEEDS_MODEL, Answer, Predicate
+from .arksim_score import overall_of, parts_of
 from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
@@ -82,6 +83,8 @@ __all__ = [
     "mark",
     "named_metrics",
     "numbers",
+    "overall_of",
+    "parts_of",
     "passages_of",
     "see_turn",
     "summaries",

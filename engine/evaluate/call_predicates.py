@@ -40,7 +40,8 @@ def compile_tool_calls(written: Written, scope: Scope) -> ToolCalls:
     if ordered or match == "strict":
         _in_list_order(written, after)
     reads = written.one_of("reads", ("ignore", "count"), "ignore") == "count"
-    return ToolCalls(tuple(calls), match, ordered, reads, by, ok, after)
+    own = written.one_of("own", ("listed", "count"), "listed") == "count"
+    return ToolCalls(tuple(calls), match, ordered, reads, own, by, ok, after)
 
 
 def check_step(step: ExpectedStep, written: Written, scope: Scope) -> None:

@@ -180,6 +180,8 @@ class ToolCalls:
     match: Match = "contains"
     ordered: bool = False
     count_reads: bool = False
+    count_own: bool = False
+    """Whether all calls on tools of the agent's own have to fit, and not only those that are listed."""
     by: str = "agent"
     ok: Ok = True
     after: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
@@ -224,8 +226,10 @@ class ToolCalls:
         ]
 
     def _always_counts(self, call: ToolEntry) -> bool:
-        """Whether it has to fit the list although no call there is of its tool; the agent's own never have."""
-        return call.kind != "own" and (self.count_reads or call.kind not in ("read", "think"))
+        """Whether it has to fit the list although no call there is of its tool."""
+        if call.kind == "own":
+            return self.count_own
+        return self.count_reads or call.kind not in ("read", "think")
 
     def _decide(self, trace: Trace, made: Sequence[ToolEntry], edges: Sequence[Sequence[int]]) -> Answer:
         if self.match == "within":

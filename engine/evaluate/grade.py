@@ -15,7 +15,6 @@ from .answers import Answer
 from .events import event_checks, never_fired
 from .grounding import decided_by, inventions
 from .opinions import Opinions
-from .originals import reward_of
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -73,7 +72,7 @@ def grade(
         never_fired=never_fired(plan.events, conversation) if plan.events else [],
         faults=fault_outcomes(conversation) if plan.faulty else [],
         invented=invented,
-        original_reward=reward_of(parts) if parts else None,
+        original_reward=plan.original.reward(parts) if plan.original is not None else None,
         original_parts=parts,
     )
 

@@ -40,12 +40,16 @@ class Original(Protocol):
         ...
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
-        """Each factor of the reward, 0 or 1, or None where it cannot be told. The reward is their product."""
+        """The parts of the reward, 0..1, or None where one cannot be told."""
+        ...
+
+    def reward(self, parts: Parts) -> float | None:
+        """What they give together, 0..1; None where it cannot be told."""
         ...
 
 
 def reward_of(parts: Parts) -> float | None:
-    """The product; a factor 0 decides it whatever the others are."""
+    """The product of parts that are 0 or 1; a 0 decides it whatever the others are."""
     if 0.0 in parts.values():
         return 0.0
     return None if None in parts.values() else 1.0
@@ -65,6 +69,9 @@ class Tau1:
         if self.outputs:
             made["outputs"] = float(all_told(self.outputs, conversation))
         return made
+
+    def reward(self, parts: Parts) -> float | None:
+        return reward_of(parts)
 
 
 def all_told(outputs: tuple[str, ...], conversation: Conversation, *, beside_calls: bool = False) -> bool:

@@ -30,7 +30,7 @@ MODIFIERS: Final[Mapping[str, Sequence[str]]] = {
     "world": ("ignore", "unordered", "tolerance"),
     "expr": (),
     "tool": ("args", "args_match", "compare", "by", "ok", "own", "count"),
-    "tool_calls": ("match", "ordered", "reads", "by", "ok"),
+    "tool_calls": ("match", "ordered", "reads", "own", "by", "ok"),
     "said": ("by", "last"),
     "event": (),
     "judge": ("votes",),

@@ -8,12 +8,14 @@ from typing import Final
 from ..errors import InvalidArgument
 from ..records.scenario import Scenario
 from ..world import CompiledWorld
+from .arksim_score import ArkSimScore
 from .originals import Original, tau1
 from .tau2_original import tau2
 
 ORIGINALS: Final[Mapping[str, Callable[[Scenario, CompiledWorld], Original]]] = {
     "tau1": lambda scenario, world: tau1(scenario),
     "tau2": tau2,
+    "arksim": lambda scenario, world: ArkSimScore(),
 }
 """By the name of the profile."""
 

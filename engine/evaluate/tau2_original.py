@@ -10,7 +10,7 @@ from ..canonical import equal
 from ..records.conversation import Conversation, ToolEntry
 from ..records.scenario import Scenario
 from ..world import CompiledWorld
-from .originals import Closing, Parts, all_told, same_side, task_of, texts_of
+from .originals import Closing, Parts, all_told, reward_of, same_side, task_of, texts_of
 from .trace import ExpectedWorld, Trace
 
 BASIS: Final = ("DB", "COMMUNICATE")
@@ -53,6 +53,9 @@ class Tau2:
         for name in self.basis:
             made[name] = parts[name]() if name in parts else None
         return made
+
+    def reward(self, parts: Parts) -> float | None:
+        return reward_of(parts)
 
     def _db(self, trace: Trace, expected: ExpectedWorld | None) -> float | None:
         if not self.needs_expected_world:

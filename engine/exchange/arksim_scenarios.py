@@ -58,7 +58,7 @@ def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | 
     _tell_unknown(source, losses, at)
     slug = slugify(named) or f"scenario-{digest(named)[:8]}"
     persona = _persona(source, slug)
-    scenario: dict[str, Any] = {"id": slug, "goal": goal}
+    scenario: dict[str, Any] = {"id": slug, "goal": goal, "profile": FORMAT}
     if persona is not None:
         scenario["persona"] = persona["id"]
     optional = {
@@ -100,7 +100,7 @@ def _guidelines(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _persona(source: Mapping[str, Any], slug: str) -> dict[str, Any] | None:
-    profile = source.get("user_profile")
+    profile = source.get("user_profile") or source.get("user_attributes")
     told = as_object(profile)
     style = ""
     if told is not None:
@@ -170,10 +170,10 @@ def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[di
         yield {"id": f"success-{k}", "judge": text}
     for k, text in enumerate(_behaviour(source.get("expected_behavior")), 1):
         yield {"id": f"behavior-{k}", "judge": text}
-    for turn in _list(source.get("conversation")):
+    for k, turn in enumerate(_list(source.get("conversation")), 1):
         expected = _text((as_object(turn) or {}).get("expected_behavior"))
         if expected:
-            yield {"id": f"turn-{_shown((as_object(turn) or {}).get('turn'))[:20]}", "judge": expected}
+            yield {"id": f"turn-{k}", "judge": expected}
     for name in _list(source.get("metrics")):
         use = "score_run takes metrics by name"
         losses.add("metric of a scenario", "metrics are chosen for a run", f"{at}, {_shown(name)[:60]}", use)

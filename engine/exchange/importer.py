@@ -37,6 +37,8 @@ class PastEntry:
     ok: bool = True
     first_of_reply: bool = True
     """Of calls of the agent: whether it begins another reply of its model."""
+    own: bool = False
+    """A call on a tool of the agent's own, which is not made again: its result is taken as it was recorded."""
 
 
 @dataclass(slots=True)

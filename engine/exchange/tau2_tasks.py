@@ -13,6 +13,7 @@ from ..records.persona import Fact, Persona
 from ..records.scenario import Scenario
 from .arksim_cases import original_of
 from .exporter import EVERYTHING, Material, Omissions, SuiteCase, Written
+from .importer import as_object
 
 FORMAT: Final = "tau2-bench"
 _UNSAID: Final = ("init", "events", "faults", "noise", "script", "hints", "agent_context")
@@ -39,8 +40,27 @@ class Tau2Tasks:
 
 
 def _as_imported(case: SuiteCase) -> dict[str, Any] | None:
+    """The original, where the case still wants, knows and expects what it says."""
     original = original_of(case.scenario, FORMAT, "task")
-    return original if case.default and not case.first_message else None
+    if original is None or not case.default or case.first_message:
+        return None
+    user = as_object(original.get("user_scenario")) or {}
+    instructions = user.get("instructions")
+    asked = as_object(instructions) or {"reason_for_call": instructions or original.get("ticket")}
+    texts = [_text(asked.get(name)) for name in ("reason_for_call", "task_instructions")]
+    scenario = case.scenario
+    goal, guidelines = texts if texts[0] else (texts[1], "")
+    if not goal.startswith(scenario.goal) or not guidelines.startswith(scenario.guidelines):
+        return None
+    criteria = as_object(original.get("evaluation_criteria")) or {}
+    actions: list[Any] = criteria.get("actions") or []
+    wanted = iter((as_object(action) or {}).get("arguments") for action in actions)
+    steps = [step.args for step in scenario.expected if step.tool is not None]
+    return original if all(any(args == one for one in wanted) for args in steps) else None
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _task(case: SuiteCase, domain: str, left: Omissions) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 class Limits:
     """Of one process; None is no limit.
 
-    `memory_bytes`: its address space. `file_bytes`: of one file that it writes. `open_files`: at the same time.
+    `memory_bytes`: that it can write to. `file_bytes`: of one file that it writes. `open_files`: at the same time.
     `cpu_s`: processor seconds in all. `line_bytes`: the longest answer. `stderr_chars`: of the end of what it writes to
     standard error that are kept. `grace_s`: from the request to end until it is killed.
     """

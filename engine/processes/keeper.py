@@ -5,7 +5,7 @@
 The command gets a session of its own and our standard streams. The keeper ends when the command has ended, when it is
 told so by a signal, or when CONTROL (a pipe whose other end our parent holds) is closed, which it also is where the
 parent was killed. Then the command's group gets SIGTERM, after GRACE_S seconds SIGKILL, and so does whatever it
-started, in other sessions too where the system can tell (Linux). LIMITS: `AS=8589934592,CORE=0`, names of
+started, in other sessions too where the system can tell (Linux). LIMITS: `DATA=8589934592,CORE=0`, names of
 `resource.RLIMIT_*`.
 It imports nothing of the package: it may run under another interpreter than ours, and starts in milliseconds.
 """

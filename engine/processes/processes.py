@@ -115,7 +115,7 @@ async def _until_closed(talk: Talk, process: Process, scope: anyio.CancelScope) 
 async def _opened(command: Command, home: str, control: int) -> Process:
     limits = command.limits
     told = {
-        "AS": limits.memory_bytes,
+        "DATA": limits.memory_bytes,
         "FSIZE": limits.file_bytes,
         "NOFILE": limits.open_files,
         "CPU": limits.cpu_s,

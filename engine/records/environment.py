@@ -12,6 +12,7 @@ from .authored import Authored, Stored
 
 AGENT_KINDS = ("prompt", "chat_completions", "python", "command", "mcp", "a2a", "caller", "recorded")
 DEFAULT_CONCURRENCY = 32
+MOST_CONCURRENCY = 1000
 
 
 class Prices(Authored):
@@ -75,9 +76,10 @@ class AgentSpec(Authored):
     model: ModelName = ""
     """prompt: empty means the environment's model for the role agent. chat_completions: sent as `model`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    tools: Literal["world", "none"] | list[str] | None = None
+    tools: Literal["world", "none", "served"] | list[str] | None = None
     """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
-    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own."""
+    executed in the world; `none`: it is told of no tools, and its calls are recorded as its own; `served`:
+    it calls the world's tools by MCP."""
     url: str = Field(default="", max_length=2048)
     """chat_completions: where each turn is posted to. mcp: the server."""
     headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)
@@ -160,8 +162,8 @@ class Settings(Authored):
     passages; here stands then `sha256:HASH`."""
     thresholds: dict[str, float | list[str]] = Field(default_factory=dict[str, float | list[str]])
     """What a run must reach: `pass_rate` 0..1, `max_errors` a count, means of metrics, labels that must not occur."""
-    concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
-    """Trials at the same time, in runs and hardenings."""
+    concurrency: int = Field(default=0, ge=0, le=MOST_CONCURRENCY)
+    """Trials at the same time, in runs and hardenings; 0: the server's setting."""
     locked: list[str] = Field(default_factory=list[str])
     """Passages of the instructions that no candidate may change."""
     instructions_file: str = ""

@@ -51,8 +51,6 @@ class Given(Stored):
     usage: TokenUsage | None = None
     think_s: float | None = None
     """Wall seconds that the agent took; None: not known."""
-    fork: str = ""
-    """The branch of the session in which it was given; an agent that keeps conversations knows each by another name."""
     instead_of: list[Rejected] = Field(default_factory=list[Rejected])
 
 
@@ -90,12 +88,12 @@ class SessionRecord(Stored):
     """What the other side is to say anew and has not yet."""
     rejected: list[Rejected] = Field(default_factory=list[Rejected])
     """All that was ever rejected, of branches that were undone too."""
-    forks: int = 0
-    """How often it was undone or regenerated."""
     state: SessionState = "open"
     turn: int = 0
     seen: int = 0
     """Entries of its log that the caller has been told."""
+    offered: list[str] = Field(default_factory=list[str])
+    """The tools that the caller has been told."""
     verdict: str = ""
     ends: int = 0
     """How often it has ended; each end is a trial of its run."""

@@ -86,9 +86,9 @@ class Verdict(Stored):
     reward_by: Literal["product", "mean", "min"] = "product"
     """How it is composed of them."""
     original_reward: float | None = None
-    """What the scenario's `profile` gives, 0 or 1; None without one, and where it cannot be told."""
+    """What the scenario's `profile` gives, 0..1; None without one, and where it cannot be told."""
     original_parts: dict[str, float | None] = Field(default_factory=dict[str, float | None])
-    """Its factors by name."""
+    """Its parts by name."""
     score: float | None = None
     """Weighted share of counted checks that passed, 0..1; None without counted checks."""
     end: str

@@ -7,10 +7,10 @@ from .playback import play_recording
 from .playing import Standing, run_trial, stand_trial
 from .sheet import read_sheet, sheet, sheet_prompt
 from .solution import ExpectedWorlds, check_solution, expected_world, play_solution, solution_turns
-from .tape import Tape, TapedAgent, TapedUser, answered_turns, difference, taped
+from .tape import Keep, Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
 from .trial import Tried
-from .user import BEGIN, STOP, ModelUser, PlayedUser, UserReply, UserSimulator
+from .user import BEGIN, STOP, ModelUser, NoUser, PlayedUser, UserReply, UserSimulator, strip_stop
 
 __all__ = [
     "BEGIN",
@@ -18,10 +18,12 @@ __all__ = [
     "STOP",
     "Case",
     "ExpectedWorlds",
+    "Keep",
     "LiveTrial",
     "LiveTrials",
     "Meter",
     "ModelUser",
+    "NoUser",
     "PlayedUser",
     "Standing",
     "Tape",
@@ -43,6 +45,7 @@ __all__ = [
     "sheet_prompt",
     "solution_turns",
     "stand_trial",
+    "strip_stop",
     "taped",
     "transcript_hash",
 ]

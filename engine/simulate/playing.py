@@ -71,10 +71,11 @@ async def stand_trial(
     instructions: str = "",
     belongs: Mapping[str, Any] | None = None,
     drawn: int = 0,
+    execution: str = "",
     close: EndReason | None = None,
 ) -> Standing:
     """The same as `run_trial`, up to where a side raises Standstill; there it ends by `close`, if that is given."""
-    going = Trial(case, agent, user, seed, drawn or trial, instructions, False, None)
+    going = Trial(case, agent, user, seed, drawn or trial, instructions, False, None, execution)
     waits: Standstill | None = None
     try:
         await going.play()

@@ -5,7 +5,6 @@ Whatever else a trial holds follows from the replies: world, clock, events, faul
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import deque
@@ -30,9 +29,8 @@ _NOT_COMPARED: Final = ("n", "wall_s", "usage", "source", "held_back", "message"
 class Tape:
     """Replies in the order of their turns, read once from the beginning.
 
-    `again`: what the side that comes first behind the end has said and is to say anew. `fork`: the name of this branch;
-    an agent that keeps conversations of its own knows each branch as another one. `strict`: where a side fails behind
-    the end, the trial stands still; else it ends in error.
+    `again`: what the side that comes first behind the end has said and is to say anew. `strict`: where a side fails
+    behind the end, the trial stands still; else it ends in error.
     """
 
     def __init__(
@@ -40,23 +38,20 @@ class Tape:
         given: Iterable[Given] = (),
         *,
         again: Sequence[Rejected] = (),
-        fork: str = "",
         keep: Keep | None = None,
         strict: bool = False,
     ) -> None:
         self._left: dict[tuple[Speaker, int], deque[Given]] = {}
-        self._forks = {one.fork for one in given if one.by == "agent"}
         for one in given:
             self._left.setdefault((one.by, one.turn), deque()).append(one)
         self.again = list(again)
-        self.fork = fork
         self.strict = strict
         self._keep = keep
 
     @property
-    def agent_knows(self) -> bool:
-        """Whether the agent has answered in this branch before."""
-        return not self.fork or self.fork in self._forks
+    def unread(self) -> bool:
+        """Whether replies are left that a side has given of its own: the trial went another way than it did."""
+        return any(one.source in ("model", "caller") for left in self._left.values() for one in left)
 
     def next(self, by: Speaker, turn: int) -> Given | None:
         """The next reply of a side in a turn; None behind the last one."""
@@ -69,10 +64,8 @@ class Tape:
 
     async def keep(self, given: Given) -> None:
         """Take note of a reply that was not on the tape."""
-        given.fork = self.fork
         given.instead_of = [one for one in self.again if one.by == given.by]
         self.again = [one for one in self.again if one.by != given.by]
-        self._forks.add(self.fork)
         if self._keep is not None:
             await self._keep(given)
 
@@ -82,11 +75,14 @@ class TapedAgent:
 
     def __init__(self, tape: Tape, agent: AgentAdapter | None, again: int = 0) -> None:
         self._tape, self._agent, self._again = tape, agent, again
+        self._news = False
+        """Whether the agent has yet to hear what was said before it was asked."""
         self.name = agent.name if agent is not None else "caller"
 
     async def reply(self, turn: AgentInput) -> AgentReply:
         given = self._tape.next("agent", turn.turn)
         if given is not None:
+            self._news = True
             return _agent_reply(given)
         if self._agent is None:
             raise Standstill("agent")
@@ -103,18 +99,12 @@ class TapedAgent:
         return reply
 
     def _as_asked(self, turn: AgentInput, unwanted: Sequence[Unwanted]) -> AgentInput:
-        """The same under the name of this branch, in which all is new to an agent that has not answered in it."""
+        """The same for an agent that remembers nothing of what is on the tape, and is told what was rejected."""
         messages = [*turn.messages, *_told(unwanted)]
-        name = f"{turn.conversation}/{self._tape.fork}"
-        key = hashlib.blake2b(name.encode(), digest_size=8).hexdigest() if self._tape.fork else ""
-        new = turn.new + len(messages) - len(turn.messages)
-        return replace(
-            turn,
-            conversation=key or turn.conversation,
-            messages=messages,
-            new=new if self._tape.agent_knows else len(messages),
-            seed=_another(turn.seed, len(unwanted), self._again),
-        )
+        new = len(messages) if self._news else turn.new + len(unwanted)
+        self._news = False
+        seed = _another(turn.seed, len(unwanted), self._again)
+        return replace(turn, messages=messages, new=new, seed=seed)
 
 
 class TapedUser:

@@ -19,11 +19,10 @@ from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import Message, ModelClient, Patience, ToolCall, patient
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
-from ..records.opinion import Opinion
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
-from .checkpoint import judged_here
+from .checkpoint import decide
 from .meter import Meter
 from .points import Points
 from .script import play_script
@@ -211,32 +210,9 @@ class Trial:
             self._point()
 
     async def decide(self, check: ScriptCheck) -> None:
-        """A check of the script, which ends the trial where it does not hold; a judge who does not know ends none."""
-        if self.script.trace is None:
-            return
-        said = await self._judged(check) if check.predicate.judged else []
-        if self.over:
-            return
-        answer = check.answer(self.script.trace, said)
-        goes_on = answer.value is True or (check.predicate.judged and answer.value is None)
-        self.script.decided(check.id, goes_on, said)
-        if not goes_on:
-            self.script.finish("script_fail", f"{check.id}: {answer.why}")
-
-    async def _judged(self, check: ScriptCheck) -> list[Opinion]:
-        """What the judge says of a checkpoint; one that cannot be asked ends the trial."""
-        judge = self.judge
-        if judge is None or self._spent():
-            return []
-        seed = seed_of(*self.key, "judge", len(self.script.log))
-        try:
-            return await judged_here(
-                check, self.script.log, judge, lambda usage: self._used("judge", judge.name, usage), seed
-            )
-        except Exception as error:
-            told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
-            self.script.finish("model_error", f"judge: {told}", error_class(error))
-            return []
+        """A check of the script, which ends the trial where it does not hold."""
+        judge = None if check.predicate.judged and self._spent() else self.judge
+        await decide(check, self.script, judge, self._used, seed_of(*self.key, "judge", len(self.script.log)))
 
     def end(self, reason: EndReason, detail: str) -> None:
         """End the trial."""

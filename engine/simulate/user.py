@@ -116,6 +116,18 @@ class PlayedUser:
         return UserReply(calls=tuple(turn.user_calls), source=self._source, ends=turn.ends)
 
 
+class NoUser:
+    """Stands in where there is nobody to talk to."""
+
+    name = "nobody"
+
+    async def speak(self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int) -> UserReply:
+        return UserReply("(There is no user here.)", source="script")
+
+    def spoken_for(self) -> UserReply:
+        return UserReply()
+
+
 def strip_stop(text: str) -> tuple[str, bool]:
     """The text without the stop word, and whether it was there."""
     if STOP not in text:

@@ -4,7 +4,7 @@ from ..store import Damage, acting_as
 from ..store.units import LEASE_S
 from .discretion import taken
 from .results import Changes, Creation, EnvironmentReport, HardeningReport, Item, JobReport, Page, RunReport
-from .workbench import Workbench
+from .workbench import OpenDoors, Workbench
 
 __all__ = [
     "LEASE_S",
@@ -15,6 +15,7 @@ __all__ = [
     "HardeningReport",
     "Item",
     "JobReport",
+    "OpenDoors",
     "Page",
     "RunReport",
     "Workbench",

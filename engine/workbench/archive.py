@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import NextCall, NotFound, nearest
+from ..errors import InvalidArgument, NextCall, NotFound, nearest
 from ..ids import Place
 from ..net import Redactor
 from ..records.conversation import Conversation
@@ -17,6 +17,7 @@ from ..records.hardening import Hardening
 from ..records.persona import PersonaRecord
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
+from ..records.session import SessionRecord
 from ..records.simulation import SimulationRecord
 from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
@@ -188,6 +189,9 @@ class Archive:
         self.hardenings = Shelf(
             store, store.table("hardenings"), Hardening, "hardening", ["environment", "state", "held_out_set"]
         )
+        self.sessions = Shelf(
+            store, store.table("sessions"), SessionRecord, "session", ["environment", "state", "role"]
+        )
         self.worlds = Blobs(store.home / "worlds", "world")
         self.recordings = Blobs(store.home / "recordings", "recording")
         self.knowledge = Blobs(store.home / "knowledge", "knowledge base")
@@ -211,6 +215,14 @@ class Archive:
             args = {"kind": "conversation", "where": {"run": place.run}}
             raise NotFound(error.what, where=where, next=[NextCall("list_items", args)])
         return trial, Conversation.model_validate(self.store.segments.read(str(trial.pointer["at"])))
+
+    def run(self, id: str, where: str) -> RunRecord:
+        """A run that is not a session's."""
+        found = self.runs.get(id, where)
+        if found.purpose == "session":
+            calls = [NextCall("list_items", {"kind": "run", "environment": found.environment})]
+            raise InvalidArgument(f"{id} is a session.", where=where, allowed="a run", next=calls)
+        return found
 
     def forget_run(self, run: str) -> None:
         """Delete a run's folder with all its conversations."""

@@ -21,6 +21,7 @@ from .sight import refuse_while_proving, spend
 _SAID = [
     "item.turns[].user",
     "item.turns[].agent",
+    "item.turns[].rejected",
     "item.turns[].calls",
     "item.turns[].changes",
     "item.turns[].events",
@@ -134,7 +135,7 @@ def _turns(
 
 
 def _state(item: Item, place: Place, conversation: Conversation, limit: int, skip: int) -> Item:
-    rows = [_change(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta]
+    rows = [change_row(patch.model_dump(mode="json", exclude_unset=True)) for patch in conversation.delta]
     item.untrusted = ["item.changes"]
     going = " so far" if "state" in item.item else ""
     item.summary = f"{place.conversation} changed {len(rows)} places of the world{going}."
@@ -200,7 +201,11 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
     turns: dict[int, Body] = {}
     for entry in conversation.log:
         turn = turns.setdefault(entry.turn, {"turn": entry.turn})
-        if isinstance(entry, SayEntry):
+        if isinstance(entry, SayEntry) and entry.rejected:
+            turn.setdefault("rejected", []).append(
+                {"by": entry.by, "text": entry.say, "feedback": entry.feedback}
+            )
+        elif isinstance(entry, SayEntry):
             known = turn.get(entry.by)
             turn[entry.by] = f"{known}\n{entry.say}" if known else entry.say
         elif isinstance(entry, ToolEntry):
@@ -210,7 +215,7 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
         elif isinstance(entry, NotifyEntry):
             turn.setdefault("events", []).append({"notify": entry.notify, "to": entry.to, "by": entry.by})
         if isinstance(entry, ToolEntry | EventEntry) and entry.patches:
-            changes = [_change(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
+            changes = [change_row(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
             turn.setdefault("changes", []).extend(changes)
     for check in checks:
         if check.counts and check.verdict == "fail" and check.turn in turns:
@@ -271,7 +276,8 @@ def _call_row(entry: ToolEntry) -> Body:
     return row
 
 
-def _change(patch: Body) -> Body:
+def change_row(patch: Body) -> Body:
+    """A write as replies show it."""
     return {
         k: patch[k]
         for k in ("path", "op", "old", "new")

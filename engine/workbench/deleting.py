@@ -20,7 +20,7 @@ from .results import Changes
 from .run_drafts import trials_wanted
 from .scoring import Scoring
 
-DELETED = ("environment", "persona", "scenario", "simulation", "run", "conversation", "hardening")
+DELETED = ("environment", "persona", "scenario", "simulation", "run", "conversation", "hardening", "session")
 MOST = 1000
 _CASES = ("persona", "scenario", "simulation")
 _AT_WORK_ON_CASES = ("hardening", "simulations")
@@ -43,6 +43,7 @@ class Deleting:
             "simulation": archive.simulations,
             "run": archive.runs,
             "hardening": archive.hardenings,
+            "session": archive.sessions,
         }
 
     def delete(self, kind: str, ids: Sequence[str], confirm: bool) -> Changes:
@@ -81,8 +82,9 @@ class Deleting:
                 if kind == "hardening":
                     self._remove_hardening(id)
                 gone.append(id)
-        if kind == "run":
+        if kind in ("run", "session"):
             self._remove_runs(gone)
+            self._archive.sessions.delete(gone)
         for id in gone:
             self._archive.store.audit("retention", kind, id)
         return gone
@@ -154,11 +156,14 @@ class Deleting:
     def _not_in_use(self, kind: str, id: str, record: Any, where: str) -> None:
         """Conflict while a job works on it."""
         if kind == "run":
+            self._no_session(id, record, where)
             jobs = [self._archive.store.jobs.get(record.job)] if self._has_job(record.job) else []
             if record.hardening:
                 jobs = self._jobs_of(record.environment, hardening=record.hardening)
         elif kind == "hardening":
             jobs = self._jobs_of(record.environment, hardening=id)
+        elif kind == "session":
+            jobs = []
         elif kind in _CASES:
             jobs = [job for job in self._jobs_of(record.environment) if job.kind in _AT_WORK_ON_CASES]
         else:
@@ -171,6 +176,11 @@ class Deleting:
                 else f"{job.id} is at work on it"
             )
             raise Conflict(f"{busy}.", where=where, next=[NextCall("cancel_job", {"job": job.id})])
+
+    def _no_session(self, id: str, record: RunRecord, where: str) -> None:
+        if record.purpose == "session":
+            call = NextCall("delete_items", {"kind": "session", "ids": [id]})
+            raise Conflict(f"{id} is a session.", where=where, allowed="kind session", next=[call])
 
     def _no_default_partner(self, id: str, where: str) -> None:
         environment, slug = split_nested(id)
@@ -198,7 +208,8 @@ class Deleting:
             candidates = len(archive.hardenings.get(id).candidates)
             return {"candidate": candidates, "run": len(runs), "conversation": self._conversations(runs)}
         if kind == "environment":
-            runs = [r.id for r in archive.runs.where(environment=id)]
+            every = [r.id for r in archive.runs.where(environment=id)]
+            runs = [run for run in every if archive.sessions.find(run) is None]
             return {
                 "persona": archive.personas.count(environment=id),
                 "scenario": archive.scenarios.count(environment=id),
@@ -206,8 +217,11 @@ class Deleting:
                 "hardening": archive.hardenings.count(environment=id),
                 "instructions": archive.instructions.count(environment=id),
                 "run": len(runs),
-                "conversation": self._conversations(runs),
+                "session": len(every) - len(runs),
+                "conversation": self._conversations(every),
             }
+        if kind == "session":
+            return {"conversation": self._conversations([id])}
         if kind in ("simulation", "conversation"):
             return {}
         environment, slug = split_nested(id)
@@ -218,8 +232,9 @@ class Deleting:
         return sum(self._archive.trials(run, table).count() for run in runs for table in tables)
 
     def _remove(self, kind: str, id: str) -> None:
-        if kind == "run":
+        if kind in ("run", "session"):
             self._remove_runs([id])
+            self._archive.sessions.delete([id])
         elif kind == "hardening":
             self._remove_hardening(id)
         elif kind == "environment":
@@ -307,6 +322,7 @@ class Deleting:
         for shelf in (
             archive.runs,
             archive.hardenings,
+            archive.sessions,
             archive.simulations,
             archive.scenarios,
             archive.personas,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..agents import OUTSIDE, Recording, open_outside
+from ..agents import OUTSIDE, Recording, open_outside, probe
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds, choose_metrics, passages_of
@@ -68,6 +68,30 @@ class EnvironmentDrafts:
             raise error.at(prefix.rstrip(".")) if prefix else error from None
         return draft
 
+    def draft_of_others(
+        self,
+        id: str,
+        world: CompiledWorld,
+        agent: Any,
+        models: Any,
+        settings: Any,
+        lost: list[dict[str, Any]],
+    ) -> EnvironmentRecord:
+        """The environment of somebody else's file: an agent or models that cannot be had here are lost, and told."""
+        try:
+            self.agent(agent, "agent")
+        except CasehardenError as error:
+            use = "; or ".join(text for text in (error.allowed, "update_item sets another one") if text)
+            lost.append({"what": "agent", "why": error.what, "use": use[:300]})
+            agent = {}
+        try:
+            return self.draft(id, world, agent, models, settings)
+        except CasehardenError as error:
+            if not error.where.startswith("models"):
+                raise
+            lost.append({"what": "models", "why": error.what, "use": "update_item sets others"})
+            return self.draft(id, world, agent, {}, settings)
+
     def agent(self, agent: Any, where: str) -> AgentSpec:
         """An agent that can be reached; its recordings are kept apart, so that runs need not carry them."""
         spec = load(AgentSpec, agent, where)
@@ -94,7 +118,7 @@ class EnvironmentDrafts:
         if agent.kind not in OUTSIDE:
             return "ok"
         try:
-            await open_outside(agent, self._models.reach).probe()
+            await probe(open_outside(agent, self._models.reach))
         except CasehardenError as error:
             return error.what
         return "ok"

@@ -169,7 +169,13 @@ class Environments:
         )
         nothing: Mapping[str, Any] = {}
         compiled = await anyio.to_thread.run_sync(self._drafts.world, source, nothing, id)
-        draft = self._drafts.draft(id, compiled, folder.agent, folder.models, settings, "environment.")
+        lost: list[dict[str, Any]] = []
+        parts = id, compiled, folder.agent, folder.models, settings
+        draft = (
+            self._drafts.draft(*parts, "environment.")
+            if read.whole
+            else self._drafts.draft_of_others(*parts, lost)
+        )
         draft.source = str(folder.path)
         text = check_instructions(folder.instructions or source.instructions, "instructions")
         personas = [item.value for item in folder.personas] or source.personas
@@ -177,7 +183,7 @@ class Environments:
         existing = self._archive.environments.find(id)
         self._drafts.same_folder_or_conflict(id, folder.path)
         refused = self._personas.lint(personas, draft)
-        lost = _refused(refused, read)
+        lost += _refused(refused, read)
         personas = _without(personas, refused)
         examined = await self._scenarios.examine(scenarios, draft, personas, check=read.whole)
         lost += _refused(examined.refused, read)

@@ -64,6 +64,8 @@ class Gathering:
         over = [run for run in runs if run.state in OVER]
         if kind in ("run", "session") and not over:
             calls = [NextCall("wait_job", {"job": runs[0].job})] if runs[0].job else []
+            if kind == "session":
+                calls = [NextCall("step_session", {"session": source, "action": "end"})]
             raise Conflict(f"{source} is still running.", where="source", next=calls)
         chosen = [run for run in over if asked.get("run") in (None, run.id)]
         parts = [self._parts(run, asked) for run in chosen]

@@ -19,7 +19,7 @@ from .hardening_locks import HardeningLocks
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
-from .role_models import RoleModels, at_once
+from .role_models import RoleModels
 from .run_drafts import RunDrafts
 from .select import Selector
 from .simulations import Simulations
@@ -110,7 +110,7 @@ class HardeningDrafts:
                 patience=opted.patience,
                 trials=opted.trials,
                 locked=owner.settings.locked,
-                concurrency=opted.concurrency or at_once(owner.settings.concurrency, models, owner.agent),
+                concurrency=opted.concurrency or self._drafts.concurrency(owner, models),
                 pause_after=opted.pause_after,
                 budget=opted.spending,
             ),
@@ -155,7 +155,7 @@ class HardeningDrafts:
     def _base(self, owner: EnvironmentRecord, run: str) -> RunRecord | None:
         if not run:
             return None
-        base = self._archive.runs.get(run, "run")
+        base = self._archive.run(run, "run")
         if base.environment != owner.id:
             raise InvalidArgument(
                 f"{base.id} is a run of {base.environment}.", where="run", allowed="a run of this environment"

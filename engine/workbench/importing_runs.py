@@ -15,7 +15,7 @@ import anyio.to_thread
 from pydantic import BaseModel
 
 from ..canonical import digest
-from ..errors import CasehardenError, InvalidArgument
+from ..errors import InvalidArgument
 from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
 from ..ids import check_slug
 from ..records.authored import load
@@ -82,9 +82,12 @@ class RunImporter:
         """Bring the run of a file into the environment `id`; the same file again changes nothing."""
         compiled = await anyio.to_thread.run_sync(self._world, whole)
         taken = await anyio.to_thread.run_sync(self._plan, whole, id, compiled)
+        again = job.attempt > 1
+        """The process that began it is gone: what it had stored need not be proven and graded yet."""
         if not dry_run and not taken.known:
             await anyio.to_thread.run_sync(self._store, whole, taken, compiled, job)
-            if taken.created:
+        if not dry_run and (again or not taken.known):
+            if taken.created or again:
                 taken.warnings += await self._scenarios.prove_again(taken.environment)
             taken.warnings += await self._graded_again(taken.run)
         return self._report(whole, taken, compiled, stored=not dry_run)
@@ -122,19 +125,8 @@ class RunImporter:
         settings = told.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
         if told.name:
             settings["name"] = told.name
-        try:
-            self._drafts.agent(agent, "agent")
-        except CasehardenError as error:
-            lost.append({"what": "agent", "why": error.what, "use": "update_item sets another one"})
-            agent = {}
         models = told.models.model_dump(exclude_unset=True)
-        try:
-            draft = self._drafts.draft(id, compiled, agent, models, settings)
-        except CasehardenError as error:
-            if not error.where.startswith("models"):
-                raise
-            lost.append({"what": "models", "why": error.what, "use": "update_item sets others"})
-            draft = self._drafts.draft(id, compiled, agent, {}, settings)
+        draft = self._drafts.draft_of_others(id, compiled, agent, models, settings, lost)
         if whole.recordings and draft.agent.kind == "recorded":
             recordings = digest(whole.recordings)
             draft.agent = draft.agent.model_copy(update={"recordings": recordings})
@@ -203,9 +195,7 @@ class RunImporter:
             update={
                 "id": taken.run,
                 "environment": taken.environment.id,
-                "series": taken.run,
-                "round": 1,
-                "previous": "",
+                **self._place(run, taken),
                 "purpose": "run",
                 "hardening": "",
                 "job": "",
@@ -213,6 +203,18 @@ class RunImporter:
                 "options": {**run.options, "knowledge": knowledge, IMPORTED: source},
             }
         )
+
+    def _place(self, run: RunRecord, taken: Taken) -> dict[str, Any]:
+        """Its place in the series, where the rounds before it were imported too; else it begins one."""
+        before: dict[str, RunRecord] = {}
+        for other in self._archive.runs.where(environment=taken.environment.id):
+            source: Mapping[str, Any] = other.options.get(IMPORTED) or {}
+            if source.get("environment") == run.environment:
+                before[str(source.get("run"))] = other
+        first, last = before.get(run.series), before.get(run.previous)
+        if first is None or last is None or last.round >= run.round:
+            return {"series": taken.run, "round": 1, "previous": ""}
+        return {"series": first.series, "round": run.round, "previous": last.id}
 
     def _label(self, run: RunRecord, environment: str) -> str:
         """The version or candidate that the run was made with, marked where that id means another text here."""

@@ -139,7 +139,9 @@ class Judging:
             case = cases.case(record.simulation)
         except InvalidArgument:
             return None
-        expected = await self._trials.expected_world(cases, case, record.trial)
+        point = cases.point(record.simulation)
+        seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), record.trial)
+        expected = await self._trials.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             return None
         talk = await anyio.to_thread.run_sync(self._archive.store.segments.read, str(record.pointer["at"]))

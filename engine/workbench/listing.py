@@ -27,6 +27,7 @@ from .rows import (
     simulation_row,
     whole_hardening_row,
 )
+from .session_views import session_row
 from .sight import proving
 from .worlds import Worlds
 
@@ -54,7 +55,7 @@ WHERE: Mapping[str, Sequence[str]] = {
     "hardening": ("state", "text"),
     "candidate": ("state", "text"),
     "job": ("state", "run", "text"),
-    "session": (),
+    "session": ("state", "text"),
     "world": (),
     "guide": (),
 }
@@ -86,8 +87,8 @@ class Listing:
             asked["environment"] = environment
         if kind == "overview":
             return Page("overview", [self._overview.row(environment)], 1)
-        if kind in ("world", "guide", "session"):
-            names = {"world": self._worlds.names(), "guide": list(self._guides), "session": []}[kind]
+        if kind in ("world", "guide"):
+            names = self._worlds.names() if kind == "world" else list(self._guides)
             return _slice(kind, [{"id": name} for name in names], limit, cursor)
         if kind == "conversation":
             return self._conversations(asked, limit, cursor, full)
@@ -125,6 +126,7 @@ class Listing:
             "simulation": (archive.simulations, simulation_row),
             "run": (archive.runs, run_row),
             "hardening": (archive.hardenings, hardening_row),
+            "session": (archive.sessions, session_row),
         }
         return known[kind]
 

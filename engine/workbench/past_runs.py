@@ -333,7 +333,8 @@ def _recording(talk: PastTalk) -> Recording:
 def _line(entry: PastEntry) -> dict[str, Any]:
     if entry.tool is None:
         return {"by": entry.by, "say": entry.say or ""}
-    return {"by": entry.by, "tool": entry.tool, "args": entry.args}
+    own = {"kind": "own", "result": entry.result} if entry.own else {}
+    return {"by": entry.by, "tool": entry.tool, "args": entry.args, **own}
 
 
 def _other_results(calls: Sequence[ToolEntry], talk: PastTalk) -> list[int]:

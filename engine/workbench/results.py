@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..llm import ToolSignature
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from ..records.hardening import Hardening
 from ..records.job import Job
 from ..records.run import RunRecord
+from ..records.session import SessionRecord
 
 
 @dataclass(slots=True)
@@ -78,6 +80,34 @@ class RunReport:
     """None: the price of some calls is unknown."""
     again: bool = False
     """Stored conversations were scored again; nothing was simulated."""
+
+
+@dataclass(slots=True)
+class SessionReport:
+    """A session after a step. `messages` rows have `from` (user, agent, world) and `text`, or the caller's own call."""
+
+    session: SessionRecord
+    run: RunRecord
+    action: str
+    turn: int
+    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tools: list[ToolSignature] = field(default_factory=list[ToolSignature])
+    """Those that the caller may call now."""
+    news: bool = True
+    """Whether the caller has not been told of these tools."""
+    result: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of a call: tool, args, ok, error, result. Of a start or look of a user: its sheet."""
+    changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What calls changed; of a look or an end all that is changed by then."""
+    waits: bool = False
+    """The other side has not answered yet."""
+    done: bool = False
+    end: str = ""
+    conversation: str = ""
+    """As which an end is kept."""
+    reward: dict[str, Any] = field(default_factory=dict[str, Any])
+    """value, verdict, by, score, components."""
+    warnings: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)

@@ -58,6 +58,7 @@ class Retention:
         gone = {
             "hardening": self._retired("hardening", self._old_hardenings(before)),
             "run": self._retired("run", self._old_runs(before)),
+            "session": self._retired("session", self._old_sessions(before)),
         }
         jobs = self._old_jobs(before)
         self._archive.store.delete_jobs(jobs)
@@ -85,6 +86,11 @@ class Retention:
             return "" if kept or _last(row) >= before else id
 
         return [id for id in self._archive.runs.table.walk(show=old) if id]
+
+    def _old_sessions(self, before: str) -> list[str]:
+        """Open ones too: nobody has come back to them for so long."""
+        rows = self._archive.sessions.table.walk(show=lambda row, id: "" if _last(row) >= before else id)
+        return [id for id in rows if id]
 
     def _old_jobs(self, before: str) -> list[str]:
         """Ended jobs of which nothing is left that could be gone on with."""

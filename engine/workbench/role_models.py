@@ -19,7 +19,6 @@ from ..llm import (
     open_model,
 )
 from ..records.environment import (
-    DEFAULT_CONCURRENCY,
     AgentSpec,
     EnvironmentRecord,
     ModelChoice,
@@ -32,8 +31,6 @@ ROLES = ("agent", "user", "judge", "writer")
 OFFLINE_WARNING = (
     "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."
 )
-RELAYED_CONCURRENCY = 1_000
-"""Trials at the same time where a client plays a role: they wait for nothing but it."""
 
 
 class RoleModels:
@@ -148,12 +145,3 @@ def lent_roles(models: Mapping[str, ModelName], agent: AgentSpec) -> list[str]:
         playing["agent"] = short_name(agent.model or models.get("agent", ""))
     lent = [role for role, name in playing.items() if name == RELAY]
     return [*lent, "agent"] if agent.kind == "caller" else lent
-
-
-def at_once(concurrency: int, models: Mapping[str, ModelName], agent: AgentSpec) -> int:
-    """Trials at the same time: the environment's number; all of them where a client plays and it is the usual one."""
-    return (
-        RELAYED_CONCURRENCY
-        if concurrency == DEFAULT_CONCURRENCY and lent_roles(models, agent)
-        else concurrency
-    )

@@ -13,7 +13,14 @@ from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, ch
 from ..llm import Mode
 from ..net import TimedOut
 from ..records.authored import Authored, load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, ModelName, knowledge_hash
+from ..records.environment import (
+    MOST_CONCURRENCY,
+    AgentSpec,
+    EnvironmentRecord,
+    ModelChoice,
+    ModelName,
+    knowledge_hash,
+)
 from ..records.run import RunRecord, Threshold
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
@@ -24,7 +31,7 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
 from .plain import check_plain
-from .role_models import RoleModels, at_once
+from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
@@ -77,7 +84,9 @@ class RunDrafts:
         instructions: Instructions,
         simulations: Simulations,
         places: Places,
+        concurrency: int,
     ) -> None:
+        self._concurrency = concurrency
         self._archive = archive
         self._trials = trials
         self._models = models
@@ -85,6 +94,11 @@ class RunDrafts:
         self._simulations = simulations
         self._places = places
         self._estimates = Estimates(archive)
+
+    def concurrency(self, environment: EnvironmentRecord, models: Mapping[str, ModelName]) -> int:
+        """Trials at the same time where a call says nothing: all of them where a client plays."""
+        said = environment.settings.concurrency
+        return said or (MOST_CONCURRENCY if lent_roles(models, environment.agent) else self._concurrency)
 
     def draft(self, spec: Mapping[str, Any]) -> tuple[RunRecord, list[SimulationRecord]]:
         """The run and its simulations; its id, round, series of a first round, job and time are still empty."""
@@ -114,7 +128,8 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
-            options=_kept(environment, opted, models),
+            options=_kept(environment, opted)
+            | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
         run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
         own = choose_metrics(run.options["metrics"])
@@ -237,7 +252,7 @@ class RunDrafts:
     def _before(self, environment: EnvironmentRecord, run: str) -> RunRecord | None:
         if not run:
             return None
-        before = self._archive.runs.get(run, "continue_run")
+        before = self._archive.run(run, "continue_run")
         if before.environment != environment.id:
             raise InvalidArgument(
                 f"{before.id} is a run of {before.environment}.",
@@ -359,16 +374,13 @@ def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
     run.options["branched"] = {one.place.simulation: str(one.place) for one in places}
 
 
-def _kept(
-    environment: EnvironmentRecord, opted: RunOptions, models: Mapping[str, ModelName]
-) -> dict[str, Any]:
+def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
     settings = environment.settings
     own = opted.limits.model_dump(exclude_unset=True) if opted.limits else {}
     return {
         "limits": settings.limits,
         "limits_over": own,
         "thresholds": settings.thresholds if opted.thresholds is None else opted.thresholds,
-        "concurrency": opted.concurrency or at_once(settings.concurrency, models, environment.agent),
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,

@@ -211,7 +211,7 @@ class Runs:
         self, environment: str, opted: RunOptions, wait_s: float, on_progress: Progress | None
     ) -> RunReport:
         id = opted.resume
-        run = self._archive.runs.get(id, "options.resume")
+        run = self._archive.run(id, "options.resume")
         if run.environment != environment:
             raise InvalidArgument(
                 f"{id} is a run of {run.environment}.",

@@ -20,6 +20,7 @@ from ..agents import (
     closing,
     open_outside,
     played_turns,
+    probe,
 )
 from ..errors import InvalidArgument
 from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
@@ -44,6 +45,7 @@ from ..simulate import (
     Tape,
     TapedAgent,
     TapedUser,
+    Tried,
     UserSimulator,
     prepare,
     run_trial,
@@ -248,7 +250,7 @@ class TrialRunner:
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
-            await open_outside(spec, self._models.reach).probe()
+            await probe(open_outside(spec, self._models.reach))
         else:
             self._agent(spec, models, cassette)
         speaking = {"user": models["user"]}
@@ -328,9 +330,13 @@ class TrialRunner:
             shelf.put(f"{simulation}/{trial}", record)
         return record
 
-    async def expected_world(self, cases: RunCases, case: Case, trial: int) -> ExpectedWorld | None:
-        """What the solution of a case leaves in the world of a trial; None where no check asks."""
-        return await self.expected.of(case, *_drawn(cases, case, trial))
+    def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
+        """A trial that is over, without secrets, and its verdict."""
+        document, conversation = tried.document, tried.conversation
+        hidden = self._archive.redactor.hide_all(document)
+        if hidden is not document:
+            document, conversation = hidden, Conversation.model_validate(hidden)
+        return document, conversation, grade(conversation, case.plan, case.world.base, expected)
 
     async def _tried(
         self,
@@ -343,7 +349,7 @@ class TrialRunner:
         execution: str,
     ) -> Ended:
         run, point = cases.run, cases.point(case.simulation)
-        seed, drawn = _drawn(cases, case, trial)
+        seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
         expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
@@ -352,7 +358,7 @@ class TrialRunner:
         record: dict[str, Any] = {**belongs}
         async with closing(agent):
             if point is not None:
-                tape = Tape(point.tape, fork=run.id)
+                tape = Tape(point.tape)
                 agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
                 record["branch"] = Branch(place=point.place, trial=drawn)
             with self.live.showing(belongs["id"], cases.parts(case.simulation).split) as live:
@@ -370,12 +376,7 @@ class TrialRunner:
                     execution=execution,
                     judge=cast.judge,
                 )
-        document, conversation = tried.document, tried.conversation
-        hidden = self._archive.redactor.hide_all(document)
-        if hidden is not document:
-            document, conversation = hidden, Conversation.model_validate(hidden)
-        verdict = grade(conversation, case.plan, case.world.base, expected)
-        return document, conversation, verdict
+        return self.graded(case, tried, expected)
 
     def _agent(
         self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
@@ -402,12 +403,6 @@ class TrialRunner:
                 allowed="file, conversations or run",
             )
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
-
-
-def _drawn(cases: RunCases, case: Case, trial: int) -> tuple[int, int]:
-    """Seed and trial number of which a trial's world is drawn: of a branch those of the conversation it leaves."""
-    point = cases.point(case.simulation)
-    return (point.seed, point.drawn) if point else (cases.seed(case), trial)
 
 
 def _anybody() -> None:

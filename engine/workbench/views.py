@@ -20,6 +20,7 @@ from .results import Item
 from .rows import job_row
 from .run_views import RunViews
 from .scenarios import Scenarios
+from .session_views import SessionViews
 from .worlds import Worlds
 
 VIEWS: Mapping[str, Sequence[str]] = {
@@ -33,11 +34,11 @@ VIEWS: Mapping[str, Sequence[str]] = {
     "hardening": ("summary", "full", "rounds", "diff", "checks"),
     "candidate": ("summary", "full", "text", "diff", "checks"),
     "job": ("summary", "full"),
+    "session": ("summary", "full", "text"),
     "world": ("summary", "full", "text"),
     "guide": ("summary", "full", "text"),
 }
 """The views of each kind."""
-LATER_KINDS = ("session",)
 
 
 class Views:
@@ -72,14 +73,13 @@ class Views:
             "hardening": hardenings.hardening,
             "candidate": hardenings.candidate,
             "job": self._job,
+            "session": SessionViews(archive, worlds).session,
             "world": self._world,
             "guide": self._guide,
         }
 
     async def get(self, kind: str, id: str, view: str, limit: int, cursor: str) -> Item:
         """The thing. `cursor` is the number of parts to pass over."""
-        if kind in LATER_KINDS:
-            raise InvalidArgument(f"`{kind}` is not in this version.", where="kind", allowed=VIEWS)
         if kind not in VIEWS:
             raise InvalidArgument(
                 f"There is no kind `{kind[:40]}`.{did_you_mean(kind, VIEWS)}", where="kind", allowed=VIEWS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +11,14 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
-from ..agents import Reach
+from ..agents import Doors, Reach
 from ..code import PythonTools
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Cassettes, Connections, Host
 from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
-from ..records.environment import ModelChoice
+from ..records.environment import DEFAULT_CONCURRENCY, MOST_CONCURRENCY, ModelChoice
 from ..report import PageParts
 from ..store import Damage, Store
 from ..store.units import LEASE_S
@@ -46,6 +46,7 @@ from .model_calls import ModelCalls
 from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
+from .plain import check_range
 from .proving import Proving
 from .reporting import Reporting
 from .rescoring import Rescoring
@@ -55,6 +56,7 @@ from .run_drafts import RunDrafts
 from .runs import Runs
 from .scenarios import Scenarios
 from .scoring import Scoring
+from .sessions import Sessions
 from .simulations import Simulations
 from .snapshots import Snapshots
 from .trials import TrialRunner
@@ -62,6 +64,8 @@ from .views import Views
 from .waiting import Waiting
 from .worlds import Worlds
 
+OpenDoors = Callable[[], AbstractAsyncContextManager[Doors]]
+"""Serves the tools of trials while it is entered."""
 Texts = Callable[[str], str | None]
 """A text by its name, or None."""
 
@@ -71,12 +75,13 @@ class Workbench:
 
     `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
     and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run. `guides`: guides by name, and `guide_names` in
+    secrets callers may name. `code`: which code of others may run.
+    `doors`: serve tools to agents that live elsewhere. `guides`: guides by name, and `guide_names` in
     order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
     here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
-    deleted (0: never). `lease_s`: a process that gives no sign of life for so many seconds, stalled or stopped, loses
-    its jobs to another. `call_lease_s`: a model call that a client was handed and has not answered for so many
-    seconds is handed out again.
+    deleted (0: never). `concurrency`: trials at the same time where neither call nor environment says it. `lease_s`: a
+    process that gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
+    `call_lease_s`: a model call that a client was handed and has not answered for so many seconds is handed out again.
     Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
     leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
     that cannot be used.
@@ -94,6 +99,7 @@ class Workbench:
     jobs: Waiting
     model_calls: ModelCalls
     hardenings: Hardenings
+    sessions: Sessions
     items: Items
 
     def __init__(
@@ -106,12 +112,14 @@ class Workbench:
         network: Network | None = None,
         lending: Lending | None = None,
         code: AllowedCode | None = None,
+        doors: OpenDoors | None = None,
         guides: Texts | None = None,
         guide_names: Sequence[str] = (),
         report: Callable[[], PageParts] | None = None,
         resume: bool = True,
         actor: str = "python",
         retention_days: float = 0,
+        concurrency: int = DEFAULT_CONCURRENCY,
         lease_s: float = LEASE_S,
         call_lease_s: float = CALL_LEASE_S,
     ) -> None:
@@ -125,12 +133,14 @@ class Workbench:
         """Hides secrets in texts that leave."""
         self.redactor.learn([self.network.proxy_password])
         self._code = code or AllowedCode()
+        self._doors = doors
         self._guides: Texts = guides or _no_text
         self._guide_names = tuple(guide_names)
         self._report = report
         self._resume = resume
         self._actor = actor
         self._retention_days = check_retention(retention_days)
+        self._concurrency = check_range(concurrency, "concurrency", 1, MOST_CONCURRENCY)
         self._lease_s = lease_s
         self._call_lease_s = call_lease_s
         self._stack = AsyncExitStack()
@@ -179,8 +189,11 @@ class Workbench:
         `host`: who has calls answered by a client.
         """
         connections = replace(self.connections(), host=host)
-        async with aclosing(connections), Processes() as processes:
-            yield Reach(connections, self._code, processes)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(aclosing(connections))
+            processes = await stack.enter_async_context(Processes())
+            doors = await stack.enter_async_context(self._doors()) if self._doors else None
+            yield Reach(connections, self._code, processes, doors)
 
     def connections(self) -> Connections:
         """What models outside are reached by."""
@@ -230,9 +243,12 @@ class Workbench:
             archive, self.environments, exported_runs, past_runs, environment_drafts, self.roots, runner
         )
         places = Places(archive, trials)
-        run_drafts = RunDrafts(archive, trials, models, instructions, self.simulations, places)
+        run_drafts = RunDrafts(
+            archive, trials, models, instructions, self.simulations, places, self._concurrency
+        )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
         self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
+        self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots

@@ -16,8 +16,11 @@ async def agent(turn):
     }
     options = ClaudeAgentOptions(
         system_prompt=turn.instructions,
+        tools=[],
         model=os.environ.get("MODEL"),
         mcp_servers={"world": world},
+        strict_mcp_config=True,
+        setting_sources=[],
         allowed_tools=["mcp__world"],
         resume=session,
     )

@@ -3,30 +3,15 @@
 import os
 
 from crewai import LLM, Agent as CrewAgent, Crew, Task
-from crewai.tools import BaseTool
-
-
-class WorldTool(BaseTool):
-    call: object
-
-    def _run(self, arguments: dict) -> str:
-        return self.call(self.name, **arguments)
+from crewai.tools import tool
 
 
 def agent(turn):
-    tools = [
-        WorldTool(
-            name=told["function"]["name"],
-            description=f"{told['function']['description']} `arguments`: {told['function']['parameters']}",
-            call=turn.call,
-        )
-        for told in turn.tools
-    ]
     desk = CrewAgent(
         role="Support agent",
         goal="Answer the customer's last message.",
         backstory=turn.instructions,
-        tools=tools,
+        tools=[tool(f.__name__)(f) for f in turn.functions],
         llm=LLM(model=f"openai/{os.environ.get('MODEL', 'gpt-5-mini')}"),
     )
     said = "\n".join(f"{m['role']}: {m['content']}" for m in turn.messages if m.get("content"))

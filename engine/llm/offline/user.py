@@ -44,6 +44,9 @@ _WAITING: Final = re.compile(
 _REQUESTING: Final = re.compile(
     r"\b(?:please|could you|can you|kindly)\b[^.?!]{0,200}?\b(?:provide|give|tell|share|send|specify)\b", re.I
 )
+_WANTED: Final = re.compile(
+    r'^Your last answer was rejected: .*\. Answer anew\.[^"]*"([^"]+)"[^"]*$', re.DOTALL
+)
 _SENTENCES: Final = re.compile(r"(?<=[.!?\n])")
 _CHOICES: Final = re.compile(r"\s*\(([^()]*)\)")
 _PIECES: Final = re.compile(r",| and | or |;|\n")
@@ -60,7 +63,13 @@ class _Talk:
 
 
 def act(request: ModelRequest) -> tuple[str, ToolCall | None]:
-    """The user's next text, or the call that the agent asks him to make first."""
+    """The user's next text, or the call that the agent asks him to make first.
+
+    Where his last text was rejected with words in double quotes, he says those.
+    """
+    wanted = _WANTED.search(request.messages[-1].content) if request.messages[-1].role == "system" else None
+    if wanted is not None:
+        return wanted[1], None
     call = asked_call(request, _sheet_of(request)) if request.tools else None
     return ("", call) if call else (speak(request), None)
 

@@ -1,0 +1,268 @@
+"""The events of an ARE scenario or trace, read: who does what, after what, with arguments of their types."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final, Literal, cast
+
+from ..errors import InvalidArgument
+from ..ids import slugify
+from .importer import Losses, as_object
+
+Kind = Literal["AGENT", "USER", "ENV", "STOP"]
+KINDS: Final = ("AGENT", "USER", "ENV", "STOP")
+INTERFACE: Final = "AgentUserInterface"
+TO_USER: Final = "send_message_to_user"
+WAITS: Final = "wait_for_notification"
+_REFERENCE: Final = re.compile(r"\{\{[^{}]+\}\}\Z")
+_TYPE: Final = re.compile(r"Optional\[(\w+)|\b(\w+)\b")
+_TRUE: Final = ("true", "1", "t", "y", "yes")
+FREE_WORDS: Final = frozenset(
+    (
+        "content",
+        "body",
+        "text",
+        "message",
+        "description",
+        "title",
+        "subject",
+        "comment",
+        "review",
+        "note",
+        "summary",
+    )
+)
+"""Arguments that an agent words itself: ARE asks a model whether they mean the same."""
+
+
+@dataclass(slots=True)
+class AreEvent:
+    """One event."""
+
+    id: str
+    """A name of ours, told apart from all others."""
+    kind: Kind
+    app: str
+    function: str
+    args: dict[str, Any]
+    """Without those whose value is known only when it happens."""
+    after: list[str] = field(default_factory=list[str])
+    """Ids of ours."""
+    delay_s: float | None = None
+    """After the last of them, or after the start."""
+    at_s: float | None = None
+    """Virtual seconds since the start, where it is told as a moment."""
+    unknown: tuple[str, ...] = ()
+    """Arguments that refer to what another event returned."""
+    operation: str = ""
+    """READ, WRITE or ""."""
+    returned: Any = None
+    """What it gave, in a completed one."""
+    failed: bool = False
+
+    @property
+    def tool(self) -> str:
+        return tool_name(self.app, self.function)
+
+    @property
+    def hard(self) -> dict[str, Any]:
+        """The arguments that have to be as they are."""
+        return {name: value for name, value in self.args.items() if name not in FREE_WORDS}
+
+    @property
+    def words(self) -> str:
+        """What is said in a message."""
+        return str(self.args.get("content") or "").strip()
+
+
+def tool_name(app: str, function: str) -> str:
+    """`App__function`, as ARE's agents call it, of letters that a tool's name can have."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)[:64]
+
+
+def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> list[AreEvent]:
+    """The events in an order in which they can happen; what stands for Python code, conditions and checks, is lost."""
+    told = [as_object(row) or {} for row in rows]
+    names = _names(told)
+    made: dict[str, AreEvent] = {}
+    gone: set[str] = set()
+    for k, row in enumerate(told):
+        place, raw = f"{at}[{k}]", str(row.get("event_id"))
+        event = _event(row, names[raw], start, losses, place) if raw in names else None
+        if event is None:
+            gone.add(raw)
+        elif event.id in made:
+            losses.add("event", "another one has its id", place)
+        else:
+            made[event.id] = event
+    for k, row in enumerate(told):
+        event = made.get(names.get(str(row.get("event_id")), ""))
+        if event is not None:
+            event.after = _after(row, event, names, gone, losses, f"{at}[{k}]")
+    return _ordered(_possible(made, losses, at), at)
+
+
+def completed_of(rows: Iterable[Any], losses: Losses) -> list[AreEvent]:
+    """What was done by the agent in a trace, with what came of it."""
+    made: list[AreEvent] = []
+    for row in rows:
+        told = as_object(row) or {}
+        event = (
+            _event(told, "", 0.0, losses, "completed_events") if told.get("event_type") == "AGENT" else None
+        )
+        if event is not None:
+            said = as_object(told.get("metadata")) or {}
+            event.returned, event.failed = said.get("return_value"), bool(said.get("exception"))
+            made.append(event)
+    return made
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A name of ours for each id."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for row in rows:
+        raw = row.get("event_id")
+        if isinstance(raw, str) and raw and raw not in names:
+            wanted = slugify(raw)[:56] or "event"
+            name = wanted if wanted not in taken else f"{wanted}-{len(names)}"
+            names[raw] = name
+            taken.add(name)
+    return names
+
+
+def _event(row: Mapping[str, Any], name: str, start: float, losses: Losses, at: str) -> AreEvent | None:
+    kind, made_of = str(row.get("event_type")), str(row.get("class_name"))
+    if kind == "CONDITION" or "ConditionCheck" in made_of:
+        losses.add("condition", "it is a Python function", at, "an event with `when`")
+        return None
+    if kind == "VALIDATION" or "Validation" in made_of:
+        losses.add("validator", "it is a Python function", at, "a milestone or a minefield in `success`")
+        return None
+    if kind not in KINDS:
+        losses.add("event", f"its type is {kind[:40]}", at)
+        return None
+    action = as_object(row.get("action")) or {}
+    function = action.get("function")
+    if kind != "STOP" and not isinstance(function, str):
+        losses.add("event", "it names no function", at)
+        return None
+    if row.get("event_time_comparator"):
+        losses.add(
+            "comparator of a time", "when an expected call is made is not checked", at, "by_s on a milestone"
+        )
+    args, unknown = _arguments(action.get("args"), losses, at)
+    relative, moment = row.get("event_relative_time"), row.get("event_time")
+    return AreEvent(
+        id=name,
+        kind=kind,
+        app=str(action.get("app") or ""),
+        function=str(function or ""),
+        args=args,
+        delay_s=float(relative) if isinstance(relative, int | float) and relative >= 0 else None,
+        at_s=max(0.0, float(moment) - start) if isinstance(moment, int | float) and moment > 0 else None,
+        unknown=unknown,
+        operation=str(action.get("operation_type") or ""),
+    )
+
+
+def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(arguments in their types, those that refer to another event's result)."""
+    args: dict[str, Any] = {}
+    unknown: list[str] = []
+    for item in cast("list[Any]", value) if isinstance(value, list) else []:
+        told = as_object(item) or {}
+        name, text = str(told.get("name") or ""), told.get("value")
+        if not name.isidentifier() or name == "self":
+            losses.add("argument", "it has no name", at)
+        elif isinstance(text, str) and _REFERENCE.match(text.strip()):
+            unknown.append(name)
+            losses.add("argument", "it is what another event returns: any value fits", f"{at}, {name}")
+        else:
+            try:
+                args[name] = _typed(text, str(told.get("value_type") or "str"))
+            except (ValueError, RecursionError):
+                losses.add("argument", f"it is no {str(told.get('value_type'))[:30]}", f"{at}, {name}")
+                unknown.append(name)
+    return args, tuple(unknown)
+
+
+def _typed(text: Any, kind: str) -> Any:
+    """A text as the value that it stands for; ValueError where it is none of that type."""
+    if text is None or not isinstance(text, str):
+        return text
+    found = _TYPE.match(kind)
+    name = (found[1] or found[2]) if found else "str"
+    match name:
+        case "int":
+            return int(text)
+        case "float":
+            return float(text)
+        case "bool":
+            return text.lower() in _TRUE
+        case "list" | "dict" | "tuple" | "set":
+            return json.loads(text)
+        case "NoneType":
+            return None
+        case _:
+            return text
+
+
+def _after(
+    row: Mapping[str, Any], event: AreEvent, names: Mapping[str, str], gone: set[str], losses: Losses, at: str
+) -> list[str]:
+    """What an event comes after. One that waits for something that cannot happen here is taken out later."""
+    listed = row.get("dependencies")
+    found: list[str] = []
+    for raw in cast("list[Any]", listed) if isinstance(listed, list) else []:
+        if raw in gone:
+            found.append("")
+        elif raw in names:
+            found.append(names[raw])
+        else:
+            losses.add("dependency", "there is no such event", f"{at}, {str(raw)[:60]}")
+    return found
+
+
+def _possible(made: dict[str, AreEvent], losses: Losses, at: str) -> dict[str, AreEvent]:
+    """Without events that wait for a condition or validator, which never comes true here, and those behind them."""
+    lost: set[str] = {id for id, event in made.items() if "" in event.after and event.kind in ("ENV", "STOP")}
+    while True:
+        more = {
+            id
+            for id, event in made.items()
+            if id not in lost and event.kind in ("ENV", "STOP") and lost & set(event.after)
+        }
+        if not more:
+            break
+        lost |= more
+    for _ in lost:
+        losses.add("event", "it waits for a condition that does not come", at, "an event with `when`")
+    kept = {id: event for id, event in made.items() if id not in lost}
+    for event in kept.values():
+        event.after = [id for id in event.after if id in kept]
+    return kept
+
+
+def _ordered(made: Mapping[str, AreEvent], at: str) -> list[AreEvent]:
+    """Each behind all that it comes after, else as they stand; a cycle is refused."""
+    sorter = TopologicalSorter({id: event.after for id, event in made.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        way = " -> ".join(reversed(error.args[1]))
+        raise InvalidArgument(f"The events go round in a circle: {way}.", where=at) from None
+    place = {id: k for k, id in enumerate(made)}
+    order: list[AreEvent] = []
+    ready = list(sorter.get_ready())
+    while ready:
+        ready.sort(key=lambda id: place[id])
+        id = ready.pop(0)
+        order.append(made[id])
+        sorter.done(id)
+        ready += sorter.get_ready()
+    return order
