@@ -138,6 +138,14 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         cause = clean(cluster.cause or cluster.check)
         told = cut(f"  {cluster.simulations:>4} x {cause}", max(40, width - 12))
         lines.append(f"{told}  {cluster.severity}" + (f"\n         {cluster.see}" if cluster.see else ""))
+    for name, found in run.metrics.items():
+        labels = ", ".join(f"{label} {number}" for label, number in found.labels.items())
+        mean = (
+            f"{found.mean:.2f}, {found.direction} is better"
+            if found.mean is not None
+            else labels or "no value"
+        )
+        lines.append(f"  {name}: {mean}" + (f"; {found.unscored} unscored" if found.unscored else ""))
     for warning in run.warnings:
         lines += textwrap.wrap(clean(warning), width, initial_indent="  ", subsequent_indent="  ")
     for threshold in run.thresholds:

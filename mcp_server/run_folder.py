@@ -46,6 +46,7 @@ from .baseline import (
     wanted,
 )
 from .called import called
+from .ci_reports import add_report_arguments, write_reports
 from .progress import Progress, result_lines
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, count
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with a run: what is missing, and what ended in error",
     )
     add_baseline_arguments(parser)
+    add_report_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
     add_flags(parser, "home", "models", "network", "code", "env_file")
@@ -202,6 +204,8 @@ async def _simulate(
             screen.line(line)
         for line in _how_to_go_on(report, args):
             screen.line(line)
+    for line in await write_reports(bench, args, report, code):
+        screen.line(line)
     if code != 3:
         saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
         screen.line(saved) if saved else None

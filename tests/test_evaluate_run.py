@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.evaluate import clusters, thresholds, totals
+from caseharden.engine.evaluate import Reached, clusters, thresholds, totals
 from caseharden.engine.records.run import TrialRecord
 from caseharden.engine.records.scenario import Scenario
 from caseharden.engine.records.verdict import CheckResult, Verdict
@@ -104,22 +104,22 @@ def test_trials_that_disagree_are_mixed_and_give_pass_at_k() -> None:
 def test_a_run_without_countable_trials_has_no_rate_and_fails_its_threshold() -> None:
     found = totals([a_trial("s", "error")])
     assert (found.rate, found.interval) == (None, None)
-    assert {r.threshold: (r.result, r.why) for r in thresholds(found, {"pass_rate": 0})} == {
+    assert {r.threshold: (r.result, r.why) for r in thresholds(Reached(found), {"pass_rate": 0})} == {
         "max_errors <= 0": ("fail", "1 errors, 0 invalid"),
         "pass_rate >= 0": ("fail", "no trial could be counted"),
     }
-    assert thresholds(totals([]), {}) == []
+    assert thresholds(Reached(totals([])), {}) == []
 
 
 def test_thresholds_pass_at_the_limit_and_fail_closed_on_what_was_not_measured() -> None:
     found = totals([a_trial("s"), a_trial("t", "fail"), a_trial("u", "error")])
-    results = thresholds(found, {"pass_rate": 0.5, "max_errors": 1, "helpfulness": 4})
+    results = thresholds(Reached(found), {"pass_rate": 0.5, "max_errors": 1, "helpfulness": 4})
     assert [(r.threshold, r.result) for r in results] == [
         ("max_errors <= 1", "pass"),
         ("pass_rate >= 0.5", "pass"),
         ("helpfulness >= 4", "fail"),
     ]
-    assert results[2].why == "it was not measured in this run"
+    assert results[2].why == "it did not run: name it in `metrics`"
 
 
 SCENARIOS = {

@@ -71,7 +71,7 @@ async def test_the_steps_of_a_script_are_played_in_their_order(tmp_path: Path) -
         ([{"shout": "hi"}], "script[0].shout", "user, agent, message, proceed, check, judge, succeed, fail"),
         ([{"user": "hi", "agent": None}], "script[0]", "exactly one of"),
         ([EMPTY], "script[0]", "exactly one of"),
-        ([{"user": "hi"}, {"judge": ["kind"]}], "script[1].judge", "not in this version"),
+        ([{"user": "hi"}, {"judge": [1]}], "script[1].judge", "A criterion is a text"),
         ([{"user": "hi"}, {"user": "there"}], "script[1].user", "has not answered"),
         ([{"agent": None}], "script[0].agent", "answers the user"),
         ([{"proceed": None}, {"user": "hi"}], "script[1]", "never reached"),

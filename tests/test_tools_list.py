@@ -19,7 +19,7 @@ from caseharden.tools.shapes import is_list, is_object
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "tools"
 UPDATE = os.environ.get("UPDATE_SNAPSHOTS") == "1"
-TOOLS = 23
+TOOLS = 24
 
 
 async def listed(tmp_path: Path, mode: str = "auto") -> list[Tool]:

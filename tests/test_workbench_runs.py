@@ -118,7 +118,7 @@ async def test_a_run_answers_at_once_and_its_job_tells_how_it_goes(tmp_path: Pat
         ({"models": {"agnt": "offline"}}, "models.agnt"),
         ({"instructions": "desk@9"}, "instructions"),
         ({"instructions": "hard-1/c1"}, "instructions"),
-        ({"metrics": ["helpfulness"]}, "metrics"),
+        ({"metrics": ["helpfullness"]}, "metrics[0]"),
         ({"continue_run": "run-9"}, "continue_run"),
         ({"idempotency_key": "k" * 300}, "idempotency_key"),
     ],

@@ -94,6 +94,8 @@ async def looked_and_run(at: Recorder) -> None:
     await at.ok("get_item", kind="conversation", id=page["items"][0]["id"], view="turns")
     await at.ok("run_simulations", environment="support", wait_s=45)
     await at.ok("compare_runs", base="run-1", run="run-2")
+    await at.ok("score_run", run="run-1", metrics=["turns"], thresholds={"turns": 20}, wait_s=45)
+    await at.error("score_run", run="run-1", metrics=["turnes"])
     await at.error("compare_runs", base="run-1", run="run-70")
     await at.ok("export_run", source="run-1", format="csv")
     await at.error("export_run", source="run-70")

@@ -15,6 +15,7 @@ from . import (
     personas,
     runs,
     scenarios,
+    scores,
     sessions,
     simulations,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "personas",
     "runs",
     "scenarios",
+    "scores",
     "sessions",
     "simulations",
 ]
@@ -54,6 +56,7 @@ ORDER = (
     "update_item",
     "delete_items",
     "run_simulations",
+    "score_run",
     "compare_runs",
     "wait_job",
     "cancel_job",

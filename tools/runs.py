@@ -17,6 +17,8 @@ from .spec import Call, tool
 from .wording import is_offline, plural, rate, rounded, with_offline
 
 SHOWN_CLUSTERS = 8
+SHOWN_METRICS = 20
+SHOWN_DISAGREEMENTS = 5
 
 
 @tool("Run simulations", toolset="run", open_world=True)
@@ -67,8 +69,8 @@ def run_reply(report: RunReport) -> RunReply:
     run = report.run
     going_on = report.job is not None and report.job.active
     return RunReply(
-        summary=_going_on(report) if going_on else _summary(run),
-        next=_next(report),
+        summary=_going_on(report) if going_on else _again(run) if report.again else _summary(run),
+        next=_after_scoring(report) if report.again else _next(report),
         warnings=with_offline(report.warnings, played_by(run.models, run.agent)),
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
@@ -78,7 +80,9 @@ def run_reply(report: RunReport) -> RunReply:
         totals=_totals(run) if run.totals.trials else {},
         clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
+        metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
+        agreement=agreement_told(run),
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].cause"] if run.clusters else [],
         job=_job(report),
@@ -97,6 +101,23 @@ def _summary(run: RunRecord) -> str:
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    return told
+
+
+def _again(run: RunRecord) -> str:
+    """What scoring it again came to, beside what it was before."""
+    before = run.score_sets[-1].totals if run.score_sets else None
+    was = f" (was {before.passed:,})" if before is not None and before != run.totals else ""
+    judge = run.models_used.get("judge")
+    by = f" with judge {judge.name}" if judge else ""
+    told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
+    missed = sum(one.result == "fail" for one in run.thresholds)
+    if run.thresholds:
+        told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    found = run.agreement
+    if found is not None:
+        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+        told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
     return told
 
 
@@ -139,6 +160,29 @@ def _totals(run: RunRecord) -> dict[str, Any]:
         unsaid |= {"rate", "interval", "pass_k"}
     totals = run.totals.model_dump(exclude_none=True, exclude=unsaid)
     return rounded(totals, 3)
+
+
+def metrics_told(run: RunRecord) -> dict[str, Any]:
+    """Each metric with its mean or labels, scale and direction; of those left unscored how many."""
+    told: dict[str, Any] = {}
+    for name, found in list(run.metrics.items())[:SHOWN_METRICS]:
+        row = found.model_dump(mode="json", exclude_none=True, exclude={"judged"})
+        told[name] = rounded({k: v for k, v in row.items() if v not in ({}, "none", 0) or k == "scored"}, 3)
+    return told
+
+
+def agreement_told(run: RunRecord) -> dict[str, Any]:
+    """How the judge agrees with people: counts, kappa and the first disagreements."""
+    found = run.agreement
+    if found is None:
+        return {}
+    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree"})
+    shown = [
+        {key: value for key, value in row.items() if key != "why"}
+        for row in found.disagree[:SHOWN_DISAGREEMENTS]
+    ]
+    kappa = "undefined" if found.kappa is None else round(found.kappa, 3)
+    return {**told, "kappa": kappa, "disagree": shown, "disagree_total": len(found.disagree)}
 
 
 def _cluster(cluster: StoredCluster) -> Cluster:
@@ -189,6 +233,14 @@ def _next(report: RunReport) -> list[NextCall]:
         ]
     if run.previous and run.state == "done":
         calls.insert(1, then("compare_runs", "what changed", base=run.previous, run=run.id))
+    return calls[:3]
+
+
+def _after_scoring(report: RunReport) -> list[NextCall]:
+    found, calls = report.run.agreement, _next(report)
+    if found is not None and found.disagree and report.job is None:
+        see = then("get_item", "all disagreements", kind="run", id=report.run.id, view="agreement")
+        calls = [see, *calls]
     return calls[:3]
 
 

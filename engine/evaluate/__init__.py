@@ -1,61 +1,93 @@
-"""Scoring: what a conversation is worth, decided by code alone. A pure function of what is stored.
+"""Scoring: what a conversation is worth. A pure function of what is stored: record, scenario, and opinions of judges.
 
 `compile_checks` turns a scenario's `success`, the world's rules, the conditions of its events, the checks of its
 script and the reward into a `CheckPlan`, or refuses them. A live trial keeps a `Trace` (`trace.add(entry)` for each
 log entry) and asks a `Watcher` at every evaluation point. `grade` replays the stored conversation with the same
 watcher and gives the verdict.
-`totals`, `thresholds` and `clusters` speak of a whole run, `comparison` of two.
+What code cannot decide, a judge is asked (`ask`); `mark` gives verdict and metrics from the record and its opinions.
+`totals`, `summaries`, `thresholds`, `agreement` and `clusters` speak of a whole run, `comparison` of two.
 """
 
 from __future__ import annotations
 
-from .answers import Answer, Predicate
+from .agreement import agreement, allowed_labels
+from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
 from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
-from .grade import grade, see_turn, unsolvable
+from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
+from .judge import Judge, ask, entries_of, judge_chars
+from .knowledge import KnowledgeBase, passages_of
+from .marking import MarkedCase, mark
+from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
+from .opinions import Question
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
-from .rates import EndedTrial, check_thresholds, thresholds, totals
+from .rates import COUNTED, EndedTrial, totals
 from .rules import RuleCheck
 from .script import ScriptCheck
 from .texts import dates, has_date, has_number, has_words, numbers
+from .thresholds import CheckCounts, Reached, check_thresholds, named_metrics, thresholds
 from .trace import ExpectedWorld, Replay, Trace
 from .watch import MinefieldHit, Watcher
 
 __all__ = [
+    "COUNTED",
+    "DEFAULT_METRICS",
+    "ERROR_ENDS",
     "EXPECTED_OUTPUT",
+    "INVALID_ENDS",
+    "METRICS",
+    "NEEDS_MODEL",
+    "NO_METRICS",
     "ROUNDING_S",
     "START",
     "SUBJECTS",
     "Answer",
     "Check",
+    "CheckCounts",
     "CheckPlan",
     "EndedTrial",
     "ExpectedWorld",
     "Grounding",
+    "Judge",
+    "KnowledgeBase",
+    "MarkedCase",
+    "Metric",
     "MinefieldHit",
     "PlannedEvent",
     "Predicate",
+    "Question",
+    "Reached",
     "Replay",
     "RuleCheck",
     "ScriptCheck",
     "Trace",
     "Watcher",
+    "agreement",
+    "allowed_labels",
+    "ask",
     "check_thresholds",
+    "choose_metrics",
     "clusters",
     "compile_checks",
     "compile_rules",
     "dates",
+    "entries_of",
     "grade",
     "has_date",
     "has_number",
     "has_words",
+    "judge_chars",
+    "mark",
+    "named_metrics",
     "numbers",
     "overall_of",
     "parts_of",
+    "passages_of",
     "see_turn",
+    "summaries",
     "thresholds",
     "totals",
     "unsolvable",

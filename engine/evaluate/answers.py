@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from .opinions import DID_NOT_RUN, Question
 from .trace import Trace
 
 NEEDS_MODEL = "needs a model"
@@ -13,11 +14,12 @@ NEEDS_MODEL = "needs a model"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """True, False or None (inconclusive); why, and the `n` of the log entries that show it."""
+    """True, False or None (inconclusive); why, and the `n` of the log entries that show it; what would mend it."""
 
     value: bool | None
     why: str = ""
     evidence: tuple[int, ...] = ()
+    fix: str = ""
 
 
 class Predicate(Protocol):
@@ -73,6 +75,13 @@ class _Several:
     def tools(self) -> tuple[str, ...]:
         return tuple(t for p in self.parts for t in p.tools)
 
+    def _answers(self, trace: Trace, *, decides: bool) -> list[Answer]:
+        """What the parts say; judged ones are asked only where the others leave it open."""
+        plain = [p.holds(trace) for p in self.parts if not p.judged]
+        if any(answer.value is decides for answer in plain):
+            return plain
+        return [p.holds(trace) for p in self.parts]
+
 
 class AllOf(_Several):
     """`all`: a fail decides."""
@@ -83,7 +92,7 @@ class AllOf(_Several):
         return " and ".join(p.told() for p in self.parts)
 
     def holds(self, trace: Trace) -> Answer:
-        return _joined([p.holds(trace) for p in self.parts], all_of, decides=False)
+        return _joined(self._answers(trace, decides=False), all_of, decides=False)
 
 
 class AnyOf(_Several):
@@ -95,7 +104,7 @@ class AnyOf(_Several):
         return " or ".join(p.told() for p in self.parts)
 
     def holds(self, trace: Trace) -> Answer:
-        return _joined([p.holds(trace) for p in self.parts], any_of, decides=True)
+        return _joined(self._answers(trace, decides=True), any_of, decides=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +138,69 @@ def parts_of(predicate: Predicate) -> list[Predicate]:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """`judge` or `metric`: inconclusive without a model."""
+    """`judge`: a criterion that a judge decides; inconclusive as long as none has."""
 
-    criterion: str
+    question: Question
     judged: bool = True
     tools: tuple[str, ...] = ()
 
     def told(self) -> str:
-        return self.criterion
+        return self.question.asks
 
     def holds(self, trace: Trace) -> Answer:
+        return judged(self.question, trace)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricWithin:
+    """`metric`: its value is within `least` and `most`; inconclusive where it did not run or is unscored."""
+
+    name: str
+    least: float | None = None
+    most: float | None = None
+    judged: bool = True
+    tools: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        limits = [f"at least {self.least:g}"] if self.least is not None else []
+        limits += [f"at most {self.most:g}"] if self.most is not None else []
+        return f"{self.name} is {' and '.join(limits)}" if limits else f"{self.name} was measured"
+
+    def holds(self, trace: Trace) -> Answer:
+        found = trace.opinions.metrics.get(self.name)
+        if found is None:
+            return Answer(None, f"metric {self.name} {DID_NOT_RUN}")
+        evidence = entries_in(trace, found.turns)
+        if found.value is None:
+            why = f"unscored: {found.unscored}" if found.unscored else "it does not apply here"
+            return Answer(None, f"metric {self.name}: {found.label or why}", evidence)
+        low = self.least is not None and found.value < self.least
+        high = self.most is not None and found.value > self.most
+        why = f"{self.name} {found.value:g}; {self.told()}" + (f": {found.why}" if found.why else "")
+        return Answer(not (low or high), why, evidence, found.fix if low or high else "")
+
+
+def judged(question: Question, trace: Trace) -> Answer:
+    """What the judge says to a criterion about the record; where nobody has said anything, the question stays open."""
+    said = trace.opinions.of(question)
+    if said is None:
         return Answer(None, NEEDS_MODEL)
+    if said.verdict is None:
+        return Answer(None, f"unscored: {said.unscored}")
+    fix = said.fix if said.verdict == "fail" else ""
+    return Answer(_VALUES[said.verdict], said.why, entries_in(trace, said.turns), fix)
+
+
+def entries_in(trace: Trace, turns: Iterable[int]) -> tuple[int, ...]:
+    """The `n` of what the agent said and called in some turns, or of anything there where it did nothing."""
+    found: list[int] = []
+    for turn in sorted(set(turns)):
+        here = [entry for entry in (*trace.says, *trace.calls) if entry.turn == turn]
+        found += [entry.n for entry in here if entry.by == "agent"] or [entry.n for entry in here]
+    return tuple(sorted(found))
+
+
+_VALUES: Final[Mapping[str, bool | None]] = {"pass": True, "fail": False, "inconclusive": None}
 
 
 class _Join(Protocol):
@@ -150,4 +211,5 @@ def _joined(answers: Sequence[Answer], join: _Join, *, decides: bool) -> Answer:
     value = join([a.value for a in answers])
     telling = [a for a in answers if a.value == value] if value is decides or value is None else answers
     evidence = tuple(sorted({n for a in telling for n in a.evidence}))
-    return Answer(value, "; ".join(a.why for a in telling), evidence)
+    fix = next((a.fix for a in telling if a.fix), "")
+    return Answer(value, "; ".join(a.why for a in telling), evidence, fix)

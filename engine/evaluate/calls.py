@@ -12,9 +12,10 @@ from ..canonical import equal
 from ..records.conversation import ToolEntry
 from ..world.diff import matching
 from ..world.values import MISSING, shown
-from .answers import NEEDS_MODEL, Answer, all_of
+from .answers import NEEDS_MODEL, Answer, all_of, judged
 from .comparators import Comparison
 from .matching import MATCH_NODES, in_order, match_in_partial_order
+from .opinions import Question
 from .texts import folded
 from .trace import Trace
 
@@ -69,17 +70,27 @@ class CallPattern:
             and self.about(call)
         )
 
+    @property
+    def judged(self) -> bool:
+        """Whether a judge is needed for an argument."""
+        return any(a.mode == "judge" for a in self.arguments)
+
     def about(self, call: ToolEntry) -> bool:
         """Whether the call is of such a tool."""
         return fnmatchcase(call.tool, self.tool) and (call.kind == "own" or not self.own)
 
-    def fits(self, call: ToolEntry) -> bool | None:
-        """Whether the call is such a one; None where only a judge could tell."""
+    def fits(self, call: ToolEntry, trace: Trace | None = None) -> bool | None:
+        """Whether the call is such a one; None where only a judge could tell, who is asked where a trace is given."""
         if not self.named(call):
             return False
         if self.exact and set(call.args) - {a.name for a in self.arguments}:
             return False
-        return all_of(a.fits(call.args.get(a.name, MISSING)) for a in self.arguments)
+        plain = all_of(a.fits(call.args.get(a.name, MISSING)) for a in self.arguments)
+        if plain is not None or trace is None:
+            return plain
+        return all_of(
+            judged(_question(a, call, trace), trace).value for a in self.arguments if a.mode == "judge"
+        )
 
     def differences(self, call: ToolEntry) -> list[str]:
         """The arguments in which a call of the right name differs: `to is "card", expected "credit"`."""
@@ -111,7 +122,7 @@ class ToolCount:
 
     @property
     def judged(self) -> bool:
-        return any(a.mode == "judge" for a in self.call.arguments)
+        return self.call.judged
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -123,12 +134,16 @@ class ToolCount:
         return self.call.told()
 
     def holds(self, trace: Trace) -> Answer:
-        fits = [(c, self.call.fits(c)) for c in trace.calls]
-        sure = [c for c, fit in fits if fit]
-        open_ = sum(1 for _, fit in fits if fit is None)
-        within = [self._within(n) for n in range(len(sure), len(sure) + open_ + 1)]
-        value = True if all(within) else None if any(within) else False
+        value, sure = self._counted([self.call.fits(c) for c in trace.calls], trace)
+        if value is None:
+            value, sure = self._counted([self.call.fits(c, trace) for c in trace.calls], trace)
         return Answer(value, *self._why(trace, sure, value))
+
+    def _counted(self, fits: Sequence[bool | None], trace: Trace) -> tuple[bool | None, list[ToolEntry]]:
+        """The verdict, and the calls that are such ones for sure."""
+        sure = [c for c, fit in zip(trace.calls, fits, strict=True) if fit]
+        within = [self._within(n) for n in range(len(sure), len(sure) + fits.count(None) + 1)]
+        return True if all(within) else None if any(within) else False, sure
 
     def _within(self, count: int) -> bool:
         return count >= self.least and (self.most is None or count <= self.most)
@@ -173,7 +188,7 @@ class ToolCalls:
 
     @property
     def judged(self) -> bool:
-        return any(a.mode == "judge" for e in self.expected for a in e.arguments)
+        return any(e.judged for e in self.expected)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -184,7 +199,16 @@ class ToolCalls:
 
     def holds(self, trace: Trace) -> Answer:
         made = self._considered(trace)
-        fits = [[e.fits(call) for call in made] for e in self.expected]
+        answer = self._answered(trace, made, [[e.fits(call) for call in made] for e in self.expected])
+        if answer.value is None and self.judged:
+            return self._answered(
+                trace, made, [[e.fits(call, trace) for call in made] for e in self.expected]
+            )
+        return answer
+
+    def _answered(
+        self, trace: Trace, made: Sequence[ToolEntry], fits: Sequence[Sequence[bool | None]]
+    ) -> Answer:
         sure = self._decide(trace, made, _edges(fits, lambda fit: fit is True))
         if sure.value is not False or not any(fit is None for row in fits for fit in row):
             return sure
@@ -282,6 +306,8 @@ def near_told(wanted: CallPattern, call: ToolEntry) -> str:
         told.append("a fault was injected into it")
     elif wanted.ok != "any" and call.ok is not wanted.ok:
         told.append(f"it failed: {shown(call.result)}" if not call.ok else "it succeeded")
+    if not told and wanted.judged:
+        told.append("the judge does not accept its arguments")
     return f"nearest is {call.tool} in turn {call.turn}: {', '.join(told) or 'it is taken by another'}"
 
 
@@ -289,6 +315,14 @@ def call_told(call: ToolEntry) -> str:
     """`refund_order(order_id="#W1") in turn 3`"""
     args = ", ".join(f"{name}={shown(value, 30)}" for name, value in call.args.items())
     return f"{call.tool}({args}) in turn {call.turn}"
+
+
+def _question(argument: Argument, call: ToolEntry, trace: Trace) -> Question:
+    """What a judge is asked about an argument of a call; its value stands in the record, not in the question."""
+    same = [c for c in trace.calls if c.tool == call.tool]
+    number = next(i for i, c in enumerate(same, 1) if c.n == call.n)
+    which = f"call {number} of {len(same)} of `{call.tool}` (turn {call.turn})"
+    return Question(f"In {which} the argument `{argument.name}` is as it must be: {argument.wanted}")
 
 
 def _edges(fits: Sequence[Sequence[bool | None]], wanted: Callable[[bool | None], bool]) -> list[list[int]]:

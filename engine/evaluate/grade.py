@@ -14,6 +14,7 @@ from .aftermath import fault_outcomes
 from .answers import Answer
 from .events import event_checks, never_fired
 from .grounding import decided_by, inventions
+from .opinions import Opinions
 from .plan import Check, CheckPlan
 from .rules import RuleBook
 from .script import ScriptBook
@@ -36,14 +37,16 @@ def grade(
     plan: CheckPlan,
     base_root: dict[str, Any],
     expected: ExpectedWorld | None = None,
+    opinions: Opinions | None = None,
 ) -> Verdict:
     """The verdict of a conversation. All checks are computed, whatever its end; none hides another.
 
     `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is
     the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
+    `opinions`: what judges have said; what they were not asked yet is left open in it, and inconclusive here.
     """
     try:
-        checks, trace = _checked(conversation, plan, base_root, expected)
+        checks, trace = _checked(conversation, plan, base_root, expected, opinions)
     except Fault as fault:
         return Verdict(
             verdict="error", end=conversation.end.reason, why=f"The record does not fit the world: {fault}."
@@ -91,9 +94,13 @@ def user_fault(invention: Invention) -> str:
 
 
 def _checked(
-    conversation: Conversation, plan: CheckPlan, base_root: dict[str, Any], expected: ExpectedWorld | None
+    conversation: Conversation,
+    plan: CheckPlan,
+    base_root: dict[str, Any],
+    expected: ExpectedWorld | None,
+    opinions: Opinions | None,
 ) -> tuple[list[CheckResult], Trace]:
-    replay = Replay(conversation, base_root, expected, plan.now)
+    replay = Replay(conversation, base_root, expected, plan.now, opinions)
     watcher, rules, script = Watcher(plan), RuleBook(plan.rules), ScriptBook(plan.script)
     last: LogEntry | None = None
     for entry in replay:
@@ -128,6 +135,8 @@ def _result(check: Check, watcher: Watcher, trace: Trace) -> CheckResult:
         t=moment.t if moment else None,
         counts=check.counts,
         weight=check.weight,
+        judged=check.predicate.judged,
+        fix=answer.fix,
     )
 
 

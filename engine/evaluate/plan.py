@@ -13,10 +13,11 @@ from ..records.scenario import Reward, Scenario
 from ..records.verdict import CheckKind
 from ..world import CompiledWorld
 from ..world.mistakes import Mistakes
-from .answers import Judged, Predicate, parts_of
+from .answers import Judged, MetricWithin, Predicate, parts_of
 from .events import PlannedEvent, compile_events
 from .facts import Said, WorldAsExpected
 from .grounding import Grounding
+from .opinions import Question
 from .originals import Original
 from .predicates import compile_predicate
 from .profiles import original_of
@@ -87,6 +88,17 @@ class CheckPlan:
         return any(check.id == GOAL and not check.written for check in self.checks)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that checks ask for."""
+        parts = (part for check in self.checks for part in parts_of(check.predicate))
+        return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, MetricWithin)))
+
+    @property
+    def judged(self) -> bool:
+        """Whether a check may need a judge."""
+        return any(check.predicate.judged for check in self.checks)
+
+    @property
     def needs_expected_world(self) -> bool:
         """Whether a check, or the original reward, compares the world with what the solution leaves."""
         if self.original is not None and self.original.needs_expected_world:
@@ -119,7 +131,7 @@ def compile_checks(
     if expected_output.strip():
         checks.append(Check(EXPECTED_OUTPUT, Said(words=expected_output)))
     if not checks:
-        checks.append(Check(GOAL, Judged("the user's goal was reached")))
+        checks.append(Check(GOAL, Judged(Question(f"What the user wanted was reached: {scenario.goal}"))))
     with mistakes.caught():
         _distinct(checks, top)
     with mistakes.caught():

@@ -15,10 +15,12 @@ from ..errors import InvalidArgument, did_you_mean
 from ..world import Path, compile_expression
 from ..world.paths import show_path
 from ..world.values import shown
-from .answers import AllOf, AnyOf, Judged, NotOf, Predicate
+from .answers import AllOf, AnyOf, Judged, MetricWithin, NotOf, Predicate
 from .call_predicates import SIDES, compile_tool, compile_tool_calls
 from .comparators import COMPARATOR_TERMS, COMPARATORS, read_comparison
 from .facts import WORLD_TOLERANCE, ExpressionTrue, Happened, Said, StateIs, StateUnchanged, WorldAsExpected
+from .metrics import made_of_checks
+from .opinions import MOST_VOTES, Question
 from .reading import Written
 from .scope import Scope, need_solution
 from .texts import NUMBER_TOLERANCE
@@ -185,22 +187,27 @@ def _event(written: Written, scope: Scope) -> Predicate:
 
 
 def _judge(written: Written, scope: Scope) -> Predicate:
-    written.whole("votes", 1, 1)
-    return _judged(written, "judge", scope)
+    _may_be_judged(written, "judge", scope)
+    votes = written.whole("votes", 1, 1)
+    if votes > MOST_VOTES or votes % 2 == 0:
+        written.wrong("votes", f"`votes` is {votes}.", f"an odd number up to {MOST_VOTES}")
+    return Judged(Question(written.text("judge"), votes=votes))
 
 
 def _metric(written: Written, scope: Scope) -> Predicate:
-    for key in ("min", "max"):
-        if key in written:
-            written.number(key, 0, None)
-    return _judged(written, "metric", scope)
+    _may_be_judged(written, "metric", scope)
+    limits = {key: written.number(key, 0, None) for key in ("min", "max") if key in written}
+    name = written.text("metric")
+    if made_of_checks(name):
+        what = f"`{name}` is made of the checks, so that none of them can ask for it."
+        written.wrong("metric", what, "another metric; a threshold of the run")
+    return MetricWithin(name, limits.get("min"), limits.get("max"))
 
 
-def _judged(written: Written, subject: str, scope: Scope) -> Predicate:
+def _may_be_judged(written: Written, subject: str, scope: Scope) -> None:
     if not scope.judged:
         what = "Judged subjects cannot stand here: this must be decided at every moment, without a model."
         written.wrong(subject, what, [s for s in SUBJECTS if s not in ("judge", "metric")])
-    return Judged(written.text(subject))
 
 
 def _all(written: Written, scope: Scope) -> Predicate:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
 from ..records.conversation import CheckEntry, LogEntry
 from ..records.happenings import ScriptStep
+from ..records.opinion import Opinion
 from ..records.scenario import Scenario
-from ..records.verdict import CheckResult
-from .answers import Answer, Predicate
+from ..records.verdict import CheckResult, CheckVerdict
+from .answers import AllOf, Answer, Judged, Predicate, parts_of
 from .events import compile_moment
+from .opinions import Opinions, Question
 from .reading import Written
 from .scope import Scope
 from .trace import Trace
 
+MOST_CRITERIA: Final = 50
+_CRITERIA: Final = '["The agent has greeted the user."]'
+
 
 @dataclass(frozen=True, slots=True)
 class ScriptCheck:
-    """A `check` of the script."""
+    """A `check` or `judge` step of the script."""
 
     step: int
     """Its place in the script, from 0."""
@@ -29,6 +35,16 @@ class ScriptCheck:
     def id(self) -> str:
         """`script.3` for the third step."""
         return f"script.{self.step + 1}"
+
+    @property
+    def questions(self) -> list[Question]:
+        """What a judge is asked."""
+        return [part.question for part in parts_of(self.predicate) if isinstance(part, Judged)]
+
+    def answer(self, trace: Trace, opinions: Sequence[Opinion]) -> Answer:
+        """Whether it holds of what has happened up to now, with what the judge said of that."""
+        said = Opinions({one.question: one for one in opinions})
+        return self.predicate.holds(trace.played().told(said) if self.predicate.judged else trace.played())
 
 
 class ScriptBook:
@@ -43,7 +59,7 @@ class ScriptBook:
         if isinstance(entry, CheckEntry):
             for check in self._checks:
                 if check.id == entry.check:
-                    self._decided[check.id] = (check.predicate.holds(trace.played()), entry)
+                    self._decided[check.id] = (check.answer(trace, entry.opinions), entry)
 
     def results(self, trace: Trace) -> list[CheckResult]:
         """The checks in order; one that the trial did not come to is decided on what there is."""
@@ -55,12 +71,20 @@ class ScriptBook:
         return CheckResult(
             id=check.id,
             kind="script",
-            verdict="pass" if answer.value is True else "fail",
+            verdict=self._verdict(check, answer),
             why=answer.why if decided else f"the trial ended before it: {answer.why}",
             evidence=list(answer.evidence),
             turn=decided[1].turn if decided else 0,
             t=decided[1].t if decided else None,
+            judged=check.predicate.judged,
+            fix=answer.fix,
         )
+
+    @staticmethod
+    def _verdict(check: ScriptCheck, answer: Answer) -> CheckVerdict:
+        if answer.value is None and check.predicate.judged:
+            return "inconclusive"
+        return "pass" if answer.value is True else "fail"
 
 
 def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[ScriptCheck, ...]:
@@ -76,18 +100,14 @@ def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[Scri
             predicate = compile_moment(step.check, f"{where}.check", scope)
             assert predicate is not None
             checks.append(ScriptCheck(i, predicate))
+        if step.word == "judge":
+            checks.append(ScriptCheck(i, _checkpoint(step.judge, f"{where}.judge")))
     return tuple(checks)
 
 
 def _asked(step: ScriptStep, asked: bool, where: str) -> bool:
     """Whether the agent is to answer after this step: the sides take turns, and the user begins."""
     word = step.word
-    if word == "judge":
-        raise InvalidArgument(
-            "`judge` needs a judge, which is not in this version.",
-            where=f"{where}.judge",
-            allowed='check, such as {"check": {"said": {"pattern": "sorry"}}}',
-        )
     if word == "user" and asked:
         what = "The user has spoken already, and the agent has not answered."
         raise InvalidArgument(what, where=f"{where}.user", allowed="an agent step before it, or message")
@@ -95,6 +115,19 @@ def _asked(step: ScriptStep, asked: bool, where: str) -> bool:
         what = "An `agent` step answers the user, who has not spoken since the agent's last words."
         raise InvalidArgument(what, where=f"{where}.agent", allowed="a user step before it, or message")
     return word == "user" or (asked and word not in ("agent", "proceed"))
+
+
+def _checkpoint(criteria: Any, where: str) -> Predicate:
+    """The criteria of a `judge` step, all of which must hold."""
+    written = [criteria] if isinstance(criteria, str) else criteria
+    if not isinstance(written, list) or not written:
+        raise InvalidArgument("`judge` is a criterion or a list of them.", where=where, allowed=_CRITERIA)
+    found = cast("list[Any]", written)
+    if len(found) > MOST_CRITERIA or not all(isinstance(one, str) and one.strip() for one in found):
+        raise InvalidArgument(
+            f"A criterion is a text, and there are at most {MOST_CRITERIA}.", where=where, allowed=_CRITERIA
+        )
+    return AllOf([Judged(Question(one)) for one in found])
 
 
 def _refuse_unreached(script: Sequence[ScriptStep], i: int, where: str) -> None:

@@ -285,6 +285,24 @@ def kappa(table: Sequence[Sequence[float]]) -> float | None:
     return None if by_chance >= 1 else (agreed - by_chance) / (1 - by_chance)
 
 
+def weighted_kappa(table: Sequence[Sequence[float]], values: Sequence[float]) -> float | None:
+    """Cohen's kappa with quadratic weights, of a square table of counts; row and column i stand for `values[i]`.
+
+    1 - sum(w o) / sum(w e), w = (vi - vj)^2, o observed and e expected by chance. Cohen 1968. None for an empty table,
+    and where chance would never disagree.
+    """
+    total = math.fsum(math.fsum(row) for row in table)
+    if total == 0:
+        return None
+    rows = [math.fsum(row) for row in table]
+    columns = [math.fsum(column) for column in zip(*table, strict=True)]
+    size = range(len(table))
+    weights = [[(values[i] - values[j]) ** 2 for j in size] for i in size]
+    seen = math.fsum(weights[i][j] * table[i][j] for i in size for j in size)
+    by_chance = math.fsum(weights[i][j] * rows[i] * columns[j] for i in size for j in size) / total
+    return None if by_chance == 0 else 1 - seen / by_chance
+
+
 def _effective_size(
     rows: list[tuple[str, str, bool]], rate: float, scenarios: int, simulations: int
 ) -> float:

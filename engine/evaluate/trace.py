@@ -22,6 +22,7 @@ from ..world.moments import moment_after
 from ..world.paths import Path, parse_path
 from ..world.state import Patch as WorldPatch, State
 from ..world.values import Fault
+from .opinions import Opinions
 
 FIRED = ("fired", "timeout:fire")
 """Statuses of an event that happened."""
@@ -47,7 +48,13 @@ class Trace:
     is the initial state. Entries of turn 0, the history, are seen by rules and counted by no other check.
     """
 
-    def __init__(self, state: State, expected: ExpectedWorld | None = None, now: str = "") -> None:
+    def __init__(
+        self,
+        state: State,
+        expected: ExpectedWorld | None = None,
+        now: str = "",
+        opinions: Opinions | None = None,
+    ) -> None:
         self.state = state
         self.initial = state.snapshot()
         self.began = state.mark()
@@ -55,6 +62,7 @@ class Trace:
         self.expected = expected
         self.now = now
         """The world's clock at t = 0."""
+        self.opinions = opinions or Opinions()
         self.state_known = True
         """False: what the calls wrote was not recorded."""
         self.turn = 0
@@ -112,6 +120,12 @@ class Trace:
             return self
         return self._part([s for s in self.says if s.turn > 0], [c for c in self.calls if c.turn > 0])
 
+    def told(self, opinions: Opinions) -> Trace:
+        """The same with other opinions of judges."""
+        part = self._part(self.says, self.calls)
+        part.opinions = opinions
+        return part
+
     def after(self, n: int) -> Trace:
         """The part of the record behind entry `n`; the state is the present one."""
         later = self._part([s for s in self.says if s.n > n], [c for c in self.calls if c.n > n])
@@ -137,11 +151,12 @@ class Replay:
         base_root: dict[str, Any],
         expected: ExpectedWorld | None = None,
         now: str = "",
+        opinions: Opinions | None = None,
     ) -> None:
         state = State(base_root)
         _apply(state, conversation.setup)
         self._entries = conversation.log
-        self.trace = Trace(state, expected, now)
+        self.trace = Trace(state, expected, now, opinions)
         self.trace.state_known = conversation.state_known
 
     def __iter__(self) -> Iterator[LogEntry]:

@@ -48,7 +48,14 @@ class TrialOutcome:
         checks: dict[str, CheckVerdict] = {check.id: check.verdict for check in counted}
         place = f"{run}/{record.simulation}/{record.trial}"
         return cls(
-            record.simulation, record.scenario, record.trial, record.verdict, checks, place, deterministic
+            record.simulation,
+            record.scenario,
+            record.trial,
+            record.verdict,
+            checks,
+            place,
+            deterministic,
+            frozenset(check.id for check in counted if check.judged),
         )
 
     @property

@@ -45,7 +45,8 @@ class ModelRequest:
     """What is asked of a model.
 
     `schema`: JSON Schema that the reply's text must satisfy as JSON, or None for free text. `seed`: 31 bits,
-    stable over runs and processes. `temperature` None: the model's own.
+    stable over runs and processes. `temperature` None: the model's own. `repair`: a reply that does not fit the schema
+    is asked for once more; False: the caller reads it strictly by itself.
     """
 
     role: Role
@@ -54,6 +55,7 @@ class ModelRequest:
     schema: Mapping[str, Any] | None = None
     temperature: float | None = None
     seed: int = 0
+    repair: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,11 @@ async def fitting(
 ) -> ModelReply:
     """The reply to a request; where it names a schema, with JSON that fits it, after one repair if need be.
 
-    Unavailable where the second does not fit either. `name` and `where`: the model and its place in `models`.
+    Unavailable where the second does not fit either. A caller that repairs by itself gets the reply as it came.
+    `name` and `where`: the model and its place in `models`.
     """
     reply = await ask(request)
-    if request.schema is None or reply.tool_calls:
+    if request.schema is None or reply.tool_calls or not request.repair:
         return reply
     text, problem = fitted(reply.text, request.schema)
     if not problem:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from .authored import Stored
+from .opinion import Opinion
 
 Speaker = Literal["user", "agent"]
 SaySource = Literal["script", "event", "model", "caller", "recorded", "history", "expected"]
@@ -158,13 +159,15 @@ class StopEntry(Entry):
 
 
 class CheckEntry(Entry):
-    """A check of the script, decided here."""
+    """A check of the script, decided here. `ok`: the script went on, also where a judge does not know."""
 
     KEY: ClassVar[str] = "check"
 
     check: str
     """`script.3`"""
     ok: bool
+    opinions: list[Opinion] = Field(default_factory=list[Opinion])
+    """What the judge said, of a judged one."""
 
 
 def _entry_kind(value: Any) -> str:

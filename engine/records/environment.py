@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -53,6 +54,12 @@ class ModelChoice(Authored):
     user: ModelName = ""
     judge: ModelName = ""
     writer: ModelName = ""
+
+
+def knowledge_hash(kept: Any) -> str:
+    """The hash of a knowledge base that is kept (`sha256:HASH`); "" for none, and for one that is not kept yet."""
+    found = re.fullmatch("sha256:([0-9a-f]{64})", kept) if isinstance(kept, str) else None
+    return found[1] if found else ""
 
 
 def short_name(model: ModelName) -> str:
@@ -148,8 +155,13 @@ class Settings(Authored):
     seed: int = Field(default=0, ge=-(2**53), le=2**53)
     limits: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Laid over the scenarios' limits where they say nothing."""
-    thresholds: dict[str, float] = Field(default_factory=dict[str, float])
-    """`pass_rate` 0..1, `max_errors` count: what a run must reach."""
+    metrics: list[Any] | None = Field(default=None, max_length=40)
+    """What runs measure: names, or {name, rubric, scale}. None: three, where a judge is set; []: nothing."""
+    knowledge_base: Any = None
+    """What claims are checked against: text, Markdown, any JSON, or {file} under an allowed root. Kept apart, cut into
+    passages; here stands then `sha256:HASH`."""
+    thresholds: dict[str, float | list[str]] = Field(default_factory=dict[str, float | list[str]])
+    """What a run must reach: `pass_rate` 0..1, `max_errors` a count, means of metrics, labels that must not occur."""
     concurrency: int = Field(default=0, ge=0, le=MOST_CONCURRENCY)
     """Trials at the same time, in runs and hardenings; 0: the server's setting."""
     locked: list[str] = Field(default_factory=list[str])

@@ -9,8 +9,11 @@ from pydantic import Field
 from .authored import Stored
 from .conversation import ModelUse
 from .environment import ModelName
+from .opinion import Agreement, MetricSummary
 from .verdict import Severity, TrialVerdict, Verdict
 
+Threshold = float | list[str]
+"""A number, or labels that must not occur."""
 RunState = Literal["running", "paused", "done", "failed", "cancelled"]
 
 
@@ -102,6 +105,20 @@ class ThresholdResult(Stored):
     why: str = ""
 
 
+class ScoreSet(Stored):
+    """What one scoring of a run came to."""
+
+    grading: int
+    judge: str = ""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """metrics and thresholds, as they were asked for."""
+    totals: Totals = Field(default_factory=Totals)
+    metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
+    thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
+    agreement: Agreement | None = None
+    at: str = ""
+
+
 class RunRecord(Stored):
     """A stored run. A round of a series: `series` is the first run's id, `round` counts from 1."""
 
@@ -130,6 +147,10 @@ class RunRecord(Stored):
     totals: Totals = Field(default_factory=Totals)
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
+    metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
+    agreement: Agreement | None = None
+    score_sets: list[ScoreSet] = Field(default_factory=list[ScoreSet])
+    """How the run was scored before, oldest first; the present scores are not among them."""
     models_used: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     warnings: list[str] = Field(default_factory=list[str])
     options: dict[str, Any] = Field(default_factory=dict[str, Any])

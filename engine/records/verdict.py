@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .authored import Stored
+from .opinion import MetricValue, Opinion
 
 CheckVerdict = Literal["pass", "fail", "inconclusive"]
 TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
@@ -34,6 +35,10 @@ class CheckResult(Stored):
     weight: float = 1
     severity: Severity = "major"
     in_reward: bool = True
+    judged: bool = False
+    """Whether it rests on a judge's opinion."""
+    fix: str = ""
+    """What the judge says would mend it."""
 
 
 class NeverFired(Stored):
@@ -92,6 +97,11 @@ class Verdict(Stored):
     checks: list[CheckResult] = Field(default_factory=list[CheckResult])
     never_fired: list[NeverFired] = Field(default_factory=list[NeverFired])
     faults: list[FaultOutcome] = Field(default_factory=list[FaultOutcome])
+    judge: str = ""
+    """The model whose opinions this verdict rests on; "": none was needed."""
+    opinions: list[Opinion] = Field(default_factory=list[Opinion])
+    """All that any judge has said of the conversation: what grading reads instead of asking again."""
+    metrics: list[MetricValue] = Field(default_factory=list[MetricValue])
     invented: list[Invention] = Field(default_factory=list[Invention])
     """Where all that failed rests on one of them, the verdict is invalid."""
 

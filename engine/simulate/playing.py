@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..agents import AgentAdapter, Standstill
-from ..llm import ToolSignature
+from ..llm import ModelClient, ToolSignature
 from ..records.conversation import EndReason, Speaker
 from .case import Case
 from .live import LiveTrial
@@ -41,6 +41,7 @@ async def run_trial(
     live: LiveTrial | None = None,
     drawn: int = 0,
     execution: str = "",
+    judge: ModelClient | None = None,
 ) -> Tried:
     """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
 
@@ -49,9 +50,11 @@ async def run_trial(
     `quiet`: without faults, noise and measured time to think. Before each reply `meter` is asked whether it may be had:
     where not, the trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). `execution`: names this
     time that it is run, for agents outside, which know a conversation by a key. Model calls and other tasks get their
-    turn at every reply. While it goes on, `live` gives its record so far. The agent is left open.
+    turn at every reply. While it goes on, `live` gives its record so far. `judge`: whom the script's
+    `judge` steps ask; without one they are inconclusive. The agent is left open.
     """
     going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter, execution)
+    going.judge = judge
     if live is not None:
         live.so_far = lambda: going.record(trial, belongs or {})[0]
     await going.play()

@@ -22,7 +22,7 @@ class Stage(Protocol):
 
     def remark(self, by: Speaker, words: str) -> None: ...
 
-    def decide(self, check: ScriptCheck) -> None: ...
+    async def decide(self, check: ScriptCheck) -> None: ...
 
     def end(self, reason: EndReason, detail: str) -> None: ...
 
@@ -44,8 +44,8 @@ async def play_script(steps: Sequence[ScriptStep], checks: Sequence[ScriptCheck]
             asked = False
         elif step.message is not None:
             stage.remark(step.message.by, step.message.say)
-        elif step.word == "check":
-            stage.decide(by_step[i])
+        elif step.word in ("check", "judge"):
+            await stage.decide(by_step[i])
         else:
             _end(step, stage)
         if stage.over:

@@ -32,6 +32,7 @@ from ..records.conversation import (
     TokenUsage,
     ToolEntry,
 )
+from ..records.opinion import Opinion
 from ..world import CallFailed, CallOutcome, Effects, Patch as WorldPatch, Scene, Signal, delta
 from ..world.parameters import parse_arguments
 from .case import Case
@@ -40,7 +41,7 @@ MAX_NAME: Final = 200
 """Characters kept of the name that a model gave a tool."""
 MAX_RAW: Final = 300_000
 """Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
-_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back"})
+_NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back", "opinions"})
 _sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -173,9 +174,10 @@ class Transcript:
         """The user, or an event, has ended the conversation."""
         self._add(StopEntry(**self._mark(), stop=stop, by=by))
 
-    def decided(self, check: str, ok: bool) -> None:
-        """A check of the script was decided here."""
-        self._add(CheckEntry(**self._mark(), check=check, ok=ok))
+    def decided(self, check: str, ok: bool, opinions: Sequence[Opinion] = ()) -> None:
+        """A check of the script was decided here, perhaps by a judge."""
+        said: dict[str, Any] = {"opinions": list(opinions)} if opinions else {}
+        self._add(CheckEntry(**self._mark(), check=check, ok=ok, **said))
 
     def finish(self, reason: EndReason, detail: str = "", error: str = "") -> None:
         """The first end is the end. `error`: what broke."""

@@ -17,11 +17,12 @@ import anyio.to_thread
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, Patience, ToolCall, patient
+from ..llm import Message, ModelClient, Patience, ToolCall, patient
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
 from .case import Case
+from .checkpoint import decide
 from .meter import Meter
 from .points import Points
 from .script import play_script
@@ -65,6 +66,8 @@ class Trial:
         execution: str = "",
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
+        self.judge: ModelClient | None = None
+        """Whom the script's `judge` steps ask; None: they are inconclusive."""
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
         context = case.scenario.agent_context
         text = instructions.replace("{policy}", case.world.world.policy)
@@ -206,14 +209,10 @@ class Trial:
         if self.script.turn:
             self._point()
 
-    def decide(self, check: ScriptCheck) -> None:
+    async def decide(self, check: ScriptCheck) -> None:
         """A check of the script, which ends the trial where it does not hold."""
-        if self.script.trace is None:
-            return
-        answer = check.predicate.holds(self.script.trace.played())
-        self.script.decided(check.id, answer.value is True)
-        if answer.value is not True:
-            self.script.finish("script_fail", f"{check.id}: {answer.why}")
+        judge = None if check.predicate.judged and self._spent() else self.judge
+        await decide(check, self.script, judge, self._used, seed_of(*self.key, "judge", len(self.script.log)))
 
     def end(self, reason: EndReason, detail: str) -> None:
         """End the trial."""
@@ -386,7 +385,7 @@ class Trial:
             self.script.finish("budget", why, "budget")
         return bool(why)
 
-    def _used(self, role: Speaker, name: str, usage: TokenUsage | None) -> None:
+    def _used(self, role: str, name: str, usage: TokenUsage | None) -> None:
         self.script.used(role, name, usage)
         if usage is not None and self.meter is not None:
             self.meter.used(usage)

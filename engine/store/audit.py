@@ -45,10 +45,15 @@ class Audit:
         with telling("Cannot write the data folder", path):
             os.close(open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
 
+    @property
+    def actor(self) -> str:
+        """Who makes the changes now."""
+        return _ACTOR.get() or self._actor
+
     def add(self, action: str, kind: str, id: str, **details: Any) -> None:
         """Add a line: time, action, kind, id, actor and what else is told."""
         told = {"time": self._clock.stamp(), "action": action, "kind": kind, "id": id}
-        line = lines.to_bytes(lines.encode({**told, "actor": _ACTOR.get() or self._actor, **details}))
+        line = lines.to_bytes(lines.encode({**told, "actor": self.actor, **details}))
         with self._mutex, telling("Cannot write the audit", self._path):
             self._lock.acquire()
             try:

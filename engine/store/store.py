@@ -156,6 +156,11 @@ class Store:
         """Add a line to `audit.jsonl`: time, what was done, to which kind of thing, its id, and who did it."""
         self._audit.add(action, kind, id, **details)
 
+    @property
+    def actor(self) -> str:
+        """Who makes changes here, as the audit names them."""
+        return self._audit.actor
+
     def audited(self, limit: int = 100) -> list[dict[str, Any]]:
         """The newest lines of the audit, oldest of them first; what is damaged is left out."""
         return self._audit.newest(limit)

@@ -12,7 +12,7 @@ from ..errors import InvalidArgument, NextCall, NotFound, nearest
 from ..ids import Place
 from ..net import Redactor
 from ..records.conversation import Conversation
-from ..records.environment import EnvironmentRecord, InstructionsRecord
+from ..records.environment import EnvironmentRecord, InstructionsRecord, knowledge_hash
 from ..records.hardening import Hardening
 from ..records.persona import PersonaRecord
 from ..records.run import RunRecord, TrialRecord
@@ -194,6 +194,7 @@ class Archive:
         )
         self.worlds = Blobs(store.home / "worlds", "world")
         self.recordings = Blobs(store.home / "recordings", "recording")
+        self.knowledge = Blobs(store.home / "knowledge", "knowledge base")
 
     def trials(self, run: str, table_name: str = "trials") -> TrialShelf:
         """The trials of a run; `again` holds second tries of those that ended in error or invalid."""
@@ -227,24 +228,29 @@ class Archive:
         """Delete a run's folder with all its conversations."""
         self.store.delete_run(run)
 
-    def forget_unused(self, worlds: Iterable[str] = (), recordings: Iterable[str] = ()) -> None:
-        """Delete those of these worlds and recordings that no environment, run or hardening uses any more."""
-        uses: set[tuple[str, str]] = set()
+    def forget_unused(
+        self, worlds: Iterable[str] = (), recordings: Iterable[str] = (), knowledge: Iterable[str] = ()
+    ) -> None:
+        """Delete those of these worlds, recordings and knowledge bases that nothing that is stored uses any more."""
+        uses: set[tuple[str, str, str]] = set()
         for shelf in (self.environments, self.runs, self.hardenings):
             uses.update(shelf.table.walk(show=_uses))
-        for hash in set(worlds) - {world for world, _ in uses} - {""}:
-            self.worlds.forget(hash)
-        for hash in set(recordings) - {recording for _, recording in uses} - {""}:
-            self.recordings.forget(hash)
+        kinds = ((self.worlds, worlds), (self.recordings, recordings), (self.knowledge, knowledge))
+        for at, (blobs, hashes) in enumerate(kinds):
+            for hash in set(hashes) - {used[at] for used in uses} - {""}:
+                blobs.forget(hash)
 
     def tidy(self) -> None:
         """Delete what killed processes left half written. For a worker thread."""
-        for blobs in (self.worlds, self.recordings):
+        for blobs in (self.worlds, self.recordings, self.knowledge):
             blobs.tidy()
 
 
-def _uses(document: dict[str, Any], id: str) -> tuple[str, str]:
-    """(world, recording) of an environment, a run or a hardening, "" for none."""
+def _uses(document: dict[str, Any], id: str) -> tuple[str, str, str]:
+    """(world, recording, knowledge base) of an environment, a run or a hardening, "" for none."""
     made_of: dict[str, Any] = document.get("snapshot") or document
     agent: dict[str, Any] = made_of.get("agent") or {}
-    return str(made_of.get("world") or ""), str(agent.get("recordings") or "")
+    settings: dict[str, Any] = document.get("settings") or {}
+    options: dict[str, Any] = document.get("options") or {}
+    knowledge = knowledge_hash(settings.get("knowledge_base")) or str(options.get("knowledge") or "")
+    return str(made_of.get("world") or ""), str(agent.get("recordings") or ""), knowledge

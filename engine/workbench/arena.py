@@ -13,6 +13,7 @@ from ..records.run import RunRecord, TrialRecord
 from .archive import Archive, utc_now
 from .attempts import Attempts
 from .jobs import Paused
+from .judging import Judging, is_marked, unjudged
 from .pacing import Pacing
 from .snapshots import Snapshots
 from .trials import RunCases, TrialRunner
@@ -36,6 +37,7 @@ class Arena:
         tell: Counted,
         check: Callable[[], None],
         pacing: Pacing,
+        judging: Judging,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -45,10 +47,13 @@ class Arena:
         spec = AgentSpec.model_validate(self._pattern.agent)
         self._cast = trials.cast(spec, self._pattern.models)
         self._deterministic = _always_the_same(self._pattern.models, spec)
+        self._rule_judged = self._pattern.models.get("judge", "offline") == "offline"
         self._base = self._serving()
         self._tell = tell
         self._check = check
         self._pacing = pacing
+        self._judging = judging
+        self._marking = judging.marking(self._pattern)
         self._attempts = Attempts(archive)
         self._broken: dict[tuple[str, str], list[TrialRecord]] = {}
         """Trials that ended in error here, by run and table."""
@@ -69,8 +74,10 @@ class Arena:
                 cases = self._cases(instructions)
                 run = cases.run.id
                 record = self._archive.trials(run, table).find(f"{simulation}/{trial}")
-                record = record or await self._executed(cases, simulation, trial, table)
-            outcomes.append(TrialOutcome.of(record, run, deterministic=self._deterministic))
+                if record is None or unjudged(record):
+                    record = await self._executed(cases, simulation, trial, table)
+            same = self._deterministic and (self._rule_judged or not record.graded.opinions)
+            outcomes.append(TrialOutcome.of(record, run, deterministic=same))
             await self._tell(1)
 
         left = await self._pacing.run(wanted, one)
@@ -86,6 +93,8 @@ class Arena:
     async def _executed(self, cases: RunCases, simulation: str, trial: int, table: str) -> TrialRecord:
         meter = self._pacing.meter
         record = await self._trials.execute(cases, self._cast, simulation, trial, table, meter)
+        if not is_marked(record):
+            record = await self._judging.judged(cases, self._marking, record, meter, table)
         self._pacing.ended(record)
         if record.verdict == "error":
             self._broken.setdefault((cases.run.id, table), []).append(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ..evaluate import ERROR_ENDS
 from ..records.run import TrialRecord
 from .archive import Archive
 
@@ -19,12 +20,14 @@ class Attempts:
     def set_aside(
         self, run: str, which: Collection[str] | None = None, table: str = "trials"
     ) -> list[tuple[str, int]]:
-        """Take trials with verdict error out of a run, all or those with these ids; (simulation, trial) of each.
+        """Take trials that ended in an error out of a run, all or those with these ids; (simulation, trial) of each.
 
-        Repeatable: one that was copied and not taken out is copied onto itself. For a worker thread.
+        One of which only the judge failed stays: its conversation is whole, and is judged again. Repeatable: one that
+        was copied and not taken out is copied onto itself. For a worker thread.
         """
         shelf, kept = self._archive.trials(run, table), self._archive.trials(run, _beside(table))
-        chosen = [record for record in shelf.where(verdict="error") if which is None or record.id in which]
+        broken = [record for record in shelf.where(verdict="error") if record.end in ERROR_ENDS]
+        chosen = [record for record in broken if which is None or record.id in which]
         kept.put_many({f"{record.id}/{record.attempt}": record for record in chosen})
         shelf.delete(record.id for record in chosen)
         return [(record.simulation, record.trial) for record in chosen]

@@ -8,6 +8,7 @@ import anyio.to_thread
 
 from ..ids import Place, parse_place
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
+from ..records.opinion import MetricValue
 from ..records.run import TrialRecord
 from ..records.verdict import CheckResult
 from ..simulate import LiveTrial, LiveTrials
@@ -152,7 +153,7 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
             "grading": graded.grading,
         }
     )
-    item.untrusted = ["item.checks[].why"]
+    item.untrusted = ["item.checks[].why", "item.checks[].fix"]
     if graded.original_parts:
         item.item["original_reward"] = {"reward": graded.original_reward, **graded.original_parts}
     if graded.never_fired:
@@ -160,6 +161,11 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         item.untrusted.append("item.never_fired[].why")
     if graded.faults:
         item.item["faults"] = [fault.model_dump(mode="json") for fault in graded.faults]
+    if graded.judge:
+        item.item["judge"] = graded.judge
+    if graded.metrics:
+        item.item["metrics"] = [metric_row(value) for value in graded.metrics]
+        item.untrusted += [f"item.metrics[].{part}" for part in ("why", "fix", "findings")]
     if graded.invented:
         item.item["invented"] = [fact.model_dump(mode="json") for fact in graded.invented]
         item.untrusted.append("item.invented[].said")
@@ -219,7 +225,7 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
 
 def check_row(check: CheckResult) -> Body:
     """A check as replies show it."""
-    row = check.model_dump(mode="json", include={"id", "kind", "verdict", "why", "severity"})
+    row = check.model_dump(mode="json", include={"id", "kind", "verdict", "why", "severity", "fix"})
     if check.turn:
         row["turn"] = check.turn
     if check.t is not None:
@@ -228,7 +234,16 @@ def check_row(check: CheckResult) -> Body:
         row["counts"] = False
     if not check.in_reward:
         row["in_reward"] = False
+    if check.judged:
+        row["judged"] = True
     return {k: v for k, v in row.items() if v != ""}
+
+
+def metric_row(value: MetricValue) -> Body:
+    """A metric of a conversation as replies show it; one that neither has a value nor is unscored does not apply."""
+    row = value.model_dump(mode="json", exclude_none=True)
+    told = {k: v for k, v in row.items() if v not in ("", [], {})}
+    return told if value.measured or value.unscored else {**told, "applies": False}
 
 
 def _told(place: Place, trial: TrialRecord) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
 from ..ids import Place, parse_place, split_nested
+from ..records.environment import knowledge_hash
 from ..records.job import Job
 from ..records.run import RunRecord
 from .archive import Archive, Shelf
@@ -294,10 +295,12 @@ class Deleting:
         records = [record for record in map(archive.runs.find, runs) if record is not None]
         for run in runs:
             archive.forget_run(run)
-        archive.store.delete_jobs([record.job for record in records if record.job])
+        again = [job.id for record in records for job in self._jobs_of(record.environment, run=record.id)]
+        archive.store.delete_jobs({*again, *(record.job for record in records if record.job)})
         archive.runs.delete(runs)
         recordings = {str(record.agent.get("recordings", "")) for record in records}
-        archive.forget_unused({record.world for record in records}, recordings)
+        knowledge = {str(record.options.get("knowledge") or "") for record in records}
+        archive.forget_unused({record.world for record in records}, recordings, knowledge)
 
     def _remove_hardening(self, id: str) -> None:
         record = self._archive.hardenings.get(id)
@@ -329,12 +332,16 @@ class Deleting:
         archive.store.delete_jobs([job.id for job in self._jobs_of(id)])
         archive.environments.delete([id])
         self._looks.forget(id)
-        archive.forget_unused(worlds, recordings)
+        knowledge = {str(run.options.get("knowledge") or "") for run in runs}
+        archive.forget_unused(
+            worlds, recordings, {*knowledge, knowledge_hash(record.settings.knowledge_base)}
+        )
 
     def _has_job(self, job: str) -> bool:
         return bool(job) and self._archive.store.jobs.table.find(job) is not None
 
-    def _jobs_of(self, environment: str, hardening: str = "") -> list[Job]:
+    def _jobs_of(self, environment: str, **fields: str) -> list[Job]:
+        """The jobs of an environment, or those of its hardening or run."""
         rows = self._archive.store.jobs.table.walk({"environment": environment})
-        found = [str(row.doc_id) for row in rows if not hardening or row.get("hardening") == hardening]
+        found = [str(row.doc_id) for row in rows if all(row.get(k) == v for k, v in fields.items())]
         return [self._jobs.get(id) for id in found]

@@ -13,10 +13,10 @@ from typing import Any
 from ..agents import OUTSIDE, Recording, open_outside, probe
 from ..canonical import digest
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
-from ..evaluate import check_thresholds
+from ..evaluate import check_thresholds, choose_metrics, passages_of
 from ..exchange import Roots, is_case_folder
 from ..records.authored import load
-from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings
+from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings, knowledge_hash
 from ..records.scenario import Limits
 from ..world import CompiledWorld
 from .archive import Archive
@@ -25,6 +25,8 @@ from .plain import WORLD_CHARS, check_plain
 from .role_models import RoleModels
 from .trials import check_agent
 from .worlds import Worlds, WorldSource, overlay, world_errors
+
+KNOWLEDGE_CHARS = 2_000_000
 
 
 class EnvironmentDrafts:
@@ -125,10 +127,38 @@ class EnvironmentDrafts:
         """Settings that can hold."""
         loaded = load(Settings, settings, where)
         load(Limits, loaded.limits, f"{where}.limits")
-        check_thresholds(loaded.thresholds, f"{where}.thresholds")
+        metrics = choose_metrics(loaded.metrics or [], f"{where}.metrics")
+        check_thresholds(loaded.thresholds, f"{where}.thresholds", metrics)
+        if loaded.knowledge_base is not None:
+            kept = self._knowledge(loaded.knowledge_base, f"{where}.knowledge_base")
+            loaded = loaded.model_copy(update={"knowledge_base": kept})
         if loaded.instructions_file:
             self._roots.resolve(loaded.instructions_file, f"{where}.instructions_file")
         return loaded
+
+    def _knowledge(self, source: Any, where: str) -> str:
+        """A knowledge base, kept under the hash of its passages."""
+        known = knowledge_hash(source)
+        if known and self._archive.knowledge.has(known):
+            return source
+        if isinstance(source, dict) and list(source) == ["file"]:  # pyright: ignore[reportUnknownArgumentType]
+            source = self._knowledge_file(source["file"], f"{where}.file")  # pyright: ignore[reportUnknownArgumentType]
+        check_plain(source, where, KNOWLEDGE_CHARS)
+        passages = passages_of(source)
+        if not passages:
+            raise InvalidArgument(
+                "The knowledge base is empty.", where=where, allowed="text, Markdown, JSON, {file}"
+            )
+        hash = digest(passages)
+        self._archive.knowledge.keep(hash, passages)
+        return f"sha256:{hash}"
+
+    def _knowledge_file(self, file: Any, where: str) -> Any:
+        if not isinstance(file, str) or not file:
+            raise InvalidArgument("A file is named by a text.", where=where, allowed="kb.md, kb.txt, kb.json")
+        if file.endswith(".json"):
+            return self._roots.read_json(file, where)
+        return self._roots.read_text(file, where, KNOWLEDGE_CHARS)
 
     def world(self, source: WorldSource, over: Mapping[str, Any], id: str) -> CompiledWorld:
         """The world of a source with `world_data` laid over it; a mistake is told from the argument it came in."""

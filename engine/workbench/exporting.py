@@ -154,6 +154,7 @@ class Exporting:
             environment=clean(self._environment(run)),
             world=world,
             recordings=hide_all(self._recordings(run)),
+            knowledge=hide_all(self._knowledge(run)),
             scenarios=self._rows(run, "scenarios", ScenarioRecord),
             personas=self._rows(run, "personas", PersonaRecord),
             simulations=self._rows(run, "simulations", SimulationRecord),
@@ -283,7 +284,9 @@ class Exporting:
         """The environment as it is now, or, where it is gone, as much of it as the run knows."""
         found = self._archive.environments.find(run.environment)
         record = found or EnvironmentRecord(id=run.environment, agent=AgentSpec.model_validate(run.agent))
-        settings = record.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
+        settings = record.settings.model_dump(
+            exclude_unset=True, exclude={"instructions_file", "knowledge_base"}
+        )
         agent = record.agent.model_dump(exclude_unset=True, exclude=set(LOCAL_AGENT))
         return FileEnvironment(
             id=record.id,
@@ -300,6 +303,10 @@ class Exporting:
         """The records of a table of a run."""
         rows = self._archive.store.run_table(run.id, table).all()
         return [model.model_validate(self._archive.redactor.hide_all(row)) for row in rows]
+
+    def _knowledge(self, run: RunRecord) -> list[str]:
+        hash = str(run.options.get("knowledge") or "")
+        return self._archive.knowledge.read(hash) if hash else []
 
     def _recordings(self, run: RunRecord) -> list[Any]:
         hash = str(run.agent.get("recordings", ""))

@@ -16,25 +16,24 @@ from pydantic import BaseModel
 
 from ..canonical import digest
 from ..errors import InvalidArgument
-from ..evaluate import grade
 from ..exchange.run_file import LOCAL_AGENT, FileTrial, RunFile
 from ..ids import check_slug
 from ..records.authored import load
-from ..records.conversation import Conversation
 from ..records.environment import AgentSpec, EnvironmentRecord
 from ..records.job import Job
-from ..records.run import RunRecord, TrialRecord
+from ..records.run import RunRecord
 from ..records.verdict import Verdict
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
 from .exporting import IMPORTED, Exporting, run_identity
 from .instructions import check_instructions, new_version
+from .judging import Judging
 from .results import EnvironmentReport
 from .scenarios import Scenarios
 from .scoring import Scoring
 from .sight import spend
-from .trials import RunCases, TrialRunner
+from .trials import TrialRunner
 from .worlds import Worlds
 
 SHOWN = 3
@@ -68,6 +67,7 @@ class RunImporter:
         trials: TrialRunner,
         scoring: Scoring,
         exporting: Exporting,
+        judging: Judging,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -76,6 +76,7 @@ class RunImporter:
         self._trials = trials
         self._scoring = scoring
         self._exporting = exporting
+        self._judging = judging
 
     async def take(self, whole: RunFile, id: str, job: Job, *, dry_run: bool = False) -> EnvironmentReport:
         """Bring the run of a file into the environment `id`; the same file again changes nothing."""
@@ -146,6 +147,8 @@ class RunImporter:
         self._worlds.keep(compiled)
         if whole.recordings:
             self._archive.recordings.keep(digest(whole.recordings), whole.recordings)
+        if whole.knowledge:
+            self._archive.knowledge.keep(digest(whole.knowledge), whole.knowledge)
         taken.run = self._claim(whole.run.id, job)
         if taken.created:
             self._store_environment(whole, taken.environment)
@@ -187,6 +190,7 @@ class RunImporter:
     def _record(self, whole: RunFile, taken: Taken) -> RunRecord:
         run = whole.run
         source = {"run": run.id, "environment": run.environment, "sha256": taken.identity}
+        knowledge = digest(whole.knowledge) if whole.knowledge else ""
         return run.model_copy(
             update={
                 "id": taken.run,
@@ -196,7 +200,7 @@ class RunImporter:
                 "hardening": "",
                 "job": "",
                 "instructions": self._label(run, taken.environment.id),
-                "options": {**run.options, IMPORTED: source},
+                "options": {**run.options, "knowledge": knowledge, IMPORTED: source},
             }
         )
 
@@ -271,7 +275,7 @@ class RunImporter:
         trials = await anyio.to_thread.run_sync(self._archive.trials(run).where)
         other: list[str] = []
         for trial in trials:
-            found = await self._graded(cases, trial)
+            found = await self._judging.regraded(cases, trial)
             if found is not None and _other(found, trial.graded):
                 other.append(f"{run}/{trial.id}")
         if not other:
@@ -281,19 +285,6 @@ class RunImporter:
             f"Grading finds another verdict than the file says for {', '.join(other[:SHOWN])}{more}: "
             "it was graded by another version, or changed by hand."
         ]
-
-    async def _graded(self, cases: RunCases, trial: TrialRecord) -> Verdict | None:
-        """The verdict that grading finds; None where the case does not fit its world."""
-        try:
-            case = cases.case(trial.simulation)
-        except InvalidArgument:
-            return None
-        expected = await self._trials.expected.of(case, cases.seed(case), trial.trial)
-        if expected is not None and expected.error and case.plan.rests_on_expected_world:
-            return None
-        talk = self._archive.store.segments.read(str(trial.pointer["at"]))
-        conversation = Conversation.model_validate(talk)
-        return await anyio.to_thread.run_sync(grade, conversation, case.plan, case.world.base, expected)
 
     def _report(
         self, whole: RunFile, taken: Taken, compiled: CompiledWorld, *, stored: bool

@@ -8,7 +8,7 @@ import anyio
 
 from ..agents import NotRecorded
 from ..errors import BudgetSpent, CasehardenError, Unavailable, error_kinds
-from ..evaluate.rates import COUNTED
+from ..evaluate import COUNTED, ERROR_ENDS
 from ..records.environment import DEFAULT_CONCURRENCY
 from ..records.run import TrialRecord
 from .budget import Allowance, Budget, Spent
@@ -60,6 +60,16 @@ class Pacing:
         elif record.verdict in COUNTED:
             self.streak = []
 
+    def judged(self, record: TrialRecord) -> None:
+        """The judge of a trial that is over was asked."""
+        failed = record.verdict == "error" and record.error
+        if failed and record.error not in _OWN:
+            alike = not self.streak or _failure(self.streak[-1]) == _failure(record)
+            self.streak = [*self.streak, record] if alike else [record]
+        elif not failed:
+            self.streak = []
+        self._cut = self._cut or record.error == "budget"
+
     async def run(self, work: Iterable[tuple[str, int]], one: One) -> int:
         """`one` for each, in their order, until there is a reason to pause; how many were not begun."""
         left = list(work)[::-1]
@@ -104,13 +114,14 @@ class Pacing:
 
 
 def _failure(record: TrialRecord) -> tuple[str, str]:
-    return record.end, record.error
+    return record.end if record.end in ERROR_ENDS else "", record.error
 
 
 def _alike(streak: list[TrialRecord]) -> CasehardenError:
     """The reason as an error. Its words are ours: what an agent or an endpoint said stands with the trial only."""
     last = streak[-1]
     kinds = error_kinds()
-    what = f"The last {len(streak)} trials ended in the same failure ({last.end}: {last.error})"
+    how = f"{last.end}: {last.error}" if last.end in ERROR_ENDS else f"judge: {last.error}"
+    what = f"The last {len(streak)} trials ended in the same failure ({how})"
     told = f": {last.graded.why[:500]}" if last.error in kinds else "."
     return kinds.get(last.error, Unavailable)(what + told)

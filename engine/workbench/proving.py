@@ -14,6 +14,7 @@ from ..records.run import Cluster
 from .archive import Archive, utc_now
 from .arena import Arena, Counted, is_whole
 from .budget import Budget, Spent
+from .judging import Judging
 from .looks import LookLedger
 from .pacing import Pacing
 from .role_models import lent_roles
@@ -37,6 +38,7 @@ class Proving:
         scoring: Scoring,
         snapshots: Snapshots,
         looks: LookLedger,
+        judging: Judging,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -44,6 +46,7 @@ class Proving:
         self._scoring = scoring
         self._snapshots = snapshots
         self._looks = looks
+        self._judging = judging
 
     async def search(self, record: Hardening, tell: Counted, check: Check) -> Hardening:
         """Search and prove, or with strategy submit run the base and leave a brief. Raises what `check` raises."""
@@ -95,7 +98,9 @@ class Proving:
         limits = record.limits
         budget = Budget.model_validate(limits.budget)
         pacing = Pacing(limits.concurrency, limits.pause_after, budget, self._spent(record.id))
-        arena = Arena(self._archive, self._trials, self._snapshots, record, tell, check, pacing)
+        arena = Arena(
+            self._archive, self._trials, self._snapshots, record, tell, check, pacing, self._judging
+        )
         world = self._worlds.get(pattern.world)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}

@@ -78,6 +78,8 @@ class RunReport:
     tokens: int = 0
     usd: float | None = None
     """None: the price of some calls is unknown."""
+    again: bool = False
+    """Stored conversations were scored again; nothing was simulated."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
-from ..evaluate import check_thresholds
+from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, choose_metrics
 from ..llm import Mode
 from ..net import TimedOut
 from ..records.authored import Authored, load
@@ -19,8 +19,9 @@ from ..records.environment import (
     EnvironmentRecord,
     ModelChoice,
     ModelName,
+    knowledge_hash,
 )
-from ..records.run import RunRecord
+from ..records.run import RunRecord, Threshold
 from ..records.scenario import Limits
 from ..records.simulation import SimulationRecord
 from .archive import Archive
@@ -37,7 +38,7 @@ from .trials import TrialRunner
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("hints", "score")
+_LATER = ("hints",)
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
 """Options that may be other when a run goes on."""
 
@@ -56,8 +57,10 @@ class RunOptions(Authored):
     name: str = Field(default="", max_length=200)
     seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
     """Default: the environment's."""
-    thresholds: dict[str, float] | None = None
-    """pass_rate 0..1, max_errors; default: the environment's."""
+    thresholds: dict[str, Threshold] | None = None
+    """pass_rate 0..1, max_errors, metrics, check:ID; default: the environment's."""
+    score: bool = True
+    """False: no judge is asked and nothing is measured; score_run does it later."""
     concurrency: int | None = Field(default=None, ge=1, le=1000)
     """Default: the environment's."""
     budget: Budget | None = None
@@ -128,6 +131,13 @@ class RunDrafts:
             options=_kept(environment, opted)
             | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
+        run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
+        own = choose_metrics(run.options["metrics"])
+        knowledge = knowledge_hash(environment.settings.knowledge_base)
+        check_knowledge(own, knowledge)
+        if knowledge:
+            run.options["knowledge"] = knowledge
+        check_thresholds(opted.thresholds or {}, "options.thresholds", own)
         if places:
             _branched(run, places)
         elif not spec["trials"]:
@@ -176,6 +186,15 @@ class RunDrafts:
                 next=error.next,
                 quoted=error.quoted,
             ) from error
+
+    def _metrics(self, environment: EnvironmentRecord, asked: Sequence[Any], judge: ModelName) -> list[Any]:
+        """What is measured: what the call says, else the environment; else three metrics where a judge is set."""
+        if asked:
+            return [] if list(asked) == [NO_METRICS] else list(asked)
+        if environment.settings.metrics is not None:
+            return environment.settings.metrics
+        offline = isinstance(judge, str) and judge.partition(":")[0] == "offline"
+        return [] if offline else list(DEFAULT_METRICS)
 
     def _looked_at(self, use: CassetteUse) -> dict[str, Any]:
         """The cassette as the run keeps it, with the lines of its file that are damaged."""
@@ -276,6 +295,17 @@ class RunDrafts:
         return found
 
 
+def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:
+    """Refuse a metric that compares with a knowledge base where there is none."""
+    for name, metric in metrics.items():
+        if "knowledge" in metric.about and not knowledge:
+            raise InvalidArgument(
+                f"`{name}` compares with a knowledge base, and there is none.",
+                where="metrics",
+                allowed="settings.knowledge_base of the environment: text, Markdown, JSON or {file}",
+            )
+
+
 def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     """`options`, or an error that says what of it is not in this version."""
     given = dict(options or {})
@@ -285,7 +315,6 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
         allowed = ", ".join(RunOptions.model_fields)
         raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     opted = load(RunOptions, given, "options")
-    check_thresholds(opted.thresholds or {}, "options.thresholds")
     other = sorted(opted.model_fields_set - {"resume", "confirm", *RESUMED_WITH})
     if opted.resume and other:
         raise InvalidArgument(
@@ -355,4 +384,5 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "budget": opted.budget.limits if opted.budget else {},
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,
+        "score": opted.score,
     }

@@ -57,6 +57,8 @@ class RunViews:
             return paged(
                 Item("run", id, view, {}, summary=f"{id}: {len(rows)} checks."), "checks", rows, limit, skip
             )
+        if view == "agreement":
+            return self._agreement(record, limit, skip)
         exclude = {"instructions_text", "format", "simulations"} if view == "summary" else {"format"}
         body = {
             k: v
@@ -75,6 +77,20 @@ class RunViews:
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
             warnings=record.warnings,
         )
+
+    def _agreement(self, run: RunRecord, limit: int, skip: int) -> Item:
+        """Every disagreement of the judge with people's labels, with kappa and confusion by check."""
+        found = run.agreement
+        if found is None:
+            told = f"{run.id}: nobody has labelled its conversations; score_run takes labels."
+            return Item("run", run.id, "agreement", {"labels": 0}, summary=told)
+        body = found.model_dump(mode="json", exclude={"disagree", "without"})
+        body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
+        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+        told = f"{run.id}: the judge agrees with {found.agree} of {found.compared} labels, kappa {kappa}."
+        untrusted = ["item.disagree[].why", "item.without[].why"]
+        item = Item("run", run.id, "agreement", body, untrusted, summary=told)
+        return paged(item, "disagree", found.disagree, limit, skip)
 
     def rounds(self, series: str) -> list[Body]:
         """Every round of a series: number, run, version, counts, rate, whether it is complete."""

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import BudgetSpent, CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
-from ..evaluate import EndedTrial, totals
+from ..evaluate import EndedTrial, choose_metrics, totals
 from ..records.environment import DEFAULT_CONCURRENCY, AgentSpec
 from ..records.job import Job, Unit, unit_id
 from ..records.run import RunRecord, RunState, Totals
@@ -23,6 +23,7 @@ from .archive import Archive, utc_now
 from .attempts import Attempts
 from .budget import Budget, Spent
 from .jobs import Jobs, Paused, Progress, check_wait, told_of
+from .judging import Judging
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain, check_range
 from .results import RunReport
@@ -52,13 +53,20 @@ class Runs:
     """Starts runs and says how they stand."""
 
     def __init__(
-        self, archive: Archive, trials: TrialRunner, jobs: Jobs, drafts: RunDrafts, scoring: Scoring
+        self,
+        archive: Archive,
+        trials: TrialRunner,
+        jobs: Jobs,
+        drafts: RunDrafts,
+        scoring: Scoring,
+        judging: Judging,
     ) -> None:
         self._archive = archive
         self._trials = trials
         self._jobs = jobs
         self._drafts = drafts
         self._scoring = scoring
+        self._judging = judging
         self._making = threading.Lock()
         self._attempts = Attempts(archive)
         self._going: dict[str, _Going] = {}
@@ -91,10 +99,8 @@ class Runs:
         check_plain(list(select), "select")
         check_plain(dict(models or {}), "models")
         opted = run_options(options)
-        if metrics:
-            raise InvalidArgument(
-                "Metrics are not in this version; checks score every run.", where="metrics", allowed="[]"
-            )
+        check_plain(list(metrics), "metrics")
+        choose_metrics(metrics)
         if opted.resume:
             return await self._resume(environment, opted, wait_s, on_progress)
         spec: dict[str, Any] = {
@@ -103,6 +109,7 @@ class Runs:
             "instructions": instructions,
             "trials": trials,
             "models": dict(models or {}),
+            "metrics": list(metrics),
             "options": opted.model_dump(mode="json", exclude_unset=True),
             "continue_run": continue_run,
         }
@@ -250,7 +257,10 @@ class Runs:
         self._archive.store.jobs.work.redo(job.id, units)
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        """The work of a run's job: every missing trial, then the scores. Paused where more would end the same way."""
+        """The work of a run's job: every missing trial, what a judge says of them, then the scores.
+
+        Paused where more would end the same way.
+        """
         run = await anyio.to_thread.run_sync(self._ensure_run, job)
         await self._stand_running(job, run)
         claimed = await anyio.to_thread.run_sync(self._claimed, job, run)
@@ -258,6 +268,9 @@ class Runs:
         self._going[run.id] = going
         try:
             left = await self._run_trials(job, run, claimed, going)
+            if going.pacing.reason(left) is None and run.options.get("score", True):
+                cases = self._trials.cases(run, lambda: self._jobs.check_ours(job))
+                left = await self._judging.judge_run(cases, going.pacing)
         finally:
             del self._going[run.id]
             self._walls[run.id] = time.perf_counter() - going.began

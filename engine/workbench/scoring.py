@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluate import EndedTrial, clusters, thresholds, totals
+from ..evaluate import (
+    COUNTED,
+    CheckCounts,
+    EndedTrial,
+    Reached,
+    agreement,
+    clusters,
+    summaries,
+    thresholds,
+    totals,
+)
 from ..records.conversation import ModelUse
+from ..records.opinion import Agreement, MetricSummary
 from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
+from .judging import metrics_of
+from .labels import Labels
 from .run_drafts import cassette_warnings, price_warnings, trials_wanted
 from .worlds import Worlds
 
@@ -22,6 +35,7 @@ class Scoring:
         self._archive = archive
         self._worlds = worlds
         self._attempts = Attempts(archive)
+        self._labels = Labels(archive)
 
     def score(self, id: str, state: RunState = "done", wall_s: float = 0.0) -> RunRecord:
         """Score what is there. Thresholds of a run that is not complete fail. For a worker thread."""
@@ -29,7 +43,10 @@ class Scoring:
         records, failed = self.trials(run), self._attempts.of_run(id)
         counted = totals(records)
         found, hidden = self._clusters(run, records)
-        reached = thresholds(counted, run.options.get("thresholds") or {})
+        measured = _measured(run, records)
+        reached = thresholds(
+            Reached(counted, measured, _checks(records)), run.options.get("thresholds") or {}
+        )
         used = _summed([*records, *failed])
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
@@ -41,6 +58,8 @@ class Scoring:
             "totals": counted,
             "clusters": found,
             "thresholds": reached,
+            "metrics": measured,
+            "agreement": self._agreement(run, records),
             "models_used": used,
             "warnings": [
                 *_apart(run, records),
@@ -55,6 +74,14 @@ class Scoring:
             "updated_at": utc_now(),
         }
         return self._archive.runs.change(id, lambda stored: stored.model_copy(update=update))
+
+    def _agreement(self, run: RunRecord, records: Sequence[TrialRecord]) -> Agreement | None:
+        """How the judge agrees with people; None where nobody has labelled anything."""
+        labels = self._labels.of_run(run.id)
+        if not labels:
+            return None
+        judge = next((r.graded.judge for r in records if r.graded.judge), "")
+        return agreement(labels, {r.id: r.graded for r in records}, judge, run.id)
 
     def trials(self, run: RunRecord) -> list[TrialRecord]:
         """All trials of a run, oldest first."""
@@ -83,6 +110,22 @@ class Scoring:
         for n, cluster in enumerate(shown, 1):
             cluster.id = f"k{n}"
         return shown, [f"{told} on held-out scenarios only: they confirm, and are not shown as clusters."]
+
+
+def _measured(run: RunRecord, records: Sequence[TrialRecord]) -> dict[str, MetricSummary]:
+    """The metrics over the conversations that count."""
+    wanted = metrics_of(run)
+    if not wanted:
+        return {}
+    return summaries(wanted, [(r.scenario, r.graded.metrics) for r in records if r.verdict in COUNTED])
+
+
+def _checks(records: Sequence[TrialRecord]) -> CheckCounts:
+    counted = CheckCounts()
+    for record in records:
+        if record.verdict in COUNTED:
+            counted.add((check.id, check.verdict) for check in record.graded.checks)
+    return counted
 
 
 def _ended(row: Mapping[str, Any], id: str) -> EndedTrial:

@@ -103,6 +103,7 @@ class Snapshots:
             "agent": base.agent == pattern.agent,
             "limits": base.options.get("limits") == pattern.options["limits"]
             and not base.options.get("limits_over"),
+            "scoring": base.options.get("score", True),
             "user guidelines": base.options.get("user_guidelines", "") == pattern.options["user_guidelines"],
         }
         found = [name for name, is_same in same.items() if not is_same]

@@ -70,6 +70,8 @@ class Cast:
 
     agent: Callable[[Case, int], AgentAdapter]
     user: Callable[[Case, int], UserSimulator]
+    judge: ModelClient | None = None
+    """Whom the scripts' `judge` steps ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,13 @@ class TrialRunner:
         cassette: Mapping[str, Any] | None = None,
     ) -> Cast:
         """The players of a run; an error names what is wrong with the agent or a model before anything runs."""
+        found = self._players(spec, models, cassette)
+        found.judge = self._models.open(models.get("judge") or "offline", "models.judge", cassette)
+        return found
+
+    def _players(
+        self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
+    ) -> Cast:
         user_model = self._models.open(models["user"], "models.user", cassette)
         if spec.kind == "recorded":
             check_agent(spec, "agent", None)
@@ -365,6 +374,7 @@ class TrialRunner:
                     live=live,
                     drawn=drawn,
                     execution=execution,
+                    judge=cast.judge,
                 )
         return self.graded(case, tried, expected)
 

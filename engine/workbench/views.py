@@ -29,7 +29,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
     "persona": ("summary", "full"),
     "scenario": ("summary", "full", "solution"),
     "simulation": ("summary", "full"),
-    "run": ("summary", "full", "clusters", "rounds", "checks"),
+    "run": ("summary", "full", "clusters", "rounds", "checks", "agreement"),
     "conversation": ("summary", "full", "turns", "state", "checks"),
     "hardening": ("summary", "full", "rounds", "diff", "checks"),
     "candidate": ("summary", "full", "text", "diff", "checks"),

@@ -10,6 +10,7 @@ from .hardenings import Hardenings
 from .importing import Importing
 from .jobs import Jobs, Progress
 from .personas import Personas
+from .rescoring import Rescoring
 from .results import Creation, HardeningReport, ImportReport, JobReport, RunReport
 from .runs import Runs
 from .scenarios import Scenarios
@@ -25,6 +26,7 @@ class Waiting:
         self,
         jobs: Jobs,
         runs: Runs,
+        scores: Rescoring,
         hardenings: Hardenings,
         simulations: Simulations,
         personas: Personas,
@@ -34,6 +36,7 @@ class Waiting:
         self._jobs = jobs
         self._reports: dict[str, Callable[[Job], Result]] = {
             "run": runs.report_of,
+            "score": scores.report_of,
             "hardening": hardenings.report_of,
             "simulations": simulations.report,
             "personas": personas.generating.report,

@@ -37,6 +37,7 @@ from .importing_runs import RunImporter
 from .instructions import Instructions
 from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
+from .judging import Judging
 from .key_files import KeyFiles
 from .listing import Listing
 from .looks import LookLedger
@@ -48,6 +49,7 @@ from .places import Places
 from .plain import check_range
 from .proving import Proving
 from .reporting import Reporting
+from .rescoring import Rescoring
 from .retention import Retention, check_retention
 from .role_models import RoleModels
 from .run_drafts import RunDrafts
@@ -91,6 +93,7 @@ class Workbench:
     scenarios: Scenarios
     simulations: Simulations
     runs: Runs
+    scores: Rescoring
     comparisons: Comparing
     exports: Exporting
     jobs: Waiting
@@ -211,6 +214,7 @@ class Workbench:
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
         trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
+        judging = Judging(archive, trials, models)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
@@ -232,7 +236,7 @@ class Workbench:
         reporting = Reporting(archive, worlds, snapshots, self._report)
         self.exports = Exporting(archive, trials.cases, reporting)
         exported_runs = RunImporter(
-            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports
+            archive, worlds, environment_drafts, self.scenarios, trials, scoring, self.exports, judging
         )
         past_runs = PastRuns(archive, trials, scoring, instructions, self.environments, python_tools.why_not)
         self.imports = Importing(
@@ -242,17 +246,19 @@ class Workbench:
         run_drafts = RunDrafts(
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
-        self.runs = Runs(archive, trials, runner, run_drafts, scoring)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
+        self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
-        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive))
+        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive), judging)
         self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
             runner,
             self.runs,
+            self.scores,
             self.hardenings,
             self.simulations,
             self.personas,

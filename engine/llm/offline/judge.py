@@ -1,8 +1,9 @@
 """The offline judge: decides criteria in controlled English on the record, and nothing else.
 
-Asked with `{"criteria": {"c1": text, …}, "conversation": [entry, …]}`; an entry is `{"turn", "by", "say"}` or
-`{"turn", "by", "tool", "args", "ok", "result"}`. Answers `{"c1": {"verdict", "why", "evidence": [turns]}, …}`;
-a criterion outside the language is `inconclusive`.
+Asked with `{"criteria": {"c1": text, …}}` and `{"conversation": [entry, …]}`, in one object or in two; an entry is
+`{"turn", "by", "say"}` or `{"turn", "by", "tool", "args", "ok", "result"}`. Answers `{"c1": {"verdict", "why",
+"evidence": [turns]}, …}`; a criterion outside the language is `inconclusive`, and metrics are left out. What is so
+because nothing happened is shown by all turns.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class _Verdict:
 def judge(request: ModelRequest) -> str:
     """Verdicts for all criteria of the request, as JSON."""
     data = data_block(request.messages, "criteria")
-    raw: Any = data.get("conversation")
+    raw: Any = data.get("conversation") or data_block(request.messages, "conversation").get("conversation")
     entries = [_entry(as_object(item)) for item in cast("list[Any]", raw)] if isinstance(raw, list) else []
     reason = (
         "reason"
@@ -57,7 +58,8 @@ def judge(request: ModelRequest) -> str:
     answer: dict[str, Any] = {}
     for key, criterion in as_object(data.get("criteria")).items():
         found = _decided(str(criterion), entries)
-        answer[key] = {"verdict": found.verdict, reason: found.why, "evidence": list(found.evidence)}
+        shown = found.evidence or (_turns(entries) if found.verdict == "pass" else ())
+        answer[key] = {"verdict": found.verdict, reason: found.why, "evidence": list(shown)}
     return json.dumps(answer, ensure_ascii=False)
 
 

@@ -1,0 +1,68 @@
+"""Marking: verdict and metrics of a conversation, a pure function of what is stored and of what judges said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records.conversation import Conversation
+from ..records.opinion import MetricValue, Opinion
+from ..records.verdict import Verdict
+from .grade import ERROR_ENDS, INVALID_ENDS, grade
+from .metrics import METRICS, Metric, after_checks, before_checks
+from .opinions import Opinions, Question, book_of
+from .plan import CheckPlan
+from .trace import ExpectedWorld
+
+
+@dataclass(frozen=True)
+class MarkedCase:
+    """What a conversation is marked against. `about`: texts by name for each of goal, policy, knowledge."""
+
+    plan: CheckPlan
+    base_root: dict[str, Any]
+    expected: ExpectedWorld | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    about: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    @property
+    def wanted(self) -> dict[str, Metric]:
+        """The metrics that are asked for, and those that the checks ask for."""
+        named = [METRICS[name] for name in self.plan.metrics if name in METRICS and name not in self.metrics]
+        with_parts = [METRICS[part] for metric in named for part in (*metric.parts, metric.name)]
+        return {**{metric.name: metric for metric in with_parts}, **self.metrics}
+
+
+def mark(
+    conversation: Conversation, case: MarkedCase, opinions: Sequence[Opinion], judge: str
+) -> tuple[Verdict, list[Question]]:
+    """The verdict with its metrics, and the questions that this judge has not been asked yet.
+
+    Of the opinions those of `judge` (a model as reports call it) about this very record count. A trial that ended in an
+    error, or was invalid, is not measured.
+    """
+    record = conversation.transcript_hash
+    book = Opinions(book_of(opinions, judge, record))
+    if conversation.end.reason in (*ERROR_ENDS, *INVALID_ENDS):
+        return _graded(conversation, case, Opinions()), []
+    wanted = case.wanted
+    values = before_checks(wanted, conversation, book, case.about)
+    book.metrics = values
+    verdict = _graded(conversation, case, book)
+    verdict.metrics = _all_values(wanted, after_checks(wanted, verdict, values))
+    verdict.opinions = list(opinions)
+    questions = list(book.open.values())
+    verdict.judge = judge if questions or book.said else ""
+    return verdict, questions
+
+
+def _graded(conversation: Conversation, case: MarkedCase, book: Opinions) -> Verdict:
+    return grade(conversation, case.plan, case.base_root, case.expected, book)
+
+
+def _all_values(wanted: Mapping[str, Metric], values: Sequence[MetricValue]) -> list[MetricValue]:
+    """The values, and for each metric without one that it is unscored."""
+    found = {value.metric: value for value in values}
+    unasked = "the judge was not asked"
+    return [found.get(name) or MetricValue(metric=name, unscored=unasked) for name in wanted]

@@ -1,0 +1,24 @@
+"""Metrics: what a conversation is worth beside its verdict, judged or measured; scales and directions are stated."""
+
+from __future__ import annotations
+
+from .choice import DEFAULT_METRICS, NO_METRICS, choose_metrics, made_of_checks
+from .judged import NOTHING_WRONG
+from .measured import agent_turns
+from .metric import METRICS, Metric
+from .summary import summaries
+from .values import after_checks, before_checks
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "NOTHING_WRONG",
+    "NO_METRICS",
+    "Metric",
+    "after_checks",
+    "agent_turns",
+    "before_checks",
+    "choose_metrics",
+    "made_of_checks",
+    "summaries",
+]

@@ -1,0 +1,122 @@
+"""Which metrics are wanted: names of the registry, and rubrics that a caller brings, checked before anything runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, cast
+
+from pydantic import Field
+
+from ...errors import InvalidArgument, did_you_mean
+from ...records.authored import Authored, load
+from .metric import METRICS, Metric
+
+DEFAULT_METRICS: Final = ("task_completion", "hallucinations", "answer_relevancy")
+"""What a run measures where a judge is set and nothing else is said."""
+NO_METRICS: Final = "none"
+"""The name that asks for no metric at all."""
+MOST: Final = 40
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_CRITERION: Final = re.compile(r"c\d+")
+
+
+class CustomMetric(Authored):
+    """A rubric in plain text, with its scale."""
+
+    name: str
+    rubric: str = Field(min_length=1, max_length=4_000)
+    scale: list[float | str] = Field(default_factory=lambda: [1.0, 5.0], min_length=2, max_length=20)
+    """[least, most], or labels, of which the first says that nothing is wrong."""
+    direction: Literal["higher", "lower", "none"] | None = None
+    """Which way is better; default: higher for numbers, none for labels."""
+    whole: bool = True
+    """Only whole numbers."""
+    about: list[Literal["goal", "policy", "knowledge"]] = Field(default_factory=list[Any], max_length=3)
+    """What the judge is told beside the record."""
+
+
+def choose_metrics(wanted: Sequence[Any], where: str = "metrics") -> dict[str, Metric]:
+    """The metrics by name, with those that composed ones are made of.
+
+    Raises InvalidArgument with path, allowed and nearest for a name that is unknown or a rubric that is none.
+    """
+    if len(wanted) > MOST:
+        raise InvalidArgument(f"{len(wanted)} metrics.", where=where, allowed=f"at most {MOST}")
+    chosen: dict[str, Metric] = {}
+    for i, one in enumerate(wanted):
+        if one == NO_METRICS and len(wanted) == 1:
+            return {}
+        at = f"{where}[{i}]"
+        metric = _custom(cast("Mapping[str, Any]", one), at) if isinstance(one, Mapping) else _known(one, at)
+        if metric.name in chosen and chosen[metric.name] is not metric:
+            raise InvalidArgument(
+                f"Two metrics are called `{metric.name}`.", where=f"{where}[{i}]", allowed="one"
+            )
+        chosen[metric.name] = metric
+        for part in metric.parts:
+            chosen.setdefault(part, METRICS[part])
+    return chosen
+
+
+def made_of_checks(name: str) -> bool:
+    """Whether a metric that ships is a function of the verdict: no check can ask for it."""
+    return name in METRICS and METRICS[name].of_verdict is not None
+
+
+def _known(name: Any, where: str) -> Metric:
+    found = METRICS.get(name) if isinstance(name, str) else None
+    if found is None:
+        shown = str(name)[:60]
+        raise InvalidArgument(
+            f"Unknown metric `{shown}`.{did_you_mean(shown, METRICS)}",
+            where=where,
+            allowed=f"{', '.join(sorted(METRICS))}; or {{name, rubric, scale}}; none; guide metrics",
+        )
+    return found
+
+
+def _custom(data: Mapping[str, Any], where: str) -> Metric:
+    spec = load(CustomMetric, dict(data), where)
+    if (
+        not _NAME.fullmatch(spec.name)
+        or _CRITERION.fullmatch(spec.name)
+        or spec.name in (*METRICS, NO_METRICS, "look_up")
+    ):
+        raise InvalidArgument(
+            f"`{spec.name[:60]}` cannot be the name of a metric.",
+            where=f"{where}.name",
+            allowed="a-z, 0-9, _ and -, up to 64; not c1, c2 ... nor a metric that ships",
+        )
+    labels = tuple(one for one in spec.scale if isinstance(one, str))
+    if labels:
+        _check_labels(spec, labels, where)
+        return Metric(
+            spec.name, spec.rubric[:200], spec.direction or "none", labels=labels, rubric=spec.rubric,
+            answer="label", about=tuple(spec.about),
+        )  # fmt: skip
+    least, most = _limits(cast("list[float]", spec.scale), where)
+    whole = spec.whole and least == int(least) and most == int(most)
+    return Metric(
+        spec.name, spec.rubric[:200], spec.direction or "higher", (least, most), rubric=spec.rubric,
+        whole=whole and most - least > 1, about=tuple(spec.about),
+    )  # fmt: skip
+
+
+def _check_labels(spec: CustomMetric, labels: tuple[str, ...], where: str) -> None:
+    wrong = len(labels) < len(spec.scale) or len(set(labels)) < len(labels)
+    if wrong or any(not label.strip() or len(label) > 80 for label in labels):
+        raise InvalidArgument(
+            "The labels are mixed, empty or not distinct.",
+            where=f"{where}.scale",
+            allowed="2 to 20 different texts",
+        )
+
+
+def _limits(scale: list[float], where: str) -> tuple[float, float]:
+    if len(scale) != 2 or not all(map(math.isfinite, scale)) or scale[0] >= scale[1]:
+        raise InvalidArgument(
+            "A scale is its least and its most number, or labels.", where=f"{where}.scale", allowed="[1, 5]"
+        )
+    return scale[0], scale[1]

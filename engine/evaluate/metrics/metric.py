@@ -1,0 +1,128 @@
+"""Metric: a number or a label on a conversation, with a scale and a direction; and the registry of them.
+
+A judged metric is a rubric; a measured one is a function, entered by decorator, of the conversation, of its verdict, or
+of other metrics' values. Every metric says which way is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ...records.conversation import Conversation
+from ...records.opinion import Direction, MetricValue, Opinion
+from ...records.verdict import Verdict
+from ..opinions import Answering, Question
+
+About = Literal["goal", "policy", "knowledge"]
+"""What a judge is told beside the record: the user's goal, the world's policy, passages of the knowledge base."""
+Measured = Callable[[Conversation], MetricValue]
+OfVerdict = Callable[[Verdict], MetricValue]
+Composed = Callable[[Conversation, Mapping[str, MetricValue]], MetricValue]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a conversation is measured. Exactly one of `rubric`, `measure`, `of_verdict`, `compose` says how."""
+
+    name: str
+    told: str
+    """What it tells, one sentence."""
+    direction: Direction
+    scale: tuple[float, float | None] = (0, 1)
+    """Least and most; None: no limit."""
+    labels: tuple[str, ...] = ()
+    """Of a metric with labels: the first says that nothing is wrong, the last is the worst."""
+    severities: Mapping[str, str] = field(default_factory=dict[str, str])
+    rubric: str = ""
+    answer: Answering = "score"
+    whole: bool = False
+    about: tuple[About, ...] = ()
+    measure: Measured | None = None
+    of_verdict: OfVerdict | None = None
+    compose: Composed | None = None
+    parts: tuple[str, ...] = ()
+    """The metrics that a composed one is made of."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge is asked."""
+        return bool(self.rubric)
+
+    def question(self, about: Mapping[str, Mapping[str, str]]) -> Question:
+        """What a judge is asked. `about`: texts by name for each of goal, policy, knowledge."""
+        told = [pair for name in self.about for pair in about.get(name, {}).items()]
+        least, most = self.scale
+        return Question(
+            asks=self.rubric,
+            answer=self.answer,
+            metric=self.name,
+            scale=(least, least if most is None else most),
+            whole=self.whole,
+            labels=self.labels,
+            about=tuple(told),
+        )
+
+    def said(self, opinion: Opinion) -> MetricValue:
+        """The value that a judge's opinion gives."""
+        return MetricValue(
+            metric=self.name,
+            value=opinion.score,
+            label=opinion.label,
+            why=opinion.why,
+            fix=opinion.fix,
+            turns=opinion.turns,
+            findings=opinion.findings,
+            unscored=opinion.unscored,
+        )
+
+
+METRICS: Final[dict[str, Metric]] = {}
+"""Every metric that ships, by name."""
+
+
+def enter(metric: Metric) -> Metric:
+    """Put a metric into the registry."""
+    METRICS[metric.name] = metric
+    return metric
+
+
+def measured(
+    name: str, told: str, direction: Direction, scale: tuple[float, float | None] = (0, None)
+) -> Callable[[Measured], Measured]:
+    """Enter a function of the conversation."""
+
+    def entered(function: Measured) -> Measured:
+        enter(Metric(name, told, direction, scale, measure=function))
+        return function
+
+    return entered
+
+
+def of_verdict(
+    name: str, told: str, direction: Direction, scale: tuple[float, float | None] = (0, 1)
+) -> Callable[[OfVerdict], OfVerdict]:
+    """Enter a function of the verdict, which no check can ask for."""
+
+    def entered(function: OfVerdict) -> OfVerdict:
+        enter(Metric(name, told, direction, scale, of_verdict=function))
+        return function
+
+    return entered
+
+
+def composed(
+    name: str,
+    told: str,
+    direction: Direction,
+    parts: tuple[str, ...],
+    scale: tuple[float, float | None] = (0, 1),
+) -> Callable[[Composed], Composed]:
+    """Enter a function of other metrics."""
+
+    def entered(function: Composed) -> Composed:
+        enter(Metric(name, told, direction, scale, compose=function, parts=parts))
+        return function
+
+    return entered

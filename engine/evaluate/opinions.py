@@ -1,0 +1,69 @@
+"""Questions for a judge, and the book of what has been said to them about one conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from ..canonical import digest
+from ..records.opinion import JUDGING, MetricValue, Opinion
+
+MOST_VOTES: Final = 9
+DID_NOT_RUN: Final = "did not run"
+Answering = Literal["verdict", "score", "label", "turns", "claims"]
+"""How a question is answered: pass or fail, a number, one label, labels by turn, claims against a knowledge base."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that a judge is asked about a conversation."""
+
+    asks: str
+    """The criterion, or the rubric of a metric."""
+    answer: Answering = "verdict"
+    metric: str = ""
+    """The metric's name; "": it is a criterion."""
+    scale: tuple[float, float] = (0, 1)
+    whole: bool = False
+    """Only whole numbers of the scale are answers."""
+    labels: tuple[str, ...] = ()
+    about: tuple[tuple[str, str], ...] = ()
+    """What the judge is told beside the record: the user's goal, the policy, passages; by name."""
+    votes: int = 1
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of what is asked."""
+        parts: list[Any] = [self.asks, self.answer, self.metric, self.scale, self.whole]
+        return digest([*parts, self.labels, [list(pair) for pair in self.about], self.votes])
+
+
+@dataclass
+class Opinions:
+    """What is known of one conversation beside its record. Grading asks it, and leaves here what nobody has answered.
+
+    `metrics`: values by name, for predicates on metrics.
+    """
+
+    said: Mapping[str, Opinion] = field(default_factory=dict[str, Opinion])
+    """By the id of the question."""
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict[str, MetricValue])
+    open: dict[str, Question] = field(default_factory=dict[str, Question])
+
+    def of(self, question: Question) -> Opinion | None:
+        """What was said to a question; None where it is open."""
+        found = self.said.get(question.id)
+        if found is None:
+            self.open.setdefault(question.id, question)
+        return found
+
+
+def book_of(opinions: Iterable[Opinion], judge: str, record: str) -> dict[str, Opinion]:
+    """Of stored opinions those of one judge about one record, by question; a later one counts."""
+    return {
+        said.question: said
+        for said in opinions
+        if (said.judge, said.record, said.judging) == (judge, record, JUDGING)
+    }

@@ -1,0 +1,134 @@
+"""Opinion: what a judge says of one question about one conversation; metric values, labels by people, agreement."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .authored import Stored
+
+Direction = Literal["higher", "lower", "none"]
+"""Which way a metric is better."""
+JUDGING = 1
+"""Version of how judges are asked and read; a part of every opinion's identity."""
+
+
+class Finding(Stored):
+    """One thing that was found in a turn: a failure with its label, a claim with what the knowledge base says of it."""
+
+    turn: int = 0
+    label: str
+    why: str = ""
+    passage: str = ""
+    """The passage of the knowledge base that shows it, by its id."""
+
+
+class Opinion(Stored):
+    """An answer that was read and is within what was asked; or why there is none (`unscored`)."""
+
+    question: str
+    """Hash of what was asked."""
+    record: str
+    """Hash of the transcript that it is about."""
+    judge: str
+    """The model as reports call it."""
+    judging: int = JUDGING
+    asked: str = ""
+    """The criterion, or the metric's name."""
+    verdict: Literal["pass", "fail", "inconclusive"] | None = None
+    """Of a criterion."""
+    score: float | None = None
+    """Of a metric with a numeric scale."""
+    label: str = ""
+    """Of a metric with labels."""
+    why: str = ""
+    fix: str = ""
+    """What would mend it, one sentence; "": nothing is to be mended."""
+    turns: list[int] = Field(default_factory=list[int])
+    """The turns that show it; all of them exist."""
+    findings: list[Finding] = Field(default_factory=list[Finding])
+    votes: dict[str, int] = Field(default_factory=dict[str, int])
+    """How often each answer was given, where several were asked for."""
+    unscored: str = ""
+    """Why there is no answer: it was broken, or out of range, twice."""
+
+
+class MetricValue(Stored):
+    """A metric of one conversation. With neither value nor label it is unscored, or does not apply."""
+
+    metric: str
+    value: float | None = None
+    label: str = ""
+    why: str = ""
+    fix: str = ""
+    turns: list[int] = Field(default_factory=list[int])
+    findings: list[Finding] = Field(default_factory=list[Finding])
+    parts: dict[str, float] = Field(default_factory=dict[str, float])
+    """Of a composed metric: what it is made of."""
+    unscored: str = ""
+    """Why it could not be measured; "" with no value: it does not apply here."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a number or a label."""
+        return self.value is not None or bool(self.label)
+
+
+class MetricSummary(Stored):
+    """A metric over the conversations of a run that count: pass, fail and inconclusive ones."""
+
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
+    """95%, of the mean, clustered by scenario."""
+    scale: list[Any] = Field(default_factory=list[Any])
+    """[least, most] or the labels."""
+    direction: Direction = "none"
+    judged: bool = False
+    scored: int = 0
+    unscored: int = 0
+    does_not_apply: int = 0
+    labels: dict[str, int] = Field(default_factory=dict[str, int])
+    """How many conversations have each label."""
+    components: dict[str, float] = Field(default_factory=dict[str, float])
+    """Means of the parts of a composed metric."""
+
+
+class HumanLabel(Stored):
+    """What a person says of one check, criterion or metric of one conversation."""
+
+    format: Literal["label/1"] = "label/1"
+    conversation: str
+    """simulation/trial"""
+    check: str
+    label: str | float
+    by: str = ""
+    at: str = ""
+
+
+class CheckAgreement(Stored):
+    """How a judge agrees with people on one check or metric."""
+
+    labels: int = 0
+    agree: int = 0
+    kappa: float | None = None
+    """Cohen's; of numbers quadratically weighted. None: undefined, as where everybody always says the same."""
+    confusion: dict[str, dict[str, int]] = Field(default_factory=dict[str, dict[str, int]])
+    """By the person's label, then by the judge's."""
+
+
+class Agreement(Stored):
+    """How a judge agrees with people over a run."""
+
+    judge: str = ""
+    labels: int = 0
+    compared: int = 0
+    """Labels for which there is an answer of the judge."""
+    agree: int = 0
+    kappa: float | None = None
+    """Over pass and fail of all checks and criteria."""
+    by_check: dict[str, CheckAgreement] = Field(default_factory=dict[str, CheckAgreement])
+    disagree: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    """conversation, check, label, judge, why; all of them."""
+    without: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    """Labels for which the judge has no answer, and why."""

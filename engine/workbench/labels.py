@@ -1,0 +1,120 @@
+"""Labels: what people say of checks and metrics of a run, kept beside it with time and author."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import Field
+
+from ..errors import InvalidArgument, NextCall, did_you_mean
+from ..evaluate import Metric
+from ..ids import parse_place
+from ..records.authored import Authored, load
+from ..records.opinion import HumanLabel
+from ..records.run import RunRecord, TrialRecord
+from .archive import Archive, utc_now
+from .judging import metrics_of
+from .plain import check_plain
+from .sight import refuse_while_proving, spend
+
+MOST: Final = 1_000
+TABLE: Final = "labels"
+VERDICTS: Final = ("pass", "fail", "inconclusive")
+
+
+class LabelRow(Authored):
+    """A label as it is given."""
+
+    conversation: str = Field(max_length=300)
+    """RUN/SIMULATION/TRIAL, or without the run."""
+    check: str = Field(min_length=1, max_length=100)
+    """The id of a check, or a metric."""
+    label: str | float
+    """pass, fail or inconclusive; of a metric its number or label."""
+    by: str = Field(default="", max_length=100)
+    """Who says so; default: who calls."""
+
+
+class Labels:
+    """Keeps and reads labels."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def of_run(self, run: str) -> list[HumanLabel]:
+        """All labels of a run, in the order of its conversations. For a worker thread."""
+        rows = self._archive.store.run_table(run, TABLE).walk()
+        found = [HumanLabel.model_validate(row) for row in rows]
+        return sorted(found, key=lambda label: (label.conversation, label.check))
+
+    def keep(self, run: RunRecord, rows: Sequence[Any]) -> list[str]:
+        """Check all labels, then keep them; a later one on the same check replaces it. Warnings. For a worker thread.
+
+        Labelling a held-out conversation counts as reading it; while a proof runs it is refused.
+        """
+        if len(rows) > MOST:
+            raise InvalidArgument(f"{len(rows)} labels.", where="labels", allowed=f"at most {MOST:,} a call")
+        check_plain(list(rows), "labels")
+        found = [self._label(run, row, f"labels[{i}]") for i, row in enumerate(rows)]
+        hidden = sorted({trial.scenario for trial, _ in found if trial.split == "held_out"})
+        if hidden:
+            refuse_while_proving(self._archive, run.environment)
+        for scenario in hidden:
+            spend(self._archive, f"{run.environment}/{scenario}")
+        documents = {f"{one.conversation}#{one.check}": one.model_dump(mode="json") for _, one in found}
+        self._archive.store.run_table(run.id, TABLE).put_many(documents)
+        self._archive.store.audit("label", "run", run.id, labels=len(documents))
+        if not hidden:
+            return []
+        told = f"{len(hidden)} labelled scenarios are held out"
+        return [f"{told}: having read them, they count as train for any text that you submit."]
+
+    def _label(self, run: RunRecord, row: Any, where: str) -> tuple[TrialRecord, HumanLabel]:
+        given = load(LabelRow, row, where)
+        trial = self._trial(run, given.conversation, f"{where}.conversation")
+        self._check(run, trial, given, where)
+        by = given.by or self._archive.store.actor
+        label = HumanLabel(conversation=trial.id, check=given.check, label=given.label, by=by, at=utc_now())
+        return trial, label
+
+    def _trial(self, run: RunRecord, conversation: str, where: str) -> TrialRecord:
+        name = conversation.removeprefix(f"{run.id}/")
+        place = parse_place(f"{run.id}/{name}", where)
+        shelf = self._archive.trials(run.id)
+        found = shelf.find(f"{place.simulation}/{place.trial}")
+        if found is None:
+            call = NextCall("list_items", {"kind": "conversation", "where": {"run": run.id}})
+            raise InvalidArgument(
+                f"{run.id} has no conversation `{name[:120]}`.",
+                where=where,
+                allowed="RUN/SIM/TRIAL",
+                next=[call],
+            )
+        return found
+
+    def _check(self, run: RunRecord, trial: TrialRecord, given: LabelRow, where: str) -> None:
+        if any(check.id == given.check for check in trial.graded.checks):
+            if given.label not in VERDICTS:
+                shown = str(given.label)[:40]
+                raise InvalidArgument(f"`{shown}` is no verdict.", where=f"{where}.label", allowed=VERDICTS)
+            return
+        metric = metrics_of(run).get(given.check)
+        if metric is None:
+            known = [*(check.id for check in trial.graded.checks), *metrics_of(run)]
+            what = f"{trial.id} has no check and no metric `{given.check}`.{did_you_mean(given.check, known)}"
+            raise InvalidArgument(what, where=f"{where}.check", allowed=known)
+        _check_value(metric, given.label, f"{where}.label")
+
+
+def _check_value(metric: Metric, label: str | float, where: str) -> None:
+    if metric.labels:
+        if label not in metric.labels:
+            raise InvalidArgument(f"`{str(label)[:40]}` is no label.", where=where, allowed=metric.labels)
+        return
+    least, most = metric.scale
+    number = not isinstance(label, str) and math.isfinite(label)
+    if isinstance(label, str) or not number or label < least or (most is not None and label > most):
+        allowed = f"{least:g} to {most:g}" if most is not None else f"a number of at least {least:g}"
+        raise InvalidArgument(f"`{str(label)[:40]}` is not on the scale.", where=where, allowed=allowed)

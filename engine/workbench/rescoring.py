@@ -1,0 +1,227 @@
+"""Scoring a stored run again: other metrics, another judge, thresholds, labels by people. Nothing is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio.to_thread
+
+from ..errors import Conflict, InvalidArgument, NextCall
+from ..evaluate import check_thresholds, choose_metrics
+from ..records.authored import load
+from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName, knowledge_hash
+from ..records.job import Job
+from ..records.run import RunRecord, ScoreSet, Threshold
+from ..records.verdict import GRADING
+from .archive import Archive, utc_now
+from .budget import Spent
+from .jobs import Jobs, Paused, Progress, check_wait
+from .judging import Judging
+from .labels import Labels
+from .pacing import PAUSE_AFTER, Pacing
+from .plain import check_plain
+from .results import RunReport
+from .role_models import RoleModels
+from .run_drafts import check_knowledge
+from .scoring import Scoring
+from .trials import TrialRunner
+
+_DONE_BY = "scored_by"
+"""The option of a run that names the job whose scoring is the present one."""
+
+
+class Rescoring:
+    """Scores runs again; the scores before are kept."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        trials: TrialRunner,
+        jobs: Jobs,
+        models: RoleModels,
+        scoring: Scoring,
+        judging: Judging,
+    ) -> None:
+        self._archive = archive
+        self._trials = trials
+        self._jobs = jobs
+        self._models = models
+        self._scoring = scoring
+        self._judging = judging
+        self._labels = Labels(archive)
+        jobs.handle("score", self._perform, self._stopped)
+
+    async def score(
+        self,
+        run: str,
+        *,
+        metrics: Sequence[Any] = (),
+        judge: ModelName | Mapping[str, Any] = "",
+        thresholds: Mapping[str, Threshold] | None = None,
+        labels: Sequence[Any] = (),
+        wait_s: float = 20,
+        idempotency_key: str = "",
+        on_progress: Progress | None = None,
+    ) -> RunReport:
+        """New scores beside the old ones, or the run so far with the job after `wait_s` seconds.
+
+        `metrics`: instead of the run's. `judge`: a model; default the run's. With only `labels` or `thresholds` no
+        model is called. Conflict while the run goes on, or a hardening rests on it.
+        """
+        check_wait(wait_s)
+        record = self._archive.runs.get(run, "run")
+        self._at_rest(record, again=self._jobs.known("score", idempotency_key))
+        check_plain({"metrics": list(metrics), "thresholds": dict(thresholds or {})}, "score_run")
+        chosen = choose_metrics(metrics or record.options.get("metrics") or [])
+        check_knowledge(chosen, self._knowledge(record))
+        check_thresholds(thresholds or {}, "thresholds", chosen)
+        if judge:
+            judge = load(ModelChoice, {"judge": judge}, "").judge
+            self._models.open(judge, "judge")
+        warnings = await anyio.to_thread.run_sync(self._labels.keep, record, labels) if labels else []
+        asks = bool(metrics or judge) or not record.options.get("score", True)
+        if not asks and thresholds is None:
+            return await self._scored(run, None, warnings)
+        spec: dict[str, Any] = {"run": run, "metrics": list(metrics), "thresholds": thresholds}
+        spec["judge"] = (
+            judge.model_dump(mode="json", exclude_unset=True) if isinstance(judge, ModelAt) else judge
+        )
+        if not asks:
+            await anyio.to_thread.run_sync(self._begin, record, spec, "")
+            return await self._scored(run, None, warnings)
+        job, new = self._jobs.create(
+            "score",
+            spec,
+            idempotency_key,
+            environment=record.environment,
+            run=run,
+            total=record.totals.trials,
+        )
+        if new:
+            self._jobs.launch(job)
+        job = await self._jobs.settled(job.id, wait_s, on_progress)
+        report = self.report_of(job)
+        report.warnings = [*warnings, *report.warnings]
+        return report
+
+    def report_of(self, job: Job) -> RunReport:
+        """The run of a job as it is stored."""
+        self._jobs.raise_failure(job)
+        report = self._report(self._archive.runs.get(str(job.spec["run"]), "run"), job)
+        if job.state == "paused" and job.error:
+            report.warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
+        return report
+
+    def _report(self, run: RunRecord, job: Job | None) -> RunReport:
+        used = Spent.of(run.models_used.values())
+        usd = None if used.unpriced else used.usd
+        going_on = None if job is None or job.ended else job
+        return RunReport(run, going_on, list(run.warnings), used.calls, used.tokens, usd, again=True)
+
+    async def _scored(self, run: str, job: Job | None, warnings: Sequence[str]) -> RunReport:
+        state = self._archive.runs.get(run, "run").state
+        record = await anyio.to_thread.run_sync(self._scoring.score, run, state)
+        report = self._report(record, job)
+        report.warnings = [*warnings, *report.warnings]
+        return report
+
+    def _at_rest(self, run: RunRecord, *, again: bool) -> None:
+        """Conflict where the scores of a run are in use. `again`: the same call may be what uses them."""
+        if run.state == "running":
+            calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
+            raise Conflict(f"{run.id} is still running.", where="run", next=calls)
+        if run.purpose == "hardening":
+            raise InvalidArgument(
+                f"{run.id} belongs to {run.hardening}, whose evidence it is.",
+                where="run",
+                allowed="a run of its own",
+            )
+        going = [
+            job
+            for job in self._archive.store.jobs.active()
+            if job.kind == "score" and job.spec["run"] == run.id
+        ]
+        if going and not again:
+            call = NextCall("wait_job", {"job": going[0].id})
+            raise Conflict(f"{run.id} is being scored by {going[0].id}.", where="run", next=[call])
+        found = self._archive.hardenings.where(environment=run.environment)
+        rests = next((h for h in found if h.base_run == run.id and h.state in ("open", "running")), None)
+        if rests is not None:
+            args = {"environment": run.environment, "hardening": rests.id}
+            raise Conflict(
+                f"{rests.id} rests on the verdicts of {run.id} and is {rests.state}.",
+                where="run",
+                next=[NextCall("harden_agent", args)],
+            )
+
+    def _knowledge(self, run: RunRecord) -> str:
+        """The knowledge base of the environment as it is now, else the one that the run had."""
+        found = self._archive.environments.find(run.environment)
+        now = knowledge_hash(found.settings.knowledge_base) if found else ""
+        return now or str(run.options.get("knowledge") or "")
+
+    def _begin(self, run: RunRecord, spec: Mapping[str, Any], job: str) -> RunRecord:
+        """The run as it is to be scored, with its present scores put aside, once a job. For a worker thread."""
+
+        def change(stored: RunRecord) -> RunRecord:
+            if job and stored.options.get(_DONE_BY) == job:
+                return stored
+            options = {**stored.options, "score": True, _DONE_BY: job}
+            if spec["metrics"]:
+                options["metrics"] = [] if spec["metrics"] == ["none"] else spec["metrics"]
+            if self._knowledge(stored):
+                options["knowledge"] = self._knowledge(stored)
+            if spec["thresholds"] is not None:
+                options["thresholds"] = spec["thresholds"]
+            models = {**stored.models, "judge": spec["judge"]} if spec["judge"] else stored.models
+            changed = stored.model_copy(update={"score_sets": [*stored.score_sets, _set_of(stored)]})
+            return RunRecord.model_validate(
+                {**changed.model_dump(mode="json"), "options": options, "models": models}
+            )
+
+        found = self._archive.runs.change(run.id, change)
+        self._archive.runs.audit("score", run.id)
+        return found
+
+    async def _perform(self, job: Job) -> Mapping[str, Any]:
+        stored = self._archive.runs.get(str(job.spec["run"]), "run")
+        run = await anyio.to_thread.run_sync(self._begin, stored, job.spec, job.id)
+        concurrency = run.options.get("concurrency") or DEFAULT_CONCURRENCY
+        pacing = Pacing(concurrency, run.options.get("pause_after", PAUSE_AFTER))
+        cases = self._trials.cases(run, lambda: self._still_there(job))
+
+        def tell(done: int, total: int) -> None:
+            self._archive.store.jobs.progress(job.id, completed=done, total=total)
+
+        left = await self._judging.judge_run(cases, pacing, tell)
+        why = pacing.reason(left)
+        if why is not None:
+            given = {name: value for name, value in job.spec.items() if value}
+            why.next = (NextCall("score_run", given, "once it is mended: what was judged is kept"),)
+            raise Paused(why)
+        await self._scored(run.id, None, ())
+        return {"run": run.id}
+
+    async def _stopped(self, job: Job, state: str) -> None:
+        """What was judged so far counts."""
+        if self._archive.runs.find(str(job.spec["run"])) is not None:
+            await self._scored(str(job.spec["run"]), None, ())
+
+    def _still_there(self, job: Job) -> None:
+        self._jobs.check_ours(job)
+        self._archive.runs.get(str(job.spec["run"]), "run")
+
+
+def _set_of(run: RunRecord) -> ScoreSet:
+    judge = run.models_used.get("judge")
+    return ScoreSet(
+        grading=GRADING,
+        judge=judge.name if judge else "",
+        options={name: run.options.get(name) for name in ("metrics", "thresholds")},
+        totals=run.totals,
+        metrics=run.metrics,
+        thresholds=run.thresholds,
+        agreement=run.agreement,
+        at=run.updated_at or utc_now(),
+    )

@@ -1,0 +1,111 @@
+"""The pytest fixture `caseharden`: a folder of cases as one test that fails with its reasons.
+
+    def test_support_desk(caseharden):
+        caseharden.run("tests/desk")
+
+It fails when a threshold of the folder is missed or, where none is set, when a trial does not pass. Nothing is loaded
+before the fixture is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import pytest
+
+if TYPE_CHECKING:
+    from ..engine.workbench import Workbench
+
+SHOWN: Final = 10
+"""Conversations that a failure names."""
+
+
+class Suite:
+    """Runs folders of cases; what they leave behind lies in a folder of the test's own."""
+
+    def __init__(self, home: Path, here: Path) -> None:
+        self._home = home
+        self._here = here
+
+    def run(
+        self,
+        folder: str | Path,
+        *,
+        select: Sequence[str] = ("all",),
+        trials: int = 0,
+        metrics: Sequence[Any] = (),
+        thresholds: Mapping[str, Any] | None = None,
+        models: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Simulate and score the cases of a folder; the run as JSON, or the test fails with what went wrong.
+
+        A relative folder is looked for beside the test's file, then in the working directory. `trials` 0: the folder's
+        number. `thresholds` and `models` go before those of the folder. To be called from a plain test function.
+        """
+        options = {} if thresholds is None else {"thresholds": dict(thresholds)}
+        call = {
+            "select": tuple(select),
+            "trials": trials,
+            "metrics": tuple(metrics),
+            "models": dict(models or {}),
+        }
+        run, reasons = anyio.run(self._run, self._found(Path(folder)), {**call, "options": options})
+        if reasons:
+            pytest.fail("\n".join(reasons), pytrace=False)
+        return run
+
+    def _found(self, folder: Path) -> Path:
+        beside = self._here / folder
+        return beside.resolve() if beside.is_dir() else folder.resolve()
+
+    async def _run(self, folder: Path, call: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        face = importlib.import_module("caseharden")
+        entered: Workbench = face.Workbench(self._home, roots=[folder])
+        async with entered as bench:
+            environment = (await bench.environments.import_folder(str(folder))).environment.id
+            report = await bench.runs.start(environment, **call, wait_s=0)
+            if report.job is not None:
+                while (await bench.jobs.wait(report.job.id, wait_s=45)).job.state in ("queued", "running"):
+                    pass
+                found = (await bench.jobs.wait(report.job.id, wait_s=0)).result
+                report = found if isinstance(found, type(report)) else report
+            run = report.run
+            missed = [one for one in run.thresholds if one.result == "fail"]
+            whole = run.totals.passed == run.totals.trials and run.state == "done"
+            told = run.model_dump(mode="json")
+            if (run.thresholds and not missed and run.state == "done") or (not run.thresholds and whole):
+                return told, []
+            lines = [f"{folder.name}: {run.totals.passed} of {run.totals.trials} trials pass; {run.state}."]
+            lines += [f"  missed: {one.threshold}: {one.why}" for one in missed]
+            return told, [*lines, *await _failures(bench, run.id), *(f"  {one}" for one in report.warnings)]
+
+
+@pytest.fixture
+def caseharden(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
+    """Runs folders of cases as tests."""
+    return Suite(tmp_path / "caseharden", request.path.parent)
+
+
+async def _failures(bench: Workbench, run: str) -> list[str]:
+    """The trials that did not pass, each with the first check that says why; of held-out ones only that they failed."""
+    lines: list[str] = []
+    for verdict in ("fail", "inconclusive", "error", "invalid"):
+        page = await bench.items.page("conversation", where={"run": run, "verdict": verdict}, limit=SHOWN)
+        for row in page.items:
+            lines.append(f"  {row['id']}: {verdict}{await _why(bench, row)}")
+    return lines[:SHOWN] + ([f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
+
+
+async def _why(bench: Workbench, row: Mapping[str, Any]) -> str:
+    if row.get("split") == "held_out":
+        return ""
+    item = (await bench.items.get("conversation", str(row["id"]))).item
+    found = next(iter(item["failed_checks"]), None)
+    if found is None:
+        return f", {item['why']}" if item["why"] else ""
+    at = f" in turn {found['turn']}" if found.get("turn") else ""
+    return f", check {found['id']}{at}: {found.get('why', '')}"
