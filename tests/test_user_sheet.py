@@ -155,6 +155,8 @@ async def test_the_offline_user_invents_nothing(shipped: ShippedWorld) -> None:
         ("on May 20th, 2024 or 2024-05-21", [("date", (5, 21)), ("date", (5, 20))]),
         ("nothing at all", []),
         ("#" * 50_000 + "1" * 50_000 + "@" * 50_000, [("id", "1" * 50_000)]),
+        ("a/" * 50_000, []),
+        ("a." * 50_000 + "@1", []),
     ],
 )  # fmt: skip
 def test_facts_in_words_are_found_as_whole_tokens(text: str, found: list[tuple[str, Any]]) -> None:

@@ -122,10 +122,10 @@ async def test_what_ended_longer_ago_than_the_limit_is_deleted_and_audited(tmp_p
         base = (await bench.runs.start("going", wait_s=45)).run.id
         await bench.hardenings.harden("going", strategy="submit", run=base, wait_s=45)
     async with keeping(tmp_path, 30, timedelta(days=29)) as retention:
-        assert retention.sweep() == {"hardening": 0, "run": 0, "job": 0}
+        assert retention.sweep() == {"hardening": 0, "run": 0, "session": 0, "job": 0}
     async with keeping(tmp_path, 30, timedelta(days=31)) as retention:
         gone = retention.sweep()
-        assert retention.sweep() == {"hardening": 0, "run": 0, "job": 0}
+        assert retention.sweep() == {"hardening": 0, "run": 0, "session": 0, "job": 0}
     assert gone["hardening"] == 2 and gone["run"] == 2
     async with bench_at(tmp_path) as bench:
         assert [row["id"] for row in (await bench.items.page("hardening")).items] == ["hard-3"]

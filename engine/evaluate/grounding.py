@@ -21,8 +21,8 @@ from ..world.values import is_number
 from .texts import MOST_READ, dates, folded, numbers
 
 Sort = Literal["id", "email", "amount", "date"]
-_EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_TOKEN: Final = re.compile(r"(?<![\w.@-])#?(?=[\w/-]*\d)\w[\w/-]*")
+_EMAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)+")
+_TOKEN: Final = re.compile(r"(?<![\w.@-])#?\w[\w/-]*+")
 _AMOUNT: Final = re.compile(r"[$€£¥]\s?(\d[\d,]*(?:\.\d+)?)|(?<![\w.,])(\d[\d,]*\.\d\d)(?![\w.]|,\d)")
 _NO_ID: Final = re.compile(r"\d{1,4}|\d+(?:st|nd|rd|th)|\d{4}-\d\d-\d\d\w*|\d{1,2}(?:/\d+)+")
 _DIGIT: Final = re.compile(r"\d")
@@ -99,10 +99,10 @@ def claims_in(text: str) -> Iterator[Claim]:
     for found in _EMAIL.finditer(text):
         yield Claim("email", found[0].casefold(), found[0])
     rest = _EMAIL.sub(" ", text)
-    for found in _TOKEN.finditer(rest):
-        value = _id(found[0])
-        if found[0].startswith("#") or not _NO_ID.fullmatch(value):
-            yield Claim("id", value, found[0])
+    for token in _tokens(rest):
+        value = _id(token)
+        if token.startswith("#") or not _NO_ID.fullmatch(value):
+            yield Claim("id", value, token)
     for found in _AMOUNT.finditer(rest):
         yield Claim("amount", _cents(float((found[1] or found[2]).replace(",", ""))), found[0])
     for day in dates(rest):
@@ -116,12 +116,17 @@ def facts_in(text: str) -> Iterator[tuple[str, Any]]:
     text = text[:MOST_READ]
     for found in _EMAIL.finditer(text):
         yield ("email", found[0].casefold())
-    for found in _TOKEN.finditer(text):
-        yield ("id", _id(found[0]))
+    for token in _tokens(text):
+        yield ("id", _id(token))
     for number in numbers(text):
         yield ("amount", _cents(number))
     for day in dates(text):
         yield ("date", (day.month, day.day))
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """The tokens with a digit in them: what may be an id."""
+    return (found[0] for found in _TOKEN.finditer(text) if _DIGIT.search(found[0]))
 
 
 def _own_words(say: SayEntry) -> bool:

@@ -189,11 +189,18 @@ class Workbench:
         `host`: who has calls answered by a client.
         """
         connections = replace(self.connections(), host=host)
+        failed: Exception | None = None
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(aclosing(connections))
             processes = await stack.enter_async_context(Processes())
             doors = await stack.enter_async_context(self._doors()) if self._doors else None
-            yield Reach(connections, self._code, processes, doors)
+            try:
+                yield Reach(connections, self._code, processes, doors)
+            except Exception as error:
+                failed = error
+        # As in `__aexit__`: an error of the caller leaves as it is, not inside a group.
+        if failed is not None:
+            raise failed
 
     def connections(self) -> Connections:
         """What models outside are reached by."""

@@ -23,7 +23,7 @@ from .moments import moment_after
 from .parameters import check_arguments, parse_arguments
 from .state import Patch, State
 from .steps import Run, Signal, execute, merge_into
-from .values import MISSING, CallFailed, ErrorKind, Fault, as_text
+from .values import CallFailed, ErrorKind, Fault, as_text
 
 Caller = Literal["agent", "user", "world"]
 
@@ -434,10 +434,10 @@ class Scene:
             raise WorldFault(str(violation))
 
     def _check_whole(self, patches: Sequence[Patch]) -> None:
-        """The whole state, of which the base is known to be good: all of it only if something was taken away."""
-        gone = any(p.op == "remove" or (p.old is not MISSING and len(p.path) < 4) for p in patches)
+        """The whole state, of which the base is known to be good: all of it only if something may be missed."""
         schemas = self.world.schemas
-        for violation in schemas.violations(self.state) if gone else schemas.changed(self.state, patches):
+        every = schemas.may_dangle(patches)
+        for violation in schemas.violations(self.state) if every else schemas.changed(self.state, patches):
             raise WorldFault(str(violation))
 
     def _merge_data(self, data: Mapping[str, Any]) -> None:

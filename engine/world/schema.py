@@ -52,6 +52,11 @@ class CollectionSchemas:
 
     def __init__(self, collections: list[_Collection]) -> None:
         self._collections = collections
+        self._referred = {f.ref for c in collections for f in c.fields if f.ref is not None}
+
+    def may_dangle(self, patches: Iterable[Patch]) -> bool:
+        """Whether patches may have taken away what untouched records refer to."""
+        return any(_takes_from(patch, box) for patch in patches for box in self._referred)
 
     def violations(self, state: State) -> Iterator[Violation]:
         """Of the whole state, in the order of the schema."""
@@ -121,6 +126,14 @@ def _field(
                 raise InvalidArgument(what, where=f"{where}.ref", allowed=known[:40])
         return _Field(inner, terms, tuple(types), pattern, ref)
     return None
+
+
+def _takes_from(patch: Patch, box: Path) -> bool:
+    """Whether a patch removes a key of a collection, or removes or replaces the collection."""
+    size = len(patch.path)
+    if size <= len(box):
+        return box[:size] == patch.path and (patch.op == "remove" or patch.old is not MISSING)
+    return patch.op == "remove" and patch.path[:-1] == box
 
 
 def _keys(box: Any) -> list[str] | range:
