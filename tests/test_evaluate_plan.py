@@ -134,7 +134,6 @@ def test_each_mistake_in_a_predicate_is_refused_where_it_stands(
         ({"reward": {"of": ["c3"]}}, ".reward.of[0]", "No check"),
         ({"reward": {"of": ["rule.look-frist"]}}, ".reward.of[0]", "`rule.look-first`"),
         ({"world": {"skip_rules": ["look-frst"]}}, ".world.skip_rules[0]", "`look-first`"),
-        ({"script": [{"user": "hi"}, {"judge": ["nice"]}]}, ".script[1].judge", "not in this version"),
         ({"events": [{"id": "e", "after": ["f"]}]}, ".events[0].after[0]", "no event"),
         ({"expected": [{"wait_s": 3, "by": "user"}]}, ".expected[0].by", "agent that waits"),
         ({"expected": [{"tool": "cancel"}]}, ".expected[0].tool", "`cancel_order`"),

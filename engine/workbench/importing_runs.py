@@ -200,7 +200,11 @@ class RunImporter:
                 "hardening": "",
                 "job": "",
                 "instructions": self._label(run, taken.environment.id),
-                "options": {**run.options, "knowledge": knowledge, IMPORTED: source},
+                "options": {
+                    **run.options,
+                    **({"knowledge": knowledge} if knowledge else {}),
+                    IMPORTED: source,
+                },
             }
         )
 
