@@ -146,9 +146,13 @@ def test_offline_needs_no_call_and_nothing_is_wrong(desk: Desk) -> None:
     assert "\x1b" not in text
 
 
-def test_heavy_libraries_are_not_imported_for_it(desk: Desk) -> None:
-    desk.says()
-    assert "litellm" not in sys.modules
+def test_heavy_libraries_are_not_imported_for_it(tmp_path: Path) -> None:
+    told = f"main(['doctor', '--json', '--home', {str(tmp_path / 'data')!r}])"
+    program = (
+        f"import sys; from caseharden.mcp_server.cli import main; {told}; print('litellm' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_data_folder_in_use_is_counted_and_its_source_named(desk: Desk) -> None:
