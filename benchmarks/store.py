@@ -55,7 +55,9 @@ def main(count: int) -> dict[str, Any]:
             found.update(trials(store, count))
         with Store(home) as store:
             table = store.run_table("run-1", "trials", TRIAL_INDEXES)
-            found["trials_open_s"] = round(timed(table.load), 3)
+            failed = {"verdict": "fail"}
+            found["trials_open_s"] = round(timed(lambda: page(table, failed, show=shown)), 3)
+            found["trials_other_indexes_s"] = round(timed(table.load), 3)
             found["trials_page_us"] = each(lambda i: page(table, {"verdict": "fail"}, show=shown), 200)
     return found
 
