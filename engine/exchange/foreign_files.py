@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,23 @@ SOURCE_BYTES: Final = 5_000_000
 """Bytes of one Python file."""
 DATA_BYTES: Final = 64_000_000
 _LFS: Final = "version https://git-lfs"
+
+
+def plain_name(text: str, most: int = 64) -> str:
+    """The name of a file or folder as a slug; "" for an empty one."""
+    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:most]
+
+
+def first_folders(path: Path, patterns: Sequence[str], fits: Callable[[Path], bool]) -> list[Path]:
+    """The folders below a path that fit, of the first pattern that has any, at most 200; no links."""
+    for pattern in patterns:
+        try:
+            found = sorted(p for p in path.glob(pattern) if fits(p) and not p.is_symlink())[:200]
+        except OSError:
+            return []
+        if found:
+            return found
+    return []
 
 
 class ForeignFiles:

@@ -6,14 +6,13 @@ that of tau-bench.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .foreign_files import ForeignFiles
+from .foreign_files import ForeignFiles, first_folders, plain_name
 from .importer import Imported, Losses, as_object, one_of_several
 from .python_source import classes
 from .tau2_scenarios import task_slug
@@ -45,7 +44,7 @@ class Sigma:
 def _read(folder: Path, roots: Roots) -> Imported:
     losses = Losses()
     files = ForeignFiles(folder, roots, losses)
-    name = re.sub(r"[^a-z0-9_-]", "-", folder.name.lower())[:64] or "world"
+    name = plain_name(folder.name) or "world"
     tasks = files.json(folder / "tasks.json", "tasks", must=True)
     if not isinstance(tasks, list):
         why = losses.rows[-1]["why"] if losses.rows else "it is no list"
@@ -118,16 +117,7 @@ def _scenario(task: dict[str, Any], index: int, losses: Losses, at: str) -> dict
 
 
 def _folders(path: Path) -> list[Path]:
-    if _is_world(path):
-        return [path]
-    for pattern in ("data/envs/*", "envs/*"):
-        try:
-            found = sorted(p for p in path.glob(pattern) if _is_world(p) and not p.is_symlink())[:200]
-        except OSError:
-            return []
-        if found:
-            return found
-    return []
+    return [path] if _is_world(path) else first_folders(path, ("data/envs/*", "envs/*"), _is_world)
 
 
 def _is_world(path: Path) -> bool:

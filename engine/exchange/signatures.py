@@ -5,30 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+from ..world.parameters import KEYWORDS
 from .importer import Losses, as_object
 
-KEPT: Final = frozenset(
-    (
-        "type",
-        "properties",
-        "required",
-        "enum",
-        "items",
-        "default",
-        "minimum",
-        "maximum",
-        "minLength",
-        "maxLength",
-        "pattern",
-        "additionalProperties",
-        "description",
-        "title",
-        "examples",
-        "format",
-        "$comment",
-    )
-)
-"""Keywords that the parameters of a tool may have."""
 _NAME: Final = re.compile(r"[A-Za-z]\w{0,63}\Z")
 _TOOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _TAKEN: Final = ("db", "user_db", "true", "false", "null")
@@ -73,10 +52,10 @@ def _plain(schema: Any, losses: Losses, at: str, depth: int) -> dict[str, Any]:
     if given is None or depth > DEPTH:
         return {}
     given = _without_null(given)
-    dropped = sorted(str(key) for key in given if key not in KEPT)
+    dropped = sorted(str(key) for key in given if key not in KEYWORDS)
     if dropped:
         losses.add("keyword of a schema", f"{', '.join(dropped)[:100]} cannot be checked here", at)
-    made = {key: value for key, value in given.items() if key in KEPT}
+    made = {key: value for key, value in given.items() if key in KEYWORDS}
     if "properties" in made:
         inner = as_object(made["properties"]) or {}
         made["properties"] = {k: _plain(v, losses, f"{at}.{k}", depth + 1) for k, v in inner.items()}

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .foreign_files import ForeignFiles, files_below
+from .foreign_files import ForeignFiles, files_below, first_folders, plain_name
 from .importer import Imported, Losses, as_object, head_of, one_of_several
 from .tau2_results import looks_like_results, read_results
 from .tau2_scenarios import TaskReader, functions_of
@@ -63,7 +63,7 @@ class _Reader:
 
     def read(self) -> Imported:
         folder = self._folder
-        name = re.sub(r"[^a-z0-9_-]", "-", folder.name.lower())[:58] or "tau2"
+        name = plain_name(folder.name, 58) or "tau2"
         shown = self._files.shown(self._tasks)
         tasks = self._files.json(self._tasks, "tasks", must=True)
         if not isinstance(tasks, list):
@@ -170,14 +170,7 @@ def _domains(path: Path) -> list[Path]:
         there = _checkout(path) / "data" / "tau2" / "domains" / path.name
         if _is_domain(there):
             return [there]
-    for pattern in ("data/tau2/domains/*", "tau2/domains/*", "domains/*", "*"):
-        try:
-            found = sorted(p for p in path.glob(pattern) if _is_domain(p) and not p.is_symlink())[:200]
-        except OSError:
-            return []
-        if found:
-            return found
-    return []
+    return first_folders(path, ("data/tau2/domains/*", "tau2/domains/*", "domains/*", "*"), _is_domain)
 
 
 def _is_domain(path: Path) -> bool:

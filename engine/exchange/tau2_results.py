@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from ..errors import InvalidArgument
 from ..records.conversation import EndReason
 from .files import Roots
-from .foreign_files import ForeignFiles
+from .foreign_files import ForeignFiles, plain_name
 from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
 from .tau2_scenarios import task_slug
 
@@ -59,7 +59,7 @@ def read_results(path: Path, roots: Roots) -> Imported:
         path.name, talks, models=models, x_source={"info": info, "timestamp": whole.get("timestamp")}
     )
     told = {"conversations": len(talks), "profile": "tau2"}
-    slug = re.sub(r"[^a-z0-9_-]", "-", path.stem.lower())[:64]
+    slug = plain_name(path.stem)
     return Imported("tau2-bench", slug, runs=(run,), taken=told, lost=losses.rows)
 
 

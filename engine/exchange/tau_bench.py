@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .foreign_files import ForeignFiles, files_below
+from .foreign_files import ForeignFiles, files_below, plain_name
 from .importer import Imported, Losses, as_object, head_of, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
@@ -68,7 +68,7 @@ class _Reader:
         self._tasks = tasks or _default_tasks(folder)
 
     def read(self) -> Imported:
-        name = re.sub(r"[^a-z0-9_-]", "-", self._folder.name.lower())[:58] or "tau"
+        name = plain_name(self._folder.name, 58) or "tau"
         split = _split(self._tasks)
         scenarios = self._scenarios(split)
         tools = self._tools()

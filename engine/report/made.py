@@ -87,8 +87,6 @@ class Material:
     names: Mapping[str, str]
     read: Callable[[TrialRecord], Conversation]
     hidden: str = ""
-    versions: Sequence[tuple[str, str]] = ()
-    """(label, text) of the base and the candidates."""
     manifest: Sequence[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 

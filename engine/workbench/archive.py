@@ -214,7 +214,11 @@ class Archive:
             error = trials.missing(id, where)
             args = {"kind": "conversation", "where": {"run": place.run}}
             raise NotFound(error.what, where=where, next=[NextCall("list_items", args)])
-        return trial, Conversation.model_validate(self.store.segments.read(str(trial.pointer["at"])))
+        return trial, self.talk(trial)
+
+    def talk(self, trial: TrialRecord) -> Conversation:
+        """The conversation of a trial's record."""
+        return Conversation.model_validate(self.store.segments.read(str(trial.pointer["at"])))
 
     def run(self, id: str, where: str) -> RunRecord:
         """A run that is not a session's."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from ..errors import Unavailable
-from ..records.conversation import Conversation
 from ..records.environment import played_by
 from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
@@ -141,12 +140,9 @@ class Reporting:
             rounds=rounds,
             players={role: used.get(role, name) for role, name in players.items()},
             names=names,
-            read=self._conversation,
+            read=self._archive.talk,
             manifest=self._manifest(run, hardening, rounds),
         )
-
-    def _conversation(self, trial: TrialRecord) -> Conversation:
-        return Conversation.model_validate(self._archive.store.segments.read(str(trial.pointer["at"])))
 
     def _manifest(
         self, run: RunRecord, hardening: Hardening | None, rounds: Sequence[Arm]
