@@ -125,15 +125,19 @@ def conversations(home: Path, run: str) -> Counter[str]:
 
 
 async def stopped_between_writes(pid: int, home: Path) -> None:
-    """Stop a process (SIGSTOP) at a moment when it holds no lock, as nearly all moments are."""
+    """Stop a process (SIGSTOP) at a moment when it holds no lock; it gets no further than it must until then."""
     while True:
         os.kill(pid, signal.SIGSTOP)
-        with open(f"/proc/{pid}/stat") as stat:
-            asleep = stat.read().rpartition(")")[2].split()[0] == "T"
-        if asleep and not any(map(_is_held, home.rglob("*.lock"))):
+        await until(lambda: _is_stopped(pid))
+        if not any(map(_is_held, home.rglob("*.lock"))):
             return
         os.kill(pid, signal.SIGCONT)
-        await anyio.sleep(0.002)
+        await anyio.sleep(0)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether it stands still: one that waits for the disk does so only once that has answered."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _is_held(lock: Path) -> bool:

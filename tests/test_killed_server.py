@@ -157,7 +157,7 @@ async def test_what_a_stalled_server_brings_late_is_refused(home: Path, tool: st
     with anyio.fail_after(120):
         async with served(home, "-c", SHORT_LEASE) as stalled, served(home, "-c", SHORT_LEASE) as other:
             job = (await stalled.ok(tool, **start, wait_s=0))["job"]["id"]
-            await until(lambda: len(finished(home, "run-1")) > 100)
+            await until(lambda: len(finished(home, "run-1")) > 20)
             await stopped_between_writes(stalled.pid, home)
             before = kept(home)
             assert (await other.ok("wait_job", job=job, wait_s=45))["job"]["state"] == "done"
