@@ -173,7 +173,7 @@ def test_a_judge_that_is_the_agents_own_model_or_client_is_known(
 
 
 async def test_a_hardening_that_a_client_judged_is_replayed_without_anybody(tmp_path: Path) -> None:
-    roots = [tmp_path]
+    roots = (tmp_path,)
     taped: dict[str, Any] = {"options": {"cassette": {"file": "judge.jsonl", "mode": "replay"}}}
     strict: dict[str, Any] = {"options": {"cassette": {"file": "judge.jsonl", "mode": "strict"}}}
     found: list[View] = []
