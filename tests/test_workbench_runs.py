@@ -25,9 +25,10 @@ from caseharden.engine.workbench import Workbench, trials
 from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.results import RunReport
 from caseharden.engine.workbench.role_models import RoleModels
+from caseharden.engine.workbench.run_cases import RunCases
 from caseharden.engine.workbench.run_drafts import RunDrafts
 from caseharden.engine.workbench.scoring import Scoring
-from caseharden.engine.workbench.trials import RunCases, TrialRunner
+from caseharden.engine.workbench.trials import TrialRunner
 from caseharden.engine.workbench.worlds import Worlds
 from caseharden.tests.workbench_cases import bench_at, closing, desk, tickets
 from caseharden.tools.runs import run_reply
