@@ -10,13 +10,13 @@ from typing import Any
 
 from ..records.authored import load
 from ..records.persona import Persona
-from ..records.run import RunRecord
+from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Limits, Scenario, Split
 from ..records.session import BranchPoint
 from ..records.simulation import SimulationRecord
 from ..simulate import Case, prepare
 from .archive import Archive
-from .attempts import Attempts
+from .attempts import Attempts, is_spoiled
 from .worlds import Worlds
 
 KEPT_CASES = 256
@@ -116,12 +116,22 @@ class RunCases:
         """The number of the attempt that a trial makes now: one more than have failed."""
         return 1 + self._failed(table)[f"{simulation}/{trial}"]
 
+    def fallen(self, simulation: str, trial: int, table: str) -> int:
+        """How many of a trial's attempts its simulated user has spoiled."""
+        kept = self._attempts.of_trial(self.run.id, f"{simulation}/{trial}", table)
+        return sum(is_spoiled(record.end, record.error) for record in kept)
+
+    def keep_beside(self, record: TrialRecord, table: str) -> None:
+        """Keep an attempt that is made once more, apart from the run's trials."""
+        self._attempts.keep(self.run.id, record, table)
+        self._failed(table)[record.id] += 1
+
     def seed(self, case: Case) -> int:
         """The seed of a case in this run: the same whatever the instructions are."""
         return self.run.seed + case.scenario.seed
 
     def _read_failed(self, table: str) -> Counter[str]:
-        """Failed attempts of each trial; none is set aside while trials of the run go on."""
+        """Failed attempts of each trial; but for `keep_beside` none is set aside while its trials go on."""
         return Counter(record.id for record in self._attempts.of_run(self.run.id, (table,)))
 
     def _read(self, simulation: str) -> CaseParts:

@@ -45,10 +45,13 @@ from ..simulate import (
 )
 from ..world import CompiledWorld
 from .archive import Archive
+from .attempts import is_spoiled
 from .role_models import RoleModels
 from .run_cases import CaseParts, RunCases
 from .worlds import Worlds
 
+RETRIES = 1
+"""How often a trial is run again that its simulated user has spoiled."""
 Ended = tuple[dict[str, Any], Conversation, Verdict]
 """A trial that is over: its record as JSON, the record, the verdict."""
 
@@ -58,7 +61,8 @@ class Cast:
     """Who plays in a run's trials: an agent for each, and a user."""
 
     agent: Callable[[Case, int], AgentAdapter]
-    user: Callable[[Case, int], UserSimulator]
+    user: Callable[[Case, int, int], UserSimulator]
+    """Given the case, the trial, and how often the user has spoiled it."""
     judge: ModelClient | None = None
     """Whom the scripts' `judge` steps ask."""
 
@@ -96,7 +100,9 @@ class TrialRunner:
         if spec.kind == "recorded":
             check_agent(spec, "agent", None)
             return _recorded(self._recordings(spec, "agent"), user_model)
-        user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
+        user: Callable[[Case, int, int], UserSimulator] = lambda case, trial, again: (  # noqa: E731
+            ModelUser(user_model, case, again)
+        )
         if spec.kind in OUTSIDE:
             outside = open_outside(spec, self._models.reach)
             return Cast(lambda case, trial: outside.conversation(), user)
@@ -129,15 +135,37 @@ class TrialRunner:
     ) -> TrialRecord:
         """Run one trial of the run, grade it and keep it, unless that was done before.
 
-        One whose scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
+        One that its simulated user has spoiled is run once more, and the first attempt is kept beside. One whose
+        scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
         `cases.check` raises; then nothing was kept.
         """
-        run = cases.run
-        shelf = self._archive.trials(run.id, table)
-        id = f"{simulation}/{trial}"
-        stored = shelf.find(id)
+        stored = self._archive.trials(cases.run.id, table).find(f"{simulation}/{trial}")
         if stored is not None:
             return stored
+        again = cases.fallen(simulation, trial, table)
+        while True:
+            attempt = cases.attempt(simulation, trial, table)
+            ended = await self._attempted(cases, cast, simulation, trial, table, meter, (attempt, again))
+            spoiled = is_spoiled(ended[1].end.reason, ended[1].end.error)
+            beside = spoiled and again < RETRIES and not (meter is not None and meter.spent())
+            record = self._kept(cases, ended, table, attempt, beside=beside)
+            if not beside:
+                return record
+            again += 1
+
+    async def _attempted(
+        self,
+        cases: RunCases,
+        cast: Cast,
+        simulation: str,
+        trial: int,
+        table: str,
+        meter: Meter | None,
+        number: tuple[int, int],
+    ) -> Ended:
+        """One attempt. `number`: of the attempt, and how many before it the simulated user has spoiled."""
+        run, (attempt, again) = cases.run, number
+        id = f"{simulation}/{trial}"
         belongs = {
             "id": f"{run.id}/{id}",
             "environment": run.environment,
@@ -145,49 +173,43 @@ class TrialRunner:
             "instructions": run.instructions,
         }
         parts = cases.parts(simulation)
-        attempt = cases.attempt(simulation, trial, table)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
-            ended = _not_run(parts, trial, "world_error", str(error), belongs)
-        else:
-            with trial_of(
-                run.id,
-                f"{table}/{id}/{attempt}",
-                f"{run.environment}/{parts.scenario.id}",
-                held_out=parts.split == "held_out",
-                instructions=run.instructions if run.agent.get("kind") == "caller" else "",
-            ):
-                execution = f"{run.id}/{table}/{attempt}"
-                ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
-        document, conversation, verdict = ended
-        return self._kept(cases, document, conversation, verdict, table, attempt)
+            return _not_run(parts, trial, "world_error", str(error), belongs)
+        with trial_of(
+            run.id,
+            f"{table}/{id}/{attempt}",
+            f"{run.environment}/{parts.scenario.id}",
+            held_out=parts.split == "held_out",
+            instructions=run.instructions if run.agent.get("kind") == "caller" else "",
+        ):
+            execution = f"{run.id}/{table}/{attempt}"
+            return await self._tried(cases, case, cast, (trial, again), belongs, meter, execution)
 
     def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
         """Keep a trial that was played elsewhere. For a worker thread."""
-        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials", 1)
+        return self._kept(cases, (conversation.dumped(), conversation, verdict), "trials", 1)
 
     def world(self, hash: str) -> CompiledWorld:
         """A stored world."""
         return self._worlds.get(hash)
 
     def _kept(
-        self,
-        cases: RunCases,
-        document: dict[str, Any],
-        conversation: Conversation,
-        verdict: Verdict,
-        table: str,
-        attempt: int,
+        self, cases: RunCases, ended: Ended, table: str, attempt: int, *, beside: bool = False
     ) -> TrialRecord:
-        run, simulation, trial = cases.run, conversation.simulation, conversation.trial
+        run, (document, conversation, verdict) = cases.run, ended
+        simulation, trial = conversation.simulation, conversation.trial
         shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
             parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-            shelf.put(f"{simulation}/{trial}", record)
+            if beside:
+                cases.keep_beside(record, table)
+            else:
+                shelf.put(f"{simulation}/{trial}", record)
         return record
 
     def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
@@ -203,18 +225,19 @@ class TrialRunner:
         cases: RunCases,
         case: Case,
         cast: Cast,
-        trial: int,
+        number: tuple[int, int],
         belongs: Mapping[str, str],
         meter: Meter | None,
         execution: str,
     ) -> Ended:
-        run, point = cases.run, cases.point(case.simulation)
+        """`number`: of the trial, and how often its simulated user has spoiled it."""
+        (trial, again), run, point = number, cases.run, cases.point(case.simulation)
         seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
         expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
-        agent, user = cast.agent(case, trial), cast.user(case, trial)
+        agent, user = cast.agent(case, trial), cast.user(case, trial, again)
         record: dict[str, Any] = {**belongs}
         async with closing(agent):
             if point is not None:
@@ -296,10 +319,10 @@ def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
         what = f"there is no recorded conversation of {case.simulation}, trial {trial}"
         return NoRecording(what) if turns is None else PlayedAgent(turns)
 
-    def user(case: Case, trial: int) -> UserSimulator:
+    def user(case: Case, trial: int, again: int) -> UserSimulator:
         turns = of(case, trial)
         told = turns is not None and any(turn.user_says for turn in turns)
-        return PlayedUser(turns) if turns is not None and told else ModelUser(user_model, case)
+        return PlayedUser(turns) if turns is not None and told else ModelUser(user_model, case, again)
 
     return Cast(agent, user)
 
