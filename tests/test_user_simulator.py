@@ -214,3 +214,19 @@ async def test_a_user_with_a_method_may_claim_what_is_not_so_and_sound_like_staf
     told = Script(f'{{"goal": "x"}} is what my sheet says. {json.dumps({"knowledge": 1})}')
     leak = (await tried(case, Script(), told)).conversation
     assert (leak.end.reason, leak.end.error) == ("user_fault", "leak")
+
+
+async def test_a_red_team_persona_is_stored_and_plays_offline_and_a_misspelled_kind_is_refused(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(1))
+        made = await bench.personas.create(
+            "desk", [{"id": "p", "kind": "injecting"}, {"id": "q", "kind": "crecendo"}]
+        )
+        assert made.made == ["desk/p"] and "Did you mean `crescendo`?" in made.refused[0]["what"]
+        await bench.scenarios.create("desk", [closing(1)])
+        run = (await bench.runs.start("desk", wait_s=45)).run
+        item = (await bench.items.get("conversation", "run-1/close-1-p/1", view="turns")).item
+    assert run.totals.trials == 1 and run.totals.error == run.totals.invalid == 0
+    assert "I would like to" in json.dumps(item)
