@@ -83,10 +83,10 @@ def look(tool: Tool, state: State, by: str, remote: RemoteTrial) -> None:
     seen = remote.snapshot(tool)
     if seen.error is not None:
         raise CallFailed(f"{tool.name}: its snapshot: {as_text(seen.result)}")
-    shown = cast("dict[str, Any] | None", seen.result if isinstance(seen.result, dict) else None)
-    if shown is None:
+    shown: Any = seen.result
+    if not isinstance(shown, dict):
         raise CallFailed(f"{tool.name}: its snapshot is no object of collections")
-    _bring(state, (side,), shown, by)
+    _bring(state, (side,), cast("dict[str, Any]", shown), by)
 
 
 def _bring(state: State, path: Path, wanted: Mapping[str, Any], by: str) -> None:
