@@ -50,7 +50,6 @@ REQUIREMENTS = {
     "AS-14": "Accuracy and safety are metrics; every metric states scale and direction.",
     "AS-2": "Personas are written by hand or generated to a brief: distinct, of the kinds asked for, tied to data.",
     "AS-3": "Scenarios the same: linted, and proven solvable where the world has tools, with events and faults.",
-    "AK-13": "OpenTelemetry spans of a conversation are calls of its record, each once.",
     "SG-6": "A persona's own records are put into the world: they fit its schema, written or generated.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",

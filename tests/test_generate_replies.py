@@ -302,7 +302,11 @@ DISTURBED_CASES: list[tuple[str, dict[str, Any], str]] = [
     ("faults", {}, "no fault of it hits one"),
     ("faults", {"faults": [{"tool": "leave", "on_calls": [1]}]}, "no fault of it hits one"),
     ("faults", {"faults": [{"tool": "close_tick*", "on_calls": [0]}]}, "counts from 1"),
-    ("faults", {"faults": [{"tool": "close_ticket", "mode": "explode", "on_calls": [1]}]}, "mode"),
+    (
+        "faults",
+        {"faults": [{"tool": "close_ticket", "mode": "explode", "on_calls": [1]}]},
+        "none of the allowed values",
+    ),
     ("events", {}, "has no `events`"),
     ("events", {"events": [{"id": "e", "do": {"explode": 1}}]}, "explode"),
     ("events", {"events": [{"id": "e", "after": ["nothing"], "do": {"say": "Hm."}}]}, "nothing"),

@@ -203,6 +203,10 @@ _PEOPLE_WORDS: Final = (
     "email mail phone zip postcode city address street birth birthday born gender age mobile"
 )
 _OF_PEOPLE: Final = frozenset(_PEOPLE_WORDS.split())
+_OF_PEOPLE_ALONE: Final = frozenset({"email", "mail", "birth", "birthday", "born", "gender", "age", "mobile"})
+"""Places have an address, too."""
+_NUMBER: Final = re.compile(r"[A-Z]{1,4}-?\d{3,}")
+"""A number that somebody has alone."""
 _PLACES: Final = ("city", "town", "village", "home_town", "place", "location")
 _TOLD: Final = ("name", "email", "phone", "zip", "city")
 """Fields of its record that a person knows by heart."""
@@ -216,6 +220,8 @@ class _Person:
     name: str
     place: str
     record: Mapping[str, Any]
+    refers: frozenset[str] = frozenset()
+    """Fields that hold keys of other records."""
 
 
 def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
@@ -295,6 +301,13 @@ def _own_record(person: _Person, name: str, seed: int, n: int) -> tuple[str, dic
         "email": f"{name}.{last}{int(draw(seed, n, 'email') * 900) + 100}@example.com".lower(),
     }
 
+    def other(field: str, value: Any) -> Any:
+        if value == _path_parts(person.path)[1]:
+            return key
+        if isinstance(value, str) and field not in person.refers and _NUMBER.fullmatch(value):
+            return _other_digits(value, name, seed, n)
+        return fresh.get(field, value) if isinstance(value, str) else value
+
     def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for field, value in record.items():
@@ -303,8 +316,7 @@ def _own_record(person: _Person, name: str, seed: int, n: int) -> tuple[str, dic
             elif isinstance(value, Mapping):
                 made[field] = renewed(as_object(value))
             else:
-                own = value == _path_parts(person.path)[1]
-                made[field] = key if own else fresh.get(field, value) if isinstance(value, str) else value
+                made[field] = other(field, value)
         return made
 
     return key, renewed(person.record)
@@ -328,17 +340,19 @@ def _people(world: Mapping[str, Any]) -> list[_Person]:
     best: list[_Person] = []
     most = 0
     for name, raw in as_object(world.get("collections")).items():
-        sample = as_object(as_object(raw).get("sample"))
+        sample, told = as_object(as_object(raw).get("sample")), as_object(as_object(raw).get("fields"))
+        refers = frozenset(field for field, kind in told.items() if str(kind).startswith("key of "))
         found = [
-            _Person(_path(name, key), called, _place(as_object(record)), as_object(record))
+            _Person(_path(name, key), called, _place(as_object(record)), as_object(record), refers)
             for key, record in sample.items()
             if (called := _name(as_object(record)))
         ]
         fields: set[str] = set()
         for record in sample.values():
             fields |= {word for field in _flat(as_object(record)) for word in field.lower().split("_")}
-        if found and len(fields & _OF_PEOPLE) > most:
-            best, most = found, len(fields & _OF_PEOPLE)
+        score = len(fields & _OF_PEOPLE) + len(fields & _OF_PEOPLE_ALONE)
+        if found and score > most:
+            best, most = found, score
     return best
 
 
