@@ -8,7 +8,7 @@ nothing of how trials are run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Conflict, InvalidArgument
@@ -67,6 +67,7 @@ class Hardener:
     `budget`). `writer` is needed for every strategy but submit. `look` is asked right before a candidate's first
     trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
     it gives the same number. `lent`: roles that the client plays itself, and what they are shown it sees.
+    `judges_itself`: the judge is the agent's own model or client.
     """
 
     trials: Trials
@@ -79,6 +80,7 @@ class Hardener:
     stop: Callable[[], str] = lambda: ""
     look: Callable[[Hardening, Candidate, Sequence[str]], Awaitable[int]] = _next_look
     lent: Collection[str] = ()
+    judges_itself: bool = False
     _runner: Runner = field(init=False, repr=False)
     _judged: bool = field(init=False, repr=False, default=False)
     """Whether a judge decided anything in the last proof."""
@@ -341,10 +343,7 @@ class Hardener:
         candidate.evidence, candidate.outcome = evidence, decide_outcome(evidence)
         candidate.state, h.proving = "evaluated", False
         h.evidence, h.outcome, h.candidate = evidence, candidate.outcome, candidate.id
-        if candidate.client:
-            seen: list[Mark] = ["exposed"] if h.spent or "user" in self.lent else []
-            judged: list[Mark] = ["self-judged"] if "judge" in self.lent and self._judged else []
-            h.marks = list(dict.fromkeys([*h.marks, *seen, *judged]))
+        h.marks = list(dict.fromkeys([*h.marks, *self._marks(h, candidate)]))
         if NO_HELD_OUT in evidence.caps:
             h.stop_reason = "no held-out scenario"
         elif h.stop_reason in ("", "proven once", "no held-out scenario"):
@@ -354,6 +353,14 @@ class Hardener:
             known = await self._runner.outcomes(candidate.text, cases, range(1, h.trials + 1), "train")
             h.brief = self._brief(h, _Standing(candidate.id, candidate.text, list(known.values())))
         return await self._saved(h, "decided")
+
+    def _marks(self, h: Hardening, candidate: Candidate) -> Iterator[Mark]:
+        """What is to be said of a proof: what its writer could see, and whether it judged itself."""
+        if candidate.client and (h.spent or "user" in self.lent):
+            yield "exposed"
+        own = self.judges_itself or (candidate.client and "judge" in self.lent)
+        if own and self._judged:
+            yield "self-judged"
 
     async def _evidence(
         self, h: Hardening, candidate: Candidate, train: Comparison, regressions: Sequence[CheckRegression]

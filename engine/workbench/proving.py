@@ -17,7 +17,7 @@ from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
 from .pacing import Pacing
-from .role_models import lent_roles
+from .role_models import judges_itself, lent_roles
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
@@ -101,7 +101,7 @@ class Proving:
         arena = Arena(
             self._archive, self._trials, self._snapshots, record, tell, check, pacing, self._judging
         )
-        world = self._worlds.get(pattern.world)
+        world, agent = self._worlds.get(pattern.world), AgentSpec.model_validate(pattern.agent)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
@@ -134,7 +134,8 @@ class Proving:
             writer=RulesWriter() if record.strategy == "rules" else None,
             save=save,
             look=look,
-            lent=lent_roles(pattern.models, AgentSpec.model_validate(pattern.agent)),
+            lent=lent_roles(pattern.models, agent),
+            judges_itself=judges_itself(pattern.models, agent),
         )
 
 
