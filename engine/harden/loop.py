@@ -7,7 +7,7 @@ nothing of how trials are run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Conflict, InvalidArgument
@@ -184,10 +184,7 @@ class Hardener(Stage):
         candidate.evidence, candidate.outcome = evidence, decide_outcome(evidence)
         candidate.state, h.proving = "evaluated", False
         h.evidence, h.outcome, h.candidate = evidence, candidate.outcome, candidate.id
-        if candidate.client:
-            seen: list[Mark] = ["exposed"] if h.spent or "user" in self.lent else []
-            judged: list[Mark] = ["self-judged"] if "judge" in self.lent and self._judged else []
-            h.marks = list(dict.fromkeys([*h.marks, *seen, *judged]))
+        h.marks = list(dict.fromkeys([*h.marks, *self._marks(h, candidate)]))
         if NO_HELD_OUT in evidence.caps:
             h.stop_reason = "no held-out scenario"
         elif h.stop_reason in ("", "proven once", "no held-out scenario"):
@@ -196,6 +193,14 @@ class Hardener(Stage):
             cases = self.train(h, client=True)
             h.brief = self.brief(h, await self.standing(h, candidate, cases))
         return await self.saved(h, "decided")
+
+    def _marks(self, h: Hardening, candidate: Candidate) -> Iterator[Mark]:
+        """What is to be said of a proof: what its writer could see, and whether it judged itself."""
+        if candidate.client and (h.spent or "user" in self.lent):
+            yield "exposed"
+        own = self.judges_itself or (candidate.client and "judge" in self.lent)
+        if own and self._judged:
+            yield "self-judged"
 
     async def _evidence(
         self, h: Hardening, candidate: Candidate, train: Comparison, regressions: Sequence[CheckRegression]

@@ -47,7 +47,7 @@ class Stage:
     `budget`). `writer` is needed for every strategy but submit. `look` is asked right before a candidate's first
     trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
     it gives the same number. `lent`: roles that the client plays itself, and what they are shown it sees; with
-    `writer` among them its text is the client's.
+    `writer` among them its text is the client's. `judges_itself`: the judge is the agent's own model or client.
     """
 
     trials: Trials
@@ -60,6 +60,7 @@ class Stage:
     stop: Callable[[], str] = lambda: ""
     look: Callable[[Hardening, Candidate, Sequence[str]], Awaitable[int]] = _next_look
     lent: Collection[str] = ()
+    judges_itself: bool = False
     runner: Runner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -252,6 +252,8 @@ class HardeningLimits(Authored):
     """Equal failures of the infrastructure in a row that pause it; 0: never."""
     budget: dict[str, int | float] = Field(default_factory=dict[str, int | float])
     """calls, tokens, usd, seconds: the most that all its trials may use."""
+    cassette: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """The file and mode of recorded model calls; {}: all are made."""
 
 
 class Snapshot(Stored):

@@ -45,7 +45,7 @@ class Arena:
         self._hardening = hardening
         self._pattern = snapshots.pattern(hardening)
         spec = AgentSpec.model_validate(self._pattern.agent)
-        self._cast = trials.cast(spec, self._pattern.models)
+        self._cast = trials.cast(spec, self._pattern.models, self._pattern.options.get("cassette"))
         self._deterministic = _always_the_same(self._pattern.models, spec)
         self._rule_judged = self._pattern.models.get("judge", "offline") == "offline"
         self._base = self._serving()

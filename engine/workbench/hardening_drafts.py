@@ -20,7 +20,7 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
 from .role_models import RoleModels
-from .run_drafts import RunDrafts
+from .run_drafts import CassetteUse, RunDrafts, cassette_warnings
 from .select import Selector
 from .simulations import Simulations
 from .snapshots import Snapshots
@@ -44,6 +44,7 @@ class HardenOptions(Authored):
     """Equal failures of the infrastructure in a row that pause it; 0: never."""
     budget: Budget | None = None
     """The most that all its trials may use; seconds count from when it began or was gone on with."""
+    cassette: CassetteUse | None = None
 
     @property
     def spending(self) -> dict[str, float]:
@@ -76,7 +77,7 @@ class HardeningDrafts:
     async def reachable(self, draft: Hardening) -> None:
         """Refuse a hardening whose agent or models cannot be reached at all."""
         owner = self._archive.environments.get(draft.environment, "environment")
-        await self._drafts.reachable(owner.agent, draft.models)
+        await self._drafts.reachable(owner.agent, draft.models, cassette=draft.limits.cassette or None)
 
     def draft(self, spec: Mapping[str, Any]) -> Hardening:
         """The record that a call asks for, checked but not stored; its id, job and time are still empty."""
@@ -97,6 +98,7 @@ class HardeningDrafts:
         if base is not None and not spec["models"]:
             models = dict(base.models)
         seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
+        cassette = self._drafts.looked_at(opted.cassette) if opted.cassette else {}
         return Hardening(
             id="",
             environment=owner.id,
@@ -113,7 +115,9 @@ class HardeningDrafts:
                 concurrency=opted.concurrency or self._drafts.concurrency(owner, models),
                 pause_after=opted.pause_after,
                 budget=opted.spending,
+                cassette=cassette,
             ),
+            warnings=cassette_warnings(cassette),
             models=models,
             base_run=base.id if base else "",
             simulations=self._chosen(owner, opted, base),

@@ -27,7 +27,7 @@ from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
 from .pacing import Pacing
-from .role_models import RoleModels, lent_roles
+from .role_models import RoleModels, judges_itself, lent_roles
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
@@ -115,7 +115,7 @@ class Proving:
         arena = Arena(
             self._archive, self._trials, self._snapshots, record, tell, check, pacing, self._judging
         )
-        world = self._worlds.get(pattern.world)
+        world, agent = self._worlds.get(pattern.world), AgentSpec.model_validate(pattern.agent)
         parts = [cases.parts(slug) for slug in record.simulations]
         specs = {part.scenario.id: told_split(part) for part in parts}
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
@@ -148,12 +148,15 @@ class Proving:
             writer=self._writer(record, pacing),
             save=save,
             look=look,
-            lent=_lent(record, AgentSpec.model_validate(pattern.agent)),
+            lent=_lent(record, agent),
+            judges_itself=judges_itself(pattern.models, agent),
         )
 
     def _writer(self, record: Hardening, pacing: Pacing) -> InstructionWriter | None:
         if record.strategy == "reflect":
-            model = self._models.open(record.models["writer"], "models.writer")
+            model = self._models.open(
+                record.models["writer"], "models.writer", record.limits.cassette or None
+            )
             paced = PacedWriter(model, pacing.meter, record)
             return ReflectWriter(paced, TrainRecords(self._archive).of, record.seed)
         return RulesWriter() if record.strategy == "rules" else None
