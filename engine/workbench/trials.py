@@ -366,6 +366,7 @@ def _trial_record(
             "error": conversation.end.error,
             "attempt": attempt,
             "runtime_errors": conversation.runtime_errors,
+            "writes": conversation.agent_writes,
             "see_turn": see_turn(verdict),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,
