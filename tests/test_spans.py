@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 
 from caseharden.engine.agents.spans import MOST_DEPTH, MOST_SPANS, MOST_TEXT, call_of, read_export, usage_of
+from caseharden.engine.processes import AllowedCode
 from caseharden.engine.workbench import Workbench
 from caseharden.mcp_server.app import build_server
 from caseharden.mcp_server.gate import security
@@ -423,3 +424,34 @@ async def test_an_agent_with_one_exporter_for_all_sends_to_the_server_and_its_sp
     assert Counter(answer.status_code for answer in answers) == {200: 3, 401: 6}
     taken = [answer.json() for answer in answers if answer.status_code == 200]
     assert {told["partialSuccess"]["rejectedSpans"] for told in taken} == {"1"}
+
+
+PYTHON = """
+import json, urllib.request
+
+def agent(turn):
+    _, trace, parent, _ = turn.traceparent.split("-")
+    attributes = {"openinference.span.kind": "TOOL", "tool.name": "weigh", "input.value": '{"kg": 2}'}
+    told = [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]
+    span = {"traceId": trace, "spanId": "1" * 16, "parentSpanId": parent, "name": "weigh", "attributes": told}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    headers = {"Authorization": "Bearer " + turn.spans_token, "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(turn.spans_url, body, headers)) as answer:
+        assert answer.status == 200
+    return turn.call("look_up_ticket", ticket_id="T1") and "It is open."
+"""
+
+
+async def test_code_of_others_exports_spans_while_its_calls_on_the_world_are_made(tmp_path: Path) -> None:
+    (tmp_path / "desk.py").write_text(PYTHON, encoding="utf-8")
+    code = AllowedCode([tmp_path])
+    async with Workbench(tmp_path / "data", worlds=WORLDS, code=code, doors=world_tools) as bench:
+        spec = {"kind": "python", "file": "desk.py", "spans": True, "spans_wait_s": 5}
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(1), agent=spec)
+        await bench.scenarios.create("desk", [{**closing(1), "limits": {"max_turns": 1}}], check=False)
+        with anyio.fail_after(60):
+            report = await bench.runs.start("desk", wait_s=45)
+        found = await bench.items.get("conversation", f"{report.run.id}/close-1/1", view="full")
+    assert report.run.totals.error == 0, found.item
+    told = [(call["tool"], call["kind"]) for call in calls_of(found.item["conversation"])]
+    assert sorted(told) == [("look_up_ticket", "read"), ("weigh", "own")]
