@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from caseharden.engine.simulate import METHODS, read_sheet, user_fault
@@ -77,6 +79,26 @@ def test_a_user_that_falls_out_of_its_role_is_found_by_code(text: str, heard: st
 )
 def test_what_users_say_is_no_fault(text: str) -> None:
     assert user_fault(text, "The parcel left.", user_rules()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#" * 200_000,
+        "\n" * 200_000,
+        "(" * 200_000,
+        "STOP " * 50_000,
+        " STOP" * 50_000,
+        "write " * 50_000 + STOP,
+    ]
+    + ["i will now " * 30_000, '"goal" ' * 30_000, "!" * 200_000 + "agent", "one two " * 50_000],
+)
+async def test_texts_of_any_size_are_looked_through_at_once(text: str) -> None:
+    with anyio.fail_after(20):
+        found = await anyio.to_thread.run_sync(
+            lambda: user_fault(text, "", user_rules()), abandon_on_cancel=True
+        )
+    assert found is None or found.sort == "stop_word"
 
 
 async def test_a_fault_ends_the_trial_with_the_words_that_show_it() -> None:
