@@ -84,14 +84,17 @@ def test_what_users_say_is_no_fault(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "#" * 200_000,
-        "\n" * 200_000,
-        "(" * 200_000,
-        "STOP " * 50_000,
-        " STOP" * 50_000,
-        "write " * 50_000 + STOP,
-    ]
-    + ["i will now " * 30_000, '"goal" ' * 30_000, "!" * 200_000 + "agent", "one two " * 50_000],
+        "#" * 200000,
+        "\n" * 200000,
+        "(" * 200000,
+        "STOP " * 50000,
+        " STOP" * 50000,
+        "write " * 50000 + STOP,
+        "i will now " * 30000,
+        '"goal" ' * 30000,
+        "!" * 200000 + "agent",
+        "one two " * 50000,
+    ],
 )
 async def test_texts_of_any_size_are_looked_through_at_once(text: str) -> None:
     with anyio.fail_after(20):
@@ -122,24 +125,25 @@ def users(*scripts: list[str]) -> Callable[[Seen], Answer]:
     return answer
 
 
-async def desk_with(bench: Workbench, user: FakeEndpoint, **more: Any) -> None:
-    models = {"user": {"model": "u", "base_url": user.base_url, "prices": {"input": 1, "output": 1}}}
-    await bench.environments.create(
-        "desk", instructions=INSTRUCTIONS, world_data=tickets(1), models=models, **more
-    )
+async def desk_with(bench: Workbench, user: FakeEndpoint, model: str = "") -> None:
+    models = {"user": model or {"model": "u", "base_url": user.base_url}}
+    await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(1), models=models)
     await bench.scenarios.create("desk", [closing(1)])
 
 
 GOOD = ["Please close ticket T1.", STOP]
 
 
+@pytest.mark.parametrize("through", ["endpoint", "litellm"])
 async def test_a_spoiled_trial_is_run_once_more_and_its_first_attempt_is_kept_and_counted(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str
 ) -> None:
     spoiled = ["Please close ticket T1.", "As an AI, I cannot close tickets."]
     with FakeEndpoint(users(spoiled, GOOD)) as user:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-made-up-for-this-test-0002")
+        monkeypatch.setenv("OPENAI_BASE_URL", user.base_url)
         async with bench_at(tmp_path) as bench:
-            await desk_with(bench, user)
+            await desk_with(bench, user, "openai/gpt-4o-mini" if through == "litellm" else "")
             run = (await bench.runs.start("desk", wait_s=45)).run
             (row,) = (await bench.items.page("conversation", where={"run": "run-1"}, detail="full")).items
             item = (await bench.items.get("conversation", "run-1/close-1/1", view="full")).item
