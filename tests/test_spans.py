@@ -255,6 +255,7 @@ async def test_a_call_that_was_seen_otherwise_or_twice_is_in_the_record_once(tmp
             a_span(2, gen_ai("check_stock", {"n": 1}), **both),
             a_span(3, openinference("check_stock", {"n": 1}), **both),
             a_span(4, gen_ai("check_stock", {"n": 1}), **both, at=9),
+            a_span(5, gen_ai("send_mail", {"to": "dana"}, id="call_8"), **both, at=10),
         )
         yield exported(a_span(2, gen_ai("check_stock", {"n": 1}), **both))
 
@@ -266,7 +267,12 @@ async def test_a_call_that_was_seen_otherwise_or_twice_is_in_the_record_once(tmp
     said = {"choices": [{"message": {"role": "assistant", "content": "Done.", "tool_calls": [own]}}]}
     with FakeEndpoint(posting(spans, [], Answer(body=json.dumps(said).encode()))) as endpoint:
         talk = await played(tmp_path, {"url": endpoint.url, "tools": "none"})
-    assert [call["tool"] for call in calls_of(talk)] == ["send_mail", "check_stock", "check_stock"]
+    assert [call["tool"] for call in calls_of(talk)] == [
+        "send_mail",
+        "check_stock",
+        "check_stock",
+        "send_mail",
+    ]
 
 
 async def test_a_call_on_the_world_is_not_told_again_by_its_span(tmp_path: Path) -> None:

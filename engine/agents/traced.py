@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from ..canonical import canonical
 from ..llm import ToolCall
@@ -72,7 +74,7 @@ class TracedAgent:
         if not reply.calls:
             with anyio.move_on_after(self._wait_s):
                 await self._watched.until(parent)
-        return self._with_spans(turn, reply, self._watched.taken())
+        return await anyio.to_thread.run_sync(self._with_spans, turn, reply, self._watched.taken())
 
     async def aclose(self) -> None:
         if self._door is not None:
@@ -104,34 +106,31 @@ class TracedAgent:
 
 
 def unseen(spans: Iterable[Span], seen: Iterable[ToolCall]) -> list[SpanCall]:
-    """The calls of spans that were not seen otherwise, each once.
+    """The calls of spans that were not seen otherwise, each once; `spans` in the order of their beginnings.
 
     A call was seen where one has its id, or its name and arguments, as often as that is there; two spans of the same
     call that lie one within the other, as two instrumentations write them, are one.
     """
-    ids, left = set[str](), dict[str, int]()
+    theirs, ids, left = set[str](), set[str](), Counter[str]()
     for call in seen:
-        ids.add(call.id)
-        left[_key(call.name, call.arguments)] = left.get(_key(call.name, call.arguments), 0) + 1
+        theirs.add(call.id)
+        left[_key(call.name, call.arguments)] += 1
     found: list[SpanCall] = []
+    ends: dict[str, int] = {}
     for span in spans:
         call = call_of(span)
-        if call is None or any(_is_the_same(call, other) for other in found):
+        if call is None or (call.id and call.id in ids):
             continue
         key = _key(call.name, call.arguments)
-        if left.get(key):
+        if span.end_ns <= ends.get(key, -1):
+            continue  # the same call, told by another instrumentation
+        ends[key] = span.end_ns
+        ids.update([call.id] if call.id else ())
+        if left[key]:
             left[key] -= 1
-        elif not (call.id and call.id in ids):
+        elif call.id not in theirs:
             found.append(call)
     return found
-
-
-def _is_the_same(call: SpanCall, other: SpanCall) -> bool:
-    if call.id and other.id:
-        return call.id == other.id
-    one, two = call.span, other.span
-    within = two.start_ns <= one.start_ns and one.end_ns <= two.end_ns
-    return within and _key(call.name, call.arguments) == _key(other.name, other.arguments)
 
 
 def _made_in(turn: AgentInput) -> Iterable[ToolCall]:
