@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count as numbers
 from typing import Any
@@ -18,9 +18,9 @@ from ..generate.generated import Generated
 from ..generate.scenarios import ALL_SCENARIO_KINDS, SEALED, generate_scenarios
 from ..harden import assign_split
 from ..ids import check_slug
-from ..llm import RELAY
+from ..llm import RELAY, REPLAY
 from ..records.authored import load
-from ..records.environment import EnvironmentRecord
+from ..records.environment import EnvironmentRecord, short_name
 from ..records.persona import Persona, Source
 from ..records.scenario import Scenario, ScenarioRecord, SolutionReport, Split
 from ..simulate import Case, check_solution, prepare
@@ -147,8 +147,8 @@ class Scenarios:
         `kinds` empty: of every kind. After `wait_s` seconds the creation so far, with its job.
         """
         owner = self._archive.environments.get(environment, "environment")
-        writer = self._models.of(owner)["writer"]
-        if SEALED in kinds and writer == RELAY:
+        writer = short_name(self._models.of(owner)["writer"])
+        if SEALED in kinds and writer.startswith((RELAY, REPLAY)):
             raise InvalidArgument(
                 "What your client writes cannot be sealed from it.",
                 where=f"kinds[{list(kinds).index(SEALED)}]",
@@ -335,22 +335,24 @@ class Scenarios:
             await anyio.lowlevel.checkpoint()
             return await self.solution(owner, scenario)
 
-        return await generate_scenarios(
+        sealed = SEALED in spec["kinds"]
+        made = await generate_scenarios(
             self._models.writer(owner),
             self._worlds.get(owner.world),
             existing=known,
             brief=spec["brief"],
             count=spec["count"],
             kinds=spec["kinds"],
-            seed=secrets.randbits(48) if SEALED in spec["kinds"] else owner.settings.seed,
+            seed=secrets.randbits(48) if sealed else owner.settings.seed,
             check=check,
             environment=owner.id,
         )
+        if sealed:
+            made.items = _unnamed(made.items, {scenario.id for scenario in known})
+        return made
 
     async def _keep(self, environment: str, items: list[dict[str, Any]], kinds: Sequence[str]) -> Creation:
         sealed = SEALED in kinds
-        if sealed:
-            items = self._unnamed(environment, items)
         creation = await self.create(environment, items, source="generated", sealed=sealed)
         ids = [*creation.unchanged, *creation.made]
         creation.warnings = []
@@ -358,13 +360,6 @@ class Scenarios:
         if sealed:
             creation.warnings = []
         return creation
-
-    def _unnamed(self, environment: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Held out, under ids and tags that tell nothing."""
-        taken = {record.scenario.id for record in self._archive.scenarios.where(environment=environment)}
-        free = (name for n in numbers(1) if (name := f"sealed-{n}") not in taken)
-        told = {"split": "held_out", "tags": [SEALED]}
-        return [{**item, "id": next(free), **told} for item in items]
 
 
 def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
@@ -376,6 +371,13 @@ def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
     if solution.status == "unproven":
         warnings.append(f"{id} is unproven: {solution.why.rstrip('.')}.")
     return warnings
+
+
+def _unnamed(scenarios: Sequence[Scenario], taken: Collection[str]) -> list[Scenario]:
+    """Held out, under ids and tags that tell nothing."""
+    free = (name for n in numbers(1) if (name := f"{SEALED}-{n}") not in taken)
+    told = {"split": "held_out", "tags": [SEALED]}
+    return [scenario.model_copy(update={"id": next(free), **told}) for scenario in scenarios]
 
 
 def _content(scenario: Scenario) -> dict[str, Any]:
