@@ -20,10 +20,12 @@ from ..resources.workflows import (
     HARDEN_MY_AGENT,
     LEND_YOUR_MODEL,
     PLAY_THE_AGENT,
+    TRIAGE_FAILURES,
     harden_my_agent,
     lend_your_model,
     play_the_agent,
     template,
+    triage_failures,
 )
 from ..tools import CATALOG
 from ..tools.fit import clean
@@ -55,8 +57,12 @@ def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     async def play(environment: str = "", start: str = "") -> str:
         return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
 
+    async def triage(run: str = "") -> str:
+        return await _rendered("triage_failures", triage_failures(bench, run))
+
     for name, title, about, render in (
         ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
+        ("triage_failures", "Triage failures", TRIAGE_FAILURES, triage),
         ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
         ("play_the_agent", "Play the agent", PLAY_THE_AGENT, play),
     ):

@@ -12,6 +12,7 @@ REQUIREMENTS = {
     "AK-6": "A threshold on a metric that did not run, or is unscored, fails and says why.",
     "AK-8": "A judge's answer that is broken or out of range is asked once more, then unscored; never averaged.",
     "AK-9": "ArkSim's overall score, 0.75/0.25, stands beside our verdict with its parts.",
+    "AK-10": "Failures are grouped by cause with severity, count and evidence; one group is run again in one call.",
     "AK-12": "A long run over MCP gives its id at once, reports progress, is cancelled, is read by turns.",
     "AK-14": "ArkSim's simulation.json and evaluation.json are past runs with their scores, and can be compared.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",

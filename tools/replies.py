@@ -128,6 +128,7 @@ class Cluster(Sent):
 
     id: str
     check: str
+    name: str = ""
     simulations: int = 0
     severity: str = "major"
     cause: str = ""
@@ -145,6 +146,7 @@ class RunReply(Reply):
     totals: dict[str, Any] = Field(default_factory=dict[str, Any])
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
     clusters_total: int | None = None
+    reruns: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
     thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     agreement: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -114,6 +114,9 @@ def _run(item: Item) -> list[NextCall]:
     see = _first_place(item.item.get("clusters"))
     if see:
         calls.append(then("get_item", "see one failure", kind="conversation", id=see, view="turns"))
+    if see and environment and item.view == "clusters":
+        args: dict[str, Any] = {"environment": environment, "select": [f"cluster:{item.id}/k1"]}
+        calls.append(then("run_simulations", "run the cases of its first cluster again", **args))
     if environment and not item.item.get("hardening"):
         calls.append(_harden(item, item.id))
     calls.append(then("list_items", kind="conversation", where={"run": item.id}))

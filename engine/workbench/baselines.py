@@ -6,7 +6,6 @@ A file that holds a whole exported run serves as well.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
@@ -14,8 +13,8 @@ from ..exchange import parse_json
 from ..exchange.run_file import FORMAT, RunFile, parse_run_file
 from ..records.authored import load
 from ..records.simulation import SimulationRecord
+from .case_hashes import case_digest
 from .compared import BASELINE, ComparedRun, PlayedTrial, compared_run
-from .snapshots import case_hash
 from .trials import CaseParts
 
 MOST_BYTES: Final = 400_000_000
@@ -54,11 +53,6 @@ def write_baseline(run: ComparedRun) -> str:
     head = json.dumps(told, ensure_ascii=True, indent=1)
     body = ",\n".join(f"  {row}" for row in rows)
     return f'{head[:-2]},\n "played": [\n{body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "played": []\n}}\n'
-
-
-def case_digest(parts: CaseParts) -> str:
-    """SHA-256 of what both sides meet in a case; whether it is train or held out, they do not meet."""
-    return case_hash(replace(parts, split=""))
 
 
 def _of_export(whole: RunFile) -> ComparedRun:

@@ -15,7 +15,7 @@ from ..harden import unified_diff
 from ..ids import Place
 from ..records.run import RunRecord, ThresholdResult, TrialRecord
 from .archive import Archive
-from .baselines import case_digest
+from .case_hashes import case_digest
 from .compared import ComparedRun, PlayedTrial, compared_run, differences, mixed_warning
 from .conversation_views import conversation_turns
 from .parts import Body

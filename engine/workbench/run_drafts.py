@@ -31,6 +31,7 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
 from .plain import check_plain
+from .reruns import Reruns
 from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
 from .simulations import Simulations
@@ -68,6 +69,8 @@ class RunOptions(Authored):
     """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
     cassette: CassetteUse | None = None
+    name_clusters: bool | None = None
+    """Whether the writer is asked to name the failures; default: where it is neither offline nor the client itself."""
     confirm: bool = False
     resume: str = ""
     """A run: execute what is missing in it, and once more what ended in error."""
@@ -94,6 +97,7 @@ class RunDrafts:
         self._simulations = simulations
         self._places = places
         self._estimates = Estimates(archive)
+        self.reruns = Reruns(archive, trials)
 
     def concurrency(self, environment: EnvironmentRecord, models: Mapping[str, ModelName]) -> int:
         """Trials at the same time where a call says nothing: all of them where a client plays."""
@@ -128,6 +132,7 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
+            reruns=self.reruns.asked(spec["select"]),
             options=_kept(environment, opted)
             | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
@@ -385,4 +390,5 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,
         "score": opted.score,
+        "name_clusters": opted.name_clusters,
     }

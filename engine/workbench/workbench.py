@@ -43,6 +43,7 @@ from .listing import Listing
 from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
 from .model_calls import ModelCalls
+from .naming import Naming
 from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
@@ -253,7 +254,7 @@ class Workbench:
         run_drafts = RunDrafts(
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
-        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, Naming(archive, models))
         self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
