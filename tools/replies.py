@@ -157,7 +157,8 @@ class RunReply(Reply):
 
 class Comparison(Reply):
     """Two runs over the same trials. Simulations: `fixed` fail in every trial before and pass in every trial now,
-    `broken` the other way round, `flaky` disagree within a run; `evidence` counts scenarios.
+    `broken` the other way round, `flaky` disagree within a run; `evidence` counts scenarios; `by` persona, tag and
+    scenario what changed.
     """
 
     base: str
@@ -168,6 +169,7 @@ class Comparison(Reply):
     broken: list[str] = Field(default_factory=list[str])
     flaky: list[str] = Field(default_factory=list[str])
     unchanged: int = 0
+    by: dict[str, list[dict[str, Any]]] = Field(default_factory=dict[str, list[dict[str, Any]]])
     left_out: dict[str, int] = Field(default_factory=dict[str, int])
     instructions_diff: str = ""
     first_difference: dict[str, Any] = Field(default_factory=dict[str, Any])

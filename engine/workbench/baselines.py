@@ -66,6 +66,8 @@ def _of_export(whole: RunFile) -> ComparedRun:
             seed=t.record.seed,
             verdict=t.record.verdict,
             held_out=scenarios[t.record.scenario].split == "held_out",
+            persona=t.record.persona,
+            tags=t.record.tags,
         )
         for t in whole.trials
     ]
