@@ -146,6 +146,7 @@ class RunReply(Reply):
     totals: dict[str, Any] = Field(default_factory=dict[str, Any])
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
     clusters_total: int | None = None
+    what_if: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     reruns: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
     thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])

@@ -142,6 +142,11 @@ def _conversation(item: Item) -> list[NextCall]:
         )
     if item.item.get("verdict") == "fail" and not item.item.get("hardening"):
         calls.insert(1, _harden(item, whole.partition("/")[0]))
+        if turn:
+            why = "what if: goes on from there under the present text"
+            environment = str(item.item["environment"])
+            again: dict[str, Any] = {"environment": environment, "select": [item.id], "trials": 3}
+            calls.append(then("run_simulations", why, **again))
     return calls
 
 

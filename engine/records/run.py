@@ -99,6 +99,31 @@ class ClusterRerun(Stored):
     """Not there any more."""
 
 
+class WhatIf(Stored):
+    """A conversation that a run goes on with from a turn, and how its continuations ended. Counts are trials."""
+
+    place: str
+    """`run-1/refund-dana/1@3`"""
+    instructions: str = ""
+    """Under which it had been played."""
+    was: TrialVerdict
+    """How it had ended."""
+    failed: list[str] = Field(default_factory=list[str])
+    """Which checks had failed; nothing of a held-out one."""
+    trials: int = 0
+    passed: int = 0
+    again: int = 0
+    """Fail one of the same checks."""
+    otherwise: int = 0
+    """Fail, and none of the same."""
+    undecided: int = 0
+    """Inconclusive, error or invalid."""
+    ways: int = 0
+    """How many of them differ in what was said and done."""
+    interval: tuple[float, float] | None = None
+    """95%, of the rate of those that are decided; None where all went the same way."""
+
+
 class TrialRecord(Stored):
     """One finished trial of a run: the small document that lists walk; the conversation lies in a segment."""
 
@@ -186,6 +211,8 @@ class RunRecord(Stored):
     """What it took to have a writer name the clusters; None: nobody was asked."""
     reruns: list[ClusterRerun] = Field(default_factory=list[ClusterRerun])
     """Where it was selected by clusters of earlier runs: whether they are there again."""
+    what_ifs: list[WhatIf] = Field(default_factory=list[WhatIf])
+    """Where it goes on from turns of stored conversations: how those end now."""
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
     metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
     agreement: Agreement | None = None

@@ -36,6 +36,7 @@ from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
+from .what_ifs import what_ifs
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
@@ -376,6 +377,7 @@ def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
     for name in ("limits", "limits_over", "user_guidelines"):
         own = run.options.get(name) if name == "limits_over" else None
         run.options[name] = {**(source.options.get(name) or {}), **own} if own else source.options.get(name)
+    run.what_ifs = what_ifs(places)
     run.options["branched"] = {one.place.simulation: str(one.place) for one in places}
 
 

@@ -27,6 +27,7 @@ from .judging import metrics_of
 from .labels import Labels
 from .reruns import counted as recounted, rerun_warnings
 from .run_drafts import cassette_warnings, price_warnings, trials_wanted
+from .what_ifs import counted as continued, what_if_warnings
 from .worlds import Worlds
 
 
@@ -56,10 +57,12 @@ class Scoring:
         if missing > 0 and run.purpose == "run":
             why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
             reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
+        ifs = [continued(one, records) for one in run.what_ifs]
         update = {
             "state": state,
             "totals": counted,
             "clusters": found,
+            "what_ifs": ifs,
             "reruns": self._reruns(run, records, scenarios),
             "thresholds": reached,
             "metrics": measured,
@@ -73,6 +76,7 @@ class Scoring:
                 *price_warnings(run, unpriced),
                 *cassette_warnings(run.options.get("cassette")),
                 *rerun_warnings(run),
+                *what_if_warnings(ifs),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),
