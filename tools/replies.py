@@ -137,7 +137,9 @@ class Cluster(Sent):
 
 
 class RunReply(Reply):
-    """A run: totals with a 95% interval that knows its scenarios, clusters of failures, cost."""
+    """A run: totals with a 95% interval that knows its scenarios, clusters of failures, cost. `changed`: what scoring
+    again made of the verdicts before.
+    """
 
     run: str
     round: int = 1
@@ -150,6 +152,7 @@ class RunReply(Reply):
     reruns: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
     thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    changed: dict[str, Any] = Field(default_factory=dict[str, Any])
     agreement: dict[str, Any] = Field(default_factory=dict[str, Any])
     cost: dict[str, Any] = Field(default_factory=dict[str, Any])
     untrusted: list[str] = Field(default_factory=list[str])

@@ -147,6 +147,8 @@ class TrialRecord(Stored):
     """From 2: those before ended in error and are kept as failed attempts."""
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
+    writes: int | None = None
+    """The agent's calls that changed the world; None: kept before that was counted."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
     transcript_hash: str = ""
@@ -218,6 +220,8 @@ class RunRecord(Stored):
     agreement: Agreement | None = None
     score_sets: list[ScoreSet] = Field(default_factory=list[ScoreSet])
     """How the run was scored before, oldest first; the present scores are not among them."""
+    grading: int = 0
+    """The oldest version of the grading among the present verdicts; 0: not known."""
     models_used: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     warnings: list[str] = Field(default_factory=list[str])
     options: dict[str, Any] = Field(default_factory=dict[str, Any])

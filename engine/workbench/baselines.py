@@ -15,7 +15,7 @@ from ..records.authored import load
 from ..records.simulation import SimulationRecord
 from .case_hashes import case_digest
 from .compared import BASELINE, ComparedRun, PlayedTrial, compared_run
-from .trials import CaseParts
+from .run_cases import CaseParts
 
 MOST_BYTES: Final = 400_000_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..canonical import digest
-from .trials import CaseParts
+from .run_cases import CaseParts
 
 
 def case_hash(parts: CaseParts) -> str:

@@ -23,7 +23,7 @@ from .archive import Archive
 from .discretion import record_without_secrets
 from .listing import among, check_where, cluster_names, matcher, members_of, trial_fields
 from .rows import conversation_row
-from .trials import RunCases
+from .run_cases import RunCases
 
 R = TypeVar("R", bound=BaseModel)
 WholeRun = Callable[[RunRecord, Sequence[TrialRecord]], RunFile]

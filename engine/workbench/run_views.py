@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 
 from ..records.run import RunRecord
+from ..records.verdict import GRADING
 from .archive import Archive
 from .parts import Body, paged
 from .results import Item
@@ -77,7 +78,7 @@ class RunViews:
             ["item.instructions_text", *_SAID],
             summary=f"{id} (round {record.round}, {record.instructions}): "
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
-            warnings=record.warnings,
+            warnings=[*_old(record), *record.warnings],
         )
 
     def _agreement(self, run: RunRecord, limit: int, skip: int) -> Item:
@@ -130,3 +131,11 @@ def _told(run: RunRecord, clusters: int) -> str:
     found = f"{clusters} failure cluster{'' if clusters == 1 else 's'}"
     counted = run.totals
     return f"{run.id} ({run.state}): {counted.failed:,} of {counted.trials:,} trials fail; {found}."
+
+
+def _old(run: RunRecord) -> list[str]:
+    if run.grading in (0, GRADING):
+        return []
+    return [
+        f"{run.id} was graded by version {run.grading}; score_run grades it by version {GRADING}, offline."
+    ]
