@@ -39,6 +39,7 @@ from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
 from .judging import Judging
 from .key_files import KeyFiles
+from .labelling import Labelling
 from .listing import Listing
 from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
@@ -255,7 +256,9 @@ class Workbench:
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, Naming(archive, models))
-        self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
+        self.scores = Rescoring(
+            archive, trials, runner, models, scoring, judging, Labelling(archive, worlds), self.roots
+        )
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
