@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+
 from caseharden.engine.agents import (
     AgentAdapter,
     AgentInput,
@@ -216,3 +219,16 @@ def program(file: Path, text: str) -> Path:
     file.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
     return file
+
+
+async def listening(port: int) -> None:
+    """Until somebody listens at the port."""
+    with anyio.fail_after(60):
+        while True:
+            try:
+                stream = await anyio.connect_tcp("127.0.0.1", port)
+            except OSError:
+                await anyio.lowlevel.checkpoint()
+            else:
+                await stream.aclose()
+                return

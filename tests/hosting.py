@@ -16,10 +16,8 @@ TICKET = re.compile(r"\bT\d+\b")
 
 async def lent_desk(at: Desk, count: int = 16, **more: Any) -> None:
     """The environment `desk`, whose user is played by a client; `more` is of create_environment."""
-    settings = {"models": {"user": "relay"}, **more}
-    await at.ok(
-        "create_environment", id="desk", instructions=INSTRUCTIONS, world_data=tickets(count), **settings
-    )
+    settings = {"world_data": tickets(count), "models": {"user": "relay"}, **more}
+    await at.ok("create_environment", id="desk", instructions=INSTRUCTIONS, **settings)
     await at.ok("create_personas", environment="desk", personas=[{"id": "dana", "style": "terse"}])
     scenarios = [closing(n) for n in range(1, count + 1)]
     await at.ok("create_scenarios", environment="desk", scenarios=scenarios)
@@ -51,6 +49,14 @@ def as_agent(view: View) -> View:
         name = ("look_up_ticket", "close_ticket")[done]
         return {"tool_calls": [{"name": name, "arguments": {"ticket_id": told_ticket(view)}}]}
     return {"text": f"Ticket {told_ticket(view)} is closed."}
+
+
+def judgement(view: View, verdict: str = "pass") -> View:
+    """The same verdict on every criterion, and 1 for every metric."""
+    said = {"why": "It was.", "evidence": [1], "fix": ""}
+    scores = {name: {**said, "score": 1} for name in view["schema"] if not name.startswith("c")}
+    criteria = {name: {**said, "verdict": verdict} for name in view["schema"] if name.startswith("c")}
+    return {"data": {**criteria, **scores}}
 
 
 def by_role(view: View) -> View:

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from caseharden.engine.agents import AgentError, Reach, open_outside
 from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed, Unavailable
 from caseharden.engine.records.environment import AgentSpec
-from caseharden.tests.agents_told import RESULT, Talk, conversing, program, reaching
+from caseharden.tests.agents_told import RESULT, Talk, conversing, listening, program, reaching
 from caseharden.tests.agents_wired import MCP, a2a, answered, mcp_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, of_json
 
@@ -189,16 +188,3 @@ async def test_an_error_of_json_rpc_is_told_with_its_code(tmp_path: Path) -> Non
                 with pytest.raises(AgentError, match="error -32603: no model today"):
                     await said(reach, "hi", **fields)
     assert json.loads(endpoint.requests[0].body)["jsonrpc"] == "2.0"
-
-
-async def listening(port: int) -> None:
-    """Until somebody listens at the port."""
-    with anyio.fail_after(60):
-        while True:
-            try:
-                stream = await anyio.connect_tcp("127.0.0.1", port)
-            except OSError:
-                await anyio.lowlevel.checkpoint()
-            else:
-                await stream.aclose()
-                return

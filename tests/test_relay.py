@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from caseharden.tests.hosting import STOP, View, answers, as_user, heard, lent_desk, play
+from caseharden.tests.hosting import STOP, View, answers, as_user, by_role, heard, judgement, lent_desk, play
 from caseharden.tests.server_desk import Desk, desk
 from caseharden.tools.fit import CAP
 
@@ -219,3 +219,28 @@ async def test_a_client_that_plays_the_agent_is_shown_no_user_calls(tmp_path: Pa
     assert seen == {"user": {"user"}, "agent": {"agent"}}
     assert shared == {"user-rules", "agent-rules", "desk@1", "tools"}
     assert ended["result"]["models"]["agent"] == "caller" and ended["result"]["totals"]["passed"] == 3
+
+
+async def test_a_client_judges_too_in_one_call_a_conversation_and_is_asked_for_what_it_left_wrong(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 3, models={**MODELS, "judge": "relay"})
+        for n in range(1, 4):
+            criteria = {"success": [{"id": "kind", "judge": "The agent was kind."}]}
+            await at.ok("update_item", kind="scenario", id=f"desk/close-{n}", changes=criteria)
+        judged: list[View] = []
+
+        def as_judge(view: View) -> View:
+            judged.append(view)
+            return judgement(view, "maybe" if len(judged) == 1 else "pass")
+
+        with anyio.fail_after(60):
+            ended, trips = await play(
+                at,
+                await started(at),
+                lambda view: as_judge(view) if view["role"] == "judge" else by_role(view),
+            )
+    assert ended["result"]["totals"]["passed"] == 3, ended
+    assert trips == 1 + 5 + 2 and len(judged) == 4
+    assert judged[0]["reply"] == "data" and judged[0]["schema"]["c1"]["verdict"] == "pass|fail|inconclusive"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from caseharden.tests.hosting import View, answers, as_user, lent_desk, play
+from caseharden.engine.records.environment import AgentSpec
+from caseharden.engine.workbench.role_models import judges_itself
+from caseharden.tests.fake_endpoint import FakeEndpoint
+from caseharden.tests.hosting import View, answers, as_user, judgement, lent_desk, play
+from caseharden.tests.judge_desk import Asked, judged_by, judging, verdict
 from caseharden.tests.server_desk import Desk, desk, structured
+from caseharden.tests.workbench_cases import tickets
 
 pytestmark = pytest.mark.anyio
 RULE = "Before calling close_ticket, call look_up_ticket."
@@ -98,3 +104,94 @@ async def hidden(at: Desk) -> View:
         if error and error["code"] != "not_found":
             return error
     return {}
+
+
+LOOKED_UP = "The agent looked the ticket up before it closed it."
+
+
+def as_judge(view: View) -> View:
+    """Passes what was looked up, by the record that it is shown."""
+    return judgement(view, "pass" if "look_up_ticket" in json.dumps(view["history"]) else "fail")
+
+
+async def judged_desk(at: Desk, models: dict[str, Any], count: int = 24, **more: Any) -> None:
+    """The desk whose one criterion needs a judge."""
+    no_rules: list[Any] = []
+    await lent_desk(at, count, models=models, world_data={**tickets(count), "rules": no_rules}, **more)
+    for n in range(1, count + 1):
+        criteria = {"success": [{"id": "looked-up", "judge": LOOKED_UP}]}
+        await at.ok("update_item", kind="scenario", id=f"desk/close-{n}", changes=criteria)
+
+
+async def test_a_client_that_only_judges_has_looked_into_what_it_judged(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await judged_desk(at, {"user": "offline", "judge": "relay"}, 12)
+        begun = await at.ok("run_simulations", environment="desk")
+        assert await spent(at) == set()
+        batch = await at.ok("take_model_calls", job=begun["job"]["id"])
+        assert {view["role"] for view in batch["calls"]} == {"judge"}
+        (told,) = batch["warnings"]
+        assert told.startswith("Held out: desk/close-") and "count as train" in told
+        seen = await spent(at)
+        assert seen and all(name in told for name in sorted(seen)[:3])
+
+
+@pytest.mark.parametrize("itself", [True, False])
+async def test_a_text_that_its_writer_judged_is_marked_so(tmp_path: Path, itself: bool) -> None:
+    def as_asked(asked: Asked) -> dict[str, Any]:
+        return {name: verdict("pass" if "look_up_ticket" in asked.block else "fail") for name in asked.keys}
+
+    with FakeEndpoint(judging(as_asked)) as endpoint:
+        async with desk(tmp_path) as at:
+            judge = {"judge": "relay"} if itself else judged_by(endpoint)
+            await judged_desk(at, {"user": "offline", **judge})
+            opened = await proven_by(at, await at.ok("harden_agent", environment="desk", strategy="submit"))
+            edits = [{"op": "add", "anchor": "end", "text": RULE}]
+            proof = await at.ok("submit_candidate", hardening=opened["hardening"], edits=edits)
+            proven = await proven_by(at, proof)
+    assert proven["outcome"] == "improved", proven
+    assert proven.get("marks", []) == (["self-judged"] if itself else [])
+
+
+@pytest.mark.parametrize(
+    ("agent", "models", "itself"),
+    [
+        ({}, {"agent": "openai/gpt-4o", "judge": "openai/gpt-4o"}, True),
+        ({}, {"agent": "openai/gpt-4o", "judge": "openai/gpt-4o-mini"}, False),
+        ({"model": "openai/gpt-4o"}, {"agent": "offline", "judge": "openai/gpt-4o"}, True),
+        ({}, {"agent": "offline", "judge": "offline"}, False),
+        ({}, {"agent": "relay", "judge": "relay"}, True),
+        ({"kind": "caller"}, {"agent": "offline", "judge": "relay"}, True),
+        ({}, {"agent": "offline", "judge": "relay"}, False),
+        ({"kind": "chat_completions", "url": "http://127.0.0.1/"}, {"judge": "openai/gpt-4o"}, False),
+    ],
+)
+def test_a_judge_that_is_the_agents_own_model_or_client_is_known(
+    agent: dict[str, Any], models: dict[str, str], itself: bool
+) -> None:
+    assert judges_itself(models, AgentSpec.model_validate(agent)) is itself
+
+
+async def test_a_hardening_that_a_client_judged_is_replayed_without_anybody(tmp_path: Path) -> None:
+    roots = (tmp_path,)
+    taped: dict[str, Any] = {"options": {"cassette": {"file": "judge.jsonl", "mode": "replay"}}}
+    strict: dict[str, Any] = {"options": {"cassette": {"file": "judge.jsonl", "mode": "strict"}}}
+    found: list[View] = []
+    for k, how in enumerate((taped, strict)):
+        async with desk(tmp_path / f"home-{k}", roots=roots) as at:
+            await judged_desk(at, {"user": "offline", "judge": "relay"}, 8)
+            begun = await at.ok("harden_agent", environment="desk", strategy="rules", **how)
+            assert (begun.get("job", {}).get("state") == "waiting") is (how is taped), begun
+            found.append(await proven_by(at, begun))
+    assert found[0]["outcome"] == found[1]["outcome"]
+    lines = [json.loads(line) for line in (tmp_path / "judge.jsonl").read_text("utf-8").splitlines()]
+    assert lines and {line["model"] for line in lines} == {"relay"}
+
+
+async def proven_by(at: Desk, reply: View) -> View:
+    """What a starter would have returned, once a client has judged what its job asks."""
+    if "job" not in reply or reply["job"]["state"] == "done":
+        return reply
+    with anyio.fail_after(120):
+        ended, _ = await play(at, reply["job"]["id"], as_judge)
+    return ended["result"]

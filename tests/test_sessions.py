@@ -469,12 +469,33 @@ async def test_a_session_is_no_run_to_go_on_with_or_to_harden_from(tmp_path: Pat
                 await refused()
 
 
-async def test_a_session_in_which_the_caller_would_talk_to_itself_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("role", "side", "kind"),
+    [("agent", "user", "prompt"), ("user", "agent", "prompt"), ("user", "agent", "caller")],
+)
+async def test_a_client_answers_for_the_other_side_of_a_session_and_nothing_of_it_is_left(
+    tmp_path: Path, role: str, side: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "LENT_STEP_S", 0.3)
     async with bench_at(tmp_path) as bench:
-        await desk(bench, 1)
-        for role, side in (("agent", "user"), ("user", "agent")):
-            with pytest.raises(InvalidArgument, match=f"you would answer as the {side}, too"):
-                await bench.sessions.start("desk", role=role, start="#1", models={side: "relay"})
-        await desk(bench, 1, id="own", agent={"kind": "caller"})
-        with pytest.raises(InvalidArgument, match="need a second client to answer as agent"):
-            await bench.sessions.start("own", role="user", start="#1")
+        await desk(bench, 1, agent={"kind": kind})
+        models = {} if kind == "caller" else {side: "relay"}
+        started = await bench.sessions.start("desk", role=role, start="#1", models=models)
+        id = started.session.id
+        assert f"Whoever answers take_model_calls plays the {side}" in " ".join(started.warnings)
+        if role == "user":
+            started = await bench.sessions.step(id, text="Please close ticket T1.")
+        assert started.waits and started.lent
+        (call,) = (await bench.model_calls.take()).calls
+        assert call["role"] == side
+        await bench.model_calls.answer([{"id": call["id"], "text": "This is what I say."}], limit=0)
+        looked = await bench.sessions.step(id, action="look")
+        assert looked.messages[-1] == {"from": side, "text": "This is what I say."} and not looked.waits
+        other = await bench.sessions.step(id, text="And then?")
+        assert other.waits and len((await bench.model_calls.take()).calls) == 1
+        ended = await bench.sessions.step(id, action="end")
+        assert ended.done
+        with pytest.raises(Conflict, match="none is at work"):
+            await bench.model_calls.take()
+        again = await bench.sessions.step(id, action="undo", turn=1)
+        assert again.session.state == "open"

@@ -166,7 +166,8 @@ def _next(report: SessionReport) -> list[NextCall]:
             then("export_run", "a file of it", source=id, format="json"),
         ]
     if report.waits:
-        return [then("step_session", "waits again", session=id, action="look")]
+        again = then("step_session", "waits again", session=id, action="look")
+        return [then("take_model_calls", "it waits for an answer"), again] if report.lent else [again]
     calls: list[NextCall] = []
     if report.session.scenario != "blank":
         calls.append(then("step_session", session=id, action="reply", text="..."))

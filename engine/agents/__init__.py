@@ -13,7 +13,9 @@ from .adapter import (
 )
 from .caller import CallerAgents
 from .chat_completions import ChatAgent
+from .json_rpc import Peer, RpcError, StdioPeer, as_object
 from .kinds import OUTSIDE, open_outside, probe
+from .mcp_peer import PEER_FAILURES, McpServer, let_go, sent_headers, texts_of
 from .outside import Outside, Reach
 from .prompt import PromptAgent
 from .recorded import (
@@ -29,6 +31,7 @@ from .served_tools import Door, Doors, NotCalled, Served
 
 __all__ = [
     "OUTSIDE",
+    "PEER_FAILURES",
     "AgentAdapter",
     "AgentError",
     "AgentInput",
@@ -38,22 +41,30 @@ __all__ = [
     "Closing",
     "Door",
     "Doors",
+    "McpServer",
     "NoRecording",
     "NotCalled",
     "NotRecorded",
     "Outside",
     "OwnVerdict",
+    "Peer",
     "PlayedAgent",
     "PlayedTurn",
     "PromptAgent",
     "Reach",
     "RecordedAgent",
     "Recording",
+    "RpcError",
     "Served",
     "Standstill",
+    "StdioPeer",
     "Unwanted",
+    "as_object",
     "closing",
+    "let_go",
     "open_outside",
     "played_turns",
     "probe",
+    "sent_headers",
+    "texts_of",
 ]

@@ -1,32 +1,26 @@
 """An agent that is a tool of an MCP server, which is a command or stands behind a URL.
 
-Each conversation has a session of its own, and a process of its own where the server is a command. The handshake is
-that of protocol 2025-06-18, which servers of both eras speak.
+Each conversation has a session of its own, and a process of its own where the server is a command.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from ..errors import InvalidArgument, Unavailable, did_you_mean
 from ..llm.chat_format import messages_of, tools_of
-from ..net import NetError, check_headers
-from ..processes import ProcessError
 from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer, as_list, as_object
+from .json_rpc import Peer, as_list, as_object
+from .mcp_peer import PEER_FAILURES, McpServer, let_go, texts_of
 from .outside import Reach, check_has_its_own_model, last_words, told_failure
 from .template import PLACEHOLDERS, Template
 
-PROTOCOL: Final = "2025-06-18"
-START_S: Final = 30.0
 WORDS: Final = ("message", "text", "input", "query", "prompt", "question")
 """Where the user's words are put when the tool takes several texts and `argument` names none."""
-FAILURES: Final = (NetError, ProcessError, RpcError)
 
 
 class McpAgents:
@@ -40,10 +34,7 @@ class McpAgents:
                 where=f"{where}.url",
                 allowed='url "http://HOST:PORT/mcp", or command ["python", "FILE.py"] below --allow-code DIR',
             )
-        check_headers(spec.headers, f"{where}.headers", reach.connections.secrets)
-        client = reach.connections.client
-        self.target = client.guard.target(spec.url, f"{where}.url") if spec.url else None
-        self.command = reach.code.command(spec.command, f"{where}.command") if spec.command else None
+        self.server = McpServer(spec.url, spec.command, spec.headers, spec.timeout_s, reach, where)
         self.template = Template(spec.body, f"{where}.body") if spec.body is not None else None
         self.spec, self.reach, self.where = spec, reach, where
         self.name = agent_name(spec.model_dump())
@@ -53,9 +44,9 @@ class McpAgents:
         """Start or reach the server and look the tool up; no tool is called."""
         peer: Peer | None = None
         try:
-            peer = await self.peer()
+            peer = await self.server.greeted()
             await self.found(peer)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             told = told_failure(self.shown, error, self.reach.connections.secrets)
             raise Unavailable(f"{told[:1].upper()}{told[1:]}.", where=f"{self.where}.url") from error
         finally:
@@ -63,22 +54,6 @@ class McpAgents:
 
     def conversation(self) -> McpAgent:
         return McpAgent(self)
-
-    async def peer(self) -> Peer:
-        """The server, greeted."""
-        if self.command is not None:
-            peer: Peer = StdioPeer(await self.reach.processes.start(self.command))
-        else:
-            assert self.target is not None
-            value = self.reach.connections.secrets.value
-            sent = {n: value(t, f"{self.where}.headers.{n}") for n, t in self.spec.headers.items()}
-            peer = HttpPeer(self.reach.connections.client, self.target, sent)
-        try:
-            await _greeted(peer, self.spec.timeout_s)
-        except BaseException:
-            await let_go(peer)
-            raise
-        return peer
 
     async def found(self, peer: Peer) -> dict[str, Any]:
         """The tool that is the agent; InvalidArgument where there is none of that name."""
@@ -136,11 +111,11 @@ class McpAgent:
         secrets = agents.reach.connections.secrets
         try:
             if self._peer is None:
-                self._peer = await agents.peer()
+                self._peer = await agents.server.greeted()
                 self._tool = await agents.found(self._peer)
             call = {"name": self._tool["name"], "arguments": agents.arguments(self._tool, turn)}
             result = await self._peer.ask("tools/call", call, agents.spec.timeout_s)
-        except FAILURES as error:
+        except PEER_FAILURES as error:
             raise AgentError(told_failure(agents.shown, error, secrets)) from error
         except InvalidArgument as error:
             raise AgentError(str(error)) from error
@@ -150,32 +125,9 @@ class McpAgent:
         await let_go(self._peer)
 
 
-async def let_go(peer: Peer | None) -> None:
-    """End a conversation with a peer, whatever it says to that."""
-    if peer is not None:
-        with suppress(*FAILURES):
-            await peer.aclose()
-
-
-async def _greeted(peer: Peer, timeout_s: float) -> None:
-    told = {
-        "protocolVersion": PROTOCOL,
-        "capabilities": {},
-        "clientInfo": {"name": "caseharden", "version": "1"},
-    }
-    await peer.ask("initialize", told, min(timeout_s, START_S))
-    if isinstance(peer, HttpPeer):
-        peer.headers["Mcp-Protocol-Version"] = PROTOCOL
-    await peer.tell("notifications/initialized")
-
-
 def _answer(result: Mapping[str, Any], who: str) -> dict[str, Any]:
     """The answer in a tool's result: structured, where it holds one, else its text."""
-    text = "\n".join(
-        str(c.get("text", ""))
-        for c in map(as_object, as_list(result.get("content")))
-        if c.get("type") == "text"
-    )
+    text = texts_of(result)
     if result.get("isError"):
         raise AgentError(f"{who} answered with an error: {text[:500] or 'it does not say why'}")
     told = as_object(result.get("structuredContent"))

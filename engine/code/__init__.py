@@ -1,7 +1,8 @@
-"""Tools of worlds that are Python: run below the folders that the operator allows, in a warm process of their own."""
+"""Tools of worlds that are no steps: Python in a warm process, below the folders that the operator allows; servers."""
 
 from __future__ import annotations
 
 from .python_tools import PythonTools
+from .server_tools import ServerTools
 
-__all__ = ["PythonTools"]
+__all__ = ["PythonTools", "ServerTools"]

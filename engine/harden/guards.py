@@ -2,7 +2,8 @@
 
 leak: nothing of a scenario's own data in added lines. length: not much longer than the base. tool_names: no
 tool that is not there, and those of the base survive. placeholders: `{x}` survives. locked: locked passages
-survive as they are.
+survive as they are. injection: no commands of a transcript, marks, addresses or secrets. over_refusal: nothing is
+forbidden outright that the solution of a train scenario needs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass, field
 from ..errors import did_you_mean
 from ..records.hardening import GuardResult
 from .edits import line_changes
+from .injection import injection_guard
+from .over_refusal import over_refusal_guard
 
-GUARDS = ("leak", "length", "tool_names", "placeholders", "locked")
+GUARDS = ("leak", "length", "tool_names", "placeholders", "locked", "injection", "over_refusal")
 PHRASE_WORDS = 6
 LEAST_RUN = 5
 """Characters of a literal that is also looked for when it is written apart."""
@@ -40,12 +43,14 @@ class Hidden:
 class Known:
     """What a candidate may speak of.
 
-    Tool names, other names (parameters, fields), and open texts (policy, schemas).
+    Tool names, other names (parameters, fields), and open texts (policy, schemas). `needed`: the tools that
+    solutions of train scenarios call, each with one of those scenarios.
     """
 
     tools: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     texts: tuple[str, ...] = field(default=())
+    needed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def check_guards(
@@ -59,6 +64,8 @@ def check_guards(
         "tool_names": lambda: tool_names_guard(base, text, added, known),
         "placeholders": lambda: placeholders_guard(base, text),
         "locked": lambda: locked_guard(base, text, locked),
+        "injection": lambda: injection_guard(base, added, known.texts),
+        "over_refusal": lambda: over_refusal_guard(added, base, known.needed),
     }
     return [guards[name]() for name in GUARDS]
 

@@ -1,4 +1,4 @@
-"""What stands in a tool instead of steps: code that runs elsewhere, or answers that are given."""
+"""What stands in a tool instead of steps: code, a server's tool or endpoint, or answers that are given."""
 
 from __future__ import annotations
 
@@ -22,8 +22,45 @@ class CannedAnswer(Sourced):
     return_: Json = Field(default=None, alias="return")
 
 
+class ToolServer(Sourced):
+    """An MCP server, whose tools are tools of a world: a `url`, or a `command` that each trial starts for itself."""
+
+    url: str | None = Field(default=None, max_length=2048)
+    command: list[str] = Field(default_factory=list[str])
+    """`["python", "FILE.py"]`: a file below a folder that the operator allows; no shell reads it."""
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Sent with every request; secrets as `env:NAME` or `file:PATH`."""
+    reset: str | None = Field(default=None, min_length=1, max_length=200)
+    """The server's tool that brings it to its first state. It is called before each trial, and trials take turns."""
+    timeout_s: float = Field(default=20, gt=0, le=300)
+    """Wall seconds of one call."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ToolServer:
+        if (self.url is None) == (not self.command):
+            raise ValueError("a server has `url` or `command`, exactly one of them")
+        if self.command and self.headers:
+            raise ValueError("`headers` belong to `url`")
+        return self
+
+
+class HttpTool(Sourced):
+    """A tool behind a URL: the arguments are its JSON body, or the query where `method` has none."""
+
+    url: str = Field(max_length=2048)
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Sent with every request, those of `snapshot` and `reset` too; secrets as `env:NAME` or `file:PATH`."""
+    snapshot: str | None = Field(default=None, max_length=2048)
+    """A URL that gives (GET) the tool's side of the state as an object, after each call that may write."""
+    reset: str | None = Field(default=None, max_length=2048)
+    """A URL that brings the service to its first state (POST). It is asked before each trial, and trials take turns."""
+    timeout_s: float = Field(default=20, gt=0, le=300)
+    """Wall seconds of one request."""
+
+
 class Impl(Sourced):
-    """Exactly one of `python` and `canned`."""
+    """Exactly one of `python`, `canned`, `mcp` and `http`."""
 
     python: str | None = None
     """`tools.py:Cancel`: a file below a folder that the operator allows, and a name in it; tau2: `Class.method`."""
@@ -34,8 +71,15 @@ class Impl(Sourced):
     """tau2: `file.py:Class` of the user's tool kit, where the domain has one."""
     canned: list[CannedAnswer] | None = Field(default=None, max_length=MAX_CANNED)
     """The first whose arguments fit answers; none: error `arguments`."""
-    mcp: Json = None
-    http: Json = None
+    mcp: str | None = None
+    """The name of one of the world's `servers`."""
+    tool: str | None = Field(default=None, min_length=1, max_length=200, exclude_if=lambda name: name is None)
+    """mcp: the tool's name there; None: its name here."""
+    snapshot: str | None = Field(
+        default=None, min_length=1, max_length=200, exclude_if=lambda name: name is None
+    )
+    """mcp: the server's tool that gives this tool's side of the state as an object, after each call that may write."""
+    http: HttpTool | None = None
 
     @field_validator("python", "user")
     @classmethod
@@ -46,10 +90,10 @@ class Impl(Sourced):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Impl:
-        if self.mcp is not None or self.http is not None:
-            raise ValueError("`mcp` and `http` are not in this version: python, canned, or steps")
-        if (self.python is None) == (self.canned is None):
-            raise ValueError("`impl` is exactly one of python and canned")
-        if self.canned is not None and (self.style or self.user):
+        if sum(one is not None for one in (self.python, self.canned, self.mcp, self.http)) != 1:
+            raise ValueError("`impl` is exactly one of python, canned, mcp and http")
+        if self.python is None and (self.style or self.user):
             raise ValueError("`style` and `user` belong to python")
+        if self.mcp is None and (self.tool or self.snapshot):
+            raise ValueError("`tool` and `snapshot` belong to mcp; that of http stands in `http`")
         return self

@@ -11,6 +11,8 @@ from .happenings import Event, Fault, Noise, ScriptStep
 from .persona import Fact, Persona, Source
 
 Split = Literal["train", "held_out"]
+Notifications = Literal["all", "own", "none"]
+"""Which of the world's messages the agent is given: `own` are those of its own calls."""
 Predicate = dict[str, Any]
 """A predicate as written: exactly one subject, and its modifiers. `evaluate` checks it."""
 
@@ -28,7 +30,7 @@ class WorldOptions(Sourced):
     """The user's tools that are offered; None: all."""
     solo: bool = False
     """The agent gets both sides' tools."""
-    notifications: Literal["all", "own", "none"] = "all"
+    notifications: Notifications = "all"
     skip_rules: list[str] = Field(default_factory=list[str])
 
 

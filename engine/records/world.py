@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .authored import Authored, Sourced
 from .checked_json import Json, JsonObject
-from .impl import Impl
+from .impl import Impl, ToolServer
 
 MAX_POLICY_CHARS: Final = 200_000
 MAX_DESCRIPTION_CHARS: Final = 20_000
@@ -95,7 +95,7 @@ class Tool(Authored):
     """Not offered and not callable until a step unlocks it."""
     steps: list[JsonObject] = Field(default_factory=list[dict[str, Any]])
     impl: Impl | None = None
-    """Instead of steps: code, or given answers."""
+    """Instead of steps: code, a server's tool or endpoint, or given answers."""
     x_source: Json = None
 
     @model_validator(mode="after")
@@ -176,6 +176,10 @@ class World(Authored):
     schema_: dict[str, CollectionSchema] = Field(default_factory=dict[str, CollectionSchema], alias="schema")
     """By path of a collection, such as `db.orders`."""
     tools: list[Tool] = Field(default_factory=list[Tool])
+    servers: dict[str, ToolServer] = Field(
+        default_factory=dict[str, ToolServer], exclude_if=lambda servers: not servers
+    )
+    """MCP servers by name, whose tools stand behind `impl.mcp`."""
     sync: list[JsonObject] = Field(default_factory=list[dict[str, Any]])
     """Steps that keep both sides in step, after every call, init or event that wrote."""
     rules: list[Rule] = Field(default_factory=list[Rule])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,12 +18,13 @@ import anyio.to_thread
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
-from ..llm import Message, ModelClient, Patience, ToolCall, patient
+from ..llm import ModelClient, Patience, ToolCall, patient
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
-from ..world import CallOutcome, FaultPlan, Path, Scene, WorldFault
+from ..world import CallOutcome, CompiledWorld, FaultPlan, Path, RemoteTrial, Scene, WorldFault
 from .case import Case
 from .checkpoint import decide
+from .hearing import Hearing
 from .meter import Meter
 from .points import Points
 from .script import play_script
@@ -77,9 +79,8 @@ class Trial:
         self.points = Points(case, self.scene, self.script, noise=not quiet)
         faults = [] if quiet else case.scenario.faults
         self.faults = FaultPlan(faults, self.key) if faults else None
-        self.heard: dict[Speaker, list[Message]] = {"agent": [], "user": []}
-        self.notices: dict[Speaker, list[str]] = {"agent": [], "user": []}
-        self.agent_calls = self.replies = self.new = self.same = 0
+        self.hearing = Hearing(self.scene, case.scenario.world.notifications)
+        self.agent_calls = self.replies = self.same = 0
         self.last_text = ""
         self.held_back = False
         self.agent_wall_s = 0.0
@@ -93,6 +94,10 @@ class Trial:
 
     async def play(self) -> None:
         """From the beginning to the end, within the limit of wall time."""
+        async with _servers(self.case.world) as self.scene.remote:
+            await self._play()
+
+    async def _play(self) -> None:
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self.started = time.perf_counter()
         with anyio.move_on_after(self.case.limits.timeout_s) as scope, patient(scope) as self.patience:
@@ -141,7 +146,7 @@ class Trial:
             effects = self.scene.prepare(self.case.data, self.case.init)
             self.script.setup = patch_records(effects.patches)
             self.script.signals(effects.signals)
-            self._take_notices("world")
+            self.hearing.take_notices("world")
             for item in self.case.scenario.history:
                 if item.say is not None:
                     self._say(item.by, item.say, "history")
@@ -225,7 +230,7 @@ class Trial:
         if reply.ends is not None:
             self.script.finish(reply.ends.reason, reply.ends.detail)
         elif reply.calls:
-            self.heard["user"].append(Message("assistant", "", reply.calls))
+            self.hearing.called("user", "", reply.calls)
             await self._execute("user", reply.calls)
         self.held_back = False
         for words, source in given:
@@ -237,25 +242,23 @@ class Trial:
         for round in range(USER_CALLS + 1):
             if self._spent():
                 return
-            self._deliver("user")
+            self.hearing.deliver("user")
             seed = seed_of(*self.key, "user", self.script.turn, round)
             try:
-                reply = await self.user.speak(self.heard["user"], self.case.offered(self.scene, "user"), seed)
+                heard = self.hearing.messages["user"]
+                reply = await self.user.speak(heard, self.case.offered(self.scene, "user"), seed)
             except Standstill:
                 raise
-            except SetupError as error:
-                self.script.finish("model_error", f"user: {error}", error_class(error))
-                return
             except Exception as error:
-                told = f"user: {type(error).__name__}: {error}"
-                self.script.finish("model_error", told, error_class(error))
+                told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
+                self.script.finish("model_error", f"user: {told}", error_class(error))
                 return
             self._used("user", self.user.name, reply.usage)
             self._unwanted("user", reply.instead_of)
             if not reply.calls:
                 self._user_says(reply)
                 return
-            self.heard["user"].append(Message("assistant", reply.text, reply.calls))
+            self.hearing.called("user", reply.text, reply.calls)
             await self._execute("user", reply.calls)
             if self.over:
                 return
@@ -263,7 +266,9 @@ class Trial:
 
     def _user_says(self, reply: UserReply) -> None:
         if reply.ends is not None:
-            self.script.finish(reply.ends.reason, reply.ends.detail)
+            if reply.text:
+                self.script.say("user", reply.text, reply.source, reply.usage)
+            self.script.finish(reply.ends.reason, reply.ends.detail, reply.ends.error)
             return
         if not reply.text and not reply.stop:
             self.script.finish("user_fault", "the user said nothing")
@@ -301,8 +306,8 @@ class Trial:
                 return
             if reply.text:
                 self.script.say("agent", reply.text, reply.source, reply.usage)
-                self.heard["user"].append(Message("user", reply.text))
-            self.heard["agent"].append(Message("assistant", reply.text or "", reply.calls))
+                self.hearing.beside(reply.text)
+            self.hearing.called("agent", reply.text or "", reply.calls)
             await self._execute("agent", reply.calls, own_names=reply.own_names)
             if self.replies >= MAX_REPLIES:
                 self.script.finish("max_tool_calls", f"{MAX_REPLIES} replies")
@@ -312,12 +317,12 @@ class Trial:
         await anyio.lowlevel.checkpoint()
         if self._spent():
             return None
-        self._deliver("agent")
+        self.hearing.deliver("agent")
         turn = AgentInput(
             self.opaque,
             self.instructions,
-            self.heard["agent"],
-            self.new,
+            self.hearing.messages["agent"],
+            self.hearing.new,
             self.case.offered(self.scene, "agent"),
             self.agent_seed,
             self.script.turn,
@@ -336,7 +341,7 @@ class Trial:
             return None
         wall_s = time.perf_counter() - self._waited_s - began
         self.agent_wall_s += wall_s
-        self.new = 0
+        self.hearing.new = 0
         self.replies += 1
         if reply.verdict is not None:
             self.script.agent_verdict = AgentVerdict(
@@ -442,14 +447,13 @@ class Trial:
         if not outcome.ok:
             raise WorldFault(f"history: {tool} says: {outcome.text}")
         call = self.script.past_call(outcome)
-        self.heard[by].append(Message("assistant", "", (call,)))
+        self.hearing.called(by, "", (call,))
         self._heard_result(by, outcome, call.id)
 
     def _heard_result(self, by: Speaker, outcome: CallOutcome, id: str) -> None:
-        self.heard[by].append(Message("tool", outcome.text, tool_call_id=id))
-        self.new += by == "agent"
+        self.hearing.result(by, outcome.text, id)
         if outcome.signals:
-            self._take_notices(by)
+            self.hearing.take_notices(by)
 
     def _unwanted(self, by: Speaker, unwanted: Sequence[Unwanted]) -> None:
         for one in unwanted:
@@ -465,31 +469,22 @@ class Trial:
         held_back: bool = False,
     ) -> None:
         self.script.say(by, text, source, usage, held_back=held_back)
-        other: Speaker = "user" if by == "agent" else "agent"
-        self.heard[by].append(Message("assistant", text))
-        self.heard[other].append(Message("user", text))
-        self.new += by == "user" or source == "script"
-
-    def _take_notices(self, cause: Speaker | str) -> None:
-        """The world's new messages wait for their side, as far as the scenario lets the agent have them."""
-        level = self.case.scenario.world.notifications
-        self.notices["user"] += self.scene.take_notices("user")
-        told = self.scene.take_notices("agent")
-        if level == "all" or (level == "own" and cause == "agent"):
-            self.notices["agent"] += told
-
-    def _deliver(self, side: Speaker) -> None:
-        """The messages that wait for a side go in front of its next model call."""
-        if not self.notices[side]:
-            return
-        self.heard[side] += [Message("system", f"Notice: {text}") for text in self.notices[side]]
-        self.new += len(self.notices[side]) if side == "agent" else 0
-        self.notices[side] = []
+        self.hearing.said(by, text, given=source == "script")
 
     def _point(self, *, only_time_passed: bool = False) -> None:
         """An evaluation point, and what the world told the sides there."""
         if self.points.come(only_time_passed=only_time_passed):
-            self._take_notices("world")
+            self.hearing.take_notices("world")
+
+
+@asynccontextmanager
+async def _servers(world: CompiledWorld) -> AsyncGenerator[RemoteTrial | None]:
+    """The servers behind the world's tools, where it has any, once it is this trial's turn."""
+    if world.remote is None or not world.has_servers:
+        yield None
+        return
+    async with world.remote.trial(world.world) as remote:
+        yield remote
 
 
 def _well_formed(reply: AgentReply) -> AgentReply:

@@ -15,8 +15,9 @@ from .attempts import Attempts
 from .jobs import Paused
 from .judging import Judging, is_marked, unjudged
 from .pacing import Pacing
+from .run_cases import RunCases
 from .snapshots import Snapshots
-from .trials import RunCases, TrialRunner
+from .trials import TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
 """Told how many trials were asked for and are there."""
@@ -45,7 +46,7 @@ class Arena:
         self._hardening = hardening
         self._pattern = snapshots.pattern(hardening)
         spec = AgentSpec.model_validate(self._pattern.agent)
-        self._cast = trials.cast(spec, self._pattern.models)
+        self._cast = trials.cast(spec, self._pattern.models, self._pattern.options.get("cassette"))
         self._deterministic = _always_the_same(self._pattern.models, spec)
         self._rule_judged = self._pattern.models.get("judge", "offline") == "offline"
         self._base = self._serving()

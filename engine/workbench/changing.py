@@ -149,7 +149,7 @@ class Changing:
             if patch.get(side) is not None:  # pyright: ignore[reportUnknownMemberType]
                 kept[side] = _without(kept.get(side), patch[side])
         try:
-            compiled = self._worlds.compile(kept, "world")
+            compiled = self._worlds.compile_reachable(kept, "world")
         except CasehardenError as error:
             raise world_errors(error, "changes.world") from None
         return {"world": self._worlds.keep(compiled), "world_name": compiled.world.name}

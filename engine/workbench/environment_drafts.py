@@ -167,7 +167,7 @@ class EnvironmentDrafts:
         document.setdefault("format", "world/1")
         document.setdefault("name", source.name or id)
         try:
-            return self._worlds.compile(document, "world")
+            return self._worlds.compile_reachable(document, "world")
         except CasehardenError as error:
             raise world_errors(error, "world_data" if over else "world") from None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..records.authored import Authored, load
-from ..records.environment import EnvironmentRecord, ModelChoice
-from ..records.hardening import Hardening, HardeningLimits
+from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
+from ..records.hardening import Hardening, HardeningLimits, Strategy
 from ..records.job import Job
 from ..records.run import RunRecord
 from .archive import Archive, utc_now
@@ -20,12 +20,12 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .plain import check_plain
 from .role_models import RoleModels
-from .run_drafts import RunDrafts
+from .run_drafts import CassetteUse, RunDrafts, cassette_warnings
 from .select import Selector
 from .simulations import Simulations
 from .snapshots import Snapshots
 
-STRATEGIES = ("auto", "rules", "submit")
+STRATEGIES = ("auto", "rules", "reflect", "submit")
 _LATER = ("target", "confirm_on")
 
 
@@ -44,6 +44,7 @@ class HardenOptions(Authored):
     """Equal failures of the infrastructure in a row that pause it; 0: never."""
     budget: Budget | None = None
     """The most that all its trials may use; seconds count from when it began or was gone on with."""
+    cassette: CassetteUse | None = None
 
     @property
     def spending(self) -> dict[str, float]:
@@ -76,7 +77,7 @@ class HardeningDrafts:
     async def reachable(self, draft: Hardening) -> None:
         """Refuse a hardening whose agent or models cannot be reached at all."""
         owner = self._archive.environments.get(draft.environment, "environment")
-        await self._drafts.reachable(owner.agent, draft.models)
+        await self._drafts.reachable(owner.agent, draft.models, cassette=draft.limits.cassette or None)
 
     def draft(self, spec: Mapping[str, Any]) -> Hardening:
         """The record that a call asks for, checked but not stored; its id, job and time are still empty."""
@@ -97,12 +98,13 @@ class HardeningDrafts:
         if base is not None and not spec["models"]:
             models = dict(base.models)
         seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
+        cassette = self._drafts.looked_at(opted.cassette) if opted.cassette else {}
         return Hardening(
             id="",
             environment=owner.id,
             base=id,
             base_text=text,
-            strategy="rules" if spec["strategy"] == "auto" else spec["strategy"],
+            strategy=_strategy(spec["strategy"], models),
             state="running",
             seed=seed,
             limits=HardeningLimits(
@@ -113,7 +115,9 @@ class HardeningDrafts:
                 concurrency=opted.concurrency or self._drafts.concurrency(owner, models),
                 pause_after=opted.pause_after,
                 budget=opted.spending,
+                cassette=cassette,
             ),
+            warnings=cassette_warnings(cassette),
             models=models,
             base_run=base.id if base else "",
             simulations=self._chosen(owner, opted, base),
@@ -184,8 +188,21 @@ def harden_strategy(strategy: str) -> str:
     """The strategy, or an error that says which there are."""
     if strategy in STRATEGIES:
         return strategy
-    later = " is not in this version" if strategy == "reflect" else " is no strategy"
-    raise InvalidArgument(f"`{strategy[:40]}`{later}.", where="strategy", allowed=STRATEGIES)
+    raise InvalidArgument(f"`{strategy[:40]}` is no strategy.", where="strategy", allowed=STRATEGIES)
+
+
+def _strategy(asked: str, models: Mapping[str, ModelName]) -> Strategy:
+    """Who writes: by the writer model, where nothing else was asked for."""
+    offline = short_name(models["writer"]).startswith("offline")
+    if asked == "reflect" and offline:
+        raise InvalidArgument(
+            "The offline writer cannot reflect.",
+            where="strategy",
+            allowed="rules, submit, or reflect with models.writer (relay: your client writes)",
+        )
+    if asked == "auto":
+        return "rules" if offline else "reflect"
+    return cast("Strategy", asked)
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:

@@ -101,6 +101,8 @@ class SessionReport:
     """What calls changed; of a look or an end all that is changed by then."""
     waits: bool = False
     """The other side has not answered yet."""
+    lent: bool = False
+    """It waits, and a client is to answer in its place."""
     done: bool = False
     end: str = ""
     conversation: str = ""

@@ -145,3 +145,12 @@ def lent_roles(models: Mapping[str, ModelName], agent: AgentSpec) -> list[str]:
         playing["agent"] = short_name(agent.model or models.get("agent", ""))
     lent = [role for role, name in playing.items() if name == RELAY]
     return [*lent, "agent"] if agent.kind == "caller" else lent
+
+
+def judges_itself(models: Mapping[str, ModelName], agent: AgentSpec) -> bool:
+    """Whether the judge is the model, or the client, that is the agent itself; rules are nobody's own."""
+    lent, judge = lent_roles(models, agent), short_name(models.get("judge", ""))
+    if "judge" in lent:
+        return "agent" in lent
+    own = short_name(agent.model or models.get("agent", "")) if agent.kind == "prompt" else ""
+    return bool(judge) and judge == own and not is_free(judge)

@@ -143,10 +143,10 @@ class RunDrafts:
         elif not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
         if opted.cassette:
-            run.options["cassette"] = self._looked_at(opted.cassette)
+            run.options["cassette"] = self.looked_at(opted.cassette)
         if not opted.confirm:
             self._confirm(run)
-        run.warnings = [*price_warnings(run, unpriced(run)), *cassette_warnings(run)]
+        run.warnings = [*price_warnings(run, unpriced(run)), *cassette_warnings(run.options.get("cassette"))]
         return run, simulations
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
@@ -196,7 +196,7 @@ class RunDrafts:
         offline = isinstance(judge, str) and judge.partition(":")[0] == "offline"
         return [] if offline else list(DEFAULT_METRICS)
 
-    def _looked_at(self, use: CassetteUse) -> dict[str, Any]:
+    def looked_at(self, use: CassetteUse) -> dict[str, Any]:
         """The cassette as the run keeps it, with the lines of its file that are damaged."""
         found = self._models.cassette(use.file)
         kept: dict[str, Any] = use.model_dump()
@@ -325,9 +325,9 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     return opted
 
 
-def cassette_warnings(run: RunRecord) -> list[str]:
-    """What is to be said of the file that recorded calls are read from."""
-    used: Mapping[str, Any] = run.options.get("cassette") or {}
+def cassette_warnings(used: Mapping[str, Any] | None) -> list[str]:
+    """What is to be said of the file that recorded calls are read from: `options.cassette` as it is kept."""
+    used = used or {}
     lines: Sequence[int] = used.get("damaged") or ()
     if not lines:
         return []

@@ -67,7 +67,7 @@ class Scoring:
                 *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
-                *cassette_warnings(run),
+                *cassette_warnings(run.options.get("cassette")),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..agents import AgentAdapter, closing
 from ..errors import Conflict, NextCall
+from ..llm import trial_of
 from ..records.conversation import Branch, EndReason
 from ..records.environment import AgentSpec
 from ..records.run import RunRecord
@@ -22,6 +23,8 @@ from ..simulate import (
     UserSimulator,
     stand_trial,
 )
+from .role_models import lent_roles
+from .session_moves import other
 from .session_starts import BLANK
 from .trials import TrialRunner
 
@@ -55,19 +58,22 @@ class SessionStage:
         if record.place or number != record.drawn:
             place = record.place or f"{run.id}/{record.simulation}/1"
             belongs["branch"] = Branch(place=place, trial=record.drawn)
+        scenario = f"{run.environment}/{record.scenario}"
+        asked = run.instructions if agent is not None else ""
         async with closing(agent) if agent is not None else nullcontext():
-            standing = await stand_trial(
-                case,
-                TapedAgent(tape, agent),
-                TapedUser(tape, user),
-                seed=record.seed,
-                trial=number,
-                drawn=record.drawn,
-                instructions=run.instructions_text,
-                belongs=belongs,
-                execution=f"{record.id}/{record.version}",
-                close=close,
-            )
+            with trial_of(run.id, "session", scenario, held_out=False, instructions=asked):
+                standing = await stand_trial(
+                    case,
+                    TapedAgent(tape, agent),
+                    TapedUser(tape, user),
+                    seed=record.seed,
+                    trial=number,
+                    drawn=record.drawn,
+                    instructions=run.instructions_text,
+                    belongs=belongs,
+                    execution=f"{record.id}/{record.version}",
+                    close=close,
+                )
         if tape.unread:
             raise Conflict(
                 f"{record.id} cannot be restored: its case goes another way in this version.",
@@ -83,9 +89,20 @@ class SessionStage:
         """(agent, user), None for the one that the caller plays."""
         spec = AgentSpec.model_validate(run.agent) if record.role == "user" else AgentSpec()
         models = run.models if record.role == "user" else {**run.models, "agent": "offline"}
-        if record.scenario == BLANK and not record.place:
+        if _is_blank(record):
             return None, NoUser()
         cast = self._trials.cast(spec, models)
         if record.role == "user":
             return cast.agent(case, record.drawn), None
-        return None, cast.user(case, record.drawn)
+        return None, cast.user(case, record.drawn, 0)
+
+
+def is_lent(record: SessionRecord, run: RunRecord) -> bool:
+    """Whether a client answers for the side that whoever steps the session does not play."""
+    lent = lent_roles(run.models, AgentSpec.model_validate(run.agent))
+    return not _is_blank(record) and other(record.role) in lent
+
+
+def _is_blank(record: SessionRecord) -> bool:
+    """Whether there is nobody to talk to."""
+    return record.scenario == BLANK and not record.place

@@ -38,7 +38,7 @@ from .run_drafts import RunDrafts
 from .scoring import Scoring
 from .session_moves import broken_off, called, other, regenerated, said, undone
 from .session_reports import session_report
-from .session_stage import SessionStage
+from .session_stage import SessionStage, is_lent
 from .session_starts import BLANK, Opening, SessionStarts
 from .sight import refuse_while_proving, spend
 from .trials import TrialRunner
@@ -47,7 +47,13 @@ ACTIONS: Final = ("reply", "call", "undo", "regenerate", "look", "end")
 ROLES: Final[Sequence[Speaker]] = ("agent", "user")
 STEP_S: Final = 40.0
 """The longest that one step waits for the other side; a look waits again."""
+LENT_STEP_S: Final = 2.0
+"""The same where a client answers for the other side: it may be the one that waits here."""
 TEXT_CHARS: Final = 20_000
+LENT: Final = (
+    "Whoever answers take_model_calls plays the {side}: best another client, or one that keeps apart what each "
+    "side knows."
+)
 _CLOSED: Final[Mapping[Speaker, EndReason]] = {"agent": "session_end", "user": "user_stop"}
 _SEEDS: Final = 2**53
 _log = logging.getLogger("caseharden.sessions")
@@ -104,6 +110,8 @@ class Sessions:
             await self._places.check(opening.restored, "start", side)
         await self._reachable(run, side, opening)
         record, warnings = await anyio.to_thread.run_sync(self._laid_out, opening, run, side, start)
+        if is_lent(record, run):
+            warnings = [*warnings, LENT.format(side=other(side))]
         return await self._gone_on(record, run, "start", warnings)
 
     async def cases(self, environment: str) -> list[dict[str, Any]]:
@@ -169,7 +177,6 @@ class Sessions:
 
     async def _reachable(self, run: RunRecord, role: Speaker, opening: Opening) -> None:
         """Refuse a session whose other side could never answer."""
-        _nobody_else(run, role, opening)
         if role == "user":
             spec = AgentSpec.model_validate(run.agent)
             if spec.kind == "recorded":
@@ -250,19 +257,21 @@ class Sessions:
             return session_report(record, run, self._case(run, record), standing, action, trial)
         told = [*warnings]
         standing: Standing | None = None
-        with anyio.move_on_after(STEP_S):
+        patience_s = LENT_STEP_S if is_lent(record, run) else STEP_S
+        with anyio.move_on_after(patience_s):
             record, standing = await self._live(record, run)
         if standing is None or (standing.waits is not None and standing.waits.error is not None):
             record = await self._broken_off(record, run)
         if standing is None:
             standing = await self._stage.stand(record, run)
             told.append(
-                f"The {other(record.role)} has not answered within {STEP_S:g} s: action look waits again."
+                f"The {other(record.role)} has not answered within {patience_s:g} s: action look waits again."
             )
         if standing.waits is None:
             return await self._finished(record, run, standing, action, told)
         report = session_report(record, run, self._case(run, record), standing, action)
         report.warnings = [*told, *_same_again(report)]
+        report.lent = report.waits and is_lent(record, run)
         await self._seen(report, standing)
         if standing.waits.error is not None:
             raise _failed(record, standing.waits.error)
@@ -315,6 +324,7 @@ class Sessions:
         update = {"state": state, "trials": max(1, record.ends), "updated_at": utc_now()}
         self._archive.runs.change(record.id, lambda run: run.model_copy(update=update))
         if done:
+            self._archive.forget_calls(record.id)
             self._scoring.score(record.id)
 
     def _case(self, run: RunRecord, record: SessionRecord) -> Case:
@@ -331,25 +341,6 @@ class Sessions:
 
         standing = await self._stage.stand(record, run, keep=keep)
         return record, standing
-
-
-def _nobody_else(run: RunRecord, role: Speaker, opening: Opening) -> None:
-    """Refuse a session in which the caller would have to play the other side, too."""
-    kind = run.agent.get("kind", "prompt")
-    if role == "user" and kind == "caller":
-        raise InvalidArgument(
-            "Agent kind caller and role user need a second client to answer as agent.",
-            where="role",
-            allowed="agent; or run_simulations, whose calls take_model_calls hands out",
-        )
-    asked = opening.scenario != BLANK and (role == "agent" or kind == "prompt")
-    side = other(role)
-    if asked and run.models.get(side) == "relay":
-        raise InvalidArgument(
-            f"Under relay you would answer as the {side}, too.",
-            where=f"models.{side}",
-            allowed="offline or another model for a session",
-        )
 
 
 def _turn_of(standing: Standing) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..canonical import digest
 from ..records.hardening import Hardening, Snapshot
 from ..records.persona import Persona
 from ..records.run import RunRecord
 from ..records.scenario import Scenario
 from .archive import Archive
+from .run_cases import CaseParts, RunCases
 from .run_drafts import agent_of
-from .trials import CaseParts, RunCases, TrialRunner
+from .trials import TrialRunner
 
 _TABLES = ("scenarios", "personas", "simulations")
 
@@ -59,6 +62,9 @@ class Snapshots:
     def pattern(self, record: Hardening) -> RunRecord:
         """A run of the hardening, all but its id, text and time; its id is the snapshot's own folder."""
         taken = record.snapshot or Snapshot()
+        options: dict[str, Any] = {"limits": taken.limits, "user_guidelines": taken.user_guidelines}
+        if record.limits.cassette:
+            options["cassette"] = record.limits.cassette
         return RunRecord(
             id=record.id,
             environment=record.environment,
@@ -69,7 +75,7 @@ class Snapshots:
             agent=taken.agent,
             simulations=list(record.simulations),
             seed=record.seed,
-            options={"limits": taken.limits, "user_guidelines": taken.user_guidelines},
+            options=options,
         )
 
     def copy(self, record: Hardening, run: str) -> None:

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ..agents import Doors, Reach
-from ..code import PythonTools
+from ..code import PythonTools, ServerTools
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Cassettes, Connections, Host
@@ -215,7 +215,7 @@ class Workbench:
     def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
         python_tools = PythonTools(reach.code, reach.processes)
-        worlds = Worlds(archive, self._shipped, self.roots, python_tools)
+        worlds = Worlds(archive, self._shipped, self.roots, python_tools, ServerTools(reach))
         models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
@@ -260,7 +260,8 @@ class Workbench:
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
-        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive), judging)
+        looks = LookLedger(archive)
+        proving = Proving(archive, worlds, trials, scoring, snapshots, looks, judging, models)
         self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
             runner,

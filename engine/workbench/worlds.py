@@ -16,7 +16,7 @@ from ..evaluate import compile_rules
 from ..exchange import Roots
 from ..records.authored import load
 from ..records.world import World
-from ..world import CodeTools, CompiledWorld, compile_world
+from ..world import CodeTools, CompiledWorld, RemoteTools, compile_world
 from .archive import Archive
 
 _COMPILED = 16
@@ -43,12 +43,18 @@ class Worlds:
     """Finds, compiles and remembers worlds."""
 
     def __init__(
-        self, archive: Archive, shipped: Path | None, roots: Roots, code: CodeTools | None = None
+        self,
+        archive: Archive,
+        shipped: Path | None,
+        roots: Roots,
+        code: CodeTools | None = None,
+        remote: RemoteTools | None = None,
     ) -> None:
         self._archive = archive
         self._shipped = shipped
         self._roots = roots
         self._code = code
+        self._remote = remote
         self._compiled: OrderedDict[str, CompiledWorld] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -77,9 +83,16 @@ class Worlds:
 
     def compile(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
         """Check and compile a document; a mistake is an error with its path."""
-        compiled = compile_world(load(World, document, where), code=self._code)
+        compiled = compile_world(load(World, document, where), code=self._code, remote=self._remote)
         compile_rules(compiled)
         return self._remember(compiled)
+
+    def compile_reachable(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
+        """The same; an error too where a server behind its tools may not be reached or started here."""
+        compiled = self.compile(document, where)
+        if self._remote is not None:
+            self._remote.check(compiled.world, where)
+        return compiled
 
     def keep(self, compiled: CompiledWorld) -> str:
         """Store the world; its hash."""
@@ -95,9 +108,8 @@ class Worlds:
             if found is not None:
                 self._compiled.move_to_end(hash)
                 return found
-        return self._remember(
-            compile_world(World.model_validate(self._archive.worlds.read(hash)), code=self._code)
-        )
+        world = World.model_validate(self._archive.worlds.read(hash))
+        return self._remember(compile_world(world, code=self._code, remote=self._remote))
 
     def _remember(self, compiled: CompiledWorld) -> CompiledWorld:
         with self._mutex:

@@ -6,7 +6,7 @@ live world: `prepare` (persona data, init), `call` (every tool call, whoever mak
 journal of `Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the
 one path syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions.
 A `FaultPlan` takes the agent's calls where a scenario has faults; a `NoiseSchedule` says when noise happens.
-`CodeTools`, passed in, runs the tools that are code.
+`CodeTools` and `RemoteTools`, passed in, run the tools that are code, and reach those that are a server's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from .moments import moment_after
 from .noise import CompiledNoise, NoiseSchedule, compile_noise
 from .paths import WILD, Path, covered, covers, parse_path, parse_pattern, show_path
 from .patterns import BadPattern, Pattern, compile_pattern
-from .scene import CallOutcome, Checkpoint, Effects, Scene, SceneOptions, WorldFault
+from .remote import RemoteTools, RemoteTrial
+from .scene import CallOutcome, Checkpoint, Effects, Scene, WorldFault
+from .scene_options import SceneOptions
 from .state import Patch, State
 from .steps import Signal
 from .values import MISSING, CallFailed, ErrorKind, Missing, as_text
@@ -49,6 +51,8 @@ __all__ = [
     "Patch",
     "Path",
     "Pattern",
+    "RemoteTools",
+    "RemoteTrial",
     "Scene",
     "SceneOptions",
     "Signal",

@@ -15,6 +15,7 @@ from .code import CodeBase, CodeTools
 from .frames import WORLD_SCOPE, Scope
 from .mistakes import Mistakes
 from .parameters import Check, compile_parameters
+from .remote import RemoteTools, is_remote, names_snapshot
 from .schema import CollectionSchemas, compile_schemas
 from .state import State
 from .steps import WRITING, Run, StepPlace, StepTerms, compile_steps
@@ -70,6 +71,7 @@ class CompiledWorld:
         schemas: CollectionSchemas,
         emitted: frozenset[str],
         code: CodeTools | None = None,
+        remote: RemoteTools | None = None,
     ) -> None:
         self.world = world
         self.base: dict[str, Any] = {"db": world.db, "user_db": world.user_db}
@@ -79,16 +81,34 @@ class CompiledWorld:
         self.schemas = schemas
         self.code = code
         """What runs the tools that are code; None: their calls fail."""
+        self.remote = remote
+        """What reaches the tools of servers; None: they are asked of `code`."""
         self.emitted = emitted
         """Texts that tools emit and that hold no expression: events by these names can happen."""
 
     @cached_property
     def code_tools(self) -> frozenset[str]:
-        """The tools that are code: a call of one takes its time, and is made in a worker thread."""
-        return frozenset(n for n, t in self.tools.items() if t.tool.impl is not None and t.tool.impl.python)
+        """The tools that are code, or a server's: a call of one takes its time, and is made in a worker thread."""
+        return frozenset(name for name, tool in self.tools.items() if _elsewhere(tool.tool))
+
+    @cached_property
+    def has_servers(self) -> bool:
+        """Whether tools are a server's."""
+        return any(is_remote(tool.tool) for tool in self.tools.values())
+
+    @cached_property
+    def snapshots(self) -> tuple[Tool, ...]:
+        """Remote tools that show the state behind them: of each place that can be asked, the first."""
+        known: dict[Any, Tool] = {}
+        for tool in self.world.tools:
+            impl = tool.impl
+            if impl is not None and names_snapshot(tool):
+                seen = (impl.mcp, impl.snapshot) if impl.http is None else (None, impl.http.snapshot)
+                known.setdefault((tool.for_, *seen), tool)
+        return tuple(known.values())
 
     def with_code(self, code: CodeTools) -> CompiledWorld:
-        """The same world with something else that runs its code."""
+        """The same world with something else that runs its code, and answers for its servers."""
         return CompiledWorld(self.world, self.tools, self.sync, self.schemas, self.emitted, code)
 
     @cached_property
@@ -122,11 +142,13 @@ class CompiledWorld:
         return made
 
 
-def compile_world(world: World, where: str = "world", code: CodeTools | None = None) -> CompiledWorld:
+def compile_world(
+    world: World, where: str = "world", code: CodeTools | None = None, remote: RemoteTools | None = None
+) -> CompiledWorld:
     """Check a world whole and compile it.
 
     Raises InvalidArgument of the first mistake, with the others told behind it; `where` begins their paths. `code`
-    runs the tools that are code.
+    runs the tools that are code, `remote` reaches those of servers.
     """
     mistakes = Mistakes()
     names = {tool.name for tool in world.tools}
@@ -136,6 +158,7 @@ def compile_world(world: World, where: str = "world", code: CodeTools | None = N
         at = f"{where}.tools[{i}]({tool.name})"
         if tool.name in tools or (tool.name == WAIT_TOOL and world.clock.wait_tool):
             mistakes.add(f"There are two tools `{tool.name}`.", at)
+        _check_server(tool, world, at, mistakes)
         terms = StepTerms("tool", names, mistakes)
         tools[tool.name] = _tool(tool, at, terms)
         emitted |= terms.emitted
@@ -148,7 +171,7 @@ def compile_world(world: World, where: str = "world", code: CodeTools | None = N
     mistakes.refuse()
     if world.clock.wait_tool:
         tools[WAIT_TOOL] = _wait_tool()
-    return CompiledWorld(world, tools, sync, schemas, frozenset(emitted), code)
+    return CompiledWorld(world, tools, sync, schemas, frozenset(emitted), code, remote)
 
 
 def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,9 +196,20 @@ def _tool(tool: Tool, where: str, terms: StepTerms) -> CompiledTool:
         name: cast("dict[str, Any]", part).get("default") if isinstance(part, dict) else None
         for name, part in properties.items()
     }
-    if tool.impl is not None and tool.impl.python:
-        writes = True
+    writes = writes or _elsewhere(tool)
     return CompiledTool(tool, tool.kind or ("write" if writes else "read"), check, defaults, steps)
+
+
+def _elsewhere(tool: Tool) -> bool:
+    """Whether what a tool does is done elsewhere."""
+    return tool.impl is not None and (tool.impl.python is not None or is_remote(tool))
+
+
+def _check_server(tool: Tool, world: World, where: str, mistakes: Mistakes) -> None:
+    name = tool.impl.mcp if tool.impl is not None else None
+    if name is not None and name not in world.servers:
+        what = f"The world has no server `{name[:64]}`.{did_you_mean(name, world.servers)}"
+        mistakes.add(what, f"{where}.impl.mcp", sorted(world.servers) or "a name in `servers`")
 
 
 def _wait_tool() -> CompiledTool:

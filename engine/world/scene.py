@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from ..errors import did_you_mean
-from ..records.world import Side, ToolKind, check_moment
+from ..records.world import Side, Tool, ToolKind
 from ..seeds import draw
 from .code import run_impl
 from .compiled import WAIT_TOOL, CompiledTool, CompiledWorld, Signature, Steps
 from .frames import Frame
-from .mistakes import Mistakes
 from .moments import moment_after
 from .parameters import check_arguments, parse_arguments
+from .remote import RemoteTrial, is_remote, look, run_remote
+from .scene_options import SceneOptions
 from .state import Patch, State
 from .steps import Run, Signal, execute, merge_into
 from .values import CallFailed, ErrorKind, Fault, as_text
@@ -37,40 +38,6 @@ class WorldFault(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-@dataclass(frozen=True, slots=True)
-class SceneOptions:
-    """What a scenario changes about its world. Names are the world's own; only the agent sees others."""
-
-    now: str | None = None
-    """The moment at t = 0 instead of the clock's."""
-    rename_tools: Mapping[str, str] = field(default_factory=dict[str, str])
-    describe_tools: Mapping[str, str] = field(default_factory=dict[str, str])
-    hide_tools: Sequence[str] = ()
-    """Never offered, never callable by agent or user."""
-    user_tools: Sequence[str] | None = None
-    """The user's tools that are offered; None: all."""
-    solo: bool = False
-    """The agent gets both sides' tools, the user none."""
-
-    def check(self, world: CompiledWorld, where: str) -> None:
-        """InvalidArgument when a tool is not there, two share a name, or `now` is no moment; all that is wrong."""
-        mistakes = Mistakes()
-        for key in ("rename_tools", "describe_tools", "hide_tools", "user_tools"):
-            for name in getattr(self, key) or ():
-                if name not in world.tools:
-                    what = f"There is no tool `{str(name)[:64]}`.{did_you_mean(str(name), world.tools)}"
-                    mistakes.add(what, f"{where}.{key}", sorted(world.tools))
-        names = [self.rename_tools.get(name, name) for name in world.tools]
-        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-            mistakes.add(f"Two tools would be called `{name}`.", f"{where}.rename_tools")
-        if self.now is not None:
-            try:
-                check_moment(self.now)
-            except ValueError as error:
-                mistakes.add(f"`now` is {error}.", f"{where}.now")
-        mistakes.refuse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +121,8 @@ class Scene:
         """Root of the state after `prepare`."""
         self.initial_mark = 0
         """Length of the journal after `prepare`."""
+        self.remote: RemoteTrial | None = None
+        """The servers behind the world's tools, for as long as a trial has them."""
         self._t = 0.0
         self._draws = 0
         self._unlocked: frozenset[str] = frozenset()
@@ -248,6 +217,8 @@ class Scene:
         before = self.state.mark()
 
         def run() -> None:
+            if self.remote is not None:
+                self._look_around(self.remote)
             if data:
                 self._merge_data(data)
             if init:
@@ -364,7 +335,7 @@ class Scene:
             error, result = failure.kind, failure.text
         except (Fault, RecursionError) as failure:
             error, result = "runtime", _told(failure)
-        if error is not None and (tool is None or tool.tool.atomic or self._violates(mark)):
+        if error is not None and (tool is None or _undone(tool.tool) or self._violates(mark)):
             self.state.rollback(mark)
             self._unlocked = unlocked
             del unit.signals[told:]
@@ -390,6 +361,8 @@ class Scene:
             check_arguments(tool.check, tool.tool.name, args)
         if tool.tool.name == WAIT_TOOL and self.world.world.clock.wait_tool:
             return self._wait(float(args["seconds"]))
+        if self.remote is not None and is_remote(tool.tool):
+            return run_remote(tool.tool, tool.kind, args, self.state, writer, self.remote)
         if tool.tool.impl is not None:
             return run_impl(
                 tool.tool, tool.kind, args, self.state, writer, self.world.code, self.world.code_base
@@ -410,6 +383,14 @@ class Scene:
 
     def _execute(self, runs: list[Run], by: str) -> None:
         execute(runs, Frame(self.state, self, {}, by))
+
+    def _look_around(self, remote: RemoteTrial) -> None:
+        """The servers begin anew, and what can be seen of them is our state."""
+        told = remote.begin()
+        if told.error is not None:
+            raise WorldFault(as_text(told.result))
+        for tool in self.world.snapshots:
+            look(tool, self.state, "init", remote)
 
     def _sync(self, by: str) -> None:
         unit = self._here()
@@ -475,6 +456,11 @@ class Scene:
         return (
             f"unknown tool `{name[:64]}`.{did_you_mean(name, known)} Available: {', '.join(known) or 'none'}"
         )
+
+
+def _undone(tool: Tool) -> bool:
+    """Whether what a failed call wrote is taken back; what a server did cannot be."""
+    return tool.atomic and not is_remote(tool)
 
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
