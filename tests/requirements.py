@@ -55,7 +55,7 @@ REQUIREMENTS = {
     "CH-3": "Every tool answers the same in memory, over stdio and over HTTP, in both protocol eras.",
     "CH-4": "A killed process loses nothing acknowledged; its jobs go on and repeat no finished trial.",
     "CH-5": "Two servers on one data folder see each other's work at once and run nothing twice.",
-    "CH-6": "Any candidate: guards, paired proof by scenario, checks, attrition and looks; null at most 5 %, true 75 %.",
+    "CH-6": "Any candidate: guards, paired proof by scenario, checks, attrition, looks; null at most 5 %, true 75 %.",
     "CH-7": "An agent hardens itself over MCP; it can neither change its tests nor see held-out nor declare success.",
     "CH-12": "A run or a hardening is one HTML file that opens offline: cases, causes, turns, changes, texts.",
     "CH-8": "From any turn of a stored conversation a run goes on under another text; all before it is as it was.",

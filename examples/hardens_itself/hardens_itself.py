@@ -2,7 +2,7 @@
 
     python hardens_itself.py [--scenarios 24] [--home DIR]
 
-The agent's client has the toolset `run`: it cannot change its tests, and it cannot put a text in place. Its operator can.
+The agent's client has the toolset `run`: it cannot change its tests, nor put a text in place. Its operator can.
 Where `reply` and `write` stand, a real agent asks its language model. Prints one line of JSON; exit code 0: the agent
 went on with a text that was proven better.
 """
