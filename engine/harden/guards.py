@@ -71,7 +71,7 @@ def max_added(base: str) -> int:
 def leak_guard(
     base: str, added: Sequence[tuple[int, str]], hidden: Iterable[Hidden], known: Known
 ) -> GuardResult:
-    """Refuse added lines (number, text) that hold a literal or a 6-word phrase of hidden data.
+    """Refuse added lines (number, text) that hold a literal or a 6-word phrase of hidden data, or a strange address.
 
     Literals are e-mail addresses, dates, amounts, numbers of three digits or more, and words with digits in
     them (`W42`, `cust_900`), also when written apart (`W 10-240`). What stands in the base or an open text
@@ -90,6 +90,10 @@ def leak_guard(
     runs = {_squeezed(literal): where for literal, where in literals.items()}
     squeezed = {run: where for run, where in runs.items() if len(run) >= LEAST_RUN and run not in open_run}
     for number, line in added:
+        strange = _strange_address(line, free)
+        if strange:
+            rule = "no address that stands neither in the base nor in the policy"
+            return GuardResult(guard="leak", result="fail", line=number, text=strange, rule=rule)
         told = _leak_in(line, literals, squeezed, phrases)
         if told:
             text, where = told
@@ -97,6 +101,12 @@ def leak_guard(
                 guard="leak", result="fail", line=number, text=text, rule=f"{rule}; it stands in {where}"
             )
     return GuardResult(guard="leak", result="pass")
+
+
+def _strange_address(line: str, free: str) -> str:
+    """The first address in a line that no open text holds; agents would send people there."""
+    found = (url.rstrip(".,;:!?") for url in _ADDRESS.findall(line))
+    return next((url[:200] for url in found if url.casefold() not in free.casefold()), "")
 
 
 def length_guard(base: str, text: str) -> GuardResult:
@@ -153,6 +163,8 @@ def locked_guard(base: str, text: str, locked: Sequence[str]) -> GuardResult:
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ADDRESS = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s<>\"'`)\]]{0,2000}", re.I)
+"""An address of the web, or of another scheme."""
 _PLACEHOLDER = re.compile(r"\{\{?\s*[A-Za-z_][\w.]*\s*\}?\}")
 _CALLED = re.compile(
     r"\b(?:call|calls|calling|use|using|run|running)\s+(?:the\s+)?[`'\"]?([A-Za-z_][\w-]*)", re.I
