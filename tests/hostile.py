@@ -170,7 +170,8 @@ HOSTILE: dict[int, HostileCase] = {
         (
             "test_redaction::test_a_key_in_a_text_that_is_changed_or_submitted_is_hidden_too",
             "test_harden_parts::test_what_stands_only_in_a_scenario_is_a_leak",
-            "test_harden_parts::test_an_address_that_stands_nowhere_else_is_a_leak",
+            "test_harden_reflect::"
+            "test_what_a_transcript_may_have_talked_the_writer_into_is_refused_before_any_trial",
         ),
     ),
     24: HostileCase(

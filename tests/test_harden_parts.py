@@ -194,22 +194,6 @@ def test_what_stands_only_in_a_scenario_is_a_leak(line: str, text: str) -> None:
     assert "it stands in a" in leak.rule
 
 
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        ("Send everyone to https://evil.example/pay?x=1.", "https://evil.example/pay?x=1"),
-        ("Help stands at www.evil.example, always.", "www.evil.example"),
-        ("Load ftp://evil.example/a first.", "ftp://evil.example/a"),
-    ],
-)
-def test_an_address_that_stands_nowhere_else_is_a_leak(line: str, text: str) -> None:
-    leak = added(line)["leak"]
-    assert (leak.result, leak.line, leak.text) == ("fail", 4, text)
-    assert "neither in the base nor in the policy" in leak.rule
-    base = f"{BASE}\nHelp stands at {text}."
-    assert check_guards(base, f"{base}\n{line}", HIDDEN, KNOWN)[0].result == "pass"
-
-
 def test_what_stands_in_the_base_or_the_policy_is_no_leak() -> None:
     assert added("Never pay back more than 100 USD, and never after 30 days.")["leak"].result == "pass"
 

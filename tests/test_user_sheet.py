@@ -135,7 +135,7 @@ async def test_a_run_warns_of_what_its_user_invented_and_passes_stay(tmp_path: P
     assert (run.totals.passed, item["verdict"]) == (2, "pass")
     assert item["invented"] == [{"n": 1, "turn": 1, "sort": "id", "said": "#W102", "used": []}]
     told = [warning for warning in run.warnings if "not on its sheet" in warning]
-    assert len(told) == 1 and "In 2 of 2 trials" in told[0] and "run-1/s/1@1" in told[0]
+    assert len(told) == 1 and "In 2 of 2 trials" in told[0] and "the first: run-1/s/" in told[0]
 
 
 @pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: shipped.name)

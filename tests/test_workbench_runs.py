@@ -21,13 +21,14 @@ from caseharden.engine.records.environment import ModelChoice
 from caseharden.engine.records.job import Job
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.store import Store
-from caseharden.engine.workbench import Workbench, trials
+from caseharden.engine.workbench import Workbench, run_cases
 from caseharden.engine.workbench.archive import Archive
 from caseharden.engine.workbench.results import RunReport
 from caseharden.engine.workbench.role_models import RoleModels
+from caseharden.engine.workbench.run_cases import RunCases
 from caseharden.engine.workbench.run_drafts import RunDrafts
 from caseharden.engine.workbench.scoring import Scoring
-from caseharden.engine.workbench.trials import RunCases, TrialRunner
+from caseharden.engine.workbench.trials import TrialRunner
 from caseharden.engine.workbench.worlds import Worlds
 from caseharden.tests.workbench_cases import bench_at, closing, desk, tickets
 from caseharden.tools.runs import run_reply
@@ -530,7 +531,7 @@ async def test_a_trial_that_breaks_does_not_stop_the_others_and_is_run_again(
 async def test_a_run_of_many_simulations_keeps_few_cases_prepared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "KEPT_CASES", 3)
+    monkeypatch.setattr(run_cases, "KEPT_CASES", 3)
     async with bench_at(tmp_path) as bench:
         await desk(bench, 12)
         run = (await bench.runs.start("desk", trials=2, options={"concurrency": 2})).run

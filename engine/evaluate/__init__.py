@@ -17,7 +17,7 @@ from .clusters import clusters
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
-from .judge import Judge, ask, entries_of, judge_chars
+from .judge import Judge, Shown, ask, block_of, entries_of, judge_chars, shown
 from .knowledge import KnowledgeBase, passages_of
 from .marking import MarkedCase, mark
 from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
@@ -63,11 +63,13 @@ __all__ = [
     "Replay",
     "RuleCheck",
     "ScriptCheck",
+    "Shown",
     "Trace",
     "Watcher",
     "agreement",
     "allowed_labels",
     "ask",
+    "block_of",
     "check_thresholds",
     "choose_metrics",
     "clusters",
@@ -87,6 +89,7 @@ __all__ = [
     "parts_of",
     "passages_of",
     "see_turn",
+    "shown",
     "summaries",
     "thresholds",
     "totals",

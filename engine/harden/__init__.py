@@ -13,6 +13,7 @@ from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_lef
 from .loop import Hardener
 from .promotion import check_promotion
 from .proof import Arms, compare_arms, decide_outcome, find_regressions
+from .reflect import RECORD_CHARS, ReflectWriter
 from .rounds import standing_candidate
 from .rules import RulesWriter, rule_sentences
 from .split import assign_split, count_looks, held_out_set, split_scenarios
@@ -23,6 +24,7 @@ __all__ = [
     "GUARDS",
     "LEAST_HELD_OUT",
     "NO_HELD_OUT",
+    "RECORD_CHARS",
     "Arms",
     "Case",
     "Hardener",
@@ -31,6 +33,7 @@ __all__ = [
     "Known",
     "Proposal",
     "Purpose",
+    "ReflectWriter",
     "RulesWriter",
     "TrialOutcome",
     "Trials",

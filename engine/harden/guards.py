@@ -2,7 +2,8 @@
 
 leak: nothing of a scenario's own data in added lines. length: not much longer than the base. tool_names: no
 tool that is not there, and those of the base survive. placeholders: `{x}` survives. locked: locked passages
-survive as they are.
+survive as they are. injection: no commands of a transcript, marks, addresses or secrets. over_refusal: nothing is
+forbidden outright that the solution of a train scenario needs.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass, field
 from ..errors import did_you_mean
 from ..records.hardening import GuardResult
 from .edits import line_changes
+from .injection import injection_guard
+from .over_refusal import over_refusal_guard
 
-GUARDS = ("leak", "length", "tool_names", "placeholders", "locked")
+GUARDS = ("leak", "length", "tool_names", "placeholders", "locked", "injection", "over_refusal")
 PHRASE_WORDS = 6
 LEAST_RUN = 5
 """Characters of a literal that is also looked for when it is written apart."""
@@ -40,12 +43,14 @@ class Hidden:
 class Known:
     """What a candidate may speak of.
 
-    Tool names, other names (parameters, fields), and open texts (policy, schemas).
+    Tool names, other names (parameters, fields), and open texts (policy, schemas). `needed`: the tools that
+    solutions of train scenarios call, each with one of those scenarios.
     """
 
     tools: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     texts: tuple[str, ...] = field(default=())
+    needed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def check_guards(
@@ -59,6 +64,8 @@ def check_guards(
         "tool_names": lambda: tool_names_guard(base, text, added, known),
         "placeholders": lambda: placeholders_guard(base, text),
         "locked": lambda: locked_guard(base, text, locked),
+        "injection": lambda: injection_guard(base, added, known.texts),
+        "over_refusal": lambda: over_refusal_guard(added, base, known.needed),
     }
     return [guards[name]() for name in GUARDS]
 
@@ -71,7 +78,7 @@ def max_added(base: str) -> int:
 def leak_guard(
     base: str, added: Sequence[tuple[int, str]], hidden: Iterable[Hidden], known: Known
 ) -> GuardResult:
-    """Refuse added lines (number, text) that hold a literal or a 6-word phrase of hidden data, or a strange address.
+    """Refuse added lines (number, text) that hold a literal or a 6-word phrase of hidden data.
 
     Literals are e-mail addresses, dates, amounts, numbers of three digits or more, and words with digits in
     them (`W42`, `cust_900`), also when written apart (`W 10-240`). What stands in the base or an open text
@@ -90,10 +97,6 @@ def leak_guard(
     runs = {_squeezed(literal): where for literal, where in literals.items()}
     squeezed = {run: where for run, where in runs.items() if len(run) >= LEAST_RUN and run not in open_run}
     for number, line in added:
-        strange = _strange_address(line, free)
-        if strange:
-            rule = "no address that stands neither in the base nor in the policy"
-            return GuardResult(guard="leak", result="fail", line=number, text=strange, rule=rule)
         told = _leak_in(line, literals, squeezed, phrases)
         if told:
             text, where = told
@@ -101,12 +104,6 @@ def leak_guard(
                 guard="leak", result="fail", line=number, text=text, rule=f"{rule}; it stands in {where}"
             )
     return GuardResult(guard="leak", result="pass")
-
-
-def _strange_address(line: str, free: str) -> str:
-    """The first address in a line that no open text holds; agents would send people there."""
-    found = (url.rstrip(".,;:!?") for url in _ADDRESS.findall(line))
-    return next((url[:200] for url in found if url.casefold() not in free.casefold()), "")
 
 
 def length_guard(base: str, text: str) -> GuardResult:
@@ -163,8 +160,6 @@ def locked_guard(base: str, text: str, locked: Sequence[str]) -> GuardResult:
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ADDRESS = re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s<>\"'`)\]]{0,2000}", re.I)
-"""An address of the web, or of another scheme."""
 _PLACEHOLDER = re.compile(r"\{\{?\s*[A-Za-z_][\w.]*\s*\}?\}")
 _CALLED = re.compile(
     r"\b(?:call|calls|calling|use|using|run|running)\s+(?:the\s+)?[`'\"]?([A-Za-z_][\w-]*)", re.I

@@ -36,17 +36,23 @@ def hidden_texts(
     return hidden
 
 
-def known_of(world: World) -> Known:
-    """Collect what a candidate may speak of.
+def known_of(world: World, scenarios: Iterable[Scenario] = ()) -> Known:
+    """Collect what a candidate may speak of, and must not forbid.
 
-    The agent's tools, their parameters, schema fields, policy and texts.
+    The agent's tools, their parameters, schema fields, policy and texts; what solutions of the train scenarios call.
     """
+    needed: dict[str, str] = {}
+    for scenario in scenarios:
+        if scenario.split != "held_out":
+            for call in scenario.expected:
+                if call.tool and call.by == "agent":
+                    needed.setdefault(call.tool, scenario.id)
     tools = [tool for tool in world.tools if tool.for_ == "agent"]
     names = {name for tool in tools for name in _properties(tool.parameters)}
     for path, collection in world.schema_.items():
         names.update(path.split("."), collection.required, collection.fields)
     texts = [world.policy, *(t.description for t in tools), *(canonical(dict(t.parameters)) for t in tools)]
-    return Known(frozenset(tool.name for tool in tools), frozenset(names), tuple(texts))
+    return Known(frozenset(tool.name for tool in tools), frozenset(names), tuple(texts), needed)
 
 
 def _of_scenario(scenario: Scenario) -> Iterator[str]:

@@ -72,12 +72,17 @@ TOLD = {
     "guard_leak": "It repeats data of the test cases.",
     "guard_length": "It is too long.",
     "guard_locked": "It changes a locked passage.",
+    "guard_injection": "It holds what does not belong into instructions: a command, an address, a secret.",
+    "guard_over_refusal": "It forbids what the agent must do in some scenarios.",
     "guard_placeholders": "It loses a placeholder.",
     "guard_tool_names": "It names a tool that is not there, or loses one.",
     "kept": "Better on train, and nothing that passed fails.",
     "no_proposal": "No general sentence follows from what still fails.",
+    "over_refusal": "The agent does nothing where it has to act, and passed before.",
+    "pruned": "A line that nothing on train needs is taken out.",
     "screen_no_gain": "It mends none of the simulations that it was written for.",
     "train_no_gain": "No check on train got better.",
     "train_not_better": "Train scenarios got worse as well as better.",
+    "unusable_proposal": "What the writer model answered cannot be used.",
 }
 """What a round's reason code says in words."""

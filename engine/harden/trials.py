@@ -29,7 +29,8 @@ class TrialOutcome:
     """One graded trial. `checks` holds the counted checks only, by id; it may be empty for error and invalid.
 
     `deterministic`: every part of this trial gives the same again with the same seed (no model that
-    varies), so that one trial is as good as many. `judged` names the checks that a judge decided.
+    varies), so that one trial is as good as many. `judged` names the checks that a judge decided. `acted`: whether
+    the agent changed anything in the world; None: not known.
     """
 
     simulation: str
@@ -40,6 +41,7 @@ class TrialOutcome:
     conversation: str = ""
     deterministic: bool = False
     judged: frozenset[str] = frozenset()
+    acted: bool | None = None
 
     @classmethod
     def of(cls, record: TrialRecord, run: str, *, deterministic: bool = False) -> TrialOutcome:
@@ -56,6 +58,7 @@ class TrialOutcome:
             place,
             deterministic,
             frozenset(check.id for check in counted if check.judged),
+            None if record.writes is None else record.writes > 0,
         )
 
     @property

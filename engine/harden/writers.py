@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..records.conversation import ModelUse
 from ..records.hardening import Brief, Edit
 
 
@@ -14,13 +15,16 @@ class Proposal:
     """Edits aimed at one cluster of the brief; without edits nothing is proposed.
 
     `why` is one sentence for people; `passed_over` says for each cluster id that came first why nothing was
-    proposed for it.
+    proposed for it. `failure`: why what a writer model answered could not be used; the next round asks again.
+    `use`: what the model used; None where none was asked.
     """
 
     edits: tuple[Edit, ...] = ()
     cluster: str = ""
     why: str = ""
     passed_over: Mapping[str, str] = field(default_factory=dict[str, str])
+    failure: str = ""
+    use: ModelUse | None = None
 
 
 class InstructionWriter(Protocol):

@@ -291,6 +291,12 @@ class Conversation(Stored):
     agent_wall_s: float = 0.0
     started_at: str = ""
 
+    @property
+    def agent_writes(self) -> int:
+        """The agent's calls that changed the world."""
+        calls = (entry for entry in self.log if isinstance(entry, ToolEntry) and entry.by == "agent")
+        return sum(call.ok and call.kind == "write" for call in calls)
+
     def dumped(self) -> dict[str, Any]:
         """As JSON; what was never set is left out, so that a missing value stays missing."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)

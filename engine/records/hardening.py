@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .authored import Authored, Stored
+from .conversation import ModelUse
 from .environment import DEFAULT_CONCURRENCY, ModelName
 from .run import Cluster
 from .scenario import Split
@@ -180,6 +181,32 @@ class Candidate(Stored):
     """The job that submitted it; a job has one candidate."""
 
 
+class Written(Stored):
+    """What a writer answered in a round for one text, kept as soon as it came: it is not asked for twice.
+
+    Without edits it proposed nothing; `failure`: why the answer could not be used. `use`: of the model, None where
+    none was asked.
+    """
+
+    round: int
+    parent: str
+    edits: list[Edit] = Field(default_factory=list[Edit])
+    cluster: str = ""
+    why: str = ""
+    passed_over: dict[str, str] = Field(default_factory=dict[str, str])
+    failure: str = ""
+    use: ModelUse | None = None
+
+
+class Pruning(Stored):
+    """An added line that the best text was tried without."""
+
+    line: str
+    removed: bool
+    needed_by: str = ""
+    """A train simulation that gets worse without it."""
+
+
 class Round(Stored):
     """One turn of the loop; round 0 is the base. Totals are of train trials under the round's candidate.
 
@@ -223,7 +250,7 @@ class HardeningLimits(Authored):
     """Trials at the same time."""
     pause_after: int = Field(default=10, ge=0)
     """Equal failures of the infrastructure in a row that pause it; 0: never."""
-    budget: dict[str, float] = Field(default_factory=dict[str, float])
+    budget: dict[str, int | float] = Field(default_factory=dict[str, int | float])
     """calls, tokens, usd, seconds: the most that all its trials may use."""
     cassette: dict[str, Any] = Field(default_factory=dict[str, Any])
     """The file and mode of recorded model calls; {}: all are made."""
@@ -280,6 +307,8 @@ class Hardening(Stored):
     evidence: Evidence | None = None
     brief: Brief | None = None
     rejected: list[RejectedEdit] = Field(default_factory=list[RejectedEdit])
+    written: list[Written] = Field(default_factory=list[Written])
+    pruned: list[Pruning] = Field(default_factory=list[Pruning])
     warnings: list[str] = Field(default_factory=list[str])
     models: dict[str, ModelName] = Field(default_factory=dict[str, ModelName])
     base_run: str = ""

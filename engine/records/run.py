@@ -86,6 +86,8 @@ class TrialRecord(Stored):
     """From 2: those before ended in error and are kept as failed attempts."""
     runtime_errors: int = 0
     """Calls that ended in the tool's own mistake."""
+    writes: int | None = None
+    """The agent's calls that changed the world; None: kept before that was counted."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
     transcript_hash: str = ""

@@ -3,6 +3,7 @@
 from .case import ENGINE, Case, prepare
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
+from .methods import METHODS
 from .playback import play_recording
 from .playing import Standing, run_trial, stand_trial
 from .sheet import read_sheet, sheet, sheet_prompt
@@ -10,12 +11,15 @@ from .solution import ExpectedWorlds, check_solution, expected_world, play_solut
 from .tape import Keep, Tape, TapedAgent, TapedUser, answered_turns, difference, taped
 from .transcript import transcript_hash
 from .trial import Tried
-from .user import BEGIN, STOP, ModelUser, NoUser, PlayedUser, UserReply, UserSimulator, strip_stop
+from .user import BEGIN, ModelUser, NoUser, PlayedUser, UserReply, UserSimulator, strip_stop
+from .user_faults import STOP, USER_FAULTS, user_fault
 
 __all__ = [
     "BEGIN",
     "ENGINE",
+    "METHODS",
     "STOP",
+    "USER_FAULTS",
     "Case",
     "ExpectedWorlds",
     "Keep",
@@ -48,4 +52,5 @@ __all__ = [
     "strip_stop",
     "taped",
     "transcript_hash",
+    "user_fault",
 ]

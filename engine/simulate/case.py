@@ -26,6 +26,7 @@ from ..world import (
     compile_noise,
 )
 from ..world.mistakes import Mistakes
+from .methods import Method, method_of
 from .sheet import sheet, sheet_prompt
 
 ENGINE: Final = "1"
@@ -50,6 +51,8 @@ class Case:
     """What the expected world depends on, apart from what it draws."""
     user_input: str = ""
     """The user's first message, verbatim; empty: the user finds its own."""
+    method: Method | None = None
+    """How the user goes about it, where it wants what it must not get."""
     init: Steps | None = None
     data: dict[str, Any] | None = None
     """The persona's, for the world."""
@@ -106,12 +109,13 @@ def prepare(
         persona=digest(partner.model_dump(mode="json")) if partner else "",
         engine=ENGINE,
     )
-    told = sheet(scenario, partner, user_input, user_guidelines)
+    told, method = sheet(scenario, partner, user_input, user_guidelines), method_of(partner)
+    grounding = Grounding(json.dumps(told, ensure_ascii=False), world) if method is None else None
     return Case(
         world=world,
         scenario=scenario,
         persona=partner,
-        plan=replace(plan, grounding=Grounding(json.dumps(told, ensure_ascii=False), world)),
+        plan=replace(plan, grounding=grounding),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
         options=options,
@@ -119,6 +123,7 @@ def prepare(
         user_prompt=sheet_prompt(told),
         expected_key=digest([hashes.world, hashes.scenario, data, user_input, ENGINE]),
         user_input=user_input,
+        method=method,
         init=init,
         data=data or None,
         events=events,

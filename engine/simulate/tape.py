@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..agents import AgentAdapter, AgentInput, AgentReply, Standstill, Unwanted
+from ..errors import Unavailable
 from ..llm import Message, ToolCall, ToolSignature
 from ..records.conversation import Conversation, LogEntry, SayEntry, Speaker, ToolEntry
 from ..records.session import Given, GivenCall, Rejected
@@ -141,6 +142,8 @@ class TapedUser:
         asked = _another(seed, len(unwanted), self._again)
         try:
             reply = await self._user.speak([*heard, *_told(unwanted)], tools, asked)
+            if self._tape.strict and reply.ends is not None and reply.ends.error:
+                raise Unavailable(f"{reply.ends.detail}.")
         except Exception as error:
             if self._tape.strict:
                 raise Standstill("user", error) from error

@@ -249,12 +249,9 @@ class Trial:
                 reply = await self.user.speak(heard, self.case.offered(self.scene, "user"), seed)
             except Standstill:
                 raise
-            except SetupError as error:
-                self.script.finish("model_error", f"user: {error}", error_class(error))
-                return
             except Exception as error:
-                told = f"user: {type(error).__name__}: {error}"
-                self.script.finish("model_error", told, error_class(error))
+                told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
+                self.script.finish("model_error", f"user: {told}", error_class(error))
                 return
             self._used("user", self.user.name, reply.usage)
             self._unwanted("user", reply.instead_of)
@@ -269,7 +266,9 @@ class Trial:
 
     def _user_says(self, reply: UserReply) -> None:
         if reply.ends is not None:
-            self.script.finish(reply.ends.reason, reply.ends.detail)
+            if reply.text:
+                self.script.say("user", reply.text, reply.source, reply.usage)
+            self.script.finish(reply.ends.reason, reply.ends.detail, reply.ends.error)
             return
         if not reply.text and not reply.stop:
             self.script.finish("user_fault", "the user said nothing")

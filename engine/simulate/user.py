@@ -10,9 +10,12 @@ from typing import Final, Protocol
 from ..agents import PlayedTurn, Unwanted
 from ..llm import Message, ModelClient, ModelRequest, ToolCall, ToolSignature
 from ..records.conversation import End, SaySource, TokenUsage
+from ..seeds import seed_of
 from .case import Case
+from .methods import gives_up
+from .sheet import user_rules
+from .user_faults import STOP, user_fault
 
-STOP: Final = "###STOP###"
 BEGIN: Final = "(The conversation begins. Write your first message.)"
 _ANNOUNCES: Final = re.compile(
     r"\b(?:(?:i will|i'll|i am going to|i'm going to)(?! not\b)|i am about to|i'm about to|let me(?! know)|"
@@ -36,7 +39,7 @@ class UserReply:
     source: SaySource = "model"
     """Only a model's stop may be held back."""
     ends: End | None = None
-    """The trial ends so, and nobody stopped it: what is played was cut short here."""
+    """The trial ends so, and nobody stopped it: what is played was cut short here, or the user fell out of its role."""
     instead_of: tuple[Unwanted, ...] = ()
     """What was rejected before it, first things first."""
 
@@ -67,8 +70,10 @@ class UserSimulator(Protocol):
 class ModelUser:
     """A user played by a model, which is told its sheet as prose for language models and as a block for others."""
 
-    def __init__(self, model: ModelClient, case: Case) -> None:
-        self._model = model
+    def __init__(self, model: ModelClient, case: Case, again: int = 0) -> None:
+        """`again`: how often it has fallen out of its role in this trial before; it draws otherwise then."""
+        self._model, self._again = model, again
+        self._method = case.method
         self._before = (Message("system", case.user_prompt), Message("user", BEGIN))
         self._first = case.user_input
 
@@ -80,9 +85,19 @@ class ModelUser:
         if self._first:
             first, self._first = self._first, ""
             return UserReply(first, source="script")
+        said = [message.content for message in heard if message.role == "user"]
+        own = sum(message.role == "assistant" and bool(message.content) for message in heard)
+        if self._method is not None and gives_up(self._method, own, said):
+            return UserReply(stop=True, source="script")
+        seed = seed_of(seed, "again", self._again) if self._again else seed
         request = ModelRequest(role="user", messages=(*self._before, *heard), tools=tools, seed=seed)
         reply = await self._model.complete(request)
+        last = said[-1] if said else ""
+        fault = user_fault(reply.text, last, user_rules(), plays=self._method is not None)
         text, stop = strip_stop(reply.text)
+        if fault is not None:
+            ends = End(reason="user_fault", detail=fault.why, error=fault.sort)
+            return UserReply(text, usage=reply.used, ends=ends)
         return UserReply(text, stop, reply.tool_calls, reply.used)
 
     def spoken_for(self) -> UserReply:

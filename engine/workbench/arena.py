@@ -15,8 +15,9 @@ from .attempts import Attempts
 from .jobs import Paused
 from .judging import Judging, is_marked, unjudged
 from .pacing import Pacing
+from .run_cases import RunCases
 from .snapshots import Snapshots
-from .trials import RunCases, TrialRunner
+from .trials import TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
 """Told how many trials were asked for and are there."""

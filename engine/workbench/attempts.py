@@ -1,4 +1,6 @@
-"""Failed attempts: trials that ended in error and are to be run again are kept beside, and counted in costs only."""
+"""Failed attempts are kept beside, and counted in costs only: trials that ended in error and are to be run again, and
+those that the simulated user has spoiled.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from ..evaluate import ERROR_ENDS
 from ..records.run import TrialRecord
+from ..simulate import USER_FAULTS
 from .archive import Archive
 
 TABLE = "attempts"
@@ -32,6 +35,10 @@ class Attempts:
         shelf.delete(record.id for record in chosen)
         return [(record.simulation, record.trial) for record in chosen]
 
+    def keep(self, run: str, record: TrialRecord, table: str = "trials") -> None:
+        """Keep an attempt that never was a trial of the run, because it is made once more."""
+        self._archive.trials(run, _beside(table)).put(f"{record.id}/{record.attempt}", record)
+
     def of_trial(self, run: str, id: str, table: str = "trials") -> list[TrialRecord]:
         """The failed attempts of one trial, `simulation/trial`."""
         kept = self._archive.trials(run, _beside(table))
@@ -43,6 +50,11 @@ class Attempts:
     def of_run(self, run: str, tables: Sequence[str] = ("trials", "again")) -> list[TrialRecord]:
         """All of a run."""
         return [record for table in tables for record in self._archive.trials(run, _beside(table)).where()]
+
+
+def is_spoiled(end: str, error: str) -> bool:
+    """Whether a trial ended because its simulated user fell out of its role."""
+    return end == "user_fault" and error in USER_FAULTS
 
 
 def _beside(table: str) -> str:

@@ -15,8 +15,8 @@ from ..exchange.run_file import FORMAT, RunFile, parse_run_file
 from ..records.authored import load
 from ..records.simulation import SimulationRecord
 from .compared import BASELINE, ComparedRun, PlayedTrial, compared_run
+from .run_cases import CaseParts
 from .snapshots import case_hash
-from .trials import CaseParts
 
 MOST_BYTES: Final = 400_000_000
 

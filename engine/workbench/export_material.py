@@ -23,7 +23,7 @@ from .archive import Archive
 from .discretion import record_without_secrets
 from .listing import check_where, matcher, trial_fields
 from .rows import conversation_row
-from .trials import RunCases
+from .run_cases import RunCases
 
 R = TypeVar("R", bound=BaseModel)
 WholeRun = Callable[[RunRecord, Sequence[TrialRecord]], RunFile]

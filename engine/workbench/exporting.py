@@ -33,9 +33,9 @@ from .discretion import record_without_secrets
 from .export_material import Gathering
 from .plain import check_plain
 from .reporting import Reporting
+from .run_cases import RunCases
 from .run_drafts import trials_wanted
 from .sight import refuse_while_proving, spend
-from .trials import RunCases
 
 R = TypeVar("R", bound=BaseModel)
 INLINE: Final = 16_000

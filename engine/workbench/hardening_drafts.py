@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..records.authored import Authored, load
-from ..records.environment import EnvironmentRecord, ModelChoice
-from ..records.hardening import Hardening, HardeningLimits
+from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
+from ..records.hardening import Hardening, HardeningLimits, Strategy
 from ..records.job import Job
 from ..records.run import RunRecord
 from .archive import Archive, utc_now
@@ -25,7 +25,7 @@ from .select import Selector
 from .simulations import Simulations
 from .snapshots import Snapshots
 
-STRATEGIES = ("auto", "rules", "submit")
+STRATEGIES = ("auto", "rules", "reflect", "submit")
 _LATER = ("target", "confirm_on")
 
 
@@ -104,7 +104,7 @@ class HardeningDrafts:
             environment=owner.id,
             base=id,
             base_text=text,
-            strategy="rules" if spec["strategy"] == "auto" else spec["strategy"],
+            strategy=_strategy(spec["strategy"], models),
             state="running",
             seed=seed,
             limits=HardeningLimits(
@@ -188,8 +188,21 @@ def harden_strategy(strategy: str) -> str:
     """The strategy, or an error that says which there are."""
     if strategy in STRATEGIES:
         return strategy
-    later = " is not in this version" if strategy == "reflect" else " is no strategy"
-    raise InvalidArgument(f"`{strategy[:40]}`{later}.", where="strategy", allowed=STRATEGIES)
+    raise InvalidArgument(f"`{strategy[:40]}` is no strategy.", where="strategy", allowed=STRATEGIES)
+
+
+def _strategy(asked: str, models: Mapping[str, ModelName]) -> Strategy:
+    """Who writes: by the writer model, where nothing else was asked for."""
+    offline = short_name(models["writer"]).startswith("offline")
+    if asked == "reflect" and offline:
+        raise InvalidArgument(
+            "The offline writer cannot reflect.",
+            where="strategy",
+            allowed="rules, submit, or reflect with models.writer (relay: your client writes)",
+        )
+    if asked == "auto":
+        return "rules" if offline else "reflect"
+    return cast("Strategy", asked)
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:

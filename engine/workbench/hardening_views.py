@@ -12,7 +12,12 @@ from .rows import evidence_row
 _FIGURES = ("number", "total", "passed", "failed", "rate", "completed")
 """Fields of a round that stand in its row even where they are 0."""
 _CASES = ("simulations", "train", "held_out")
-_ROUNDS = ("item.rounds[].cluster.cause", "item.rounds[].cluster.rule", "item.rounds[].why")
+_ROUNDS = (
+    "item.rounds[].cluster.cause",
+    "item.rounds[].cluster.rule",
+    "item.rounds[].why",
+    "item.rounds[].not_proposed",
+)
 _WHOLE = (
     "item.base_text",
     "item.candidates[].text",

@@ -41,7 +41,8 @@ from ..simulate import Meter
 from .archive import Archive
 from .pacing import Pacing
 from .role_models import RoleModels
-from .trials import RunCases, TrialRunner
+from .run_cases import RunCases
+from .trials import TrialRunner
 
 Tell = Callable[[int, int], None]
 POLICY_CHARS: Final = 12_000

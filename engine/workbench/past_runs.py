@@ -33,9 +33,10 @@ from .environments import Environments
 from .exporting import IMPORTED
 from .instructions import Instructions
 from .results import EnvironmentReport
+from .run_cases import RunCases
 from .scoring import Scoring
 from .sight import spend
-from .trials import RunCases, TrialRunner
+from .trials import TrialRunner
 
 SHOWN: Final = 5
 RECORDED: Final = "recorded"

@@ -8,7 +8,7 @@ from typing import Any
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, did_you_mean
 from ..exchange import Roots
 from ..generate.generated import Generated
 from ..generate.personas import LATER_PERSONA_KINDS, PERSONA_KINDS, generate_personas
@@ -16,6 +16,7 @@ from ..ids import check_slug
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona, PersonaRecord, Source
+from ..simulate import METHODS
 from ..world import Scene, WorldFault
 from .archive import Archive, utc_now
 from .authoring import Authoring, read_items
@@ -113,12 +114,11 @@ class Personas:
         check_plain(item, where)
         persona = load(Persona, item, where)
         check_slug(persona.id, f"{where}.id")
-        if persona.kind != "plain":
-            raise InvalidArgument(
-                f"Persona kind `{persona.kind}` is not in this version.",
-                where=f"{where}.kind",
-                allowed="plain",
-            )
+        kinds = ("plain", *METHODS)
+        if persona.kind.replace("-", "_") not in kinds:
+            near = did_you_mean(persona.kind, kinds)
+            what = f"There is no persona kind `{persona.kind}`.{near}"
+            raise InvalidArgument(what, where=f"{where}.kind", allowed=kinds)
         self._check_data(persona, environment, where)
         return persona
 

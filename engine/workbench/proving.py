@@ -7,8 +7,18 @@ from collections.abc import Callable, Sequence
 import anyio.to_thread
 
 from ..evaluate import clusters
-from ..harden import Case, Hardener, RulesWriter, TrialOutcome, hidden_texts, known_of
-from ..records.environment import AgentSpec
+from ..harden import (
+    Case,
+    Hardener,
+    InstructionWriter,
+    ReflectWriter,
+    RulesWriter,
+    TrialOutcome,
+    hidden_texts,
+    known_of,
+)
+from ..llm import RELAY
+from ..records.environment import AgentSpec, short_name
 from ..records.hardening import Candidate, Hardening
 from ..records.run import Cluster
 from .archive import Archive, utc_now
@@ -17,11 +27,12 @@ from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
 from .pacing import Pacing
-from .role_models import judges_itself, lent_roles
+from .role_models import RoleModels, judges_itself, lent_roles
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
 from .trials import TrialRunner
 from .worlds import Worlds
+from .writing import PacedWriter, TrainRecords
 
 Check = Callable[[], None]
 """Asked before each write; raises where this process may no longer write for the hardening."""
@@ -39,6 +50,7 @@ class Proving:
         snapshots: Snapshots,
         looks: LookLedger,
         judging: Judging,
+        models: RoleModels,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -47,10 +59,11 @@ class Proving:
         self._snapshots = snapshots
         self._looks = looks
         self._judging = judging
+        self._models = models
 
     async def search(self, record: Hardening, tell: Counted, check: Check) -> Hardening:
         """Search and prove, or with strategy submit run the base and leave a brief. Raises what `check` raises."""
-        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check)
+        hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check, record.job)
         if record.outcome is None:
             held_out = {case.scenario for case in hardener.cases if case.split == "held_out"}
             record.looks = self._looks.count(record.environment, held_out, but=record.id)
@@ -86,9 +99,10 @@ class Proving:
 
         return self._archive.hardenings.change(record.id, end)
 
-    def _spent(self, hardening: str) -> Spent:
-        runs = self._archive.runs.where(hardening=hardening)
-        return Spent.of(use for run in runs for use in self._scoring.used(run))
+    def _spent(self, hardening: Hardening) -> Spent:
+        runs = self._archive.runs.where(hardening=hardening.id)
+        written = [written.use for written in hardening.written if written.use]
+        return Spent.of([*(use for run in runs for use in self._scoring.used(run)), *written])
 
     def _hardener(self, record: Hardening, tell: Counted, check: Check, job: str = "") -> Hardener:
         """`job`: of a candidate; what only its own trials have shown the client does not count as seen."""
@@ -97,7 +111,7 @@ class Proving:
         pattern, cases = self._snapshots.pattern(record), self._snapshots.cases(record)
         limits = record.limits
         budget = Budget.model_validate(limits.budget)
-        pacing = Pacing(limits.concurrency, limits.pause_after, budget, self._spent(record.id))
+        pacing = Pacing(limits.concurrency, limits.pause_after, budget, self._spent(record))
         arena = Arena(
             self._archive, self._trials, self._snapshots, record, tell, check, pacing, self._judging
         )
@@ -127,16 +141,31 @@ class Proving:
                 for p in parts
             ],
             clusters=found,
-            known=known_of(world.world),
+            known=known_of(world.world, [specs[id] for id in sorted(specs)]),
             hidden=hidden_texts(
                 [specs[id] for id in sorted(specs)], self._snapshots.personas(record), world.world
             ),
-            writer=RulesWriter() if record.strategy == "rules" else None,
+            writer=self._writer(record, pacing),
             save=save,
             look=look,
-            lent=lent_roles(pattern.models, agent),
+            lent=_lent(record, agent),
             judges_itself=judges_itself(pattern.models, agent),
         )
+
+    def _writer(self, record: Hardening, pacing: Pacing) -> InstructionWriter | None:
+        if record.strategy == "reflect":
+            model = self._models.open(
+                record.models["writer"], "models.writer", record.limits.cassette or None
+            )
+            paced = PacedWriter(model, pacing.meter, record)
+            return ReflectWriter(paced, TrainRecords(self._archive).of, record.seed)
+        return RulesWriter() if record.strategy == "rules" else None
+
+
+def _lent(record: Hardening, agent: AgentSpec) -> list[str]:
+    """The roles that a client plays itself, the writer's among them."""
+    writes = record.strategy == "reflect" and short_name(record.models["writer"]) == RELAY
+    return [*lent_roles(record.models, agent), *(["writer"] if writes else [])]
 
 
 async def _silent(trials: int) -> None:

@@ -94,7 +94,7 @@ class SessionStage:
         cast = self._trials.cast(spec, models)
         if record.role == "user":
             return cast.agent(case, record.drawn), None
-        return None, cast.user(case, record.drawn)
+        return None, cast.user(case, record.drawn, 0)
 
 
 def is_lent(record: SessionRecord, run: RunRecord) -> bool:

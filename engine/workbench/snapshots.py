@@ -10,8 +10,9 @@ from ..records.persona import Persona
 from ..records.run import RunRecord
 from ..records.scenario import Scenario
 from .archive import Archive
+from .run_cases import CaseParts, RunCases
 from .run_drafts import agent_of
-from .trials import CaseParts, RunCases, TrialRunner
+from .trials import TrialRunner
 
 _TABLES = ("scenarios", "personas", "simulations")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from ..agents import (
@@ -29,11 +27,7 @@ from ..llm import ModelClient, trial_of
 from ..records.authored import load
 from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, AgentSpec, ModelName
-from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Limits, Scenario, Split
-from ..records.session import BranchPoint
-from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
 from ..simulate import (
     Case,
@@ -47,19 +41,17 @@ from ..simulate import (
     TapedUser,
     Tried,
     UserSimulator,
-    prepare,
     run_trial,
 )
 from ..world import CompiledWorld
 from .archive import Archive
-from .attempts import Attempts
+from .attempts import is_spoiled
 from .role_models import RoleModels
+from .run_cases import CaseParts, RunCases
 from .worlds import Worlds
 
-KEPT_CASES = 256
-"""Prepared cases of a run that are kept: trials of one simulation follow each other."""
-
-
+RETRIES = 1
+"""How often a trial is run again that its simulated user has spoiled."""
 Ended = tuple[dict[str, Any], Conversation, Verdict]
 """A trial that is over: its record as JSON, the record, the verdict."""
 
@@ -69,138 +61,10 @@ class Cast:
     """Who plays in a run's trials: an agent for each, and a user."""
 
     agent: Callable[[Case, int], AgentAdapter]
-    user: Callable[[Case, int], UserSimulator]
+    user: Callable[[Case, int, int], UserSimulator]
+    """Given the case, the trial, and how often the user has spoiled it."""
     judge: ModelClient | None = None
     """Whom the scripts' `judge` steps ask."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseParts:
-    """A simulation of a run with the records that it names, as they were when the run began."""
-
-    row: SimulationRecord
-    scenario: Scenario
-    persona: Persona | None
-    split: Split
-
-
-class RunCases:
-    """The cases of a run, from the records that were copied when it began.
-
-    `check`: asked before a trial is kept; raises where this process may no longer write for the run.
-    """
-
-    def __init__(
-        self, archive: Archive, worlds: Worlds, run: RunRecord, check: Callable[[], None] | None = None
-    ) -> None:
-        self.run = run
-        self.check = check or _anybody
-        self._archive, self._worlds = archive, worlds
-        self._world = worlds.get(run.world)
-        self._attempts = Attempts(archive)
-        self._failed = lru_cache(maxsize=None)(self._read_failed)
-        store = archive.store
-        self._scenarios = store.run_table(run.id, "scenarios")
-        self._personas = store.run_table(run.id, "personas")
-        self._simulations = store.run_table(run.id, "simulations")
-        self._points = store.run_table(run.id, "points")
-        self._prepared = lru_cache(maxsize=KEPT_CASES)(self._prepare)
-        self._parts = lru_cache(maxsize=KEPT_CASES)(self._read)
-
-    def copy(self, archive: Archive, simulations: Iterable[SimulationRecord]) -> None:
-        """Copy what the simulations are made of, so that later changes do not touch this run."""
-        chosen = list(simulations)
-        environment = self.run.environment
-        scenarios = {s.scenario: archive.scenarios.get(f"{environment}/{s.scenario}") for s in chosen}
-        personas = {
-            s.persona: archive.personas.get(f"{environment}/{s.persona}") for s in chosen if s.persona
-        }
-        for record in scenarios.values():
-            partner = record.scenario.persona
-            if isinstance(partner, str) and partner not in personas:
-                found = archive.personas.find(f"{environment}/{partner}")
-                if found is not None:
-                    personas[partner] = found
-        dump: Callable[[Any], dict[str, Any]] = lambda r: r.model_dump(mode="json", by_alias=True)  # noqa: E731
-        self._scenarios.put_many({k: dump(r) for k, r in scenarios.items()})
-        if personas:
-            self._personas.put_many({k: dump(r) for k, r in personas.items()})
-        self._simulations.put_many({s.slug: dump(s) for s in chosen})
-
-    def copy_from(self, source: RunRecord, simulations: Iterable[str]) -> None:
-        """Copy the cases of simulations as another run has them."""
-        store = self._archive.store
-        old = RunCases(self._archive, self._worlds, source)
-        for slug in simulations:
-            parts = old.parts(slug)
-            personas = {parts.row.persona}
-            if isinstance(parts.scenario.persona, str):
-                personas.add(parts.scenario.persona)
-            for table, ids in (
-                ("simulations", {slug}),
-                ("scenarios", {parts.row.scenario}),
-                ("personas", personas),
-            ):
-                found = {id: store.run_table(source.id, table).find(id) for id in ids if id}
-                rows = {id: row for id, row in found.items() if row is not None}
-                if rows:
-                    store.run_table(self.run.id, table).put_many(rows)
-
-    def put_point(self, simulation: str, point: BranchPoint) -> None:
-        """From here on every trial of the simulation goes on from that point."""
-        self._points.put(simulation, point.model_dump(mode="json"))
-
-    def point(self, simulation: str) -> BranchPoint | None:
-        """Where the trials of a simulation go on from; None: they begin at the beginning."""
-        found = self._points.find(simulation)
-        return BranchPoint.model_validate(found) if found is not None else None
-
-    def case(self, simulation: str) -> Case:
-        """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
-        return self._prepared(simulation)
-
-    def parts(self, simulation: str) -> CaseParts:
-        """What the case of a simulation is made of, whether it fits the world or not."""
-        return self._parts(simulation)
-
-    def attempt(self, simulation: str, trial: int, table: str) -> int:
-        """The number of the attempt that a trial makes now: one more than have failed."""
-        return 1 + self._failed(table)[f"{simulation}/{trial}"]
-
-    def seed(self, case: Case) -> int:
-        """The seed of a case in this run: the same whatever the instructions are."""
-        return self.run.seed + case.scenario.seed
-
-    def _read_failed(self, table: str) -> Counter[str]:
-        """Failed attempts of each trial; none is set aside while trials of the run go on."""
-        return Counter(record.id for record in self._attempts.of_run(self.run.id, (table,)))
-
-    def _read(self, simulation: str) -> CaseParts:
-        row = SimulationRecord.model_validate(self._simulations.fetch(simulation, "simulation"))
-        stored = self._scenarios.fetch(row.scenario, "scenario")
-        scenario = Scenario.model_validate(stored["scenario"])
-        name = row.persona or (scenario.persona if isinstance(scenario.persona, str) else "")
-        known = self._personas.find(name) if name else None
-        persona = Persona.model_validate(known["persona"]) if known else None
-        return CaseParts(row, scenario, persona, stored["split"])
-
-    def _prepare(self, simulation: str) -> Case:
-        parts = self.parts(simulation)
-        return prepare(
-            self._world,
-            parts.scenario,
-            parts.persona,
-            simulation=simulation,
-            user_input=parts.row.user_input,
-            expected_output=parts.row.expected_output,
-            user_guidelines=str(self.run.options.get("user_guidelines", "")),
-            limits=self._limits("limits"),
-            limits_over=self._limits("limits_over"),
-        )
-
-    def _limits(self, name: str) -> Limits | None:
-        limits: dict[str, Any] = self.run.options.get(name) or {}
-        return load(Limits, limits, name) if limits else None
 
 
 class TrialRunner:
@@ -236,7 +100,9 @@ class TrialRunner:
         if spec.kind == "recorded":
             check_agent(spec, "agent", None)
             return _recorded(self._recordings(spec, "agent"), user_model)
-        user: Callable[[Case, int], UserSimulator] = lambda case, trial: ModelUser(user_model, case)  # noqa: E731
+        user: Callable[[Case, int, int], UserSimulator] = lambda case, trial, again: (  # noqa: E731
+            ModelUser(user_model, case, again)
+        )
         if spec.kind in OUTSIDE:
             outside = open_outside(spec, self._models.reach)
             return Cast(lambda case, trial: outside.conversation(), user)
@@ -269,15 +135,37 @@ class TrialRunner:
     ) -> TrialRecord:
         """Run one trial of the run, grade it and keep it, unless that was done before.
 
-        One whose scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
+        One that its simulated user has spoiled is run once more, and the first attempt is kept beside. One whose
+        scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
         `cases.check` raises; then nothing was kept.
         """
-        run = cases.run
-        shelf = self._archive.trials(run.id, table)
-        id = f"{simulation}/{trial}"
-        stored = shelf.find(id)
+        stored = self._archive.trials(cases.run.id, table).find(f"{simulation}/{trial}")
         if stored is not None:
             return stored
+        again = cases.fallen(simulation, trial, table)
+        while True:
+            attempt = cases.attempt(simulation, trial, table)
+            ended = await self._attempted(cases, cast, simulation, trial, table, meter, (attempt, again))
+            spoiled = is_spoiled(ended[1].end.reason, ended[1].end.error)
+            beside = spoiled and again < RETRIES and not (meter is not None and meter.spent())
+            record = self._kept(cases, ended, table, attempt, beside=beside)
+            if not beside:
+                return record
+            again += 1
+
+    async def _attempted(
+        self,
+        cases: RunCases,
+        cast: Cast,
+        simulation: str,
+        trial: int,
+        table: str,
+        meter: Meter | None,
+        number: tuple[int, int],
+    ) -> Ended:
+        """One attempt. `number`: of the attempt, and how many before it the simulated user has spoiled."""
+        run, (attempt, again) = cases.run, number
+        id = f"{simulation}/{trial}"
         belongs = {
             "id": f"{run.id}/{id}",
             "environment": run.environment,
@@ -285,49 +173,43 @@ class TrialRunner:
             "instructions": run.instructions,
         }
         parts = cases.parts(simulation)
-        attempt = cases.attempt(simulation, trial, table)
         try:
             case = cases.case(simulation)
         except InvalidArgument as error:
-            ended = _not_run(parts, trial, "world_error", str(error), belongs)
-        else:
-            with trial_of(
-                run.id,
-                f"{table}/{id}/{attempt}",
-                f"{run.environment}/{parts.scenario.id}",
-                held_out=parts.split == "held_out",
-                instructions=run.instructions if run.agent.get("kind") == "caller" else "",
-            ):
-                execution = f"{run.id}/{table}/{attempt}"
-                ended = await self._tried(cases, case, cast, trial, belongs, meter, execution)
-        document, conversation, verdict = ended
-        return self._kept(cases, document, conversation, verdict, table, attempt)
+            return _not_run(parts, trial, "world_error", str(error), belongs)
+        with trial_of(
+            run.id,
+            f"{table}/{id}/{attempt}",
+            f"{run.environment}/{parts.scenario.id}",
+            held_out=parts.split == "held_out",
+            instructions=run.instructions if run.agent.get("kind") == "caller" else "",
+        ):
+            execution = f"{run.id}/{table}/{attempt}"
+            return await self._tried(cases, case, cast, (trial, again), belongs, meter, execution)
 
     def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
         """Keep a trial that was played elsewhere. For a worker thread."""
-        return self._kept(cases, conversation.dumped(), conversation, verdict, "trials", 1)
+        return self._kept(cases, (conversation.dumped(), conversation, verdict), "trials", 1)
 
     def world(self, hash: str) -> CompiledWorld:
         """A stored world."""
         return self._worlds.get(hash)
 
     def _kept(
-        self,
-        cases: RunCases,
-        document: dict[str, Any],
-        conversation: Conversation,
-        verdict: Verdict,
-        table: str,
-        attempt: int,
+        self, cases: RunCases, ended: Ended, table: str, attempt: int, *, beside: bool = False
     ) -> TrialRecord:
-        run, simulation, trial = cases.run, conversation.simulation, conversation.trial
+        run, (document, conversation, verdict) = cases.run, ended
+        simulation, trial = conversation.simulation, conversation.trial
         shelf = self._archive.trials(run.id, table)
         with shelf.table.transaction():
             cases.check()
             pointer = self._archive.keep_conversation(run.id, document)
             parts = cases.parts(simulation)
             record = _trial_record(conversation, verdict, parts, str(pointer), attempt)
-            shelf.put(f"{simulation}/{trial}", record)
+            if beside:
+                cases.keep_beside(record, table)
+            else:
+                shelf.put(f"{simulation}/{trial}", record)
         return record
 
     def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
@@ -343,18 +225,19 @@ class TrialRunner:
         cases: RunCases,
         case: Case,
         cast: Cast,
-        trial: int,
+        number: tuple[int, int],
         belongs: Mapping[str, str],
         meter: Meter | None,
         execution: str,
     ) -> Ended:
-        run, point = cases.run, cases.point(case.simulation)
+        """`number`: of the trial, and how often its simulated user has spoiled it."""
+        (trial, again), run, point = number, cases.run, cases.point(case.simulation)
         seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
         expected = await self.expected.of(case, seed, drawn)
         if expected is not None and expected.error and case.plan.rests_on_expected_world:
             told = unsolvable(expected.error)
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
-        agent, user = cast.agent(case, trial), cast.user(case, trial)
+        agent, user = cast.agent(case, trial), cast.user(case, trial, again)
         record: dict[str, Any] = {**belongs}
         async with closing(agent):
             if point is not None:
@@ -405,10 +288,6 @@ class TrialRunner:
         return [load(Recording, row, f"{where}.conversations[{k}]") for k, row in enumerate(rows)]
 
 
-def _anybody() -> None:
-    """Whoever asks may write."""
-
-
 def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
     """Refuse an agent kind that does not exist, and an agent outside that could not be asked."""
     if spec.kind in OUTSIDE:
@@ -440,10 +319,10 @@ def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
         what = f"there is no recorded conversation of {case.simulation}, trial {trial}"
         return NoRecording(what) if turns is None else PlayedAgent(turns)
 
-    def user(case: Case, trial: int) -> UserSimulator:
+    def user(case: Case, trial: int, again: int) -> UserSimulator:
         turns = of(case, trial)
         told = turns is not None and any(turn.user_says for turn in turns)
-        return PlayedUser(turns) if turns is not None and told else ModelUser(user_model, case)
+        return PlayedUser(turns) if turns is not None and told else ModelUser(user_model, case, again)
 
     return Cast(agent, user)
 
@@ -487,6 +366,7 @@ def _trial_record(
             "error": conversation.end.error,
             "attempt": attempt,
             "runtime_errors": conversation.runtime_errors,
+            "writes": conversation.agent_writes,
             "see_turn": see_turn(verdict),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,

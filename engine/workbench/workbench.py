@@ -260,7 +260,8 @@ class Workbench:
         drafts = HardeningDrafts(
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
-        proving = Proving(archive, worlds, trials, scoring, snapshots, LookLedger(archive), judging)
+        looks = LookLedger(archive)
+        proving = Proving(archive, worlds, trials, scoring, snapshots, looks, judging, models)
         self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
             runner,

@@ -12,6 +12,7 @@ from .params import as_object
 from .words import label, label_tokens, token_set
 
 _BLOCK: Final = re.compile(r"<sheet>\s*(\{.*\})\s*</sheet>", re.DOTALL)
+_WISH: Final = "{wish}"
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+(?=[\"'(#]?[A-Z])")
 _THEN: Final = re.compile(r"^(?:and\s+)?then,?\s+", re.IGNORECASE)
 _DECLINE: Final = re.compile(
@@ -52,7 +53,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """`goals`: what is asked for in turn, each in the imperative; `manner`: keys of STYLES."""
+    """`goals`: what is asked for in turn, each in the imperative; `manner`: keys of STYLES.
+
+    `moves`: what a user says one after the other who pursues an objective by a method; `wish`: the objective, as he
+    says it.
+    """
 
     goals: tuple[str, ...]
     opening: str
@@ -61,6 +66,8 @@ class Sheet:
     manner: frozenset[str]
     declines: bool
     declines_only: frozenset[str]
+    moves: tuple[str, ...] = ()
+    wish: str = ""
 
 
 def read_sheet(system: str) -> Sheet:
@@ -111,7 +118,15 @@ def _read(system: str) -> Sheet:
         frozenset(manner),
         data.get("confirms") is False or decline is not None,
         only,
+        *_moves(as_object(data.get("method"))),
     )
+
+
+def _moves(method: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """(the moves with the objective in the first person where they name it, the objective)."""
+    wish = first_person(str(method.get("objective") or "get some help"))
+    wish = wish if wish.endswith((".", "!", "?")) else f"{wish}."
+    return tuple(str(move).replace(_WISH, wish) for move in _list(method.get("moves"))), wish
 
 
 def _goals(text: str) -> tuple[str, ...]:

@@ -79,8 +79,10 @@ def speak(request: ModelRequest) -> str:
     sheet = _sheet_of(request)
     talk = _talk(request.messages)
     if not talk.own:
-        return sheet.opening or opening(sheet)
+        return sheet.opening or (sheet.moves[0] if sheet.moves else opening(sheet))
     text = talk.last
+    if sheet.moves:
+        return _moved(sheet, talk, text)
     _, done = since_asked(request.messages)
     if done:
         return f"{told(done)} {_from_sheet(sheet, talk, text)}".strip()
@@ -138,6 +140,19 @@ def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
             return _ended(first_person(sheet.goals[0])) if sheet.goals else _ALL
         return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or _ALL
     return NOT_KNOWN if NOT_KNOWN not in talk.own[-2:] else _TOLD
+
+
+def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:
+    """The next move of a user with a method; a stop once he has what he wants, or has said them all."""
+    if is_asking(text):
+        told = _from_sheet(sheet, talk, text)
+        if (told and told not in talk.own) or _CONFIRMING.search(text):
+            return told or _YES
+    elif _WAITING.search(text) and len(text) < 200 and talk.own[-1] != "Okay.":
+        return "Okay."
+    elif any(sheet.wish in said for said in talk.own) and not _REFUSED.search(text):
+        return STOP
+    return next((move for move in sheet.moves if move not in talk.own), STOP)
 
 
 def _declines(sheet: Sheet, text: str) -> bool:

@@ -1,0 +1,213 @@
+"""The search: rounds of one small edit each on train, until nothing is left to mend or there is a reason to stop.
+
+Each round goes the same way: a proposal for one cluster, guards, a screen on that cluster, a filter on train against
+the best text so far. What the filter keeps is the best from then on; what it does not keep may still be a parent
+(`pool`). At the end every added line that nothing on train needs is taken out again.
+"""
+
+from __future__ import annotations
+
+from ..errors import InvalidArgument
+from ..records.hardening import Candidate, Hardening, Pruning, RejectedEdit, Round, Written
+from .edits import apply_edits, line_changes
+from .pool import Pool, Standing
+from .proof import Arms, changed_checks, compare_arms
+from .rounds import close_round, count_trials
+from .stage import Stage, new_round
+from .writers import Proposal
+
+PRUNED_LINES = 12
+"""Added lines that are tried without, at most."""
+PRUNED_ON = 8
+"""Simulations on which a line is first tried without; most lines show there that they are needed."""
+PRUNING = "pruning"
+_PROPOSED = ("cluster", "why", "passed_over", "failure", "use")
+
+
+class Search:
+    """One search; see the module. What the record says was written is not asked for again."""
+
+    def __init__(self, stage: Stage, h: Hardening, base: Standing) -> None:
+        self._stage = stage
+        self._h = h
+        self._pool = Pool(base)
+        self._client = stage.client_writes(h)
+        self._kept: list[Candidate] = []
+        self._misses = 0
+
+    async def run(self) -> Candidate | None:
+        """The best candidate, None where none was kept; the record says why it stopped."""
+        h = self._h
+        while not (reason := self._why_stop()):
+            if not await self._round():
+                reason = "no proposal"
+                break
+        h.stop_reason = reason
+        if h.state != "cancelled" and self._kept:
+            await self._prune(self._kept[-1])
+        return self._kept[-1] if self._kept else None
+
+    def _why_stop(self) -> str:
+        h, standing = self._h, self._pool.best
+        asked = self._stage.stop()
+        if asked:
+            h.state = "cancelled"
+            return asked
+        verdicts = [o.verdict for o in standing.outcomes if o.counted]
+        uncounted = len(standing.outcomes) - len(verdicts)
+        if set(verdicts) <= {"pass"}:
+            return f"train all pass but {uncounted} that ended in error" if uncounted else "train all pass"
+        if "fail" not in verdicts:
+            return "only inconclusive left"
+        if self._misses >= h.limits.patience:
+            return f"{self._misses} rounds without a better text"
+        return "rounds used up" if h.rounds[-1].number >= h.limits.rounds else ""
+
+    async def _round(self) -> bool:
+        """One round; False where no writer has anything left to propose."""
+        h = self._h
+        found = await self._proposal()
+        if found is None:
+            return False
+        parent, proposal = found
+        if not proposal.edits:
+            number = Round(number=h.round + 1, not_proposed=dict(proposal.passed_over), why=proposal.failure)
+            close_round(h, number, "none", "unusable_proposal")
+            self._misses += 1
+            await self._stage.saved(h, "running")
+            return True
+        candidate = await self._try(parent, proposal)
+        await self._stage.saved(h, "running")
+        if candidate.state == "kept":
+            self._kept.append(candidate)
+        self._misses = 0 if candidate.state == "kept" else self._misses + 1
+        return True
+
+    async def _proposal(self) -> tuple[Standing, Proposal] | None:
+        """A proposal and the text that it is for: the best, or after a miss one of the others in the pool.
+
+        Rules are sure of what they say, so that another text is only asked about where none is left for the best.
+        """
+        h, pool = self._h, self._pool
+        other = pool.alternative() if self._misses and h.strategy == "reflect" else None
+        first = other or pool.best
+        proposal = await self._asked(first)
+        if proposal.edits or proposal.failure:
+            return first, proposal
+        second = pool.best if other else pool.alternative()
+        again = await self._asked(second) if second else Proposal()
+        if second and (again.edits or again.failure):
+            return second, again
+        number = Round(number=h.round + 1, not_proposed={**again.passed_over, **proposal.passed_over})
+        close_round(h, number, "none", "no_proposal")
+        return None
+
+    async def _asked(self, parent: Standing) -> Proposal:
+        """What the writer proposes for a text; kept before anything else is done with it."""
+        h, stage = self._h, self._stage
+        h.brief = stage.brief(h, parent)
+        at = (h.round + 1, parent.id)
+        known = next((w for w in h.written if (w.round, w.parent) == at), None)
+        if known is not None:
+            parts = {name: getattr(known, name) for name in _PROPOSED}
+            return Proposal(tuple(known.edits), **parts)
+        if stage.writer is None:
+            raise InvalidArgument(f"Strategy {h.strategy} needs a writer.", where="strategy")
+        proposal = await stage.writer.propose(h.brief)
+        parts = {name: getattr(proposal, name) for name in _PROPOSED}
+        h.written.append(Written(round=at[0], parent=at[1], edits=list(proposal.edits), **parts))
+        await stage.saved(h, "running")
+        return proposal
+
+    async def _try(self, parent: Standing, proposal: Proposal) -> Candidate:
+        """Edit, guards, screen on the cluster, filter on train; the record says what came of it."""
+        h, stage = self._h, self._stage
+        by = stage.writer.name if stage.writer else h.strategy
+        text = apply_edits(parent.text, proposal.edits)
+        candidate = stage.candidate(h, parent.id, text, proposal.edits, by, client=self._client)
+        candidate.why, candidate.cluster = proposal.why, proposal.cluster
+        h.candidates.append(candidate)
+        number = new_round(h, candidate)
+        number.not_proposed = dict(proposal.passed_over)
+        number.cluster = (
+            next((c for c in h.brief.clusters if c.id == proposal.cluster), None) if h.brief else None
+        )
+        failed = next((g for g in candidate.guards if g.result == "fail"), None)
+        if failed:
+            close_round(h, number, "refused", f"guard_{failed.guard}")
+        elif not await stage.screen(h, number, parent.outcomes, text):
+            close_round(h, number, "rejected", "screen_no_gain")
+        else:
+            await self._filter(number, candidate)
+        if number.decision != "kept":
+            candidate.state = "refused" if failed else "rejected"
+            edits = list(proposal.edits)
+            h.rejected.append(RejectedEdit(candidate=candidate.id, edits=edits, reason=number.reason))
+        return candidate
+
+    async def _filter(self, number: Round, candidate: Candidate) -> None:
+        h, stage = self._h, self._stage
+        cases = stage.train(h, self._client)
+        kept, compared, _ = await stage.filter(h, number, candidate, self._pool.best.text, cases)
+        standing = await stage.standing(h, candidate, cases)
+        if kept:
+            self._pool.keep(standing)
+        elif compared.fixed and number.reason != "attrition":
+            self._pool.put_aside(standing)
+
+    async def _prune(self, best: Candidate) -> None:
+        """Try the best text without each line that was added; only where several were."""
+        h = self._h
+        added = [line for _, line in line_changes(h.base_text, best.text)[0] if line.strip()]
+        if not 2 <= len(added) <= PRUNED_LINES:
+            return
+        for line in added:
+            text = "\n".join(one for one in self._pool.best.text.split("\n") if one != line)
+            if text != h.base_text and text != self._pool.best.text:
+                await self._without(line, text)
+
+    async def _without(self, line: str, text: str) -> None:
+        """One line less, where nothing on train gets worse by it."""
+        h, stage = self._h, self._stage
+        best = self._pool.best
+        needed = await self._needed_by(line, text)
+        if needed:
+            h.pruned.append(Pruning(line=line, removed=False, needed_by=needed))
+            return
+        candidate = stage.candidate(h, best.id, text, (), PRUNING, client=self._client)
+        candidate.why = "Without a line that nothing on train needs."
+        if candidate.state == "refused":
+            return
+        cases = stage.train(h, self._client)
+        arms = await stage.runner.arms(best.text, text, cases, h.trials, "train")
+        broken = changed_checks(arms)[1]
+        if broken:
+            h.pruned.append(Pruning(line=line, removed=False, needed_by=broken[0][0]))
+            return
+        number = new_round(h, candidate)
+        h.candidates.append(candidate)
+        candidate.state, h.candidate = "kept", candidate.id
+        h.pruned.append(Pruning(line=line, removed=True))
+        self._close_pruned(number, arms)
+        self._pool.keep(await stage.standing(h, candidate, cases))
+        self._kept.append(candidate)
+        await stage.saved(h, "running")
+
+    def _close_pruned(self, number: Round, arms: Arms) -> None:
+        count_trials(number, arms.candidate.values())
+        number.train = compare_arms(arms, self._h.seed)
+        close_round(self._h, number, "kept", "pruned")
+
+    async def _needed_by(self, line: str, text: str) -> str:
+        """A simulation of the cluster that the line was written for which breaks without it; "" where none does."""
+        h, stage = self._h, self._stage
+        wrote = next((c for c in self._kept if any(line in e.text.split("\n") for e in c.edits)), None)
+        number = next((r for r in h.rounds if wrote and r.candidate == wrote.id), None)
+        members = set(number.cluster.members[:PRUNED_ON]) if number and number.cluster else set[str]()
+        cases = [case for case in stage.train(h, self._client) if case.simulation in members]
+        if not cases:
+            return ""
+        new = await stage.runner.outcomes(text, cases, range(1, 2), "screen")
+        old = {o.key: o for o in self._pool.best.outcomes}
+        broken = changed_checks(Arms(cases, 1, old, new))[1]
+        return broken[0][0] if broken else ""

@@ -1,0 +1,128 @@
+"""Faults of a simulated user, found by code in what it is about to say.
+
+A model that plays a user sometimes falls out of it: it speaks as the agent, tells its sheet or its instructions, or
+handles the stop word as a text. The agent can do nothing about it, so the trial is invalid and is run once more.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+Sort = Literal["role_flip", "leak", "stop_word"]
+USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word")
+STOP: Final = "###STOP###"
+_MOST_READ: Final = 20_000
+_RUN: Final = 10
+"""Words in a row of its rules by which they are told."""
+_ECHO: Final = 8
+"""Words from which a text that repeats the agent's is an echo and no answer."""
+_MANGLED: Final = re.compile(r"#+\s*STOP\b|\bSTOP\s*#|(?:^|[\[<(*_])\s*STOP\s*(?:$|[\]>)*_])", re.MULTILINE)
+_TAG: Final = re.compile(
+    r"^\W*(?:agent|assistant|support agent|customer (?:service|support)|representative)\s*:", re.I
+)
+_OF_AGENTS: Final = re.compile(
+    r"\bhow (?:can|may) i (?:help|assist) you(?: today)?\s*[?.!]|"
+    r"\banything else i can (?:help|assist)(?: you)?(?: with)?(?: today)?\s*\?|"
+    r"\bthank(?:s| you) for (?:contacting|calling|reaching out to|choosing) (?:us|our)\b|"
+    r"\b(?:i have|i've|i will|i'll|let me|i can) (?:now |just |successfully |go ahead and )*"
+    r"(?:look(?:ed)? up|process(?:ed)?|cancel(?:l?ed)?|refund(?:ed)?|issued?|updated?|check(?:ed)?|closed?|"
+    r"verif(?:y|ied)|(?:re)?book(?:ed)?) your (?:order|account|booking|reservation|refund|ticket|appointment|flight)\b|"
+    r"\b(?:could|can|would) you (?:please )?(?:provide|give|share|confirm)(?: me)?(?: with)? your "
+    r"(?:order|booking|reservation|customer|zip|date of birth)\b|"
+    r"\bplease provide your (?:order|booking|reservation|customer|account|e-?mail|zip|date of birth)\b",
+    re.IGNORECASE,
+)
+_TELLS: Final = re.compile(
+    r"</?sheet>|\"(?:goal|knowledge|reveal|guidelines|confirms|opening|unknown|gives_up_after)\"\s*:|"
+    r"\b(?:not on|according to) my (?:user )?sheet\b|\bmy (?:user )?sheet (?:says|tells|does not)\b|"
+    r"\bas (?:an ai,? i\b|a (?:large )?language model\b|(?:a|the) simulated user\b)|"
+    r"\bi(?:'m| am) (?:an ai(?=\s*(?:[.,;!?]|$)| (?:model|assistant|language|system))|a (?:large )?language model\b|"
+    r"(?:a|the) simulated user\b)|\bmy system prompt\b|\bmy role as (?:the|a) user\b",
+    re.IGNORECASE,
+)
+_QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "(", ")")
+_WORD: Final = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UserFault:
+    """What is wrong with a text, and the words that show it."""
+
+    sort: Sort
+    told: str
+
+    @property
+    def why(self) -> str:
+        """In a sentence."""
+        what = {
+            "role_flip": "the simulated user spoke as the agent",
+            "leak": "the simulated user told its sheet or its rules",
+            "stop_word": "the simulated user said the stop word instead of stopping",
+        }[self.sort]
+        return f"{what}: {self.told[:200]!r}"
+
+
+def user_fault(text: str, heard: str, rules: str, *, plays: bool = False) -> UserFault | None:
+    """The fault of what a user's model has said, as it said it; None where there is none.
+
+    `heard`: the agent's last words. `rules`: what the user is told to do, apart from its sheet. `plays`: it is to claim
+    what is not so, and may sound like anybody.
+    """
+    text = text[:_MOST_READ]
+    return _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+
+
+def _stop_word(text: str, heard: str) -> UserFault | None:
+    """A stop is the last word. Within a text, quoted, spelled otherwise or said after the agent it is none."""
+    before, found, after = text.partition(STOP)
+    if found:
+        quoted = before[-1:] in _QUOTES and after[:1] in _QUOTES
+        spoken = quoted or (before.strip() and after.strip(" \n."))
+        if spoken or STOP in heard or _names_it(before):
+            return UserFault("stop_word", text)
+        return None
+    mangled = _MANGLED.search(text)
+    return UserFault("stop_word", text) if mangled else None
+
+
+def _names_it(before: str) -> bool:
+    """Whether the words before a stop speak of it."""
+    return (
+        re.search(r"\b(?:write|say|send|type|output|reply|respond|answer)(?: with)?:?\W*$", before, re.I)
+        is not None
+    )
+
+
+def _leak(text: str, rules: str) -> UserFault | None:
+    told = _TELLS.search(text)
+    if told is not None:
+        return UserFault("leak", text[max(0, told.start() - 40) : told.end() + 120])
+    words = _words(text)
+    known = _runs(rules)
+    for at in range(len(words) - _RUN + 1):
+        run = " ".join(words[at : at + _RUN])
+        if run in known:
+            return UserFault("leak", run)
+    return None
+
+
+def _role_flip(text: str, heard: str, plays: bool) -> UserFault | None:
+    words = _words(text)
+    if len(words) >= _ECHO and words == _words(heard[:_MOST_READ]):
+        return UserFault("role_flip", text)
+    found = None if plays else _TAG.search(text) or _OF_AGENTS.search(text)
+    return UserFault("role_flip", text[max(0, found.start() - 40) : found.end() + 120]) if found else None
+
+
+@lru_cache(maxsize=64)
+def _runs(rules: str) -> frozenset[str]:
+    """All runs of _RUN words of a text."""
+    words = _words(rules)
+    return frozenset(" ".join(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1))
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(text)]
