@@ -376,3 +376,15 @@ async def test_a_sync_that_fails_makes_the_trial_the_authors_fault() -> None:
     verdict = await graded(case, done)
     assert (verdict.end, verdict.verdict) == ("world_error", "invalid")
     assert "division by zero" in done.conversation.end.detail
+
+
+async def test_the_first_fault_that_applies_wins_and_only_the_agents_calls_are_counted() -> None:
+    faults = [
+        {"tool": "look", "on_calls": [2], "error": "first"},
+        {"tool": "*", "on_calls": [1, 2], "error": "second"},
+    ]
+    init = [{"call": "look", "args": {"book_id": "b1"}}]
+    looks = [calling(("look", {"book_id": "b1"})) for _ in range(3)]
+    done = await tried(a_case(init=init, faults=faults), Script(*looks), Script("hi", STOP))
+    results = [c.result for c in calls_of(done) if c.by == "agent"]
+    assert results == ["second", "first", {"title": "Dune", "out": False}]

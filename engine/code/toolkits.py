@@ -166,12 +166,13 @@ def _made(classes: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Dat
 
 
 class Memory:
-    """What kits remember beside their database from call to call, as far as it is JSON."""
+    """What kits remember beside their database from call to call, as far as it is JSON, where the state has room for it."""
 
     def __init__(self, kits: dict[str, Any], kept: Any) -> None:
-        self.kits, self.kept = kits, kept if isinstance(kept, dict) else {}
-        for side, kit in kits.items():
-            for name, value in self.kept.get(side, {}).items():
+        self.kits = kits if isinstance(kept, dict) else {}
+        self.kept = kept
+        for side, kit in self.kits.items():
+            for name, value in kept.get(side, {}).items():
                 fresh = vars(kit).get(name)
                 vars(kit)[name] = set(value) if isinstance(fresh, set) else _copy(value)
         self.before = self._told()
