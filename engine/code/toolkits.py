@@ -166,7 +166,7 @@ def _made(classes: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Dat
 
 
 class Memory:
-    """What kits remember beside their database from call to call: what of it is JSON, where the state has room for it."""
+    """What kits remember beside their database from call to call: its JSON, where the state has room for it."""
 
     def __init__(self, kits: dict[str, Any], kept: Any) -> None:
         self.kits = kits if isinstance(kept, dict) else {}
