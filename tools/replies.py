@@ -136,7 +136,9 @@ class Cluster(Sent):
 
 
 class RunReply(Reply):
-    """A run: totals with a 95% interval that knows its scenarios, clusters of failures, cost."""
+    """A run: totals with a 95% interval that knows its scenarios, clusters of failures, cost. `changed`: what scoring
+    again made of the verdicts before.
+    """
 
     run: str
     round: int = 1
@@ -147,6 +149,7 @@ class RunReply(Reply):
     clusters_total: int | None = None
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
     thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    changed: dict[str, Any] = Field(default_factory=dict[str, Any])
     agreement: dict[str, Any] = Field(default_factory=dict[str, Any])
     cost: dict[str, Any] = Field(default_factory=dict[str, Any])
     untrusted: list[str] = Field(default_factory=list[str])

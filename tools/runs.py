@@ -19,6 +19,7 @@ from .wording import is_offline, plural, rate, rounded, with_offline
 SHOWN_CLUSTERS = 8
 SHOWN_METRICS = 20
 SHOWN_DISAGREEMENTS = 5
+SHOWN_CHANGES = 10
 
 
 @tool("Run simulations", toolset="run", open_world=True)
@@ -69,7 +70,7 @@ def run_reply(report: RunReport) -> RunReply:
     run = report.run
     going_on = report.job is not None and report.job.active
     return RunReply(
-        summary=_going_on(report) if going_on else _again(run) if report.again else _summary(run),
+        summary=_going_on(report) if going_on else _again(report) if report.again else _summary(run),
         next=_after_scoring(report) if report.again else _next(report),
         warnings=with_offline(report.warnings, played_by(run.models, run.agent)),
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
@@ -82,6 +83,7 @@ def run_reply(report: RunReport) -> RunReply:
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
         metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
+        changed=_changed(report),
         agreement=agreement_told(run),
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].cause"] if run.clusters else [],
@@ -104,13 +106,23 @@ def _summary(run: RunRecord) -> str:
     return told
 
 
-def _again(run: RunRecord) -> str:
+def _again(report: RunReport) -> str:
     """What scoring it again came to, beside what it was before."""
+    run, changes = report.run, report.changes
     before = run.score_sets[-1].totals if run.score_sets else None
     was = f" (was {before.passed:,})" if before is not None and before != run.totals else ""
     judge = run.models_used.get("judge")
     by = f" with judge {judge.name}" if judge else ""
+    anew = changes is not None and changes.before != changes.now
+    by += (
+        f" by grading {_versions(changes.now)} (was {_versions(changes.before)})" if changes and anew else ""
+    )
     told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
+    if changes is not None and (anew or changes.changed):
+        told += (
+            f" Verdicts changed: {changes.changed:,} of {plural(changes.compared, 'trial')} "
+            f"({changes.pass_to_fail:,} pass to fail, {changes.fail_to_pass:,} fail to pass, {changes.other:,} other)."
+        )
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
@@ -119,6 +131,21 @@ def _again(run: RunRecord) -> str:
         kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
         told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
     return told
+
+
+def _changed(report: RunReport) -> dict[str, Any]:
+    """What became of the verdicts; the first trials that have another, all of them by get_item."""
+    found = report.changes
+    if found is None:
+        return {}
+    counted = ("compared", "pass_to_fail", "fail_to_pass", "other", "other_reward")
+    told: dict[str, Any] = {name: getattr(found, name) for name in counted}
+    told["grading"] = {"before": found.before, "now": found.now}
+    return {**told, "first": found.first[:SHOWN_CHANGES]} if found.first else told
+
+
+def _versions(found: list[int]) -> str:
+    return " and ".join(map(str, found)) or "none"
 
 
 def part_of(run: RunRecord) -> str:

@@ -153,6 +153,8 @@ class RunRecord(Stored):
     agreement: Agreement | None = None
     score_sets: list[ScoreSet] = Field(default_factory=list[ScoreSet])
     """How the run was scored before, oldest first; the present scores are not among them."""
+    grading: int = 0
+    """The oldest version of the grading among the present verdicts; 0: not known."""
     models_used: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     warnings: list[str] = Field(default_factory=list[str])
     options: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -17,7 +17,7 @@ from ..records.run import RunRecord
 from ..records.verdict import TrialVerdict
 
 BASELINE = "baseline/1"
-PARTS = ("instructions", "models", "agent", "world", "limits", "user guidelines", "cases")
+PARTS = ("instructions", "models", "agent", "world", "limits", "user guidelines", "cases", "grading")
 """What can change a result, in the order in which it is told."""
 
 
@@ -49,6 +49,8 @@ class ComparedRun(Stored):
     user_guidelines_sha256: str = ""
     seed: int = 0
     trials: int = 1
+    grading: int = 0
+    """The oldest version of the grading among its verdicts; 0: not known."""
     created_at: str = ""
     cases: dict[str, str] = Field(default_factory=dict[str, str])
     """Simulation: the hash of what its case is made of."""
@@ -73,6 +75,7 @@ def compared_run(
         user_guidelines_sha256=digest(options.get("user_guidelines") or ""),
         seed=run.seed,
         trials=run.trials,
+        grading=run.grading,
         created_at=created_at or run.created_at,
         cases=dict(cases),
         played=sorted(played, key=lambda p: (p.simulation, p.trial)),
@@ -95,6 +98,7 @@ def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
         "limits": (base.limits, run.limits),
         "user guidelines": (base.user_guidelines_sha256, run.user_guidelines_sha256),
         "cases": (0, other),
+        "grading": (base.grading or run.grading, run.grading or base.grading),
         "environment": (base.environment, run.environment),
         "seed": (base.seed, run.seed),
         "trials": (base.trials, run.trials),
@@ -105,6 +109,7 @@ def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
         "agent": f"{_agent(base)} -> {_agent(run)}",
         "world": f"{base.world[:12]} -> {run.world[:12]}",
         "cases": f"{other} of {len(shared)} shared simulations are made of something else",
+        "grading": f"version {base.grading} -> {run.grading} (score_run grades the older one anew)",
         "environment": f"{base.environment} -> {run.environment}",
         "seed": f"{base.seed} -> {run.seed}",
         "trials": f"{base.trials} -> {run.trials}",

@@ -10,7 +10,7 @@ from ..ids import Place, parse_place
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.opinion import MetricValue
 from ..records.run import TrialRecord
-from ..records.verdict import CheckResult
+from ..records.verdict import CheckResult, Verdict
 from ..simulate import LiveTrial, LiveTrials
 from .archive import Archive
 from .attempts import Attempts
@@ -69,7 +69,8 @@ class ConversationViews:
         if view == "state":
             return _state(item, place, conversation, limit, skip)
         if view == "checks":
-            return _checks(item, trial, limit, skip)
+            earlier = await anyio.to_thread.run_sync(self._archive.trials(place.run).earlier, trial)
+            return _checks(item, trial, earlier, limit, skip)
         if view == "full":
             item.item = {
                 "conversation": conversation.dumped(),
@@ -142,8 +143,10 @@ def _state(item: Item, place: Place, conversation: Conversation, limit: int, ski
     return paged(item, "changes", rows, limit, skip)
 
 
-def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
+def _checks(item: Item, trial: TrialRecord, earlier: Sequence[Verdict], limit: int, skip: int) -> Item:
     graded = trial.graded
+    if earlier:
+        item.item["earlier"] = [_verdict_row(verdict) for verdict in earlier]
     item.item.update(
         {
             "verdict": trial.verdict,
@@ -170,6 +173,13 @@ def _checks(item: Item, trial: TrialRecord, limit: int, skip: int) -> Item:
         item.item["invented"] = [fact.model_dump(mode="json") for fact in graded.invented]
         item.untrusted.append("item.invented[].said")
     return paged(item, "checks", [check_row(check) for check in graded.checks], limit, skip)
+
+
+def _verdict_row(verdict: Verdict) -> Body:
+    """A verdict that a later scoring replaced."""
+    told: Body = {"grading": verdict.grading, "verdict": verdict.verdict, "reward": verdict.reward}
+    more: Body = {"failed_checks": verdict.failed(), "judge": verdict.judge}
+    return told | {name: value for name, value in more.items() if value}
 
 
 def _failed_row(record: TrialRecord) -> Body:

@@ -35,10 +35,10 @@ from ..llm import ModelClient, trial_of
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import Opinion
 from ..records.run import RunRecord, TrialRecord
-from ..records.verdict import Verdict
+from ..records.verdict import GRADING, Verdict
 from ..seeds import seed_of
 from ..simulate import Meter
-from .archive import Archive
+from .archive import Archive, TrialShelf
 from .pacing import Pacing
 from .role_models import RoleModels
 from .run_cases import RunCases
@@ -122,6 +122,49 @@ class Judging:
                 cases.check()
                 shelf.put(record.id, found)
         return found
+
+    async def grade_anew(self, cases: RunCases, tell: Tell | None = None) -> int:
+        """Grade every trial that another version of the grading has graded; how many were left, as their case does not
+        fit. Nobody is asked.
+        """
+        shelf = self._archive.trials(cases.run.id)
+        work = await anyio.to_thread.run_sync(self._outdated, shelf)
+        left = 0
+        for done, id in enumerate(work):
+            record = await anyio.to_thread.run_sync(shelf.find, id)
+            if record is None:
+                continue
+            found = await self._graded_anew(cases, record)
+            left += found is None
+            if found is not None:
+                await anyio.to_thread.run_sync(self._keep, cases, shelf, found)
+            if tell is not None:
+                tell(done + 1, len(work))
+        return left
+
+    async def _graded_anew(self, cases: RunCases, record: TrialRecord) -> TrialRecord | None:
+        """A trial as our grading finds it; what could not be judged, or has no case, stays what it is."""
+        read, said = await self._read(cases, metrics_of(cases.run), record), record.graded
+        if read is None:
+            known = record.verdict not in COUNTED
+            return _with_grading(record, said.model_copy(update={"grading": GRADING})) if known else None
+        verdict, _ = await anyio.to_thread.run_sync(mark, *read, said.opinions, said.judge)
+        if unjudged(record) and verdict.verdict == "inconclusive":
+            verdict = _not_judged(verdict, said.why)
+        return _with_grading(record, verdict)
+
+    def _keep(self, cases: RunCases, shelf: TrialShelf, record: TrialRecord) -> None:
+        with shelf.table.transaction():
+            cases.check()
+            shelf.put(record.id, record)
+
+    def _outdated(self, shelf: TrialShelf) -> list[str]:
+        """The trials whose verdicts another version of the grading has decided. For a worker thread."""
+        return [
+            str(row.doc_id)
+            for row in shelf.table.walk(oldest_first=True)
+            if shelf.whole(row)["graded"]["grading"] != GRADING
+        ]
 
     async def regraded(self, cases: RunCases, record: TrialRecord) -> Verdict | None:
         """The verdict that grading finds with the opinions that are stored; None where the case does not fit."""
@@ -254,10 +297,26 @@ def _unjudged(verdict: Verdict, failure: Exception) -> Verdict:
         value if value.measured or not value.unscored else value.model_copy(update={"unscored": why})
         for value in verdict.metrics
     ]
-    fields: dict[str, Any] = {"metrics": metrics}
-    if verdict.verdict == "inconclusive":
-        fields.update(verdict="error", why=why, reward=None, score=None)
-    return verdict.model_copy(update=fields)
+    verdict = verdict.model_copy(update={"metrics": metrics})
+    return _not_judged(verdict, why) if verdict.verdict == "inconclusive" else verdict
+
+
+def _not_judged(verdict: Verdict, why: str) -> Verdict:
+    """An error: the verdict needs a judge who could not be asked."""
+    return verdict.model_copy(update={"verdict": "error", "why": why, "reward": None, "score": None})
+
+
+def _with_grading(record: TrialRecord, verdict: Verdict) -> TrialRecord:
+    """The trial with a verdict that was found without asking anybody."""
+    return record.model_copy(
+        update={
+            "verdict": verdict.verdict,
+            "failed_checks": verdict.failed(),
+            "see_turn": see_turn(verdict),
+            "graded": verdict,
+            "error": record.error if verdict.verdict == "error" else "",
+        }
+    )
 
 
 def _with_verdict(
@@ -267,16 +326,8 @@ def _with_verdict(
     if use.calls:
         models["judge"] = _added(models.get("judge"), use)
     broke = record.end in ERROR_ENDS
-    return record.model_copy(
-        update={
-            "verdict": verdict.verdict,
-            "failed_checks": verdict.failed(),
-            "see_turn": see_turn(verdict),
-            "graded": verdict,
-            "error": record.error if broke else error_class(failure) if failure else "",
-            "models": models,
-        }
-    )
+    error = record.error if broke else error_class(failure) if failure else ""
+    return _with_grading(record, verdict).model_copy(update={"error": error, "models": models})
 
 
 def _added(before: ModelUse | None, use: ModelUse) -> ModelUse:

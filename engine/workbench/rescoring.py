@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import anyio.to_thread
@@ -26,6 +27,7 @@ from .role_models import RoleModels
 from .run_drafts import check_knowledge
 from .scoring import Scoring
 from .trials import TrialRunner
+from .verdict_changes import VerdictChanges, gradings, outdated, put_aside, verdict_changes
 
 _DONE_BY = "scored_by"
 """The option of a run that names the job whose scoring is the present one."""
@@ -66,8 +68,9 @@ class Rescoring:
     ) -> RunReport:
         """New scores beside the old ones, or the run so far with the job after `wait_s` seconds.
 
-        `metrics`: instead of the run's. `judge`: a model; default the run's. With only `labels` or `thresholds` no
-        model is called. Conflict while the run goes on, or a hardening rests on it.
+        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called. What
+        another version of the grading has decided is graded anew. Conflict while the run goes on, or a hardening rests
+        on it.
         """
         check_wait(wait_s)
         record = self._archive.runs.get(run, "run")
@@ -81,13 +84,14 @@ class Rescoring:
             self._models.open(judge, "judge")
         warnings = await anyio.to_thread.run_sync(self._labels.keep, record, labels) if labels else []
         asks = bool(metrics or judge) or not record.options.get("score", True)
-        if not asks and thresholds is None:
+        anew = outdated(await anyio.to_thread.run_sync(gradings, self._archive, run))
+        if not asks and not anew and thresholds is None:
             return await self._scored(run, None, warnings)
-        spec: dict[str, Any] = {"run": run, "metrics": list(metrics), "thresholds": thresholds}
+        spec: dict[str, Any] = {"run": run, "metrics": list(metrics), "thresholds": thresholds, "asks": asks}
         spec["judge"] = (
             judge.model_dump(mode="json", exclude_unset=True) if isinstance(judge, ModelAt) else judge
         )
-        if not asks:
+        if not asks and not anew:
             await anyio.to_thread.run_sync(self._begin, record, spec, "")
             return await self._scored(run, None, warnings)
         job, new = self._jobs.create(
@@ -106,9 +110,15 @@ class Rescoring:
         return report
 
     def report_of(self, job: Job) -> RunReport:
-        """The run of a job as it is stored."""
+        """The run of a job as it is stored, with what became of its verdicts."""
         self._jobs.raise_failure(job)
         report = self._report(self._archive.runs.get(str(job.spec["run"]), "run"), job)
+        made = job.result or {}
+        if made.get("changes"):
+            report.changes = VerdictChanges(**made["changes"])
+        if made.get("left"):
+            why = "their case does not fit the world any more"
+            report.warnings.append(f"{made['left']} trials keep the verdict of an older grading: {why}.")
         if job.state == "paused" and job.error:
             report.warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
         return report
@@ -163,10 +173,12 @@ class Rescoring:
 
     def _begin(self, run: RunRecord, spec: Mapping[str, Any], job: str) -> RunRecord:
         """The run as it is to be scored, with its present scores put aside, once a job. For a worker thread."""
+        versions = gradings(self._archive, run.id)
 
         def change(stored: RunRecord) -> RunRecord:
             if job and stored.options.get(_DONE_BY) == job:
                 return stored
+            put_aside(self._archive, stored)
             options = {**stored.options, "score": True, _DONE_BY: job}
             if spec["metrics"]:
                 options["metrics"] = [] if spec["metrics"] == ["none"] else spec["metrics"]
@@ -175,7 +187,9 @@ class Rescoring:
             if spec["thresholds"] is not None:
                 options["thresholds"] = spec["thresholds"]
             models = {**stored.models, "judge": spec["judge"]} if spec["judge"] else stored.models
-            changed = stored.model_copy(update={"score_sets": [*stored.score_sets, _set_of(stored)]})
+            changed = stored.model_copy(
+                update={"score_sets": [*stored.score_sets, _set_of(stored, versions)]}
+            )
             return RunRecord.model_validate(
                 {**changed.model_dump(mode="json"), "options": options, "models": models}
             )
@@ -194,14 +208,16 @@ class Rescoring:
         def tell(done: int, total: int) -> None:
             self._archive.store.jobs.progress(job.id, completed=done, total=total)
 
-        left = await self._judging.judge_run(cases, pacing, tell)
+        left = await self._judging.judge_run(cases, pacing, tell) if job.spec.get("asks", True) else 0
         why = pacing.reason(left)
         if why is not None:
-            given = {name: value for name, value in job.spec.items() if value}
+            given = {name: value for name, value in job.spec.items() if value and name != "asks"}
             why.next = (NextCall("score_run", given, "once it is mended: what was judged is kept"),)
             raise Paused(why)
+        unread = await self._judging.grade_anew(cases, tell)
         await self._scored(run.id, None, ())
-        return {"run": run.id}
+        found = await anyio.to_thread.run_sync(verdict_changes, self._archive, run)
+        return {"run": run.id, "left": unread, "changes": asdict(found) if found else None}
 
     async def _stopped(self, job: Job, state: str) -> None:
         """What was judged so far counts."""
@@ -213,10 +229,10 @@ class Rescoring:
         self._archive.runs.get(str(job.spec["run"]), "run")
 
 
-def _set_of(run: RunRecord) -> ScoreSet:
+def _set_of(run: RunRecord, versions: Sequence[int]) -> ScoreSet:
     judge = run.models_used.get("judge")
     return ScoreSet(
-        grading=GRADING,
+        grading=min(versions, default=GRADING),
         judge=judge.name if judge else "",
         options={name: run.options.get(name) for name in ("metrics", "thresholds")},
         totals=run.totals,

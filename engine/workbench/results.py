@@ -11,6 +11,7 @@ from ..records.hardening import Hardening
 from ..records.job import Job
 from ..records.run import RunRecord
 from ..records.session import SessionRecord
+from .verdict_changes import VerdictChanges
 
 
 @dataclass(slots=True)
@@ -80,6 +81,8 @@ class RunReport:
     """None: the price of some calls is unknown."""
     again: bool = False
     """Stored conversations were scored again; nothing was simulated."""
+    changes: VerdictChanges | None = None
+    """Of a scoring again: what became of the verdicts."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 
 from ..records.run import RunRecord
+from ..records.verdict import GRADING
 from .archive import Archive
 from .parts import Body, paged
 from .results import Item
@@ -75,7 +76,7 @@ class RunViews:
             ["item.instructions_text", "item.clusters[].cause", "item.clusters[].rule"],
             summary=f"{id} (round {record.round}, {record.instructions}): "
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
-            warnings=record.warnings,
+            warnings=[*_old(record), *record.warnings],
         )
 
     def _agreement(self, run: RunRecord, limit: int, skip: int) -> Item:
@@ -122,3 +123,11 @@ class RunViews:
                 row = {"id": check.id, "kind": check.kind, "pass": 0, "fail": 0, "inconclusive": 0}
                 counts.setdefault(check.id, {**row, "counts": check.counts})[check.verdict] += 1
         return sorted(counts.values(), key=lambda c: (-c["fail"], c["id"]))
+
+
+def _old(run: RunRecord) -> list[str]:
+    if run.grading in (0, GRADING):
+        return []
+    return [
+        f"{run.id} was graded by version {run.grading}; score_run grades it by version {GRADING}, offline."
+    ]

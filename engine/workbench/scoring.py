@@ -60,6 +60,7 @@ class Scoring:
             "thresholds": reached,
             "metrics": measured,
             "agreement": self._agreement(run, records),
+            "grading": min((r.graded.grading for r in records), default=0),
             "models_used": used,
             "warnings": [
                 *_apart(run, records),
