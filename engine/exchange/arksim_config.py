@@ -24,7 +24,7 @@ _NO_USE: Final = {
     "generate_html_report": "export_run writes html",
     "simulation_file_path": "import that file with the id of this environment",
     "metrics_to_run": "score_run takes metrics by name",
-    "custom_metrics_file_paths": "Python is not read; a rubric can be scored instead",
+    "custom_metrics_file_paths": "ArkSim's classes are not run; metrics are FILE.py:function or a rubric",
     "numeric_thresholds": "settings.thresholds takes pass_rate and max_errors",
     "score_threshold": "settings.thresholds takes pass_rate and max_errors",
     "qualitative_failure_labels": "a check with `judge` decides such a thing for each conversation",

@@ -10,6 +10,8 @@ from .authored import Stored
 
 Direction = Literal["higher", "lower", "none"]
 """Which way a metric is better."""
+CODE = "code"
+"""What stands for the judge where a metric's own code has answered."""
 JUDGING = 1
 """Version of how judges are asked and read; a part of every opinion's identity."""
 
@@ -32,7 +34,7 @@ class Opinion(Stored):
     record: str
     """Hash of the transcript that it is about."""
     judge: str
-    """The model as reports call it."""
+    """The model as reports call it, or `code`."""
     judging: int = JUDGING
     asked: str = ""
     """The criterion, or the metric's name."""
