@@ -17,6 +17,7 @@ REQUIREMENTS = {
     "AK-14": "ArkSim's simulation.json and evaluation.json are past runs with their scores, and can be compared.",
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "AK-17": "A rubric in plain text is a metric with a scale of its own.",
+    "AK-21": "A metric is a function of a Python file under the operator's opt-in; what goes wrong in it is unscored.",
     "AK-19": "Workflow files start an HTTP agent and wait for its health, or run pytest; JUnit and a step summary.",
     "AK-18": "`caseharden init --agent-type` writes a folder that runs with an agent of that kind.",
     "AK-20": "Examples of eleven agent frameworks and services; those that can be imported are run in a test.",
