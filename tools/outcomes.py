@@ -173,9 +173,11 @@ def _brief(brief: Brief) -> dict[str, Any]:
         "guards": brief.guards,
         "max_added": brief.max_added,
         "locked": brief.locked,
+        "target": brief.target if brief.target != "instructions" else "",
+        "descriptions": brief.descriptions,
         "hint": brief.hint,
     }
-    return {name: value for name, value in told.items() if value not in ("", [], None)}
+    return {name: value for name, value in told.items() if value not in ("", [], {}, None)}
 
 
 def _summary(
