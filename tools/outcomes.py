@@ -54,6 +54,7 @@ def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningR
         hardening=hardening.id,
         state=hardening.state,
         round=hardening.round,
+        round_number=hardening.round,
         stop_reason=hardening.stop_reason,
         brief=_brief(hardening.brief) if _wants_text(hardening) and hardening.brief else {},
         candidate=_view(report, candidate) if candidate else None,
