@@ -76,6 +76,7 @@ def run_reply(report: RunReport) -> RunReply:
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
         round=run.round,
+        round_number=run.round,
         instructions_version=run.instructions,
         models=played_by(run.models, run.agent),
         totals=_totals(run) if run.totals.trials else {},

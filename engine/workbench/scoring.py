@@ -22,6 +22,7 @@ from ..records.run import Cluster, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
+from .hints import hints_warnings
 from .judging import metrics_of
 from .labels import Labels
 from .run_drafts import cassette_warnings, price_warnings, trials_wanted
@@ -68,6 +69,7 @@ class Scoring:
                 *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
+                *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
                 *hidden,
             ],
