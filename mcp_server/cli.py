@@ -33,6 +33,7 @@ COMMANDS = {
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
+    "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (".import_files", "bring in tau-bench, tau2-bench or Sigma, result files, or an exported run"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
