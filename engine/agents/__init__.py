@@ -29,6 +29,8 @@ from .recorded import (
     played_turns,
 )
 from .served_tools import Door, Doors, NotCalled, Served
+from .spans import NoSpans, SpanBatch, read_export
+from .watched import Watched
 
 __all__ = [
     "HEADINGS",
@@ -45,6 +47,7 @@ __all__ = [
     "Doors",
     "McpServer",
     "NoRecording",
+    "NoSpans",
     "NotCalled",
     "NotRecorded",
     "Outside",
@@ -59,9 +62,11 @@ __all__ = [
     "Recording",
     "RpcError",
     "Served",
+    "SpanBatch",
     "Standstill",
     "StdioPeer",
     "Unwanted",
+    "Watched",
     "as_object",
     "closing",
     "described",
@@ -71,6 +76,7 @@ __all__ = [
     "part_lines",
     "played_turns",
     "probe",
+    "read_export",
     "sent_headers",
     "texts_of",
 ]
