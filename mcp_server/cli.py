@@ -34,7 +34,11 @@ COMMANDS = {
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
-    "import": (".import_files", "bring in tau-bench, tau2-bench or Sigma, result files, or an exported run"),
+    "import": (
+        ".import_files",
+        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, result files, or what was exported",
+    ),
+    "export": (".export_files", "write a run, its conversations or an environment as a file, in any format"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",

@@ -30,6 +30,11 @@ def refuse_while_proving(archive: Archive, environment: str) -> None:
     )
 
 
+def shown_by_file(count: int) -> str:
+    """The warning of an import whose file shows held-out scenarios."""
+    return f"{count} scenarios are held out: the file shows them, so they count as train for any text that you submit."
+
+
 def spend(archive: Archive, scenario: str, proof: str = "") -> list[str]:
     """Note that a client has looked into a held-out scenario; the warning that says so.
 
