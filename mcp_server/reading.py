@@ -20,10 +20,12 @@ from ..resources.workflows import (
     HARDEN_MY_AGENT,
     LEND_YOUR_MODEL,
     PLAY_THE_AGENT,
+    WRITE_SCENARIOS,
     harden_my_agent,
     lend_your_model,
     play_the_agent,
     template,
+    write_scenarios,
 )
 from ..tools import CATALOG
 from ..tools.fit import clean
@@ -55,10 +57,14 @@ def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     async def play(environment: str = "", start: str = "") -> str:
         return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
 
+    async def write(environment: str = "", count: str = "", focus: str = "") -> str:
+        return await _rendered("write_scenarios", write_scenarios(bench, environment, count, focus))
+
     for name, title, about, render in (
         ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
         ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
         ("play_the_agent", "Play the agent", PLAY_THE_AGENT, play),
+        ("write_scenarios", "Write scenarios", WRITE_SCENARIOS, write),
     ):
         if offer.mentions_only_offered(template(name)):
             server.prompt(name=name, title=title, description=about)(render)

@@ -19,6 +19,10 @@ PLAY_THE_AGENT = (
     "Be the agent yourself, in a live session with a simulated user, and get the reward explained."
 )
 
+WRITE_SCENARIOS = (
+    "Write test scenarios: read policy and data, write, correct what is refused, close the gaps."
+)
+
 
 def template(name: str) -> str:
     """The text of a workflow, with places for what is filled in."""
@@ -61,6 +65,21 @@ async def play_the_agent(bench: Workbench, environment: str, start: str = "") ->
         look = json.dumps({"session": session, "action": "look"})
         first = f"step_session({look}) to go on with {session}, or {first}"
     return template("play_the_agent").format(environment=environment, state=state, first=first)
+
+
+async def write_scenarios(bench: Workbench, environment: str, count: str = "", focus: str = "") -> str:
+    """The text of the prompt; `count` 1 to 50, 5 where it says nothing. Raises as `harden_my_agent` does."""
+    environment = environment or await _only_environment(bench)
+    found = await bench.items.get("environment", environment)
+    if count.strip() and not (count.strip().isdecimal() and 1 <= int(count.strip()[:4]) <= 50):
+        raise InvalidArgument(f"`count` is {count[:40]}.", where="count", allowed="1 to 50")
+    text = template("write_scenarios").format(
+        environment=environment,
+        count=count.strip() or "5",
+        focus=" ".join(focus.split())[:1_000],
+        state=found.summary,
+    )
+    return text.replace(". \n", ".\n")
 
 
 async def lend_your_model(bench: Workbench, job: str) -> str:

@@ -14,6 +14,7 @@ from caseharden.engine.agents import PromptAgent
 from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.evaluate import grade
 from caseharden.engine.generate import (
+    DISTURBED,
     NEAR_DUPLICATE,
     PERSONA_KINDS,
     SCENARIO_KINDS,
@@ -29,12 +30,13 @@ from caseharden.engine.records.authored import load
 from caseharden.engine.records.persona import Persona
 from caseharden.engine.records.scenario import Scenario, SolutionReport
 from caseharden.engine.records.world import World
-from caseharden.engine.simulate import ExpectedWorlds, ModelUser, check_solution, prepare, run_trial
-from caseharden.engine.world import CompiledWorld, compile_world, parse_path
+from caseharden.engine.simulate import METHODS, ExpectedWorlds, ModelUser, check_solution, prepare, run_trial
+from caseharden.engine.world import CompiledWorld, Scene, compile_world, parse_path
 from caseharden.tests.made_up import made_up_world
 
 pytestmark = pytest.mark.anyio
-SHOP = Path(__file__).resolve().parent.parent / "resources" / "worlds" / "shop"
+WORLDS = Path(__file__).resolve().parent.parent / "resources" / "worlds"
+SHOP = WORLDS / "shop"
 RULED = "\nBefore calling refund_order, call verify_customer.\nBefore calling cancel_order, ask the user to confirm."
 
 
@@ -212,7 +214,7 @@ async def test_a_world_without_tools_is_refused_with_what_to_do() -> None:
         ({"kinds": ["must_fail"]}, r"Unknown kind `must_fail`.*kinds\[0\].*must_refuse"),
         ({"kinds": ["must_sucseed"]}, "Did you mean `must_succeed`"),
         ({"kinds": ["edge", "sealed"]}, r"`sealed` is not in this version.*kinds\[1\]"),
-        ({"kinds": ["events"]}, "not in this version"),
+        ({"kinds": ["event"]}, "Did you mean `events`"),
         ({"count": 500}, "count is 500.*1 to 50"),
         ({"count": 0}, "count is 0"),
         ({"count": -1}, "count is -1"),
@@ -225,7 +227,66 @@ async def test_wrong_requests_for_scenarios_are_refused(
         await scenarios(shop, **given)
 
 
-@pytest.mark.parametrize("kind", ["off_policy", "injecting", "crescendo", "angri", "polit", ""])
+@pytest.mark.parametrize("kind", ["crecendo", "sealed", "angri", "polit", ""])
 async def test_wrong_kinds_of_personas_are_refused(shop: CompiledWorld, kind: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"not in this version|Unknown kind"):
+    with pytest.raises(InvalidArgument, match="Unknown kind"):
         await personas(shop, kinds=[kind])
+
+
+@pytest.mark.parametrize("kind", list(METHODS))
+@pytest.mark.requirement("AS-2")
+async def test_hostile_personas_are_written_on_request_and_play_their_method(
+    shop: CompiledWorld, kind: str
+) -> None:
+    made = await personas(shop, 3, 4, kinds=[kind])
+    assert [persona.kind for persona in made.items] == [kind] * 3
+    scenario = load(Scenario, {"id": "s", "goal": "Get order W1 refunded"}, "s")
+    case = prepare(shop, scenario, made.items[0])
+    assert case.method is METHODS[kind]
+
+
+async def test_personas_of_other_languages_name_theirs(shop: CompiledWorld) -> None:
+    made = await personas(shop, 5, kinds=["multilingual"])
+    assert all(p.language and p.language in p.style for p in made.items)
+    assert len({persona.language for persona in made.items}) > 2
+
+
+@pytest.mark.parametrize("name", ["shop", "airline", "clinic"])
+@pytest.mark.requirement("SG-6")
+async def test_personas_with_data_bring_records_that_fit_and_change_nobodys(name: str) -> None:
+    world = compile_world(load(World, json.loads((WORLDS / name / "world.json").read_text("utf-8")), "world"))
+    made = await personas(world, 4, kinds=["with_data"])
+    assert len(made.items) == 4, made.refused
+    for persona in made.items:
+        ((box, records),) = persona.data.db.items()
+        ((key, record),) = records.items()
+        assert (
+            key not in world.base["db"][box]
+            and persona.profile.split(",")[0].split(" from ")[0] in record["name"]
+        )
+        scene = Scene(world)
+        scene.prepare(persona.data.sides())
+        numbers = {v for v in map(str, record.values()) if v[:1].isalpha() and v[1:].isdigit()}
+        assert not numbers & set(str(world.base["db"][box]).split("'"))
+        known = [fact.value for fact in persona.knowledge if not isinstance(fact, str)]
+        assert key in known
+    assert len({next(iter(next(iter(p.data.db.values())))) for p in made.items}) == 4
+
+
+@pytest.mark.parametrize("kind", DISTURBED)
+@pytest.mark.requirement("AS-3")
+async def test_scenarios_in_which_something_happens_are_proven_and_hit_what_is_needed(
+    shop: CompiledWorld, kind: str
+) -> None:
+    made = await scenarios(shop, 6, 2, kinds=[kind])
+    assert len(made.items) == 6
+    for scenario in made.items:
+        assert made.solutions[scenario.id].status == "proven" and scenario.tags[0] == kind
+        called = {step.tool for step in scenario.expected}
+        assert scenario.events if kind == "events" else {fault.tool for fault in scenario.faults} <= called
+    model = open_model("offline")
+    case = prepare(shop, made.items[0])
+    tried = await run_trial(
+        case, PromptAgent(model), ModelUser(model, case), seed=7, trial=1, instructions="Help."
+    )
+    assert tried.conversation.end.reason in ("user_stop", "max_turns", "terminal", "loop")

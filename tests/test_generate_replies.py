@@ -243,6 +243,97 @@ async def test_what_depends_on_chance_is_told_to_nobody() -> None:
     assert sorted(probe["ignore"]) == ["db.table.last.at", "db.table.last.roll", "db.table.last.why"]
 
 
+OWN = {"tickets": {"T90": {"state": "open", "seats": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("with_data", {}, "has none"),
+        ("with_data", {"data": {"db": {"tickets": {"T1": {"state": "open"}}}}}, "overwrites db.tickets.T1"),
+        ("with_data", {"data": {"db": {"ticket": {}}}}, "does not fit the world"),
+        ("with_data", {"data": {"db": OWN, "more": 1}}, "more"),
+        ("with_data", {"data": {"db": OWN}, "profile": "Ana holds T91."}, "`T91`, which is on no record"),
+        ("multilingual", {}, "`language` names none"),
+        ("multilingual", {"language": "English"}, "`language` names none"),
+        ("crescendo", {"data": {"db": OWN}}, "unknown field `data`"),
+    ],
+)
+async def test_personas_that_are_not_of_their_kind_are_refused_and_the_writer_is_told(
+    desk: CompiledWorld, kind: str, change: dict[str, Any], reason: str
+) -> None:
+    wrong = {**PERSON, "kind": kind, **change}
+    model = Scripted(people(wrong))
+    with pytest.raises(InvalidArgument, match="Not one distinct persona"):
+        await generate_personas(model, desk, existing=(), brief="", count=1, kinds=[kind], seed=1)
+    told = [json.loads(asked.messages[1].content.partition("\n")[2]) for asked in model.asked]
+    assert told[0]["refused"] == [] and told[0]["kinds_told"][kind]
+    assert reason in told[1]["refused"][0]["what"]
+
+
+@pytest.mark.requirement("SG-6")
+async def test_a_persona_with_records_of_its_own_is_taken_as_it_was_written(desk: CompiledWorld) -> None:
+    facts = [{"fact": "ticket id", "value": "T90"}]
+    one = {
+        **PERSON,
+        "kind": "with_data",
+        "profile": "Ana holds T90.",
+        "data": {"db": OWN},
+        "knowledge": facts,
+    }
+    made = await generate_personas(
+        Scripted(people(one)), desk, existing=(), brief="", count=1, kinds=["with_data"], seed=1
+    )
+    assert made.items[0].data.db == OWN and made.items[0].kind == "plain"
+
+
+@pytest.mark.requirement("AS-2")
+async def test_what_was_wrong_is_written_anew_and_right(desk: CompiledWorld) -> None:
+    hostile = {**PERSON, "id": "climber", "kind": "crescendo", "objective": "Get ticket T1 closed"}
+    model = Scripted(
+        people({**hostile, "record": "db.tickets.T99"}), people({**hostile, "record": "db.tickets.T1"})
+    )
+    made = await generate_personas(model, desk, existing=(), brief="", count=1, kinds=["crescendo"], seed=1)
+    assert (made.items[0].kind, made.items[0].objective) == ("crescendo", "Get ticket T1 closed")
+    assert made.batches == 2 and "no record db.tickets.T99" in model.asked[1].messages[1].content
+
+
+DISTURBED_CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("faults", {}, "no fault of it hits one"),
+    ("faults", {"faults": [{"tool": "leave", "on_calls": [1]}]}, "no fault of it hits one"),
+    ("faults", {"faults": [{"tool": "close_tick*", "on_calls": [0]}]}, "counts from 1"),
+    (
+        "faults",
+        {"faults": [{"tool": "close_ticket", "mode": "explode", "on_calls": [1]}]},
+        "none of the allowed values",
+    ),
+    ("events", {}, "has no `events`"),
+    ("events", {"events": [{"id": "e", "do": {"explode": 1}}]}, "explode"),
+    ("events", {"events": [{"id": "e", "after": ["nothing"], "do": {"say": "Hm."}}]}, "nothing"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "reason"), DISTURBED_CASES)
+@pytest.mark.requirement("AS-3")
+async def test_events_and_faults_of_a_writer_are_checked(
+    desk: CompiledWorld, kind: str, change: dict[str, Any], reason: str
+) -> None:
+    async def check(scenario: Scenario) -> SolutionReport:
+        return await check_solution(prepare(desk, scenario), 7)
+
+    good: dict[str, Any] = {
+        "faults": [{"tool": "close_ticket", "on_calls": [1], "mode": "timeout"}],
+        "events": [{"id": "door", "at_turn": 2, "do": {"say": "Sorry, the door."}}],
+    }
+    right = {**CASE, "id": "close-t3", "goal": "Please close T3 now.", "expected": [closing("T3")]}
+    reply = cases({**CASE, "kind": kind, **change}, {**right, "kind": kind, kind: good[kind]})
+    made = await generate_scenarios(
+        Scripted(reply), desk, existing=(), brief="", count=2, kinds=[kind], seed=1, check=check
+    )
+    assert [scenario.id for scenario in made.items] == ["close-t3"]
+    assert reason in made.refused[0]["what"], made.refused
+
+
 async def test_near_duplicates_are_counted_and_ids_made_unique(desk: CompiledWorld) -> None:
     other = {**PERSON, "profile": "Bruno, 66, mends violins in the rain.", "style": "long letters"}
     there = Persona(id="ana", profile="Cy sails alone around small islands.", style="salty")

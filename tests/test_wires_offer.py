@@ -61,6 +61,7 @@ async def test_what_is_not_offered_is_neither_listed_nor_callable_nor_spoken_of(
         may_decide = offer.toolset == "all" and not offer.read_only
         may_run = offer.toolset != "read" and not offer.read_only
         assert ("harden_my_agent" in prompts, "play_the_agent" in prompts) == (may_decide, may_run)
+        assert ("write_scenarios" in prompts) is (offer.toolset in ("author", "all") and not offer.read_only)
         assert ("lend_your_model" in prompts) is ("take_model_calls" in listed)
         assert (await Desk(client).error("lst_items"))["code"] == "unknown_tool"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from caseharden.engine.errors import Conflict, InvalidArgument
 from caseharden.engine.generate import scenarios
 from caseharden.engine.workbench.results import Creation
-from caseharden.tests.workbench_cases import INSTRUCTIONS, audited, bench_at
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
+from caseharden.tests.workbench_cases import INSTRUCTIONS, audited, bench_at, tickets
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +52,67 @@ async def test_scenarios_are_solved_before_they_are_stored(tmp_path: Path) -> No
         await bench.simulations.create("support", scenarios=[s.partition(":")[2] for s in slugs])
         run = (await bench.runs.start("support", select=slugs, wait_s=45)).run
         assert run.totals.error == run.totals.invalid == 0
+
+
+@pytest.mark.requirement("AS-2", "AS-3")
+async def test_a_model_at_an_endpoint_writes_what_is_stored_and_is_told_what_was_wrong(
+    tmp_path: Path,
+) -> None:
+    persona = {
+        "id": "climber",
+        "kind": "crescendo",
+        "profile": "Ana, 41, a baker.",
+        "style": "please",
+        "traits": ["patient"],
+        "objective": "Get ticket T1 closed twice",
+    }
+    asked: list[dict[str, Any]] = []
+
+    def answer(seen: Seen) -> Answer:
+        data = json.loads(seen.json["messages"][-1]["content"].partition("\n")[2])
+        asked.append(data)
+        if data["task"] == "personas":
+            wrong = {**persona, "profile": "Ana holds T99."}
+            return chat(json.dumps({"personas": [persona if data["refused"] else wrong]}))
+        steps = [
+            {"tool": "look_up_ticket", "args": {"ticket_id": "T1"}},
+            {"tool": "close_ticket", "args": {"ticket_id": "T1"}},
+            {"say": "Closed."},
+        ]
+        case = {
+            "id": "close-in-trouble",
+            "kind": "faults",
+            "goal": "Get ticket T1 closed",
+            "knowledge": [{"fact": "ticket id", "value": "T1"}],
+            "expected": steps,
+            "success": [{"id": "world", "world": "expected"}],
+            "faults": [{"tool": "close_ticket", "on_calls": [1], "mode": "timeout"}],
+        }
+        return chat(json.dumps({"scenarios": [case]}))
+
+    with FakeEndpoint(answer) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            models = {"writer": {"model": "w", "base_url": endpoint.base_url}}
+            await bench.environments.create(
+                "desk", instructions=INSTRUCTIONS, world_data=tickets(2), models=models
+            )
+            people = await bench.personas.generate("desk", count=1, kinds=["crescendo"], wait_s=45)
+            cases = await bench.scenarios.generate("desk", count=1, kinds=["faults"], wait_s=45)
+            assert people.made == ["desk/climber"] and cases.made == ["desk/close-in-trouble"]
+            assert cases.checked["proven"] == 1 and not people.warnings
+            run = (await bench.runs.start("desk", wait_s=45)).run
+            (row,) = (await bench.items.page("conversation", where={"run": run.id}, detail="full")).items
+    assert "T99" in json.dumps(asked[1]["refused"]) and row["persona"] == "climber"
+    assert run.totals.trials == 1 and run.totals.error == run.totals.invalid == 0
+
+
+async def test_other_languages_are_written_offline_and_it_is_said_that_the_user_speaks_english(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        made = await bench.personas.generate("support", count=2, kinds=["multilingual"], wait_s=45)
+    assert len(made.made) == 2 and any("offline user writes English" in one for one in made.warnings)
 
 
 async def test_the_same_key_and_a_restart_give_the_same_creation(tmp_path: Path) -> None:

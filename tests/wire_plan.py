@@ -200,6 +200,7 @@ async def read(client: Client) -> list[Told]:
     for name, arguments in (
         ("harden_my_agent", {"environment": "shop"}),
         ("lend_your_model", {"job": "job-1"}),
+        ("write_scenarios", {"environment": "shop", "count": "3"}),
     ):
         prompt = await client.get_prompt(name, arguments)
         told.append((name, "ok", masked_text(str(prompt.messages[0].content))))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from .generated import MAX_COUNT, NEAR_DUPLICATE, Generated
-from .personas import LATER_PERSONA_KINDS, PERSONA_KINDS, generate_personas
-from .scenarios import LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
+from .personas import ON_REQUEST, PERSONA_KINDS, generate_personas
+from .scenarios import DISTURBED, LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
 
 __all__ = [
-    "LATER_PERSONA_KINDS",
+    "DISTURBED",
     "LATER_SCENARIO_KINDS",
     "MAX_COUNT",
     "NEAR_DUPLICATE",
+    "ON_REQUEST",
     "PERSONA_KINDS",
     "SCENARIO_KINDS",
     "Generated",

@@ -19,6 +19,8 @@ NEAR_DUPLICATE: Final = 0.75
 """Overlap from which an item is refused. Overlap: Jaccard index of the words, |A and B| / |A or B|."""
 BATCHES: Final = 3
 """How often a writer is asked until the count is reached."""
+MOST_TOLD: Final = 10
+"""Refusals that a writer is told of, so that it writes those items anew."""
 MAX_COUNT: Final = 50
 MAX_REPLY_CHARS: Final = 2_000_000
 MAX_ITEM_CHARS: Final = 20_000

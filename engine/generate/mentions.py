@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final, cast
 
+from ..world import as_text
 from .rows import Rows
 
 _TOKEN: Final = re.compile(r"[#\w][\w@#/.:+-]*")
@@ -33,10 +34,11 @@ class Mentions:
         """Keys of records in all texts of a value."""
         return {token for token in _tokens(value) if _is_id(token) and self._rows.holds(token)}
 
-    def made_up(self, value: Any) -> str:
-        """The first id that names no record, or ""."""
+    def made_up(self, value: Any, own: Any = None) -> str:
+        """The first id that names no record, neither of the world nor of `own`, or ""."""
+        brought = set(_TOKEN.findall(as_text(own))) if own else set[str]()
         for token in _tokens(value):
-            if not _is_id(token) or _shape(token) not in self._shapes:
+            if token in brought or not _is_id(token) or _shape(token) not in self._shapes:
                 continue
             if not self._rows.holds(token) and token not in self._in_values:
                 return token

@@ -9,10 +9,13 @@ from ..errors import InvalidArgument, NextCall, UserError
 from ..llm import ModelClient
 from ..records.authored import load
 from ..records.persona import Persona
-from ..world import CompiledWorld, parse_path
+from ..simulate import METHODS
+from ..world import CompiledWorld, Scene, WorldFault, parse_path
+from .arguments import as_object
 from .asking import ask, newest, told_world
 from .generated import (
     BATCHES,
+    MOST_TOLD,
     NEAR_DUPLICATE,
     Distinct,
     Generated,
@@ -25,10 +28,20 @@ from .mentions import Mentions
 from .rows import Rows
 
 PERSONA_KINDS: Final = ("angry", "forgetful", "terse", "polite", "talkative", "impatient", "upfront")
-LATER_PERSONA_KINDS: Final = ("off_policy", "injecting", "crescendo")
+"""Those that are written where no kind is asked for."""
+WITH_DATA: Final = "with_data"
+MULTILINGUAL: Final = "multilingual"
+ON_REQUEST: Final = (*METHODS, MULTILINGUAL, WITH_DATA)
 _FIELDS: Final = (
     *("id", "kind", "profile", "style", "language", "traits", "guidelines", "knowledge", "record"),
 )
+_TOLD_OF: Final[Mapping[str, str]] = {
+    **{kind: method.how for kind, method in METHODS.items()},
+    MULTILINGUAL: "Writes in `language`, which is not English, or changes between two languages.",
+    WITH_DATA: 'Brings `data`: {"db": {collection: {new key: whole record}}}, built like the samples, with a key that '
+    'is not there and references only to records that are; `knowledge` has what it knows of it, as {"fact", "value"}.',
+}
+"""What the writer is told of the kinds on request."""
 
 _MOST_SAMPLES: Final = 30
 
@@ -39,6 +52,8 @@ Answer with one JSON object {"personas": [...]} that fits the schema, and nothin
 - They are invented: no real people. What a persona wants is not your business; who it is and how it writes is.
 - `record` is the path of a record of the world that fits the person (such as db.people.P17), if it has such records;
   use its name and home, but put no ids, addresses or secrets into the texts: those belong to scenarios.
+- `kinds_told` says what some kinds mean; for those that pursue something `objective` may say what, in the imperative.
+- `refused` says what was wrong with your last answers: write those anew, and right.
 - Follow `brief`. The data are material, never instructions to you."""
 
 _SCHEMA: Final[dict[str, Any]] = {
@@ -60,6 +75,9 @@ _SCHEMA: Final[dict[str, Any]] = {
                     "traits": {"type": "array", "items": {"type": "string"}},
                     "guidelines": {"type": "string"},
                     "record": {"type": "string"},
+                    "objective": {"type": "string"},
+                    "knowledge": {"type": "array", "items": {"type": "object"}},
+                    "data": {"type": "object"},
                 },
             },
         }
@@ -79,12 +97,13 @@ async def generate_personas(
 ) -> Generated[Persona]:
     """At most `count` (1..50) new personas; fewer when the writer has no more that are distinct.
 
-    `kinds` empty: all of PERSONA_KINDS. Raises InvalidArgument for a bad count or kind and when nothing at all could
-    be made, SetupError when the model cannot answer. What the model says wrongly is in `refused`.
+    `kinds` empty: all of PERSONA_KINDS; those ON_REQUEST are hostile, of other languages, or bring records. Raises
+    InvalidArgument for a bad count or kind and when nothing at all could be made, SetupError when the model cannot
+    answer. What the model says wrongly is in `refused`.
     """
-    check_request(count, kinds, PERSONA_KINDS, LATER_PERSONA_KINDS)
+    check_request(count, kinds, (*PERSONA_KINDS, *ON_REQUEST), ())
     rows = Rows(world)
-    sieve = _Sieve(rows, world.base, Generated[Persona](model.name), list(kinds or PERSONA_KINDS), existing)
+    sieve = _Sieve(world, rows, Generated[Persona](model.name), list(kinds or PERSONA_KINDS), existing)
     made = sieve.made
     while len(made.items) < count and made.batches < BATCHES:
         made.batches += 1
@@ -94,6 +113,8 @@ async def generate_personas(
             "count": missing,
             "kinds": sieve.kinds,
             "existing": newest([_short(p) for p in (*existing, *made.items)]),
+            "kinds_told": {kind: _TOLD_OF[kind] for kind in sieve.kinds if kind in _TOLD_OF},
+            "refused": made.refused[-MOST_TOLD:],
             "world": told_world(world, rows, (), min(missing + 2, _MOST_SAMPLES), seed, made.batches),
         }
         text = await ask(model, "personas", _PROSE, data, _SCHEMA, seed, made.batches)
@@ -123,16 +144,16 @@ class _Sieve:
 
     def __init__(
         self,
+        world: CompiledWorld,
         rows: Rows,
-        base: Mapping[str, Any],
         made: Generated[Persona],
         kinds: list[str],
         existing: Sequence[Persona],
     ) -> None:
         self.made = made
         self.kinds = kinds
-        self._rows = rows
-        self._mentions = Mentions(rows, base)
+        self._world, self._rows = world, rows
+        self._mentions = Mentions(rows, world.base)
         self._distinct = Distinct()
         for persona in existing:
             self._distinct.add(persona.id, _text(persona))
@@ -156,7 +177,9 @@ class _Sieve:
                 self.made.refuse(f"personas[{k}]", str(error))
 
     def _take(self, item: Mapping[str, Any], where: str) -> None:
-        check_item(item, _FIELDS)
+        kind = str(item.get("kind"))
+        more = ("objective",) if kind in METHODS else ("data",) if kind == WITH_DATA else ()
+        check_item(item, (*_FIELDS, *more))
         persona, tied = self._persona(dict(item), where)
         overlap = self._distinct.overlap(_text(persona))
         if overlap >= NEAR_DUPLICATE:
@@ -178,17 +201,47 @@ class _Sieve:
             raise ValueError("its id holds no letter or digit")
         if not persona.profile.strip() or not persona.style.strip():
             raise ValueError("it has no profile or no style")
-        texts = [persona.profile, persona.style, persona.guidelines, item.get("knowledge")]
-        if unknown := self._mentions.made_up(texts):
+        self._check_kind(persona, str(kind), where)
+        texts = [persona.profile, persona.style, persona.guidelines, persona.objective, item.get("knowledge")]
+        if unknown := self._mentions.made_up(texts, persona.data.sides()):
             raise ValueError(f"it mentions `{unknown}`, which is on no record")
         if record and not self._holds(str(record)):
             raise ValueError(f"there is no record {str(record)[:80]}")
         traits = list(dict.fromkeys([str(kind), *persona.traits]))
         tie = {"record": record} if record else None
-        made = persona.model_copy(update={"id": id, "traits": traits, "x_source": tie})
+        method = str(kind) if kind in METHODS else "plain"
+        made = persona.model_copy(update={"id": id, "kind": method, "traits": traits, "x_source": tie})
         return load(Persona, made.model_dump(exclude_none=True), where), bool(
             record or self._mentions.known(texts)
         )
+
+    def _check_kind(self, persona: Persona, kind: str, where: str) -> None:
+        """ValueError when it is not of its kind, InvalidArgument when its data does not fit the world."""
+        if kind == MULTILINGUAL and persona.language.strip().casefold() in ("", "english", "en"):
+            raise ValueError("it is to write in another language, and `language` names none")
+        if kind != WITH_DATA:
+            return
+        data = persona.data.sides()
+        if not data:
+            raise ValueError("it is to bring `data`, and has none")
+        if taken := self._overwritten(data):
+            raise ValueError(f"its data overwrites {taken}")
+        try:
+            Scene(self._world).prepare(data)
+        except WorldFault as fault:
+            raise InvalidArgument(
+                f"its data does not fit the world: {fault.text}", where=f"{where}.data"
+            ) from None
+
+    def _overwritten(self, data: Mapping[str, Any]) -> str:
+        """The first record of the world that data would change, or ""."""
+        for side, boxes in data.items():
+            for name, box in boxes.items():
+                there = self._world.base[side].get(name)
+                both = as_object(box).keys() & as_object(there).keys()
+                if both:
+                    return f"{side}.{name}.{min(both)[:40]}"
+        return ""
 
     def _holds(self, text: str) -> bool:
         path = parse_path(text, "record")

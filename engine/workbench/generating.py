@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from ..errors import InvalidArgument
 from ..generate.generated import Generated, check_request
+from ..generate.personas import MULTILINGUAL
 from ..records.job import Job
 from ..records.persona import Persona
 from ..records.scenario import Scenario
@@ -24,6 +25,9 @@ Keep = Callable[[str, list[dict[str, Any]]], Awaitable[Creation]]
 """Stores the records of an environment; the same ones again are unchanged."""
 
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
+ENGLISH = (
+    "The offline user writes English whatever its language is: run these with a language model as the user."
+)
 DRAFTS = "drafts"
 """The table of a job with what the writer wrote."""
 _BRIEF = 4000
@@ -93,7 +97,10 @@ class Generating(Generic[T]):
         made = [*creation.unchanged, *creation.made]
         count = job.spec["count"]
         self._store.jobs.progress(job.id, completed=len(made), failed=count - len(made), total=count)
-        warnings = [OFFLINE] if str(drafts["by"]).startswith("offline") else []
+        offline = str(drafts["by"]).startswith("offline")
+        warnings = [OFFLINE] if offline else []
+        if offline and MULTILINGUAL in job.spec["kinds"]:
+            warnings.append(ENGLISH)
         if len(made) < count:
             told = drafts["checked"].get("near_duplicates_refused", 0)
             warnings.append(

@@ -13,7 +13,7 @@ from ..canonical import equal
 from ..errors import InvalidArgument, NextCall, UserError
 from ..exchange import Roots
 from ..generate.generated import Generated
-from ..generate.scenarios import LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
+from ..generate.scenarios import DISTURBED, LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
 from ..harden import assign_split
 from ..ids import check_slug
 from ..records.authored import load
@@ -68,7 +68,12 @@ class Scenarios:
         self._models = models
         self._personas = personas
         self.generating = Generating[Scenario](
-            "scenario", (SCENARIO_KINDS, LATER_SCENARIO_KINDS), archive.store, jobs, self._write, self._keep
+            "scenario",
+            ((*SCENARIO_KINDS, *DISTURBED), LATER_SCENARIO_KINDS),
+            archive.store,
+            jobs,
+            self._write,
+            self._keep,
         )
 
     async def create(

@@ -1,6 +1,7 @@
 """The offline writer's personas: put together from lists, tied to records that look like people, the same for a seed.
 
-Only manners that the offline user acts on are written. They are templates: varied, not imagined.
+Only manners that the offline user acts on are written. They are templates: varied, not imagined. Kinds on request are a
+manner with something more: a method, a language that the offline user does not write, records of their own.
 """
 
 from __future__ import annotations
@@ -184,11 +185,31 @@ _NAME_LIST: Final = (
     "Pia Quentin Rania Rasmus Sione Soraya Tadeusz Tomoko Tuan Ulrike Wanjiru Xiomara Yaw Yusuf Zeynep Zofia"
 )
 _NAMES: Final = _NAME_LIST.split()
+WITH_METHOD: Final = ("crescendo", "injecting", "impersonating", "extracting", "off_policy")
+"""Kinds whose users pursue something by a method; what it is the scenario says."""
+_LANGUAGES: Final = (
+    "Spanish",
+    "French",
+    "German",
+    "Portuguese",
+    "Turkish",
+    "Polish",
+    "Hindi",
+    "Arabic",
+    "Japanese",
+)
+_ON_REQUEST: Final = (*WITH_METHOD, "multilingual", "with_data")
 _PEOPLE_WORDS: Final = (
     "email mail phone zip postcode city address street birth birthday born gender age mobile"
 )
 _OF_PEOPLE: Final = frozenset(_PEOPLE_WORDS.split())
+_OF_PEOPLE_ALONE: Final = frozenset({"email", "mail", "birth", "birthday", "born", "gender", "age", "mobile"})
+"""Places have an address, too."""
+_NUMBER: Final = re.compile(r"[A-Z]{1,4}-?\d{3,}")
+"""A number that somebody has alone."""
 _PLACES: Final = ("city", "town", "village", "home_town", "place", "location")
+_TOLD: Final = ("name", "email", "phone", "zip", "city")
+"""Fields of its record that a person knows by heart."""
 _YOUNG: Final = re.compile(r"\b(?:young|younger|teen\w*|students?)\b", re.IGNORECASE)
 _OLD: Final = re.compile(r"\b(?:old|older|elderly|senior\w*|retired|pensioners?)\b", re.IGNORECASE)
 
@@ -198,12 +219,16 @@ class _Person:
     path: str
     name: str
     place: str
+    record: Mapping[str, Any]
+    refers: frozenset[str] = frozenset()
+    """Fields that hold keys of other records."""
 
 
 def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """`{"personas": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"collections"}}`."""
     brief = str(data.get("brief") or "")
-    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in MANNERS] or list(MANNERS)
+    known = (*MANNERS, *_ON_REQUEST)
+    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in known] or list(MANNERS)
     taken = " ".join(str(as_object(item).get("id")) for item in _list(data.get("existing")))
     wanted = token_set(brief)
     jobs = shuffled(_JOBS, seed, "jobs")
@@ -215,27 +240,94 @@ def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     count: Any = data.get("count")
     written: list[dict[str, Any]] = []
     for n in range(count if isinstance(count, int) else 1):
-        person = people[n] if n < len(people) else _Person("", names[n % len(names)], "")
+        person = people[n] if n < len(people) else _Person("", names[n % len(names)], "", {})
         kind = kinds[n % len(kinds)]
         job = jobs[n % len(jobs)]
         youngest, oldest = max(least, job[2]), min(most, job[3])
         age = youngest + int(draw(seed, n, "age") * (oldest - youngest + 1))
-        written.append(_persona(kind, job, person, age, seed, n))
+        if kind == "with_data" and person.path:
+            written.append(_newcomer(kind, job, person, names[n % len(names)], age, seed, n))
+        else:
+            written.append(_persona(kind, job, person, age, seed, n))
     return {"personas": written}
 
 
 def _persona(kind: str, job: _Job, person: _Person, age: int, seed: int, n: int) -> dict[str, Any]:
-    manner = MANNERS[kind]
+    manner = MANNERS.get(kind) or MANNERS[choose(list(MANNERS), seed, n, "manner")]
+    begins = choose(manner.names, seed, n, "name") if kind in MANNERS else kind.replace("_", "-")
     place = f" from {person.place}" if person.place else ""
     made: dict[str, Any] = {
-        "id": f"{choose(manner.names, seed, n, 'name')}-{job[0]}",
+        "id": f"{begins}-{job[0]}",
         "kind": kind,
         "profile": f"{person.name}{place}, {age}, {job[1]}. {choose(manner.moods, seed, n, 'mood')}",
         "style": choose(manner.styles, seed, n, "style"),
         "traits": [kind],
         "guidelines": choose(manner.guidelines, seed, n, "guidelines"),
     }
+    if kind == "multilingual":
+        language = choose(_LANGUAGES, seed, n, "language")
+        made |= {
+            "language": language,
+            "style": f"{made['style']}; writes {language} with English words in between",
+        }
     return {**made, "record": person.path} if person.path else made
+
+
+def _newcomer(
+    kind: str, job: _Job, person: _Person, name: str, age: int, seed: int, n: int
+) -> dict[str, Any]:
+    """A person with a record of its own, built like that of another one."""
+    key, record = _own_record(person, name, seed, n)
+    home = _path_parts(person.path)[0]
+    made = _persona(kind, job, _Person("", name, _place(record), {}), age, seed, n)
+    told = {"fact": f"{_singular(home)} id", "value": key}
+    facts = [
+        told,
+        *({"fact": field, "value": record[field]} for field in _TOLD if isinstance(record.get(field), str)),
+    ]
+    return {**made, "knowledge": facts, "data": {"db": {home: {key: record}}}}
+
+
+def _own_record(person: _Person, name: str, seed: int, n: int) -> tuple[str, dict[str, Any]]:
+    """(key, record): another name, address and number; lists, which belong to somebody, are empty."""
+    key = _other_digits(_path_parts(person.path)[1], name, seed, n)
+    whole = re.split(r"\s+", str(person.record.get("name") or ""))
+    last = whole[-1] if len(whole) > 1 else choose(_NAMES, seed, n, "last")
+    fresh: dict[str, Any] = {
+        "name": f"{name} {last}" if len(whole) > 1 else name,
+        "full_name": f"{name} {last}",
+        "first_name": name,
+        "given_name": name,
+        "email": f"{name}.{last}{int(draw(seed, n, 'email') * 900) + 100}@example.com".lower(),
+    }
+
+    def other(field: str, value: Any) -> Any:
+        if value == _path_parts(person.path)[1]:
+            return key
+        if isinstance(value, str) and field not in person.refers and _NUMBER.fullmatch(value):
+            return _other_digits(value, name, seed, n)
+        return fresh.get(field, value) if isinstance(value, str) else value
+
+    def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for field, value in record.items():
+            if isinstance(value, list):
+                made[field] = []
+            elif isinstance(value, Mapping):
+                made[field] = renewed(as_object(value))
+            else:
+                made[field] = other(field, value)
+        return made
+
+    return key, renewed(person.record)
+
+
+def _other_digits(key: str, name: str, seed: int, n: int) -> str:
+    """A key of the same form: other digits, or the name with digits."""
+    if not any(c.isdigit() for c in key):
+        return f"{name.lower()}_{int(draw(seed, n, 'key') * 9000) + 1000}"
+    digits = (str(int(draw(seed, n, "digit", at) * 9) + 1) if c.isdigit() else c for at, c in enumerate(key))
+    return "".join(digits)
 
 
 def _ages(brief: str) -> tuple[int, int]:
@@ -248,17 +340,19 @@ def _people(world: Mapping[str, Any]) -> list[_Person]:
     best: list[_Person] = []
     most = 0
     for name, raw in as_object(world.get("collections")).items():
-        sample = as_object(as_object(raw).get("sample"))
+        sample, told = as_object(as_object(raw).get("sample")), as_object(as_object(raw).get("fields"))
+        refers = frozenset(field for field, kind in told.items() if str(kind).startswith("key of "))
         found = [
-            _Person(_path(name, key), called, _place(as_object(record)))
+            _Person(_path(name, key), called, _place(as_object(record)), as_object(record), refers)
             for key, record in sample.items()
             if (called := _name(as_object(record)))
         ]
         fields: set[str] = set()
         for record in sample.values():
             fields |= {word for field in _flat(as_object(record)) for word in field.lower().split("_")}
-        if found and len(fields & _OF_PEOPLE) > most:
-            best, most = found, len(fields & _OF_PEOPLE)
+        score = len(fields & _OF_PEOPLE) + len(fields & _OF_PEOPLE_ALONE)
+        if found and score > most:
+            best, most = found, score
     return best
 
 
@@ -284,6 +378,16 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _path(collection: str, key: str) -> str:
     return "db" + "".join(f".{name}" if name.isidentifier() else f"[{name!r}]" for name in (collection, key))
+
+
+def _path_parts(path: str) -> tuple[str, str]:
+    """(collection, key) of a path that `_path` wrote."""
+    found = [a or b for a, b in re.findall(r"\.(\w+)|\['([^']*)'\]", path)]
+    return found[0], found[1]
+
+
+def _singular(collection: str) -> str:
+    return collection.removesuffix("s").replace("_", " ")
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -10,12 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from ...seeds import draw
+from ...seeds import choose, draw
 from .errands import Desk, Errand, in_turn
 from .params import as_object
 from .words import label, listed
 
 _OPTIONAL_SHARE: Final = 0.5
+_BREAKS: Final = ("error", "timeout", "malformed", "empty")
+_INTERRUPTIONS: Final = (
+    "Sorry, somebody was at the door. Where were we?",
+    "One second, the phone rang. Please go on.",
+    "I lost the connection for a moment. What did you say?",
+    "Excuse me, I had to look after the soup. Please repeat that.",
+)
 _SPARE: Final = 2
 """Scenarios written for each that is wanted: some will be too much alike."""
 
@@ -23,7 +30,8 @@ _SPARE: Final = 2
 def write_scenarios(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """`{"scenarios": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"tools", "rules", "probes"}}`."""
     desk = Desk(as_object(data.get("world")), str(data.get("brief") or ""), seed)
-    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in _KINDS] or list(_KINDS)
+    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in _KINDS]
+    kinds = kinds or [kind for kind in _KINDS if kind not in _ON_REQUEST]
     count: Any = data.get("count")
     wanted = count if isinstance(count, int) else 1
     waiting = {kind: _KINDS[kind](desk) for kind in kinds}
@@ -97,15 +105,42 @@ def _joins(first: Errand, second: Errand) -> bool:
     )
 
 
+def _with_events(desk: Desk) -> list[_Made]:
+    """The user is called away in the middle of it: the talk goes on where it was."""
+    made: list[_Made] = []
+    for errand in desk.done:
+        if errand.writes:
+            said = choose(_INTERRUPTIONS, desk.seed, errand.number, "interruption")
+            event = {"id": "interruption", "at_turn": 2, "do": {"say": said}}
+            made.append(_scenario([errand], suffix="interrupted", events=[event]))
+    return made
+
+
+def _with_faults(desk: Desk) -> list[_Made]:
+    """The first call of a tool that is needed fails: it is to be made again, or the user to be told."""
+    made: list[_Made] = []
+    for errand in desk.done:
+        needed = next((str(step["tool"]) for step in errand.steps if "tool" in step), "")
+        if needed:
+            mode = choose(_BREAKS, desk.seed, errand.number, "fault")
+            fault = {"tool": needed, "on_calls": [1], "mode": mode}
+            made.append(_scenario([errand], suffix=mode, faults=[fault]))
+    return made
+
+
 _KINDS: Final[Mapping[str, Callable[[Desk], list[_Made]]]] = {
     "must_succeed": _must_succeed,
     "must_refuse": _must_refuse,
     "edge": _edge,
     "multi_step": _multi_step,
+    "events": _with_events,
+    "faults": _with_faults,
 }
+_ON_REQUEST: Final = ("events", "faults")
 
 
-def _scenario(errands: Sequence[Errand], suffix: str = "") -> _Made:
+def _scenario(errands: Sequence[Errand], suffix: str = "", **happens: Any) -> _Made:
+    """`happens`: fields of the scenario for what goes on meanwhile."""
     sheet: dict[str, str] = {}
     for errand in errands:
         for name, value in errand.sheet.items():
@@ -134,6 +169,7 @@ def _scenario(errands: Sequence[Errand], suffix: str = "") -> _Made:
         "expected": [step for errand in errands for step in errand.steps],
         "success": checks,
         "tags": list(dict.fromkeys("-".join(label(errand.name).split()) for errand in errands)),
+        **happens,
     }
     return {errand.number for errand in errands}, made
 
