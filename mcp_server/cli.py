@@ -32,6 +32,11 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
+    "simulate": (".simulate", "the first half of run: play a folder of cases, ask no judge"),
+    "score": (
+        ".score",
+        "the second half of run: grade a stored run, with other metrics or another judge too",
+    ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
