@@ -88,7 +88,7 @@ def played(case: Case, lines: list[Line]) -> Conversation:
     return anyio.run(once)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events(), LINES, CHECKS)
 def test_events_come_after_their_predecessors_and_grading_sees_what_the_trial_saw(
     happenings: list[dict[str, Any]], lines: list[Line], checks: list[dict[str, Any]]

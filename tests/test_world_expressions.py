@@ -278,7 +278,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=14))
 def test_any_text_is_refused_or_evaluates_or_fails_as_a_call(pieces: list[str]) -> None:
     try:
@@ -335,7 +335,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(TREES)
 def test_well_formed_expression_gives_json_or_fails_as_a_call(text: str) -> None:
     try:

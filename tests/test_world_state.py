@@ -92,7 +92,7 @@ def write_something(state: State, data: st.DataObject) -> None:
         state.write(op, (*spot, *extra), data.draw(JSON), "agent")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(OBJECTS, st.data())
 def test_undo_gives_back_every_value_and_the_order_of_keys(db: dict[str, Any], data: st.DataObject) -> None:
     base: dict[str, Any] = {"db": db, "user_db": {}}
@@ -110,7 +110,7 @@ def test_undo_gives_back_every_value_and_the_order_of_keys(db: dict[str, Any], d
     assert exact(base) == before
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(OBJECTS, st.data())
 def test_replaying_the_journal_gives_the_same_state(db: dict[str, Any], data: st.DataObject) -> None:
     state = State({"db": db, "user_db": {}})
@@ -123,7 +123,7 @@ def test_replaying_the_journal_gives_the_same_state(db: dict[str, Any], data: st
     assert [p.record() for p in again.journal] == [p.record() for p in state.journal]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(JSON, JSON)
 def test_values_are_equal_exactly_when_they_do_not_differ(a: Any, b: Any) -> None:
     assert (diff(a, b) == []) == equal(a, b)

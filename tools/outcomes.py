@@ -200,6 +200,7 @@ def _summary(
         return _open(hardening)
     told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(_players(hardening)) else ''}"
     told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
+    told += _refuses(hardening, candidate)
     return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])
 
 
@@ -252,6 +253,14 @@ def _broken(evidence: Evidence) -> str:
     if hidden:
         told.append(f"{plural(hidden, 'check')} broke on held-out simulations")
     return ", ".join(told)
+
+
+def _refuses(hardening: Hardening, candidate: Candidate | None) -> str:
+    """What is told where a text broke only what the agent must do."""
+    last = next(
+        (one for one in reversed(hardening.rounds) if candidate and one.candidate == candidate.id), None
+    )
+    return f" {last.told}" if last and last.reason == "over_refusal" else ""
 
 
 def _train_broken(evidence: Evidence) -> list[CheckRegression]:

@@ -165,6 +165,10 @@ _CALLED = re.compile(
     r"\b(?:call|calls|calling|use|using|run|running)\s+(?:the\s+)?[`'\"]?([A-Za-z_][\w-]*)", re.I
 )
 _TOKEN = re.compile(r"[\w@./+,-]+")
+_UNSPACED = re.compile(
+    r"(?<=[a-z0-9])(?=[\u3040-\u30ff\u3400-\u9fff])|(?<=[\u3040-\u30ff\u3400-\u9fff])(?=[a-z0-9])"
+)
+"""Where an id touches a word of a script that has no blanks."""
 _DECIMAL = re.compile(r"\d+\.\d+")
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+(?:['\u2019_-][^\W_]+)*")
@@ -185,7 +189,7 @@ def _folded(text: str) -> str:
 
 def _literals(text: str) -> list[str]:
     found: list[str] = []
-    for token in _TOKEN.findall(_folded(text)):
+    for token in _TOKEN.findall(_UNSPACED.sub(" ", _folded(text))):
         token = token.strip(".,+-/")
         plain = token.replace(",", "")
         if "@" in token[1:-1]:

@@ -8,9 +8,10 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from . import operations as op
 from .functions import Function, Nature, cost
 from .state import State
-from .values import FUEL_UNIT, MAX_FUEL, Fault, as_text, kind_of, weight
+from .values import FUEL_UNIT, MAX_FUEL, CallFailed, Fault, as_text, kind_of, weight
 
 Binding = Literal["place", "value"]
 Scope = dict[str, Binding]
@@ -101,6 +102,20 @@ def _unpack(frame: Frame, names: list[str], element: Any) -> None:
     frame.vars.update(zip(names, element, strict=True))
 
 
+def compared_once(
+    spot: str, left: Closure, holds: Callable[[Frame, Any, Any], bool], right: Closure
+) -> Closure:
+    """A comparison of two values, which is what worlds do most: one closure for each row that is looked at."""
+
+    def compared(frame: Frame) -> bool:
+        try:
+            return holds(frame, left(frame), right(frame))
+        except Fault as fault:
+            raise CallFailed(f"{spot}: {fault}") from None
+
+    return compared
+
+
 def called_with(function: Function, given: list[Closure], named: dict[str, Closure]) -> Closure:
     run = function.call
     if function.live:
@@ -155,3 +170,31 @@ def object_key(key: Any) -> str:
     if not isinstance(key, str):
         raise Fault(f"the keys of an object are texts, not {kind_of(key)}")
     return key
+
+
+def _ordered(test: Callable[[int], bool]) -> Callable[[Frame, Any, Any], bool]:
+    return lambda frame, a, b: test(op.order(a, b))
+
+
+def _equal(frame: Frame, a: Any, b: Any) -> bool:
+    frame.burn(op.cost_of_same(a, b))
+    return op.same(a, b)
+
+
+def _within(frame: Frame, a: Any, b: Any) -> bool:
+    frame.burn(op.cost_of_inside(a, b))
+    return op.inside(a, b)
+
+
+COMPARISONS: Final[dict[type, Callable[[Frame, Any, Any], bool]]] = {
+    ast.Eq: _equal,
+    ast.NotEq: lambda frame, a, b: not _equal(frame, a, b),
+    ast.Is: _equal,
+    ast.IsNot: lambda frame, a, b: not _equal(frame, a, b),
+    ast.In: _within,
+    ast.NotIn: lambda frame, a, b: not _within(frame, a, b),
+    ast.Lt: _ordered(lambda sign: sign < 0),
+    ast.LtE: _ordered(lambda sign: sign <= 0),
+    ast.Gt: _ordered(lambda sign: sign > 0),
+    ast.GtE: _ordered(lambda sign: sign >= 0),
+}

@@ -14,12 +14,14 @@ from ..errors import InvalidArgument, did_you_mean
 from ..records.checked_json import MAX_INTEGER
 from . import operations as op
 from .frames import (
+    COMPARISONS,
     Binding,
     Closure,
     Comprehension,
     Frame,
     Loop,
     called_with,
+    compared_once,
     formatted,
     object_key,
     spec_text,
@@ -240,9 +242,11 @@ class Grammar:
     def _compare(self, node: ast.Compare, depth: int, local: tuple[str, ...]) -> Closure:
         first = self._node(node.left, depth, local)
         rest = [
-            (_COMPARISONS[type(sign)], self._node(part, depth, local))
+            (COMPARISONS[type(sign)], self._node(part, depth, local))
             for sign, part in zip(node.ops, node.comparators, strict=True)
         ]
+        if len(rest) == 1:
+            return compared_once(self._spot(node), first, *rest[0])
 
         def compared(frame: Frame) -> bool:
             left = first(frame)
@@ -417,33 +421,6 @@ class Grammar:
 
         return self._located(node, below)
 
-
-def _ordered(test: Callable[[int], bool]) -> Callable[[Frame, Any, Any], bool]:
-    return lambda frame, a, b: test(op.order(a, b))
-
-
-def _equal(frame: Frame, a: Any, b: Any) -> bool:
-    frame.burn(op.cost_of_same(a, b))
-    return op.same(a, b)
-
-
-def _within(frame: Frame, a: Any, b: Any) -> bool:
-    frame.burn(op.cost_of_inside(a, b))
-    return op.inside(a, b)
-
-
-_COMPARISONS: Final[dict[type, Callable[[Frame, Any, Any], bool]]] = {
-    ast.Eq: _equal,
-    ast.NotEq: lambda frame, a, b: not _equal(frame, a, b),
-    ast.Is: _equal,
-    ast.IsNot: lambda frame, a, b: not _equal(frame, a, b),
-    ast.In: _within,
-    ast.NotIn: lambda frame, a, b: not _within(frame, a, b),
-    ast.Lt: _ordered(lambda sign: sign < 0),
-    ast.LtE: _ordered(lambda sign: sign <= 0),
-    ast.Gt: _ordered(lambda sign: sign > 0),
-    ast.GtE: _ordered(lambda sign: sign >= 0),
-}
 
 _ARITHMETIC: Final[dict[type, Callable[[Any, Any], Any]]] = {
     ast.Add: op.add,

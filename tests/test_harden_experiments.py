@@ -1,0 +1,205 @@
+"""Acceptance experiments of the proof: how often it promotes what has no effect, and what has one.
+
+Counted by scenario, over seeded outcomes in which everything that spoils a comparison happens at once: rules are missed
+(slip > 0), several personas share the difficulty of their scenario, effects differ by scenario, and some failures turn
+into errors. A world of random words shows the whole loop through the workbench.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from caseharden.engine.harden import Purpose, TrialOutcome, compare_arms, decide_outcome
+from caseharden.engine.harden.proof import weigh
+from caseharden.engine.records.hardening import Hardening
+from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
+from caseharden.engine.seeds import draw
+from caseharden.tests.made_up import made_up_world
+from caseharden.tests.test_harden_loop import BASE, Says, Shop, hardener, opened, shop_cases
+from caseharden.tests.test_workbench_hardenings import hardened, over
+from caseharden.tests.workbench_cases import INSTRUCTIONS, bench_at, closing, tickets
+
+pytestmark = pytest.mark.anyio
+
+FIX = "Before calling refund_order, call verify_customer."
+CAREFUL = "Be careful and polite."
+NULLS = ("Be kind.", "Be brief.", "Be calm.", "Be exact.", "Be patient.")
+RUNS = 200
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Scenarios of which one in ten is solid; the others fail, more or less often.
+
+    A text with FIX in it mends a weak scenario as far as its own effect goes, and is missed in one conversation of
+    five. Every other text moves each scenario a little, up as often as down. One failure in ten ends as an error
+    instead, with `dodges` in the text most of them.
+    """
+
+    seed: int
+    dodges: str = ""
+    solid: float = 0.1
+    weak: float = 0.2
+
+    async def run(
+        self, instructions: str, simulations: Sequence[str], trials: range, purpose: Purpose
+    ) -> Sequence[TrialOutcome]:
+        return [self.play(instructions, s, k, purpose) for s in simulations for k in trials]
+
+    def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
+        scenario = simulation.rsplit("-", 1)[0]
+        again = int(purpose == "again")
+        luck = draw(self.seed, simulation, trial, "luck", text, again)
+        passes = luck < self.chance(text, scenario, simulation, trial)
+        share = 0.6 if self.dodges and self.dodges in text else 0.1
+        if not passes and draw(self.seed, simulation, trial, "error", text, again) < share:
+            return TrialOutcome(simulation, scenario, trial, "error")
+        verdict: TrialVerdict = "pass" if passes else "fail"
+        checks: dict[str, CheckVerdict] = {"c1": "pass" if passes else "fail"}
+        return TrialOutcome(simulation, scenario, trial, verdict, checks)
+
+    def chance(self, text: str, scenario: str, simulation: str, trial: int) -> float:
+        """How likely it passes, 0..1."""
+        solid = draw(self.seed, scenario, "solid") < self.solid
+        difficulty = 0.95 if solid else self.weak * draw(self.seed, scenario, "difficulty")
+        lines = text.split("\n")[1:]
+        if FIX in lines:
+            missed = draw(self.seed, simulation, trial, "slip") < 0.2
+            effect = 0.5 + 0.45 * draw(self.seed, scenario, "effect")
+            return difficulty if missed else max(difficulty, difficulty + effect * (0.98 - difficulty))
+        moved = sum(0.2 * (draw(self.seed, scenario, "moved", line) - 0.5) for line in lines)
+        return min(1.0, max(0.0, difficulty + moved))
+
+
+async def proven(world: Noisy, *texts: str, scenarios: int = 30) -> Hardening:
+    """A hardening with these proposals, over 10 held-out scenarios of two personas."""
+    engine = hardener(world, shop_cases(scenarios), Says(*texts))  # pyright: ignore[reportArgumentType]
+    return await engine.run(opened(seed=world.seed, trials=3, patience=len(texts), rounds=len(texts) + 1))
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_text_without_effect_is_promoted_in_at_most_5_percent_of_200_runs() -> None:
+    outcomes = [(await proven(Noisy(seed, solid=0.4, weak=1.0), NULLS[0])).outcome for seed in range(RUNS)]
+    assert outcomes.count("improved") <= 0.05 * RUNS
+
+
+@pytest.mark.requirement("CH-6")
+async def test_the_best_of_five_texts_without_effect_is_promoted_in_at_most_5_percent_of_the_runs() -> None:
+    outcomes = [(await proven(Noisy(seed, solid=0.4, weak=1.0), *NULLS)).outcome for seed in range(40)]
+    assert outcomes.count("improved") <= 0.05 * 40
+
+
+@pytest.mark.requirement("CH-6")
+async def test_the_proof_alone_promotes_no_effect_in_at_most_5_percent_of_200_runs() -> None:
+    cases = [case for case in shop_cases(30, personas=3) if case.split == "held_out"]
+    improved = higher = 0
+    for seed in range(RUNS):
+        world = Noisy(seed, solid=0.4, weak=1.0)
+        engine = hardener(world, cases)  # pyright: ignore[reportArgumentType]
+        arms = await engine.runner.arms(BASE, f"{BASE}\n{NULLS[0]}", cases, 3, "proof")
+        compared = compare_arms(arms)
+        higher += compared.difference > 0
+        improved += decide_outcome(weigh(arms, compared, [], 1, seed=seed)) == "improved"
+    assert improved <= 0.05 * RUNS
+    assert higher >= 0.25 * RUNS, "a mean that went up would have promoted those"
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_text_that_turns_failures_into_errors_is_promoted_in_at_most_5_percent_of_200_runs() -> None:
+    worlds = [Noisy(seed, "Be kind.", solid=0.4, weak=1.0) for seed in range(RUNS)]
+    outcomes = [(await proven(world, "Be kind.")).outcome for world in worlds]
+    assert outcomes.count("improved") <= 0.05 * RUNS
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_true_fix_is_promoted_in_at_least_75_percent_of_the_runs() -> None:
+    runs = 60
+    outcomes = [(await proven(Noisy(seed), FIX)).outcome for seed in range(runs)]
+    assert outcomes.count("improved") >= 0.75 * runs
+
+
+@pytest.mark.requirement("CH-6")
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_in_a_world_of_random_words_the_rules_are_found_and_proven(tmp_path: Path, seed: int) -> None:
+    made = made_up_world(seed)
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("odd", instructions="You serve callers.", world_data=made.world)
+        await bench.scenarios.generate("odd", count=30, wait_s=45)
+        h = (await over(bench, await bench.hardenings.harden("odd", wait_s=45))).hardening
+        assert (h.outcome, h.stop_reason) == ("improved", "train all pass")
+        best = h.find(h.candidate)
+        assert best is not None and sorted(best.text.split("\n")) == sorted(made.rules.split("\n"))
+        assert [(p.removed, bool(p.needed_by)) for p in h.pruned] == [(False, True)] * 2
+        await bench.hardenings.decide(h.candidate, "promote")
+        again = (await over(bench, await bench.hardenings.harden("odd", wait_s=45))).hardening
+        assert (again.outcome, again.stop_reason) == ("nothing_to_fix", "all pass")
+
+
+@pytest.mark.requirement("AS-12")
+async def test_round_after_round_until_all_pass_or_it_says_why_it_stopped(tmp_path: Path) -> None:
+    """One rule a hardening: promoted, and again, until there is nothing to fix."""
+    made = made_up_world(2)
+    told: list[tuple[str, str]] = []
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("odd", instructions="You serve callers.", world_data=made.world)
+        await bench.scenarios.generate("odd", count=40, wait_s=45)
+        while not told or told[-1][0] in ("improved", "unconfirmed"):
+            h = (await over(bench, await bench.hardenings.harden("odd", rounds=1, wait_s=45))).hardening
+            told.append((str(h.outcome), h.stop_reason))
+            if h.candidate:
+                await bench.hardenings.decide(h.candidate, "promote", override=True, reason="One rule more.")
+    assert told[-1] == ("nothing_to_fix", "all pass")
+    assert [reason for _, reason in told[:-1]] == ["rounds used up", "train all pass"]
+
+
+@pytest.mark.requirement("AS-12")
+async def test_what_no_sentence_can_mend_ends_the_search_with_the_reason_for_each_cause(
+    tmp_path: Path,
+) -> None:
+    failing = {"success": [{"id": "mood", "expr": "db.tickets.T1.owner == 'nobody'"}]}
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(3))
+        await bench.scenarios.create("desk", [closing(n, **failing) for n in (1, 2, 3)], check=False)
+        h = (await hardened(bench)).hardening
+        assert (h.stop_reason, h.rounds[-1].decision) == ("no proposal", "none")
+        left = {c.id for c in h.brief.clusters} if h.brief else set[str]()
+        assert left and set(h.rounds[-1].not_proposed) == left and all(h.rounds[-1].not_proposed.values())
+
+
+async def test_a_line_that_a_later_one_makes_needless_is_taken_out_again() -> None:
+    class Covering(Shop):
+        """The careful text does all that the rule does."""
+
+        def checks(self, text: str, number: int, simulation: str, trial: int) -> dict[str, CheckVerdict]:
+            both = {"rule.verify": CAREFUL in text or FIX in text, "tone": CAREFUL in text}
+            return {name: "pass" if ok else "fail" for name, ok in both.items()}
+
+    h = await hardener(Covering(), writer=Says(FIX, CAREFUL)).run(opened())
+    assert [r.reason for r in h.rounds] == ["base", "kept", "kept", "pruned"]
+    best = h.find(h.candidate)
+    assert best is not None and best.text == f"{BASE}\n{CAREFUL}" and best.by == "pruning"
+    assert [(p.line, p.removed) for p in h.pruned] == [(FIX, True)]
+    assert h.outcome == "improved"
+
+
+async def test_what_mends_one_thing_and_breaks_another_is_built_upon() -> None:
+    """Neither text is kept alone: the first breaks the tone, the second mends nothing without the first."""
+
+    class Two(Shop):
+        def checks(self, text: str, number: int, simulation: str, trial: int) -> dict[str, CheckVerdict]:
+            good = {"rule.verify": FIX in text, "tone": FIX not in text or CAREFUL in text}
+            return {name: "pass" if ok else "fail" for name, ok in good.items()}
+
+    writer = Says(FIX, CAREFUL)
+    h = await hardener(Two(), writer=writer).run(opened("reflect"))
+    assert [(r.reason, r.parent) for r in h.rounds[1:]] == [
+        ("check_regressed", "support@1"),
+        ("kept", "hard-1/c1"),
+    ]
+    best = h.find(h.candidate)
+    assert best is not None and best.text == f"{BASE}\n{FIX}\n{CAREFUL}" and h.outcome == "improved"
+    assert writer.briefs[1].text == f"{BASE}\n{FIX}"
