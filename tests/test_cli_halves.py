@@ -47,7 +47,8 @@ def says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
     def call(*words: str, home: str = "home") -> tuple[int, str, str]:
         code = main([*words, "--home", str(tmp_path / home)])
-        return (code, *capsys.readouterr())
+        said = capsys.readouterr()
+        return code, said.out, said.err
 
     return call
 
