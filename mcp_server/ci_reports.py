@@ -61,7 +61,9 @@ def step_summary(run: RunRecord, code: int) -> str:
     if run.clusters:
         lines += ["| cause | severity | simulations |", "|---|---|---|"]
         for one in run.clusters[:CLUSTERS]:
-            lines.append(f"| {_plain(one.cause or one.check)} | {one.severity} | {one.simulations} |")
+            lines.append(
+                f"| {_plain(one.name or one.cause or one.check)} | {one.severity} | {one.simulations} |"
+            )
         lines.append("")
     return "\n".join([*lines, *(f"- {_plain(warning)}" for warning in run.warnings), ""])
 

@@ -38,6 +38,7 @@ COMMANDS = {
         "the second half of run: grade a stored run, with other metrics or another judge too",
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
+    "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
         ".import_files",

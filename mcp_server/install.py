@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotAllowed, NotFound, Unavailable
 from ..resources.home import shown
@@ -18,7 +19,10 @@ from .client_files import drop_entry, put_entry, read_file, write_file
 from .clients import CLIENTS, NAME, Client, Launch, this_command
 from .env_file import names_a_key, read_env_file
 from .settings import add_flags
+from .skill import check_skill, put_skill
 
+_REPEATED: Final = (("--root", "roots"), ("--allow-code", "allow_code"), ("--code-env", "code_env"))
+"""Flags that may stand more than once, and where their values are."""
 DEFAULT_SCOPE = {"claude-code": "user"}
 """Where it is not the client's first one."""
 
@@ -38,12 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a variable for the server: NAME=env:NAME hands on the client's own; repeatable",
     )
-    add_flags(parser, "roots", "home", "env_file")
+    parser.add_argument(
+        "--skill", action="store_true", help="claude-code: also the skill that teaches the loop"
+    )
+    add_flags(parser, "roots", "home", "env_file", "code")
 
 
 def run(args: argparse.Namespace) -> int:
     client = CLIENTS[args.client]
     scope = _scope(client, args.scope)
+    if args.skill:
+        check_skill(client)
     launch = _launch(args)
     entry = client.server(launch)
     if scope in client.commanded:
@@ -62,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.remove:
             print(client.snippet(launch), end="", flush=True)
         raise
+    if args.skill:
+        put_skill(scope, remove=args.remove)
     if changed == text:
         had = "has no entry" if args.remove else "has the entry already"
         print(f"ok    {client.title}: {shown(path)} {had}; nothing was written")
@@ -98,10 +109,8 @@ def _launch(args: argparse.Namespace) -> Launch:
     home = args.home or os.environ.get("CASEHARDEN_HOME", "")
     if home:
         words += ["--home", _absolute(home)]
-    for root in args.roots or ():
-        if not Path(root).expanduser().is_dir():
-            raise NotFound(f"`{root}` is not a folder.", where="--root", allowed="a folder that is there")
-        words += ["--root", _absolute(root)]
+    words += [word for root in args.roots or () for word in ("--root", _folder(root, "--root"))]
+    words += _code(args)
     if args.env_file:
         read_env_file(Path(args.env_file).expanduser())
         words += ["--env-file", _absolute(args.env_file)]
@@ -109,6 +118,30 @@ def _launch(args: argparse.Namespace) -> Launch:
     told = dict(_variable(one) for one in args.env)
     env = {name: value for name, value in told.items() if value is not None}
     return Launch(command, tuple(rest), env, tuple(name for name, value in told.items() if value is None))
+
+
+def _code(args: argparse.Namespace) -> list[str]:
+    """The flags for code of others, its folders and interpreter by their absolute paths."""
+    words: list[str] = []
+    for folder in args.allow_code or ():
+        words += ["--allow-code", _folder(folder, "--allow-code")]
+    words += [word for names in args.code_env or () for word in ("--code-env", names)]
+    if args.code_python:
+        words += ["--code-python", _program(args.code_python)]
+    return words
+
+
+def _folder(told: str, where: str) -> str:
+    if not Path(told).expanduser().is_dir():
+        raise NotFound(f"`{told}` is not a folder.", where=where, allowed="a folder that is there")
+    return _absolute(told)
+
+
+def _program(told: str) -> str:
+    found = shutil.which(str(Path(told).expanduser()))
+    if found is None:
+        raise NotFound(f"`{told}` is not a program.", where="--code-python", allowed="a Python interpreter")
+    return os.path.abspath(found)  # not resolved: a virtual environment is known by its own path
 
 
 def _absolute(path: str) -> str:
@@ -141,6 +174,8 @@ def _command(client: Client, scope: str, launch: Launch, args: argparse.Namespac
         env = client.server(launch).get("env", {})
         words += [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
         words += ["--", launch.command, *launch.args]
+    if args.skill and not args.print:
+        put_skill(scope, remove=args.remove)
     if not args.execute or args.print:
         print(shlex.join(words))
         print(f"Type this, or let it be typed: {_again(args)}", file=sys.stderr)
@@ -164,9 +199,9 @@ def _command(client: Client, scope: str, launch: Launch, args: argparse.Namespac
 
 def _again(args: argparse.Namespace) -> str:
     words = ["--scope", args.scope] if args.scope else []
-    for root in args.roots or ():
-        words += ["--root", root]
-    for option in ("home", "env_file"):
+    for flag, option in _REPEATED:
+        words += [word for one in getattr(args, option) or () for word in (flag, one)]
+    for option in ("home", "env_file", "code_python"):
         if getattr(args, option):
             words += [f"--{option.replace('_', '-')}", getattr(args, option)]
     words += [word for one in args.env for word in ("--env", one)]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupError, UserError, did_you_mean
 from ..engine.workbench import Workbench as Bench
@@ -25,6 +24,7 @@ from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut
+from .typed import ask_line
 
 HELP: Final = """\
 Type what you want to say. Commands:
@@ -131,23 +131,13 @@ async def _list(bench: Bench, screen: Screen, environment: str) -> None:
 async def _chosen(bench: Bench, screen: Screen, environment: str) -> str:
     """The case that is typed; a random one where nothing is."""
     await _list(bench, screen, environment)
-    typed = await _ask("Which case? Number, id, random or blank [random]: ")
+    typed = await ask_line("Which case? Number, id, random or blank [random]: ")
     return (typed or "").strip() or "random"
 
 
 def _columns(rows: Sequence[tuple[str, str, str]], width: int) -> list[str]:
     wide = max((len(id) for _, id, _ in rows), default=0)
     return [cut(f"  {number:<4} {id:<{wide}}  {goal}", width) for number, id, goal in rows]
-
-
-async def _ask(prompt: str) -> str | None:
-    """A line of the input, None at its end. Ctrl-C ends the wait."""
-    sys.stdout.write(prompt)
-    sys.stdout.flush()
-    line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    if not sys.stdin.isatty():
-        sys.stdout.write("\n")
-    return line.rstrip("\n") if line else None
 
 
 class _Player:
@@ -173,7 +163,7 @@ class _Player:
         self._report = opened
         self._begin()
         while True:
-            typed = await _ask(f"{opened.session.role}> ")
+            typed = await ask_line(f"{opened.session.role}> ")
             words = (typed or "").strip()
             if typed is None or words == "/quit":
                 self._leave()
@@ -212,7 +202,7 @@ class _Player:
         if written.strip():
             arguments = _object(written)
         elif signature is not None:
-            arguments = await fill(signature, _ask, self._screen.line)
+            arguments = await fill(signature, ask_line, self._screen.line)
         if arguments is None:
             self._screen.line("  not called")
             return

@@ -137,7 +137,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         lines.append(f"  {changes_told(report.changes)}")
     lines += await _cases(bench, run.id, width)
     for cluster in run.clusters:
-        cause = clean(cluster.cause or cluster.check)
+        cause = clean(cluster.name or cluster.cause or cluster.check)
         told = cut(f"  {cluster.simulations:>4} x {cause}", max(40, width - 12))
         lines.append(f"{told}  {cluster.severity}" + (f"\n         {cluster.see}" if cluster.see else ""))
     for name, found in run.metrics.items():

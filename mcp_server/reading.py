@@ -20,11 +20,13 @@ from ..resources.workflows import (
     HARDEN_MY_AGENT,
     LEND_YOUR_MODEL,
     PLAY_THE_AGENT,
+    TRIAGE_FAILURES,
     WRITE_SCENARIOS,
     harden_my_agent,
     lend_your_model,
     play_the_agent,
     template,
+    triage_failures,
     write_scenarios,
 )
 from ..tools import CATALOG
@@ -57,11 +59,15 @@ def add_prompts(server: MCPServer[Any], bench: Workbench, offer: Offer) -> None:
     async def play(environment: str = "", start: str = "") -> str:
         return await _rendered("play_the_agent", play_the_agent(bench, environment, start))
 
+    async def triage(run: str = "") -> str:
+        return await _rendered("triage_failures", triage_failures(bench, run))
+
     async def write(environment: str = "", count: str = "", focus: str = "") -> str:
         return await _rendered("write_scenarios", write_scenarios(bench, environment, count, focus))
 
     for name, title, about, render in (
         ("harden_my_agent", "Harden my agent", HARDEN_MY_AGENT, harden),
+        ("triage_failures", "Triage failures", TRIAGE_FAILURES, triage),
         ("lend_your_model", "Lend your model", LEND_YOUR_MODEL, lend),
         ("play_the_agent", "Play the agent", PLAY_THE_AGENT, play),
         ("write_scenarios", "Write scenarios", WRITE_SCENARIOS, write),

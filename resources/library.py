@@ -10,6 +10,8 @@ from ..engine.report import PageParts
 HERE = Path(__file__).resolve().parent
 GUIDES = HERE / "guides"
 REPORT = HERE / "report"
+SKILL = HERE / "skills" / "caseharden" / "SKILL.md"
+"""What teaches a coding assistant the loop."""
 WORLDS = HERE / "worlds"
 """One folder a world: world.json, personas.json, scenarios.json, instructions.md and policy.md."""
 

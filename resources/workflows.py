@@ -15,6 +15,9 @@ HARDEN_MY_AGENT = (
 )
 LEND_YOUR_MODEL = "Answer the model calls of a job in every role, batch by batch, until it is done."
 
+TRIAGE_FAILURES = (
+    "Find out why a run failed: the causes, the decisive turns, whose fault it was, and what to do."
+)
 PLAY_THE_AGENT = (
     "Be the agent yourself, in a live session with a simulated user, and get the reward explained."
 )
@@ -93,6 +96,34 @@ async def lend_your_model(bench: Workbench, job: str) -> str:
     if found.item.get("state") not in ("queued", "running", "waiting"):
         first = f'wait_job({{"job": "{job}"}}): nothing of it waits any more.'
     return template("lend_your_model").format(job=job, state=found.summary, first=first)
+
+
+async def triage_failures(bench: Workbench, run: str = "") -> str:
+    """The text of the prompt; without a run, of the newest.
+
+    Raises NotFound where there is no such run, InvalidArgument where there is none at all.
+    """
+    run = run or await _newest_run(bench)
+    found = await bench.items.get("run", run, view="clusters")
+    series = await bench.items.get("run", run, view="rounds", limit=100)
+    first = f'get_item({{"kind": "run", "id": "{run}", "view": "clusters"}}).'
+    rounds = [str(row["run"]) for row in series.item["rounds"]]
+    earlier = rounds[: rounds.index(run)][-1:] if run in rounds else []
+    compare = "No earlier run of its series: there is nothing to compare it with."
+    for base in earlier:
+        args = json.dumps({"base": base, "run": run})
+        compare = (
+            f"compare_runs({args}), then with `simulation` the first turn that differs in one that broke."
+        )
+    return template("triage_failures").format(run=run, state=found.summary, first=first, compare=compare)
+
+
+async def _newest_run(bench: Workbench) -> str:
+    page = await bench.items.page("run", limit=1)
+    if page.items:
+        return str(page.items[0]["id"])
+    start = NextCall("list_items", {"kind": "environment"})
+    raise InvalidArgument("There is no run yet.", where="run", allowed="a run id", next=[start])
 
 
 async def _newest_waiting(bench: Workbench) -> str:

@@ -12,6 +12,7 @@ from caseharden.engine.evaluate.comparison import (
     RunComparison,
     against_baseline,
     compare,
+    grouped,
     pair_trials,
 )
 from caseharden.engine.records.verdict import TrialVerdict
@@ -93,6 +94,28 @@ def test_where_nothing_changed_no_difference_is_claimed_of_few_scenarios() -> No
     assert (found.finding, found.more_scenarios) == ("not_enough_evidence", None)
     many = trials(**{f"s{k}": "P" for k in range(120)})
     assert compared(many, many).finding == "no_difference"
+
+
+@pytest.mark.requirement("CH-21")
+def test_groups_tell_what_changed_most_first_and_count_scenarios() -> None:
+    base = trials(a_dana="FF", a_omar="FP", b_dana="P", c_omar="P")
+    run = trials(a_dana="PP", a_omar="FP", b_dana="P", c_omar="F")
+    found = grouped(pair_trials(base, run).pairs, lambda trial: [trial.simulation.partition("_")[2]])
+    assert [(one.name, one.base, one.run, one.pairs) for one in found] == [
+        ("dana", 1, 3, 3),
+        ("omar", 2, 1, 3),
+    ]
+    assert [(one.better, one.worse) for one in found] == [(1, 0), (0, 1)]
+    assert grouped(pair_trials(base, run).pairs, lambda trial: []) == []
+
+
+@pytest.mark.requirement("CH-21")
+def test_more_evidence_is_told_in_scenarios_and_in_their_simulations() -> None:
+    base = trials(a_x="F", a_y="F", b_x="F", b_y="F", c_x="P", c_y="P")
+    found = compared(base, trials(a_x="P", a_y="P", b_x="P", b_y="P", c_x="P", c_y="P"))
+    assert found.finding == "not_enough_evidence"
+    assert found.more_scenarios is not None
+    assert found.more_simulations == 2 * found.more_scenarios
 
 
 outcomes = some.lists(

@@ -18,6 +18,7 @@ import caseharden
 from caseharden.engine.exchange import parse_yaml
 from caseharden.mcp_server.cli import main
 from caseharden.mcp_server.clients import CLIENTS
+from caseharden.resources.library import SKILL
 
 FILES = {
     ("claude-desktop", ""): ".config/Claude/claude_desktop_config.json",
@@ -319,3 +320,49 @@ def test_wrong_words_are_told_with_the_next_step(place: User, words: tuple[str, 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(told)
     assert "next: " in done.stderr
+
+
+@pytest.mark.requirement("CH-23")
+@pytest.mark.parametrize(("scope", "folder"), [("project", "work"), ("user", ".")])
+def test_skill_is_put_where_claude_code_looks_for_it_and_taken_out_again(
+    place: User, scope: str, folder: str
+) -> None:
+    words = ["--client", "claude-code", "--scope", scope, "--skill"]
+    skill = place / folder / ".claude/skills/caseharden/SKILL.md"
+    assert place.installs(*words).returncode == 0
+    assert skill.read_text() == SKILL.read_text()
+    skill.write_text("An older one.")
+    assert "what it was before" in place.installs(*words).stdout
+    assert skill.with_name("SKILL.md.before-caseharden").read_text() == "An older one."
+    assert place.installs(*words, "--remove").returncode == 0
+    assert not skill.exists()
+    place.installs(*words)
+    skill.write_text("My own.")
+    done = place.installs(*words, "--remove")
+    assert (done.returncode, skill.read_text()) == (2, "My own.")
+    assert "delete it yourself" in done.stderr
+
+
+def test_skill_is_refused_for_a_client_that_knows_none(place: User) -> None:
+    done = place.installs("--client", "cursor", "--skill")
+    assert done.returncode == 2 and "knows no skills" in done.stderr
+    assert not (place / ".cursor/mcp.json").exists()
+
+
+def test_folders_of_code_are_written_out_and_a_missing_one_is_told(place: User) -> None:
+    (place / "work/agents").mkdir()
+    words = ["--allow-code", "agents", "--code-env", "REGION", "--code-python", sys.executable]
+    done = place.installs("--client", "claude-code", "--scope", "project", *words)
+    assert done.returncode == 0, done.stderr
+    entry = entry_of("claude-code", (place / "work/.mcp.json").read_text())
+    agents = str((place / "work/agents").resolve())
+    assert entry["args"] == [
+        "serve",
+        *["--allow-code", agents, "--code-env", "REGION", "--code-python", sys.executable],
+    ]
+    typed = place.installs("--client", "claude-code", *words).stderr
+    assert "--allow-code agents" in typed and "--code-env REGION" in typed
+    missing = place.installs("--client", "cursor", "--allow-code", "nowhere")
+    assert missing.returncode == 2 and "`nowhere` is not a folder" in missing.stderr
+    absent = place.installs("--client", "cursor", "--code-python", "no-such-python")
+    assert absent.returncode == 2 and "is not a program" in absent.stderr

@@ -48,8 +48,15 @@ async def test_a_change_is_explained_down_to_the_turn(tmp_path: Path, mode: Mode
         assert "agent" in reply["differs"] and len(reply["fixed"]) == 2
         assert reply["evidence"]["p"] == 0.5 and reply["evidence"]["p_better"] == 0.25
         assert "first_difference" not in reply
+        assert [row["name"] for row in reply["by"]["scenario"]] == ["close-one", "close-two"]
+        assert all((row["base"], row["run"], row["of"]) == (0, 1, 1) for row in reply["by"]["scenario"])
+        assert "simulations) would do" in reply["summary"] and reply["evidence"]["more_simulations"]
         one = await at.ok("compare_runs", base="run-1", run="run-2", simulation=reply["fixed"][0])
         assert one["first_difference"]["turn"] == 1 and "evidence" not in one
+        assert [link["uri"] for link in one["links"]] == [
+            f"caseharden://conversation/{run}/{reply['fixed'][0]}/1" for run in ("run-1", "run-2")
+        ]
+        assert one["first_difference"]["state"][0]["run"]["new"] == "closed"
         result = await at.client.call_tool(
             "compare_runs", {"base": "run-1", "run": "run-2", "simulation": reply["fixed"][0]}
         )

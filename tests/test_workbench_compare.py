@@ -142,11 +142,39 @@ async def test_side_by_side_begins_at_the_first_turn_that_differs(tmp_path: Path
         assert first["base"]["user"] == first["run"]["user"]
         assert [c["tool"] for c in first["base"]["calls"]] == ["close_ticket"]
         assert [c["tool"] for c in first["run"]["calls"]] == ["look_up_ticket", "close_ticket"]
+        assert "state" not in shown
         again = await ran(bench)
         same = (await bench.comparisons.compare(run, again, simulation=seen)).side_by_side
         assert same["turn"] == 0 and same["turns"] == []
         with pytest.raises(NotFound, match=f"nearest `{seen}`"):
             await bench.comparisons.compare(base, run, simulation=f"{seen}x")
+
+
+async def test_side_by_side_tells_where_the_world_ended_otherwise(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        base, _ = await before_and_after(bench)
+        await bench.items.update("environment", "desk", {"instructions": "Never call close_ticket."})
+        run = await ran(bench)
+        report = await bench.comparisons.compare(base, run)
+        seen = next(s for s in report.found.unchanged if s not in report.held_out)
+        shown = (await bench.comparisons.compare(base, run, simulation=seen)).side_by_side
+        (row,) = shown["state"]
+        assert row["path"].startswith("db.tickets.") and row["base"]["new"] == "closed"
+        assert "run" not in row
+
+
+async def test_what_changed_is_told_by_persona_tag_and_scenario(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 4)
+        for n, tag in ((1, "late"), (2, "late"), (3, "gift")):
+            await bench.items.update("scenario", f"desk/close-{n}", {"tags": [tag]})
+        base = await ran(bench)
+        await bench.items.update("environment", "desk", {"instructions": MENDED})
+        report = await bench.comparisons.compare(base, await ran(bench))
+        tags = {one.name: (one.base, one.run, one.pairs, one.better) for one in report.groups["tag"]}
+        assert tags == {"late": (0, 2, 2, 2), "gift": (0, 1, 1, 1)}
+        assert sum(one.pairs for one in report.groups["persona"]) == report.found.pairs
+        assert [one.name for one in report.groups["scenario"]] == [f"close-{n}" for n in range(1, 5)]
 
 
 async def test_looking_side_by_side_spends_a_held_out_scenario_and_is_refused_in_a_proof(

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..engine.evaluate.comparison import RunComparison
+from ..engine.evaluate.comparison import GroupChange, RunComparison
 from ..engine.evaluate.statistics import RateInterval
 from ..engine.workbench.comparing import SIDES, ComparisonReport
 from .arguments import Limit
-from .replies import Comparison, NextCall, then
+from .replies import Comparison, Link, NextCall, then
 from .spec import Call, tool
 from .wording import is_offline, plural, rounded, with_offline
 
 NO_PROOF = "Not a proof for promotion: submit_candidate proves."
+SHOWN_GROUPS = 8
 SAID = ("user", "agent", "calls", "changes", "checks[].why")
 
 
@@ -48,6 +49,7 @@ async def compare_runs(
         broken=found.broken[:limit],
         flaky=found.flaky[:limit],
         unchanged=len(found.unchanged),
+        by=_by(report),
         left_out=_left_out(report),
         instructions_diff=report.diff,
         untrusted=["instructions_diff"] if report.diff else [],
@@ -64,7 +66,11 @@ def _side_by_side(report: ComparisonReport) -> Comparison:
         run=report.run.run,
         differs=report.differs,
         first_difference=report.side_by_side,
-        untrusted=[f"first_difference.turns[].{side}.{name}" for side in SIDES for name in SAID],
+        links=_links(report),
+        untrusted=[
+            *(f"first_difference.turns[].{side}.{name}" for side in SIDES for name in SAID),
+            *(["first_difference.state"] if "state" in report.side_by_side else []),
+        ],
     )
 
 
@@ -78,7 +84,8 @@ def finding(found: RunComparison) -> str:
     if not found.better and not found.worse:
         return f"Nothing changed; {plural(found.scenarios, 'scenario')} cannot rule a difference out."
     more = found.more_scenarios
-    would_do = f": about {plural(more, 'more scenario')} would do" if more else ""
+    simulations = f" ({plural(found.more_simulations or 0, 'simulation')})"
+    would_do = f": about {plural(more, 'more scenario')}{simulations} would do" if more else ""
     return f"Not enough evidence{would_do}."
 
 
@@ -115,7 +122,7 @@ def _one(report: ComparisonReport) -> str:
 
 
 def _evidence(found: RunComparison) -> dict[str, Any]:
-    more = {"more_scenarios": found.more_scenarios} if found.more_scenarios else {}
+    more = {"more_scenarios": found.more_scenarios, "more_simulations": found.more_simulations}
     return {
         "n": found.scenarios,
         "better": len(found.better),
@@ -131,8 +138,23 @@ def _evidence(found: RunComparison) -> dict[str, Any]:
         "difference": rounded(found.difference, 3),
         "interval": rounded(list(found.interval), 3),
         "finding": found.finding,
-        **more,
+        **{name: number for name, number in more.items() if number},
     }
+
+
+def _by(report: ComparisonReport) -> dict[str, list[dict[str, Any]]]:
+    """What changed by persona, tag and scenario, the most first; nothing where there is one group only."""
+    told: dict[str, list[dict[str, Any]]] = {}
+    for name, groups in report.groups.items():
+        changed = [one for one in groups if one.better or one.worse]
+        if len(groups) > 1 and changed:
+            told[name] = [_group(one) for one in changed[:SHOWN_GROUPS]]
+    return told
+
+
+def _group(one: GroupChange) -> dict[str, Any]:
+    row = {"name": one.name, "base": one.base, "run": one.run, "of": one.pairs}
+    return {**row, "better": one.better, "worse": one.worse}
 
 
 def _rate(rate: RateInterval) -> dict[str, Any]:
@@ -173,6 +195,15 @@ def _warnings(report: ComparisonReport, limit: int) -> list[str]:
     return with_offline(with_offline(warnings, report.run.models), report.base.models)
 
 
+def _links(report: ComparisonReport) -> list[Link]:
+    """Both conversations whole."""
+    sides = {side: str(report.side_by_side[side]["conversation"]).partition("@")[0] for side in SIDES}
+    return [
+        Link(uri=f"caseharden://conversation/{id}", what=f"the conversation of the {side}")
+        for side, id in sides.items()
+    ]
+
+
 def _next(report: ComparisonReport) -> list[NextCall]:
     """The first changed simulation, a broken one before a fixed one, of train before held-out ones."""
     found = report.found
@@ -191,9 +222,12 @@ def _next(report: ComparisonReport) -> list[NextCall]:
 
 def _next_of_one(report: ComparisonReport) -> list[NextCall]:
     side = report.side_by_side
-    place = str(side["run"]["conversation"])
+    places = {name: str(side[name]["conversation"]) for name in SIDES}
+    rest = [
+        then("get_item", f"the {name}'s conversation from there", kind="conversation", id=place, view="turns")
+        for name, place in reversed(places.items())
+    ]
     return [
-        then("get_item", "the run's conversation from there", kind="conversation", id=place, view="turns"),
-        then("get_item", "what it changed", kind="conversation", id=place.partition("@")[0], view="state"),
+        *rest,
         then("compare_runs", "all of them", base=report.base.run, run=report.run.run),
     ]

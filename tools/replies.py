@@ -128,6 +128,7 @@ class Cluster(Sent):
 
     id: str
     check: str
+    name: str = ""
     simulations: int = 0
     severity: str = "major"
     cause: str = ""
@@ -147,6 +148,8 @@ class RunReply(Reply):
     totals: dict[str, Any] = Field(default_factory=dict[str, Any])
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
     clusters_total: int | None = None
+    what_if: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    reruns: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
     thresholds: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     changed: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -158,7 +161,8 @@ class RunReply(Reply):
 
 class Comparison(Reply):
     """Two runs over the same trials. Simulations: `fixed` fail in every trial before and pass in every trial now,
-    `broken` the other way round, `flaky` disagree within a run; `evidence` counts scenarios.
+    `broken` the other way round, `flaky` disagree within a run; `evidence` counts scenarios; `by` persona, tag and
+    scenario what changed.
     """
 
     base: str
@@ -169,6 +173,7 @@ class Comparison(Reply):
     broken: list[str] = Field(default_factory=list[str])
     flaky: list[str] = Field(default_factory=list[str])
     unchanged: int = 0
+    by: dict[str, list[dict[str, Any]]] = Field(default_factory=dict[str, list[dict[str, Any]]])
     left_out: dict[str, int] = Field(default_factory=dict[str, int])
     instructions_diff: str = ""
     first_difference: dict[str, Any] = Field(default_factory=dict[str, Any])

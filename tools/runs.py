@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ..engine.records.environment import played_by
-from ..engine.records.run import Cluster as StoredCluster, RunRecord
+from ..engine.records.run import Cluster as StoredCluster, ClusterRerun, RunRecord, WhatIf
 from ..engine.workbench.results import RunReport
 from ..engine.workbench.run_drafts import trials_wanted
 from ..engine.workbench.verdict_changes import VerdictChanges
@@ -19,6 +19,7 @@ from .wording import is_offline, plural, rate, rounded, with_offline
 
 SHOWN_CLUSTERS = 8
 SHOWN_METRICS = 20
+SHOWN_RERUNS = 3
 SHOWN_DISAGREEMENTS = 5
 SHOWN_CHANGES = 10
 
@@ -82,12 +83,14 @@ def run_reply(report: RunReport) -> RunReply:
         totals=_totals(run) if run.totals.trials else {},
         clusters=[_cluster(one) for one in run.clusters[:SHOWN_CLUSTERS]],
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
+        what_if=[] if going_on else [_if(one) for one in run.what_ifs[:SHOWN_CLUSTERS]],
+        reruns=[] if going_on else [_rerun(one) for one in run.reruns[:SHOWN_RERUNS]],
         metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
         changed=_changed(report),
         agreement=agreement_told(run),
         cost={} if going_on else _cost(report),
-        untrusted=["clusters[].cause"] if run.clusters else [],
+        untrusted=["clusters[].name", "clusters[].cause"] if run.clusters else [],
         job=_job(report),
     )
 
@@ -101,10 +104,34 @@ def _summary(run: RunRecord) -> str:
         largest = run.clusters[0]
         size = plural(largest.simulations + largest.held_out, "simulation")
         told += f" {plural(len(run.clusters), 'failure cluster')}; largest: {largest.check} ({size})."
+    told += "".join(f" {_reran(one)}" for one in run.reruns[:SHOWN_RERUNS])
+    told += "".join(f" {_went_on(one)}" for one in run.what_ifs[:SHOWN_RERUNS])
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     return told
+
+
+def _reran(rerun: ClusterRerun) -> str:
+    """`run-1/k2 (confirmed): 7 of 9 simulations fail it again, 1 otherwise, 1 passes.`"""
+    counts = (
+        (rerun.otherwise, "fail otherwise"),
+        (rerun.passed, "pass"),
+        (rerun.undecided, "undecided"),
+    )
+    rest = "".join(f", {number:,} {word}" for number, word in counts if number)
+    of = plural(rerun.again + rerun.otherwise + rerun.passed + rerun.undecided, "simulation")
+    return f"{rerun.cluster} ({rerun.check}): {rerun.again:,} of {of} fail it again{rest}."
+
+
+def _went_on(one: WhatIf) -> str:
+    """`From run-1/x-dana/1@3, which was fail (confirmed): 4 of 5 continuations pass, 1 fail it again.`"""
+    failed = f" ({', '.join(one.failed[:2])}{', ...' if len(one.failed) > 2 else ''})" if one.failed else ""
+    between = f" (interval {100 * one.interval[0]:.0f}-{100 * one.interval[1]:.0f})" if one.interval else ""
+    counts = ((one.again, "fail it again"), (one.otherwise, "fail otherwise"), (one.undecided, "undecided"))
+    rest = "".join(f", {number:,} {word}" for number, word in counts if number)
+    of = plural(one.trials, "continuation")
+    return f"From {one.place}, which was {one.was}{failed}: {one.passed:,} of {of} pass{between}{rest}."
 
 
 def _again(report: RunReport) -> str:
@@ -218,6 +245,16 @@ def agreement_told(run: RunRecord) -> dict[str, Any]:
 
 def _cluster(cluster: StoredCluster) -> Cluster:
     return Cluster.model_validate({name: getattr(cluster, name) for name in Cluster.model_fields})
+
+
+def _rerun(rerun: ClusterRerun) -> dict[str, Any]:
+    told = rerun.model_dump(mode="json", exclude={"key", "cause", "members"})
+    return {name: value for name, value in told.items() if value or name == "again"}
+
+
+def _if(one: WhatIf) -> dict[str, Any]:
+    told = one.model_dump(mode="json", exclude_none=True)
+    return rounded({name: value for name, value in told.items() if value or name == "passed"}, 3)
 
 
 def _cost(report: RunReport) -> dict[str, Any]:

@@ -21,7 +21,7 @@ async def score_run(
     judge: Annotated[str, Field(description="Model; default the run's")] = "",
     thresholds: Annotated[Mapping[str, Any], Field(description="name -> minimum; max_errors")] = NOT_GIVEN,
     labels: Annotated[
-        Objects, Field(description="By people: {conversation, check, label}; gives judge agreement")
+        Objects, Field(description="By people: {conversation, check, label} or {file}; gives judge agreement")
     ] = (),
     wait_s: WaitS = 20,
     idempotency_key: IdempotencyKey = "",

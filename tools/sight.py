@@ -114,6 +114,9 @@ def _run(item: Item) -> list[NextCall]:
     see = _first_place(item.item.get("clusters"))
     if see:
         calls.append(then("get_item", "see one failure", kind="conversation", id=see, view="turns"))
+    if see and environment and item.view == "clusters":
+        args: dict[str, Any] = {"environment": environment, "select": [f"cluster:{item.id}/k1"]}
+        calls.append(then("run_simulations", "run the cases of its first cluster again", **args))
     if environment and not item.item.get("hardening"):
         calls.append(_harden(item, item.id))
     calls.append(then("list_items", kind="conversation", where={"run": item.id}))
@@ -139,6 +142,11 @@ def _conversation(item: Item) -> list[NextCall]:
         )
     if item.item.get("verdict") == "fail" and not item.item.get("hardening"):
         calls.insert(1, _harden(item, whole.partition("/")[0]))
+        if turn:
+            why = "what if: goes on from there under the present text"
+            environment = str(item.item["environment"])
+            again: dict[str, Any] = {"environment": environment, "select": [item.id], "trials": 3}
+            calls.append(then("run_simulations", why, **again))
     return calls
 
 

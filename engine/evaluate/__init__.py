@@ -13,7 +13,7 @@ from __future__ import annotations
 from .agreement import agreement, allowed_labels
 from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
-from .clusters import clusters
+from .clusters import clusters, failure_keys
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
@@ -21,6 +21,7 @@ from .judge import Judge, Shown, ask, block_of, entries_of, judge_chars, shown
 from .knowledge import KnowledgeBase, passages_of
 from .marking import MarkedCase, mark
 from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
+from .naming import MOST_NAMED, name_clusters
 from .opinions import Question
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
@@ -39,6 +40,7 @@ __all__ = [
     "EXPECTED_OUTPUT",
     "INVALID_ENDS",
     "METRICS",
+    "MOST_NAMED",
     "NEEDS_MODEL",
     "NO_METRICS",
     "ROUNDING_S",
@@ -77,12 +79,14 @@ __all__ = [
     "compile_rules",
     "dates",
     "entries_of",
+    "failure_keys",
     "grade",
     "has_date",
     "has_number",
     "has_words",
     "judge_chars",
     "mark",
+    "name_clusters",
     "named_metrics",
     "numbers",
     "overall_of",

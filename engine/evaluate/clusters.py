@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..canonical import canonical
+from ..canonical import canonical, digest
 from ..records.run import Cluster, TrialRecord
 from ..records.scenario import Scenario
 from ..records.verdict import CheckResult, Severity
@@ -23,7 +23,9 @@ from .rules import RuleCheck
 
 SEVERITY_WEIGHT: Final[Mapping[Severity, int]] = {"minor": 1, "major": 2, "critical": 4}
 SHOWN_PATHS: Final = 3
+SHOWN_EVIDENCE: Final = 5
 MAX_CAUSE_CHARS: Final = 200
+_FAULT: Final = "failure_cause"
 _UNNAMED = re.compile(r"c\d+")
 
 
@@ -36,6 +38,8 @@ class _Failure:
 @dataclass(slots=True)
 class _Group:
     check: str
+    played: Mapping[str, int]
+    """How many trials each simulation has in the run."""
     failures: list[_Failure] = field(default_factory=list[_Failure])
 
     @property
@@ -45,6 +49,19 @@ class _Group:
     @property
     def severity(self) -> Severity:
         return max((f.result.severity for f in self.failures), key=SEVERITY_WEIGHT.__getitem__)
+
+    def shortest(self) -> list[_Failure]:
+        """One failure of each simulation of train: those that fail in all trials first, then by turns."""
+        of: dict[str, list[_Failure]] = {}
+        for failure in self.train:
+            of.setdefault(failure.trial.simulation, []).append(failure)
+
+        def rank(failure: _Failure) -> tuple[bool, int, int, str]:
+            trial = failure.trial
+            flaky = len(of[trial.simulation]) < self.played[trial.simulation]
+            return flaky, trial.turns, failure.result.turn, trial.id
+
+        return sorted((min(failures, key=rank) for failures in of.values()), key=rank)
 
     def weight(self) -> tuple[bool, int, str]:
         """Rules first, then severity times simulations, then the name."""
@@ -63,13 +80,36 @@ def clusters(
     """
     plans = _Plans(world, scenarios)
     groups: dict[str, _Group] = {}
+    played = Counter(trial.simulation for trial in trials)
     for trial in sorted(trials, key=lambda t: (t.scenario, t.simulation, t.trial)):
-        for result in trial.graded.checks if trial.verdict == "fail" else ():
-            if result.counts and result.verdict == "fail":
-                key = plans.key(trial.scenario, result.id)
-                groups.setdefault(key, _Group(result.id)).failures.append(_Failure(trial, result))
+        for result in _failed(trial):
+            key = plans.key(trial.scenario, result.id)
+            groups.setdefault(key, _Group(result.id, played)).failures.append(_Failure(trial, result))
     ranked = sorted(groups.items(), key=lambda item: (item[1].weight(), item[0]))
-    return [_cluster(f"k{i}", group, plans, run_id) for i, (_, group) in enumerate(ranked, 1)]
+    return [_cluster(f"k{i}", key, group, plans, run_id) for i, (key, group) in enumerate(ranked, 1)]
+
+
+def failure_keys(
+    trials: Iterable[TrialRecord], world: CompiledWorld, scenarios: Mapping[str, Scenario]
+) -> dict[str, set[str]]:
+    """For each failed trial, by `simulation/trial`, the keys of the clusters that it belongs to."""
+    plans = _Plans(world, scenarios)
+    return {
+        trial.id: {_short(plans.key(trial.scenario, result.id)) for result in _failed(trial)}
+        for trial in trials
+        if trial.verdict == "fail"
+    }
+
+
+def _failed(trial: TrialRecord) -> list[CheckResult]:
+    if trial.verdict != "fail":
+        return []
+    return [result for result in trial.graded.checks if result.counts and result.verdict == "fail"]
+
+
+def _short(key: str) -> str:
+    """The key as it is kept: the id of a check, or the hash of a wording."""
+    return f"wording:{digest(key)[:16]}" if key.startswith("{") else key
 
 
 class _Plans:
@@ -99,13 +139,14 @@ class _Plans:
         return self._plans[scenario]
 
 
-def _cluster(name: str, group: _Group, plans: _Plans, run_id: str) -> Cluster:
-    train = group.train
+def _cluster(name: str, key: str, group: _Group, plans: _Plans, run_id: str) -> Cluster:
+    train, shortest = group.train, group.shortest()
     told = train or group.failures
     check = plans.check(told[0].trial.scenario, group.check)
     return Cluster(
         id=name,
         check=group.check,
+        key=_short(key),
         severity=group.severity,
         simulations=len({f.trial.simulation for f in train}),
         scenarios=len({f.trial.scenario for f in train}),
@@ -114,6 +155,10 @@ def _cluster(name: str, group: _Group, plans: _Plans, run_id: str) -> Cluster:
         tool=_tool(check),
         rule=_written(check),
         see=_see(train, run_id),
+        evidence=[_place(failure, run_id) for failure in shortest[:SHOWN_EVIDENCE]],
+        smallest=shortest[0].trial.simulation if shortest else "",
+        faults=_faults(train),
+        fix=_first([failure.result.fix for failure in train if failure.result.fix])[:MAX_CAUSE_CHARS],
         members=list(dict.fromkeys(f.trial.simulation for f in train)),
         held_out=len({f.trial.simulation for f in group.failures if f.trial.split == "held_out"}),
     )
@@ -185,4 +230,19 @@ def _see(train: Sequence[_Failure], run_id: str) -> str:
     if not train:
         return ""
     best = min(train, key=lambda f: (f.result.turn, f.trial.simulation, f.trial.trial))
-    return f"{run_id}/{best.trial.simulation}/{best.trial.trial}@{max(best.result.turn, 1)}"
+    return _place(best, run_id)
+
+
+def _place(failure: _Failure, run_id: str) -> str:
+    return f"{run_id}/{failure.trial.id}@{max(failure.result.turn, 1)}"
+
+
+def _faults(train: Sequence[_Failure]) -> dict[str, int]:
+    """What the judge says went wrong first, most often first."""
+    said = [
+        value.label
+        for failure in train
+        for value in failure.trial.graded.metrics
+        if value.metric == _FAULT and value.label
+    ]
+    return dict(Counter(said).most_common())

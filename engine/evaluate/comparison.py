@@ -7,7 +7,7 @@ has seen. Only pairs that both runs counted are compared; what was left out, and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Generic, Literal, Protocol, TypeVar
@@ -103,10 +103,36 @@ class RunComparison:
     finding: Finding
     more_scenarios: int | None
     """About how many more would do, where the evidence is not enough and leans one way; None: cannot be told."""
+    more_simulations: int | None
+    """How many simulations they would have."""
 
     @property
     def scenarios(self) -> int:
         return len(self.better) + len(self.worse) + self.unchanged_scenarios
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChange:
+    """What changed over the pairs of one persona, scenario or tag. It is told and not tested: groups are many."""
+
+    name: str
+    pairs: int
+    base: int
+    """Trials of the base that pass."""
+    run: int
+    better: int
+    """Scenarios by the mean of their differences within the group."""
+    worse: int
+
+
+def grouped(pairs: Sequence[tuple[T, T]], names: Callable[[T], Iterable[str]]) -> list[GroupChange]:
+    """The pairs by what `names` says of their first trial: most changed first, then by name."""
+    groups: dict[str, list[tuple[T, T]]] = {}
+    for pair in pairs:
+        for name in names(pair[0]):
+            groups.setdefault(name, []).append(pair)
+    found = [_change(name, of) for name, of in groups.items()]
+    return sorted(found, key=lambda one: (-abs(one.run - one.base), one.name))
 
 
 def pair_trials(base: Iterable[T], run: Iterable[T]) -> Pairing[T]:
@@ -149,6 +175,10 @@ def compare(pairs: Sequence[tuple[Played, Played]], seed: int = 0) -> RunCompari
     difference = (run.rate or 0.0) - (base.rate or 0.0)
     interval = _difference_interval(pairs)
     finding = _finding(p, p_better < p_worse, interval)
+    simulations = _simulations(pairs)
+    enough = finding != "not_enough_evidence"
+    more = None if enough else _more(len(means), len(better), len(worse))
+    each = sum(map(len, simulations.values())) / len(means) if means else 0
     return RunComparison(
         pairs=len(pairs),
         better=better,
@@ -162,11 +192,10 @@ def compare(pairs: Sequence[tuple[Played, Played]], seed: int = 0) -> RunCompari
         run=run,
         difference=difference,
         interval=interval,
-        **_simulations(pairs),
+        **simulations,
         finding=finding,
-        more_scenarios=_more(len(means), len(better), len(worse))
-        if finding == "not_enough_evidence"
-        else None,
+        more_scenarios=more,
+        more_simulations=None if more is None else math.ceil(more * each),
     )
 
 
@@ -199,6 +228,18 @@ def against_baseline(
 
 def _told(threshold: str, reached: bool, why: str) -> ThresholdResult:
     return ThresholdResult(threshold=threshold, result="pass" if reached else "fail", why=why)
+
+
+def _change(name: str, pairs: Sequence[tuple[Played, Played]]) -> GroupChange:
+    means = _scenario_means(pairs).values()
+    return GroupChange(
+        name=name,
+        pairs=len(pairs),
+        base=sum(_passes(old) for old, _ in pairs),
+        run=sum(_passes(new) for _, new in pairs),
+        better=sum(mean > 0 for mean in means),
+        worse=sum(mean < 0 for mean in means),
+    )
 
 
 def _passes(trial: Played) -> bool:

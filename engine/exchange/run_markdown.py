@@ -59,7 +59,9 @@ def _run(parts: RunParts, left: Omissions) -> Iterator[str]:
         rows = [(row.threshold, row.result, row.why) for row in run.thresholds]
         yield from _table(("threshold", "result", "why"), rows)
     if run.clusters:
-        found = [(c.id, c.check, c.severity, c.simulations, c.scenarios, c.cause) for c in run.clusters]
+        found = [
+            (c.id, c.check, c.severity, c.simulations, c.scenarios, c.name or c.cause) for c in run.clusters
+        ]
         yield from _table(("cluster", "check", "severity", "simulations", "scenarios", "cause"), found)
     yield from _table(
         ("conversation", "verdict", "reward", "turns", "end", "failed checks"), map(_row, parts.trials)

@@ -120,6 +120,8 @@ class ReportCluster(Stored):
 
     id: str
     check: str
+    name: str = ""
+    """What a writer model calls it."""
     severity: Severity
     cause: str
     simulations: int

@@ -45,6 +45,10 @@ class Cluster(Stored):
     id: str
     """k1, k2 …, largest first"""
     check: str
+    key: str = ""
+    """What makes it the same in another run: the check's id, or for one without a name the hash of its wording."""
+    name: str = ""
+    """What a writer model calls it; "": nobody was asked, and check and cause stand."""
     severity: Severity = "major"
     simulations: int = 0
     scenarios: int = 0
@@ -57,10 +61,67 @@ class Cluster(Stored):
     """The world's rule or the scenario's predicate behind it."""
     see: str = ""
     """A place: run/simulation/trial@turn, on train."""
+    evidence: list[str] = Field(default_factory=list[str])
+    """Places of the turns that decided it, one a simulation, the shortest conversations first."""
+    smallest: str = ""
+    """The smallest simulation that shows it: one that fails in each of its trials before others, then the shortest."""
+    faults: dict[str, int] = Field(default_factory=dict[str, int])
+    """Where `failure_cause` was asked for: what the judge says went wrong first, and in how many trials."""
+    fix: str = ""
+    """What the judge most often says would mend it."""
     members: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations, train only."""
     held_out: int = 0
     """How many more simulations fail it on held-out scenarios."""
+
+
+class ClusterRerun(Stored):
+    """A cluster of an earlier run that a run was to show again, and what became of it. Counts simulations of train."""
+
+    cluster: str
+    """`run-1/k2`"""
+    check: str
+    key: str
+    """`Cluster.key`"""
+    cause: str = ""
+    members: list[str] = Field(default_factory=list[str])
+    """Slugs of the simulations that failed it."""
+    again: int = 0
+    """Fail it again, in at least one trial."""
+    otherwise: int = 0
+    """Fail, and not by it."""
+    passed: int = 0
+    undecided: int = 0
+    """Error, invalid or inconclusive."""
+    changed: int = 0
+    """Made of something else than when they failed; they are counted above all the same."""
+    gone: int = 0
+    """Not there any more."""
+
+
+class WhatIf(Stored):
+    """A conversation that a run goes on with from a turn, and how its continuations ended. Counts are trials."""
+
+    place: str
+    """`run-1/refund-dana/1@3`"""
+    instructions: str = ""
+    """Under which it had been played."""
+    was: TrialVerdict
+    """How it had ended."""
+    failed: list[str] = Field(default_factory=list[str])
+    """Which checks had failed; nothing of a held-out one."""
+    trials: int = 0
+    passed: int = 0
+    again: int = 0
+    """Fail one of the same checks."""
+    otherwise: int = 0
+    """Fail, and none of the same."""
+    undecided: int = 0
+    """Inconclusive, error or invalid."""
+    ways: int = 0
+    """How many of them differ in what was said and done."""
+    interval: tuple[float, float] | None = None
+    """95%, of the rate of those that are decided; None where all went the same way."""
 
 
 class TrialRecord(Stored):
@@ -148,6 +209,12 @@ class RunRecord(Stored):
     job: str = ""
     totals: Totals = Field(default_factory=Totals)
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
+    naming: ModelUse | None = None
+    """What it took to have a writer name the clusters; None: nobody was asked."""
+    reruns: list[ClusterRerun] = Field(default_factory=list[ClusterRerun])
+    """Where it was selected by clusters of earlier runs: whether they are there again."""
+    what_ifs: list[WhatIf] = Field(default_factory=list[WhatIf])
+    """Where it goes on from turns of stored conversations: how those end now."""
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
     metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
     agreement: Agreement | None = None

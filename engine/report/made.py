@@ -245,8 +245,8 @@ def _clusters(
 ) -> list[ReportCluster]:
     """The causes under the base, by the simulations that they fail, with what is left of each."""
     found = _found(made, base.records)
-    now = {_same(one): one for one in _found(made, [t for of in newest.values() for _, t in of])}
-    rows = [_cluster_row(one, now.get(_same(one)), len(made.rounds) > 1) for one in found]
+    now = {one.key: one for one in _found(made, [t for of in newest.values() for _, t in of])}
+    rows = [_cluster_row(one, now.get(one.key), len(made.rounds) > 1) for one in found]
     run_of = {trial.id: run for run, trial in base.trials}
     for row, one in zip(rows, found, strict=True):
         if one.see:
@@ -256,11 +256,9 @@ def _clusters(
 
 
 def _found(made: Material, trials: Sequence[TrialRecord]) -> list[Cluster]:
-    return clusters(trials, made.world, made.scenarios, "x")
-
-
-def _same(cluster: Cluster) -> tuple[str, str]:
-    return cluster.check, str(sorted(cluster.rule.items(), key=lambda item: item[0]))
+    names = {one.key: one.name for one in made.run.clusters}
+    found = clusters(trials, made.world, made.scenarios, "x")
+    return [one.model_copy(update={"name": names.get(one.key, "")}) for one in found]
 
 
 def _cluster_row(cluster: Cluster, now: Cluster | None, several: bool) -> ReportCluster:
@@ -268,6 +266,7 @@ def _cluster_row(cluster: Cluster, now: Cluster | None, several: bool) -> Report
     return ReportCluster(
         id=cluster.id,
         check=cluster.check,
+        name=cluster.name,
         severity=cluster.severity,
         cause=cluster.cause,
         simulations=cluster.simulations,

@@ -6,7 +6,6 @@ A file that holds a whole exported run serves as well.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
@@ -14,9 +13,9 @@ from ..exchange import parse_json
 from ..exchange.run_file import FORMAT, RunFile, parse_run_file
 from ..records.authored import load
 from ..records.simulation import SimulationRecord
+from .case_hashes import case_digest
 from .compared import BASELINE, ComparedRun, PlayedTrial, compared_run
 from .run_cases import CaseParts
-from .snapshots import case_hash
 
 MOST_BYTES: Final = 400_000_000
 
@@ -56,11 +55,6 @@ def write_baseline(run: ComparedRun) -> str:
     return f'{head[:-2]},\n "played": [\n{body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "played": []\n}}\n'
 
 
-def case_digest(parts: CaseParts) -> str:
-    """SHA-256 of what both sides meet in a case; whether it is train or held out, they do not meet."""
-    return case_hash(replace(parts, split=""))
-
-
 def _of_export(whole: RunFile) -> ComparedRun:
     scenarios = {r.scenario.id: r for r in whole.scenarios}
     hashes = {row.slug: case_digest(_parts(whole, row)) for row in whole.simulations}
@@ -72,6 +66,8 @@ def _of_export(whole: RunFile) -> ComparedRun:
             seed=t.record.seed,
             verdict=t.record.verdict,
             held_out=scenarios[t.record.scenario].split == "held_out",
+            persona=t.record.persona,
+            tags=t.record.tags,
         )
         for t in whole.trials
     ]

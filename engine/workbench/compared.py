@@ -30,6 +30,8 @@ class PlayedTrial(Stored):
     seed: int = 0
     verdict: TrialVerdict
     held_out: bool = False
+    persona: str = ""
+    tags: list[str] = Field(default_factory=list[str])
 
 
 class ComparedRun(Stored):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +10,14 @@ import anyio.to_thread
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound, nearest
 from ..evaluate import comparison
-from ..evaluate.comparison import Pairing, RunComparison
+from ..evaluate.comparison import GroupChange, Pairing, RunComparison
 from ..harden import unified_diff
 from ..ids import Place
 from ..records.run import RunRecord, ThresholdResult, TrialRecord
 from .archive import Archive
-from .baselines import case_digest
+from .case_hashes import case_digest
 from .compared import ComparedRun, PlayedTrial, compared_run, differences, mixed_warning
-from .conversation_views import conversation_turns
+from .conversation_views import change_row, conversation_turns
 from .parts import Body
 from .plain import check_range
 from .run_drafts import trials_wanted
@@ -25,6 +25,12 @@ from .sight import refuse_while_proving, spend
 from .trials import TrialRunner
 
 SIDES = ("base", "run")
+SHOWN_STATE = 20
+GROUPS: Mapping[str, Callable[[PlayedTrial], Sequence[str]]] = {
+    "persona": lambda trial: [trial.persona] if trial.persona else [],
+    "tag": lambda trial: trial.tags,
+    "scenario": lambda trial: [trial.scenario],
+}
 _SAID = ("user", "agent", "calls", "changes")
 
 
@@ -38,12 +44,14 @@ class ComparisonReport:
     pairing: Pairing[PlayedTrial]
     differs: dict[str, str]
     """What the runs were made of that is not the same, in words."""
+    groups: dict[str, list[GroupChange]]
+    """By `persona`, `scenario` and `tag`."""
     diff: str = ""
     """Unified diff of the instructions, where both texts are at hand."""
     held_out: set[str] = field(default_factory=set[str])
     """Held-out simulations of either run."""
     side_by_side: Body = field(default_factory=dict[str, Any])
-    """simulation, trial, turn (0: the same throughout), conversations, verdicts, turns."""
+    """simulation, trial, turn (0: the same throughout), conversations, verdicts, turns, state."""
     baseline: list[ThresholdResult] = field(default_factory=list[ThresholdResult])
     """Against a baseline: what must hold."""
     warnings: list[str] = field(default_factory=list[str])
@@ -135,7 +143,10 @@ class Comparing:
         differs = differences(base, run)
         held_out = {p.simulation for p in (*base.played, *run.played) if p.held_out}
         warnings = [*_left_out(base.run, run.run, pairing), *mixed_warning(differs)]
-        return ComparisonReport(base, run, found, pairing, differs, held_out=held_out, warnings=warnings)
+        groups = {name: comparison.grouped(pairing.pairs, of) for name, of in GROUPS.items()}
+        return ComparisonReport(
+            base, run, found, pairing, differs, groups, held_out=held_out, warnings=warnings
+        )
 
     def _side_by_side(self, report: ComparisonReport, slug: str, limit: int) -> None:
         trials = [self._trials_of(side.run, slug) for side in (report.base, report.run)]
@@ -163,10 +174,13 @@ class Comparing:
     def _turns(self, report: ComparisonReport, chosen: tuple[TrialRecord, TrialRecord], limit: int) -> Body:
         slug, number = chosen[0].simulation, chosen[0].trial
         rows: list[dict[int, Body]] = []
+        states: list[dict[str, Body]] = []
         for trial, side in zip(chosen, (report.base, report.run), strict=True):
             conversation = self._archive.conversation(Place(side.run, slug, number))[1]
             turns = conversation_turns(conversation, trial.graded.checks)
             rows.append({turn.pop("turn"): turn for turn in turns})
+            changes = (change_row(p.model_dump(mode="json", exclude_unset=True)) for p in conversation.delta)
+            states.append({change.pop("path"): change for change in changes})
         numbers = sorted({*rows[0], *rows[1]})
         first = next((n for n in numbers if _went(rows[0], n) != _went(rows[1], n)), 0)
         told = [n for n in numbers if any(any((_went(side, n) or {}).values()) for side in rows)]
@@ -180,11 +194,13 @@ class Comparing:
         ]
         if len(shown) > limit:
             body["turns_total"] = len(shown)
-        return body
+        return {**body, **_states(*states)}
 
 
 def _played(row: Any) -> PlayedTrial:
-    fields = {name: row[name] for name in ("simulation", "scenario", "trial", "seed", "verdict")}
+    fields = {
+        name: row[name] for name in ("simulation", "scenario", "trial", "seed", "verdict", "persona", "tags")
+    }
     return PlayedTrial(**fields, held_out=row["split"] == "held_out")
 
 
@@ -199,6 +215,20 @@ def _went(turns: dict[int, Body], number: int) -> Body | None:
     """What was said and done in a turn; None where there is no such turn."""
     turn = turns.get(number)
     return None if turn is None else {name: turn.get(name) for name in _SAID}
+
+
+def _states(base: Mapping[str, Body], run: Mapping[str, Body]) -> Body:
+    """The places of the world that ended otherwise, with what each side wrote there; nothing: it did not write it."""
+    paths = [path for path in sorted({*base, *run}) if base.get(path) != run.get(path)]
+    rows: list[Body] = [
+        {
+            "path": path,
+            **{name: side[path] for name, side in zip(SIDES, (base, run), strict=True) if path in side},
+        }
+        for path in paths[:SHOWN_STATE]
+    ]
+    told: Body = {"state": rows} if rows else {}
+    return {**told, "state_total": len(paths)} if len(paths) > SHOWN_STATE else told
 
 
 def _is_partial(run: RunRecord) -> bool:

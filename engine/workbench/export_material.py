@@ -22,7 +22,7 @@ from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
 from .environment_files import whole_environment
-from .listing import check_where, matcher, trial_fields
+from .listing import among, check_where, cluster_names, matcher, members_of, trial_fields
 from .rows import conversation_row
 from .run_cases import RunCases
 
@@ -123,10 +123,11 @@ class Gathering:
 
     def _trials(self, run: RunRecord, asked: Mapping[str, str]) -> list[TrialRecord]:
         shelf = self._archive.trials(run.id)
-        names = {c.check: c.id for c in run.clusters}
+        names = cluster_names(run)
         match = matcher(
             asked.get("text"), None, lambda row: conversation_row(row, run.id, names), shelf.whole
         )
+        match = among(members_of(run, asked), match)
         rows = shelf.table.walk(trial_fields(run, asked), oldest_first=True)
         found = [shelf.read(row) for row in rows if match is None or match(row)]
         cleaned = [record_without_secrets(trial, self._archive.redactor) for trial in found]

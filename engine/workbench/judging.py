@@ -324,13 +324,14 @@ def _with_verdict(
 ) -> TrialRecord:
     models = dict(record.models)
     if use.calls:
-        models["judge"] = _added(models.get("judge"), use)
+        models["judge"] = added(models.get("judge"), use)
     broke = record.end in ERROR_ENDS
     error = record.error if broke else error_class(failure) if failure else ""
     return _with_grading(record, verdict).model_copy(update={"error": error, "models": models})
 
 
-def _added(before: ModelUse | None, use: ModelUse) -> ModelUse:
+def added(before: ModelUse | None, use: ModelUse) -> ModelUse:
+    """The use of a model, with what it was used for besides."""
     if before is None:
         return use
     known = before.cost_usd is not None and use.cost_usd is not None

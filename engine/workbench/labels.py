@@ -49,15 +49,16 @@ class Labels:
         found = [HumanLabel.model_validate(row) for row in rows]
         return sorted(found, key=lambda label: (label.conversation, label.check))
 
-    def keep(self, run: RunRecord, rows: Sequence[Any]) -> list[str]:
+    def keep(self, run: RunRecord, rows: Sequence[tuple[str, Any]]) -> list[str]:
         """Check all labels, then keep them; a later one on the same check replaces it. Warnings. For a worker thread.
 
+        `rows`: each with the place that errors name.
         Labelling a held-out conversation counts as reading it; while a proof runs it is refused.
         """
         if len(rows) > MOST:
             raise InvalidArgument(f"{len(rows)} labels.", where="labels", allowed=f"at most {MOST:,} a call")
-        check_plain(list(rows), "labels")
-        found = [self._label(run, row, f"labels[{i}]") for i, row in enumerate(rows)]
+        check_plain([row for _, row in rows], "labels")
+        found = [self._label(run, row, where) for where, row in rows]
         hidden = sorted({trial.scenario for trial, _ in found if trial.split == "held_out"})
         if hidden:
             refuse_while_proving(self._archive, run.environment)

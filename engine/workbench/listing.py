@@ -8,13 +8,14 @@ from typing import Any
 
 from ..errors import InvalidArgument, NextCall, did_you_mean
 from ..records.hardening import Candidate
-from ..records.run import RunRecord
+from ..records.run import Cluster, RunRecord
 from ..store import Table
 from .archive import Archive, Shelf
 from .overview import Overview
 from .results import Page
 from .role_models import RoleModels
 from .rows import (
+    ClusterOf,
     Row,
     candidate_row,
     conversation_row,
@@ -27,6 +28,7 @@ from .rows import (
     simulation_row,
     whole_hardening_row,
 )
+from .select import cluster_named, is_unnamed
 from .session_views import session_row
 from .sight import proving
 from .worlds import Worlds
@@ -164,7 +166,7 @@ class Listing:
                 "Conversations are listed by run.", where="where.run", allowed="a run id", next=[call]
             )
         run = self._archive.runs.get(run_id, "where.run")
-        clusters = {c.check: c.id for c in run.clusters}
+        clusters = cluster_names(run)
         fields = trial_fields(run, asked)
         if proving(self._archive, run.environment):
             fields["split"] = "train"
@@ -177,8 +179,10 @@ class Listing:
         def told(row: Any) -> Row:
             return shelf.whole(row) if full and row["split"] == "train" else shown(row)
 
-        match = matcher(asked.get("text"), None, shown, shelf.whole)
-        page = shelf.page(fields, limit, cursor, match, json.dumps(asked.get("text")), told)
+        match = among(members_of(run, asked), matcher(asked.get("text"), None, shown, shelf.whole))
+        page = shelf.page(
+            fields, limit, cursor, match, json.dumps([asked.get("text"), asked.get("cluster")]), told
+        )
         total, least = _tally(shelf.table, fields, match)
         return Page("conversation", page.items, total, page.cursor or "", at_least=least)
 
@@ -229,14 +233,7 @@ def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
     chosen = {name: value for name, value in asked.items() if name not in ("text", "run", "environment")}
     cluster = chosen.pop("cluster", None)
     if cluster is not None:
-        found = next((c for c in run.clusters if c.id == str(cluster).rpartition("/")[2]), None)
-        if found is None:
-            raise InvalidArgument(
-                f"{run.id} has no cluster `{cluster}`.",
-                where="where.cluster",
-                allowed=[c.id for c in run.clusters],
-            )
-        chosen["failed_checks"] = found.check
+        chosen["failed_checks"] = _cluster(run, cluster).check
     renamed = {"check": "failed_checks", "tag": "tags"}
     fields = {renamed.get(name, name): value for name, value in chosen.items()}
     for name in ("persona", "scenario", "simulation"):
@@ -245,6 +242,37 @@ def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
     if "failed_checks" in fields:
         fields["split"] = "train"
     return fields
+
+
+def members_of(run: RunRecord, asked: Mapping[str, Any]) -> frozenset[str] | None:
+    """The simulations of a cluster whose check has no name of its own; None: what it is about is told by its id."""
+    found = _cluster(run, asked["cluster"]) if "cluster" in asked else None
+    return frozenset(found.members) if found and is_unnamed(found.check) else None
+
+
+def among(simulations: frozenset[str] | None, match: Match | None) -> Match | None:
+    """The match, only of these simulations (None: of all)."""
+    if simulations is None:
+        return match
+    return lambda row: row["simulation"] in simulations and (match is None or match(row))
+
+
+def cluster_names(run: RunRecord) -> ClusterOf:
+    """Which cluster of a run a failed check of a simulation is in; None: in none."""
+    named = {c.check: c.id for c in run.clusters if not is_unnamed(c.check)}
+    of = {(c.check, slug): c.id for c in run.clusters for slug in c.members}
+    return lambda check, simulation: named.get(check) or of.get((check, simulation))
+
+
+def _cluster(run: RunRecord, name: Any) -> Cluster:
+    found = cluster_named(run.clusters, str(name).rpartition("/")[2])
+    if found is None:
+        raise InvalidArgument(
+            f"{run.id} has no cluster `{str(name)[:80]}`.",
+            where="where.cluster",
+            allowed=[c.id for c in run.clusters],
+        )
+    return found
 
 
 def _whole(row: Any) -> Row:

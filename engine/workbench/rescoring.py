@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from ..errors import Conflict, InvalidArgument, NextCall
 from ..evaluate import check_thresholds, choose_metrics
+from ..exchange import Roots
 from ..records.authored import load
 from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName, knowledge_hash
 from ..records.job import Job
@@ -19,6 +20,7 @@ from .archive import Archive, utc_now
 from .budget import Spent
 from .jobs import Jobs, Paused, Progress, check_wait
 from .judging import Judging
+from .labelling import Labelling, ToLabel, label_rows
 from .labels import Labels
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain
@@ -44,6 +46,8 @@ class Rescoring:
         models: RoleModels,
         scoring: Scoring,
         judging: Judging,
+        labelling: Labelling,
+        roots: Roots,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -52,6 +56,8 @@ class Rescoring:
         self._scoring = scoring
         self._judging = judging
         self._labels = Labels(archive)
+        self._labelling = labelling
+        self._roots = roots
         jobs.handle("score", self._perform, self._stopped)
 
     async def score(
@@ -82,7 +88,7 @@ class Rescoring:
         if judge:
             judge = load(ModelChoice, {"judge": judge}, "").judge
             self._models.open(judge, "judge")
-        warnings = await anyio.to_thread.run_sync(self._labels.keep, record, labels) if labels else []
+        warnings = await anyio.to_thread.run_sync(self._kept, record, labels) if labels else []
         asks = bool(metrics or judge) or not record.options.get("score", True)
         anew = outdated(await anyio.to_thread.run_sync(gradings, self._archive, run))
         if not asks and not anew and thresholds is None:
@@ -108,6 +114,14 @@ class Rescoring:
         report = self.report_of(job)
         report.warnings = [*warnings, *report.warnings]
         return report
+
+    async def to_label(self, run: str, limit: int = 20) -> list[ToLabel]:
+        """Conversations of a run that are to be labelled, drawn from train; blind to what the judge has said."""
+        record = self._archive.runs.get(run, "run")
+        return await anyio.to_thread.run_sync(self._labelling.of_run, record, limit)
+
+    def _kept(self, run: RunRecord, labels: Sequence[Any]) -> list[str]:
+        return self._labels.keep(run, label_rows(labels, self._roots))
 
     def report_of(self, job: Job) -> RunReport:
         """The run of a job as it is stored, with what became of its verdicts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,8 @@ from ..records.hardening import Candidate
 from ..records.job import Job
 
 Row = dict[str, Any]
+ClusterOf = Callable[[str, str], str | None]
+"""The cluster that a failed check of a simulation is in."""
 
 
 def persona_row(row: Any) -> Row:
@@ -67,7 +69,7 @@ def run_row(row: Any) -> Row:
     )
 
 
-def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
+def conversation_row(row: Any, run: str, clusters: ClusterOf) -> Row:
     """A conversation; of a held-out one its verdict and how it ended, not why."""
     place = f"{run}/{row['id']}"
     told: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
@@ -77,7 +79,7 @@ def conversation_row(row: Any, run: str, clusters: Mapping[str, str]) -> Row:
     told["turns"] = row["turns"]
     if row["failed_checks"]:
         told["failed_checks"] = row["failed_checks"]
-        told["cluster"] = clusters.get(row["failed_checks"][0])
+        told["cluster"] = clusters(row["failed_checks"][0], row["simulation"])
         told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
     return filled_row(told)
 

@@ -31,10 +31,12 @@ from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
 from .plain import check_plain
+from .reruns import Reruns
 from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
 from .simulations import Simulations
 from .trials import TrialRunner
+from .what_ifs import what_ifs
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
@@ -68,6 +70,8 @@ class RunOptions(Authored):
     """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
     cassette: CassetteUse | None = None
+    name_clusters: bool | None = None
+    """Whether the writer is asked to name the failures; default: where it is neither offline nor the client itself."""
     confirm: bool = False
     resume: str = ""
     """A run: execute what is missing in it, and once more what ended in error."""
@@ -94,6 +98,7 @@ class RunDrafts:
         self._simulations = simulations
         self._places = places
         self._estimates = Estimates(archive)
+        self.reruns = Reruns(archive, trials)
 
     def concurrency(self, environment: EnvironmentRecord, models: Mapping[str, ModelName]) -> int:
         """Trials at the same time where a call says nothing: all of them where a client plays."""
@@ -128,6 +133,7 @@ class RunDrafts:
             simulations=[s.slug for s in simulations],
             trials=trials,
             seed=seed,
+            reruns=self.reruns.asked(spec["select"]),
             options=_kept(environment, opted)
             | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
@@ -371,6 +377,7 @@ def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
     for name in ("limits", "limits_over", "user_guidelines"):
         own = run.options.get(name) if name == "limits_over" else None
         run.options[name] = {**(source.options.get(name) or {}), **own} if own else source.options.get(name)
+    run.what_ifs = what_ifs(places)
     run.options["branched"] = {one.place.simulation: str(one.place) for one in places}
 
 
@@ -385,4 +392,5 @@ def _kept(environment: EnvironmentRecord, opted: RunOptions) -> dict[str, Any]:
         "pause_after": opted.pause_after,
         "user_guidelines": settings.user_guidelines,
         "score": opted.score,
+        "name_clusters": opted.name_clusters,
     }

@@ -13,6 +13,8 @@ from .rows import run_row
 from .run_drafts import trials_wanted
 from .sight import proving
 
+_SAID = [f"item.clusters[].{field}" for field in ("name", "cause", "rule", "fix")]
+
 
 class RunViews:
     """Reads one run. Views and limits are checked by the caller."""
@@ -30,8 +32,8 @@ class RunViews:
                     id,
                     view,
                     {"environment": record.environment},
-                    ["item.clusters[].cause", "item.clusters[].rule"],
-                    summary=f"{id} has {len(rows)} failure clusters.",
+                    _SAID,
+                    summary=_told(record, len(rows)),
                 ),
                 "clusters",
                 rows,
@@ -73,7 +75,7 @@ class RunViews:
             id,
             view,
             body,
-            ["item.instructions_text", "item.clusters[].cause", "item.clusters[].rule"],
+            ["item.instructions_text", *_SAID],
             summary=f"{id} (round {record.round}, {record.instructions}): "
             f"{row.get('passed', 0)} of {row.get('counted', 0)} pass; {record.state}.",
             warnings=[*_old(record), *record.warnings],
@@ -123,6 +125,12 @@ class RunViews:
                 row = {"id": check.id, "kind": check.kind, "pass": 0, "fail": 0, "inconclusive": 0}
                 counts.setdefault(check.id, {**row, "counts": check.counts})[check.verdict] += 1
         return sorted(counts.values(), key=lambda c: (-c["fail"], c["id"]))
+
+
+def _told(run: RunRecord, clusters: int) -> str:
+    found = f"{clusters} failure cluster{'' if clusters == 1 else 's'}"
+    counted = run.totals
+    return f"{run.id} ({run.state}): {counted.failed:,} of {counted.trials:,} trials fail; {found}."
 
 
 def _old(run: RunRecord) -> list[str]:

@@ -24,6 +24,7 @@ from .attempts import Attempts
 from .budget import Budget, Spent
 from .jobs import Jobs, Paused, Progress, check_wait, told_of
 from .judging import Judging
+from .naming import Naming
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain, check_range
 from .results import RunReport
@@ -60,6 +61,7 @@ class Runs:
         drafts: RunDrafts,
         scoring: Scoring,
         judging: Judging,
+        naming: Naming,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -67,6 +69,7 @@ class Runs:
         self._drafts = drafts
         self._scoring = scoring
         self._judging = judging
+        self._naming = naming
         self._making = threading.Lock()
         self._attempts = Attempts(archive)
         self._going: dict[str, _Going] = {}
@@ -202,6 +205,7 @@ class Runs:
                 self._drafts.lay_out(run, job.spec)
             else:
                 self._trials.cases(run).copy(self._archive, simulations)
+                run.reruns = self._drafts.reruns.weighed(run)
             run.options["copied"] = True
             self._archive.runs.put(run.id, run)
             self._archive.runs.audit("create", run.id)
@@ -279,6 +283,7 @@ class Runs:
             why.next = _going_on(run, why)
             raise Paused(why)
         await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", self._walls.pop(run.id))
+        await self._naming.name(run.id, going.pacing.meter)
         return {"run": run.id}
 
     async def _stand_running(self, job: Job, run: RunRecord) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..evaluate import (
@@ -12,19 +12,22 @@ from ..evaluate import (
     Reached,
     agreement,
     clusters,
+    failure_keys,
     summaries,
     thresholds,
     totals,
 )
 from ..records.conversation import ModelUse
 from ..records.opinion import Agreement, MetricSummary
-from ..records.run import Cluster, RunRecord, RunState, TrialRecord
+from ..records.run import Cluster, ClusterRerun, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
 from .judging import metrics_of
 from .labels import Labels
+from .reruns import counted as recounted, rerun_warnings
 from .run_drafts import cassette_warnings, price_warnings, trials_wanted
+from .what_ifs import counted as continued, what_if_warnings
 from .worlds import Worlds
 
 
@@ -42,21 +45,25 @@ class Scoring:
         run = self._archive.runs.get(id)
         records, failed = self.trials(run), self._attempts.of_run(id)
         counted = totals(records)
-        found, hidden = self._clusters(run, records)
+        scenarios = self._scenarios(run.id)
+        found, hidden = self._clusters(run, records, scenarios)
         measured = _measured(run, records)
         reached = thresholds(
             Reached(counted, measured, _checks(records)), run.options.get("thresholds") or {}
         )
-        used = _summed([*records, *failed])
+        used = _summed([*(record.models for record in (*records, *failed)), naming_of(run)])
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
             why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
             reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
+        ifs = [continued(one, records) for one in run.what_ifs]
         update = {
             "state": state,
             "totals": counted,
             "clusters": found,
+            "what_ifs": ifs,
+            "reruns": self._reruns(run, records, scenarios),
             "thresholds": reached,
             "metrics": measured,
             "agreement": self._agreement(run, records),
@@ -69,6 +76,8 @@ class Scoring:
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
                 *cassette_warnings(run.options.get("cassette")),
+                *rerun_warnings(run),
+                *what_if_warnings(ifs),
                 *hidden,
             ],
             "wall_s": round(run.wall_s + wall_s, 3),
@@ -92,18 +101,35 @@ class Scoring:
         """What each trial of a run has used, and each failed attempt. For a worker thread."""
         again = self._archive.trials(run.id, "again").where()
         records = [*self.trials(run), *again, *self._attempts.of_run(run.id)]
-        return [use for record in records for use in record.models.values()]
+        uses = [*(record.models for record in records), naming_of(run)]
+        return [use for used in uses for use in used.values()]
 
     def ended(self, run: str) -> list[EndedTrial]:
         """The trials of a run as they are counted. For a worker thread."""
         return list(self._archive.trials(run).table.walk(show=_ended))
 
-    def _clusters(self, run: RunRecord, records: Sequence[TrialRecord]) -> tuple[list[Cluster], list[str]]:
-        """The clusters that train shows; those of held-out scenarios alone are only counted."""
-        rows = self._archive.store.run_table(run.id, "scenarios").walk()
-        scenarios = {str(row.doc_id): Scenario.model_validate(row["scenario"]) for row in rows}
+    def _scenarios(self, run: str) -> dict[str, Scenario]:
+        """The scenarios of a run as they were when it began, by slug."""
+        rows = self._archive.store.run_table(run, "scenarios").walk()
+        return {str(row.doc_id): Scenario.model_validate(row["scenario"]) for row in rows}
+
+    def _reruns(
+        self, run: RunRecord, records: Sequence[TrialRecord], scenarios: Mapping[str, Scenario]
+    ) -> list[ClusterRerun]:
+        if not run.reruns:
+            return []
+        keys = failure_keys(records, self._worlds.get(run.world), scenarios)
+        return [recounted(one, records, keys) for one in run.reruns]
+
+    def _clusters(
+        self, run: RunRecord, records: Sequence[TrialRecord], scenarios: Mapping[str, Scenario]
+    ) -> tuple[list[Cluster], list[str]]:
+        """The clusters that train shows, named as they were; those of held-out scenarios alone are only counted."""
         found = clusters(records, self._worlds.get(run.world), scenarios, run.id)
         shown = [cluster for cluster in found if cluster.simulations]
+        names = {cluster.key: cluster.name for cluster in run.clusters if cluster.name}
+        for cluster in shown:
+            cluster.name = names.get(cluster.key, "")
         hidden = len(found) - len(shown)
         if not hidden:
             return shown, []
@@ -133,10 +159,15 @@ def _ended(row: Mapping[str, Any], id: str) -> EndedTrial:
     return EndedTrial(row["simulation"], row["scenario"], row["verdict"])
 
 
-def _summed(records: Sequence[TrialRecord]) -> dict[str, ModelUse]:
+def naming_of(run: RunRecord) -> dict[str, ModelUse]:
+    """What naming the clusters of a run has used, by role."""
+    return {"writer": run.naming} if run.naming else {}
+
+
+def _summed(uses: Iterable[Mapping[str, ModelUse]]) -> dict[str, ModelUse]:
     summed: dict[str, ModelUse] = {}
-    for record in records:
-        for role, use in record.models.items():
+    for used in uses:
+        for role, use in used.items():
             total = summed.setdefault(role, ModelUse(name=use.name, cost_usd=0.0))
             total.calls += use.calls
             total.input_tokens += use.input_tokens

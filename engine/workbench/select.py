@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import InvalidArgument, NextCall, NotFound, nearest
 from ..ids import split_nested
+from ..records.run import Cluster, RunRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 
 _UNNAMED = re.compile(r"c\d+")
-"""Checks without a name of their own: the same id means another check in another scenario."""
 ALLOWED = (
     "ids, all, tag:X, persona:X, scenario:X, failed:RUN, cluster:RUN/K; or only places RUN/SIM/TRIAL@TURN"
 )
@@ -23,6 +23,31 @@ ALLOWED = (
 def is_place(text: str) -> bool:
     """Whether a selector names a conversation, with or without its turn."""
     return ":" not in text and ("@" in text or text.count("/") == 2)
+
+
+def is_unnamed(check: str) -> bool:
+    """Whether a check has no name of its own (c1, c2 ...): the same id means another check in another scenario."""
+    return _UNNAMED.fullmatch(check) is not None
+
+
+def cluster_named(clusters: Sequence[Cluster], name: str) -> Cluster | None:
+    """A cluster by its id, `k2`, which another scoring may give to another, or by its check, if that is one's only."""
+    found = next((c for c in clusters if c.id == name), None)
+    of_check = [c for c in clusters if c.check == name]
+    return found or (of_check[0] if len(of_check) == 1 else None)
+
+
+def clusters_of(archive: Archive, select: Sequence[str]) -> list[tuple[RunRecord, Cluster]]:
+    """The clusters that are selected as `cluster:RUN/K`, each once; what names none is left to the Selector."""
+    found: dict[tuple[str, str], tuple[RunRecord, Cluster]] = {}
+    for text in select:
+        kind, _, rest = text.partition(":")
+        run, _, name = rest.partition("/")
+        record = archive.runs.find(run) if kind == "cluster" else None
+        cluster = cluster_named(record.clusters, name) if record else None
+        if record is not None and cluster is not None:
+            found[record.id, cluster.id] = (record, cluster)
+    return list(found.values())
 
 
 class Selector:
@@ -107,14 +132,26 @@ class Selector:
         run, _, id = text.partition("/")
         self._run(run, f"cluster:{text}", where)
         clusters = self._archive.runs.get(run).clusters
-        cluster = next((c for c in clusters if c.id == id), None)
+        cluster = cluster_named(clusters, id)
         if cluster is None:
-            raise self._missing("cluster", id, {c.id for c in clusters}, where)
+            raise self._no_cluster(run, id, clusters, where)
         members = set(cluster.members)
-        if not _UNNAMED.fullmatch(cluster.check):
+        if not is_unnamed(cluster.check):
             rows = self._archive.trials(run).table.walk({"failed_checks": cluster.check})
             members |= {row["simulation"] for row in rows if row["verdict"] == "fail"}
         return [s for s in self._all if s.slug in members]
+
+    def _no_cluster(self, run: str, id: str, clusters: Sequence[Cluster], where: str) -> NotFound:
+        known = [f"{c.id} ({c.check})" for c in clusters]
+        near = nearest(id, [name for c in clusters for name in (c.id, c.check)])
+        hint = f"; nearest `{near}`" if near else ""
+        call = NextCall("get_item", {"kind": "run", "id": run, "view": "clusters"})
+        return NotFound(
+            f"{run} has no cluster `{id[:80]}`{hint}.",
+            where=where,
+            allowed=known or "none: nothing failed there",
+            next=[call],
+        )
 
     def _run(self, run: str, text: str, where: str) -> None:
         record = self._archive.runs.find(run)
@@ -139,7 +176,7 @@ class Selector:
         names = sorted(k for k in known if k)
         near = nearest(word, names)
         hint = f"; nearest `{near}`" if near else ""
-        listed = "scenario" if kind == "tag" else "run" if kind == "cluster" else kind
+        listed = "scenario" if kind == "tag" else kind
         call = NextCall("list_items", {"kind": listed, "environment": self._environment})
         return NotFound(
             f"No {kind} `{word[:80]}` in the simulations of {self._environment}{hint}.",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..canonical import digest
 from ..records.hardening import Hardening, Snapshot
 from ..records.persona import Persona
 from ..records.run import RunRecord
 from ..records.scenario import Scenario
 from .archive import Archive
+from .case_hashes import case_hash
 from .run_cases import CaseParts, RunCases
 from .run_drafts import agent_of
 from .trials import TrialRunner
@@ -129,11 +129,3 @@ class Snapshots:
 def told_split(parts: CaseParts) -> Scenario:
     """The scenario of a case with the split that it was stored under."""
     return parts.scenario.model_copy(update={"split": parts.split})
-
-
-def case_hash(parts: CaseParts) -> str:
-    """SHA-256 of what a case is made of; when and how often it was stored makes no difference."""
-    scenario = parts.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    persona = parts.persona.model_dump(mode="json", by_alias=True) if parts.persona else None
-    said = [parts.row.user_input, parts.row.expected_output, parts.row.ground_truth]
-    return digest([scenario, persona, said, parts.split])

@@ -39,10 +39,12 @@ from .items import Items
 from .jobs import BEAT_EVERY_S, Jobs
 from .judging import Judging
 from .key_files import KeyFiles
+from .labelling import Labelling
 from .listing import Listing
 from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
 from .model_calls import ModelCalls
+from .naming import Naming
 from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
@@ -253,8 +255,10 @@ class Workbench:
         run_drafts = RunDrafts(
             archive, trials, models, instructions, self.simulations, places, self._concurrency
         )
-        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging)
-        self.scores = Rescoring(archive, trials, runner, models, scoring, judging)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, Naming(archive, models))
+        self.scores = Rescoring(
+            archive, trials, runner, models, scoring, judging, Labelling(archive, worlds), self.roots
+        )
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(

@@ -352,7 +352,7 @@ function causes() {
     };
     const where = plural(c.trials, "trial") + " in " + plural(c.scenarios, "scenario") + (c.held_out ? ", and " + plural(c.held_out, "held-out simulation") : "");
     return h("div.cause", null,
-      h("div", null, h("h3", null, visible(c.cause || c.check)),
+      h("div", null, h("h3", null, visible(c.name || c.cause || c.check)),
         h("p.meta", null, h("span.tag" + (c.severity === "critical" ? ".crit" : ""), null, c.severity), h("span", null, where), h("code", null, c.check),
           button("button.link", "show conversations", () => { filter.cause = c.id; list(); $("conversations").scrollIntoView(); })),
         c.quote ? quote(c.quote) : null),

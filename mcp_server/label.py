@@ -1,0 +1,157 @@
+"""`caseharden label`: say of judged conversations what you think, blind to the judge, and see how it agrees with you.
+
+Conversations are of train scenarios, in an order that is drawn. What you say is kept at once: you can leave, and go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import anyio
+
+from ..engine.errors import CasehardenError, NotFound
+from ..engine.records.opinion import Agreement
+from ..engine.workbench import Workbench as Bench
+from ..engine.workbench.labelling import Ask, ToLabel
+from .called import called
+from .settings import WrongSetting, add_flags, fixing, read_settings
+from .terminal import Screen, clean, cut
+from .typed import ask_line
+
+SHORT: Final = {"p": "pass", "f": "fail", "i": "inconclusive"}
+SHOWN: Final = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="", help="a run; default the newest")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="conversations at most; default 20"
+    )
+    parser.add_argument("--by", default="", metavar="NAME", help="who labels; default your login")
+    parser.add_argument(
+        "--file",
+        default="",
+        metavar="FILE",
+        help="take the labels of a .csv, .json or .jsonl, and ask nothing",
+    )
+    add_flags(parser, "home", "roots")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args)
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "label")
+    where = error.where if isinstance(error, CasehardenError) else ""
+    if args.file and where.endswith("file"):
+        return called("label", args.run or "RUN", "--file", args.file, "--root", ".")
+    return called("label", "--help")
+
+
+async def _run(args: argparse.Namespace) -> int:
+    settings = read_settings(args)
+    screen = Screen()
+    async with settings.workbench("cli", resume=False) as bench:
+        run = args.run or await _newest(bench)
+        if args.file:
+            await bench.scores.score(run, labels=[{"file": args.file}])
+        else:
+            tasks = await bench.scores.to_label(run, max(1, args.limit))
+            await _label(bench, screen, run, tasks, args.by or getpass.getuser())
+        item = await bench.items.get("run", run, view="agreement")
+        for line in _told(run, item.item, screen.width):
+            screen.line(line)
+    return 0
+
+
+async def _newest(bench: Bench) -> str:
+    page = await bench.items.page("run", limit=1)
+    if page.items:
+        return str(page.items[0]["id"])
+    raise NotFound("There is no run yet.", where="run", allowed="a run")
+
+
+async def _label(bench: Bench, screen: Screen, run: str, tasks: Sequence[ToLabel], by: str) -> None:
+    if not tasks:
+        screen.line("Nothing is left to label: no judge was asked, or all of it is labelled.")
+        return
+    screen.line("p pass, f fail, i inconclusive, or what is named; Enter leaves it out; /quit leaves.")
+    for number, task in enumerate(tasks, 1):
+        screen.line()
+        screen.line(cut(f"{number} of {len(tasks)}  {task.conversation}", screen.width))
+        for turn in task.turns:
+            _show(screen, turn)
+        for ask in task.asks:
+            label = await _answer(screen, ask)
+            if label is None:
+                return
+            if label:
+                row = {"conversation": task.conversation, "check": ask.check, "label": _value(label, ask)}
+                await _keep(bench, screen, run, {**row, "by": by})
+
+
+async def _answer(screen: Screen, ask: Ask) -> str | None:
+    """What is said; "" for nothing, None to leave."""
+    screen.note("", f"{ask.check}: {ask.asks}")
+    typed = await ask_line(f"  {', '.join(ask.allowed)}> ")
+    words = (typed or "").strip()
+    return None if typed is None or words == "/quit" else words
+
+
+async def _keep(bench: Bench, screen: Screen, run: str, row: dict[str, Any]) -> None:
+    """Keep a label; what cannot be one is told, and is left out."""
+    try:
+        await bench.scores.score(run, labels=[row])
+    except CasehardenError as error:
+        screen.note("", f"{error.what} Allowed: {error.allowed}. It is left out.")
+
+
+def _value(label: str, ask: Ask) -> str | float:
+    if label in SHORT and SHORT[label] in ask.allowed:
+        return SHORT[label]
+    try:
+        return float(label)
+    except ValueError:
+        return label
+
+
+def _show(screen: Screen, turn: dict[str, Any]) -> None:
+    """A turn as it was said and done."""
+    for side in ("user", "agent"):
+        if side == "agent":
+            for call in turn.get("calls", []):
+                told = f"{call['tool']}({json.dumps(call['args'], ensure_ascii=False)})"
+                screen.note("call", f"{told} -> {json.dumps(call['result'], ensure_ascii=False)}"[:600])
+        if turn.get(side):
+            screen.note(side, turn[side])
+
+
+def _told(run: str, item: dict[str, Any], width: int) -> list[str]:
+    """How the judge agrees, and each disagreement with its reason."""
+    if not item.get("labels"):
+        return [f"{run}: nobody has labelled its conversations."]
+    found = Agreement.model_validate(item)
+    kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+    judge = f" {found.judge}" if found.judge else ""
+    lines = [
+        "",
+        f"{run}: the judge{judge} agrees with {found.agree} of {found.compared} labels, kappa {kappa}",
+    ]
+    for name, check in found.by_check.items():
+        lines.append(f"  {name}: {check.agree} of {check.labels}")
+        for person, said in check.confusion.items():
+            lines += [f"    you {person}, judge {judge}: {count}" for judge, count in said.items()]
+    for row in found.disagree[:SHOWN]:
+        you, judge = (f"{one:g}" if isinstance(one, float) else one for one in (row["label"], row["judge"]))
+        told = f"  {row['conversation']} {row['check']}: you {you}, judge {judge}: {row['why']}"
+        lines.append(cut(clean(told), width))
+    if len(found.disagree) > SHOWN:
+        lines.append(f"  and {len(found.disagree) - SHOWN} more disagreements")
+    return lines
