@@ -29,7 +29,9 @@ async def rich_desk(bench: Workbench) -> None:
     await desk(bench, 4, settings=settings, agent={"kind": "recorded", "conversations": TALKS})
     inside = closing(2, id="inside", persona={"id": "lee", "profile": "Calm."}, split="held_out")
     wrong = closing(3, id="unsolved", expected=[], success=[{"id": "c", "tool": "close_ticket"}])
-    await bench.scenarios.create("desk", [inside, wrong, closing(4, id="own", persona="dana")], check=False)
+    failing = closing(1, id="failing", success=[{"id": "c", "said": {"text": "farewell"}}])
+    own = closing(4, id="own", persona="dana")
+    await bench.scenarios.create("desk", [inside, wrong, own, failing], check=False)
     await bench.simulations.create("desk", wait_s=45)
     first = {"id": "by-hand", "scenario": "close-1", "persona": "omar", "user_input": "Close T1."}
     await bench.simulations.create("desk", simulations=[{**first, "ground_truth": {"ticket": "T1"}}])
@@ -49,7 +51,7 @@ async def test_an_environment_that_was_exported_imports_again_equal(tmp_path: Pa
         made = await bench.exports.export("desk", file="whole.json")
         text = made.path.read_text(encoding="utf-8")
         before = await bench.items.get("environment", "desk", view="full")
-    assert (made.records, made.record, made.left_out) == (7, "scenario", [])
+    assert (made.records, made.record, made.left_out) == (8, "scenario", [])
     whole = json.loads(text)
     assert [(v["number"], v["text"]) for v in whole["instructions"]][1:] == [
         (2, "Look a ticket up first."),

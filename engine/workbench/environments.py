@@ -195,7 +195,8 @@ class Environments:
         refused = self._personas.lint(personas, draft)
         lost += _refused(refused, read)
         personas = _without(personas, refused)
-        examined = await self._scenarios.examine(scenarios, draft, personas, check=read.whole)
+        check = read.whole and not folder.versions
+        examined = await self._scenarios.examine(scenarios, draft, personas, check=check)
         lost += _refused(examined.refused, read)
         scenarios = _without(scenarios, examined.refused)
         gone = {
