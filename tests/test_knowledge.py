@@ -132,3 +132,23 @@ def test_passages_are_short_keep_their_heading_and_are_found_by_their_words() ->
     assert base.about(["kettle warranty"])["p1"].startswith("Warranty\n")
     assert base.about(["quantum"]) == {}
     assert base.about(["refund days"]) == base.about(["refund days"])
+
+
+async def test_one_of_fifty_megabytes_is_refused_with_the_limit_and_nothing_is_half_made(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "large.md"
+    file.write_text("# Refunds\nA refund takes five working days.\n\n" * 1_100_000)
+    small = tmp_path / "small.md"
+    small.write_text(FACTS)
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        for large in ({"file": str(file)}, file.read_text()):
+            with pytest.raises(InvalidArgument, match="too large") as refused:
+                await bench.environments.create(
+                    "desk", instructions="Help.", settings={"knowledge_base": large}
+                )
+            assert refused.value.where.startswith("settings") and "at most" in refused.value.allowed
+        assert (await bench.items.page("environment")).total == 0
+        settings = {"knowledge_base": {"file": str(small)}}
+        made = await bench.environments.create("desk", instructions="Help.", settings=settings)
+        assert made.created
