@@ -44,6 +44,7 @@ COMMANDS = {
         ".import_files",
         "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, result files, or what was exported",
     ),
+    "prompts": (".prompts", "show the prompts that agent, user, judge and writer are sent"),
     "export": (".export_files", "write a run, its conversations or an environment as a file, in any format"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
