@@ -14,6 +14,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
 
+from ..engine.depth import at_depth
 from ..engine.errors import CasehardenError
 from ..engine.net import Redactor
 from ..engine.records.job import Job
@@ -22,7 +23,7 @@ from ..tools.fit import clean, fit
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
 from ..tools.spec import CATALOG, Call, ToolSpec
-from .actor import actor
+from .actor import actor, told_depth
 from .failures import error_result, unexpected
 from .strict import refusal, strict_model, tidy
 
@@ -52,7 +53,7 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
     async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
         try:
             told, warnings = taken(arguments, bench.redactor)
-            with acting_as(actor(context)):
+            with acting_as(actor(context)), at_depth(told_depth(context)):
                 reply = await _called(spec, bench, context, told)
             reply.warnings += warnings
             return reply_result(reply, tools, bench.redactor)

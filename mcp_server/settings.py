@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..engine.depth import VARIABLE as DEPTH
 from ..engine.errors import InvalidArgument, UserError, did_you_mean
 from ..engine.exchange import Roots, decode
 from ..engine.net import Lending, Network, names_a_key
@@ -318,5 +319,5 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return [
         f"`{name}` is no setting.{did_you_mean(name, known)}"
         for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known
+        if name.startswith(PREFIX) and name not in (*known, DEPTH)
     ]

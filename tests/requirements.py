@@ -66,6 +66,7 @@ REQUIREMENTS = {
     "CH-10": "A stored run is graded again as a pure function of what is stored; old scores stay beside the new ones.",
     "CH-18": "A judge's agreement with labels by people is measured (kappa, confusion), disagreements listed.",
     "CH-11": "Agents over HTTP, A2A, MCP, in Python and behind a command keep one contract; their faults are data.",
+    "CH-13": "Each of 47 hostile inputs gets what it should; a table says which tests show which.",
     "CH-17": "Every answer is short and complete and names the next call; errors teach.",
     "CH-19": "A folder of files is a test suite for `caseharden run`; promotion writes back to its file.",
     "LW-13": "Red-team users are kinds of personas with an objective and a rule by which they give up.",

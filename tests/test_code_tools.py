@@ -243,7 +243,7 @@ async def test_code_sees_no_keys_of_ours(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("CASEHARDEN_TOKEN", "secret")
     async with scenes(tmp_path, {"name": "keys", "kind": "read"}) as scene:
-        assert (await called(scene(), "keys")).result == []
+        assert (await called(scene(), "keys")).result == ["CASEHARDEN_DEPTH"]
 
 
 async def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ FLOORS = {
     "engine.errors": 0,
     "engine.canonical": 0,
     "engine.seeds": 0,
+    "engine.depth": 0,
     "engine.ids": 0,
     "engine.records": 0,
     "engine.net": 1,

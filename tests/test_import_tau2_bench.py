@@ -12,6 +12,7 @@ from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import FakeEndpoint
 from caseharden.tests.judge_desk import judged_by, says, verdict
+from caseharden.tests.made_up_bank import SOLUTION, bank
 from caseharden.tests.made_up_tau2 import DB, domain, task, tasks, world_folder
 from caseharden.tests.test_import_tau_bench import bench_with, taken
 
@@ -240,3 +241,41 @@ async def rewards(bench: Workbench, run: str) -> dict[str, tuple[str, float | No
             item["original_reward"]["reward"],
         )
     return found
+
+
+@pytest.mark.requirement("SG-8")
+async def test_kits_in_one_file_share_their_data_and_remember_what_was_unlocked(tmp_path: Path) -> None:
+    bank(tmp_path)
+    async with bench_with(tmp_path, code=True) as bench:
+        report = await taken(bench, "data/tau2/domains/bank", "bank")
+        assert report.proven == 3 and report.lost == [], (report.warnings, report.lost)
+        whole = (await bench.items.get("environment", "bank", view="full")).item
+        sides = {tool["name"]: tool["for"] for tool in whole["tools"]}
+        assert sides["call_discoverable_user_tool"] == "user" and sides["unlock"] == "agent"
+        calls = [{"by": step.get("requestor", "agent"), "tool": step["name"], **step} for step in SOLUTION]
+        log = [
+            {"by": "user", "say": "hi"},
+            *(
+                {"by": c["by"].replace("assistant", "agent"), "tool": c["tool"], "args": c["arguments"]}
+                for c in calls
+            ),
+            {"by": "agent", "say": "Done."},
+        ]
+        only_unlocked = [log[0], log[1], log[-1]]
+        for scenario, talk, reward in (
+            ("dispute", log, 1.0),
+            ("look", log, 0.0),
+            ("idle", log, 0.0),
+            ("idle", only_unlocked, 1.0),
+        ):
+            agent = {"kind": "recorded", "conversations": [{"scenario": scenario, "trial": 1, "log": talk}]}
+            await bench.items.update("environment", "bank", {"agent": agent})
+            run = (await bench.runs.start("bank", select=[f"scenario:{scenario}"], wait_s=45)).run
+            item = (
+                await bench.items.get("conversation", f"{run.id}/{run.simulations[0]}/1", view="full")
+            ).item
+            made = {e["tool"]: e["result"] for e in item["conversation"]["log"] if "tool" in e and e["turn"]}
+            if talk is log:
+                assert made["call_discoverable_agent_tool"] == "7"
+                assert made["call_discoverable_user_tool"] == "disputed"
+            assert item["verdict"]["original_reward"] == reward, scenario

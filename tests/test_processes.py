@@ -219,7 +219,9 @@ async def test_it_sees_none_of_our_keys_and_a_home_of_its_own(
         talk = await processes.start(allowed.command(["python", file], "argv"))
         told = await talk.ask({}, 20)
     assert "sk-not-for-you" not in str(told)
-    assert set(told["env"]) - {"LC_CTYPE"} <= {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "SHOP_URL"}
+    ours = {"CASEHARDEN_DEPTH", "LC_CTYPE"}
+    assert set(told["env"]) - ours <= {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "SHOP_URL"}
+    assert told["env"]["CASEHARDEN_DEPTH"] == "1"
     assert told["env"]["SHOP_URL"] == "http://127.0.0.1:1"
     assert told["cwd"] == str(tmp_path)
     assert len(told["fds"]) == 4, "its three streams and the folder being listed"

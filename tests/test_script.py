@@ -94,6 +94,28 @@ async def test_a_script_that_cannot_be_played_is_refused(
     assert told in str(refused.value)
 
 
+async def test_all_that_is_wrong_in_a_script_is_told_at_once(tmp_path: Path) -> None:
+    script = [
+        {"agent": None},
+        {"user": "hi"},
+        {"user": "there"},
+        {"check": {"tool": "lnd"}},
+        {"judge": [""]},
+        {"check": {"state": "db.boks['b1'].out", "eq": True}},
+        {"fail": "no"},
+        {"proceed": 1},
+    ]
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions="Be kind.", world_data=DESK)
+        with pytest.raises(InvalidArgument) as refused:
+            await bench.scenarios.create("desk", [{"id": "s", "goal": "Borrow a book", "script": script}])
+    told = str(refused.value)
+    assert refused.value.where == "scenarios[0].script[0].agent"
+    for place in ("[2].user", "[3].check.tool", "[4].judge", "[5].check", "[7]"):
+        assert f"script{place}" in told, told
+    assert "Did you mean `lend`?" in told and "`books`" in told
+
+
 @pytest.mark.requirement("LW-2")
 async def test_null_is_generated_and_a_text_is_said_without_a_model_call() -> None:
     script = [{"user": "hi"}, {"agent": "Which {book}?"}, {"user": None}, {"agent": None}]

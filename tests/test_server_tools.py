@@ -380,3 +380,41 @@ async def test_a_reference_without_a_value_makes_the_trial_invalid_and_says_what
         _, run = await played(desk, world, 1, success=[SAID_SOMETHING])
         talk = await log_of(desk, run)
     assert talk["end"]["reason"] == "world_error" and "DESK_TOKEN is not set" in talk["end"]["detail"]
+
+
+class Counting(Service):
+    """Counts what it is asked and tells the number: no two plays of anything are alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def __call__(self, seen: Seen) -> Answer:
+        self.asked += 1
+        return of_json({"n": self.asked}) if seen.path.startswith("/look") else super().__call__(seen)
+
+
+@pytest.mark.requirement("CH-9")
+async def test_a_solution_that_gives_another_record_each_time_is_refused(tmp_path: Path) -> None:
+    with Endpoint(Counting()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await desk.environments.create("desk", world_data=by_http(endpoint.url))
+            with pytest.raises(InvalidArgument, match="two plays of the solution differ"):
+                await desk.scenarios.create("desk", [closing(1)])
+
+
+async def test_a_session_on_a_server_is_reset_and_played_again_at_every_step(tmp_path: Path) -> None:
+    service = Service()
+    with Endpoint(service) as endpoint:
+        async with bench(tmp_path) as desk:
+            await desk.environments.create("desk", instructions=RULED, world_data=by_http(endpoint.url))
+            await desk.scenarios.create("desk", [closing(1)])
+            session = (await desk.sessions.start("desk", start="close-1")).session.id
+            for tool in ("look_up_ticket", "close_ticket"):
+                await desk.sessions.step(session, action="call", tool=tool, arguments={"ticket_id": "T1"})
+            assert service.tickets["T1"]["status"] == "closed"
+            await desk.sessions.step(session, action="undo")
+            await desk.sessions.step(session, text="Which one?")
+            assert service.tickets["T1"]["status"] == "open"
+            ended = await desk.sessions.step(session, action="end")
+    assert ended.session.state == "ended"

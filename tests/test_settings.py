@@ -231,7 +231,7 @@ async def test_server_of_a_client_uses_the_settings_of_its_data_folder(home: Pat
 
 
 def test_variable_that_looks_like_ours_and_is_none_names_the_near_one() -> None:
-    told = unknown_variables({"CASEHARDEN_MODEL_USR": "x", "CASEHARDEN_HOME": "x", "PATH": "x"})
+    told = unknown_variables({"CASEHARDEN_MODEL_USR": "x", "CASEHARDEN_HOME": "x", "CASEHARDEN_DEPTH": "1"})
     assert told == ["`CASEHARDEN_MODEL_USR` is no setting. Did you mean `CASEHARDEN_MODEL_USER`?"]
 
 

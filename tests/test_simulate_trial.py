@@ -367,6 +367,23 @@ async def test_renamed_tools_are_shown_so_and_checked_by_their_own_names() -> No
     assert (await graded(case, done)).verdict == "pass"
 
 
+async def test_calls_of_the_history_are_shown_under_the_names_that_the_agent_knows() -> None:
+    case = a_case(
+        options={"rename_tools": {"lend": "hand_out"}},
+        history=[
+            {"by": "user", "say": "b1, please"},
+            {"by": "agent", "tool": "lend", "args": {"book_id": "b1"}},
+            {"by": "agent", "say": "Lent."},
+        ],
+    )
+    agent = Script()
+    done = await tried(case, agent, Script("thanks", STOP))
+    assert [call.tool for call in calls_of(done)] == ["lend"]
+    called = [call.name for message in agent.requests[0].messages for call in message.tool_calls]
+    assert called == ["hand_out"]
+    assert called[0] in {tool.name for tool in agent.requests[0].tools}
+
+
 async def test_alone_the_agent_gets_the_tools_of_both_sides() -> None:
     agent, user = Script(calling(("show_card", {}))), Script("hi", STOP)
     done = await tried(a_case(options={"solo": True}), agent, user)

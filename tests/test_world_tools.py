@@ -189,8 +189,8 @@ def nested(depth: int) -> Any:
         (world(sync=[{"set": {"db.a": nested(100_000)}}]), "nested deeper than 100 levels"),
         (world(x_source=nested(100_000)), "nested deeper than 100 levels"),
         (world(policy="x" * 10_000_000), "at most 200000"),
-        (world(tools=[{"name": "t", "impl": {}}]), "exactly one of python and canned"),
-        (world(tools=[{"name": "t", "impl": {"mcp": "desk"}}]), "`mcp` and `http` are not in this version"),
+        (world(tools=[{"name": "t", "impl": {}}]), "exactly one of python, canned, mcp and http"),
+        (world(tools=[{"name": "t", "impl": {"mcp": "desk"}}]), "no server `desk`"),
         (world(tools=[{"name": "t", "impl": {"python": "a.sh:b"}}]), "such as tools.py:Cancel"),
         (world(tools=[{"name": "t", "impl": {"canned": [], "style": "tau1"}}]), "belong to python"),
         (

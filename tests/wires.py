@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +60,13 @@ def http_server(home: Path, *words: str, tokens: str = TOKEN, clean: bool = True
 
 
 @asynccontextmanager
-async def http_client(url: str, mode: Mode, token: str = TOKEN, **options: Any) -> AsyncGenerator[Client]:
-    """A client of the SDK at that address."""
-    headers = {"Authorization": f"Bearer {token}"}
+async def http_client(
+    url: str, mode: Mode, token: str = TOKEN, headers: Mapping[str, str] | None = None, **options: Any
+) -> AsyncGenerator[Client]:
+    """A client of the SDK at that address; `headers` go with every request."""
+    told = {"Authorization": f"Bearer {token}", **(headers or {})}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(headers=told, timeout=60) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client,
     ):
         yield client

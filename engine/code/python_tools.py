@@ -16,6 +16,7 @@ import anyio.from_thread
 
 from ..errors import CasehardenError, UserError
 from ..processes import AllowedCode, Answered, Limits, ProcessError, Processes, Talk, TimedOut, python_worker
+from ..records.impl import KIT_STATE
 from ..world import CodeAnswer, CodeBase, CodeCall
 
 SERVICE: Final = Path(__file__).with_name("service.py")
@@ -60,6 +61,7 @@ class PythonTools:
             "user": user,
             "side": asked.side,
             "args": dict(asked.args),
+            "keep": KIT_STATE,
             "writes": [[op, path, None if op == "remove" else value] for op, path, value in asked.writes],
         }
         try:

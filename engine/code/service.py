@@ -4,7 +4,7 @@ Standard library only, and its neighbours by path; see `engine/processes/worker.
 
     {"do": "base", "key": K, "root": {"db": ..., "user_db": ...}}     -> {"ok": true}
     {"do": "call", "key": K, "python": "FILE.py:Name", "style": S, "user": "", "side": "db", "args": {...},
-     "writes": [[op, path, value], ...]}
+     "keep": "kit_state", "writes": [[op, path, value], ...]}
         -> {"need": "base"}, or {"result": ..., "failed": "" | kind, "writes": [...]}
 
 A base is kept for the calls that follow. What the code raises is a result; what keeps it from being run at all (it

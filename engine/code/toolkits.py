@@ -94,22 +94,22 @@ class Toolkits:
         side, args = question["side"], question["args"]
         state = _with_writes(self.root, question["writes"])
         other = self.loader.find(question["user"]) if question["user"] else None
+        classes = {side: kit_class}
+        if other is not None and other is not kit_class:
+            classes["user_db" if side == "db" else "db"] = other
         try:
-            kits = {side: Kit(kit_class, state[side])}
-            if other is not None and other is not kit_class:
-                kits["user_db" if side == "db" else "db"] = Kit(
-                    other, state["user_db" if side == "db" else "db"]
-                )
+            databases, kits = _made(classes, state)
         except Exception as error:
             return _failed(f"its database cannot be made: {type(error).__name__}: {error}"[:1500], "runtime")
+        memory = Memory(kits, state["db"].get(question["keep"]))
         sync = self._sync(question["python"])
         made = self._run(kits, side, method, args, sync)
-        writes = [
+        made["writes"] = [
             [op, [name, *path], value]
-            for name, kit in kits.items()
-            for op, path, value in kit.writes(self.tracked)
+            for name, database in databases.items()
+            for op, path, value in database.writes(self.tracked)
         ]
-        made["writes"] = writes
+        made["writes"] += [["set", ["db", question["keep"]], now] for now in memory.changed()]
         try:
             json.dumps(made, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -117,15 +117,15 @@ class Toolkits:
         return made
 
     def _run(
-        self, kits: dict[str, Kit], side: str, method: str, args: dict[str, Any], sync: Any
+        self, kits: dict[str, Any], side: str, method: str, args: dict[str, Any], sync: Any
     ) -> dict[str, Any]:
-        function = getattr(kits[side].kit, method)
+        function = getattr(kits[side], method)
         try:
             result = function(**args)
             if sync is not None:
                 environment = sync.__new__(sync)
-                environment.tools = kits["db"].kit if "db" in kits else None
-                environment.user_tools = kits["user_db"].kit if "user_db" in kits else None
+                environment.tools = kits.get("db")
+                environment.user_tools = kits.get("user_db")
                 environment.solo_mode = False
                 environment.sync_tools()
             return {
@@ -156,14 +156,53 @@ class Toolkits:
         return self.syncs[str(file)]
 
 
-class Kit:
-    """A tool kit on one side of a state."""
+def _made(classes: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Database], dict[str, Any]]:
+    """The databases by side, and the kits over them; where both sides name one class of database, they share it."""
+    kinds = {side: _database(kit_class) for side, kit_class in classes.items()}
+    shared = len(kinds) == 2 and kinds["db"] is kinds["user_db"]
+    databases = {side: Database(kinds[side], state[side]) for side in (["db"] if shared else classes)}
+    kits = {side: made(databases["db" if shared else side].db) for side, made in classes.items()}
+    return databases, kits
 
-    def __init__(self, kit_class: Any, raw: dict[str, Any]) -> None:
+
+class Memory:
+    """What kits remember beside their database from call to call: its JSON, where the state has room for it."""
+
+    def __init__(self, kits: dict[str, Any], kept: Any) -> None:
+        self.kits = kits if isinstance(kept, dict) else {}
+        self.kept = kept
+        for side, kit in self.kits.items():
+            for name, value in kept.get(side, {}).items():
+                fresh = vars(kit).get(name)
+                vars(kit)[name] = set(value) if isinstance(fresh, set) else _copy(value)
+        self.before = self._told()
+
+    def changed(self) -> list[dict[str, Any]]:
+        """All that is to be kept from now on; nothing where the call changed nothing of it."""
+        now = self._told()
+        return [] if now == self.before else [{**self.kept, **now}]
+
+    def _told(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for side, kit in self.kits.items():
+            for name, value in vars(kit).items():
+                if name == "db":
+                    continue
+                value = sorted(value, key=str) if isinstance(value, set) else value
+                try:
+                    found.setdefault(side, {})[name] = json.loads(json.dumps(value, allow_nan=False))
+                except (TypeError, ValueError, RecursionError):
+                    continue
+        return found
+
+
+class Database:
+    """The database of a tool kit on one side of a state."""
+
+    def __init__(self, db_class: Any, raw: dict[str, Any]) -> None:
         from pydantic import TypeAdapter
 
         self.raw = raw
-        db_class = _database(kit_class)
         self.adapters: dict[str, Any] = {}
         self.filled: dict[str, Any] = {}
         """What the model has where the state has nothing."""
@@ -181,13 +220,12 @@ class Kit:
                 fields[name] = field.get_default(call_default_factory=True)
                 self.filled[name] = _dump(self.adapters[name], fields[name])
         self.db = db_class.model_construct(**fields)
-        self.kit = kit_class(self.db)
 
     def writes(self, tracked: Any) -> list[list[Any]]:
         """What the call changed, against the state before it."""
         found: list[list[Any]] = []
         for name, adapter in self.adapters.items():
-            now = getattr(self.kit.db, name, tracked.GONE)
+            now = getattr(self.db, name, tracked.GONE)
             if now is tracked.GONE:
                 continue
             raw = self.raw.get(name, tracked.GONE)

@@ -137,7 +137,9 @@ def compile_checks(
     with mistakes.caught():
         _known_moments(checks, scope, top)
     own = [f"event.{e.id}" for e in events if e.can_fail] + [check.id for check in script]
-    _known_parts(scenario.reward, [*(c.id for c in checks), *(r.id for r in rules), *own], top, mistakes)
+    ids = [*(c.id for c in checks), *(r.id for r in rules), *own]
+    _known_parts(scenario.reward, ids, top, mistakes)
+    _known_hints(scenario, [*ids, *sorted(scope.happening)], top, mistakes)
     mistakes.refuse()
     now = scenario.world.now or world.world.clock.now
     faulty = bool(scenario.faults)
@@ -267,6 +269,13 @@ def _known_parts(reward: Reward, known: Sequence[str], top: Written, mistakes: M
             mistakes.add(f"No check is called `{name}`.{did_you_mean(name, known)}", where, known)
         if name in reward.of[:i]:
             mistakes.add(f"`{name}` stands here twice.", where, "once")
+
+
+def _known_hints(scenario: Scenario, known: Sequence[str], top: Written, mistakes: Mistakes) -> None:
+    for i, hint in enumerate(scenario.hints):
+        if hint.for_ is not None and hint.for_ not in known:
+            what = f"A hint is for an event or a check; none is called `{hint.for_[:64]}`."
+            mistakes.add(f"{what}{did_you_mean(hint.for_, known)}", top.at("hints", i, "for"), known)
 
 
 def _asks_expected_world(check: Check) -> bool:

@@ -12,6 +12,7 @@ from ..records.happenings import ScriptStep
 from ..records.opinion import Opinion
 from ..records.scenario import Scenario
 from ..records.verdict import CheckResult, CheckVerdict
+from ..world.mistakes import Mistakes
 from .answers import AllOf, Answer, Judged, Predicate, parts_of
 from .events import compile_moment
 from .opinions import Opinions, Question
@@ -88,32 +89,38 @@ class ScriptBook:
 
 
 def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[ScriptCheck, ...]:
-    """The checks of the script; InvalidArgument for a step that cannot be played where it stands."""
+    """The checks of the script; InvalidArgument with all steps that cannot be played where they stand."""
     checks: list[ScriptCheck] = []
+    mistakes = Mistakes()
     asked = False
     """Whether the user has spoken and the agent has not answered."""
     for i, step in enumerate(scenario.script):
         where = top.at("script", i)
-        _refuse_unreached(scenario.script, i, where)
-        asked = _asked(step, asked, where)
-        if step.check is not None:
-            predicate = compile_moment(step.check, f"{where}.check", scope)
-            assert predicate is not None
-            checks.append(ScriptCheck(i, predicate))
-        if step.word == "judge":
-            checks.append(ScriptCheck(i, _checkpoint(step.judge, f"{where}.judge")))
+        _note_unreached(scenario.script, i, where, mistakes)
+        asked = _asked(step, asked, where, mistakes)
+        with mistakes.caught():
+            predicate = _predicate(step, where, scope)
+            checks += [ScriptCheck(i, predicate)] if predicate is not None else []
+    mistakes.refuse()
     return tuple(checks)
 
 
-def _asked(step: ScriptStep, asked: bool, where: str) -> bool:
+def _predicate(step: ScriptStep, where: str, scope: Scope) -> Predicate | None:
+    """What a `check` or `judge` step asks; None: it is neither."""
+    if step.check is not None:
+        return compile_moment(step.check, f"{where}.check", scope)
+    return _checkpoint(step.judge, f"{where}.judge") if step.word == "judge" else None
+
+
+def _asked(step: ScriptStep, asked: bool, where: str, mistakes: Mistakes) -> bool:
     """Whether the agent is to answer after this step: the sides take turns, and the user begins."""
     word = step.word
     if word == "user" and asked:
         what = "The user has spoken already, and the agent has not answered."
-        raise InvalidArgument(what, where=f"{where}.user", allowed="an agent step before it, or message")
+        mistakes.add(what, f"{where}.user", "an agent step before it, or message")
     if word == "agent" and not asked:
         what = "An `agent` step answers the user, who has not spoken since the agent's last words."
-        raise InvalidArgument(what, where=f"{where}.agent", allowed="a user step before it, or message")
+        mistakes.add(what, f"{where}.agent", "a user step before it, or message")
     return word == "user" or (asked and word not in ("agent", "proceed"))
 
 
@@ -130,15 +137,15 @@ def _checkpoint(criteria: Any, where: str) -> Predicate:
     return AllOf([Judged(Question(one)) for one in found])
 
 
-def _refuse_unreached(script: Sequence[ScriptStep], i: int, where: str) -> None:
+def _note_unreached(script: Sequence[ScriptStep], i: int, where: str, mistakes: Mistakes) -> None:
     before = script[i - 1] if i else None
     if before is None:
         return
     endless = before.word in ("succeed", "fail") or (before.word == "proceed" and before.proceed is None)
     if endless:
         told = "proceed: null" if before.word == "proceed" else before.word
-        raise InvalidArgument(
+        mistakes.add(
             f"This step is never reached: `{told}` before it goes on to the end.",
-            where=where,
-            allowed="proceed with a number" if before.word == "proceed" else "leave it out",
+            where,
+            "proceed with a number" if before.word == "proceed" else "leave it out",
         )

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from ..canonical import equal
 from ..records.conversation import Conversation, ToolEntry
+from ..records.impl import KIT_STATE
 from ..records.scenario import Scenario
 from ..world import CompiledWorld
 from .opinions import Question
@@ -63,7 +64,7 @@ class Tau2:
     def _db(self, trace: Trace, expected: ExpectedWorld | None) -> float | None:
         if not self.needs_expected_world:
             return 1.0
-        found = [same_side(side, trace, expected, same_but_for_nulls) for side in ("db", "user_db")]
+        found = [same_side(side, trace, expected, same_data) for side in ("db", "user_db")]
         return None if None in found else float(all(found))
 
     def _asserted(self, conversation: Conversation) -> float | None:
@@ -104,6 +105,12 @@ class Tau2:
         one = {key: value for key, value in call.args.items() if key in names}
         other = {key: value for key, value in wanted.items() if key in names}
         return one == other
+
+
+def same_data(a: Any, b: Any) -> bool:
+    """The same of two sides; what tool kits only remember is no data."""
+    one, other = ({**cast("dict[str, Any]", side), KIT_STATE: None} for side in (a, b))
+    return same_but_for_nulls(one, other)
 
 
 def same_but_for_nulls(a: Any, b: Any) -> bool:

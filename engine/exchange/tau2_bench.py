@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
+from ..records.impl import KIT_STATE
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, first_folders, plain_name
@@ -74,6 +75,8 @@ class _Reader:
         listed = cast("list[Any]", tasks)
         state = {"db": self._data("db"), "user_db": self._data("user_db")}
         tools = self._tools(functions_of(listed))
+        if tools.remembers:
+            state["db"].setdefault(KIT_STATE, {})
         reader = TaskReader(tools, state, self._splits(), self._losses)
         scenarios: list[Sourced] = []
         for k, task in enumerate(listed):

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from ..records.impl import KIT_STATE
 from .importer import Losses, as_object
-from .tau2_tools import SIDES, DomainTools
+from .tau2_tools import DISCOVERED, SIDES, DomainTools
 from .tau_tasks import GOAL, NOTHING, said_checks
 
 TURNS: Final = 100
@@ -18,6 +19,8 @@ CALLS: Final = 200
 TEXT: Final = 20_000
 BASIS: Final = ("DB", "COMMUNICATE")
 """What a task is rewarded for where it does not say."""
+LOGGED_READS: Final = "set_read_log_allowlist"
+"""The function by which the original tells a kit which hidden reads of a task's solution leave a trace in the data."""
 _PERSONA: Final = 4000
 
 
@@ -32,7 +35,7 @@ def task_slug(id: Any) -> str:
 
 def functions_of(tasks: Sequence[Any]) -> set[tuple[str, str]]:
     """(side, name) of what tasks call to begin with and to be asserted."""
-    found: set[tuple[str, str]] = set()
+    found: set[tuple[str, str]] = {("assistant", LOGGED_READS)}
     for task in map(as_object, tasks):
         initial = as_object((task or {}).get("initial_state")) or {}
         criteria = as_object((task or {}).get("evaluation_criteria")) or {}
@@ -77,7 +80,10 @@ class TaskReader:
             "guidelines": (_text(asked.get("task_instructions")) if asked.get("reason_for_call") else "")[
                 :TEXT
             ],
-            "init": self._init(as_object(task.get("initial_state")) or {}, at),
+            "init": [
+                *self._init(as_object(task.get("initial_state")) or {}, at),
+                *self._logged_reads(_rows(criteria.get("actions"))),
+            ],
             "history": self._history(as_object(task.get("initial_state")) or {}, at),
             "expected": [*steps, {"say": "; ".join(outputs) or NOTHING}] if outputs or not steps else steps,
             "success": self._checks(criteria, steps, outputs, at),
@@ -128,8 +134,9 @@ class TaskReader:
             for name in ("DB", "ACTION", "COMMUNICATE", "NL_ASSERTION", "ENV_ASSERTION")
         }
         checks: list[dict[str, Any]] = []
-        if steps:
-            checks.append({"id": "db", "world": "expected", "tolerance": 0, **counts["DB"]})
+        remembered = {"ignore": [f"db.{KIT_STATE}"]} if self._tools.remembers else {}
+        if steps or remembered:
+            checks.append({"id": "db", "world": "expected", "tolerance": 0, **remembered, **counts["DB"]})
         else:
             sides = [s for s in self._state if self._state[s]]
             checks += [
@@ -179,6 +186,16 @@ class TaskReader:
                 continue
             steps.append({"call": name, "args": as_object(row.get("arguments")) or {}, "by": "world"})
         return steps
+
+    def _logged_reads(self, actions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        name = self._tools.named("assistant", LOGGED_READS)
+        called = [
+            as_object(a.get("arguments")) or {} for a in actions if str(a.get("name")).startswith(DISCOVERED)
+        ]
+        names = sorted({str(args["agent_tool_name"]) for args in called if args.get("agent_tool_name")})
+        if name is None or not names:
+            return []
+        return [{"call": name, "args": {"allowlist": names}, "by": "world"}]
 
     def _history(self, initial: dict[str, Any], at: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ hidden tools where a task names them.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,10 @@ from .signatures import DESCRIPTION, parameters_of
 
 KINDS: Final = {"READ": "read", "WRITE": "write", "THINK": "think", "GENERIC": "read"}
 SIDES: Final = {"assistant": "agent", "user": "user"}
+DISCOVERED: Final = "call_discoverable"
+"""Begins the name of the tool through which a kit's hidden ones are called; it looks itself whether they may be."""
+_USERS: Final = re.compile(r"User(?:Tool|Kit)")
+"""In the name of a class with tools: they are the user's, also where they stand beside the agent's."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,8 @@ class Kit:
     file: Path
     name: str
     found: dict[str, ast.FunctionDef]
+    remembers: bool = False
+    """Whether it keeps something beside its database."""
 
     @property
     def target(self) -> str:
@@ -42,6 +49,11 @@ class DomainTools:
     kits: dict[str, Kit] = field(default_factory=dict[str, Kit])
     tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     names: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a tool kit keeps something beside its database."""
+        return any(kit.remembers for kit in self.kits.values())
 
     def named(self, side: str, name: str) -> str | None:
         """The name here of a tool there."""
@@ -58,10 +70,11 @@ def read_tools(
         tree = files.python(file, "types of arguments")
         aliases |= dict(assigned(tree, r"\w+")) if tree else {}
     for side, name in (("assistant", "tools.py"), ("user", "user_tools.py")):
+        if side == "user" and "user" in domain.kits:
+            break
         tree = files.python(folder / name, f"{side} tools")
-        kit = _kit(folder / name, tree) if tree else None
-        if kit is not None:
-            domain.kits[side] = kit
+        for kit in _kits(folder / name, tree) if tree else []:
+            domain.kits.setdefault("user" if _USERS.search(kit.name) else side, kit)
     for side, kit in domain.kits.items():
         other = domain.kits.get("user" if side == "assistant" else "assistant")
         for name, function in kit.found.items():
@@ -90,7 +103,7 @@ def _add(
     impl = {"python": f"{kit.target}.{function.name}", "style": "tau2"}
     if other is not None:
         impl["user"] = other.target
-    if decorated is not None and discoverable:
+    if decorated is not None and discoverable and not any(n.startswith(DISCOVERED) for n in kit.found):
         losses.add(
             "way to unlock a tool",
             "what unlocks it is kept in the tool kit, not in the data",
@@ -112,21 +125,35 @@ def _add(
     )
 
 
-def _kit(file: Path, tree: ast.Module) -> Kit | None:
-    """The class of a file with the most tools, with the methods of those of its bases that stand in the same file."""
+def _kits(file: Path, tree: ast.Module) -> list[Kit]:
+    """The classes of a file that have tools, with the methods of those of their bases that stand in the same file.
+
+    Those with the most tools come first.
+    """
     known = {made.name: made for made in classes(tree)}
-    best: Kit | None = None
+    kits: list[tuple[int, Kit]] = []
     for made in known.values():
         found: dict[str, ast.FunctionDef] = {}
         for base in made.bases:
             if isinstance(base, ast.Name) and base.id in known:
                 found |= methods(known[base.id])
         found |= methods(made)
+        remembers = "__init__" in found and _sets_more_than_db(found["__init__"])
         found = {name: function for name, function in found.items() if not name.startswith("_")}
         count = sum(_decoration(function) is not None for function in found.values())
-        if count and (best is None or count > sum(_decoration(f) is not None for f in best.found.values())):
-            best = Kit(file, made.name, found)
-    return best
+        if count:
+            kits.append((count, Kit(file, made.name, found, remembers)))
+    return [kit for _, kit in sorted(kits, key=lambda one: -one[0])]
+
+
+def _sets_more_than_db(init: ast.FunctionDef) -> bool:
+    """Whether a constructor gives its object something that is not the database."""
+    targets = (
+        target
+        for node in ast.walk(init)
+        for target in (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)])
+    )
+    return any(isinstance(one, ast.Attribute) and one.attr != "db" for one in targets)
 
 
 def _decoration(function: ast.FunctionDef) -> tuple[str, bool] | None:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
+from ..depth import HEADER, one_deeper, too_deep
 from ..errors import InvalidArgument
-from .errors import BadStatus, NetError, TimedOut, TooLarge, Unreachable
+from .errors import BadStatus, NetError, Refused, TimedOut, TooLarge, Unreachable
 from .guard import Guard, Lookup, Resolver, Target
 from .lent import CODINGS, lent_session
 from .network import Network
@@ -121,7 +122,10 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> Response:
-        """One request, neither timed nor repeated."""
+        """One request, neither timed nor repeated; Refused where we are too deep inside another Caseharden."""
+        why = too_deep()
+        if why:
+            raise Refused(why)
         session = self._session or await self.session()
         kit = cast("_Kit", self._kit)
         proxy = "" if target.local else self._proxy
@@ -132,7 +136,7 @@ class HttpClient:
                 method,
                 target.url,
                 data=body,
-                headers=headers,
+                headers={**(headers or {}), HEADER: one_deeper()},
                 allow_redirects=False,
                 proxy=proxy or None,
                 timeout=kit.timeout,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from ..depth import too_deep
 from ..errors import UserError
 from .errors import BadStatus, Refused, TooLarge
 from .guard import Guard
@@ -30,6 +31,9 @@ def lent_session(
 
     class Request(aiohttp.ClientRequest):
         def __init__(self, method: str, url: Any, **options: Any) -> None:
+            why = too_deep()
+            if why:
+                raise Refused(why)
             try:
                 target = guard.target(str(url), "url")
             except UserError as error:

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import Process, TaskStatus
 
+from ..depth import VARIABLE, one_deeper, too_deep
 from .code import Command
 from .errors import NotStarted
 from .talk import Talk
@@ -57,10 +58,13 @@ class Processes:
     async def start(self, command: Command) -> Talk:
         """The started process. It goes on until its `stop`, its own end or ours; waits while too many run.
 
-        NotStarted where its program or its folder is not there.
+        NotStarted where its program or its folder is not there, and where we are too deep inside another Caseharden.
         """
         if os.name != "posix":
             raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
+        why = too_deep()
+        if why:
+            raise NotStarted(why)
         return await self._tasks.start(self._run, command)
 
     def soon(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
@@ -130,7 +134,7 @@ async def _opened(command: Command, home: str, control: int) -> Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=command.cwd,
-            env={**command.env, "HOME": home, "TMPDIR": home},
+            env={**command.env, "HOME": home, "TMPDIR": home, VARIABLE: one_deeper()},
             pass_fds=[control],
             start_new_session=True,
         )

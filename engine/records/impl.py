@@ -12,6 +12,8 @@ from .checked_json import Json, JsonObject
 
 ImplStyle = Literal["tau1", "tau2", "function"]
 MAX_CANNED: Final = 10_000
+KIT_STATE: Final = "kit_state"
+"""The collection of `db` in which tau2's tool kits keep what they remember beside their database."""
 _TARGET: Final = re.compile(r"[^\0:\\]{1,2000}\.py:[A-Za-z_]\w{0,99}(\.[A-Za-z_]\w{0,99})?")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..llm import Message, ToolCall
 from ..records.conversation import Speaker
@@ -31,6 +32,11 @@ class Hearing:
     def called(self, by: Speaker, text: str, calls: Sequence[ToolCall]) -> None:
         """Calls of a side, with what it said beside them."""
         self.messages[by].append(Message("assistant", text, tuple(calls)))
+
+    def called_by_own_names(self, by: Speaker, text: str, calls: Sequence[ToolCall]) -> None:
+        """The same of calls that name tools as the world does: the side hears the names that it is shown."""
+        shown = [replace(call, name=self._scene.shown_name(call.name, by)) for call in calls]
+        self.called(by, text, shown)
 
     def beside(self, text: str) -> None:
         """What the agent said beside calls, which the user hears at once."""

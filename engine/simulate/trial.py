@@ -307,7 +307,8 @@ class Trial:
             if reply.text:
                 self.script.say("agent", reply.text, reply.source, reply.usage)
                 self.hearing.beside(reply.text)
-            self.hearing.called("agent", reply.text or "", reply.calls)
+            heard = self.hearing.called_by_own_names if reply.own_names else self.hearing.called
+            heard("agent", reply.text or "", reply.calls)
             await self._execute("agent", reply.calls, own_names=reply.own_names)
             if self.replies >= MAX_REPLIES:
                 self.script.finish("max_tool_calls", f"{MAX_REPLIES} replies")
@@ -447,7 +448,7 @@ class Trial:
         if not outcome.ok:
             raise WorldFault(f"history: {tool} says: {outcome.text}")
         call = self.script.past_call(outcome)
-        self.hearing.called(by, "", (call,))
+        self.hearing.called_by_own_names(by, "", (call,))
         self._heard_result(by, outcome, call.id)
 
     def _heard_result(self, by: Speaker, outcome: CallOutcome, id: str) -> None:

@@ -51,7 +51,7 @@ class FaultPlan:
             return replace(outcome, result=_spoilt(outcome.text, fault.mode), injected=fault.mode)
         seconds = fault.delay_s if fault.mode == "timeout" else 0.0
         standard = TIMED_OUT if fault.mode == "timeout" else FAILED
-        shown = tool if shown_name else scene.options.rename_tools.get(name, name)
+        shown = tool if shown_name else scene.shown_name(name, "agent")
         text = fault.error or standard.format(tool=shown, seconds=seconds)
         return scene.call_lost(name, args, text, seconds, fault.mode)
 

@@ -184,6 +184,10 @@ class Scene:
             return self._shown[shown]
         return None if shown in self.options.rename_tools else shown
 
+    def shown_name(self, tool: str, side: Side) -> str:
+        """The name under which a side is shown a tool of the world; scenarios rename those of the agent."""
+        return self.options.rename_tools.get(tool, tool) if side == "agent" else tool
+
     def call(
         self, tool: str, args: Any, by: Caller = "agent", *, shown_name: bool = False, tick: bool = True
     ) -> CallOutcome:
@@ -448,8 +452,7 @@ class Scene:
         name, description, parameters = tool.signature
         if side == "agent":
             description = self.options.describe_tools.get(name, description)
-            name = self.options.rename_tools.get(name, name)
-        return Signature(name, description, parameters)
+        return Signature(self.shown_name(name, side), description, parameters)
 
     def _unknown(self, name: str, by: Caller) -> str:
         known = [s.name for s in self.offered(by)] if by != "world" else list(self.world.tools)
