@@ -26,7 +26,9 @@ from .app import LogLevel, build_server
 from .gate import Gate, security
 from .logs import hide_in_logs
 from .offer import Offer
+from .span_intake import TRACES, SpanIntake
 from .tokens import Tokens, made, referred
+from .world_tools import bearer
 
 PORT = 8765
 PATH = "/mcp"
@@ -95,6 +97,19 @@ def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> Gate
     return Gate(inner, allowed)
 
 
+def add_traces(server: MCPServer[Any], bench: Workbench, tokens: Tokens) -> None:
+    """Take the spans of agents at `/v1/traces`, behind the same tokens as the server."""
+    intake = SpanIntake()
+
+    @server.custom_route(TRACES, methods=["POST"])
+    async def _(request: Request) -> Response:
+        if await tokens.verify_token(bearer(dict(request.headers.raw))) is None:
+            told = {"code": 16, "message": "no token of this server"}
+            return JSONResponse(told, 401, {"WWW-Authenticate": "Bearer"})
+        status, told = await intake.taken(request.scope, request.receive, bench.take_spans)
+        return JSONResponse(told, status)
+
+
 def opened(listen: Listen) -> socket.socket:
     """A listening socket at that address."""
     wanted = PORT if listen.port is None else listen.port
@@ -160,6 +175,7 @@ async def _serve(
         async with bench, anyio.create_task_group() as group:
             server = build_server(bench, owns=False, offer=offer, verifier=tokens, log_level=log_level)
             hide_in_logs(bench.redactor)
+            add_traces(server, bench, tokens)
             app = http_app(server, allowed)
             config = uvicorn.Config(
                 app,

@@ -1,4 +1,6 @@
-"""World tools served by MCP (streamable HTTP on this machine) to agents that live elsewhere: a token for each trial."""
+"""What agents that live elsewhere reach on this machine, with a token for each trial: the world's tools by MCP
+(streamable HTTP), and a place for their spans.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from ..engine.agents import Door, NotCalled, Served
+from ..engine.agents import Door, NotCalled, Served, SpanBatch, Watched
+from .span_intake import TRACES, SpanIntake
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -31,6 +34,7 @@ class WorldTools:
         self._tasks = tasks
         self._lock = anyio.Lock()
         self._served: dict[bytes, Served] = {}
+        self._spans = SpanIntake()
         self._url = ""
         self._server: Any = None
 
@@ -41,15 +45,31 @@ class WorldTools:
             self._server.should_exit = True
 
     async def open(self, tools: Served) -> Door:
-        async with self._lock:
-            if not self._url:
-                self._url = await self._listen()
         token = secrets.token_urlsafe(32)
+        url = await self._origin()
         self._served[_key(token)] = tools
-        return Door(self._url, token)
+        return Door(url + PATH, token)
 
     def close(self, door: Door) -> None:
         self._served.pop(_key(door.token), None)
+
+    async def watch(self, watched: Watched) -> Door:
+        token = secrets.token_urlsafe(32)
+        url = await self._origin()
+        self._spans.watch(_key(token), watched)
+        return Door(url + TRACES, token)
+
+    def unwatch(self, door: Door) -> None:
+        self._spans.unwatch(_key(door.token))
+
+    def sort_out(self, batch: SpanBatch) -> int:
+        return self._spans.sort_out(batch)
+
+    async def _origin(self) -> str:
+        async with self._lock:
+            if not self._url:
+                self._url = await self._listen()
+        return self._url
 
     async def _listen(self) -> str:
         # Only where tools are served: these take half a second to import.
@@ -59,7 +79,7 @@ class WorldTools:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         self._tasks.start_soon(serve, self._behind_tokens(app), listener)
-        return f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     def _app(self) -> tuple[ASGIApp, Any]:
         """The application, and what serves it."""
@@ -94,7 +114,12 @@ class WorldTools:
 
     def _behind_tokens(self, app: ASGIApp) -> ASGIApp:
         async def gate(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and self._of(_bearer(dict(scope["headers"]))) is None:
+            token = bearer(dict(scope["headers"])) if scope["type"] == "http" else ""
+            watched = self._spans.of(_key(token)) if token and scope["path"] == TRACES else None
+            if watched is not None:
+                await self._spans.answer(scope, receive, send, watched.take)
+                return
+            if scope["type"] == "http" and self._of(token) is None:
                 told = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]
                 await send({"type": "http.response.start", "status": 401, "headers": told})
                 await send({"type": "http.response.body", "body": b"no token of a conversation that goes on"})
@@ -108,7 +133,7 @@ class WorldTools:
 
     def _asking(self, context: ServerRequestContext[Any, Any]) -> Served | None:
         """The trial whose token a request carries."""
-        return self._of(_bearer(dict(context.request.headers.raw))) if context.request else None
+        return self._of(bearer(dict(context.request.headers.raw))) if context.request else None
 
     async def _list(
         self, context: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
@@ -153,7 +178,8 @@ async def world_tools() -> AsyncGenerator[WorldTools]:
             tasks.cancel_scope.deadline = anyio.current_time() + END_S
 
 
-def _bearer(headers: dict[bytes, bytes]) -> str:
+def bearer(headers: dict[bytes, bytes]) -> str:
+    """The token that a request carries, or ""."""
     word, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     return token.strip() if word.lower() == "bearer" else ""
 

@@ -53,6 +53,7 @@ REQUIREMENTS = {
     "AS-2": "Personas are written by hand or generated to a brief: distinct, of the kinds asked for, tied to data.",
     "AS-3": "Scenarios the same: linted, and proven solvable where the world has tools, with events and faults.",
     "SG-6": "A persona's own records are put into the world: they fit its schema, written or generated.",
+    "AK-13": "OpenTelemetry spans of a conversation are calls of its record, each once.",
     "AS-15": "`from caseharden import Workbench` offers the services that the tools call.",
     "CH-1": "One command runs the whole loop over MCP with no key and no network, and one runs the tests.",
     "CH-2": "A client with tools only lends its own model in every role: batches, no call over 45 s, few round trips.",

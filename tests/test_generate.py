@@ -213,7 +213,7 @@ async def test_a_world_without_tools_is_refused_with_what_to_do() -> None:
     [
         ({"kinds": ["must_fail"]}, r"Unknown kind `must_fail`.*kinds\[0\].*must_refuse"),
         ({"kinds": ["must_sucseed"]}, "Did you mean `must_succeed`"),
-        ({"kinds": ["edge", "sealed"]}, r"`sealed` is not in this version.*kinds\[1\]"),
+        ({"kinds": ["edge", "seald"]}, r"Did you mean `sealed`.*kinds\[1\]"),
         ({"kinds": ["event"]}, "Did you mean `events`"),
         ({"count": 500}, "count is 500.*1 to 50"),
         ({"count": 0}, "count is 0"),

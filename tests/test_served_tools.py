@@ -140,7 +140,7 @@ async def test_what_goes_wrong_behind_the_door_is_told_as_ever(
 async def test_where_nothing_serves_tools_that_is_told(tmp_path: Path) -> None:
     async with reaching(tmp_path) as reach:
         spec = AgentSpec(kind="chat_completions", url="http://127.0.0.1:9/", tools="served")
-        with pytest.raises(Unavailable, match="cannot be served from here"):
+        with pytest.raises(Unavailable, match="Tools cannot be served from here"):
             open_outside(spec, reach)
 
 

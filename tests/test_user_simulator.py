@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from caseharden.engine.simulate import METHODS, read_sheet, user_fault
@@ -79,6 +81,29 @@ def test_what_users_say_is_no_fault(text: str) -> None:
     assert user_fault(text, "The parcel left.", user_rules()) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#" * 200000,
+        "\n" * 200000,
+        "(" * 200000,
+        "STOP " * 50000,
+        " STOP" * 50000,
+        "write " * 50000 + STOP,
+        "i will now " * 30000,
+        '"goal" ' * 30000,
+        "!" * 200000 + "agent",
+        "one two " * 50000,
+    ],
+)
+async def test_texts_of_any_size_are_looked_through_at_once(text: str) -> None:
+    with anyio.fail_after(20):
+        found = await anyio.to_thread.run_sync(
+            lambda: user_fault(text, "", user_rules()), abandon_on_cancel=True
+        )
+    assert found is None or found.sort == "stop_word"
+
+
 async def test_a_fault_ends_the_trial_with_the_words_that_show_it() -> None:
     agent = Script(then="Good.")
     ended = (await tried(a_case(), agent, Script("Hi.", "How can I help you today?"))).conversation
@@ -100,24 +125,25 @@ def users(*scripts: list[str]) -> Callable[[Seen], Answer]:
     return answer
 
 
-async def desk_with(bench: Workbench, user: FakeEndpoint, **more: Any) -> None:
-    models = {"user": {"model": "u", "base_url": user.base_url, "prices": {"input": 1, "output": 1}}}
-    await bench.environments.create(
-        "desk", instructions=INSTRUCTIONS, world_data=tickets(1), models=models, **more
-    )
+async def desk_with(bench: Workbench, user: FakeEndpoint, model: str = "") -> None:
+    models = {"user": model or {"model": "u", "base_url": user.base_url}}
+    await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(1), models=models)
     await bench.scenarios.create("desk", [closing(1)])
 
 
 GOOD = ["Please close ticket T1.", STOP]
 
 
+@pytest.mark.parametrize("through", ["endpoint", "litellm"])
 async def test_a_spoiled_trial_is_run_once_more_and_its_first_attempt_is_kept_and_counted(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: str
 ) -> None:
     spoiled = ["Please close ticket T1.", "As an AI, I cannot close tickets."]
     with FakeEndpoint(users(spoiled, GOOD)) as user:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-made-up-for-this-test-0002")
+        monkeypatch.setenv("OPENAI_BASE_URL", user.base_url)
         async with bench_at(tmp_path) as bench:
-            await desk_with(bench, user)
+            await desk_with(bench, user, "openai/gpt-4o-mini" if through == "litellm" else "")
             run = (await bench.runs.start("desk", wait_s=45)).run
             (row,) = (await bench.items.page("conversation", where={"run": "run-1"}, detail="full")).items
             item = (await bench.items.get("conversation", "run-1/close-1/1", view="full")).item

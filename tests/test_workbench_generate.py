@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from caseharden.engine.errors import Conflict, InvalidArgument
+from caseharden.engine.errors import Conflict, HeldOut, InvalidArgument
 from caseharden.engine.generate import scenarios
 from caseharden.engine.workbench.results import Creation
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
@@ -171,3 +172,48 @@ async def test_the_world_is_probed_beside_the_event_loop(
         made = await bench.scenarios.generate("support", count=2, wait_s=45)
         assert made.made
     assert threads and threading.get_ident() not in threads
+
+
+@pytest.mark.requirement("AS-3")
+async def test_sealed_scenarios_are_read_by_nobody_before_a_hardening_has_its_outcome(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop")
+        asked: dict[str, Any] = {"count": 3, "wait_s": 45}
+        made = await bench.scenarios.generate("support", kinds=["must_refuse", "sealed"], **asked)
+        assert made.made == ["support/sealed-1", "support/sealed-2", "support/sealed-3"] and not made.refused
+        assert any("Nobody reads them before" in warning for warning in made.warnings)
+        more = await bench.scenarios.generate("support", kinds=["sealed"], **asked)
+        assert more.made[0] == "support/sealed-4"
+        page = await bench.items.page("scenario", environment="support", where={"text": "sealed-"}, limit=100)
+        row = next(row for row in page.items if row["id"] == "support/sealed-1")
+        assert "goal" not in row and row["tags"] == ["sealed"] and row["split"] == "held_out"
+        run = (
+            await bench.runs.start("support", select=["scenario:sealed-1", "scenario:sealed-2"], wait_s=45)
+        ).run
+        trial = (await bench.items.page("conversation", where={"run": run.id})).items[0]["id"]
+        refused: tuple[Callable[[], Awaitable[Any]], ...] = (
+            lambda: bench.items.get("scenario", "support/sealed-1", view="full"),
+            lambda: bench.items.get("scenario", "support/sealed-1", view="solution"),
+            lambda: bench.items.get("conversation", trial, view="turns"),
+            lambda: bench.items.update("scenario", "support/sealed-1", {"seed": 3}),
+            lambda: bench.sessions.start("support", start="sealed-1"),
+            lambda: bench.exports.export(run.id, "json"),
+            lambda: bench.exports.export("support", "tau2"),
+        )
+        for look in refused:
+            with pytest.raises(HeldOut, match="sealed"):
+                await look()
+        shown = (await bench.items.get("scenario", "support/sealed-1")).item
+        assert "goal" not in shown and "knowledge" not in shown and not shown["spent"]
+        with anyio.fail_after(120):
+            hardening = (await bench.hardenings.harden("support", strategy="rules", wait_s=45)).hardening
+        assert hardening.outcome and "sealed-1" in hardening.held_out
+        opened = await bench.items.get("scenario", "support/sealed-1", view="full")
+        assert opened.item["goal"] and "count" in " ".join(opened.warnings)
+
+
+async def test_what_a_client_writes_is_not_sealed_from_it(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("support", world="shop", models={"writer": "relay"})
+        with pytest.raises(InvalidArgument, match=r"cannot be sealed from it.*kinds\[1\]"):
+            await bench.scenarios.generate("support", kinds=["edge", "sealed"])

@@ -28,6 +28,8 @@ from .recorded import (
     played_turns,
 )
 from .served_tools import Door, Doors, NotCalled, Served
+from .spans import NoSpans, SpanBatch, read_export
+from .watched import Watched
 
 __all__ = [
     "OUTSIDE",
@@ -43,6 +45,7 @@ __all__ = [
     "Doors",
     "McpServer",
     "NoRecording",
+    "NoSpans",
     "NotCalled",
     "NotRecorded",
     "Outside",
@@ -56,15 +59,18 @@ __all__ = [
     "Recording",
     "RpcError",
     "Served",
+    "SpanBatch",
     "Standstill",
     "StdioPeer",
     "Unwanted",
+    "Watched",
     "as_object",
     "closing",
     "let_go",
     "open_outside",
     "played_turns",
     "probe",
+    "read_export",
     "sent_headers",
     "texts_of",
 ]

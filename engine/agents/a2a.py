@@ -27,7 +27,14 @@ from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
 from .json_rpc import ONCE, HttpPeer, RpcError, as_list, as_object
-from .outside import Reach, check_has_its_own_model, last_words, told_failure
+from .outside import (
+    Reach,
+    check_has_its_own_model,
+    last_words,
+    spans_told,
+    told_failure,
+    with_trace,
+)
 
 CARD_PATH: Final = "/.well-known/agent-card.json"
 CARD_S: Final = 15.0
@@ -162,6 +169,7 @@ class A2aAgent:
         if self._peer is None:
             headers = {**self._agents.headers(), **({"A2A-Version": "1.0"} if card.new else {})}
             self._peer = HttpPeer(self._agents.reach.connections.client, card.target, headers)
+        self._peer.headers = with_trace(self._peer.headers, turn)
         timeout_s = self._agents.spec.timeout_s
         told = await self._peer.ask(card.method("SendMessage"), self._message(turn, card.new), timeout_s)
         found = as_object(told.get("task") or told.get("message")) if card.new else told
@@ -200,6 +208,7 @@ class A2aAgent:
                         if turn.tools_url
                         else {}
                     ),
+                    **spans_told(turn),
                 }
             },
         }

@@ -33,6 +33,10 @@ class AgentInput:
     tools_url: str = ""
     """Where the world's tools are served to it by MCP, if they are, and the token that opens it."""
     tools_token: str = ""
+    traceparent: str = ""
+    """The W3C trace context of this turn, where its spans are watched; where to export them, and the token."""
+    spans_url: str = ""
+    spans_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class AgentReply:
     """Calls that the agent has made by itself on tools of its own: recorded, not executed."""
     own_results: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What those gave, by the call's id, as far as the agent tells it."""
+    own_wall_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How long those took, by the call's id, as far as that is known."""
     wait_s: float = 0.0
     """Virtual seconds that pass before it; only solutions wait so."""
     verdict: OwnVerdict | None = None

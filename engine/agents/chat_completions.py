@@ -13,7 +13,7 @@ from ..net import Broken, NetError, Response, Retries, check_headers
 from ..records.conversation import TokenUsage
 from ..records.environment import AgentSpec, ModelAt, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
-from .outside import last_words, told_failure
+from .outside import last_words, told_failure, with_trace
 from .template import Template, filled_text
 
 DEFAULT_BODY: Final = {"messages": "{{messages}}", "tools": "{{tools}}"}
@@ -60,6 +60,7 @@ class ChatAgent:
         """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""
         values = self._values(turn)
         headers = {name: filled_text(value, values) for name, value in self._sent().items()}
+        headers = with_trace(headers, turn)
         try:
             told = await self._connections.client.post(
                 self._target,
@@ -106,6 +107,9 @@ class ChatAgent:
             "conversation": turn.conversation,
             "tools_url": turn.tools_url,
             "tools_token": turn.tools_token,
+            "traceparent": turn.traceparent,
+            "spans_url": turn.spans_url,
+            "spans_token": turn.spans_token,
             "tools": [] if spec.tools == "none" else tools_of(turn.tools),
         }
 

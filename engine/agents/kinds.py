@@ -18,6 +18,7 @@ from .mcp_agent import McpAgents
 from .outside import Outside, Reach
 from .python_agent import PythonAgents
 from .served_tools import Doors, ServedAgent
+from .traced import TracedAgents
 
 PROBE_S: Final = 25.0
 """A call of ours has 45 s in all."""
@@ -62,12 +63,14 @@ def open_outside(spec: AgentSpec, reach: Reach | None, where: str = "agent") -> 
     if reach is None:
         raise Unavailable("Agents outside cannot be reached from here.", where=where)
     agent = OUTSIDE[spec.kind](spec, reach, where)
-    if spec.tools != "served":
+    if spec.tools != "served" and not spec.spans:
         return agent
     if reach.doors is None:
         raise Unavailable(
-            "Tools cannot be served from here.",
-            where=f"{where}.tools",
-            allowed="world, none; served with `caseharden serve` and `caseharden run`",
+            "Tools cannot be served from here, nor spans be taken.",
+            where=f"{where}.{'tools' if spec.tools == 'served' else 'spans'}",
+            allowed="world, none; served and spans with `caseharden serve` and `caseharden run`",
         )
-    return ServedAgents(agent, reach.doors, reach.processes)
+    if spec.tools == "served":
+        agent = ServedAgents(agent, reach.doors, reach.processes)
+    return TracedAgents(agent, reach.doors, spec.spans_wait_s) if spec.spans else agent

@@ -78,6 +78,9 @@ class McpAgents:
             "conversation": turn.conversation,
             "tools_url": turn.tools_url,
             "tools_token": turn.tools_token,
+            "traceparent": turn.traceparent,
+            "spans_url": turn.spans_url,
+            "spans_token": turn.spans_token,
             "tools": [] if self.spec.tools == "none" else tools_of(turn.tools),
         }
         if self.template is not None:
@@ -113,7 +116,12 @@ class McpAgent:
             if self._peer is None:
                 self._peer = await agents.server.greeted()
                 self._tool = await agents.found(self._peer)
-            call = {"name": self._tool["name"], "arguments": agents.arguments(self._tool, turn)}
+            call: dict[str, Any] = {
+                "name": self._tool["name"],
+                "arguments": agents.arguments(self._tool, turn),
+            }
+            if turn.traceparent:
+                call["_meta"] = {"traceparent": turn.traceparent}
             result = await self._peer.ask("tools/call", call, agents.spec.timeout_s)
         except PEER_FAILURES as error:
             raise AgentError(told_failure(agents.shown, error, secrets)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -26,7 +27,7 @@ class Reach:
     code: AllowedCode
     processes: Processes
     doors: Doors | None = None
-    """Serve the world's tools to agents that live elsewhere."""
+    """Serve the world's tools to agents that live elsewhere, and take their spans."""
 
 
 class Outside(Protocol):
@@ -61,7 +62,19 @@ def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
         "text": last_words(turn),
         "seed": turn.seed,
         **({"tools_url": turn.tools_url, "tools_token": turn.tools_token} if turn.tools_url else {}),
+        **spans_told(turn),
     }
+
+
+def spans_told(turn: AgentInput) -> dict[str, str]:
+    """What an agent is told whose spans are watched; {} for every other."""
+    names = ("traceparent", "spans_url", "spans_token")
+    return {name: getattr(turn, name) for name in names} if turn.spans_url else {}
+
+
+def with_trace(headers: Mapping[str, str], turn: AgentInput) -> dict[str, str]:
+    """The headers of a request with the trace that its spans belong to, where they are watched."""
+    return {**headers, **({"traceparent": turn.traceparent} if turn.traceparent else {})}
 
 
 def check_has_its_own_model(spec: AgentSpec, where: str) -> None:

@@ -43,6 +43,7 @@ class Turn:
     the last `new` of them came since the agent's last reply. `instructions`: the text under test. `tools`: the world's
     tools as OpenAI writes them. `number`: of the user's text, from 1. `conversation`: an opaque key. `seed`: for a
     model. `tools_url`, `tools_token`: where the world's tools are served by MCP, if they are.
+    `traceparent`, `spans_url`, `spans_token`: the turn's trace, and where to export its spans, if these are watched.
     """
 
     conversation: str
@@ -55,6 +56,9 @@ class Turn:
     seed: int
     tools_url: str = ""
     tools_token: str = ""
+    traceparent: str = ""
+    spans_url: str = ""
+    spans_token: str = ""
 
     def __init__(
         self, told: Mapping[str, Any], ask: Callable[[str, dict[str, Any]], Any], coroutines: bool

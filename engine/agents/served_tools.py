@@ -12,6 +12,8 @@ import anyio
 from ..llm import ToolCall, ToolSignature
 from ..processes import Processes
 from .adapter import AgentAdapter, AgentInput, AgentReply, Closing
+from .spans import SpanBatch
+from .watched import Watched
 
 NOT_NOW: Final = "No answer of yours is awaited in this conversation now."
 
@@ -49,6 +51,18 @@ class Doors(Protocol):
 
     def close(self, door: Door) -> None:
         """No longer."""
+        ...
+
+    async def watch(self, watched: Watched) -> Door:
+        """Take the spans of a trial from now on: where to, and the token."""
+        ...
+
+    def unwatch(self, door: Door) -> None:
+        """No longer."""
+        ...
+
+    def sort_out(self, batch: SpanBatch) -> int:
+        """Give spans of any trial to theirs, by trace or conversation; how many belong to none."""
         ...
 
 

@@ -1,7 +1,8 @@
 """The body that an HTTP agent is sent: JSON in which placeholders stand for what is said.
 
 `{{messages}}`, `{{last}}` (the user's last words), `{{instructions}}`, `{{conversation}}` (an opaque key), `{{tools}}`,
-`{{tools_url}}` and `{{tools_token}}` (where tools are served). A text that is one placeholder becomes its value; inside
+`{{tools_url}}` and `{{tools_token}}` (where tools are served), `{{traceparent}}`, `{{spans_url}}` and `{{spans_token}}`
+(where spans are watched). A text that is one placeholder becomes its value; inside
 a longer text it becomes words. What is put in is never looked through again.
 """
 
@@ -23,6 +24,9 @@ PLACEHOLDERS: Final = (
     "tools",
     "tools_url",
     "tools_token",
+    "traceparent",
+    "spans_url",
+    "spans_token",
 )
 MOST_CHARS: Final = 100_000
 _PLACE: Final = re.compile(r"\{\{([a-z_]{1,40})\}\}")

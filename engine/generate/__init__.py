@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from .generated import MAX_COUNT, NEAR_DUPLICATE, Generated
 from .personas import ON_REQUEST, PERSONA_KINDS, generate_personas
-from .scenarios import DISTURBED, LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
+from .scenarios import DISTURBED, SCENARIO_KINDS, SEALED, generate_scenarios
 
 __all__ = [
     "DISTURBED",
-    "LATER_SCENARIO_KINDS",
     "MAX_COUNT",
     "NEAR_DUPLICATE",
     "ON_REQUEST",
     "PERSONA_KINDS",
     "SCENARIO_KINDS",
+    "SEALED",
     "Generated",
     "generate_personas",
     "generate_scenarios",

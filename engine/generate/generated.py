@@ -93,18 +93,14 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
-def check_request(count: int, kinds: Sequence[str], known: Sequence[str], later: Sequence[str]) -> None:
-    """InvalidArgument for a count outside 1..50, an unknown kind, or one that is not in this version."""
+def check_request(count: int, kinds: Sequence[str], known: Sequence[str]) -> None:
+    """InvalidArgument for a count outside 1..50, or an unknown kind."""
     if not 1 <= count <= MAX_COUNT:
         raise InvalidArgument(f"count is {count}.", where="count", allowed=f"1 to {MAX_COUNT} a call")
     for k, kind in enumerate(kinds):
         if kind in known:
             continue
-        if kind in later:
-            raise InvalidArgument(
-                f"Kind `{kind}` is not in this version.", where=f"kinds[{k}]", allowed=known
-            )
-        near = did_you_mean(str(kind), [*known, *later])
+        near = did_you_mean(str(kind), known)
         raise InvalidArgument(f"Unknown kind `{str(kind)[:60]}`.{near}", where=f"kinds[{k}]", allowed=known)
 
 

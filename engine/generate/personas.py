@@ -32,6 +32,7 @@ PERSONA_KINDS: Final = ("angry", "forgetful", "terse", "polite", "talkative", "i
 WITH_DATA: Final = "with_data"
 MULTILINGUAL: Final = "multilingual"
 ON_REQUEST: Final = (*METHODS, MULTILINGUAL, WITH_DATA)
+ALL_PERSONA_KINDS: Final = (*PERSONA_KINDS, *ON_REQUEST)
 _FIELDS: Final = (
     *("id", "kind", "profile", "style", "language", "traits", "guidelines", "knowledge", "record"),
 )
@@ -101,7 +102,7 @@ async def generate_personas(
     InvalidArgument for a bad count or kind and when nothing at all could be made, SetupError when the model cannot
     answer. What the model says wrongly is in `refused`.
     """
-    check_request(count, kinds, (*PERSONA_KINDS, *ON_REQUEST), ())
+    check_request(count, kinds, ALL_PERSONA_KINDS)
     rows = Rows(world)
     sieve = _Sieve(world, rows, Generated[Persona](model.name), list(kinds or PERSONA_KINDS), existing)
     made = sieve.made

@@ -34,7 +34,9 @@ from .rows import Rows
 SCENARIO_KINDS: Final = ("must_refuse", "must_succeed", "edge", "multi_step")
 """Those that are written where no kind is asked for."""
 DISTURBED: Final = ("events", "faults")
-LATER_SCENARIO_KINDS: Final = ("sealed",)
+SEALED: Final = "sealed"
+"""No kind of its own: what is written of the others is shown to nobody."""
+ALL_SCENARIO_KINDS: Final = (*SCENARIO_KINDS, *DISTURBED, SEALED)
 _FIELDS: Final = (
     *("id", "kind", "goal", "knowledge", "unknown", "reveal", "guidelines", "init", "expected", "success"),
     *("tags", "events", "faults"),
@@ -116,7 +118,8 @@ async def generate_scenarios(
     that a baseline passes gets a check for its calls, or is refused. Raises InvalidArgument for a bad count or kind, a
     world without tools, and when nothing could be made; SetupError when the model cannot answer.
     """
-    check_request(count, kinds, (*SCENARIO_KINDS, *DISTURBED), LATER_SCENARIO_KINDS)
+    check_request(count, kinds, ALL_SCENARIO_KINDS)
+    kinds = [kind for kind in kinds if kind != SEALED]
     rows = Rows(world)
     if not Prober(world, rows, seed).tools():
         raise _no_tools(environment)

@@ -80,6 +80,10 @@ class AgentSpec(Authored):
     """prompt: offer only these of the world's tools; None: all. chat_completions: `world` (None too): its calls are
     executed in the world; `none`: it is told of no tools, and its calls are recorded as its own; `served`:
     it calls the world's tools by MCP."""
+    spans: bool = False
+    """Agents outside: calls of tools and tokens are read from the OpenTelemetry spans that it exports to us."""
+    spans_wait_s: float = Field(default=1.0, ge=0, le=60)
+    """How long behind a reply its spans are waited for."""
     url: str = Field(default="", max_length=2048)
     """chat_completions: where each turn is posted to. mcp: the server."""
     headers: dict[str, str] = Field(default_factory=dict[str, str], max_length=50)

@@ -161,6 +161,8 @@ class ScenarioRecord(Stored):
     solution: SolutionReport = Field(default_factory=lambda: SolutionReport(status="unproven"))
     spent: bool = False
     """A held-out conversation of it was read by a client."""
+    sealed: bool = False
+    """It was written here and shown to nobody: nobody reads it before a hardening that it confirmed has its outcome."""
     version: int = 1
     source: Source = "written"
     created_at: str = ""

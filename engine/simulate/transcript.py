@@ -123,11 +123,11 @@ class Transcript:
         self._add(ToolEntry(**self._mark(), **fields))
         self.signals(outcome.signals)
 
-    def own_call(self, call: ToolCall, result: Any, message: int) -> None:
+    def own_call(self, call: ToolCall, result: Any, message: int, wall_s: float = 0.0) -> None:
         """A call that the agent made by itself, outside the world, and what it told of the result."""
         args = object_of(call.arguments)
         outcome = CallOutcome(call.name, "agent", args, True, None, result, None, (), (), self._scene.t)
-        self.call(outcome, call.arguments, message, 0.0, kind="own")
+        self.call(outcome, call.arguments, message, wall_s, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
         """An event or noise, with all its writes, the calls it made and the signals it sent.

@@ -379,7 +379,8 @@ class Trial:
         for call in reply.own_calls:
             if not self._may_call(call.name, True):
                 return
-            self.script.own_call(call, reply.own_results.get(call.id), self.replies)
+            wall_s = reply.own_wall_s.get(call.id, 0.0)
+            self.script.own_call(call, reply.own_results.get(call.id), self.replies, wall_s)
             self._point()
 
     # What both do

@@ -19,7 +19,9 @@ _RUN: Final = 10
 """Words in a row of its rules by which they are told."""
 _ECHO: Final = 8
 """Words from which a text that repeats the agent's is an echo and no answer."""
-_MANGLED: Final = re.compile(r"#+\s*STOP\b|\bSTOP\s*#|(?:^|[\[<(*_])\s*STOP\s*(?:$|[\]>)*_])", re.MULTILINE)
+_MANGLED: Final = re.compile(
+    r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
+)
 _TAG: Final = re.compile(
     r"^\W*(?:agent|assistant|support agent|customer (?:service|support)|representative)\s*:", re.I
 )

@@ -19,6 +19,7 @@ from .personas import Personas
 from .results import Changes
 from .role_models import RoleModels
 from .scenarios import Scenarios
+from .sight import refuse_sealed
 from .worlds import Worlds, overlay, world_errors
 
 ENVIRONMENT_FIELDS = ("instructions", "agent", "world", "models", "settings", "name")
@@ -166,6 +167,7 @@ class Changing:
 
     async def _update_scenario(self, id: str, changes: Mapping[str, Any], version: int) -> Changes:
         record = self._archive.scenarios.get(id)
+        refuse_sealed(self._archive, [id])
         _same_version(id, "scenario", record.version, version)
         if "split" in changes and changes["split"] != record.split:
             raise Conflict(

@@ -35,7 +35,7 @@ from .plain import check_plain
 from .reporting import Reporting
 from .run_cases import RunCases
 from .run_drafts import trials_wanted
-from .sight import refuse_while_proving, spend
+from .sight import refuse_sealed, refuse_while_proving, spend
 
 R = TypeVar("R", bound=BaseModel)
 INLINE: Final = 16_000
@@ -179,6 +179,7 @@ class Exporting:
         suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
         name = check_file_name(file or f"{source}{suffix}", suffix)
         made = self._report(source) if format == PAGE else self._made(source, format, where)
+        refuse_sealed(self._archive, (f"{made.environment}/{slug}" for slug in made.held_out))
         unchanged = self._write(name, made.text, overwrite, source, format)
         data = made.text.encode()
         for scenario in made.held_out:

@@ -10,6 +10,7 @@ import anyio.to_thread
 from ..errors import InvalidArgument
 from ..generate.generated import Generated, check_request
 from ..generate.personas import MULTILINGUAL
+from ..generate.scenarios import SEALED
 from ..records.job import Job
 from ..records.persona import Persona
 from ..records.scenario import Scenario
@@ -21,13 +22,14 @@ from .results import Creation
 T = TypeVar("T", Persona, Scenario)
 Write = Callable[[Mapping[str, Any]], Awaitable[Generated[T]]]
 """Asks the writer; gets the job's spec."""
-Keep = Callable[[str, list[dict[str, Any]]], Awaitable[Creation]]
-"""Stores the records of an environment; the same ones again are unchanged."""
+Keep = Callable[[str, list[dict[str, Any]], Sequence[str]], Awaitable[Creation]]
+"""Stores the records of an environment, which were asked for by these kinds; the same ones again are unchanged."""
 
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
 ENGLISH = (
     "The offline user writes English whatever its language is: run these with a language model as the user."
 )
+SEALED_TOLD = "Nobody reads them before a hardening that they confirm has its outcome."
 DRAFTS = "drafts"
 """The table of a job with what the writer wrote."""
 _BRIEF = 4000
@@ -40,13 +42,13 @@ class Generating(Generic[T]):
     def __init__(
         self,
         noun: str,
-        kinds: tuple[Sequence[str], Sequence[str]],
+        kinds: Sequence[str],
         store: Store,
         jobs: Jobs,
         write: Write[T],
         keep: Keep,
     ) -> None:
-        """`kinds`: those that can be asked for, and those of later versions."""
+        """`kinds`: those that can be asked for."""
         self._kinds = kinds
         self._noun = noun
         self._kind = f"{noun}s"
@@ -66,7 +68,7 @@ class Generating(Generic[T]):
                 f"`brief` has {len(brief):,} characters.", where="brief", allowed=f"up to {_BRIEF:,}"
             )
         check_plain([brief, *kinds], "kinds")
-        check_request(count, kinds, *self._kinds)
+        check_request(count, kinds, self._kinds)
         spec = {"environment": environment, "brief": brief, "count": count, "kinds": list(kinds)}
         job, new = self._jobs.create(self._kind, spec, key, total=count, environment=environment)
         if new:
@@ -93,22 +95,27 @@ class Generating(Generic[T]):
         return result
 
     async def _stored(self, job: Job, drafts: Mapping[str, Any]) -> dict[str, Any]:
-        creation = await self._keep(job.spec["environment"], cast("list[dict[str, Any]]", drafts["items"]))
+        items, kinds = cast("list[dict[str, Any]]", drafts["items"]), job.spec["kinds"]
+        creation = await self._keep(job.spec["environment"], items, kinds)
         made = [*creation.unchanged, *creation.made]
         count = job.spec["count"]
         self._store.jobs.progress(job.id, completed=len(made), failed=count - len(made), total=count)
         offline = str(drafts["by"]).startswith("offline")
         warnings = [OFFLINE] if offline else []
-        if offline and MULTILINGUAL in job.spec["kinds"]:
+        if offline and MULTILINGUAL in kinds:
             warnings.append(ENGLISH)
         if len(made) < count:
             told = drafts["checked"].get("near_duplicates_refused", 0)
             warnings.append(
                 f"Only {len(made)} of {count} distinct {self._kind} could be written ({told} near-duplicates refused)."
             )
+        refused = [*drafts["refused"], *creation.refused]
+        if SEALED in kinds:
+            warnings.append(f"{SEALED_TOLD} {len(refused)} that were wrong are not told either.")
+            refused.clear()
         return {
             "made": made,
-            "refused": [*drafts["refused"], *creation.refused][:_REFUSED],
+            "refused": refused[:_REFUSED],
             "checked": {**creation.checked, **drafts["checked"]},
             "counts": creation.counts,
             "warnings": warnings + creation.warnings,

@@ -11,7 +11,7 @@ import anyio.to_thread
 from ..errors import InvalidArgument, did_you_mean
 from ..exchange import Roots
 from ..generate.generated import Generated
-from ..generate.personas import ON_REQUEST, PERSONA_KINDS, generate_personas
+from ..generate.personas import ALL_PERSONA_KINDS, generate_personas
 from ..ids import check_slug
 from ..records.authored import load
 from ..records.environment import EnvironmentRecord
@@ -39,7 +39,7 @@ class Personas:
         self._roots = roots
         self._models = models
         self.generating = Generating[Persona](
-            "persona", ((*PERSONA_KINDS, *ON_REQUEST), ()), archive.store, jobs, self._write, self._keep
+            "persona", ALL_PERSONA_KINDS, archive.store, jobs, self._write, self._keep
         )
 
     async def create(
@@ -146,7 +146,7 @@ class Personas:
             seed=owner.settings.seed,
         )
 
-    async def _keep(self, environment: str, items: list[dict[str, Any]]) -> Creation:
+    async def _keep(self, environment: str, items: list[dict[str, Any]], kinds: Sequence[str]) -> Creation:
         return await self.create(environment, items, source="generated")
 
 

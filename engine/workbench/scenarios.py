@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as numbers
 from typing import Any
 
 import anyio.lowlevel
@@ -13,11 +15,12 @@ from ..canonical import equal
 from ..errors import InvalidArgument, NextCall, UserError
 from ..exchange import Roots
 from ..generate.generated import Generated
-from ..generate.scenarios import DISTURBED, LATER_SCENARIO_KINDS, SCENARIO_KINDS, generate_scenarios
+from ..generate.scenarios import ALL_SCENARIO_KINDS, SEALED, generate_scenarios
 from ..harden import assign_split
 from ..ids import check_slug
+from ..llm import RELAY, REPLAY
 from ..records.authored import load
-from ..records.environment import EnvironmentRecord
+from ..records.environment import EnvironmentRecord, short_name
 from ..records.persona import Persona, Source
 from ..records.scenario import Scenario, ScenarioRecord, SolutionReport, Split
 from ..simulate import Case, check_solution, prepare
@@ -69,7 +72,7 @@ class Scenarios:
         self._personas = personas
         self.generating = Generating[Scenario](
             "scenario",
-            ((*SCENARIO_KINDS, *DISTURBED), LATER_SCENARIO_KINDS),
+            ALL_SCENARIO_KINDS,
             archive.store,
             jobs,
             self._write,
@@ -86,10 +89,12 @@ class Scenarios:
         source: Source = "written",
         replace: bool = False,
         solved: Mapping[str, SolutionReport] | None = None,
+        sealed: bool = False,
     ) -> Creation:
         """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept.
 
-        `solved`: reports by the slug of a scenario, where `examine` has played them already.
+        `solved`: reports by the slug of a scenario, where `examine` has played them already. `sealed`: held out, and
+        nobody reads them before they have served a proof.
         """
         owner = self._archive.environments.get(environment, "environment")
         most = MOST if source == "written" else MOST_OF_FILES
@@ -118,6 +123,7 @@ class Scenarios:
                         scenario=scenario,
                         solution=report,
                         source=source,
+                        sealed=sealed,
                         created_at=utc_now(),
                     )
                 )
@@ -140,7 +146,14 @@ class Scenarios:
 
         `kinds` empty: of every kind. After `wait_s` seconds the creation so far, with its job.
         """
-        self._models.of(self._archive.environments.get(environment, "environment"))
+        owner = self._archive.environments.get(environment, "environment")
+        writer = short_name(self._models.of(owner)["writer"])
+        if SEALED in kinds and writer.startswith((RELAY, REPLAY)):
+            raise InvalidArgument(
+                "What your client writes cannot be sealed from it.",
+                where=f"kinds[{list(kinds).index(SEALED)}]",
+                allowed="sealed with another writer model: offline, or one with a key",
+            )
         return await self.generating.start(environment, brief, count, kinds, wait_s, idempotency_key)
 
     async def examine(
@@ -322,23 +335,30 @@ class Scenarios:
             await anyio.lowlevel.checkpoint()
             return await self.solution(owner, scenario)
 
-        return await generate_scenarios(
+        sealed = SEALED in spec["kinds"]
+        made = await generate_scenarios(
             self._models.writer(owner),
             self._worlds.get(owner.world),
             existing=known,
             brief=spec["brief"],
             count=spec["count"],
             kinds=spec["kinds"],
-            seed=owner.settings.seed,
+            seed=secrets.randbits(48) if sealed else owner.settings.seed,
             check=check,
             environment=owner.id,
         )
+        if sealed:
+            made.items = _unnamed(made.items, {scenario.id for scenario in known})
+        return made
 
-    async def _keep(self, environment: str, items: list[dict[str, Any]]) -> Creation:
-        creation = await self.create(environment, items, source="generated")
+    async def _keep(self, environment: str, items: list[dict[str, Any]], kinds: Sequence[str]) -> Creation:
+        sealed = SEALED in kinds
+        creation = await self.create(environment, items, source="generated", sealed=sealed)
         ids = [*creation.unchanged, *creation.made]
         creation.warnings = []
         _tell_solutions(creation, [self._archive.scenarios.get(id) for id in ids])
+        if sealed:
+            creation.warnings = []
         return creation
 
 
@@ -351,6 +371,13 @@ def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
     if solution.status == "unproven":
         warnings.append(f"{id} is unproven: {solution.why.rstrip('.')}.")
     return warnings
+
+
+def _unnamed(scenarios: Sequence[Scenario], taken: Collection[str]) -> list[Scenario]:
+    """Held out, under ids and tags that tell nothing."""
+    free = (name for n in numbers(1) if (name := f"{SEALED}-{n}") not in taken)
+    told = {"split": "held_out", "tags": [SEALED]}
+    return [scenario.model_copy(update={"id": next(free), **told}) for scenario in scenarios]
 
 
 def _content(scenario: Scenario) -> dict[str, Any]:

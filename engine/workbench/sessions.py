@@ -40,7 +40,7 @@ from .session_moves import broken_off, called, other, regenerated, said, undone
 from .session_reports import session_report
 from .session_stage import SessionStage, is_lent
 from .session_starts import BLANK, Opening, SessionStarts
-from .sight import refuse_while_proving, spend
+from .sight import refuse_sealed, refuse_while_proving, spend
 from .trials import TrialRunner
 
 ACTIONS: Final = ("reply", "call", "undo", "regenerate", "look", "end")
@@ -170,6 +170,7 @@ class Sessions:
         opening = self._starts.find(owner, start, role, drawn)
         if opening.split == "held_out":
             refuse_while_proving(self._archive, environment)
+            refuse_sealed(self._archive, [f"{environment}/{opening.scenario}"])
         text = self._drafts.text(owner, instructions, "instructions")
         run = self._starts.run_of(owner, opening, text, seed)
         run.models = models

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import HeldOut, NextCall
 from .archive import Archive
 from .looks import LookLedger
@@ -35,11 +37,30 @@ def shown_by_file(count: int) -> str:
     return f"{count} scenarios are held out: the file shows them, so they count as train for any text that you submit."
 
 
+def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:
+    """HeldOut where one of them (`support/x`) is sealed: nobody reads it before it has served a proof."""
+    for id in scenarios:
+        record = archive.scenarios.find(id)
+        if record is None or not record.sealed:
+            continue
+        known = archive.hardenings.where(environment=record.environment)
+        if not any(h.outcome and record.scenario.id in h.held_out for h in known):
+            raise HeldOut(
+                f"{id} is sealed until a hardening that it confirms has its outcome.",
+                where="id",
+                allowed="scenarios that are not sealed, and its verdicts",
+                next=[NextCall("harden_agent", {"environment": record.environment})],
+            )
+
+
 def spend(archive: Archive, scenario: str, proof: str = "") -> list[str]:
     """Note that a client has looked into a held-out scenario; the warning that says so.
 
-    `proof`: the job of a proof that asked the client itself; it goes on as if nobody had looked.
+    `proof`: the job of a proof that asked the client itself; it goes on as if nobody had looked. HeldOut for one that
+    is sealed, unless its job has shown it.
     """
+    if not proof:
+        refuse_sealed(archive, [scenario])
     LookLedger(archive).spend(scenario, proof)
     record = archive.scenarios.find(scenario)
     if record is not None and not record.spent:

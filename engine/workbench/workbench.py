@@ -11,7 +11,7 @@ from types import TracebackType
 import anyio
 import anyio.to_thread
 
-from ..agents import Doors, Reach
+from ..agents import Doors, Reach, SpanBatch
 from ..code import PythonTools, ServerTools
 from ..errors import CasehardenError
 from ..exchange import Roots
@@ -148,6 +148,7 @@ class Workbench:
         self._lease_s = lease_s
         self._call_lease_s = call_lease_s
         self._stack = AsyncExitStack()
+        self._reach: Reach | None = None
 
     async def __aenter__(self) -> Workbench:
         async with AsyncExitStack() as stack:
@@ -158,6 +159,7 @@ class Workbench:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             runner = Jobs(store, tasks, take_over=self._resume)
+            self._reach = reach
             retention = self._compose(store, runner, reach, mailbox)
             tasks.start_soon(mailbox.watch)
             tasks.start_soon(runner.beat, min(BEAT_EVERY_S, self._lease_s / 4))
@@ -171,6 +173,11 @@ class Workbench:
     ) -> None:
         # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
         await self._stack.__aexit__(None, None, None)
+
+    def take_spans(self, batch: SpanBatch) -> int:
+        """Give spans that agents export to their trials, by trace or conversation; how many belong to none."""
+        doors = self._reach.doors if self._reach else None
+        return doors.sort_out(batch) if doors else len(batch.spans) + batch.left_out
 
     async def damage(self) -> list[Damage]:
         """The tables of which damaged lines were put aside; everything else in them is whole."""

@@ -1,0 +1,220 @@
+"""OpenTelemetry spans of an agent, as it exports them by OTLP/HTTP in JSON, read as calls of tools and as used tokens.
+
+Two vocabularies are known: OpenTelemetry's own for generative AI (`gen_ai.*`) and OpenInference
+(`openinference.span.kind`, `tool.*`, `llm.*`). Everything in a span was said by the agent: it is cut and never trusted.
+What is no span, or too much, is left out and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from ..records.conversation import TokenUsage
+
+MOST_SPANS: Final = 2_000
+"""Of one request."""
+MOST_ATTRIBUTES: Final = 200
+MOST_TEXT: Final = 50_000
+"""Characters of a value that are kept."""
+MOST_DEPTH: Final = 20
+_ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
+_CONVERSATION: Final = ("gen_ai.conversation.id", "session.id", "langfuse.session.id", "thread.id")
+
+
+class NoSpans(Exception):
+    """The body is no export of spans; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`start_ns`, `end_ns`: Unix nanoseconds, 0 where it does not say. `parent`: "" for the first of a trace."""
+
+    trace: str
+    id: str
+    parent: str
+    name: str
+    start_ns: int
+    end_ns: int
+    failed: bool
+    attributes: Mapping[str, Any]
+
+    @property
+    def conversations(self) -> set[str]:
+        """The conversations that it says it is of."""
+        return {str(self.attributes[key]) for key in _CONVERSATION if self.attributes.get(key)}
+
+    @property
+    def wall_s(self) -> float:
+        return max(0, self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCall:
+    """A call of a tool as a span tells it. `id`: the model's id of the call, "" where it is not told."""
+
+    name: str
+    arguments: str
+    result: Any
+    id: str
+    span: Span
+
+
+@dataclass(slots=True)
+class SpanBatch:
+    """What one request brought; `left_out` are counted and not kept."""
+
+    spans: list[Span] = field(default_factory=list[Span])
+    left_out: int = 0
+
+
+def read_export(body: bytes) -> SpanBatch:
+    """The spans of an ExportTraceServiceRequest in JSON; NoSpans for anything else. For a worker thread."""
+    try:
+        told: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoSpans("the body is no JSON: export with the protocol http/json") from None
+    if not isinstance(told, dict) or not isinstance(cast("dict[str, Any]", told).get("resourceSpans"), list):
+        raise NoSpans("the body has no list `resourceSpans`")
+    found = SpanBatch()
+    for raw in _raw_spans(cast("dict[str, Any]", told)):
+        span = _span(raw) if len(found.spans) < MOST_SPANS else None
+        if span is None:
+            found.left_out += 1
+        else:
+            found.spans.append(span)
+    return found
+
+
+def call_of(span: Span) -> SpanCall | None:
+    """The call of a tool that a span is; None for every other span."""
+    told = span.attributes
+    if told.get("gen_ai.operation.name") == "execute_tool":
+        name = told.get("gen_ai.tool.name") or span.name.removeprefix("execute_tool ")
+        arguments = told.get("gen_ai.tool.call.arguments", told.get("gen_ai.tool.arguments"))
+        result = told.get("gen_ai.tool.call.result", told.get("gen_ai.tool.result"))
+        return _call(span, name, arguments, result, told.get("gen_ai.tool.call.id"))
+    if str(told.get("openinference.span.kind")).upper() == "TOOL":
+        name = told.get("tool.name") or told.get("tool_call.function.name") or span.name
+        arguments = (
+            told.get("tool_call.function.arguments") or told.get("input.value") or told.get("tool.parameters")
+        )
+        return _call(
+            span, name, arguments, told.get("output.value"), told.get("tool_call.id") or told.get("tool.id")
+        )
+    return None
+
+
+def usage_of(span: Span) -> TokenUsage | None:
+    """The tokens of the model call that a span is; None for every other span."""
+    told = span.attributes
+    model = told.get("gen_ai.operation.name") in ("chat", "text_completion", "generate_content")
+    if not model and str(told.get("openinference.span.kind")).upper() != "LLM":
+        return None
+    read = _count(told, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+    made = _count(
+        told, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion"
+    )
+    return TokenUsage(input_tokens=read, output_tokens=made) if read or made else None
+
+
+def _raw_spans(told: Mapping[str, Any]) -> Iterator[Any]:
+    for resource in _list(told.get("resourceSpans")):
+        scopes = _object(resource).get("scopeSpans") or _object(resource).get("instrumentationLibrarySpans")
+        for scope in _list(scopes):
+            yield from _list(_object(scope).get("spans"))
+
+
+def _span(raw: Any) -> Span | None:
+    told = _object(raw)
+    trace, id = str(told.get("traceId") or ""), str(told.get("spanId") or "")
+    if not (_ID.fullmatch(trace) and _ID.fullmatch(id)):
+        return None
+    pairs = [_object(pair) for pair in _list(told.get("attributes"))[:MOST_ATTRIBUTES]]
+    parent = str(told.get("parentSpanId") or "")
+    return Span(
+        trace=trace.lower(),
+        id=id.lower(),
+        parent=parent.lower() if _ID.fullmatch(parent) and parent.strip("0") else "",
+        name=str(told.get("name") or "")[:200],
+        start_ns=_nanoseconds(told.get("startTimeUnixNano")),
+        end_ns=_nanoseconds(told.get("endTimeUnixNano")),
+        failed=_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
+        attributes={str(pair.get("key"))[:200]: _value(pair.get("value")) for pair in pairs},
+    )
+
+
+def _value(any_value: Any, depth: int = 0) -> Any:
+    """An OTLP AnyValue as JSON; None for what is none, or too deep."""
+    told = _object(any_value)
+    if depth > MOST_DEPTH or not told:
+        return None
+    if "stringValue" in told:
+        return str(told["stringValue"])[:MOST_TEXT]
+    if "intValue" in told:
+        return _nanoseconds(told["intValue"], signed=True)
+    if "arrayValue" in told:
+        values = _list(_object(told["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
+        return [_value(value, depth + 1) for value in values]
+    if "kvlistValue" in told:
+        pairs = [
+            _object(pair) for pair in _list(_object(told["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
+        ]
+        return {str(pair.get("key"))[:200]: _value(pair.get("value"), depth + 1) for pair in pairs}
+    plain = told.get("boolValue", told.get("doubleValue"))
+    return plain if isinstance(plain, bool | float | int) else None
+
+
+def _call(span: Span, name: Any, arguments: Any, result: Any, id: Any) -> SpanCall:
+    return SpanCall(
+        str(name)[:200] or "tool", _arguments(arguments), _result(span, result), str(id or "")[:200], span
+    )
+
+
+def _arguments(told: Any) -> str:
+    """The arguments as the text of a JSON object; OpenInference wraps what is none."""
+    value = _json(told)
+    if value is None:
+        return "{}"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return json.dumps({"input": value}, ensure_ascii=False)
+
+
+def _result(span: Span, told: Any) -> Any:
+    value = _json(told)
+    return {"error": value} if span.failed else value
+
+
+def _json(told: Any) -> Any:
+    """A text that holds JSON as that; every other value as it is."""
+    if not isinstance(told, str) or told[:1] not in ("{", "["):
+        return told
+    try:
+        return json.loads(told)
+    except (ValueError, RecursionError):
+        return told
+
+
+def _count(told: Mapping[str, Any], *names: str) -> int:
+    found = next((told[name] for name in names if isinstance(told.get(name), int)), 0)
+    return max(0, min(int(found), 10**9))
+
+
+def _nanoseconds(told: Any, *, signed: bool = False) -> int:
+    """OTLP writes 64-bit integers as texts."""
+    text = str(told)
+    if not re.fullmatch(r"-?\d{1,19}", text):
+        return 0
+    return int(text) if signed else max(0, int(text))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,0 +1,53 @@
+"""Where the spans of one trial arrive, and are kept until they are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+
+from .spans import Span, SpanBatch
+
+MOST_KEPT: Final = 2_000
+"""Spans of one turn; more are counted and left out."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """Where the spans of one trial arrive. `take` may be called at any time, on the event loop."""
+
+    trace: str
+    """The trace that the trial's requests belong to."""
+    conversation: str
+    spans: list[Span] = field(default_factory=list[Span])
+    left_out: int = 0
+    _seen: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _news: anyio.Event = field(default_factory=anyio.Event)
+
+    def take(self, batch: SpanBatch) -> int:
+        """Keep what is new; how many were left out. One that comes again is no news."""
+        left_out = batch.left_out
+        for span in batch.spans:
+            key = (span.trace, span.id)
+            if key in self._seen:
+                continue
+            if len(self.spans) >= MOST_KEPT:
+                left_out += 1
+                continue
+            self._seen.add(key)
+            self.spans.append(span)
+        self.left_out += left_out
+        self._news.set()
+        self._news = anyio.Event()
+        return left_out
+
+    async def until(self, parent: str) -> None:
+        """Until a span has come that is directly under `parent`: the agent's own, which ends last."""
+        while not any(span.parent == parent for span in self.spans):
+            await self._news.wait()
+
+    def taken(self) -> list[Span]:
+        """What has come since the last time, in the order of its beginnings."""
+        found, self.spans = sorted(self.spans, key=lambda span: span.start_ns), []
+        return found

@@ -1,0 +1,115 @@
+"""Taking in what agents export by OpenTelemetry, OTLP over HTTP in JSON, and giving it to the trials it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from ..engine.agents import NoSpans, SpanBatch, Watched, read_export
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+TRACES: Final = "/v1/traces"
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of one request."""
+READ_S: Final = 10.0
+"""Seconds in which a request has to arrive."""
+AT_ONCE: Final = 4
+"""Requests that are read at the same time; others wait."""
+Take = Callable[[SpanBatch], int]
+"""Keeps spans; how many were left out."""
+
+
+class SpanIntake:
+    """The trials whose spans are awaited."""
+
+    def __init__(self) -> None:
+        self._watched: dict[bytes, Watched] = {}
+        self._limit = anyio.CapacityLimiter(AT_ONCE)
+
+    def watch(self, key: bytes, watched: Watched) -> None:
+        """`key`: of the token that opens it."""
+        self._watched[key] = watched
+
+    def unwatch(self, key: bytes) -> None:
+        self._watched.pop(key, None)
+
+    def of(self, key: bytes) -> Watched | None:
+        """The trial of a token."""
+        return self._watched.get(key)
+
+    def sort_out(self, batch: SpanBatch) -> int:
+        """Give spans of any trial to theirs, by trace or by the conversation that they name; how many have none."""
+        traces = {watched.trace: watched for watched in self._watched.values()}
+        talks = {watched.conversation: watched for watched in self._watched.values()}
+        left_out = batch.left_out
+        for span in batch.spans:
+            named = (talks[name] for name in span.conversations if name in talks)
+            watched = traces.get(span.trace) or next(named, None)
+            left_out += 1 if watched is None else watched.take(SpanBatch([span]))
+        return left_out
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, take: Take) -> None:
+        """One request, whose sender is known: an export that is taken, or refused with what is wrong."""
+        status, told = await self.taken(scope, receive, take)
+        body = json.dumps(told).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def taken(self, scope: Scope, receive: Receive, take: Take) -> tuple[int, dict[str, object]]:
+        headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if scope["method"] != "POST":
+            return 405, _refused("spans are posted")
+        if kind != b"application/json" or headers.get(b"content-encoding", b"identity") != b"identity":
+            return 415, _refused(
+                "spans are taken as JSON, not compressed: OTEL_EXPORTER_OTLP_PROTOCOL=http/json"
+            )
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > MOST_BYTES:
+            return 413, _refused(f"more than {MOST_BYTES} bytes: export smaller batches")
+        async with self._limit:
+            try:
+                with anyio.fail_after(READ_S):
+                    body = await _body(receive)
+            except TimeoutError:
+                return 408, _refused(f"the request did not arrive within {READ_S:g} s")
+            if body is None:
+                return 413, _refused(f"more than {MOST_BYTES} bytes: export smaller batches")
+            try:
+                batch = await anyio.to_thread.run_sync(read_export, body)
+            except NoSpans as error:
+                return 400, _refused(str(error))
+        left_out = take(batch)
+        if not left_out:
+            return 200, {}
+        why = "no spans of a conversation that goes on, malformed, or too many"
+        return 200, {"partialSuccess": {"rejectedSpans": str(left_out), "errorMessage": why}}
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """What is sent; None where it is too much."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MOST_BYTES:
+            return None
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _refused(what: str) -> dict[str, object]:
+    """A google.rpc.Status, as OTLP has failures."""
+    return {"code": 3, "message": what}
