@@ -18,7 +18,7 @@ REQUIREMENTS = {
     "AK-16": "The agent under test never receives the user's goal, the user's knowledge or the checks.",
     "AK-17": "A rubric in plain text is a metric with a scale of its own.",
     "AK-19": "Workflow files start an HTTP agent and wait for its health, or run pytest; JUnit and a step summary.",
-    "AK-18": "`caseharden init --agent-type` writes a folder that runs with an agent of that kind.",
+    "AK-18": "`caseharden init --agent-type` writes a folder that runs; simulate, score and prompts are commands.",
     "AK-20": "Examples of eleven agent frameworks and services; those that can be imported are run in a test.",
     "ARE-1": "Events fire at the latest of what really happened plus delay; the log is the same in every process.",
     "ARE-2": "What comes after a condition that never came true does not fire, and the verdict says so.",

@@ -133,7 +133,7 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
     [
         (
             ("rum",),
-            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, play, label, report, import, ",
+            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, simulate, score, play, ",
         ),
         (("run", "--trails=2"), "error: unrecognized arguments: --trails=2. Did you mean `--trials`?\n"),
         (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),

@@ -49,6 +49,7 @@ from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .plain import check_range
+from .prompts import Prompts
 from .proving import Proving
 from .reporting import Reporting
 from .rescoring import Rescoring
@@ -102,6 +103,7 @@ class Workbench:
     model_calls: ModelCalls
     hardenings: Hardenings
     sessions: Sessions
+    prompts: Prompts
     items: Items
 
     def __init__(
@@ -266,6 +268,7 @@ class Workbench:
         self.scores = Rescoring(
             archive, trials, runner, models, scoring, judging, Labelling(archive, worlds), self.roots
         )
+        self.prompts = Prompts(archive, worlds, instructions, trials)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(
