@@ -7,6 +7,7 @@ worse (one-sided sign-flip test, p at most 0.05), or when the pass rate over the
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,29 +59,32 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def then_baseline(args: argparse.Namespace, error: Exception, where: str) -> str:
-    """What to type where an option of the baseline is wrong, or ""."""
+def then_baseline(command: Sequence[str], file: str, error: Exception, where: str) -> str:
+    """What to type where an option of the baseline is wrong, or "". `file`: the one that was named."""
     if where == "--max-drop":
-        return called("run", args.folder, "--baseline", args.baseline or "FILE", "--max-drop", "0.05")
+        return called(*command, "--baseline", file or "FILE", "--max-drop", "0.05")
     if where == "--save-baseline":
-        return called("run", args.folder, "--save-baseline", "baseline.json")
+        return called(*command, "--save-baseline", "baseline.json")
     if "baseline" in where and isinstance(error, NotFound):
-        return called("run", args.folder, "--save-baseline", args.baseline or "baseline.json")
+        return called(*command, "--save-baseline", file or "baseline.json")
     return ""
 
 
-def wanted(args: argparse.Namespace, cases: CaseFolder) -> Baseline:
+def wanted(args: argparse.Namespace, cases: CaseFolder | None = None) -> Baseline:
     """The baseline of the options, else of the folder, read before anything is run."""
-    drop = cases.max_drop if args.max_drop is None else args.max_drop
+    of_folder, named, told_drop = (
+        (cases.baseline, cases.config, cases.max_drop) if cases else (None, "", None)
+    )
+    drop = told_drop if args.max_drop is None else args.max_drop
     if drop is not None and not 0 <= drop <= 1:
         raise InvalidArgument(f"{drop:g} is no rate.", where="--max-drop", allowed="0 to 1, such as 0.05")
-    file = Path(args.baseline) if args.baseline else cases.baseline
+    file = Path(args.baseline) if args.baseline else of_folder
     save = Path(args.save_baseline) if args.save_baseline else None
     if args.save_baseline == OF_FOLDER:
         save = file
         if save is None:
             raise InvalidArgument(
-                "caseharden.yaml names no baseline.",
+                "No baseline is named.",
                 where="--save-baseline",
                 allowed="a file, such as --save-baseline baseline.json",
             )
@@ -90,7 +94,7 @@ def wanted(args: argparse.Namespace, cases: CaseFolder) -> Baseline:
         return Baseline(save=save)
     if not file.exists() and save is not None and save == file:
         return Baseline(save=save)
-    where = "--baseline" if args.baseline else f"{cases.config}, baseline"
+    where = "--baseline" if args.baseline else f"{named}, baseline"
     return Baseline(file, _read(file, where), MAX_DROP if drop is None else drop, save)
 
 

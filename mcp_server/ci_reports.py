@@ -13,6 +13,7 @@ from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
 from ..tools.wording import rate
+from .output_files import copy_out
 from .terminal import clean
 
 SUMMARY: Final = "GITHUB_STEP_SUMMARY"
@@ -33,7 +34,7 @@ async def write_reports(
     told: list[str] = []
     if args.junit:
         written = await bench.exports.export(report.run.id, "junit", overwrite=True)
-        await anyio.to_thread.run_sync(_copy, written.path, Path(args.junit))
+        await anyio.to_thread.run_sync(copy_out, written.path, Path(args.junit), True, "--junit")
         told.append(f"Wrote {args.junit}.")
     summary = os.environ.get(SUMMARY, "")
     if summary:
@@ -71,11 +72,6 @@ def _plain(text: str) -> str:
     """One line in a code span, in which nothing is Markdown, HTML or the end of a cell."""
     line = clean(" ".join(text.split())).replace("`", "'").replace("|", "/")[:300]
     return f"`{line}`" if line else ""
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
 
 
 def _append(file: Path, text: str) -> None:

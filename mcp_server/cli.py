@@ -32,10 +32,20 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
+    "simulate": (".simulate", "the first half of run: play a folder of cases, ask no judge"),
+    "score": (
+        ".score",
+        "the second half of run: grade a stored run, with other metrics or another judge too",
+    ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
-    "import": (".import_files", "bring in tau-bench, tau2-bench or Sigma, result files, or an exported run"),
+    "import": (
+        ".import_files",
+        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, result files, or what was exported",
+    ),
+    "prompts": (".prompts", "show the prompts that agent, user, judge and writer are sent"),
+    "export": (".export_files", "write a run, its conversations or an environment as a file, in any format"),
     "serve": (".serve", "the MCP server: stdio, or --http with a token"),
     "install": (
         ".install",

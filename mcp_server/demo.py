@@ -22,7 +22,7 @@ from ..engine.errors import InternalError, NeedsConfirm, Unavailable, UserError
 from ..resources.library import WORLDS
 from .called import called
 from .demo_model import DemoModel, add_model_arguments, ask, model_of
-from .report import copy_report
+from .output_files import copy_out
 from .setting_values import flag
 from .settings import add_flags
 from .terminal import Screen, bar, clean, count, cut, interval, money, percent
@@ -266,7 +266,7 @@ class _Loop:
         if not self._hardening:
             return
         made = await self._call("export_run", source=self._hardening, format="html")
-        await anyio.to_thread.run_sync(copy_report, home / made["file"], target, True)
+        await anyio.to_thread.run_sync(copy_out, home / made["file"], target, True)
         self._line(f"Report         {target}     opens offline")
 
     def used(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
-from ..tools.runs import part_of
+from ..tools.runs import changes_told, part_of
 from .called import called
 from .terminal import Screen, bar, clean, count, cut, duration, interval, money, percent, table
 
@@ -133,6 +133,8 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     )
     if left:
         lines.append(f"  Left out of the rate: {', '.join(left)}")
+    if report.changes is not None and report.changes.compared:
+        lines.append(f"  {changes_told(report.changes)}")
     lines += await _cases(bench, run.id, width)
     for cluster in run.clusters:
         cause = clean(cluster.name or cluster.cause or cluster.check)

@@ -8,9 +8,10 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from ..engine.errors import CasehardenError, Conflict, InvalidArgument, NotFound
+from ..engine.errors import CasehardenError, NotFound
 from ..engine.workbench import Workbench as Bench
 from .called import called
+from .output_files import OPTION, copy_out
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
 
@@ -32,7 +33,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return fixing(error, "report")
     where = error.where if isinstance(error, CasehardenError) else ""
     source = [args.source] if args.source else []
-    if where == "--output":
+    if where == OPTION:
         return called("report", *source, "--output", "other.html")
     return called("run", "DIR") + "        (makes a run), or name one: " + called("report", "run-1")
 
@@ -40,10 +41,10 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 async def _run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     async with settings.workbench("cli", resume=False) as bench:
-        source = args.source or await _newest(bench)
+        source = args.source or await newest(bench)
         target = Path(args.output or f"{source}.html")
         report = await bench.exports.export(source, "html", overwrite=True)
-        await anyio.to_thread.run_sync(copy_report, report.path, target, args.overwrite)
+        await anyio.to_thread.run_sync(copy_out, report.path, target, args.overwrite)
     screen = Screen()
     for warning in report.warnings:
         screen.note("warn", warning)
@@ -53,7 +54,7 @@ async def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _newest(bench: Bench) -> str:
+async def newest(bench: Bench) -> str:
     """The newest hardening, unless a run was made after it."""
     found = [
         (str(row["created_at"]), str(row["id"]))
@@ -65,18 +66,3 @@ async def _newest(bench: Bench) -> str:
             "There is no run and no hardening yet.", where="source", allowed="a run or a hardening"
         )
     return max(found)[1]
-
-
-def copy_report(made: Path, target: Path, overwrite: bool) -> None:
-    """Put a report where it is wanted. Conflict where a file stands there, InvalidArgument where none can be."""
-    text = made.read_bytes()
-    if target.exists() and not overwrite and (target.is_dir() or target.read_bytes() != text):
-        raise Conflict(f"{target} exists.", where="--output", allowed="another name, or --overwrite")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(text)
-    except OSError as error:
-        told = error.strerror or str(error)
-        raise InvalidArgument(
-            f"{target} cannot be written: {told}.", where="--output", allowed="a file in a folder of yours"
-        ) from None

@@ -1,4 +1,4 @@
-"""The pages on worlds and scenarios: every block of JSON, Python or shell is loaded, refused or run as they say."""
+"""The pages on worlds, scenarios and proofs: every block of JSON, Python or shell is loaded, refused or run."""
 
 from __future__ import annotations
 
@@ -77,6 +77,13 @@ async def test_what_the_pages_show_is_what_happens(checkout: Path, tmp_path: Pat
                 assert line in said, (line, said)
     assert kinds >= {"world", "refused"} and kinds & {"python", "sh"}
     assert "scenario" in kinds or name == "worlds.md"
+
+
+def test_the_page_on_proofs_tells_what_its_programs_print(checkout: Path, tmp_path: Path) -> None:
+    programs = [block for block in blocks(checkout / "docs" / "hardening.md") if block.language == "python"]
+    assert len(programs) == 2
+    for block in programs:
+        assert tuple(ran(block, tmp_path).splitlines()) == block.said
 
 
 def refused(block: Block, world: CompiledWorld | None) -> None:

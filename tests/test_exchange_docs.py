@@ -56,6 +56,16 @@ async def test_the_samples_of_cases_have_the_fields_of_real_ones(tmp_path: Path)
         assert list(task[name]) == list(sample("tau2")[name])
 
 
+async def test_the_sample_of_an_environment_is_imported_as_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "desk.json"
+    file.write_text(json.dumps(sample("json")), encoding="utf-8")
+    async with bench_at(tmp_path / "home", roots=[tmp_path]) as bench:
+        taken = (await bench.imports.start(str(file), wait_s=45)).report
+        assert taken is not None and (taken.lost, taken.counts["simulations"]) == ([], 1)
+        again = value_of(await bench.exports.export("desk"))
+    assert [name for name in again if name != "knowledge"] == list(sample("json"))
+
+
 def test_the_page_names_every_format() -> None:
     assert all(f"`{name}`" in PAGE for name in EXPORTERS)
 

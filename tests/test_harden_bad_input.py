@@ -162,6 +162,23 @@ async def test_one_case_is_hardened_and_proves_nothing(tmp_path: Path) -> None:
         assert "held" in told.summary or "train" in told.summary
 
 
+async def test_cases_that_would_prove_nothing_are_told_before(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(4))
+        asks = [{"tool": "look_up_ticket", "args": {"ticket_id": "T1"}}]
+        same = {
+            "goal": "Get ticket T1 looked up.",
+            "expected": asks,
+            "success": [{"id": "no", "expr": "false"}],
+        }
+        await bench.scenarios.create(
+            "desk", [closing(1, **{**same, "id": f"s{n}"}) for n in range(3)], check=False
+        )
+        [twins, refusing, *_] = (await hardened(bench)).hardening.warnings
+        assert twins.startswith("1 held-out scenarios are the same as train ones")
+        assert refusing.startswith("No train scenario needs the agent to change anything")
+
+
 async def test_where_every_trial_errs_nothing_is_evaluated_and_it_is_said(tmp_path: Path) -> None:
     with FakeEndpoint(fault(400)) as endpoint:
         async with bench_at(tmp_path) as bench:

@@ -388,7 +388,7 @@ CONFIRM = cluster("k2", {"confirm": "cancel_order"})
 @pytest.mark.anyio
 async def test_the_writer_takes_the_first_cluster_that_it_can_say() -> None:
     odd = cluster("k0", {"world": "expected"})
-    brief = write_brief("hard-1", "support@1", BASE, BASE, [odd, VERIFY, CONFIRM], tools=TOOLS)
+    brief = write_brief("hard-1", "support@1", BASE, BASE, [odd, VERIFY, CONFIRM], known=Known(TOOLS))
     proposal = await RulesWriter().propose(brief)
     assert proposal.edits == (
         Edit(op="add", anchor="end", text="Before calling refund_order, call verify_customer."),
@@ -406,7 +406,7 @@ async def test_the_writer_repeats_neither_the_text_nor_a_rejected_edit() -> None
         reason="train_no_gain",
     )
     brief = write_brief(
-        "hard-1", "support@1", BASE, text, [VERIFY, CONFIRM], rejected=[rejected], tools=TOOLS
+        "hard-1", "support@1", BASE, text, [VERIFY, CONFIRM], rejected=[rejected], known=Known(TOOLS)
     )
     proposal = await RulesWriter().propose(brief)
     assert proposal.edits == ()
@@ -414,7 +414,7 @@ async def test_the_writer_repeats_neither_the_text_nor_a_rejected_edit() -> None
 
 
 def test_a_brief_tells_nothing_of_held_out_and_how_much_room_is_left() -> None:
-    brief = write_brief("hard-1", "support@1", BASE, BASE + "x" * 100, [VERIFY], tools=TOOLS)
+    brief = write_brief("hard-1", "support@1", BASE, BASE + "x" * 100, [VERIFY], known=Known(TOOLS))
     assert brief.clusters[0].held_out == 0
     assert brief.max_added == 500
 

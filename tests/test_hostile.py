@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import itertools
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -30,11 +29,15 @@ ATTACK = (
 def test_every_hostile_input_is_shown_by_tests_that_are_collected(checkout: Path) -> None:
     assert sorted(HOSTILE) == list(range(1, 48))
     assert all(case.tests for case in HOSTILE.values())
-    names = sorted({name for case in HOSTILE.values() for name in case.tests})
-    ids = [f"tests/{file}.py::{test}" for file, test in (name.split("::") for name in names)]
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *ids]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    named = {tuple(name.split("::")) for case in HOSTILE.values() for name in case.tests}
+    files = {file: ast.parse((checkout / "tests" / f"{file}.py").read_text("utf-8")) for file, *_ in named}
+    collected = {
+        (file, made.name)
+        for file, tree in files.items()
+        for made in tree.body
+        if isinstance(made, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert named - collected == set()
 
 
 async def test_what_an_agent_asks_of_the_host_is_quoted_and_named_as_untrusted(tmp_path: Path) -> None:

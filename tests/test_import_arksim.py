@@ -188,7 +188,7 @@ async def test_the_forms_of_the_manual_load_too(tmp_path: Path) -> None:
         report = await taken(bench, folder, format="arksim")
         assert {(row["what"], row["why"]) for row in report.lost} == {
             ("knowledge", "only `content` is told to the user"),
-            ("metric of a scenario", "metrics are chosen for a run"),
+            ("metric of a scenario", "no metric here has this name"),
             ("scenario", "it has no goal"),
             ("scenario", "it is no object"),
         }
@@ -273,7 +273,9 @@ async def test_a_config_becomes_agent_instructions_and_settings_and_every_other_
         text = (await bench.items.get("instructions", "my-desk@1", view="text")).item["text"]
         assert text == "You sell lamps."
         lost = why(report)
-        for key in ("agent_config.colour", "speed", "metrics_to_run", "numeric_thresholds"):
+        assert told.settings.metrics == ["goal_completion", "arksim_score"]
+        assert told.settings.thresholds == {"arksim_score": 0.8}
+        for key in ("agent_config.colour", "speed"):
             assert f"key `{key}`" in lost
         with pytest.raises(MissingKey, match="ARK_DESK_KEY"):
             await bench.runs.start("my-desk", wait_s=45)
@@ -510,3 +512,58 @@ async def test_a_client_imports_a_project_and_its_results_and_compares(tmp_path:
         assert reply["taken"]["conversations"] == 2
         back = await at.ok("export_run", source="shop", format="arksim", inline=True)
         assert json.loads(back["text"]) == SCENARIOS
+
+
+MEASURED = """\
+agent_config: {agent_type: chat_completions, api_config: {endpoint: http://127.0.0.1:9/v1}}
+metrics_to_run: [helpfulness, tool_call_behavior_failure, my_metric, {name: warmth, rubric: "5: warm. 1: cold."},
+  {name: odd, rubric: x, scale: [3, 3]}]
+custom_metrics_file_paths: [./metrics.py]
+numeric_thresholds: {helpfulness: 4, verbosity: 4, goal_completion: 7, my_metric: 1}
+score_threshold: 0.6
+qualitative_failure_labels: {agent_behavior_failure: [false information, disobey user request, rude], my_label: [x]}
+"""
+
+
+@pytest.mark.requirement("AK-2", "AK-17")
+async def test_metrics_thresholds_and_labels_are_taken_over_and_what_is_python_is_told(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        "coherence",
+        "The agent is warm",
+        {"name": "calm", "description": "The agent stays calm."},
+        "my_metric",
+    ]
+    cases = {"scenarios": [{**SCENARIOS["scenarios"][0], "metrics": rows}]}
+    folder = written(tmp_path / "shop", config_yaml=MEASURED, scenarios_json=cases)
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        report = await taken(bench, folder)
+        settings = report.environment.settings
+        page = await bench.items.page("scenario", environment=report.environment.id, detail="full")
+        success = page.items[0]["scenario"]["success"]
+    warmth = {"name": "warmth", "rubric": "5: warm. 1: cold.", "scale": [1, 5]}
+    assert settings.metrics == ["helpfulness", warmth, "arksim_score", "verbosity", "agent_behavior_failure"]
+    assert settings.thresholds == {
+        "arksim_score": 0.6,
+        "helpfulness": 4,
+        "verbosity": 2,
+        "agent_behavior_failure": ["false_information", "disobeyed_user"],
+    }
+    assert [one for one in success if one["id"].startswith("metric-")] == [
+        {"id": "metric-1", "metric": "coherence", "counts": False},
+        {"id": "metric-2", "judge": "The agent is warm", "counts": False},
+        {"id": "metric-3", "judge": "The agent stays calm.", "counts": False},
+    ]
+    lost = [(row["what"], str(row.get("at"))) for row in report.lost]
+    for what, where in (
+        ("metric", "my_metric"),
+        ("metric", "odd"),
+        ("threshold", "goal_completion: 7"),
+        ("threshold", "my_metric"),
+        ("label", "rude"),
+        ("labels of a metric", "my_label"),
+        ("metric of a scenario", "my_metric"),
+        ("key `custom_metrics_file_paths`", ""),
+    ):
+        assert any(one == what and where in at for one, at in lost), (what, where)

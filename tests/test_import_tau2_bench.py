@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
+from caseharden.engine.workbench import Workbench
+from caseharden.tests.fake_endpoint import FakeEndpoint
+from caseharden.tests.judge_desk import judged_by, says, verdict
 from caseharden.tests.made_up_bank import SOLUTION, bank
-from caseharden.tests.made_up_tau2 import DB, domain, tasks, world_folder
+from caseharden.tests.made_up_tau2 import DB, domain, task, tasks, world_folder
 from caseharden.tests.test_import_tau_bench import bench_with, taken
 
 pytestmark = pytest.mark.anyio
@@ -192,6 +195,52 @@ async def test_the_base_is_what_the_file_says_and_not_what_models_fill_in(tmp_pa
     async with bench_with(tmp_path, code=True) as bench:
         report = await taken(bench, "data/tau2/domains/desk", "desk")
         assert report.world["collections"] == {"tickets": len(DB["tickets"]), "clerks": 1, "phone": 1}
+
+
+@pytest.mark.requirement("SG-8")
+@pytest.mark.parametrize(("said", "reward"), [("pass", 1.0), ("fail", 0.0), ("inconclusive", None)])
+async def test_assertions_in_words_are_a_judges_and_decide_nothing_without_one(
+    tmp_path: Path, said: str, reward: float | None
+) -> None:
+    domain(tmp_path)
+    words = ["The agent greets the user."]
+    rows = [
+        task("counted", [], ["DB", "NL_ASSERTION"], nl_assertions=words),
+        task("shown", [], ["DB"], nl_assertions=words),
+    ]
+    file = tmp_path / "data/tau2/domains/desk/tasks.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    log = [{"by": "user", "say": "Hi."}, {"by": "agent", "say": "Hello."}]
+    talks = [{"scenario": row["id"], "log": log} for row in rows]
+    with FakeEndpoint(says({"c1": verdict(said)})) as endpoint:
+        async with bench_with(tmp_path, code=False) as bench:
+            report = await taken(bench, "data/tau2/domains/desk", "desk")
+            told = next(row for row in report.lost if row["what"] == "assertion in words, without a judge")
+            assert told["why"].endswith("it counts, as reward_basis says") and str(told["at"][0]).endswith(
+                "task 0"
+            )
+            agent = {"kind": "recorded", "conversations": talks}
+            await bench.items.update("environment", "desk", {"agent": agent})
+            await bench.runs.start("desk", metrics=["none"], wait_s=45)
+            assert await rewards(bench, "run-1") == {
+                "counted": ("inconclusive", None),
+                "shown": ("pass", 1.0),
+            }
+            await bench.scores.score("run-1", judge=judged_by(endpoint)["judge"], wait_s=45)
+            after = await rewards(bench, "run-1")
+    assert after == {"counted": (said, reward), "shown": ("pass", 1.0)}
+
+
+async def rewards(bench: Workbench, run: str) -> dict[str, tuple[str, float | None]]:
+    """Our verdict and the original reward of each scenario."""
+    found: dict[str, tuple[str, float | None]] = {}
+    for row in (await bench.items.page("conversation", where={"run": run})).items:
+        item = (await bench.items.get("conversation", str(row["id"]), view="checks")).item
+        found[str(row["id"]).split("/")[1].partition("-")[0]] = (
+            item["verdict"],
+            item["original_reward"]["reward"],
+        )
+    return found
 
 
 @pytest.mark.requirement("SG-8")

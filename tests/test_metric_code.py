@@ -22,7 +22,7 @@ from caseharden.tests.fake_endpoint import FakeEndpoint, fault
 from caseharden.tests.judge_desk import judged_by, marked, played, says, score
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("AK-21")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("AK-17")]
 TALK = [
     {"by": "user", "say": "Close T1."},
     {"by": "agent", "tool": "close_ticket", "args": {"ticket_id": "T1"}},

@@ -111,6 +111,26 @@ async def test_arksims_score_is_three_quarters_turns_and_one_quarter_goal(tmp_pa
 
 
 @pytest.mark.requirement("AK-9")
+async def test_a_trial_of_our_own_has_arksims_reward_where_its_score_was_measured(tmp_path: Path) -> None:
+    turns = [{"turn": 2, "label": "false_information", "why": "T2 is there"}]
+    told = {
+        "agent_behavior_failure": {"why": "", "turns": turns, "fix": ""},
+        "goal_completion": score(1),
+    }
+    with FakeEndpoint(says(told)) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await played(bench, TALK, ANYTHING)
+            await bench.items.update("scenario", "desk/close-1", {"profile": "arksim", "expected": []})
+            models = judged_by(endpoint)
+            await bench.runs.start("desk", models=models, metrics=["arksim_score"])
+            await bench.runs.start("desk", models=models, metrics=["turns"])
+            [scored], [unscored] = await marked(bench), await marked(bench, "run-2")
+    assert scored.graded.original_reward == pytest.approx(0.625)
+    assert scored.graded.original_parts == {"turn_success": 0.5, "goal_completion": 1}
+    assert (unscored.graded.original_reward, unscored.graded.original_parts) == (None, {"turn_success": None})
+
+
+@pytest.mark.requirement("AK-9")
 async def test_a_goal_out_of_range_leaves_arksims_score_unscored(tmp_path: Path) -> None:
     nothing: list[Any] = []
     told = {"agent_behavior_failure": {"why": "", "turns": nothing, "fix": ""}, "goal_completion": score(5)}

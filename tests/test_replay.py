@@ -294,5 +294,6 @@ async def test_the_command_line_records_once_and_then_runs_without_any_endpoint(
     strict = told("two", "--cassette-mode", "strict")
     assert first["totals"] == strict["totals"] and first["totals"]["passed"] == 3
     assert (first["model_calls"], strict["model_calls"]) == (made, 0)
-    wrong = subprocess.run([*command, "--cassette", "../x.jsonl"], capture_output=True, text=True, timeout=60)
+    command += ["--home", str(tmp_path / "three"), "--cassette", "../x.jsonl"]
+    wrong = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert wrong.returncode == 2 and "outside the allowed roots" in wrong.stderr + wrong.stdout

@@ -44,7 +44,7 @@ async def test_the_worked_example_comes_out_as_it_is_told(checkout: Path, tmp_pa
 
 
 @pytest.mark.anyio
-@pytest.mark.requirement("AK-21")
+@pytest.mark.requirement("AK-17")
 async def test_the_metric_that_is_code_says_what_is_told(checkout: Path, tmp_path: Path) -> None:
     text = (checkout / "docs" / "scoring.md").read_text(encoding="utf-8")
     [code], [metric], [told] = (

@@ -115,7 +115,7 @@ async def loop(at: Desk) -> None:
     again = promoted["next"][0]
     assert again["args"]["continue_run"] == run["run"]
     second = await finished(at, await at.ok(again["tool"], **{**again["args"], "wait_s": 45}))
-    assert second["round"] == 2
+    assert second["round"] == second["round_number"] == 2
     assert second["instructions_version"] == "support@2"
     assert second["totals"]["passed"] > run["totals"]["passed"]
     series = await at.ok("get_item", kind="run", id=second["run"], view="rounds")

@@ -280,7 +280,7 @@ async def test_what_this_version_cannot_export_is_said(tmp_path: Path) -> None:
             with pytest.raises(Unavailable, match="not in this version"):
                 await bench.exports.export("run-1", format)
         with pytest.raises(Unavailable, match="whole environment"):
-            await bench.exports.export("desk")
+            await bench.exports.export("desk", "junit")
         with pytest.raises(NotFound, match="nearest `run-1`"):
             await bench.exports.export("run-11")
         with pytest.raises(InvalidArgument, match="exported whole"):

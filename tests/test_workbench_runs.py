@@ -111,7 +111,7 @@ async def test_a_run_answers_at_once_and_its_job_tells_how_it_goes(tmp_path: Pat
         ({"options": {"seeed": 1}}, "options.seeed"),
         ({"options": {"budget": {"usd": 0}}}, "options.budget.usd"),
         ({"options": {"budget": {"dollars": 1}}}, "options.budget.dollars"),
-        ({"options": {"hints": True}}, "options.hints"),
+        ({"options": {"hints": "all"}}, "options.hints"),
         ({"options": {"resume": "run-1", "seed": 1}}, "options.seed"),
         ({"options": {"thresholds": {"pass_rate": 2}}}, "options.thresholds.pass_rate"),
         ({"options": {"seed": float("nan")}}, "options"),

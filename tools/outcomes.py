@@ -54,6 +54,7 @@ def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningR
         hardening=hardening.id,
         state=hardening.state,
         round=hardening.round,
+        round_number=hardening.round,
         stop_reason=hardening.stop_reason,
         brief=_brief(hardening.brief) if _wants_text(hardening) and hardening.brief else {},
         candidate=_view(report, candidate) if candidate else None,
@@ -173,9 +174,11 @@ def _brief(brief: Brief) -> dict[str, Any]:
         "guards": brief.guards,
         "max_added": brief.max_added,
         "locked": brief.locked,
+        "target": brief.target if brief.target != "instructions" else "",
+        "descriptions": brief.descriptions,
         "hint": brief.hint,
     }
-    return {name: value for name, value in told.items() if value not in ("", [], None)}
+    return {name: value for name, value in told.items() if value not in ("", [], {}, None)}
 
 
 def _summary(

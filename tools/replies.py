@@ -143,6 +143,7 @@ class RunReply(Reply):
 
     run: str
     round: int = 1
+    round_number: int = 1
     instructions_version: str = ""
     models: dict[str, str] = Field(default_factory=dict[str, str])
     totals: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -210,11 +211,12 @@ class CandidateView(Sent):
 
 
 class HardeningReply(Reply):
-    """A hardening: its candidate, the guards, the evidence and the outcome."""
+    """A hardening: its candidate, the guards, the evidence, the outcome. `round_number`: round, in A-Sim's word."""
 
     hardening: str = ""
     state: str = ""
     round: int = 0
+    round_number: int = 0
     stop_reason: str = ""
     brief: dict[str, Any] = Field(default_factory=dict[str, Any])
     candidate: CandidateView | None = None

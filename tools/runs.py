@@ -11,6 +11,7 @@ from ..engine.records.environment import played_by
 from ..engine.records.run import Cluster as StoredCluster, ClusterRerun, RunRecord, WhatIf
 from ..engine.workbench.results import RunReport
 from ..engine.workbench.run_drafts import trials_wanted
+from ..engine.workbench.verdict_changes import VerdictChanges
 from .arguments import NOT_GIVEN, EnvironmentId, IdempotencyKey, Models, WaitS, given
 from .replies import Cluster, JobCounts, Link, NextCall, RunReply, counts, goes_on, then
 from .spec import Call, tool
@@ -77,6 +78,7 @@ def run_reply(report: RunReport) -> RunReply:
         links=[] if going_on else [Link(uri=f"caseharden://run/{run.id}", what="whole run")],
         run=run.id,
         round=run.round,
+        round_number=run.round,
         instructions_version=run.instructions,
         models=played_by(run.models, run.agent),
         totals=_totals(run) if run.totals.trials else {},
@@ -146,10 +148,7 @@ def _again(report: RunReport) -> str:
     )
     told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
     if changes is not None and (anew or changes.changed):
-        told += (
-            f" Verdicts changed: {changes.changed:,} of {plural(changes.compared, 'trial')} "
-            f"({changes.pass_to_fail:,} pass to fail, {changes.fail_to_pass:,} fail to pass, {changes.other:,} other)."
-        )
+        told += f" {changes_told(changes)}."
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
@@ -158,6 +157,12 @@ def _again(report: RunReport) -> str:
         kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
         told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
     return told
+
+
+def changes_told(found: VerdictChanges) -> str:
+    """`Verdicts changed: 2 of 3 trials (1 pass to fail, 0 fail to pass, 1 other)`"""
+    told = f"{found.pass_to_fail:,} pass to fail, {found.fail_to_pass:,} fail to pass, {found.other:,} other"
+    return f"Verdicts changed: {found.changed:,} of {plural(found.compared, 'trial')} ({told})"
 
 
 def _changed(report: RunReport) -> dict[str, Any]:

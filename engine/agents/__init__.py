@@ -17,6 +17,7 @@ from .json_rpc import Peer, RpcError, StdioPeer, as_object
 from .kinds import OUTSIDE, open_outside, probe
 from .mcp_peer import PEER_FAILURES, McpServer, let_go, sent_headers, texts_of
 from .outside import Outside, Reach
+from .parts import HEADINGS, Part, described, is_description, part_lines
 from .prompt import PromptAgent
 from .recorded import (
     NoRecording,
@@ -32,6 +33,7 @@ from .spans import NoSpans, SpanBatch, read_export
 from .watched import Watched
 
 __all__ = [
+    "HEADINGS",
     "OUTSIDE",
     "PEER_FAILURES",
     "AgentAdapter",
@@ -50,6 +52,7 @@ __all__ = [
     "NotRecorded",
     "Outside",
     "OwnVerdict",
+    "Part",
     "Peer",
     "PlayedAgent",
     "PlayedTurn",
@@ -66,8 +69,11 @@ __all__ = [
     "Watched",
     "as_object",
     "closing",
+    "described",
+    "is_description",
     "let_go",
     "open_outside",
+    "part_lines",
     "played_turns",
     "probe",
     "read_export",

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from ..errors import SetupError
 from ..llm import Message, ModelClient, ModelRequest, ToolSignature
 from .adapter import AgentError, AgentInput, AgentReply
+from .parts import described
 
 
 class PromptAgent:
@@ -28,10 +29,11 @@ class PromptAgent:
         return self._model.name
 
     async def reply(self, turn: AgentInput) -> AgentReply:
+        text, tools = described(turn.instructions, self._shown(turn.tools))
         request = ModelRequest(
             role="agent",
-            messages=(Message("system", turn.instructions), *turn.messages),
-            tools=self._shown(turn.tools),
+            messages=(Message("system", text), *turn.messages),
+            tools=tools,
             temperature=self._temperature,
             seed=turn.seed,
         )

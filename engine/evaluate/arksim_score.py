@@ -15,12 +15,15 @@ from .trace import ExpectedWorld, Trace
 
 TURNS: Final = 0.75
 GOAL: Final = 0.25
+METRIC: Final = "arksim_score"
 NO_FAILURE: Final = frozenset(("no failure", "skipped_good_performance"))
 """Labels of a turn that do not count against the agent there."""
 
 
 class ArkSimScore:
-    """The profile `arksim`. Without the labels of its judge, thus in a trial of our own, it cannot be told."""
+    """The profile `arksim`: by the labels of its judge; in a trial of our own by the metric `arksim_score`, where
+    that was measured. Else it cannot be told.
+    """
 
     needs_expected_world: bool = False
     closing: Sequence[Closing] = ()
@@ -28,6 +31,12 @@ class ArkSimScore:
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
         source: Any = conversation.origin.x_source if conversation.origin is not None else None
         scores = cast("dict[str, Any]", source).get("evaluation") if isinstance(source, dict) else None
+        measured = trace.opinions.metrics.get(METRIC)
+        if not isinstance(scores, dict) and measured is not None and measured.value is not None:
+            return {
+                "turn_success": measured.parts["turn_success_ratio"],
+                "goal_completion": measured.parts["goal_completion"],
+            }
         return parts_of(cast("dict[str, Any]", scores) if isinstance(scores, dict) else {})
 
     def reward(self, parts: Parts) -> float | None:

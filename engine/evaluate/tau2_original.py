@@ -11,11 +11,14 @@ from ..records.conversation import Conversation, ToolEntry
 from ..records.impl import KIT_STATE
 from ..records.scenario import Scenario
 from ..world import CompiledWorld
+from .opinions import Question
 from .originals import Closing, Parts, all_told, reward_of, same_side, task_of, texts_of
 from .trace import ExpectedWorld, Trace
 
 BASIS: Final = ("DB", "COMMUNICATE")
 """Where a task does not say."""
+MOST_CHARS: Final = 2000
+"""Of an assertion in words, as the scenario's check has it."""
 ENDS_WELL: Final = ("user_stop",)
 """The user's stop or the agent's, which is recorded as the user's."""
 SIDES: Final = {"assistant": "agent", "user": "user"}
@@ -23,7 +26,7 @@ SIDES: Final = {"assistant": "agent", "user": "user"}
 
 @dataclass(frozen=True, slots=True)
 class Tau2:
-    """The rule for one task. What it cannot tell (assertions for a judge) is None."""
+    """The rule for one task. What it cannot tell (assertions in words, without a judge) is None."""
 
     basis: tuple[str, ...]
     criteria: bool
@@ -49,7 +52,7 @@ class Tau2:
             "ENV_ASSERTION": lambda: self._asserted(conversation),
             "ACTION": lambda: self._acted(conversation),
             "COMMUNICATE": lambda: float(all_told(self.outputs, conversation, beside_calls=True)),
-            "NL_ASSERTION": lambda: None if self.judged else 1.0,
+            "NL_ASSERTION": lambda: self._asserted_in_words(trace),
         }
         for name in self.basis:
             made[name] = parts[name]() if name in parts else None
@@ -78,6 +81,14 @@ class Tau2:
             if not found[-1].ok:
                 return 0.0
         return 1.0
+
+    def _asserted_in_words(self, trace: Trace) -> float | None:
+        """What the judge said of each assertion, which is a check of the scenario; None where it said nothing clear."""
+        said = [trace.opinions.said.get(Question(text[:MOST_CHARS]).id) for text in self.judged]
+        verdicts = [opinion.verdict if opinion is not None else None for opinion in said]
+        if any(verdict not in ("pass", "fail") for verdict in verdicts):
+            return None
+        return float("fail" not in verdicts)
 
     def _acted(self, conversation: Conversation) -> float:
         """Every action is matched by a call of any side, compared by the arguments that the *call* has."""

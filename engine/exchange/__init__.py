@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from .documents import parse, parse_json, parse_jsonl, parse_yaml
 from .files import Roots, decode
-from .folder import CONFIG_NAMES, CaseFolder, Sourced, is_case_folder, read_folder, write_instructions
+from .folder import (
+    CONFIG_NAMES,
+    CaseFolder,
+    Sourced,
+    Version,
+    is_case_folder,
+    read_folder,
+    write_instructions,
+)
 from .formats import IMPORTERS
 from .importer import Imported, Importer, Losses, PastEntry, PastRun, PastTalk, find_importer
 from .own_files import imported_folder
@@ -24,6 +32,7 @@ __all__ = [
     "PastTalk",
     "Roots",
     "Sourced",
+    "Version",
     "decode",
     "find_importer",
     "imported_folder",

@@ -27,7 +27,7 @@ class ArkSimCases:
     record = "scenario"
     sources = EVERYTHING
     chooses = False
-    reads_cases = True
+    writes_cases = EVERYTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()

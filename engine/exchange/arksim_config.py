@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
+from .arksim_metrics import measured
 from .importer import Losses, as_object
 
 MOST_TRIALS: Final = 50
@@ -23,11 +24,7 @@ _NO_USE: Final = {
     "output_dir": "where results are written: export_run",
     "generate_html_report": "export_run writes html",
     "simulation_file_path": "import that file with the id of this environment",
-    "metrics_to_run": "score_run takes metrics by name",
     "custom_metrics_file_paths": "ArkSim's classes are not run; metrics are FILE.py:function or a rubric",
-    "numeric_thresholds": "settings.thresholds takes pass_rate and max_errors",
-    "score_threshold": "settings.thresholds takes pass_rate and max_errors",
-    "qualitative_failure_labels": "a check with `judge` decides such a thing for each conversation",
     "simulated_user_prompt_template": "settings.user_guidelines says how users behave",
     "agent_config_file_path": "update_item with its content as agent",
     "timeout": "limits.timeout_s",
@@ -63,6 +60,7 @@ def config_of(source: Mapping[str, Any], folder: Path, losses: Losses, at: str) 
     if isinstance(workers, int):
         made.settings["concurrency"] = _whole(workers, "num_workers", 1, 1000, losses, at)
     _models(keys, made)
+    measured(keys, made.settings, losses, at)
     receiver = as_object(keys.pop("trace_receiver", None)) or {}
     if receiver.get("enabled"):
         use = "calls in the replies of a chat_completions agent are recorded"

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from ..canonical import digest
 from ..ids import slugify
+from .arksim_metrics import of_scenario
 from .importer import Losses, as_object
 
 FORMAT: Final = "arksim"
@@ -174,9 +175,7 @@ def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[di
         expected = _text((as_object(turn) or {}).get("expected_behavior"))
         if expected:
             yield {"id": f"turn-{k}", "judge": expected}
-    for name in _list(source.get("metrics")):
-        use = "score_run takes metrics by name"
-        losses.add("metric of a scenario", "metrics are chosen for a run", f"{at}, {_shown(name)[:60]}", use)
+    yield from of_scenario(source.get("metrics"), losses, at)
 
 
 def _behaviour(value: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import Scenario
 from ..simulate import Case
+from .environment_file import EnvironmentFile
 from .run_file import RunFile
 
 SourceKind = Literal["run", "session", "hardening", "environment"]
@@ -67,6 +68,8 @@ class Material:
     runs: Sequence[RunParts]
     """Of a run or session itself, of a hardening its rounds, of an environment its runs; oldest first."""
     suite: Callable[[], Suite]
+    environment: Callable[[], tuple[EnvironmentFile, Sequence[str]]]
+    """The environment of the source, whole, and what of it belongs to this machine."""
     hide: Callable[[Any], Any]
     """A JSON value without the secrets in it. Records come without them; what is made of a case may hold some."""
     where: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -88,6 +91,8 @@ class Written:
     left_out: Sequence[str] = ()
     """What the format cannot say, or what was not taken, with the reason."""
     warnings: Sequence[str] = ()
+    record: str = ""
+    """What one record is called, where it is not the exporter's word."""
 
 
 class Exporter(Protocol):
@@ -105,8 +110,8 @@ class Exporter(Protocol):
     """What it can be made of."""
     chooses: bool
     """Whether trials may be chosen by `where`; else it is of a whole run."""
-    reads_cases: bool
-    """It writes the test cases and nothing of the trials."""
+    writes_cases: Sequence[SourceKind]
+    """Of these it writes the test cases and nothing of the trials."""
 
     def write(self, material: Material) -> Written:
         """The text. It runs in a worker thread and may take seconds.
@@ -119,6 +124,7 @@ class Exporter(Protocol):
 _HEAD: Final = re.compile(r"^(.+?)(?= of | with |$)")
 EVERYTHING: Sequence[SourceKind] = ("run", "session", "hardening", "environment")
 ONE_RUN: Sequence[SourceKind] = ("run", "session")
+NOTHING: Sequence[SourceKind] = ()
 
 
 class Omissions:

@@ -83,6 +83,16 @@ class Sourced:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the instructions; `base` 0: it has none before it."""
+
+    number: int
+    text: str
+    origin: Literal["created", "edited", "promoted", "rolled_back", "file"]
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CaseFolder:
     """What a folder says, as plain values."""
 
@@ -101,13 +111,20 @@ class CaseFolder:
     world_at: str
     personas: tuple[Sourced, ...] = ()
     scenarios: tuple[Sourced, ...] = ()
-    pairing: Literal["cover", "all"] = "cover"
+    pairing: Literal["cover", "all", "none"] = "cover"
+    """none: there are only the simulations that are written down."""
     simulations: tuple[dict[str, Any], ...] = ()
     baseline: Path | None = None
     """The file that a run is compared with; it need not be there yet."""
     max_drop: float | None = None
     files: tuple[str, ...] = field(default=())
     """Every file that was read."""
+    versions: tuple[Version, ...] = ()
+    """All versions of the instructions, where they are told; else `instructions` is the only one."""
+    in_force: int = 1
+    """The number of the version that `instructions` is."""
+    knowledge: tuple[str, ...] = ()
+    """The passages of the knowledge base, where they are told."""
 
     def place(self, at: str) -> str:
         """Where in the files `scenarios[2].success[0]` stands: the place with its file in front."""

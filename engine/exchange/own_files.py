@@ -1,17 +1,18 @@
-"""Our own files: a folder of cases as people write it, and a run that `export_run` wrote."""
+"""Our own files: a folder of cases as people write it, and what `export_run` wrote of a run or an environment."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..errors import InvalidArgument
+from . import environment_file
 from .files import Roots
-from .folder import CONFIG_NAMES, is_case_folder, read_folder
+from .folder import CONFIG_NAMES, CaseFolder, is_case_folder, read_folder
 from .importer import Imported, head_of
 from .run_file import FORMAT, read_run_file
 
 HEAD = 200
-"""Characters of an exported run in which its format stands."""
+"""Characters of an exported file in which its format stands."""
 
 
 class OwnFiles:
@@ -25,7 +26,10 @@ class OwnFiles:
             return "a folder of cases" if is_case_folder(path) else ""
         if path.name in CONFIG_NAMES:
             return "the file of a folder of cases"
-        return "an exported run" if f'"{FORMAT}"' in head_of(path, HEAD) else ""
+        head = head_of(path, HEAD)
+        if f'"{environment_file.FORMAT}"' in head:
+            return "an exported environment"
+        return "an exported run" if f'"{FORMAT}"' in head else ""
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.is_dir():
@@ -36,13 +40,18 @@ class OwnFiles:
                 where="path",
                 allowed="the folder that holds it",
             )
+        if f'"{environment_file.FORMAT}"' in head_of(path, HEAD):
+            return _as_imported(environment_file.read_environment_file(path, roots))
         run = read_run_file(str(path), roots)
         return Imported(self.name, run.environment.id, exported=run)
 
 
 def imported_folder(path: Path | str, roots: Roots) -> Imported:
     """A folder of cases; it is taken whole or not at all."""
-    cases = read_folder(path, roots)
+    return _as_imported(read_folder(path, roots))
+
+
+def _as_imported(cases: CaseFolder) -> Imported:
     told = {
         "personas": len(cases.personas),
         "scenarios": len(cases.scenarios),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from pydantic import Field
@@ -85,7 +85,12 @@ class RunFile(Stored):
 
 def write_run_file(whole: RunFile) -> str:
     """The text: one line a field, one line a record, so that two files can be compared line by line."""
-    return "".join(_lines(whole.dumped()))
+    return json_text(whole.dumped(), ("scenarios", "personas", "simulations", "trials"))
+
+
+def json_text(value: Mapping[str, Any], lists: Sequence[str]) -> str:
+    """JSON with one line a field and, of these lists, which stand last, one line a record."""
+    return "".join(_lines(value, lists))
 
 
 def read_run_file(path: str, roots: Roots, where: str = "path") -> RunFile:
@@ -197,8 +202,7 @@ def _count_problems(whole: RunFile) -> Iterator[tuple[str, str]]:
             yield f"The totals say {said:,} {name}, the trials {found:,}.", f"run.totals.{name}"
 
 
-def _lines(value: Mapping[str, Any]) -> Iterator[str]:
-    lists = ("scenarios", "personas", "simulations", "trials")
+def _lines(value: Mapping[str, Any], lists: Sequence[str]) -> Iterator[str]:
     first = True
     for name in ("format", *(key for key in value if key not in ("format", *lists)), *lists):
         yield "{\n" if first else ",\n"

@@ -1,24 +1,40 @@
-"""A whole run as a file that can be imported again."""
+"""A whole run, or a whole environment, as a file that can be imported again."""
 
 from __future__ import annotations
 
-from .exporter import ONE_RUN, Material, Written, one_of
+from collections.abc import Sequence
+
+from .environment_file import write_environment_file
+from .exporter import Material, SourceKind, Written, one_of
 from .run_file import LOCAL_AGENT, write_run_file
 
 
 class RunJson:
-    """The run with its cases, world, instructions, trials and conversations."""
+    """A run with its cases, world, instructions, trials and conversations; an environment with its cases, world and all
+    its instructions.
+    """
 
     name = "json"
     suffix = ".json"
-    says = "the whole run in one file, which import_environment takes in again"
+    says = "all of it in one file, which import_environment takes in again"
     record = "trial"
-    sources = ONE_RUN
+    sources: Sequence[SourceKind] = ("run", "session", "environment")
     chooses = False
-    reads_cases = False
+    writes_cases: Sequence[SourceKind] = ("environment",)
 
     def write(self, material: Material) -> Written:
+        if material.kind == "environment":
+            return _environment(material)
         parts = one_of(material)
         left = sorted(name for name in LOCAL_AGENT if name in parts.run.agent)
         told = [f"agent.{name}: it stands outside of the run" for name in left]
         return Written(write_run_file(parts.whole()), len(parts.trials), told)
+
+
+def _environment(material: Material) -> Written:
+    whole, left = material.environment()
+    told = list(left)
+    runs = len(material.runs)
+    if runs:
+        told.append(f"{runs:,} run{'s' if runs > 1 else ''}: each is exported by its own id")
+    return Written(write_environment_file(whole), len(whole.scenarios), told, record="scenario")

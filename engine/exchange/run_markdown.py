@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.run import RunRecord, TrialRecord
-from .exporter import EVERYTHING, Material, Omissions, RunParts, Written
+from .exporter import EVERYTHING, NOTHING, Material, Omissions, RunParts, Written
 from .run_tables import reasons
 
 TRANSCRIPTS: Final = 50
@@ -35,7 +35,7 @@ class Markdown:
     record = "trial"
     sources = EVERYTHING
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()

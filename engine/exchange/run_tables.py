@@ -10,7 +10,7 @@ from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from ..records.run import RunRecord, TrialRecord
-from .exporter import EVERYTHING, ONE_RUN, Material, Written, one_of
+from .exporter import EVERYTHING, NOTHING, ONE_RUN, Material, Written, one_of
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """How a text begins that a spreadsheet would take for a formula."""
@@ -46,7 +46,7 @@ class Csv:
     record = "trial"
     sources = EVERYTHING
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         rows = [(parts.run, trial) for parts, trial in material.each()]
@@ -62,7 +62,7 @@ class Junit:
     record = "trial"
     sources = ONE_RUN
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         parts = one_of(material)

@@ -160,6 +160,11 @@ class TaskReader:
                 {"id": f"env-{k}", "tool": name, "args": args, "by": "world", **counts["ENV_ASSERTION"]}
             )
         for k, text in enumerate(_list(criteria.get("nl_assertions")), 1):
+            why = "a judge decides it; without one it is inconclusive, and the other parts stand as they are"
+            counted = "counts" if "NL_ASSERTION" in basis else "is shown"
+            self._losses.add(
+                "assertion in words, without a judge", f"{why}; it {counted}, as reward_basis says", at
+            )
             checks.append({"id": f"nl-{k}", "judge": str(text)[:2000], **counts["NL_ASSERTION"]})
         return checks
 

@@ -28,7 +28,7 @@ class Tau2Tasks:
     record = "task"
     sources = EVERYTHING
     chooses = False
-    reads_cases = True
+    writes_cases = EVERYTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()

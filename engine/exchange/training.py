@@ -17,7 +17,7 @@ from ..records.conversation import Conversation, SayEntry, ToolEntry
 from ..records.run import RunRecord, TrialRecord
 from ..simulate import Case
 from .chats import Chat, ChatMessage, Unfit, agent_chat, clean, user_chat
-from .exporter import EVERYTHING, Material, Omissions, RunParts, Written
+from .exporter import EVERYTHING, NOTHING, Material, Omissions, RunParts, Written
 
 REWARDED: Final = 1.0
 """The reward that ground truth must have."""
@@ -62,7 +62,7 @@ class Sft:
     record = "conversation"
     sources = EVERYTHING
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()
@@ -99,7 +99,7 @@ class Dpo:
     record = "pair"
     sources = EVERYTHING
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()
@@ -133,7 +133,7 @@ class Grpo:
     record = "group"
     sources = EVERYTHING
     chooses = True
-    reads_cases = False
+    writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
         left = Omissions()

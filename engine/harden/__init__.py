@@ -9,6 +9,7 @@ from .brief import write_brief
 from .edits import apply_edits, line_changes, unified_diff
 from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
+from .lint import lint_cases
 from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, shown_p
 from .loop import Hardener
 from .promotion import check_promotion
@@ -49,6 +50,7 @@ __all__ = [
     "hidden_texts",
     "known_of",
     "line_changes",
+    "lint_cases",
     "look_terms",
     "no_held_out_left",
     "rule_sentences",

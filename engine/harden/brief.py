@@ -5,11 +5,12 @@ What a writer, or a client that writes itself, is given. Nothing in it comes fro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from ..records.hardening import Brief, RejectedEdit
+from ..records.hardening import Brief, RejectedEdit, Target
 from ..records.run import Cluster
-from .guards import GUARDS, max_added
+from .guards import GUARDS, Known, max_added
 from .looks_told import look_terms
 
 GRAMMAR_HINT = (
@@ -18,6 +19,18 @@ GRAMMAR_HINT = (
     "'Never call T if FIELD exceeds V.' 'After calling T, call S.' 'Call T at most once.' "
     "Name tools as they are; no ids, names, dates or amounts of single cases."
 )
+HINTS: Final[Mapping[Target, str]] = {
+    "instructions": GRAMMAR_HINT,
+    "tool_descriptions": (
+        "Only lines under `## Tool descriptions` may change, one a tool: `- TOOL: what it does, when it may be called, "
+        "what must be called before`. A line there takes the place of the tool's own description; no ids, names, "
+        "dates or amounts of single cases."
+    ),
+    "examples": (
+        "Only lines under `## Examples` may change: short dialogues of your own making that show in general what is "
+        "right, `User: ...` and `Agent: ...`, calls of tools in words; no ids, names, dates or phrases of test cases."
+    ),
+}
 ONE_TEXT = (
     "Put a rule for every cluster into ONE text: each proof is a look at the held-out scenarios, and a later look "
     "needs more"
@@ -32,8 +45,9 @@ def write_brief(
     clusters: Sequence[Cluster],
     *,
     rejected: Sequence[RejectedEdit] = (),
-    tools: Collection[str] = (),
+    known: Known | None = None,
     locked: Sequence[str] = (),
+    target: Target = "instructions",
     looks: int | None = None,
 ) -> Brief:
     """Put together the brief for the next candidate.
@@ -43,6 +57,7 @@ def write_brief(
     held-out ones is taken out. With `looks`, how often held-out was looked at, the hint says what a proof costs:
     for a client, whose every text is proven at once.
     """
+    known = known or Known()
     costs = f"{ONE_TEXT}: {look_terms(looks)}. " if looks is not None else ""
     room = max_added(base_text) - (len(text) - len(base_text))
     return Brief(
@@ -51,9 +66,11 @@ def write_brief(
         text=text,
         clusters=[cluster.model_copy(update={"held_out": 0}) for cluster in clusters],
         rejected=list(rejected),
-        tools=sorted(tools),
+        tools=sorted(known.tools),
         guards=list(GUARDS),
         max_added=max(0, room),
         locked=list(locked),
-        hint=costs + GRAMMAR_HINT,
+        target=target,
+        descriptions=dict(known.descriptions) if target == "tool_descriptions" else {},
+        hint=costs + HINTS[target],
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from ..agents import HEADINGS, part_lines
 from ..errors import InvalidArgument, nearest
-from ..records.hardening import Edit
+from ..records.hardening import Edit, Target
 
 MAX_TEXT = 100_000
 """Characters of instructions."""
@@ -26,6 +27,20 @@ def apply_edits(text: str, edits: Sequence[Edit], where: str = "edits") -> str:
     for i, edit in enumerate(edits):
         lines = _applied(lines, edit, f"{where}[{i}]")
     return check_text("\n".join(lines), where)
+
+
+def placed(edits: Sequence[Edit], text: str, target: Target) -> list[Edit]:
+    """Edits with `start` and `end` meant of the part that is hardened, which is begun where it is not there."""
+    if target == "instructions" or not edits:
+        return list(edits)
+    heading = HEADINGS[target]
+    inside = part_lines(text, target)
+    lines = [line for n, line in enumerate(text.split("\n")) if n in inside and line.strip()]
+    if not lines:
+        new = any(edit.text.strip().startswith(heading) for edit in edits)
+        return list(edits) if new else [Edit(op="add", anchor="end", text=heading), *edits]
+    ends = {"start": heading, "end": lines[-1]}
+    return [e.model_copy(update={"anchor": ends.get(e.anchor.strip(), e.anchor)}) for e in edits]
 
 
 def check_text(text: str, where: str) -> str:

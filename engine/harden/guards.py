@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..agents import HEADINGS, Part, is_description, part_lines
 from ..errors import did_you_mean
-from ..records.hardening import GuardResult
+from ..records.hardening import GuardResult, Target
 from .edits import line_changes
 from .injection import injection_guard
 from .over_refusal import over_refusal_guard
@@ -44,19 +45,28 @@ class Known:
     """What a candidate may speak of.
 
     Tool names, other names (parameters, fields), and open texts (policy, schemas). `needed`: the tools that
-    solutions of train scenarios call, each with one of those scenarios.
+    solutions of train scenarios call, each with one of those scenarios. `descriptions`: of tools, by name.
     """
 
     tools: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
     texts: tuple[str, ...] = field(default=())
     needed: Mapping[str, str] = field(default_factory=dict[str, str])
+    descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def check_guards(
-    base: str, text: str, hidden: Iterable[Hidden], known: Known, locked: Sequence[str] = ()
+    base: str,
+    text: str,
+    hidden: Iterable[Hidden],
+    known: Known,
+    locked: Sequence[str] = (),
+    target: Target = "instructions",
 ) -> list[GuardResult]:
-    """Run every guard, in the order of GUARDS, on `text` against the text the hardening started from."""
+    """Run every guard, in the order of GUARDS, on `text` against the text the hardening started from.
+
+    With a target that is a part of the text, `target` comes behind them.
+    """
     added = line_changes(base, text)[0]
     guards: dict[str, Callable[[], GuardResult]] = {
         "leak": lambda: leak_guard(base, added, hidden, known),
@@ -67,7 +77,33 @@ def check_guards(
         "injection": lambda: injection_guard(base, added, known.texts),
         "over_refusal": lambda: over_refusal_guard(added, base, known.needed),
     }
-    return [guards[name]() for name in GUARDS]
+    aim = [] if target == "instructions" else [target_guard(base, text, added, known.tools, target)]
+    return [*(guards[name]() for name in GUARDS), *aim]
+
+
+def target_guard(
+    base: str, text: str, added: Sequence[tuple[int, str]], tools: Collection[str], target: Part
+) -> GuardResult:
+    """Refuse changes outside of the part that is hardened, and lines among descriptions that describe no tool."""
+    heading = HEADINGS[target]
+    inside = part_lines(text, target)
+    rule = f"only what stands under `{heading}` may change"
+    for number, line in added:
+        if line.strip() and number - 1 not in inside:
+            return GuardResult(guard="target", result="fail", line=number, text=line[:120], rule=rule)
+        entry = line.strip() and line.strip() != heading
+        if target == "tool_descriptions" and entry and not is_description(line, tools):
+            told = "a line is `- TOOL: what it does`, of a tool that is there"
+            return GuardResult(guard="target", result="fail", line=number, text=line[:120], rule=told)
+    lost = next((line for line in _outside(base, target) if line not in _outside(text, target)), "")
+    if lost:
+        return GuardResult(guard="target", result="fail", text=lost[:120], rule=rule)
+    return GuardResult(guard="target", result="pass")
+
+
+def _outside(text: str, part: Part) -> list[str]:
+    inside = part_lines(text, part)
+    return [line for n, line in enumerate(text.split("\n")) if n not in inside and line.strip()]
 
 
 def max_added(base: str) -> int:

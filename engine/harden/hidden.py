@@ -48,11 +48,12 @@ def known_of(world: World, scenarios: Iterable[Scenario] = ()) -> Known:
                 if call.tool and call.by == "agent":
                     needed.setdefault(call.tool, scenario.id)
     tools = [tool for tool in world.tools if tool.for_ == "agent"]
+    described = {tool.name: tool.description for tool in tools if not tool.hidden}
     names = {name for tool in tools for name in _properties(tool.parameters)}
     for path, collection in world.schema_.items():
         names.update(path.split("."), collection.required, collection.fields)
     texts = [world.policy, *(t.description for t in tools), *(canonical(dict(t.parameters)) for t in tools)]
-    return Known(frozenset(tool.name for tool in tools), frozenset(names), tuple(texts), needed)
+    return Known(frozenset(tool.name for tool in tools), frozenset(names), tuple(texts), needed, described)
 
 
 def _of_scenario(scenario: Scenario) -> Iterator[str]:

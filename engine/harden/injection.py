@@ -23,7 +23,7 @@ _COMMAND: Final = re.compile(
 _MARK: Final = re.compile(
     r"<\|[^|\n]{1,40}\|>|\[/?(?:INST|SYS)\]|<</?SYS>>"
     r"|</?\s*(?:system|user|assistant|tool|instructions?|conversation|transcript|record)\b[^>\n]{0,40}>"
-    r"|^\s*(?:system|assistant|user|human)\s*:|^-{3,} record\b",
+    r"|^\s*(?:system|assistant|human)\s*:|^-{3,} record\b",
     re.IGNORECASE,
 )
 _URL: Final = re.compile(

@@ -21,7 +21,7 @@ from ..records.hardening import (
     Mark,
     Round,
 )
-from .edits import apply_edits, check_text
+from .edits import apply_edits, check_text, placed
 from .looks_told import NO_HELD_OUT, preflight
 from .pool import Standing
 from .proof import compare_arms, decide_outcome, weigh
@@ -90,6 +90,7 @@ class Hardener(Stage):
             raise InvalidArgument("Give instructions or edits, one of them.", where="submit_candidate")
         standing = standing_candidate(hardening) if edits else None
         parent, before = (standing.id, standing.text) if standing else (hardening.base, hardening.base_text)
+        edits = placed(edits, before, hardening.limits.target)
         text = apply_edits(before, edits) if edits else check_text(instructions, "instructions")
         if text in (before, hardening.base_text):
             same = "base text" if text == hardening.base_text else f"text of {parent}"
@@ -162,7 +163,8 @@ class Hardener(Stage):
             h.outcome, h.stop_reason = "nothing_to_fix", "all pass"
         else:
             held_out = self.held_out(h, client=self.client_writes(h))
-            h.warnings += [told for told in preflight(h, held_out, base.values()) if told not in h.warnings]
+            told = [*self.told, *preflight(h, held_out, base.values())]
+            h.warnings += [one for one in told if one not in h.warnings]
         await self.saved(h, "running")
         return Standing(h.base, h.base_text, outcomes)
 

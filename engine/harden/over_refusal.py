@@ -6,6 +6,7 @@ after trials, where what it broke are simulations in which the agent acted under
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..llm.offline.language import understand
@@ -13,6 +14,8 @@ from ..records.hardening import CheckRegression, GuardResult
 from .proof import Arms, Key
 from .trials import TrialOutcome
 
+_ENTRY = re.compile(r"^\s*-\s*`?[A-Za-z_][\w-]*`?\s*:\s*")
+"""What stands before the description of a tool."""
 RULE = "no rule that forbids outright what the solution of a train scenario needs"
 
 
@@ -23,7 +26,7 @@ def over_refusal_guard(added: Sequence[tuple[int, str]], base: str, needed: Mapp
     """
     forbidden = {rule.tool for rule in understand(base).rules if rule.kind == "never"}
     for number, line in added:
-        for rule in understand(line).rules:
+        for rule in understand(_ENTRY.sub("", line)).rules:
             if rule.kind == "never" and rule.tool in needed and rule.tool not in forbidden:
                 told = f"{RULE}; `{needed[rule.tool]}` calls {rule.tool}"
                 return GuardResult(

@@ -21,7 +21,7 @@ from ..records.conversation import ModelUse
 from ..records.hardening import Brief, Edit
 from ..records.run import Cluster
 from ..seeds import seed_of
-from .edits import apply_edits
+from .edits import apply_edits, placed
 from .rounds import TOLD
 from .writers import Proposal
 
@@ -139,6 +139,8 @@ def _told(brief: Brief, shown: Sequence[Cluster]) -> dict[str, Any]:
         "clusters": [one.model_dump(include=fields, exclude_defaults=True) for one in shown],
         "tools": brief.tools,
         "locked": brief.locked,
+        **({"target": brief.target} if brief.target != "instructions" else {}),
+        **({"descriptions": brief.descriptions} if brief.descriptions else {}),
         "max_added": brief.max_added,
         "rejected": [
             {"edits": [e.model_dump() for e in one.edits], "why_not": TOLD.get(one.reason, one.reason)}
@@ -175,7 +177,8 @@ def _edits(rows: Sequence[Mapping[str, Any]], brief: Brief) -> list[Edit]:
         raise InvalidArgument(
             f"{len(rows)} edits are not one small edit.", where="edits", allowed=f"1 to {MOST_EDITS}"
         )
-    made = [load(Edit, row, f"edits[{k}]") for k, row in enumerate(rows)]
+    rows_read = [load(Edit, row, f"edits[{k}]") for k, row in enumerate(rows)]
+    made = placed(rows_read, brief.text, brief.target)
     text = apply_edits(brief.text, made)
     if text == brief.text:
         raise InvalidArgument("The edits change nothing.", where="edits")

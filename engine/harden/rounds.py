@@ -75,6 +75,7 @@ TOLD = {
     "guard_injection": "It holds what does not belong into instructions: a command, an address, a secret.",
     "guard_over_refusal": "It forbids what the agent must do in some scenarios.",
     "guard_placeholders": "It loses a placeholder.",
+    "guard_target": "It changes what is not being hardened.",
     "guard_tool_names": "It names a tool that is not there, or loses one.",
     "kept": "Better on train, and nothing that passed fails.",
     "no_proposal": "No general sentence follows from what still fails.",

@@ -156,8 +156,10 @@ class Search:
             self._pool.put_aside(standing)
 
     async def _prune(self, best: Candidate) -> None:
-        """Try the best text without each line that was added; only where several were."""
+        """Try the best text without each line that was added; only where there are several that stand alone."""
         h = self._h
+        if h.limits.target == "examples":
+            return
         added = [line for _, line in line_changes(h.base_text, best.text)[0] if line.strip()]
         if not 2 <= len(added) <= PRUNED_LINES:
             return

@@ -48,6 +48,7 @@ class Stage:
     trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
     it gives the same number. `lent`: roles that the client plays itself, and what they are shown it sees; with
     `writer` among them its text is the client's. `judges_itself`: the judge is the agent's own model or client.
+    `told`: what was found wrong with the cases.
     """
 
     trials: Trials
@@ -61,6 +62,7 @@ class Stage:
     look: Callable[[Hardening, Candidate, Sequence[str]], Awaitable[int]] = _next_look
     lent: Collection[str] = ()
     judges_itself: bool = False
+    told: Sequence[str] = ()
     runner: Runner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +89,8 @@ class Stage:
         self, h: Hardening, parent: str, text: str, edits: Sequence[Edit], by: str, *, client: bool = False
     ) -> Candidate:
         """The next candidate, looked at by the guards; it is not yet in the record."""
-        guards = check_guards(h.base_text, text, self.hidden, self.known, h.limits.locked)
+        limits = h.limits
+        guards = check_guards(h.base_text, text, self.hidden, self.known, limits.locked, limits.target)
         identifier = f"{h.id}/c{len(h.candidates) + 1}"
         return Candidate(
             id=identifier,
@@ -114,8 +117,9 @@ class Stage:
             standing.text,
             self.clusters(standing.outcomes),
             rejected=h.rejected,
-            tools=self.known.tools,
+            known=self.known,
             locked=h.limits.locked,
+            target=h.limits.target,
             looks=h.looks if h.strategy == "submit" else None,
         )
 

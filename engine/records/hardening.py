@@ -23,6 +23,8 @@ HardeningState = Literal["open", "running", "paused", "decided", "promoted", "re
 Mark = Literal["exposed", "self-judged", "overridden"]
 Outcome = Literal["improved", "unconfirmed", "no_change", "regressed", "nothing_to_fix", "not_evaluated"]
 Strategy = Literal["rules", "reflect", "submit"]
+Target = Literal["instructions", "tool_descriptions", "examples"]
+"""The part of the text that is hardened; instructions: all of it."""
 
 
 class Edit(Authored):
@@ -73,6 +75,9 @@ class Brief(Stored):
     guards: list[str] = Field(default_factory=list[str])
     max_added: int = 0
     locked: list[str] = Field(default_factory=list[str])
+    target: Target = "instructions"
+    descriptions: dict[str, str] = Field(default_factory=dict[str, str])
+    """Of the tools, where these are the target: what the agent is told of each."""
     hint: str = ""
 
 
@@ -246,6 +251,7 @@ class HardeningLimits(Authored):
     patience: int = Field(default=2, ge=1, le=20)
     trials: int = Field(default=0, ge=0, le=50)
     locked: list[str] = Field(default_factory=list[str])
+    target: Target = "instructions"
     concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
     """Trials at the same time."""
     pause_after: int = Field(default=10, ge=0)

@@ -17,7 +17,7 @@ from ..records.run import RunRecord
 from ..records.verdict import TrialVerdict
 
 BASELINE = "baseline/1"
-PARTS = ("instructions", "models", "agent", "world", "limits", "user guidelines", "cases", "grading")
+PARTS = ("instructions", "hints", "models", "agent", "world", "limits", "user guidelines", "cases", "grading")
 """What can change a result, in the order in which it is told."""
 
 
@@ -49,6 +49,8 @@ class ComparedRun(Stored):
     world: str = ""
     limits: dict[str, Any] = Field(default_factory=dict[str, Any])
     user_guidelines_sha256: str = ""
+    hints: bool = False
+    """Whether the agent was told the hints of its scenarios."""
     seed: int = 0
     trials: int = 1
     grading: int = 0
@@ -75,6 +77,7 @@ def compared_run(
         world=run.world,
         limits={"default": options.get("limits") or {}, "over": options.get("limits_over") or {}},
         user_guidelines_sha256=digest(options.get("user_guidelines") or ""),
+        hints=bool(options.get("hints")),
         seed=run.seed,
         trials=run.trials,
         grading=run.grading,
@@ -94,6 +97,7 @@ def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
     other = sum(base.cases[slug] != run.cases[slug] for slug in shared)
     pairs = {
         "instructions": (base.instructions_sha256, run.instructions_sha256),
+        "hints": (base.hints, run.hints),
         "models": (base.models, run.models),
         "agent": (base.agent, run.agent),
         "world": (base.world, run.world),
@@ -108,6 +112,7 @@ def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
     words = {
         "instructions": f"{base.instructions} -> {run.instructions}",
         "models": ", ".join(f"{role} {old} -> {new}" for role, (old, new) in models.items() if old != new),
+        "hints": "the agent is told them in one of the two runs",
         "agent": f"{_agent(base)} -> {_agent(run)}",
         "world": f"{base.world[:12]} -> {run.world[:12]}",
         "cases": f"{other} of {len(shared)} shared simulations are made of something else",

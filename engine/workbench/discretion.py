@@ -55,8 +55,14 @@ def _cases(cases: CaseFolder, redactor: Redactor, places: list[str]) -> CaseFold
     def plain(name: str) -> Any:
         return redactor.hide_all(getattr(cases, name), places, f"{cases.config}, {name}")
 
+    versions = tuple(
+        replace(v, text=redactor.hide_all(v.text, places, f"{cases.config}, instructions[{k}].text"))
+        for k, v in enumerate(cases.versions)
+    )
     return replace(
         cases,
+        versions=versions,
+        knowledge=tuple(plain("knowledge")),
         agent=plain("agent"),
         models=plain("models"),
         settings=plain("settings"),

@@ -6,7 +6,7 @@ Nothing is stored here but the conversations of a recorded agent, under their ha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,13 @@ class EnvironmentDrafts:
             )
         hash = digest(passages)
         self._archive.knowledge.keep(hash, passages)
+        return f"sha256:{hash}"
+
+    def keep_passages(self, passages: Sequence[str], where: str) -> str:
+        """A knowledge base that is cut into passages already, kept as `_knowledge` keeps it."""
+        check_plain(list(passages), where, KNOWLEDGE_CHARS)
+        hash = digest(list(passages))
+        self._archive.knowledge.keep(hash, list(passages))
         return f"sha256:{hash}"
 
     def _knowledge_file(self, file: Any, where: str) -> Any:

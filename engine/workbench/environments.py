@@ -22,6 +22,7 @@ from .personas import Personas
 from .results import Creation, EnvironmentReport
 from .role_models import RoleModels
 from .scenarios import Examined, Scenarios, solution_warnings
+from .sight import shown_by_file, spend
 from .simulations import Simulations
 from .worlds import Worlds, WorldSource
 
@@ -128,11 +129,16 @@ class Environments:
         """How an environment stands."""
         return self._report(environment, self._worlds.get(environment.world), created=False, warnings=[])
 
-    def _store(self, draft: EnvironmentRecord, text: str, origin: Origin) -> None:
+    def _store(
+        self, draft: EnvironmentRecord, text: str, origin: Origin, folder: CaseFolder | None = None
+    ) -> None:
         if self._archive.environments.find(draft.id) is None:
-            version = self._instructions.first(draft.id, text, origin)
+            if folder is not None and folder.versions:
+                self._instructions.all_of(draft.id, folder.versions)
+                draft.instructions_version = folder.in_force
+            else:
+                draft.instructions_version = self._instructions.first(draft.id, text, origin).number
             draft.created_at = draft.updated_at = utc_now()
-            draft.instructions_version = version.number
             if self._archive.environments.add(draft.id, draft):
                 self._archive.store.audit("create", "environment", draft.id)
                 return
@@ -162,6 +168,8 @@ class Environments:
         settings = dict(folder.settings)
         if folder.instructions_file is not None:
             settings["instructions_file"] = str(folder.instructions_file)
+        if folder.knowledge:
+            settings["knowledge_base"] = self._drafts.keep_passages(folder.knowledge, "knowledge")
         source = (
             self._worlds.of_document(folder.world_data, "world")
             if folder.world_data is not None
@@ -178,6 +186,8 @@ class Environments:
         )
         draft.source = str(folder.path)
         text = check_instructions(folder.instructions or source.instructions, "instructions")
+        for k, version in enumerate(folder.versions):
+            check_instructions(version.text, f"instructions[{k}].text")
         personas = [item.value for item in folder.personas] or source.personas
         scenarios = [item.value for item in folder.scenarios] or source.scenarios
         existing = self._archive.environments.find(id)
@@ -185,7 +195,8 @@ class Environments:
         refused = self._personas.lint(personas, draft)
         lost += _refused(refused, read)
         personas = _without(personas, refused)
-        examined = await self._scenarios.examine(scenarios, draft, personas, check=read.whole)
+        check = read.whole and not folder.versions
+        examined = await self._scenarios.examine(scenarios, draft, personas, check=check)
         lost += _refused(examined.refused, read)
         scenarios = _without(scenarios, examined.refused)
         gone = {
@@ -210,7 +221,7 @@ class Environments:
             return _only_told(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
         if existing is None:
-            self._store(draft, text, "file")
+            self._store(draft, text, "file", folder)
         else:
             self._bring_up_to_date(existing, draft, text)
         record = report.environment = self._archive.environments.get(id)
@@ -220,6 +231,8 @@ class Environments:
             report.warnings += await self._scenarios.prove_again(record, solved=examined.solutions)
             self._archive.forget_unused([existing.world])
         await self._simulations.of_folder(record, folder)
+        if folder.versions:
+            report.warnings += await anyio.to_thread.run_sync(self._spend, id, scenarios)
         report.counts = self._counts(id)
         report.proven = self._proven(id)
         return report
@@ -263,6 +276,13 @@ class Environments:
         _refuse_first([refused for creation in made for refused in creation.refused])
         report.warnings += [warning for creation in made for warning in creation.warnings]
         return changed
+
+    def _spend(self, id: str, scenarios: list[Any]) -> list[str]:
+        """An exported environment shows its held-out scenarios to whoever has the file."""
+        hidden = [f"{id}/{item['id']}" for item in scenarios if item.get("split") == "held_out"]
+        for scenario in hidden:
+            spend(self._archive, scenario)
+        return [shown_by_file(len(hidden))] if hidden else []
 
     def _gone(self, shelf: Shelf[Any], id: str, held: list[Any]) -> list[str]:
         """Imported records of an environment that its folder no longer holds."""

@@ -21,6 +21,7 @@ from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
+from .environment_files import whole_environment
 from .listing import among, check_where, cluster_names, matcher, members_of, trial_fields
 from .rows import conversation_row
 from .run_cases import RunCases
@@ -68,19 +69,21 @@ class Gathering:
                 calls = [NextCall("step_session", {"session": source, "action": "end"})]
             raise Conflict(f"{source} is still running.", where="source", next=calls)
         chosen = [run for run in over if asked.get("run") in (None, run.id)]
-        parts = [self._parts(run, asked) for run in chosen]
+        cases_only = kind in exporter.writes_cases
+        parts = [self._parts(run, asked, cases_only) for run in chosen]
         records = self._scenarios(kind, environment, runs)
         material = Material(
             source,
             kind,
             parts,
             lambda: self._suite(kind, environment, runs, records),
+            lambda: whole_environment(self._archive, environment),
             self._archive.redactor.hide_all,
             asked,
         )
         shown = (
             [record.scenario.id for record in records if record.split == "held_out"]
-            if exporter.reads_cases
+            if cases_only
             else [trial.scenario for _, trial in material.each() if trial.split == "held_out"]
         )
         made = Gathered(material, environment, sorted(set(shown)))
@@ -110,10 +113,10 @@ class Gathering:
             )
         return asked
 
-    def _parts(self, run: RunRecord, asked: Mapping[str, str]) -> RunParts:
+    def _parts(self, run: RunRecord, asked: Mapping[str, str], cases_only: bool) -> RunParts:
         cases = cache(lambda: self._cases(run))
         clean = record_without_secrets(run, self._archive.redactor)
-        trials = self._trials(run, asked)
+        trials = [] if cases_only else self._trials(run, asked)
         return RunParts(
             clean, trials, self._talk, lambda slug: cases().case(slug), lambda: self._whole(run, trials)
         )

@@ -225,12 +225,12 @@ class Exporting:
             written.text,
             written.records,
             exporter.says,
-            exporter.record,
+            written.record or exporter.record,
             found.held_out,
             [*found.warnings, *written.warnings],
             list(written.left_out),
         )
-        for parts in found.material.runs if kind == "run" and not exporter.reads_cases else ():
+        for parts in found.material.runs if kind == "run" and kind not in exporter.writes_cases else ():
             self._tell_missing(parts.run, made)
         return made
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..records.authored import Authored, load
 from ..records.environment import EnvironmentRecord, ModelChoice, ModelName, short_name
-from ..records.hardening import Hardening, HardeningLimits, Strategy
+from ..records.hardening import Hardening, HardeningLimits, Strategy, Target
 from ..records.job import Job
 from ..records.run import RunRecord
 from .archive import Archive, utc_now
@@ -26,7 +26,7 @@ from .simulations import Simulations
 from .snapshots import Snapshots
 
 STRATEGIES = ("auto", "rules", "reflect", "submit")
-_LATER = ("target", "confirm_on")
+_LATER = ("confirm_on",)
 
 
 class HardenOptions(Authored):
@@ -45,6 +45,8 @@ class HardenOptions(Authored):
     budget: Budget | None = None
     """The most that all its trials may use; seconds count from when it began or was gone on with."""
     cassette: CassetteUse | None = None
+    target: Target = "instructions"
+    """The part of the text that is hardened."""
 
     @property
     def spending(self) -> dict[str, float]:
@@ -99,12 +101,13 @@ class HardeningDrafts:
             models = dict(base.models)
         seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
         cassette = self._drafts.looked_at(opted.cassette) if opted.cassette else {}
+        strategy = _strategy(spec["strategy"], models)
         return Hardening(
             id="",
             environment=owner.id,
             base=id,
             base_text=text,
-            strategy=_strategy(spec["strategy"], models),
+            strategy=strategy,
             state="running",
             seed=seed,
             limits=HardeningLimits(
@@ -116,6 +119,7 @@ class HardeningDrafts:
                 pause_after=opted.pause_after,
                 budget=opted.spending,
                 cassette=cassette,
+                target=_target(opted.target, strategy, owner.agent.kind),
             ),
             warnings=cassette_warnings(cassette),
             models=models,
@@ -203,6 +207,23 @@ def _strategy(asked: str, models: Mapping[str, ModelName]) -> Strategy:
     if asked == "auto":
         return "rules" if offline else "reflect"
     return cast("Strategy", asked)
+
+
+def _target(target: Target, strategy: Strategy, agent: str) -> Target:
+    """The part that is hardened, where the strategy can write it and the agent is shown it."""
+    if target != "instructions" and strategy == "rules":
+        raise InvalidArgument(
+            f"Rules are no {target.replace('_', ' ')}.",
+            where="options.target",
+            allowed="instructions, or strategy submit or reflect",
+        )
+    if target == "tool_descriptions" and agent not in ("prompt", "caller"):
+        raise InvalidArgument(
+            f"The descriptions that an agent of kind {agent} is shown are its own.",
+            where="options.target",
+            allowed="instructions, examples; tool_descriptions for prompt and caller",
+        )
+    return target
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:

@@ -11,6 +11,7 @@ from .rows import evidence_row
 
 _FIGURES = ("number", "total", "passed", "failed", "rate", "completed")
 """Fields of a round that stand in its row even where they are 0."""
+_LONG = ("written", "pruned")
 _CASES = ("simulations", "train", "held_out")
 _ROUNDS = (
     "item.rounds[].cluster.cause",
@@ -26,6 +27,11 @@ _WHOLE = (
     "item.candidates[].edits[].text",
     "item.candidates[].guards[].text",
     "item.rejected[].edits[].text",
+    "item.written[].edits[].text",
+    "item.written[].why",
+    "item.written[].passed_over",
+    "item.written[].failure",
+    "item.pruned[].line",
     "item.brief.text",
     "item.brief.clusters[].cause",
     "item.brief.clusters[].rule",
@@ -69,7 +75,7 @@ class HardeningViews:
                 summary=summary,
             )
         exclude = (
-            {"base_text", "candidates", "rounds", "brief", "snapshot", "format", *_CASES}
+            {"base_text", "candidates", "rounds", "brief", "snapshot", "format", *_LONG, *_CASES}
             if view == "summary"
             else {"format"}
         )

@@ -32,7 +32,7 @@ from .judging import Judging
 from .results import EnvironmentReport
 from .scenarios import Scenarios
 from .scoring import Scoring
-from .sight import spend
+from .sight import shown_by_file, spend
 from .trials import TrialRunner
 from .worlds import Worlds
 
@@ -268,10 +268,7 @@ class RunImporter:
                 hidden.add(slug)
                 spend(self._archive, f"{id}/{slug}")
         if hidden:
-            taken.warnings.append(
-                f"{len(hidden)} scenarios are held out: the file shows them, so they count as train for any text that "
-                "you submit."
-            )
+            taken.warnings.append(shown_by_file(len(hidden)))
 
     async def _graded_again(self, run: str) -> list[str]:
         """Where grading finds another verdict than the file said."""

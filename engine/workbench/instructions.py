@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound
-from ..exchange import Roots, write_instructions
+from ..exchange import Roots, Version, write_instructions
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from .archive import Archive, utc_now
 
@@ -64,6 +65,16 @@ class Instructions:
         record = new_version(environment, self.last(environment) + 1, text, origin)
         self._archive.instructions.put(record.id, record)
         return record
+
+    def all_of(self, environment: str, versions: Sequence[Version]) -> None:
+        """Store the versions of an environment that is about to be stored. For a worker thread."""
+        records = [
+            new_version(
+                environment, v.number, v.text, v.origin, base=f"{environment}@{v.base}" if v.base else ""
+            )
+            for v in versions
+        ]
+        self._archive.instructions.put_many({record.id: record for record in records})
 
     def append(self, id: str, text: str, origin: Origin, **fields: Any) -> InstructionsRecord:
         """Append a version and put it in force; `fields` are the record's (candidate, outcome, marks)."""

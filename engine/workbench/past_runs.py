@@ -35,7 +35,7 @@ from .instructions import Instructions
 from .results import EnvironmentReport
 from .run_cases import RunCases
 from .scoring import Scoring
-from .sight import spend
+from .sight import shown_by_file, spend
 from .trials import TrialRunner
 
 SHOWN: Final = 5
@@ -394,8 +394,5 @@ def _warnings(compared: Compared, hidden: int) -> list[str]:
             "their data have changed since."
         )
     if hidden:
-        warnings.append(
-            f"{hidden} scenarios are held out: the file shows them, so they count as train for any text that you "
-            "submit."
-        )
+        warnings.append(shown_by_file(hidden))
     return warnings

@@ -16,6 +16,7 @@ from ..harden import (
     TrialOutcome,
     hidden_texts,
     known_of,
+    lint_cases,
 )
 from ..llm import RELAY
 from ..records.environment import AgentSpec, short_name
@@ -150,6 +151,7 @@ class Proving:
             look=look,
             lent=_lent(record, agent),
             judges_itself=judges_itself(pattern.models, agent),
+            told=lint_cases(specs.values(), [n for n, t in world.tools.items() if t.kind == "write"]),
         )
 
     def _writer(self, record: Hardening, pacing: Pacing) -> InstructionWriter | None:

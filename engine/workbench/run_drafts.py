@@ -28,6 +28,7 @@ from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .budget import Budget
 from .estimates import Estimates, confirm, unpriced
+from .hints import hints_told, hints_warnings
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
@@ -41,7 +42,6 @@ from .what_ifs import what_ifs
 
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
-_LATER = ("hints",)
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
 """Options that may be other when a run goes on."""
 
@@ -71,6 +71,8 @@ class RunOptions(Authored):
     """Equal failures of the infrastructure in a row that pause the run; 0: never."""
     limits: Limits | None = None
     cassette: CassetteUse | None = None
+    hints: bool = False
+    """Whether the agent is told the hints of its scenario."""
     name_clusters: bool | None = None
     """Whether the writer is asked to name the failures; default: where it is neither offline nor the client itself."""
     confirm: bool = False
@@ -152,11 +154,19 @@ class RunDrafts:
             _branched(run, places)
         elif not spec["trials"]:
             run.options["trials_of"] = self._own_trials(environment.id, simulations, trials)
+        if opted.hints:
+            chosen = sorted({s.scenario for s in simulations})
+            known = (self._archive.scenarios.get(f"{environment.id}/{id}").scenario for id in chosen)
+            run.options["hints"] = hints_told(known)
         if opted.cassette:
             run.options["cassette"] = self.looked_at(opted.cassette)
         if not opted.confirm:
             self._confirm(run)
-        run.warnings = [*price_warnings(run, unpriced(run)), *cassette_warnings(run.options.get("cassette"))]
+        run.warnings = [
+            *hints_warnings(run.options.get("hints")),
+            *price_warnings(run, unpriced(run)),
+            *cassette_warnings(run.options.get("cassette")),
+        ]
         return run, simulations
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
@@ -320,10 +330,6 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
     """`options`, or an error that says what of it is not in this version."""
     given = dict(options or {})
     check_plain(given, "options")
-    later = next((name for name in _LATER if name in given), None)
-    if later is not None:
-        allowed = ", ".join(RunOptions.model_fields)
-        raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     opted = load(RunOptions, given, "options")
     other = sorted(opted.model_fields_set - {"resume", "confirm", *RESUMED_WITH})
     if opted.resume and other:

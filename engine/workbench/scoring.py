@@ -23,6 +23,7 @@ from ..records.run import Cluster, ClusterRerun, RunRecord, RunState, TrialRecor
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
+from .hints import hints_warnings
 from .judging import metrics_of
 from .labels import Labels
 from .reruns import counted as recounted, rerun_warnings
@@ -75,6 +76,7 @@ class Scoring:
                 *_broken_tools(run, records),
                 *_invented(run, records),
                 *price_warnings(run, unpriced),
+                *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
                 *rerun_warnings(run),
                 *what_if_warnings(ifs),

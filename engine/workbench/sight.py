@@ -32,6 +32,11 @@ def refuse_while_proving(archive: Archive, environment: str) -> None:
     )
 
 
+def shown_by_file(count: int) -> str:
+    """The warning of an import whose file shows held-out scenarios."""
+    return f"{count} scenarios are held out: the file shows them, so they count as train for any text that you submit."
+
+
 def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:
     """HeldOut where one of them (`support/x`) is sealed: nobody reads it before it has served a proof."""
     for id in scenarios:

@@ -125,7 +125,7 @@ class Simulations:
             if made.refused:
                 first = made.refused[0]
                 raise InvalidArgument(first["what"], where=first["at"], allowed=first.get("allowed", ""))
-        elif self._archive.scenarios.count(environment=environment.id):
+        elif folder.pairing != "none" and self._archive.scenarios.count(environment=environment.id):
             spec = {"environment": environment.id, "pairing": folder.pairing}
             pairs = await anyio.to_thread.run_sync(self._pairs.of, spec)
             await anyio.to_thread.run_sync(self._store, environment.id, pairs)

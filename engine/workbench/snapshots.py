@@ -109,6 +109,7 @@ class Snapshots:
             "agent": base.agent == pattern.agent,
             "limits": base.options.get("limits") == pattern.options["limits"]
             and not base.options.get("limits_over"),
+            "hints": not base.options.get("hints"),
             "scoring": base.options.get("score", True),
             "user guidelines": base.options.get("user_guidelines", "") == pattern.options["user_guidelines"],
         }

@@ -46,6 +46,7 @@ from ..simulate import (
 from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import is_spoiled
+from .hints import instructions_of
 from .role_models import RoleModels
 from .run_cases import CaseParts, RunCases
 from .worlds import Worlds
@@ -251,7 +252,7 @@ class TrialRunner:
                     user,
                     seed=seed,
                     trial=trial,
-                    instructions=run.instructions_text,
+                    instructions=instructions_of(run, case.scenario),
                     belongs=record,
                     meter=meter,
                     live=live,

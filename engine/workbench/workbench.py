@@ -49,6 +49,7 @@ from .past_runs import PastRuns
 from .personas import Personas
 from .places import Places
 from .plain import check_range
+from .prompts import Prompts
 from .proving import Proving
 from .reporting import Reporting
 from .rescoring import Rescoring
@@ -102,6 +103,7 @@ class Workbench:
     model_calls: ModelCalls
     hardenings: Hardenings
     sessions: Sessions
+    prompts: Prompts
     items: Items
 
     def __init__(
@@ -275,6 +277,7 @@ class Workbench:
             self.roots,
             metric_code,
         )
+        self.prompts = Prompts(archive, worlds, instructions, trials)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
         locks = HardeningLocks(archive, runner)
         drafts = HardeningDrafts(

@@ -1,0 +1,49 @@
+"""Preflight lint: what is wrong with the cases of a hardening that its numbers would not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..canonical import canonical
+from ..records.scenario import Scenario
+
+SHOWN = 3
+
+
+def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str]:
+    """Say what speaks against these cases. `writes`: the agent's tools that change the world.
+
+    A held-out scenario that is a train one in other clothes confirms what was learnt by heart. Where no train scenario
+    needs the agent to act, a text that makes it refuse everything breaks nothing.
+    """
+    known, changing = list(scenarios), set(writes)
+    train = [one for one in known if one.split != "held_out"]
+    told: list[str] = []
+    twins = _twins(train, [one for one in known if one.split == "held_out"])
+    if twins:
+        more = ", ..." if len(twins) > SHOWN else ""
+        told.append(
+            f"{len(twins)} held-out scenarios are the same as train ones but for their names "
+            f"({', '.join(twins[:SHOWN])}{more}): they confirm nothing."
+        )
+    solved = [one for one in train if one.expected]
+    acting = [one for one in solved if any(call.tool in changing for call in one.expected)]
+    if changing and solved and not acting:
+        told.append(
+            "No train scenario needs the agent to change anything: a text that makes it refuse would not be seen. "
+            "Put must-succeed cases beside those that must be refused."
+        )
+    return told
+
+
+def _twins(train: Sequence[Scenario], held_out: Sequence[Scenario]) -> list[str]:
+    seen = {_content(one) for one in train}
+    return [one.id for one in held_out if _content(one) in seen]
+
+
+def _content(scenario: Scenario) -> str:
+    """What a scenario is made of, apart from its names."""
+    parts = scenario.model_dump(
+        mode="json", by_alias=True, exclude={"id", "split", "tags", "persona", "x_source"}
+    )
+    return canonical(parts)

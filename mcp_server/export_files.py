@@ -1,0 +1,110 @@
+"""`caseharden export`: a run, its conversations or a whole environment as a file of any format.
+
+Exit codes: 0 written, 2 wrong input, 3 a format that the source does not have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from ..engine.errors import CasehardenError, InvalidArgument, Unavailable
+from ..engine.exchange.export_formats import EXPORTERS
+from ..engine.workbench.exporting import PAGE
+from .called import called
+from .output_files import OPTION, copy_out
+from .report import newest
+from .settings import WrongSetting, add_flags, fixing, read_settings
+from .terminal import Screen, count
+
+FORMATS = (*EXPORTERS, PAGE)
+STDOUT = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="",
+        help="a run, session, hardening or environment; default the newest run or hardening",
+    )
+    parser.add_argument("-f", "--format", default="json", choices=FORMATS, help="default json")
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="",
+        metavar="FILE",
+        help="default SOURCE and the format's ending, here; - prints",
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only these conversations: verdict, scenario, persona, simulation, check, tag, text, run; repeatable",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="also where another file stands")
+    add_flags(parser, "home")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args, _filters(args.where))
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "export")
+    where = error.where if isinstance(error, CasehardenError) else ""
+    source = [args.source] if args.source else ["run-1"]
+    if isinstance(error, Unavailable):
+        return called("export", *source, "--format", "json")
+    if where == OPTION:
+        return called("export", *source, "--format", args.format, "--output", "other" + _suffix(args.format))
+    if where.startswith(("where", "--where")):
+        return called("export", *source, "--format", "csv", "--where", "verdict=fail")
+    return called("run", "DIR") + "        (makes a run), or name one: " + called("export", "run-1")
+
+
+async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
+    settings = read_settings(args)
+    screen = Screen(sys.stderr if args.output == STDOUT else sys.stdout)
+    async with settings.workbench("cli", resume=False) as bench:
+        source = args.source or await newest(bench)
+        made = await bench.exports.export(source, args.format, where=where, overwrite=True)
+        if args.output == STDOUT:
+            sys.stdout.write(await anyio.to_thread.run_sync(_text, made.path))
+        target = Path(args.output or made.path.name)
+        if args.output != STDOUT:
+            await anyio.to_thread.run_sync(copy_out, made.path, target, args.overwrite)
+    for warning in made.warnings:
+        screen.note("warn", warning)
+    for left in made.left_out:
+        screen.note("note", f"Not in it: {left}")
+    told = f"{made.says}, {count(made.records, made.record)} of {source}, {made.bytes:,} bytes"
+    screen.line(told if args.output == STDOUT else f"{target}  {told}")
+    return 0
+
+
+def _filters(told: Sequence[str]) -> dict[str, str]:
+    """`verdict=fail` as a filter; which there are is the engine's to say."""
+    found: dict[str, str] = {}
+    for part in told:
+        name, is_pair, value = part.partition("=")
+        if not is_pair or not name.strip() or not value.strip():
+            raise InvalidArgument(f"`{part[:80]}` is no filter.", where="--where", allowed="verdict=fail")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _suffix(format: str) -> str:
+    return ".html" if format == PAGE else EXPORTERS[format].suffix
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

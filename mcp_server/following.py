@@ -1,0 +1,184 @@
+"""Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
+
+`run`, `simulate` and `score` go through it alike. Exit codes: 0 passed, 1 a threshold or the baseline was missed,
+3 no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from ..engine.errors import BudgetSpent, Conflict
+from ..engine.workbench import Workbench as Bench
+from ..engine.workbench.results import RunReport
+from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, save
+from .called import called
+from .ci_reports import write_reports
+from .progress import Progress, result_lines
+from .terminal import Screen, clean, count
+
+STEP_S = 0.5
+"""How often a run is looked at."""
+
+
+Start = Callable[[], Awaitable[RunReport]]
+Again = Callable[[str], Sequence[str]]
+"""The words of the command that goes on with a run."""
+
+
+async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, bool]:
+    """What came of what `start` begins, and whether Ctrl-C stopped it."""
+    async with _interrupts() as interrupts:
+        report = await start()
+        progress = Progress(bench, screen, report)
+        stopped = False
+        job = report.job
+        while job is not None and job.active:
+            with interrupts.waiting():
+                job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+                if job.state == "waiting":
+                    progress.waits(job, bench.home)
+                    await anyio.sleep(STEP_S)
+            await progress.look(job)
+            if interrupts.number and not stopped:
+                stopped = True
+                kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
+                screen.line(f"Stopping. {kept}; {called(*again(report.run.id))} goes on.")
+                with suppress(Conflict):  # it was over at the same moment
+                    await bench.jobs.cancel(job.id, reason="interrupted")
+    report = await _ended(bench, report)
+    await progress.end()
+    return report, stopped
+
+
+async def finished(
+    bench: Bench,
+    args: argparse.Namespace,
+    screen: Screen,
+    report: RunReport,
+    stopped: bool,
+    baseline: Baseline,
+    again: Sequence[str],
+) -> int:
+    """Tell what a run came to, write the reports and the baseline that are wanted; the exit code."""
+    code = 3 if stopped else _exit_code(report)
+    against = None if code == 3 else await compared(bench, baseline, report.run.id)
+    code = max(code, 1) if fails(against) else code
+    if args.json:
+        result = {**as_json(report, code), **baseline_json(baseline, against)}
+        print(json.dumps(result, ensure_ascii=False))
+    elif not stopped:
+        lines = await result_lines(bench, report, screen.width)
+        lines += baseline_lines(baseline, against, screen.width)
+        for line in [*lines, *how_to_go_on(report, again)]:
+            screen.line(line)
+    for line in await write_reports(bench, args, report, code):
+        screen.line(line)
+    if code != 3:
+        saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
+        screen.line(saved) if saved else None
+    return code
+
+
+def _exit_code(report: RunReport) -> int:
+    """What a run says to whoever started it, but for its baseline."""
+    totals = report.run.totals
+    if report.run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
+        return 3
+    return 1 if any(t.result == "fail" for t in report.run.thresholds) else 0
+
+
+def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
+    """Of a run that paused: why, and what to type; where a resumed run may have a higher budget, with that."""
+    job, run = report.job, report.run
+    if job is None or job.state != "paused" or job.error is None:
+        return []
+    limits: dict[str, float] = run.options.get("budget") or {}
+    told = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
+    more = (
+        ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
+    )
+    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
+
+
+def as_json(report: RunReport, code: int) -> dict[str, Any]:
+    """The result for programs."""
+    run = report.run
+    fields = {
+        "id",
+        "environment",
+        "instructions",
+        "models",
+        "state",
+        "totals",
+        "thresholds",
+        "clusters",
+        "wall_s",
+    }
+    return {
+        **run.model_dump(mode="json", include=fields),
+        "warnings": [*run.warnings, *(w for w in report.warnings if w not in run.warnings)],
+        "model_calls": report.model_calls,
+        "tokens": report.tokens,
+        "usd": report.usd,
+        **({"changed": asdict(report.changes)} if report.changes else {}),
+        "exit": code,
+    }
+
+
+class _Interrupts:
+    """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._waiting: anyio.CancelScope | None = None
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """A wait that is over when Ctrl-C comes."""
+        with anyio.CancelScope() as self._waiting:
+            yield
+        self._waiting = None
+
+    def came(self) -> None:
+        self.number += 1
+        if self.number > 1:
+            os._exit(130)
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+@asynccontextmanager
+async def _interrupts() -> AsyncGenerator[_Interrupts]:
+    """Listens for Ctrl-C within the block."""
+    interrupts = _Interrupts()
+
+    async def listen() -> None:
+        async for _ in signals:
+            interrupts.came()
+
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            try:
+                yield interrupts
+            finally:
+                group.cancel_scope.cancel()
+
+
+async def _ended(bench: Bench, report: RunReport) -> RunReport:
+    if report.job is None:
+        return report
+    found = (await bench.jobs.wait(report.job.id, wait_s=0)).result
+    return found if isinstance(found, RunReport) else report

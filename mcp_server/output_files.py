@@ -1,0 +1,26 @@
+"""Files that a command writes where its caller wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..engine.errors import Conflict, InvalidArgument
+
+OPTION = "--output"
+
+
+def copy_out(made: Path, target: Path, overwrite: bool, option: str = OPTION) -> None:
+    """Put what was made where it is wanted. Conflict where another file stands there, InvalidArgument where none can
+    be. For a worker thread.
+    """
+    data = made.read_bytes()
+    try:
+        if target.exists() and not overwrite and (target.is_dir() or target.read_bytes() != data):
+            raise Conflict(f"{target} exists.", where=option, allowed="another name, or --overwrite")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise InvalidArgument(
+            f"{target} cannot be written: {told}.", where=option, allowed="a file in a folder of yours"
+        ) from None
