@@ -21,6 +21,8 @@ class Finding(Stored):
 
     turn: int = 0
     label: str
+    severity: str = ""
+    """How bad such a failure is: low, medium, high, critical; "": it has none."""
     why: str = ""
     passage: str = ""
     """The passage of the knowledge base that shows it, by its id."""
@@ -62,6 +64,8 @@ class MetricValue(Stored):
     metric: str
     value: float | None = None
     label: str = ""
+    severity: str = ""
+    """Of the label: low, medium, high, critical; "": it has none."""
     why: str = ""
     fix: str = ""
     turns: list[int] = Field(default_factory=list[int])

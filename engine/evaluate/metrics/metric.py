@@ -36,6 +36,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     """Of a metric with labels: the first says that nothing is wrong, the last is the worst."""
     severities: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How bad each label is: low, medium, high, critical."""
     rubric: str = ""
     code: str = ""
     """`FILE.py:name` of the function that answers."""
@@ -82,10 +83,14 @@ class Metric:
             metric=self.name,
             value=opinion.score,
             label=opinion.label,
+            severity=self.severities.get(opinion.label, ""),
             why=opinion.why,
             fix=opinion.fix,
             turns=opinion.turns,
-            findings=opinion.findings,
+            findings=[
+                found.model_copy(update={"severity": self.severities.get(found.label, "")})
+                for found in opinion.findings
+            ],
             unscored=opinion.unscored,
         )
 
