@@ -12,8 +12,8 @@ import pytest
 from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.evaluate import METRICS, choose_metrics
 from caseharden.engine.records.opinion import MetricValue
-from caseharden.tests.fake_endpoint import FakeEndpoint, fault
-from caseharden.tests.judge_desk import judged_by, judged_desk, judging, marked, played, says, score
+from caseharden.tests.fake_endpoint import FakeEndpoint, chat, fault
+from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, marked, played, says, score
 from caseharden.tests.workbench_cases import bench_at
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +87,80 @@ async def test_labels_by_turn_give_the_worst_and_where_it_was(tmp_path: Path) ->
     told = {"agent_behavior_failure": {"why": "It is wrong on T2.", "turns": turns, "fix": "Look T2 up."}}
     found = (await judged(tmp_path, told, "agent_behavior_failure"))["agent_behavior_failure"]
     assert (found.label, found.turns, found.fix) == ("false_information", [1, 2], "Look T2 up.")
-    assert [(one.turn, one.label) for one in found.findings] == [(1, "repetition"), (2, "false_information")]
+    assert (found.severity, [(one.turn, one.label, one.severity) for one in found.findings]) == (
+        "critical",
+        [(1, "repetition", "low"), (2, "false_information", "critical")],
+    )
+
+
+def test_failures_of_behaviour_have_arksims_severities() -> None:
+    metric = METRICS["agent_behavior_failure"]
+    by_severity = {"low": 1, "medium": 2, "high": 1, "critical": 3}
+    assert {s: list(metric.severities.values()).count(s) for s in by_severity} == by_severity
+    assert list(metric.severities) == list(metric.labels[1:])
+
+
+@pytest.mark.requirement("AS-14")
+async def test_every_judged_metric_is_asked_in_one_call_with_its_scale_and_read_as_it_is_answered(
+    tmp_path: Path,
+) -> None:
+    wanted = {name: metric for name, metric in METRICS.items() if metric.rubric and name != "ground_truth"}
+    numbers = {name: metric.scale[1] for name, metric in wanted.items() if metric.answer == "score"}
+    told = {name: score(value) for name, value in numbers.items()}
+    labels = {
+        "agent_behavior_failure": {
+            "why": "x",
+            "turns": [{"turn": 2, "label": "disobeyed_user", "why": "x"}],
+            "fix": "",
+        },
+        "failure_cause": {"why": "T8 was made up.", "evidence": [2], "label": "user", "fix": ""},
+    }
+    assert set(wanted) == {*numbers, *labels}
+    with FakeEndpoint(says({**told, **labels})) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await played(bench, TALK, ANYTHING)
+            report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=list(wanted))
+            [trial] = await marked(bench)
+        [asked] = map(Asked, endpoint.requests)
+    found = {value.metric: value for value in trial.graded.metrics}
+    assert set(asked.metrics) == set(found) == set(wanted)
+    assert {name: found[name].value for name in numbers} == numbers
+    assert {name: found[name].label for name in labels} == {
+        "agent_behavior_failure": "disobeyed_user",
+        "failure_cause": "user",
+    }
+    summaries = report.run.metrics
+    assert {name: summary.direction for name, summary in summaries.items()} == {
+        name: metric.direction for name, metric in METRICS.items() if name in wanted
+    }
+
+
+@pytest.mark.parametrize("label", METRICS["failure_cause"].labels)
+async def test_a_cause_is_the_fault_of_agent_user_or_environment(tmp_path: Path, label: str) -> None:
+    told = {"failure_cause": {"why": "x", "evidence": [1], "label": label, "fix": ""}}
+    found = (await judged(tmp_path, told, "failure_cause"))["failure_cause"]
+    assert (found.label, found.unscored) == (label, "")
+    assert label.partition("_")[0] in ("none", "user", "environment", "agent")
+
+
+async def test_tokens_and_cost_are_those_of_the_agents_model_and_unscored_without_a_price(
+    tmp_path: Path,
+) -> None:
+    names = ("tokens", "cost_usd", "latency_s", "turns")
+    with FakeEndpoint(chat("It is closed.", usage=(20, 1))) as endpoint:
+        agent = {"model": "agent-1", "base_url": endpoint.base_url}
+        async with bench_at(tmp_path) as bench:
+            await judged_desk(bench, 1, ANYTHING)
+            for more in ({"prices": {"input": 1, "output": 2}}, {}):
+                await bench.runs.start("desk", models={"agent": {**agent, **more}}, metrics=list(names))
+            [priced], [unpriced] = await marked(bench), await marked(bench, "run-2")
+    found = {value.metric: value for value in priced.graded.metrics}
+    replies = priced.models["agent"].calls
+    assert replies and found["tokens"].value == 21 * replies
+    assert found["cost_usd"].value == pytest.approx(replies * (20 * 1 + 1 * 2) / 1e6)
+    assert found["latency_s"].value is not None and found["turns"].value
+    [cost] = [value for value in unpriced.graded.metrics if value.metric == "cost_usd"]
+    assert cost.unscored == "the price of the agent's model is unknown"
 
 
 async def test_a_turn_without_failure_and_with_one_is_a_contradiction(tmp_path: Path) -> None:

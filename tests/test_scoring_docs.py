@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from caseharden.engine.processes import AllowedCode
+from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import FakeEndpoint
 from caseharden.tests.judge_desk import Asked, judged_by, marked, played, says
-from caseharden.tests.workbench_cases import bench_at
+from caseharden.tests.workbench_cases import WORLDS, bench_at
 
 TALK = [
     {"by": "user", "say": "Close T1."},
@@ -39,3 +41,21 @@ async def test_the_worked_example_comes_out_as_it_is_told(checkout: Path, tmp_pa
         "fix": next(check.fix for check in trial.graded.checks if check.fix),
     }
     assert found == told
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("AK-17")
+async def test_the_metric_that_is_code_says_what_is_told(checkout: Path, tmp_path: Path) -> None:
+    text = (checkout / "docs" / "scoring.md").read_text(encoding="utf-8")
+    [code], [metric], [told] = (
+        re.findall(rf"```{what}\n(.*?)```", text, re.S) for what in ("python", "json metric", "json value")
+    )
+    (tmp_path / "metrics.py").write_text(code, encoding="utf-8")
+    async with Workbench(tmp_path / "data", worlds=WORLDS, code=AllowedCode([tmp_path])) as bench:
+        await played(bench, TALK, {"tool": "close_ticket"})
+        options = {"thresholds": {"brevity": 0.9}}
+        report = await bench.runs.start("desk", metrics=[json.loads(metric)], options=options)
+        [trial] = await marked(bench)
+    [value] = trial.graded.metrics
+    assert {name: getattr(value, name) for name in json.loads(told)} == json.loads(told)
+    assert [found.result for found in report.run.thresholds] == ["pass", "pass"]

@@ -37,7 +37,7 @@ async def run_simulations(
     ] = ("all",),
     instructions: Annotated[str, Field(description="Version or candidate id; default current")] = "",
     trials: Annotated[int, Field(ge=0, le=50, description="0 = environment's")] = 0,
-    metrics: Annotated[Sequence[Any], Field(description="Names, or {name, rubric, scale}")] = (),
+    metrics: Annotated[Sequence[Any], Field(description="Names, {name, rubric or code, scale}")] = (),
     models: Models = NOT_GIVEN,
     options: Annotated[
         Mapping[str, Any],

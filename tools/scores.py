@@ -17,7 +17,7 @@ from .spec import Call, tool
 async def score_run(
     call: Call,
     run: Annotated[str, Field(description="Run id")],
-    metrics: Annotated[Sequence[Any], Field(description="Names, or {name, rubric, scale}")] = (),
+    metrics: Annotated[Sequence[Any], Field(description="Names, {name, rubric or code, scale}")] = (),
     judge: Annotated[str, Field(description="Model; default the run's")] = "",
     thresholds: Annotated[Mapping[str, Any], Field(description="name -> minimum; max_errors")] = NOT_GIVEN,
     labels: Annotated[

@@ -1,8 +1,9 @@
-"""Tools of worlds that are no steps: Python in a warm process, below the folders that the operator allows; servers."""
+"""Tools that are no steps, and metrics that are code: Python in a warm process, below allowed folders; servers."""
 
 from __future__ import annotations
 
+from .metric_code import MetricCode
 from .python_tools import PythonTools
 from .server_tools import ServerTools
 
-__all__ = ["PythonTools", "ServerTools"]
+__all__ = ["MetricCode", "PythonTools", "ServerTools"]

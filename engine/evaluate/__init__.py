@@ -20,7 +20,16 @@ from .grounding import Grounding
 from .judge import Judge, Shown, ask, block_of, entries_of, judge_chars, shown
 from .knowledge import KnowledgeBase, passages_of
 from .marking import MarkedCase, mark
-from .metrics import DEFAULT_METRICS, METRICS, NO_METRICS, Metric, choose_metrics, summaries
+from .metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    NO_METRICS,
+    Metric,
+    choose_metrics,
+    read_code_answer,
+    summaries,
+    unscored_by_code,
+)
 from .naming import MOST_NAMED, name_clusters
 from .opinions import Question
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
@@ -92,10 +101,12 @@ __all__ = [
     "overall_of",
     "parts_of",
     "passages_of",
+    "read_code_answer",
     "see_turn",
     "shown",
     "summaries",
     "thresholds",
     "totals",
+    "unscored_by_code",
     "unsolvable",
 ]

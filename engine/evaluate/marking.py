@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..records.conversation import Conversation
-from ..records.opinion import MetricValue, Opinion
+from ..records.opinion import CODE, MetricValue, Opinion
 from ..records.verdict import Verdict
 from .grade import ERROR_ENDS, INVALID_ENDS, grade
 from .metrics import METRICS, Metric, after_checks, before_checks
@@ -37,10 +37,10 @@ class MarkedCase:
 def mark(
     conversation: Conversation, case: MarkedCase, opinions: Sequence[Opinion], judge: str
 ) -> tuple[Verdict, list[Question]]:
-    """The verdict with its metrics, and the questions that this judge has not been asked yet.
+    """The verdict with its metrics, and the questions that this judge, or the code of metrics, has not been asked yet.
 
-    Of the opinions those of `judge` (a model as reports call it) about this very record count. A trial that ended in an
-    error, or was invalid, is not measured.
+    Of the opinions those of `judge` (a model as reports call it) and of code about this very record count. A trial that
+    ended in an error, or was invalid, is not measured.
     """
     record = conversation.transcript_hash
     book = Opinions(book_of(opinions, judge, record))
@@ -53,7 +53,10 @@ def mark(
     verdict.metrics = _all_values(wanted, after_checks(wanted, verdict, values))
     verdict.opinions = list(opinions)
     questions = list(book.open.values())
-    verdict.judge = judge if questions or book.said else ""
+    judged = any(not question.code for question in questions) or any(
+        o.judge != CODE for o in book.said.values()
+    )
+    verdict.judge = judge if judged else ""
     return verdict, questions
 
 
@@ -64,5 +67,10 @@ def _graded(conversation: Conversation, case: MarkedCase, book: Opinions) -> Ver
 def _all_values(wanted: Mapping[str, Metric], values: Sequence[MetricValue]) -> list[MetricValue]:
     """The values, and for each metric without one that it is unscored."""
     found = {value.metric: value for value in values}
-    unasked = "the judge was not asked"
-    return [found.get(name) or MetricValue(metric=name, unscored=unasked) for name in wanted]
+    return [
+        found.get(name) or MetricValue(metric=name, unscored=_unasked(one)) for name, one in wanted.items()
+    ]
+
+
+def _unasked(metric: Metric) -> str:
+    return "its code was not run" if metric.code else "the judge was not asked"

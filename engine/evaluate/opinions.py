@@ -1,4 +1,4 @@
-"""Questions for a judge, and the book of what has been said to them about one conversation."""
+"""Questions for a judge or for a metric's code, and the book of what has been said to them about one conversation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from ..canonical import digest
-from ..records.opinion import JUDGING, MetricValue, Opinion
+from ..records.opinion import CODE, JUDGING, MetricValue, Opinion
 
 MOST_VOTES: Final = 9
 DID_NOT_RUN: Final = "did not run"
@@ -18,7 +18,7 @@ Answering = Literal["verdict", "score", "label", "turns", "claims"]
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that a judge is asked about a conversation."""
+    """One thing that a judge, or a metric's code, is asked about a conversation."""
 
     asks: str
     """The criterion, or the rubric of a metric."""
@@ -32,12 +32,17 @@ class Question:
     about: tuple[tuple[str, str], ...] = ()
     """What the judge is told beside the record: the user's goal, the policy, passages; by name."""
     votes: int = 1
+    code: str = ""
+    """`FILE.py:name` of the function that answers instead of a judge."""
+    code_hash: str = ""
+    """SHA-256 of its file."""
 
     @cached_property
     def id(self) -> str:
         """Hash of what is asked."""
         parts: list[Any] = [self.asks, self.answer, self.metric, self.scale, self.whole]
-        return digest([*parts, self.labels, [list(pair) for pair in self.about], self.votes])
+        code = [self.code, self.code_hash] if self.code else []
+        return digest([*parts, self.labels, [list(pair) for pair in self.about], self.votes, *code])
 
 
 @dataclass
@@ -61,9 +66,9 @@ class Opinions:
 
 
 def book_of(opinions: Iterable[Opinion], judge: str, record: str) -> dict[str, Opinion]:
-    """Of stored opinions those of one judge about one record, by question; a later one counts."""
+    """Of stored opinions those of one judge, and of code, about one record, by question; a later one counts."""
     return {
         said.question: said
         for said in opinions
-        if (said.judge, said.record, said.judging) == (judge, record, JUDGING)
+        if said.judge in (judge, CODE) and (said.record, said.judging) == (record, JUDGING)
     }

@@ -24,7 +24,7 @@ _NO_USE: Final = {
     "output_dir": "where results are written: export_run",
     "generate_html_report": "export_run writes html",
     "simulation_file_path": "import that file with the id of this environment",
-    "custom_metrics_file_paths": "Python is not read; a rubric can be scored instead",
+    "custom_metrics_file_paths": "ArkSim's classes are not run; metrics are FILE.py:function or a rubric",
     "simulated_user_prompt_template": "settings.user_guidelines says how users behave",
     "agent_config_file_path": "update_item with its content as agent",
     "timeout": "limits.timeout_s",

@@ -10,6 +10,8 @@ from .authored import Stored
 
 Direction = Literal["higher", "lower", "none"]
 """Which way a metric is better."""
+CODE = "code"
+"""What stands for the judge where a metric's own code has answered."""
 JUDGING = 1
 """Version of how judges are asked and read; a part of every opinion's identity."""
 
@@ -19,6 +21,8 @@ class Finding(Stored):
 
     turn: int = 0
     label: str
+    severity: str = ""
+    """How bad such a failure is: low, medium, high, critical; "": it has none."""
     why: str = ""
     passage: str = ""
     """The passage of the knowledge base that shows it, by its id."""
@@ -32,7 +36,7 @@ class Opinion(Stored):
     record: str
     """Hash of the transcript that it is about."""
     judge: str
-    """The model as reports call it."""
+    """The model as reports call it, or `code`."""
     judging: int = JUDGING
     asked: str = ""
     """The criterion, or the metric's name."""
@@ -60,6 +64,8 @@ class MetricValue(Stored):
     metric: str
     value: float | None = None
     label: str = ""
+    severity: str = ""
+    """Of the label: low, medium, high, critical; "": it has none."""
     why: str = ""
     fix: str = ""
     turns: list[int] = Field(default_factory=list[int])

@@ -252,6 +252,7 @@ def check_row(check: CheckResult) -> Body:
 def metric_row(value: MetricValue) -> Body:
     """A metric of a conversation as replies show it; one that neither has a value nor is unscored does not apply."""
     row = value.model_dump(mode="json", exclude_none=True)
+    row["findings"] = [{k: v for k, v in found.items() if v != ""} for found in row["findings"]]
     told = {k: v for k, v in row.items() if v not in ("", [], {})}
     return told if value.measured or value.unscored else {**told, "applies": False}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..agents import OUTSIDE, Recording, open_outside, probe
 from ..canonical import digest
+from ..code import MetricCode
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds, choose_metrics, passages_of
 from ..exchange import Roots, is_case_folder
@@ -33,13 +34,20 @@ class EnvironmentDrafts:
     """Makes drafts."""
 
     def __init__(
-        self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels, instructions: Instructions
+        self,
+        archive: Archive,
+        worlds: Worlds,
+        roots: Roots,
+        models: RoleModels,
+        instructions: Instructions,
+        code: MetricCode,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
         self._models = models
         self._instructions = instructions
+        self._code = code
 
     def draft(
         self,
@@ -128,6 +136,7 @@ class EnvironmentDrafts:
         loaded = load(Settings, settings, where)
         load(Limits, loaded.limits, f"{where}.limits")
         metrics = choose_metrics(loaded.metrics or [], f"{where}.metrics")
+        self._code.pinned(loaded.metrics or [], f"{where}.metrics")
         check_thresholds(loaded.thresholds, f"{where}.thresholds", metrics)
         if loaded.knowledge_base is not None:
             kept = self._knowledge(loaded.knowledge_base, f"{where}.knowledge_base")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import anyio.to_thread
 
+from ..code import MetricCode
 from ..errors import BudgetSpent, CasehardenError, InvalidArgument, error_class
 from ..evaluate import (
     COUNTED,
@@ -33,7 +34,7 @@ from ..evaluate import (
 )
 from ..llm import ModelClient, trial_of
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
-from ..records.opinion import Opinion
+from ..records.opinion import CODE, Opinion
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import GRADING, Verdict
 from ..seeds import seed_of
@@ -58,12 +59,13 @@ class Marking:
 
 
 class Judging:
-    """Marks trials with the opinions of a judge and with metrics."""
+    """Marks trials with the opinions of a judge and of code, and with metrics."""
 
-    def __init__(self, archive: Archive, trials: TrialRunner, models: RoleModels) -> None:
+    def __init__(self, archive: Archive, trials: TrialRunner, models: RoleModels, code: MetricCode) -> None:
         self._archive = archive
         self._trials = trials
         self._models = models
+        self._code = code
         self._knowledge = lru_cache(maxsize=4)(self._read_knowledge)
 
     def marking(self, run: RunRecord) -> Marking:
@@ -98,12 +100,20 @@ class Judging:
     async def judged(
         self, cases: RunCases, marking: Marking, record: TrialRecord, meter: Meter, table: str = "trials"
     ) -> TrialRecord:
-        """The trial with verdict and metrics as the judge's opinions give them, stored; asks for what is missing."""
+        """The trial with verdict and metrics as the opinions give them, stored; asks for what is missing.
+
+        Code that gave no answer is asked again.
+        """
         read = await self._read(cases, marking.metrics, record)
         if read is None:
             return record
         conversation, marked = read
-        verdict, questions = mark(conversation, marked, record.graded.opinions, marking.judge.name)
+        opinions = [said for said in record.graded.opinions if said.judge != CODE or not said.unscored]
+        verdict, questions = mark(conversation, marked, opinions, marking.judge.name)
+        coded = [question for question in questions if question.code]
+        if coded:
+            opinions += await self._code.answers(coded, conversation)
+            verdict, questions = mark(conversation, marked, opinions, marking.judge.name)
         use, failure = ModelUse(name=marking.judge.name, cost_usd=0.0), None
         if questions:
             try:
@@ -111,8 +121,7 @@ class Judging:
             except Exception as error:
                 failure = error
             else:
-                opinions = [*record.graded.opinions, *said]
-                verdict, _ = mark(conversation, marked, opinions, marking.judge.name)
+                verdict, _ = mark(conversation, marked, [*opinions, *said], marking.judge.name)
         if failure is not None:
             verdict = _unjudged(verdict, failure)
         found = _with_verdict(record, verdict, use, failure)
@@ -293,8 +302,11 @@ def _names(value: Any) -> bool:
 def _unjudged(verdict: Verdict, failure: Exception) -> Verdict:
     """A verdict for which the judge could not be asked: an error where it needs him, else only metrics are unscored."""
     why = f"judge: {failure}" if isinstance(failure, CasehardenError) else f"judge: {type(failure).__name__}"
+    by_code = {said.asked for said in verdict.opinions if said.judge == CODE}
     metrics = [
-        value if value.measured or not value.unscored else value.model_copy(update={"unscored": why})
+        value
+        if value.measured or not value.unscored or value.metric in by_code
+        else value.model_copy(update={"unscored": why})
         for value in verdict.metrics
     ]
     verdict = verdict.model_copy(update={"metrics": metrics})

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from ..code import MetricCode
 from ..errors import Conflict, InvalidArgument, NextCall
 from ..evaluate import check_thresholds, choose_metrics
 from ..exchange import Roots
@@ -48,6 +49,7 @@ class Rescoring:
         judging: Judging,
         labelling: Labelling,
         roots: Roots,
+        code: MetricCode,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -58,6 +60,7 @@ class Rescoring:
         self._labels = Labels(archive)
         self._labelling = labelling
         self._roots = roots
+        self._code = code
         jobs.handle("score", self._perform, self._stopped)
 
     async def score(
@@ -83,6 +86,7 @@ class Rescoring:
         self._at_rest(record, again=self._jobs.known("score", idempotency_key))
         check_plain({"metrics": list(metrics), "thresholds": dict(thresholds or {})}, "score_run")
         chosen = choose_metrics(metrics or record.options.get("metrics") or [])
+        metrics = await anyio.to_thread.run_sync(self._code.pinned, metrics, "metrics")
         check_knowledge(chosen, self._knowledge(record))
         check_thresholds(thresholds or {}, "thresholds", chosen)
         if judge:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio.to_thread
 from pydantic import Field
 
+from ..code import MetricCode
 from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound, SetupError, nearest
 from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, choose_metrics
 from ..llm import Mode
@@ -90,6 +91,7 @@ class RunDrafts:
         instructions: Instructions,
         simulations: Simulations,
         places: Places,
+        code: MetricCode,
         concurrency: int,
     ) -> None:
         self._concurrency = concurrency
@@ -99,6 +101,7 @@ class RunDrafts:
         self._instructions = instructions
         self._simulations = simulations
         self._places = places
+        self._code = code
         self._estimates = Estimates(archive)
         self.reruns = Reruns(archive, trials)
 
@@ -139,7 +142,8 @@ class RunDrafts:
             options=_kept(environment, opted)
             | {"concurrency": opted.concurrency or self.concurrency(environment, models)},
         )
-        run.options["metrics"] = self._metrics(environment, spec.get("metrics") or [], models["judge"])
+        wanted = self._metrics(environment, spec.get("metrics") or [], models["judge"])
+        run.options["metrics"] = self._code.pinned(wanted, "metrics")
         own = choose_metrics(run.options["metrics"])
         knowledge = knowledge_hash(environment.settings.knowledge_base)
         check_knowledge(own, knowledge)

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ..agents import Doors, Reach, SpanBatch
-from ..code import PythonTools, ServerTools
+from ..code import MetricCode, PythonTools, ServerTools
 from ..errors import CasehardenError
 from ..exchange import Roots
 from ..llm import Cassettes, Connections, Host
@@ -226,13 +226,14 @@ class Workbench:
     def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:
         archive = Archive(store, self.redactor)
         python_tools = PythonTools(reach.code, reach.processes)
+        metric_code = MetricCode(reach.code, reach.processes)
         worlds = Worlds(archive, self._shipped, self.roots, python_tools, ServerTools(reach))
         models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
-        environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions)
+        environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions, metric_code)
         trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
-        judging = Judging(archive, trials, models)
+        judging = Judging(archive, trials, models, metric_code)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
         self.simulations = Simulations(archive, runner)
@@ -262,11 +263,19 @@ class Workbench:
         )
         places = Places(archive, trials)
         run_drafts = RunDrafts(
-            archive, trials, models, instructions, self.simulations, places, self._concurrency
+            archive, trials, models, instructions, self.simulations, places, metric_code, self._concurrency
         )
         self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, Naming(archive, models))
         self.scores = Rescoring(
-            archive, trials, runner, models, scoring, judging, Labelling(archive, worlds), self.roots
+            archive,
+            trials,
+            runner,
+            models,
+            scoring,
+            judging,
+            Labelling(archive, worlds),
+            self.roots,
+            metric_code,
         )
         self.prompts = Prompts(archive, worlds, instructions, trials)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)

@@ -1,8 +1,9 @@
-"""Metrics: what a conversation is worth beside its verdict, judged or measured; scales and directions are stated."""
+"""Metrics: what a conversation is worth beside its verdict, judged, measured or code; scale and direction stated."""
 
 from __future__ import annotations
 
 from .choice import DEFAULT_METRICS, NO_METRICS, choose_metrics, made_of_checks
+from .coded import read_code_answer, unscored_by_code
 from .judged import NOTHING_WRONG
 from .measured import agent_turns
 from .metric import METRICS, Metric
@@ -20,5 +21,7 @@ __all__ = [
     "before_checks",
     "choose_metrics",
     "made_of_checks",
+    "read_code_answer",
     "summaries",
+    "unscored_by_code",
 ]

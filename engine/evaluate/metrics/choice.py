@@ -1,10 +1,11 @@
-"""Which metrics are wanted: names of the registry, and rubrics that a caller brings, checked before anything runs."""
+"""Which metrics are wanted: names of the registry, and rubrics or code of a caller, checked before a run."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, cast
 
 from pydantic import Field
@@ -20,19 +21,24 @@ NO_METRICS: Final = "none"
 MOST: Final = 40
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _CRITERION: Final = re.compile(r"c\d+")
+_CODE: Final = re.compile(r"[^\0\n]{1,4000}\.py:[A-Za-z_]\w{0,99}")
 
 
 class CustomMetric(Authored):
-    """A rubric in plain text, with its scale."""
+    """A rubric in plain text or a function of a Python file, with its scale."""
 
     name: str
-    rubric: str = Field(min_length=1, max_length=4_000)
+    rubric: str = Field(default="", max_length=4_000)
+    code: str = ""
+    """`FILE.py:name`, the file below --allow-code."""
+    sha256: str = Field(default="", max_length=64)
+    """Of that file; set by us when the metric is chosen."""
     scale: list[float | str] = Field(default_factory=lambda: [1.0, 5.0], min_length=2, max_length=20)
     """[least, most], or labels, of which the first says that nothing is wrong."""
     direction: Literal["higher", "lower", "none"] | None = None
     """Which way is better; default: higher for numbers, none for labels."""
-    whole: bool = True
-    """Only whole numbers."""
+    whole: bool | None = None
+    """Only whole numbers; default: those of a rubric."""
     about: list[Literal["goal", "policy", "knowledge"]] = Field(default_factory=list[Any], max_length=3)
     """What the judge is told beside the record."""
 
@@ -40,7 +46,7 @@ class CustomMetric(Authored):
 def choose_metrics(wanted: Sequence[Any], where: str = "metrics") -> dict[str, Metric]:
     """The metrics by name, with those that composed ones are made of.
 
-    Raises InvalidArgument with path, allowed and nearest for a name that is unknown or a rubric that is none.
+    Raises InvalidArgument with path, allowed and nearest for a name that is unknown, or a rubric or code that is none.
     """
     if len(wanted) > MOST:
         raise InvalidArgument(f"{len(wanted)} metrics.", where=where, allowed=f"at most {MOST}")
@@ -72,7 +78,7 @@ def _known(name: Any, where: str) -> Metric:
         raise InvalidArgument(
             f"Unknown metric `{shown}`.{did_you_mean(shown, METRICS)}",
             where=where,
-            allowed=f"{', '.join(sorted(METRICS))}; or {{name, rubric, scale}}; none; guide metrics",
+            allowed=f"{', '.join(sorted(METRICS))}; or {{name, rubric or code, scale}}; none; guide metrics",
         )
     return found
 
@@ -89,19 +95,42 @@ def _custom(data: Mapping[str, Any], where: str) -> Metric:
             where=f"{where}.name",
             allowed="a-z, 0-9, _ and -, up to 64; not c1, c2 ... nor a metric that ships",
         )
+    _check_answered(spec, where)
     labels = tuple(one for one in spec.scale if isinstance(one, str))
+    metric = Metric(
+        spec.name,
+        (spec.rubric or f"What {spec.code} says.")[:200],
+        spec.direction or ("none" if labels else "higher"),
+        labels=labels,
+        rubric=spec.rubric,
+        code=spec.code,
+        code_hash=spec.sha256,
+        answer="label" if labels else "score",
+        about=("goal", "policy") if spec.code else tuple(spec.about),
+    )
     if labels:
         _check_labels(spec, labels, where)
-        return Metric(
-            spec.name, spec.rubric[:200], spec.direction or "none", labels=labels, rubric=spec.rubric,
-            answer="label", about=tuple(spec.about),
-        )  # fmt: skip
+        return metric
     least, most = _limits(cast("list[float]", spec.scale), where)
-    whole = spec.whole and least == int(least) and most == int(most)
-    return Metric(
-        spec.name, spec.rubric[:200], spec.direction or "higher", (least, most), rubric=spec.rubric,
-        whole=whole and most - least > 1, about=tuple(spec.about),
-    )  # fmt: skip
+    wanted = spec.whole if spec.whole is not None else not spec.code
+    whole = wanted and least == int(least) and most == int(most) and most - least > 1
+    return replace(metric, scale=(least, most), whole=whole)
+
+
+def _check_answered(spec: CustomMetric, where: str) -> None:
+    """Refuse what nobody, or more than one, would answer."""
+    if bool(spec.rubric) == bool(spec.code):
+        raise InvalidArgument(
+            "A metric of your own is a rubric or code.",
+            where=f"{where}.{'code' if spec.code else 'rubric'}",
+            allowed='one of rubric "5: ... 1: ..." and code "FILE.py:function"; guide metrics',
+        )
+    if spec.code and not _CODE.fullmatch(spec.code):
+        raise InvalidArgument(
+            f"`{spec.code[:60]}` names no function of a file.",
+            where=f"{where}.code",
+            allowed="FILE.py:function, the file below --allow-code DIR",
+        )
 
 
 def _check_labels(spec: CustomMetric, labels: tuple[str, ...], where: str) -> None:

@@ -1,7 +1,8 @@
 """Metric: a number or a label on a conversation, with a scale and a direction; and the registry of them.
 
-A judged metric is a rubric; a measured one is a function, entered by decorator, of the conversation, of its verdict, or
-of other metrics' values. Every metric says which way is better.
+A judged metric is a rubric; one of code is a function of a user's file, asked as a judge is; a measured one is a
+function, entered by decorator, of the conversation, of its verdict, or of other metrics' values. Every metric says
+which way is better.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Composed = Callable[[Conversation, Mapping[str, MetricValue]], MetricValue]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a conversation is measured. Exactly one of `rubric`, `measure`, `of_verdict`, `compose` says how."""
+    """How a conversation is measured. Exactly one of `rubric`, `code`, `measure`, `of_verdict`, `compose` says how."""
 
     name: str
     told: str
@@ -35,7 +36,12 @@ class Metric:
     labels: tuple[str, ...] = ()
     """Of a metric with labels: the first says that nothing is wrong, the last is the worst."""
     severities: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How bad each label is: low, medium, high, critical."""
     rubric: str = ""
+    code: str = ""
+    """`FILE.py:name` of the function that answers."""
+    code_hash: str = ""
+    """SHA-256 of its file; "": not looked at yet."""
     answer: Answering = "score"
     whole: bool = False
     about: tuple[About, ...] = ()
@@ -50,8 +56,13 @@ class Metric:
         """Whether a judge is asked."""
         return bool(self.rubric)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a judge or code of others is asked."""
+        return self.judged or bool(self.code)
+
     def question(self, about: Mapping[str, Mapping[str, str]]) -> Question:
-        """What a judge is asked. `about`: texts by name for each of goal, policy, knowledge."""
+        """What a judge, or the code, is asked. `about`: texts by name for each of goal, policy, knowledge."""
         told = [pair for name in self.about for pair in about.get(name, {}).items()]
         least, most = self.scale
         return Question(
@@ -62,18 +73,24 @@ class Metric:
             whole=self.whole,
             labels=self.labels,
             about=tuple(told),
+            code=self.code,
+            code_hash=self.code_hash,
         )
 
     def said(self, opinion: Opinion) -> MetricValue:
-        """The value that a judge's opinion gives."""
+        """The value that an opinion gives."""
         return MetricValue(
             metric=self.name,
             value=opinion.score,
             label=opinion.label,
+            severity=self.severities.get(opinion.label, ""),
             why=opinion.why,
             fix=opinion.fix,
             turns=opinion.turns,
-            findings=opinion.findings,
+            findings=[
+                found.model_copy(update={"severity": self.severities.get(found.label, "")})
+                for found in opinion.findings
+            ],
             unscored=opinion.unscored,
         )
 

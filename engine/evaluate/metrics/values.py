@@ -17,13 +17,13 @@ About = Mapping[str, Mapping[str, str]]
 def before_checks(
     metrics: Mapping[str, Metric], conversation: Conversation, book: Opinions, about: About
 ) -> dict[str, MetricValue]:
-    """The values that checks may ask for. What no judge has said yet is left open in the book, and has no value."""
+    """The values that checks may ask for. What nobody has said yet is left open in the book, and has no value."""
     values: dict[str, MetricValue] = {}
     for name, metric in metrics.items():
         if metric.measure is not None:
             values[name] = metric.measure(conversation)
-        elif metric.judged:
-            value = _judged(metric, book, about)
+        elif metric.asked:
+            value = _asked(metric, book, about)
             if value is not None:
                 values[name] = value
     for name, metric in metrics.items():
@@ -43,7 +43,7 @@ def after_checks(
     return [found[name] for name in metrics if name in found]
 
 
-def _judged(metric: Metric, book: Opinions, about: About) -> MetricValue | None:
+def _asked(metric: Metric, book: Opinions, about: About) -> MetricValue | None:
     if "knowledge" in metric.about and not about.get("knowledge"):
         why = "no passage of the knowledge base deals with this conversation"
         return MetricValue(metric=metric.name, why=why)

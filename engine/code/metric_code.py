@@ -1,0 +1,106 @@
+"""Metrics that are Python: a function below the folders that the operator allows, asked about one conversation.
+
+What it says is an opinion like a judge's, under the hash of its file: read strictly, stored, and not asked for again
+while the file stays the same. Whatever goes wrong in it leaves the metric unscored and says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import anyio.to_thread
+
+from ..errors import CasehardenError, NotFound
+from ..evaluate import Question, entries_of, read_code_answer, unscored_by_code
+from ..processes import AllowedCode, Answered, ProcessError, Processes
+from ..records.conversation import Conversation, ToolEntry
+from ..records.opinion import Opinion
+from .rooms import Room, package_root
+
+SERVICE: Final = Path(__file__).with_name("metric_service.py")
+ANSWER_S: Final = 20.0
+"""Wall seconds of one answer."""
+
+
+class MetricCode:
+    """Asks the code of metrics. Use it within the context of its `processes`."""
+
+    def __init__(self, allowed: AllowedCode, processes: Processes, answer_s: float = ANSWER_S) -> None:
+        self._allowed = allowed
+        self._processes = processes
+        self._answer_s = answer_s
+        self._rooms: dict[Path, Room] = {}
+
+    def pinned(self, metrics: Sequence[Any], where: str) -> list[Any]:
+        """The metrics as they are stored: those that are code have the hash of their file as it is now. Reads files.
+
+        NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that is not there.
+        """
+        found: list[Any] = []
+        for i, one in enumerate(metrics):
+            said: Mapping[str, Any] = cast("Mapping[str, Any]", one) if isinstance(one, Mapping) else {}
+            if not said.get("code"):
+                found.append(one)
+                continue
+            at = f"{where}[{i}].code"
+            file = self._allowed.file(str(said["code"]).rpartition(":")[0], at)
+            try:
+                found.append({**said, "sha256": _hash(file)})
+            except OSError as error:
+                what = f"`{file.name}` cannot be read: {error.strerror}."
+                raise NotFound(what, where=at, allowed="a file that we may read") from None
+        return found
+
+    async def answers(self, questions: Sequence[Question], conversation: Conversation) -> list[Opinion]:
+        """What the code says to each of its questions about a conversation."""
+        record = conversation.transcript_hash
+        entries = entries_of(conversation.log)
+        turns = frozenset(int(entry["turn"]) for entry in entries)
+        found: list[Opinion] = []
+        for question in questions:
+            told = {**dict(question.about), **_told(conversation, entries)}
+            try:
+                said = await self._said(question, told)
+            except _Unsaid as error:
+                found.append(unscored_by_code(question, str(error), record))
+            else:
+                found.append(read_code_answer(question, said, turns, record))
+        return found
+
+    async def _said(self, question: Question, told: Mapping[str, Any]) -> Any:
+        path, _, name = question.code.rpartition(":")
+        try:
+            file = self._allowed.file(path, "code")
+            now = await anyio.to_thread.run_sync(_hash, file)
+        except (CasehardenError, OSError) as error:
+            raise _Unsaid(f"its code is not run: {error}") from None
+        if now != question.code_hash:
+            raise _Unsaid(f"{file.name} has changed since it was named: name the metric again in score_run")
+        top = package_root(file)
+        room = self._rooms.setdefault(top, Room(self._processes, self._allowed, SERVICE, file))
+        asked = {"python": f"{file}:{name}", "conversation": told}
+        try:
+            return (await room.ask(asked, file, self._answer_s)).get("said")
+        except Answered as error:
+            raise _Unsaid(f"its code {error}") from None
+        except ProcessError as error:
+            raise _Unsaid(f"the process of its code {error}") from None
+
+
+class _Unsaid(Exception):
+    """There is no answer; the text says why."""
+
+
+def _told(conversation: Conversation, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a function is told of the record, in the words of the judge's block."""
+    agent = [e for e in conversation.log if isinstance(e, ToolEntry) and e.by == "agent" and e.cause is None]
+    return {"transcript": list(entries), "calls": entries_of(agent), "end": conversation.end.reason}
+
+
+def _hash(file: Path) -> str:
+    """SHA-256 of a file. For a worker thread."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

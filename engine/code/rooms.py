@@ -1,0 +1,72 @@
+"""Rooms: one warm process for a folder of others' Python files, asked one question at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from ..processes import AllowedCode, Answered, Limits, Processes, Talk, python_worker
+from ..world import CodeBase
+
+BASE_S: Final = 60.0
+"""Wall seconds in which a process must have taken a base."""
+LIMITS: Final = Limits(memory_bytes=4 << 30, line_bytes=8_000_000)
+
+
+class Room:
+    """One process for the files below one folder; started anew where it ended or its files changed."""
+
+    def __init__(self, processes: Processes, allowed: AllowedCode, service: Path, file: Path) -> None:
+        self._processes = processes
+        self._command = python_worker(allowed, service, {}, file, LIMITS)
+        self._lock = anyio.Lock()
+        self._talk: Talk | None = None
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    async def ask(
+        self, question: dict[str, Any], file: Path, call_s: float, base: CodeBase | None = None
+    ) -> dict[str, Any]:
+        """The answer to a question about a file; where the process needs the base first, it is given. Raises
+        ProcessError, and has ended what did not answer in time.
+        """
+        async with self._lock:
+            talk = await self._started(str(file))
+            try:
+                answer = await talk.ask(question, call_s)
+                if base is not None and answer.get("need") == "base":
+                    await talk.ask({"do": "base", "key": base.hash, "root": base.root}, BASE_S)
+                    answer = await talk.ask(question, call_s)
+            except Answered:
+                raise
+            except BaseException:
+                # An answer that comes late would be one to another question, and what hangs goes on hanging.
+                self._talk = None
+                with anyio.CancelScope(shield=True):
+                    await talk.stop()
+                raise
+            return answer
+
+    async def _started(self, file: str) -> Talk:
+        state = os.stat(file)
+        mark = (state.st_mtime_ns, state.st_size)
+        changed = self._seen.setdefault(file, mark) != mark
+        talk = self._talk
+        if talk is not None and changed:
+            self._talk = None
+            await talk.stop()
+        if changed:
+            self._seen = {file: mark}
+        if self._talk is None or not self._talk.alive:
+            self._talk = await self._processes.start(self._command)
+        return self._talk
+
+
+def package_root(file: Path) -> Path:
+    """The folder of the topmost package around a file, or the file's own."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        folder = folder.parent
+    return folder
