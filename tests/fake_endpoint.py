@@ -20,6 +20,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -163,9 +164,13 @@ def endless() -> Answer:
 
 def gzip_bomb(megabytes: int = 200) -> Answer:
     """So many megabytes of blanks, a thousandth of that on the wire."""
+    return Answer(_packed_blanks(megabytes), headers={"Content-Encoding": "gzip"})
+
+
+@cache
+def _packed_blanks(megabytes: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    packed = b"".join(packer.compress(b" " * MEGABYTE) for _ in range(megabytes))
-    return Answer(packed + packer.flush(), headers={"Content-Encoding": "gzip"})
+    return b"".join(packer.compress(b" " * MEGABYTE) for _ in range(megabytes)) + packer.flush()
 
 
 def redirect(to: str, status: int = 302) -> Answer:

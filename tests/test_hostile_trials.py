@@ -89,13 +89,14 @@ def nested(depth: int) -> Any:
 async def test_a_scenario_nested_without_end_is_refused_and_nothing_breaks(
     tmp_path: Path, field: str
 ) -> None:
+    endless = nested(100_000)
     deep: dict[str, Any] = {
-        "success": [{"state": "db.tickets.T1.status", "eq": nested(100_000)}],
-        "init": [{"set": {"db.tickets.T1.x": nested(100_000)}}],
-        "x_source": nested(100_000),
-        "knowledge": [{"fact": "a", "value": nested(100_000)}],
-        "events": [{"id": "e", "do": {"set": {"db.tickets.T1.x": nested(100_000)}}}],
-        "expected": [{"tool": "close_ticket", "args": {"ticket_id": nested(100_000)}}],
+        "success": [{"state": "db.tickets.T1.status", "eq": endless}],
+        "init": [{"set": {"db.tickets.T1.x": endless}}],
+        "x_source": endless,
+        "knowledge": [{"fact": "a", "value": endless}],
+        "events": [{"id": "e", "do": {"set": {"db.tickets.T1.x": endless}}}],
+        "expected": [{"tool": "close_ticket", "args": {"ticket_id": endless}}],
     }
     async with bench_at(tmp_path) as bench:
         await bench.environments.create("desk", instructions="x", world_data=tickets(1))
