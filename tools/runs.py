@@ -201,7 +201,9 @@ def _going_on(report: RunReport) -> str:
         return f"{report.run.id} goes on."
     total = job.units.total or trials_wanted(report.run)
     what = f"{job.units.finished:,} of {plural(total, 'trial')} done"
-    return f"{report.run.id} goes on as {job.id} ({job.state}): {what}."
+    scored = " is being scored" if report.again else " goes on"
+    waits = f" It waits for answers: call {job.waiting_for}." if job.waiting_for else ""
+    return f"{report.run.id}{scored} as {job.id} ({job.state}): {what}.{waits}"
 
 
 def _job(report: RunReport) -> JobCounts | None:

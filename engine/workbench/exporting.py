@@ -54,7 +54,7 @@ _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.
 class ExportReport:
     """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it.
 
-    `says`: what the file is; `record`: what one of its `records` is called.
+    `says`: what the file is; `record`: what one of its `records` is called; `kind`: what its source is.
     """
 
     source: str
@@ -66,6 +66,7 @@ class ExportReport:
     records: int
     says: str = ""
     record: str = "trial"
+    kind: str = "run"
     unchanged: bool = False
     """The same file was there already."""
     text: str = ""
@@ -195,6 +196,7 @@ class Exporting:
             made.records,
             made.says,
             made.record,
+            made.kind,
             unchanged,
             left_out=made.left_out,
             warnings=made.warnings,
