@@ -234,6 +234,8 @@ class Runs:
         job = self._jobs.get(run.job)
         if not job.active and (job.state != "done" or run.totals.error):
             self._serves_nothing_open(run)
+            agent = AgentSpec.model_validate(run.agent)
+            await self._drafts.reachable(agent, run.models, 0, run.options.get("cassette"))
             changed = opted.model_dump(mode="json", include={*RESUMED_WITH} & opted.model_fields_set)
             run = self._archive.runs.change(
                 id, lambda stored: stored.model_copy(update={"options": {**stored.options, **changed}})
