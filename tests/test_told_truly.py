@@ -152,6 +152,7 @@ async def test_a_score_that_was_cancelled_before_it_judged_does_not_say_that_it_
 async def test_a_scenario_without_a_simulation_is_given_one_before_it_is_run(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         await tiny(at)
+        await at.ok("create_simulations", environment="support", scenarios=["close-two"])
         refused = await at.error("run_simulations", environment="support", select=["scenario:close-one"])
         assert "has no simulation" in refused["what"]
         item = await at.ok("get_item", kind="scenario", id="support/close-one")
