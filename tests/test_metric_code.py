@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from caseharden.engine.code import MetricCode
+from caseharden.engine.code.metric_code import MOST_HANGS
 from caseharden.engine.errors import InvalidArgument, NotAllowed, NotFound
 from caseharden.engine.evaluate import Question
 from caseharden.engine.processes import AllowedCode, Processes
@@ -195,7 +196,7 @@ async def test_what_is_no_answer_leaves_the_metric_unscored_with_the_reason_and_
     assert all(report.run.metrics[name.replace("_", "-")].unscored == 1 for name in told)
 
 
-async def test_code_that_hangs_is_ended_and_the_next_question_is_answered(tmp_path: Path) -> None:
+async def test_code_that_hangs_is_ended_then_not_asked_again_and_other_code_answers(tmp_path: Path) -> None:
     (tmp_path / "metrics.py").write_text(METRICS, encoding="utf-8")
     talk = Conversation.model_validate(
         {
@@ -209,13 +210,18 @@ async def test_code_that_hangs_is_ended_and_the_next_question_is_answered(tmp_pa
     )
     with anyio.fail_after(60):
         async with Processes() as processes:
-            code = MetricCode(AllowedCode([tmp_path]), processes, answer_s=3)
+            code = MetricCode(AllowedCode([tmp_path]), processes, answer_s=2)
             pins = code.pinned([coded("hangs"), coded("brevity")], "metrics")
             questions = [
                 Question("", "score", pin["name"], code=pin["code"], code_hash=pin["sha256"]) for pin in pins
             ]
             hung, answered = await code.answers(questions, talk)
-    assert hung.unscored.startswith("the process of its code gave no answer within 3 s")
+            again = await code.answers(questions[:1] * MOST_HANGS, talk)
+            code.pinned([coded("hangs")], "metrics")
+            [anew] = await code.answers(questions[:1], talk)
+    asked = (hung, *again[:-1], anew)
+    assert all(said.unscored.startswith("its code gave no answer within 2 s") for said in asked)
+    assert again[-1].unscored.startswith("its code gave no answer 3 times in a row")
     assert answered.score == 1 and not answered.unscored
 
 

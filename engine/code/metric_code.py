@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from ..errors import CasehardenError, NotFound
 from ..evaluate import Question, entries_of, read_code_answer, unscored_by_code
-from ..processes import AllowedCode, Answered, ProcessError, Processes
+from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.conversation import Conversation, ToolEntry
 from ..records.opinion import Opinion
 from .rooms import Room, package_root
@@ -23,6 +23,8 @@ from .rooms import Room, package_root
 SERVICE: Final = Path(__file__).with_name("metric_service.py")
 ANSWER_S: Final = 20.0
 """Wall seconds of one answer."""
+MOST_HANGS: Final = 3
+"""Times in a row that a function may give no answer before it is not asked again until somebody names it anew."""
 
 
 class MetricCode:
@@ -33,6 +35,8 @@ class MetricCode:
         self._processes = processes
         self._answer_s = answer_s
         self._rooms: dict[Path, Room] = {}
+        self._hung: dict[str, int] = {}
+        """By what a metric names: how often it gave no answer, in a row."""
 
     def pinned(self, metrics: Sequence[Any], where: str) -> list[Any]:
         """The metrics as they are stored: those that are code have the hash of their file as it is now. Reads files.
@@ -45,6 +49,7 @@ class MetricCode:
             if not said.get("code"):
                 found.append(one)
                 continue
+            self._hung.pop(str(said["code"]), None)
             at = f"{where}[{i}].code"
             file = self._allowed.file(str(said["code"]).rpartition(":")[0], at)
             try:
@@ -79,15 +84,24 @@ class MetricCode:
             raise _Unsaid(f"its code is not run: {error}") from None
         if now != question.code_hash:
             raise _Unsaid(f"{file.name} has changed since it was named: name the metric again in score_run")
+        if self._hung.get(question.code, 0) >= MOST_HANGS:
+            raise _Unsaid(
+                f"its code gave no answer {MOST_HANGS} times in a row: name the metric again in score_run"
+            )
         top = package_root(file)
         room = self._rooms.setdefault(top, Room(self._processes, self._allowed, SERVICE, file))
         asked = {"python": f"{file}:{name}", "conversation": told}
         try:
-            return (await room.ask(asked, file, self._answer_s)).get("said")
+            answer = await room.ask(asked, file, self._answer_s)
+        except TimedOut as error:
+            self._hung[question.code] = self._hung.get(question.code, 0) + 1
+            raise _Unsaid(f"its code {error}") from None
         except Answered as error:
             raise _Unsaid(f"its code {error}") from None
-        except ProcessError as error:
+        except (ProcessError, OSError) as error:
             raise _Unsaid(f"the process of its code {error}") from None
+        self._hung.pop(question.code, None)
+        return answer.get("said")
 
 
 class _Unsaid(Exception):

@@ -168,7 +168,7 @@ def _checks(item: Item, trial: TrialRecord, earlier: Sequence[Verdict], limit: i
         item.item["judge"] = graded.judge
     if graded.metrics:
         item.item["metrics"] = [metric_row(value) for value in graded.metrics]
-        item.untrusted += [f"item.metrics[].{part}" for part in ("why", "fix", "findings")]
+        item.untrusted += [f"item.metrics[].{part}" for part in ("why", "fix", "findings", "unscored")]
     if graded.invented:
         item.item["invented"] = [fact.model_dump(mode="json") for fact in graded.invented]
         item.untrusted.append("item.invented[].said")
