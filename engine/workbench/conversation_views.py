@@ -225,8 +225,10 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
         elif isinstance(entry, NotifyEntry):
             turn.setdefault("events", []).append({"notify": entry.notify, "to": entry.to, "by": entry.by})
         if isinstance(entry, ToolEntry | EventEntry) and entry.patches:
-            changes = [change_row(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
-            turn.setdefault("changes", []).extend(changes)
+            patches = (p.model_dump(mode="json", exclude_unset=True) for p in entry.patches)
+            changes = [change_row(patch) for patch in patches if patch.get("old", ...) != patch.get("new")]
+            if changes:
+                turn.setdefault("changes", []).extend(changes)
     for check in checks:
         if check.counts and check.verdict == "fail" and check.turn in turns:
             turns[check.turn].setdefault("checks", []).append(check_row(check))
