@@ -66,6 +66,8 @@ class ExportReport:
     records: int
     says: str = ""
     record: str = "trial"
+    kind: str = "run"
+    """Of the source: run (a session too), hardening or environment."""
     unchanged: bool = False
     """The same file was there already."""
     text: str = ""
@@ -195,6 +197,7 @@ class Exporting:
             made.records,
             made.says,
             made.record,
+            made.kind,
             unchanged,
             left_out=made.left_out,
             warnings=made.warnings,
