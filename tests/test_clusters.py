@@ -45,6 +45,18 @@ async def test_a_cluster_shows_its_evidence_and_the_smallest_case_that_shows_it(
         assert {one["verdict"] for one in shown} == {"fail"}
         assert found.smallest in found.members
         assert found.smallest == found.evidence[0].split("/")[1]
+        whole = (await bench.items.get("run", run.id, view="clusters")).item["clusters"]
+        short = (await bench.items.get("run", run.id)).item["clusters"]
+        assert whole[0]["members"] == found.members and "members" not in short[0]
+        assert short[0] == {
+            "id": "k1",
+            "check": found.check,
+            "severity": "critical",
+            "simulations": 4,
+            "cause": found.cause,
+            "see": found.see,
+            "held_out": 0,
+        }
 
 
 @pytest.mark.requirement("AK-10")

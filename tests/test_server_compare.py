@@ -87,8 +87,9 @@ async def test_an_export_is_linked_read_and_taken_in_by_a_client(tmp_path: Path)
                 await at.client.read_resource(f"caseharden://export/{name}")
         inline = await at.ok("export_run", source="run-1", format="junit", inline=True)
         assert inline["untrusted"] == ["text"] and inline["text"].startswith("<?xml")
-        error = await at.error("export_run", source="support", format="json")
-        assert error["code"] == "unavailable" and error["next"][0]["args"] == {"kind": "run"}
+        whole = await at.ok("export_run", source="support", format="json")
+        assert whole["next"][0]["args"] == {"kind": "environment", "id": "support"}
+        assert (await at.ok("get_item", **whole["next"][0]["args"]))["item"]["id"] == "support"
         error = await at.error("export_run", source="run-2", format="json", file="run-1.json")
         assert error["code"] == "conflict" and error["next"][0]["args"]["overwrite"] is True
         would = await at.ok("delete_items", kind="run", ids=["run-1"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed
@@ -418,3 +419,42 @@ async def test_a_session_on_a_server_is_reset_and_played_again_at_every_step(tmp
             assert service.tickets["T1"]["status"] == "open"
             ended = await desk.sessions.step(session, action="end")
     assert ended.session.state == "ended"
+
+
+async def test_a_lone_surrogate_in_an_argument_is_that_of_one_call_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    with Endpoint(Service()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await desk.environments.create("desk", world_data=by_http(endpoint.url))
+            await desk.scenarios.create("desk", [closing(1)])
+            session = (await desk.sessions.start("desk", start="close-1")).session.id
+            arguments = {"ticket_id": "\ud800"}
+            step = await desk.sessions.step(
+                session, action="call", tool="look_up_ticket", arguments=arguments
+            )
+    assert step.result is not None
+    assert (step.result["error"], step.result["result"]) == ("refused", "no ticket ?")
+
+
+async def test_starting_a_worlds_process_needs_no_thread_that_a_waiting_trial_holds(tmp_path: Path) -> None:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    threads = anyio.to_thread.current_default_thread_limiter()
+    before, threads.total_tokens = threads.total_tokens, 1
+    try:
+        async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
+            made, run = await played(desk, by_mcp(command=["python", "desk.py"]), 2)
+    finally:
+        threads.total_tokens = before
+    assert made.checked["proven"] == 2 and run.totals.passed == 2
+
+
+async def test_a_lent_run_whose_trials_take_turns_says_that_it_waits(tmp_path: Path) -> None:
+    with Endpoint(Service()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await desk.environments.create("desk", instructions=RULED, world_data=by_http(endpoint.url))
+            await desk.scenarios.create("desk", [closing(n) for n in range(1, 4)])
+            run = (await desk.runs.start("desk", models={"user": "relay"}, wait_s=0)).run
+            with anyio.fail_after(60):
+                while (await desk.jobs.wait(run.job, wait_s=1)).job.state != "waiting":
+                    pass

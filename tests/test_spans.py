@@ -165,8 +165,9 @@ def posting(
 
     def answer(seen: Seen) -> Answer:
         told = seen.json
-        headers = {"Authorization": f"Bearer {told['token']}"}
-        answers.extend(httpx.post(told["url"], json=body, headers=headers) for body in posts(told, seen))
+        headers = {"Authorization": f"Bearer {told['token']}", "Content-Type": "application/json"}
+        bodies = (json.dumps(body) for body in posts(told, seen))
+        answers.extend(httpx.post(told["url"], content=body, headers=headers) for body in bodies)
         return said or Answer(body=b'{"reply": "Your ticket is closed."}')
 
     return answer
@@ -273,6 +274,24 @@ async def test_a_call_that_was_seen_otherwise_or_twice_is_in_the_record_once(tmp
         "check_stock",
         "send_mail",
     ]
+
+
+@pytest.mark.parametrize(
+    "told", ["[" * 900 + "]" * 900, "[NaN]", '{"n": 1e999}', '["\\ud800"]', "\ud800", "[" + "9" * 30 + "]"]
+)
+async def test_hostile_values_of_a_span_are_kept_as_text_and_harm_neither_run_nor_export(
+    tmp_path: Path, told: str
+) -> None:
+    def spans(given: dict[str, Any], seen: Seen) -> Iterable[Any]:
+        trace, parent = under(given)
+        hostile = {**gen_ai("look", {}, told), "gen_ai.tool.call.arguments": told}
+        yield exported(a_span(1, hostile, trace=trace, parent=parent))
+
+    with FakeEndpoint(posting(spans, [])) as endpoint:
+        talk = await played(tmp_path, {"url": endpoint.url})
+    (call,) = calls_of(talk)
+    assert talk["run"].state == "done" and "NaN" not in json.dumps(call["result"]).replace('"[NaN]"', "")
+    assert json.dumps(call, ensure_ascii=False).encode() and isinstance(call["result"], str | list)
 
 
 async def test_a_call_on_the_world_is_not_told_again_by_its_span(tmp_path: Path) -> None:

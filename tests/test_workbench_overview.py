@@ -102,7 +102,7 @@ async def test_the_reply_is_short_and_its_next_calls_fit(tmp_path: Path) -> None
         for _ in range(7):
             await at.ok("run_simulations", environment="support", wait_s=45)
         reply = await at.ok("list_items")
-        assert "Average pass rate 100% over 7 runs (14 of 14 trials)." in reply["summary"]
+        assert "14 of 14 trials pass; the mean of 7 runs is 100%." in reply["summary"]
         assert len(reply["items"][0]["recent_runs"]) == 5
         assert len(json.dumps(reply["items"][0])) < 4_000
         scoped = await at.ok("list_items", environment="support")

@@ -57,6 +57,6 @@ def _summary(report: ExportReport) -> str:
 
 
 def _next(report: ExportReport) -> list[NextCall]:
-    if report.format == "json":
-        return [then("get_item", "what it holds", kind="run", id=report.source)]
+    if report.format == "json" or report.kind != "run":
+        return [then("get_item", "what it holds", kind=report.kind, id=report.source)]
     return [then("export_run", "the whole run, to be imported again", source=report.source, format="json")]

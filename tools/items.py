@@ -210,8 +210,8 @@ def _overview(overview: Mapping[str, Any]) -> str:
     rate, jobs = overview.get("average_pass_rate"), overview.get("active_jobs", [])
     if rate is not None:
         runs = plural(overview["rated_runs"], "run")
-        counts = f"{overview['passed']:,} of {overview['counted']:,} trials"
-        told += f" Average pass rate {percent(rate)} over {runs} ({counts})."
+        passed = f"{overview['passed']:,} of {overview['counted']:,} trials"
+        told += f" {passed} pass; the mean of {runs} is {percent(rate)}."
     told += f" {plural(len(jobs), 'job')} going on." if jobs else ""
     problems = overview.get("problems", [])
     return told + (f" {plural(len(problems), 'problem')}." if problems else "")

@@ -102,9 +102,9 @@ def _summary(run: RunRecord) -> str:
         return f"{run.id}{offline}: {part_of(run)}."
     told = f"{run.id}{offline}: {rate(run.totals)}."
     if run.clusters:
-        largest = run.clusters[0]
-        size = plural(largest.simulations + largest.held_out, "simulation")
-        told += f" {plural(len(run.clusters), 'failure cluster')}; largest: {largest.check} ({size})."
+        worst = run.clusters[0]
+        size = plural(worst.simulations + worst.held_out, "simulation")
+        told += f" {plural(len(run.clusters), 'failure cluster')}; worst: {worst.check} ({worst.severity}, {size})."
     told += "".join(f" {_reran(one)}" for one in run.reruns[:SHOWN_RERUNS])
     told += "".join(f" {_went_on(one)}" for one in run.what_ifs[:SHOWN_RERUNS])
     missed = sum(one.result == "fail" for one in run.thresholds)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from ..llm.chat_format import NoCompletion, parsed
+from ..records.checked_json import MAX_INTEGER, kept_json
 from ..records.conversation import TokenUsage
 
 MOST_SPANS: Final = 2_000
@@ -20,6 +22,7 @@ MOST_SPANS: Final = 2_000
 MOST_ATTRIBUTES: Final = 200
 MOST_TEXT: Final = 50_000
 """Characters of a value that are kept."""
+MOST_NAME: Final = 200
 MOST_DEPTH: Final = 20
 _ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
 _CONVERSATION: Final = ("gen_ai.conversation.id", "session.id", "langfuse.session.id", "thread.id")
@@ -139,7 +142,7 @@ def _span(raw: Any) -> Span | None:
         trace=trace.lower(),
         id=id.lower(),
         parent=parent.lower() if _ID.fullmatch(parent) and parent.strip("0") else "",
-        name=str(told.get("name") or "")[:200],
+        name=_text(told.get("name") or ""),
         start_ns=_nanoseconds(told.get("startTimeUnixNano")),
         end_ns=_nanoseconds(told.get("endTimeUnixNano")),
         failed=_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
@@ -153,9 +156,9 @@ def _value(any_value: Any, depth: int = 0) -> Any:
     if depth > MOST_DEPTH or not told:
         return None
     if "stringValue" in told:
-        return str(told["stringValue"])[:MOST_TEXT]
+        return _text(told["stringValue"], MOST_TEXT)
     if "intValue" in told:
-        return _nanoseconds(told["intValue"], signed=True)
+        return max(-MAX_INTEGER, min(_nanoseconds(told["intValue"], signed=True), MAX_INTEGER))
     if "arrayValue" in told:
         values = _list(_object(told["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
         return [_value(value, depth + 1) for value in values]
@@ -163,9 +166,10 @@ def _value(any_value: Any, depth: int = 0) -> Any:
         pairs = [
             _object(pair) for pair in _list(_object(told["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
         ]
-        return {str(pair.get("key"))[:200]: _value(pair.get("value"), depth + 1) for pair in pairs}
+        return {_text(pair.get("key")): _value(pair.get("value"), depth + 1) for pair in pairs}
     plain = told.get("boolValue", told.get("doubleValue"))
-    return plain if isinstance(plain, bool | float | int) else None
+    fits = isinstance(plain, bool | float | int) and abs(plain) <= MAX_INTEGER
+    return plain if fits else None
 
 
 def _call(span: Span, name: Any, arguments: Any, result: Any, id: Any) -> SpanCall:
@@ -190,13 +194,18 @@ def _result(span: Span, told: Any) -> Any:
 
 
 def _json(told: Any) -> Any:
-    """A text that holds JSON as that; every other value as it is."""
+    """A text that holds JSON which a record can keep as that; every other value as it is."""
     if not isinstance(told, str) or told[:1] not in ("{", "["):
         return told
     try:
-        return json.loads(told)
-    except (ValueError, RecursionError):
+        return kept_json({"error": parsed(told)})["error"]
+    except (NoCompletion, ValueError):
         return told
+
+
+def _text(told: Any, most: int = MOST_NAME) -> str:
+    """Cut, and without lone surrogates."""
+    return str(told)[:most].encode("utf-8", "replace").decode()
 
 
 def _count(told: Mapping[str, Any], *names: str) -> int:

@@ -146,7 +146,10 @@ def _key(name: str, arguments: str) -> str:
         told: Any = json.loads(arguments)
     except (ValueError, RecursionError):
         told = arguments
-    return canonical([name, told])
+    try:
+        return canonical([name, told])
+    except ValueError:
+        return canonical([name, arguments])
 
 
 def _usage(told: TokenUsage | None, spans: Iterable[Span]) -> TokenUsage | None:

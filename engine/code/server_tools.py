@@ -30,6 +30,7 @@ from ..agents import (
 )
 from ..errors import CasehardenError
 from ..llm.chat_format import NoCompletion, parsed
+from ..llm.origin import queued
 from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
@@ -73,8 +74,9 @@ class ServerTools:
     async def trial(self, world: World) -> AsyncGenerator[RemoteTrial]:
         """See `RemoteTools`."""
         async with AsyncExitStack() as stack:
-            for key in sorted(_shared(world)):
-                await stack.enter_async_context(self._turns.setdefault(key, anyio.Lock()))
+            with queued():
+                for key in sorted(_shared(world)):
+                    await stack.enter_async_context(self._turns.setdefault(key, anyio.Lock()))
             servers = _Servers(self._reach, world)
             try:
                 yield servers
@@ -181,6 +183,8 @@ class _Servers:
             return self._failed(error, "runtime")
         except (NetError, CasehardenError) as error:
             return self._failed(error, "runtime")
+        except ValueError as error:
+            return self._failed(error, "arguments")
 
     def _given(self, value: Any, error: ErrorKind | None = None) -> CodeAnswer:
         """What a server gave, as far as it is JSON, without our secrets."""
@@ -270,4 +274,4 @@ def _with_query(url: str, args: Mapping[str, Any]) -> str:
     if not args:
         return url
     given = {name: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for name, v in args.items()}
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(given)}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(given, errors='replace')}"

@@ -87,3 +87,15 @@ def trial_of(run: str, part: str, scenario: str, *, held_out: bool, instructions
     finally:
         _ORIGIN.reset(before)
         above.work.trials -= 1
+
+
+@contextmanager
+def queued() -> Generator[None]:
+    """Inside, a trial waits for its turn behind other trials: it is not at work."""
+    here = origin()
+    counted = 1 if here.part else 0
+    here.work.trials -= counted
+    try:
+        yield
+    finally:
+        here.work.trials += counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, cast
@@ -20,6 +21,12 @@ def checked_json(value: Any) -> Any:
     texts, what JSON cannot hold, and nesting deeper than 100 levels.
     """
     return _copied(value, "", 0)
+
+
+def kept_json(value: Any) -> Any:
+    """The same of what a stranger gave: lone surrogates, which no file can hold, are replaced."""
+    copied = checked_json(value)
+    return json.loads(json.dumps(copied, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 Json = Annotated[Any, BeforeValidator(checked_json)]

@@ -43,7 +43,7 @@ class Cluster(Stored):
     """A failed check over the run: how often, how bad, why, and where to look."""
 
     id: str
-    """k1, k2 …, largest first"""
+    """k1, k2 …, by severity, then the largest first"""
     check: str
     key: str = ""
     """What makes it the same in another run: the check's id, or for one without a name the hash of its wording."""

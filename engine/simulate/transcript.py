@@ -11,6 +11,7 @@ from typing import Any, Final
 from ..canonical import digest
 from ..evaluate import Trace
 from ..llm import ToolCall
+from ..records.checked_json import kept_json
 from ..records.conversation import (
     AgentVerdict,
     CheckEntry,
@@ -125,8 +126,12 @@ class Transcript:
 
     def own_call(self, call: ToolCall, result: Any, message: int, wall_s: float = 0.0) -> None:
         """A call that the agent made by itself, outside the world, and what it told of the result."""
+        try:
+            kept = kept_json(result)
+        except ValueError as error:
+            kept = f"(a result that cannot be kept: {error})"
         args = object_of(call.arguments)
-        outcome = CallOutcome(call.name, "agent", args, True, None, result, None, (), (), self._scene.t)
+        outcome = CallOutcome(call.name, "agent", args, True, None, kept, None, (), (), self._scene.t)
         self.call(outcome, call.arguments, message, wall_s, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstill, Unwanted
 from ..errors import SetupError, error_class
@@ -28,6 +27,7 @@ from .hearing import Hearing
 from .meter import Meter
 from .points import Points
 from .script import play_script
+from .threads import in_world_thread
 from .transcript import Transcript, patch_records
 from .user import UserReply, UserSimulator, waits_for_user
 
@@ -103,7 +103,7 @@ class Trial:
         with anyio.move_on_after(self.case.limits.timeout_s) as scope, patient(scope) as self.patience:
             await anyio.lowlevel.checkpoint()
             if self.case.world.code_tools:
-                await anyio.to_thread.run_sync(self.set_up)
+                await in_world_thread(self.set_up)
             else:
                 self.set_up()
             await self.converse()
@@ -174,7 +174,7 @@ class Trial:
         for closing in original.closing if original is not None else ():
             made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
             try:
-                outcome = await anyio.to_thread.run_sync(made)
+                outcome = await in_world_thread(made)
             except WorldFault as fault:
                 self.script.finish("world_error", fault.text)
                 return
@@ -430,7 +430,7 @@ class Trial:
             return self.scene.call(call.name, call.arguments, by, shown_name=not own_names)
 
         name = call.name if own_names or by == "user" else self.scene.own_name(call.name)
-        return await anyio.to_thread.run_sync(make) if name in self.case.world.code_tools else make()
+        return await in_world_thread(make) if name in self.case.world.code_tools else make()
 
     def _may_call(self, name: str, own_names: bool) -> bool:
         """Count a call of the agent, unless it is a thought; whether it is within the limit."""

@@ -224,13 +224,18 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
             turn.setdefault("events", []).append({"event": entry.event, "status": entry.status, "t": entry.t})
         elif isinstance(entry, NotifyEntry):
             turn.setdefault("events", []).append({"notify": entry.notify, "to": entry.to, "by": entry.by})
-        if isinstance(entry, ToolEntry | EventEntry) and entry.patches:
-            changes = [change_row(p.model_dump(mode="json", exclude_unset=True)) for p in entry.patches]
+        if isinstance(entry, ToolEntry | EventEntry) and (changes := _changes(entry)):
             turn.setdefault("changes", []).extend(changes)
     for check in checks:
         if check.counts and check.verdict == "fail" and check.turn in turns:
             turns[check.turn].setdefault("checks", []).append(check_row(check))
     return [turns[number] for number in sorted(turns)]
+
+
+def _changes(entry: ToolEntry | EventEntry) -> list[Body]:
+    """Its writes, but for those that left what they found."""
+    patches = (patch.model_dump(mode="json", exclude_unset=True) for patch in entry.patches)
+    return [change_row(patch) for patch in patches if patch.get("old", ...) != patch.get("new")]
 
 
 def check_row(check: CheckResult) -> Body:

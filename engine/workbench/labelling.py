@@ -57,8 +57,10 @@ class Labelling:
         done = {(label.conversation, label.check) for label in self._labels.of_run(run.id)}
         found: list[ToLabel] = []
         for row in shuffled(self._archive.trials(run.id).where(split="train"), run.seed, "labels"):
+            if len(found) == limit:
+                break
             asks = [ask for ask in self._asks(run, row) if (row.id, ask[0]) not in done]
-            if asks and len(found) < limit:
+            if asks:
                 found.append(self._shown(run, row, asks))
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ..records.run import RunRecord
+from ..records.run import Cluster, RunRecord
 from ..records.verdict import GRADING
 from .archive import Archive
 from .parts import Body, paged
@@ -25,7 +25,7 @@ class RunViews:
     async def run(self, id: str, view: str, limit: int, skip: int) -> Item:
         record = self._archive.runs.get(id)
         if view == "clusters":
-            rows = [c.model_dump(mode="json", exclude_defaults=True) for c in record.clusters]
+            rows = [_whole(cluster) for cluster in record.clusters]
             return paged(
                 Item(
                     "run",
@@ -69,6 +69,8 @@ class RunViews:
             if v not in ("", None, [], {})
         }
         body["simulations"] = len(record.simulations) if view == "summary" else record.simulations
+        if view == "summary" and record.clusters:
+            body["clusters"] = [_short(cluster) for cluster in record.clusters]
         row = run_row(record.model_dump(mode="json"))
         return Item(
             "run",
@@ -125,6 +127,17 @@ class RunViews:
                 row = {"id": check.id, "kind": check.kind, "pass": 0, "fail": 0, "inconclusive": 0}
                 counts.setdefault(check.id, {**row, "counts": check.counts})[check.verdict] += 1
         return sorted(counts.values(), key=lambda c: (-c["fail"], c["id"]))
+
+
+def _whole(cluster: Cluster) -> Body:
+    return {**cluster.model_dump(mode="json", exclude_defaults=True), "severity": cluster.severity}
+
+
+def _short(cluster: Cluster) -> Body:
+    """What is failed, how badly, how often and where to look; the rest stands in the view `clusters`."""
+    shown = {"id", "check", "name", "severity", "cause", "simulations", "held_out", "see"}
+    told = cluster.model_dump(mode="json", include=shown)
+    return {name: value for name, value in told.items() if value != ""}
 
 
 def _told(run: RunRecord, clusters: int) -> str:
