@@ -330,6 +330,8 @@ def _after_scoring(report: RunReport) -> list[NextCall]:
 
 
 def _harden(run: RunRecord) -> NextCall:
-    if "/" in run.instructions:
+    """A run of a candidate is no base; one of a part names the whole that it was taken from."""
+    whole = run.options.get("part_of", run.id)
+    if "/" in run.instructions or not whole:
         return then("harden_agent", environment=run.environment)
-    return then("harden_agent", environment=run.environment, run=run.id)
+    return then("harden_agent", environment=run.environment, run=whole)
