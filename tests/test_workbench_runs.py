@@ -394,7 +394,7 @@ async def test_warnings_of_a_run_quote_nobody(tmp_path: Path) -> None:
         report = await bench.runs.start("desk")
         assert report.run.totals.error and report.run.totals.invalid
         told = " ".join(report.warnings)
-        assert "(agent_error)" in told and "(unsolvable)" in told
+        assert "(agent_error, " in told and "(unsolvable)" in told
         assert "recorded conversation" not in told and "IGNORE" not in told
 
 
