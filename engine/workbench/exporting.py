@@ -182,10 +182,12 @@ class Exporting:
         name = check_file_name(file or f"{source}{suffix}", suffix)
         made = self._report(source) if format == PAGE else self._made(source, format, where)
         refuse_sealed(self._archive, (f"{made.environment}/{slug}" for slug in made.held_out))
-        unchanged = self._write(name, made.text, overwrite, source, format)
+        unchanged = self._is_there(name, made.text, overwrite, source, format)
         data = made.text.encode()
-        for scenario in made.held_out:
+        for scenario in made.held_out:  # before the file can be read, also where we are killed in between
             spend(self._archive, f"{made.environment}/{scenario}")
+        if not unchanged:
+            self._write(name, made.text, overwrite)
         self._archive.store.audit("export", made.kind, source, file=name)
         report = ExportReport(
             source,
@@ -316,15 +318,14 @@ class Exporting:
         hash = str(run.agent.get("recordings", ""))
         return self._archive.recordings.read(hash) if hash else []
 
-    def _write(self, name: str, text: str, overwrite: bool, source: str, format: str) -> bool:
-        """Write the file; True when the same one is there already."""
+    def _is_there(self, name: str, text: str, overwrite: bool, source: str, format: str) -> bool:
+        """Whether the same file is there already; Conflict for another one, unless it may be written over."""
         path = self._folder / name
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if self._folder.is_symlink() or path.is_symlink():
             raise NotAllowed(
                 f"exports/{name} is a link.", where="file", allowed="another name; a link is never followed"
             )
-        roots = Roots([self._folder])
         if path.exists():
             if path.is_file() and path.read_bytes() == text.encode():
                 return True
@@ -336,9 +337,11 @@ class Exporting:
                     allowed="another name, or overwrite",
                     next=[NextCall("export_run", again)],
                 )
-        written = roots.write_text(name, text, "file", overwrite=overwrite)
-        os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
         return False
+
+    def _write(self, name: str, text: str, overwrite: bool) -> None:
+        written = Roots([self._folder]).write_text(name, text, "file", overwrite=overwrite)
+        os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
 
 
 def run_identity(whole: RunFile) -> str:
