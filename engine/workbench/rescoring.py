@@ -173,7 +173,7 @@ class Rescoring:
         going = [
             job
             for job in self._archive.store.jobs.active()
-            if job.kind == "score" and job.spec["run"] == run.id
+            if job.kind == "score" and self._jobs.get(job.id).spec["run"] == run.id
         ]
         if going and not again:
             call = NextCall("wait_job", {"job": going[0].id})
