@@ -167,8 +167,13 @@ def error_kinds() -> dict[str, type[CasehardenError]]:
 
 
 def error_class(raised: BaseException) -> str:
-    """What broke, equal for equal failures: the code of an error of ours, the name of another."""
-    return raised.code if isinstance(raised, CasehardenError) else type(raised).__name__
+    """What broke, equal for equal failures: the code of an error of ours, the name of another.
+
+    One that stands for what was raised elsewhere names that in its `failure`.
+    """
+    if isinstance(raised, CasehardenError):
+        return raised.code
+    return str(getattr(raised, "failure", "") or type(raised).__name__)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -21,12 +21,14 @@ from caseharden.engine.harden import (
     Known,
     Proposal,
     Purpose,
+    ReflectWriter,
     RulesWriter,
     TrialOutcome,
     compare_arms,
     decide_outcome,
 )
 from caseharden.engine.harden.proof import Arms, weigh
+from caseharden.engine.llm import ModelReply, ModelRequest, Usage
 from caseharden.engine.records.hardening import Brief, Candidate, Edit, Evidence, Hardening, HardeningLimits
 from caseharden.engine.records.run import Cluster
 from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
@@ -628,3 +630,77 @@ async def test_a_regression_of_a_flaky_check_needs_confirmation() -> None:
         assert [(r.check, r.trials) for r in flags] == [("tone", 6)]
         assert sum(r.confirmed for r in flags) == confirmed
         assert h.candidates[0].outcome == outcome
+
+
+class Edits:
+    """A writer that proposes these edits, those of one round at a time."""
+
+    name = "test writer"
+
+    def __init__(self, *rounds: Sequence[Edit]) -> None:
+        self.rounds = list(rounds)
+
+    async def propose(self, brief: Brief) -> Proposal:
+        return Proposal(tuple(self.rounds.pop(0)), brief.clusters[0].id, "w") if self.rounds else Proposal()
+
+
+async def test_pruning_puts_back_what_was_replaced_and_leaves_equal_lines_of_the_base() -> None:
+    old, fence = "Never refund above 500 without a manager.", "---"
+    base = f"{BASE}\n{old}\n{fence}"
+    replaced = Edit(op="replace", anchor=old, text="Refund above 500 as a manager says.")
+    added = Edit(op="add", anchor="end", text=f"{VERIFY}\n{CONFIRM}\n{fence}")
+    h = opened("reflect").model_copy(update={"base_text": base})
+    record = await hardener(Shop(), writer=Edits([replaced, added])).run(h)
+    found = record.find(record.candidate)
+    assert found is not None and found.text == f"{BASE}\n{old}\n{fence}\n{VERIFY}\n{CONFIRM}"
+    assert [one.removed for one in record.pruned] == [True, False, False, True]
+
+
+class Stops(Exception):
+    """A model that cannot be asked now."""
+
+
+class Once:
+    """A model whose first answer is unusable, and that cannot be asked again."""
+
+    name = "once"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        self.asked += 1
+        if self.asked > 1:
+            raise Stops
+        return ModelReply(text="not json", usage=Usage(input_tokens=7, output_tokens=5))
+
+
+async def test_what_an_unusable_answer_used_is_kept_where_its_repair_cannot_be_asked() -> None:
+    async def unseen(cluster: Cluster) -> None:
+        return None
+
+    saved: list[Hardening] = []
+
+    async def save(h: Hardening) -> None:
+        saved.append(h.model_copy(deep=True))
+
+    model = Once()
+    engine = hardener(Shop(), writer=ReflectWriter(model, unseen), save=save)
+    with pytest.raises(Stops):
+        await engine.run(opened("reflect"))
+    [written] = saved[-1].written
+    assert written.failure and written.use is not None and written.use.input_tokens == 7
+    again = hardener(Shop(), writer=Says(VERIFY, CONFIRM), save=save)
+    record = await again.run(saved[-1])
+    assert record.rounds[1].reason == "unusable_proposal" and record.outcome == "improved"
+
+
+async def test_a_placeholder_and_a_text_that_was_not_kept_are_refused() -> None:
+    engine = hardener(Shop())
+    h = await engine.run(opened("submit"))
+    with pytest.raises(InvalidArgument, match="stands for a text"):
+        engine.submit(h, edits=[Edit(op="add", text="...")])
+    first = engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])
+    assert first.state == "refused" or (await engine.prove(h, first.id)).find(first.id)
+    with pytest.raises(InvalidArgument, match="hard-1/c1 is the same text and was re"):
+        engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])

@@ -88,3 +88,19 @@ def test_the_command_prints_the_prompts_of_a_folder(
     assert main(["prompts", "judge", "--json", *home]) == 0
     [judge] = json.loads(capsys.readouterr().out)
     assert judge["role"] == "judge" and judge["messages"][0]["content"].startswith("You are a judge.")
+
+
+@pytest.mark.requirement("CH-2")
+async def test_a_lent_writer_and_a_shown_prompt_tell_nothing_that_is_held_out(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 1)
+        await bench.items.update("environment", "desk", {"models": {"writer": "relay"}})
+        cases = [closing(2, id="a", goal="Seen."), closing(3, id="b", goal="Hidden.")]
+        split = [{**case, "split": split} for case, split in zip(cases, ("train", "held_out"), strict=True)]
+        await bench.scenarios.create("desk", split, check=False)
+        made = await bench.scenarios.generate("desk", count=2, wait_s=1)
+        assert made.job is not None
+        batch = await bench.model_calls.take(made.job.id, wait_s=10)
+        shown = json.dumps([prompt.messages for prompt in await bench.prompts.of("desk", ["writer"])])
+    for told in (f"{batch.calls} {batch.shared}", shown):
+        assert "Seen." in told and "Hidden." not in told

@@ -195,3 +195,23 @@ async def proven_by(at: Desk, reply: View) -> View:
     with anyio.fail_after(120):
         ended, _ = await play(at, reply["job"]["id"], as_judge)
     return ended["result"]
+
+
+@pytest.mark.requirement("AS-3")
+async def test_a_client_that_plays_is_shown_no_sealed_scenario_by_an_ordinary_run(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 3)
+        asked: dict[str, Any] = {"count": 2, "kinds": ["sealed"], "wait_s": 20}
+        await at.ok("generate_scenarios", environment="desk", **asked)
+        refused = await at.error("run_simulations", environment="desk", select=["tag:sealed"])
+        assert refused["code"] == "held_out"
+        begun = await at.ok("run_simulations", environment="desk")
+        assert "2 simulations are left out" in " ".join(begun["warnings"])
+        ended, _ = await play(at, begun["job"]["id"], as_user)
+        assert ended["result"]["totals"]["trials"] == 3
+        sealed: dict[str, Any] = {"select": ["tag:sealed"], "models": {"user": "offline"}, "wait_s": 20}
+        done = await at.ok("run_simulations", environment="desk", **sealed)
+        asked = {"run": done["run"], "judge": "relay", "metrics": ["helpfulness"]}
+        assert (await at.error("score_run", **asked))["code"] == "held_out"
+        rows = (await at.ok("list_items", kind="scenario", environment="desk"))["items"]
+    assert not [row for row in rows if "sealed" in row["id"] and row.get("spent")]

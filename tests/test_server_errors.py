@@ -104,7 +104,7 @@ async def test_what_the_engine_refuses_names_the_nearest_and_the_next_call(
         )
         assert other["code"] == "conflict"
         assert other["where"] == "create_environment.id"
-        assert other["next"][0]["tool"] == "update_item"
+        assert other["next"][0]["tool"] == "get_item"
         nothing = await at.error("create_personas", environment="support")
         assert nothing["code"] == "invalid_argument"
         unknown = await at.error("get_item", kind="persona", id="support/danna")

@@ -35,7 +35,7 @@ async def test_a_shipped_world_brings_its_cases_and_the_same_call_changes_nothin
                 "support", world="shop", instructions="Else.", settings={"trials": 2}
             )
         assert "settings, instructions" in other.value.what
-        assert other.value.next[0].tool == "update_item"
+        assert other.value.next[0].tool == "get_item"
 
 
 async def test_unknown_worlds_name_the_nearest_and_bad_rules_are_refused_when_they_come(

@@ -262,3 +262,21 @@ async def test_a_call_that_goes_away_while_its_hardening_begins_leaves_no_job_be
             tasks.cancel_scope.cancel()
         for row in (await bench.items.page("job")).items:
             assert (await bench.jobs.wait(str(row["id"]), wait_s=20)).job.state == "done"
+
+
+async def test_a_hardening_of_what_failed_is_proven_on_all_that_is_held_out(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        whole = (await bench.runs.start("desk", wait_s=45)).run
+        part = (
+            await bench.runs.start("desk", select=["scenario:close-1", "scenario:close-2"], wait_s=45)
+        ).run
+        failed = (await bench.runs.start("desk", select=[f"failed:{whole.id}"], wait_s=45)).run
+        assert (part.options["part_of"], failed.options["part_of"]) == ("", whole.id)
+        h = await opened(bench, run=part.id)
+        rows = (await bench.items.page("scenario", environment="desk", limit=100)).items
+    held_out = {row["id"].partition("/")[2] for row in rows if row["split"] == "held_out"}
+    assert set(h.held_out) == held_out and set(h.train) == {"close-1", "close-2"} - held_out
+    told = " ".join(h.warnings)
+    assert "All held-out scenarios are in the proof" in told
+    assert f"{24 - len(held_out) - len(h.train)} train scenarios are not selected" in told

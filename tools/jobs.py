@@ -12,7 +12,7 @@ from .arguments import WaitS
 from .creation import created
 from .environments import imported
 from .outcomes import hardening_reply
-from .replies import JobReply, NextCall, Reply, goes_on, job_counts, payload, then
+from .replies import JobReply, NextCall, Reply, RunReply, goes_on, job_counts, payload, then
 from .runs import run_reply
 from .spec import Call, tool
 from .wording import plural
@@ -48,6 +48,8 @@ def _reply(report: JobReport) -> JobReply:
     told = [job_state(job)]
     calls: list[NextCall] = [goes_on(job)] if job.active else []
     if not job.active and result is not None:
+        if job.kind == "score" and job.state == "cancelled" and not job.units.finished:
+            result.summary = f"Nothing was judged: {_run_of(result)} keeps its scores."
         told.append(result.summary)
         calls = [one for one in result.next if one.args.get("job") != job.id]
     return JobReply(
@@ -60,6 +62,10 @@ def _reply(report: JobReport) -> JobReply:
         untrusted=[f"result.{path}" for path in getattr(result, "untrusted", [])],
         waiting_for=report.waiting_for,
     )
+
+
+def _run_of(result: Reply) -> str:
+    return result.run if isinstance(result, RunReply) else "the run"
 
 
 def job_state(job: Job) -> str:

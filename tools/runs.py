@@ -15,7 +15,7 @@ from ..engine.workbench.verdict_changes import VerdictChanges
 from .arguments import NOT_GIVEN, EnvironmentId, IdempotencyKey, Models, WaitS, given
 from .replies import Cluster, JobCounts, Link, NextCall, RunReply, counts, goes_on, then
 from .spec import Call, tool
-from .wording import is_offline, plural, rate, rounded, with_offline
+from .wording import offline_roles, plural, rate, rounded, with_offline
 
 SHOWN_CLUSTERS = 8
 SHOWN_METRICS = 20
@@ -97,7 +97,7 @@ def run_reply(report: RunReport) -> RunReply:
 
 
 def _summary(run: RunRecord) -> str:
-    offline = " (offline)" if is_offline(played_by(run.models, run.agent)) else ""
+    offline = offline_roles(played_by(run.models, run.agent))
     if run.state != "done":
         return f"{run.id}{offline}: {part_of(run)}."
     told = f"{run.id}{offline}: {rate(run.totals)}."
@@ -201,7 +201,9 @@ def _going_on(report: RunReport) -> str:
         return f"{report.run.id} goes on."
     total = job.units.total or trials_wanted(report.run)
     what = f"{job.units.finished:,} of {plural(total, 'trial')} done"
-    return f"{report.run.id} goes on as {job.id} ({job.state}): {what}."
+    scored = " is being scored" if report.again else " goes on"
+    waits = f" It waits for answers: call {job.waiting_for}." if job.waiting_for else ""
+    return f"{report.run.id}{scored} as {job.id} ({job.state}): {what}.{waits}"
 
 
 def _job(report: RunReport) -> JobCounts | None:
@@ -291,18 +293,32 @@ def _next(report: RunReport) -> list[NextCall]:
         where = {"run": run.id, "verdict": verdict}
         calls.append(then("list_items", "what was left out of the rate", kind="conversation", where=where))
     if not calls:
-        calls = [
-            then(
-                "generate_scenarios",
-                "harder cases: nothing fails",
-                environment=run.environment,
-                kinds=["edge", "must_refuse"],
-            ),
-            then("list_items", kind="conversation", where={"run": run.id}),
-        ]
+        calls = _nothing_to_harden(run)
     if run.previous and run.state == "done":
         calls.insert(1, then("compare_runs", "what changed", base=run.previous, run=run.id))
     return calls[:3]
+
+
+def _nothing_to_harden(run: RunRecord) -> list[NextCall]:
+    """What to do after a run that shows no failure: because there is none, it is held out, or nothing was decided."""
+    counted, trials = run.totals, {"run": run.id}
+    if not run.options.get("score", True):
+        return [then("score_run", "it is not scored yet", run=run.id)]
+    if counted.inconclusive and not counted.passed + counted.failed:
+        where = {**trials, "verdict": "inconclusive"}
+        return [
+            then("list_items", "nothing was decided: see which checks", kind="conversation", where=where),
+            then("score_run", "scores it again, `judge` a model that can decide", run=run.id),
+        ]
+    cases: dict[str, Any] = {"environment": run.environment, "kinds": ["edge", "must_refuse"]}
+    if counted.failed:
+        where = {**trials, "verdict": "fail"}
+        return [
+            then("list_items", "all that fails is held out", kind="conversation", where=where),
+            then("generate_scenarios", "more cases, of which failures may be looked at", **cases),
+        ]
+    why = "harder cases: nothing fails" if counted.passed else "other cases: nothing was counted"
+    return [then("generate_scenarios", why, **cases), then("list_items", kind="conversation", where=trials)]
 
 
 def _after_scoring(report: RunReport) -> list[NextCall]:
@@ -314,6 +330,8 @@ def _after_scoring(report: RunReport) -> list[NextCall]:
 
 
 def _harden(run: RunRecord) -> NextCall:
-    if "/" in run.instructions:
+    """A run of a candidate is no base; one of a part names the whole that it was taken from."""
+    whole = run.options.get("part_of", run.id)
+    if "/" in run.instructions or not whole:
         return then("harden_agent", environment=run.environment)
-    return then("harden_agent", environment=run.environment, run=run.id)
+    return then("harden_agent", environment=run.environment, run=whole)

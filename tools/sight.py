@@ -98,6 +98,9 @@ def _environment(item: Item) -> list[NextCall]:
 def _nested(item: Item) -> list[NextCall]:
     owner, _, _ = item.id.partition("/")
     calls = [then("run_simulations", "run it", environment=owner, select=[_selector(item)])]
+    if item.kind == "scenario" and item.item.get("simulations") == 0:
+        slug = item.id.partition("/")[2]
+        calls = [then("create_simulations", "it has none to run", environment=owner, scenarios=[slug])]
     if item.kind == "scenario" and item.view != "solution":
         calls.append(then("get_item", "its solution", kind="scenario", id=item.id, view="solution"))
     return calls

@@ -65,6 +65,14 @@ def is_offline(models: Mapping[str, str]) -> bool:
     return any(models.get(role, "").startswith("offline") for role in ("agent", "user"))
 
 
+def offline_roles(models: Mapping[str, str]) -> str:
+    """` (offline)`, where the agent is another ` (user offline)`, and "" where neither is."""
+    played = [role for role in ("agent", "user") if models.get(role, "").startswith("offline")]
+    if not played:
+        return ""
+    return " (offline)" if "agent" in played else f" ({' and '.join(played)} offline)"
+
+
 def with_offline(warnings: list[str], models: Mapping[str, str]) -> list[str]:
     """The warnings, and the one about offline models when it is due and not yet said."""
     if not is_offline(models) or any("offline" in one for one in warnings):

@@ -110,10 +110,12 @@ async def generate_scenarios(
     seed: int,
     check: Check,
     environment: str = "",
+    shown: Sequence[Scenario] | None = None,
 ) -> Generated[Scenario]:
     """At most `count` (1..50) new scenarios, each with its SolutionReport in `solutions`, none that fails.
 
-    `kinds` empty: all of SCENARIO_KINDS; the kind is among the tags. `environment` only names the place in errors.
+    `kinds` empty: all of SCENARIO_KINDS; the kind is among the tags. `environment` only names the place in errors;
+    `shown`: those of `existing` that the writer is told of, all where it is not given.
     Kept are scenarios whose solution passes and, marked unproven, those whose checks a model must judge; a scenario
     that a baseline passes gets a check for its calls, or is refused. Raises InvalidArgument for a bad count or kind, a
     world without tools, and when nothing could be made; SetupError when the model cannot answer.
@@ -127,6 +129,7 @@ async def generate_scenarios(
         world, rows, Generated[Scenario](model.name), list(kinds or SCENARIO_KINDS), existing, check
     )
     made = sieve.made
+    told = existing if shown is None else shown
     while len(made.items) < count and made.batches < BATCHES:
         made.batches += 1
         missing = count - len(made.items)
@@ -136,7 +139,7 @@ async def generate_scenarios(
             "brief": brief,
             "count": missing,
             "kinds": sieve.kinds,
-            "existing": newest([_short(s) for s in (*existing, *made.items)]),
+            "existing": newest([_short(s) for s in (*told, *made.items)]),
             "refused": made.refused[-MOST_TOLD:],
             "world": told_world(world, rows, probes, _SAMPLES, seed, made.batches),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..agents import HEADINGS, part_lines
 from ..errors import InvalidArgument, nearest
@@ -12,6 +13,15 @@ from ..records.hardening import Edit, Target
 MAX_TEXT = 100_000
 """Characters of instructions."""
 MAX_LINES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """Lines of a text from the index `at`, and the lines of its base that they stand for."""
+
+    at: int
+    lines: list[str]
+    before: list[str]
 
 
 def apply_edits(text: str, edits: Sequence[Edit], where: str = "edits") -> str:
@@ -71,6 +81,18 @@ def line_changes(base: str, text: str) -> tuple[list[tuple[int, str]], list[tupl
             removed += [(i + 1, old[i]) for i in range(a, b)]
             added += [(i + 1, new[i]) for i in range(c, d)]
     return added, removed
+
+
+def added_hunks(base: str, text: str) -> list[Hunk]:
+    """What stands in `text` and not in `base`, first to last: each added line, or lines in place of others."""
+    old, new = base.split("\n"), text.split("\n")
+    found: list[Hunk] = []
+    for op, a, b, c, d in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if op == "insert":
+            found += [Hunk(n, [new[n]], []) for n in range(c, d)]
+        elif op == "replace":
+            found.append(Hunk(c, new[c:d], old[a:b]))
+    return [hunk for hunk in found if any(line.strip() for line in hunk.lines)]
 
 
 def unified_diff(base: str, text: str, base_name: str = "", name: str = "", context: int = 1) -> str:

@@ -32,6 +32,7 @@ from .stage import Stage, new_round, spent_of
 
 AUTO_TRIALS = 3
 CLIENT = "client"
+PLACEHOLDERS = ("...", "\u2026")
 
 
 @dataclass(slots=True)
@@ -88,6 +89,10 @@ class Hardener(Stage):
             )
         if bool(instructions.strip()) == bool(edits):
             raise InvalidArgument("Give instructions or edits, one of them.", where="submit_candidate")
+        if any(one.strip() in PLACEHOLDERS for one in (instructions, *(e.text for e in edits))):
+            raise InvalidArgument(
+                "`...` stands for a text of yours.", where="submit_candidate", allowed="a rule"
+            )
         standing = standing_candidate(hardening) if edits else None
         parent, before = (standing.id, standing.text) if standing else (hardening.base, hardening.base_text)
         edits = placed(edits, before, hardening.limits.target)
@@ -97,6 +102,7 @@ class Hardener(Stage):
             raise InvalidArgument(
                 f"The text is the {same} unchanged.", where="instructions" if instructions else "edits"
             )
+        _not_again(hardening, text)
         candidate = self.candidate(hardening, parent, text, edits, by, client=True)
         candidate.why, candidate.cluster = why, cluster
         hardening.candidates.append(candidate)
@@ -218,3 +224,16 @@ class Hardener(Stage):
         self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "held_out")
         return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
+
+
+def _not_again(h: Hardening, text: str) -> None:
+    """InvalidArgument for a text that was not kept before; one that was lost to errors may come again."""
+    before = next((c for c in h.candidates if c.text == text and c.state in ("refused", "rejected")), None)
+    reasons = [r.reason for r in h.rounds if before is not None and r.candidate == before.id]
+    if before is not None and "attrition" not in reasons:
+        told = f" ({reasons[-1]})" if reasons else ""
+        raise InvalidArgument(
+            f"{before.id} is the same text and was {before.state}{told}.",
+            where="submit_candidate",
+            allowed="another text",
+        )

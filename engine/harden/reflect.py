@@ -23,7 +23,7 @@ from ..records.run import Cluster
 from ..seeds import seed_of
 from .edits import apply_edits, placed
 from .rounds import TOLD
-from .writers import Proposal
+from .writers import NotRepaired, Proposal
 
 Records = Callable[[Cluster], Awaitable[Shown | None]]
 """The record of a train conversation in which a cluster's check failed; None where there is none."""
@@ -97,7 +97,7 @@ class ReflectWriter:
     async def propose(self, brief: Brief) -> Proposal:
         """One small edit, after one repair if need be; else a proposal without edits that says why.
 
-        Raises SetupError where the model cannot be asked.
+        Raises SetupError where the model cannot be asked, NotRepaired where only the repair cannot be.
         """
         shown = brief.clusters[:SHOWN_CLUSTERS]
         if not shown:
@@ -106,7 +106,14 @@ class ReflectWriter:
         messages = [Message("system", _SYSTEM), Message("user", await self._task(brief, shown))]
         problem = ""
         for _ in range(2):
-            text = await self._complete(messages, use)
+            try:
+                text = await self._complete(messages, use)
+            except Exception as stop:
+                if not problem:
+                    raise
+                raise NotRepaired(
+                    f"The writer's answer could not be used: {problem}"[:_WHY], use, stop
+                ) from stop
             try:
                 return _read(text, brief, shown, use)
             except InvalidArgument as error:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ..errors import InvalidArgument
 from ..records.hardening import Candidate, Hardening, Pruning, RejectedEdit, Round, Written
-from .edits import apply_edits, line_changes
+from .edits import added_hunks, apply_edits
 from .pool import Pool, Standing
 from .proof import Arms, changed_checks, compare_arms
 from .rounds import close_round, count_trials
 from .stage import Stage, new_round
-from .writers import Proposal
+from .writers import NotRepaired, Proposal
 
 PRUNED_LINES = 12
 """Added lines that are tried without, at most."""
@@ -113,7 +113,12 @@ class Search:
             return Proposal(tuple(known.edits), **parts)
         if stage.writer is None:
             raise InvalidArgument(f"Strategy {h.strategy} needs a writer.", where="strategy")
-        proposal = await stage.writer.propose(h.brief)
+        try:
+            proposal = await stage.writer.propose(h.brief)
+        except NotRepaired as stop:
+            h.written.append(Written(round=at[0], parent=at[1], failure=stop.failure, use=stop.use))
+            await stage.saved(h, "running")
+            raise stop.why from stop
         parts = {name: getattr(proposal, name) for name in _PROPOSED}
         h.written.append(Written(round=at[0], parent=at[1], edits=list(proposal.edits), **parts))
         await stage.saved(h, "running")
@@ -156,17 +161,21 @@ class Search:
             self._pool.put_aside(standing)
 
     async def _prune(self, best: Candidate) -> None:
-        """Try the best text without each line that was added; only where there are several that stand alone."""
+        """Try the best text without each line that was added, and with what lines stand for; only where several do."""
         h = self._h
         if h.limits.target == "examples":
             return
-        added = [line for _, line in line_changes(h.base_text, best.text)[0] if line.strip()]
+        added = added_hunks(h.base_text, best.text)
         if not 2 <= len(added) <= PRUNED_LINES:
             return
-        for line in added:
-            text = "\n".join(one for one in self._pool.best.text.split("\n") if one != line)
-            if text != h.base_text and text != self._pool.best.text:
-                await self._without(line, text)
+        gone = 0
+        for hunk in added:
+            lines, at = self._pool.best.text.split("\n"), hunk.at - gone
+            text = "\n".join([*lines[:at], *hunk.before, *lines[at + len(hunk.lines) :]])
+            if text != h.base_text:
+                await self._without("\n".join(hunk.lines), text)
+            if self._pool.best.text == text:
+                gone += len(hunk.lines) - len(hunk.before)
 
     async def _without(self, line: str, text: str) -> None:
         """One line less, where nothing on train gets worse by it."""
@@ -203,7 +212,7 @@ class Search:
     async def _needed_by(self, line: str, text: str) -> str:
         """A simulation of the cluster that the line was written for which breaks without it; "" where none does."""
         h, stage = self._h, self._stage
-        wrote = next((c for c in self._kept if any(line in e.text.split("\n") for e in c.edits)), None)
+        wrote = next((c for c in self._kept if any(_shares(line, e.text) for e in c.edits)), None)
         number = next((r for r in h.rounds if wrote and r.candidate == wrote.id), None)
         members = set(number.cluster.members[:PRUNED_ON]) if number and number.cluster else set[str]()
         cases = [case for case in stage.train(h, self._client) if case.simulation in members]
@@ -213,3 +222,8 @@ class Search:
         old = {o.key: o for o in self._pool.best.outcomes}
         broken = changed_checks(Arms(cases, 1, old, new))[1]
         return broken[0][0] if broken else ""
+
+
+def _shares(lines: str, text: str) -> bool:
+    """Whether a text has one of these lines."""
+    return any(line.strip() and line in text.split("\n") for line in lines.split("\n"))

@@ -27,6 +27,19 @@ class Proposal:
     use: ModelUse | None = None
 
 
+class NotRepaired(Exception):
+    """What a writer model answered could not be used, and it cannot be asked again now.
+
+    `failure` and `use`: of the answer, as in a proposal; `why`: what stops the hardening.
+    """
+
+    def __init__(self, failure: str, use: ModelUse, why: Exception) -> None:
+        super().__init__(failure)
+        self.failure = failure
+        self.use = use
+        self.why = why
+
+
 class InstructionWriter(Protocol):
     """Proposes the next edit of `brief.text`.
 

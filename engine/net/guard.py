@@ -111,7 +111,8 @@ class Guard:
     def allowed(self) -> str:
         """What may be reached, in words."""
         known = "".join(f", {net}" for net in self._private)
-        return f"{self._ways}{known}; the operator adds networks with --allow-net CIDR"
+        more = "" if self._loopback else "this machine with --allow-loopback, "
+        return f"{self._ways}{known}; the operator adds {more}networks with --allow-net CIDR"
 
     def refusal(self, address: Address) -> str:
         """Why an address may not be reached, or ""."""

@@ -10,6 +10,10 @@ ProcessError
 
 from __future__ import annotations
 
+import re
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")
+
 
 class ProcessError(Exception):
     """Base. The text goes on after "the agent": `ended with status 3: ...`. It quotes what the process wrote."""
@@ -35,6 +39,7 @@ class Answered(ProcessError):
     """It answered with an error. `kind`: the name of what was raised there, or ""; `code`: that of JSON-RPC, or 0."""
 
     def __init__(self, kind: str, text: str, code: int = 0) -> None:
+        self.failure = f"raised {kind}" if _NAME.fullmatch(kind) else ""
         super().__init__(f"raised {kind}: {text}" if kind else f"failed: {text}")
         self.kind = kind
         self.text = text

@@ -17,6 +17,7 @@ from .environment import DEFAULT_CONCURRENCY, ModelName
 from .run import Cluster
 from .scenario import Split
 
+CandidateState = Literal["proposed", "refused", "rejected", "kept", "evaluated"]
 Decision = Literal["promote", "reject", "roll_back"]
 EditOp = Literal["add", "replace", "remove"]
 HardeningState = Literal["open", "running", "paused", "decided", "promoted", "rejected", "cancelled"]
@@ -177,7 +178,7 @@ class Candidate(Stored):
     why: str = ""
     cluster: str = ""
     guards: list[GuardResult] = Field(default_factory=list[GuardResult])
-    state: Literal["proposed", "refused", "rejected", "kept", "evaluated"] = "proposed"
+    state: CandidateState = "proposed"
     outcome: Outcome | None = None
     evidence: Evidence | None = None
     became: str = ""

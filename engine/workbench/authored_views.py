@@ -25,7 +25,7 @@ LAST = 5
 """Results of a simulation that are shown."""
 LOOKED = 50
 """Runs that are looked through for them, newest first."""
-_HELD_OUT = ("id", "number", "split", "spent", "version", "solution", "tags")
+_HELD_OUT = ("id", "number", "split", "spent", "version", "solution", "simulations", "tags")
 """Fields of a held-out scenario that its summary shows."""
 
 
@@ -173,6 +173,9 @@ class AuthoredViews:
             "spent": record.spent,
             "version": record.version,
             "solution": record.solution.status,
+            "simulations": self._archive.simulations.count(
+                environment=record.environment, scenario=record.scenario.id
+            ),
             **_written(record.scenario),
         }
         if view == "summary":

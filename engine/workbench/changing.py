@@ -14,7 +14,7 @@ from ..records.environment import EnvironmentRecord, ModelChoice
 from ..records.simulation import SimulationRecord
 from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
-from .instructions import Instructions, check_instructions
+from .instructions import EMPTY, Instructions, check_instructions
 from .personas import Personas
 from .results import Changes
 from .role_models import RoleModels
@@ -92,6 +92,8 @@ class Changing:
             told["instructions"] = (
                 f"{lines:+d} lines, {len(before.text)} to {len(text)} characters; now version {made.number}"
             )
+            if not text:
+                warnings.append(EMPTY)
             if file := draft.settings.instructions_file:
                 warnings.append(
                     f"{file} was left as it is: the next import of its folder takes its text again."

@@ -201,14 +201,13 @@ class EnvironmentDrafts:
             differ.append("instructions")
         if not differ:
             return
-        changes: dict[str, Any] = {name: "..." if name == "instructions" else {} for name in differ[:1]}
         raise Conflict(
             f"Environment `{existing.id}` exists with other content ({', '.join(differ)}).",
             where="id",
             allowed="another id, or update_item",
             next=[
-                NextCall("update_item", {"kind": "environment", "id": existing.id, "changes": changes}),
                 NextCall("get_item", {"kind": "environment", "id": existing.id, "view": "full"}),
+                NextCall("list_items", {"kind": "environment"}),
             ],
         )
 

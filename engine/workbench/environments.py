@@ -17,7 +17,7 @@ from .archive import Archive, Shelf, utc_now
 from .deleting import Deleting
 from .discretion import import_without_secrets
 from .environment_drafts import EnvironmentDrafts
-from .instructions import Instructions, Origin, check_instructions
+from .instructions import EMPTY, Instructions, Origin, check_instructions
 from .personas import Personas
 from .results import Creation, EnvironmentReport
 from .role_models import RoleModels
@@ -85,7 +85,7 @@ class Environments:
                 f"`{world}` holds {len(source.document['db'])} collections and no world: they became its db."
             )
         if not text:
-            warnings.append("The instructions are empty: there is nothing to harden yet.")
+            warnings.append(EMPTY)
         if self._archive.environments.find(id) is None:
             await anyio.to_thread.run_sync(self._worlds.keep, compiled)
         existing = self._archive.environments.find(id)

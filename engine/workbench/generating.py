@@ -26,6 +26,10 @@ Keep = Callable[[str, list[dict[str, Any]], Sequence[str]], Awaitable[Creation]]
 """Stores the records of an environment, which were asked for by these kinds; the same ones again are unchanged."""
 
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
+BRIEF_READ = (
+    "The offline writer does not read the brief: it only puts first what shares a word with it, names and "
+    "descriptions of tools for scenarios"
+)
 ENGLISH = (
     "The offline user writes English whatever its language is: run these with a language model as the user."
 )
@@ -34,6 +38,7 @@ DRAFTS = "drafts"
 """The table of a job with what the writer wrote."""
 _BRIEF = 4000
 _REFUSED = 20
+_TAGS = 12
 
 
 class Generating(Generic[T]):
@@ -104,6 +109,8 @@ class Generating(Generic[T]):
         warnings = [OFFLINE] if offline else []
         if offline and MULTILINGUAL in kinds:
             warnings.append(ENGLISH)
+        if offline and job.spec["brief"] and items:
+            warnings.append(BRIEF_READ + ("." if SEALED in kinds else _about(items)))
         if len(made) < count:
             told = drafts["checked"].get("near_duplicates_refused", 0)
             warnings.append(
@@ -121,6 +128,12 @@ class Generating(Generic[T]):
             "warnings": warnings + creation.warnings,
             "by": drafts["by"],
         }
+
+
+def _about(items: Sequence[Mapping[str, Any]]) -> str:
+    """What the written records are about, by their tags: of a scenario its kind and tools."""
+    tags = dict.fromkeys(tag for item in items for tag in item.get("tags", ()))
+    return f"; it wrote about: {', '.join(list(tags)[:_TAGS])}." if tags else "."
 
 
 def _drafts(made: Generated[Any]) -> dict[str, Any]:

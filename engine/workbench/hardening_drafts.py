@@ -102,6 +102,7 @@ class HardeningDrafts:
         seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
         cassette = self._drafts.looked_at(opted.cassette) if opted.cassette else {}
         strategy = _strategy(spec["strategy"], models)
+        simulations, told = self._chosen(owner, opted, base)
         return Hardening(
             id="",
             environment=owner.id,
@@ -121,10 +122,10 @@ class HardeningDrafts:
                 cassette=cassette,
                 target=_target(opted.target, strategy, owner.agent.kind),
             ),
-            warnings=cassette_warnings(cassette),
+            warnings=[*cassette_warnings(cassette), *told],
             models=models,
             base_run=base.id if base else "",
-            simulations=self._chosen(owner, opted, base),
+            simulations=simulations,
         )
 
     def of_job(self, job: str) -> Hardening | None:
@@ -179,13 +180,39 @@ class HardeningDrafts:
             )
         return base
 
-    def _chosen(self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None) -> list[str]:
+    def _chosen(
+        self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None
+    ) -> tuple[list[str], list[str]]:
+        """The simulations, and what is to be said of those that nothing had chosen.
+
+        A selection narrows train alone: what passed before must be in the proof, or nobody sees it break.
+        """
         if base is not None and opted.select == ["all"]:
-            known = {s.slug for s in self._archive.simulations.where(environment=owner.id)}
-            return [slug for slug in base.simulations if slug in known]
-        if not self._archive.simulations.count(environment=owner.id):
-            self._simulations.cover(owner.id)
-        return [s.slug for s in Selector(self._archive, owner.id).resolve(opted.select, "options.select")]
+            chosen = set(base.simulations)
+        else:
+            if not self._archive.simulations.count(environment=owner.id):
+                self._simulations.cover(owner.id)
+            found = Selector(self._archive, owner.id).resolve(opted.select, "options.select")
+            chosen = {s.slug for s in found}
+        rows = self._archive.scenarios.where(environment=owner.id, split="held_out")
+        held_out = {row.scenario.id for row in rows}
+        known = self._archive.simulations.where(environment=owner.id)
+        taken = [s for s in known if s.slug in chosen or s.scenario in held_out]
+        there = {s.scenario for s in taken if s.slug in chosen}
+        every, proven = {s.scenario for s in known}, {s.scenario for s in taken}
+        return [s.slug for s in taken], _narrowed(len(proven - there), len(every - proven))
+
+
+def _narrowed(added: int, left_out: int) -> list[str]:
+    """Warnings of a selection. `added`: held-out scenarios beside it; `left_out`: train scenarios that nobody runs."""
+    found: list[str] = []
+    if added:
+        found.append(f"All held-out scenarios are in the proof, {added:,} that were not selected among them.")
+    if left_out:
+        found.append(
+            f"{left_out:,} train scenarios are not selected: what a text breaks in them alone is not seen here."
+        )
+    return found
 
 
 def harden_strategy(strategy: str) -> str:

@@ -12,7 +12,9 @@ from ..exchange import Roots, Version, write_instructions
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from .archive import Archive, utc_now
 
+EMPTY = "The instructions are empty: there is nothing to harden yet."
 MAX_INSTRUCTIONS = 100_000
+_SHOWN = 1_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _FILE = "settings.instructions_file"
 Origin = Literal["created", "edited", "promoted", "rolled_back", "file"]
@@ -38,7 +40,9 @@ class Instructions:
             raise InvalidArgument(
                 f"`{text[:80]}` is no version of {environment.id}.",
                 where=where,
-                allowed=f"1 to {self.last(environment.id)}, {environment.id}@N, or a candidate id",
+                allowed=f"1 to {self.last(environment.id)}, {environment.id}@N, or a candidate id; "
+                "a new text by update_item or, to have it proven, by submit_candidate",
+                next=_with_text(environment.id, text),
             )
         found = self._archive.instructions.find(f"{environment.id}@{int(number[:9])}")
         if found is None:
@@ -132,6 +136,15 @@ class Instructions:
                     ],
                 )
         return str(write_instructions(file, text, self._roots))
+
+
+def _with_text(environment: str, text: str) -> list[NextCall]:
+    """What takes words where a version was wanted."""
+    versions = NextCall("list_items", {"kind": "instructions", "environment": environment})
+    if " " not in text.strip() or len(text) > _SHOWN:
+        return [versions]
+    args: dict[str, Any] = {"kind": "environment", "id": environment, "changes": {"instructions": text}}
+    return [NextCall("update_item", args, "makes this text a new version"), versions]
 
 
 def new_version(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import InvalidArgument, NextCall, did_you_mean
-from ..records.hardening import Candidate
-from ..records.run import Cluster, RunRecord
+from ..records.hardening import Candidate, CandidateState, HardeningState
+from ..records.job import JobState
+from ..records.run import Cluster, RunRecord, RunState
+from ..records.scenario import Split
+from ..records.session import SessionState
+from ..records.verdict import TrialVerdict
 from ..store import Table
 from .archive import Archive, Shelf
 from .overview import Overview
@@ -62,6 +66,16 @@ WHERE: Mapping[str, Sequence[str]] = {
     "guide": (),
 }
 """The filters of each kind."""
+_VALUES: Mapping[tuple[str, str], Sequence[str]] = {
+    ("run", "state"): get_args(RunState),
+    ("conversation", "verdict"): get_args(TrialVerdict),
+    ("scenario", "split"): get_args(Split),
+    ("hardening", "state"): get_args(HardeningState),
+    ("candidate", "state"): get_args(CandidateState),
+    ("job", "state"): get_args(JobState),
+    ("session", "state"): get_args(SessionState),
+}
+"""What a filter may be, where that is one of a few words."""
 COUNTED = 1_000
 """Documents that are counted one by one, among the newest 2,000; where there may be more, the total says at least."""
 
@@ -222,6 +236,10 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
             )
         if not isinstance(value, str):
             raise InvalidArgument(f"`where.{name}` is no text.", where=f"where.{name}", allowed="a text")
+        values = _VALUES.get((kind, name), (value,))
+        if value not in values:
+            what = f"No {kind} has the {name} `{value[:40]}`.{did_you_mean(value, values)}"
+            raise InvalidArgument(what, where=f"where.{name}", allowed=values)
     return dict(where)
 
 

@@ -22,7 +22,7 @@ from .model_call_views import Batch
 from .plain import check_plain, check_range
 from .results import JobReport, ModelCallBatch
 from .role_models import ROLES, lent_roles
-from .sight import spend
+from .sight import refuse_sealed, spend
 
 MOST: Final = 64
 """Calls of one batch."""
@@ -143,6 +143,8 @@ class ModelCalls:
                 if len(chosen) == limit or not batch.add(call, asks):
                     break
                 chosen.append(call)
+        shown = [call.scenario for call in chosen if call.held_out and not self._proof(call.job)]
+        refuse_sealed(self._archive, shown)
         mine: set[str] = set()
         for job in dict.fromkeys(call.job for call in chosen):
             ids = [call.id for call in chosen if call.job == job]
@@ -157,7 +159,7 @@ class ModelCalls:
         """Note the held-out scenarios that are looked into; a proof that asks for them loses nothing by it."""
         spent = {call.scenario: call.job for call in calls if call.held_out}
         for scenario, job in sorted(spent.items()):
-            spend(self._archive, scenario, proof=job)
+            spend(self._archive, scenario, proof=self._proof(job))
         if not spent:
             return []
         names = sorted(spent)
@@ -166,6 +168,10 @@ class ModelCalls:
             f"Held out: {', '.join(names[:3])}{more}. Having seen these calls you have looked into them: they count "
             "as train for any text that you submit from now on."
         ]
+
+    def _proof(self, job: str) -> str:
+        """The job where it is one of a hardening, which may ask for what is held out; else ""."""
+        return job if job and self._jobs.get(job).kind == "hardening" else ""
 
     def _kept(self, answers: Sequence[Any], found: ModelCallBatch) -> list[ModelCall]:
         """Keep what fits; the calls that answers were for, whether they were taken or refused."""

@@ -148,7 +148,8 @@ class Prompts:
     async def _of_writer(self, owner: EnvironmentRecord) -> list[Prompt]:
         world, seed = self._worlds.get(owner.world), owner.settings.seed
         people = [row.persona for row in self._archive.personas.where(environment=owner.id)]
-        cases = [row.scenario for row in self._archive.scenarios.where(environment=owner.id)]
+        rows = self._archive.scenarios.where(environment=owner.id, split="train")
+        cases = [row.scenario for row in rows]
         personas, scenarios = _Listening(), _Listening()
         with suppress(SetupError):
             await generate_personas(personas, world, existing=people, brief="", count=3, kinds=(), seed=seed)

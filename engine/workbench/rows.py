@@ -57,16 +57,10 @@ def run_row(row: Any) -> Row:
         "instructions": row["instructions"],
         "state": row["state"],
     }
-    figures = {
-        "passed": totals["passed"],
-        "counted": counted,
-        "error": totals["error"],
-        "invalid": totals["invalid"],
-        "rate": totals["rate"],
-    }
-    return filled_row(
-        {**told, **figures, "series": row["series"], "round": row["round"], "created_at": row["created_at"]}
-    )
+    left_out = {name: totals[name] for name in ("error", "invalid")}
+    rated = {"passed": totals["passed"], "counted": counted, "rate": totals["rate"]} if counted else {}
+    made = {"series": row["series"], "round": row["round"], "created_at": row["created_at"]}
+    return {**filled_row({**told, **left_out, **made}), **rated}
 
 
 def conversation_row(row: Any, run: str, clusters: ClusterOf) -> Row:

@@ -36,6 +36,7 @@ from .plain import check_plain
 from .reruns import Reruns
 from .role_models import RoleModels, lent_roles
 from .select import Selector, is_place
+from .sight import is_sealed, refuse_sealed
 from .simulations import Simulations
 from .trials import TrialRunner
 from .what_ifs import what_ifs
@@ -120,6 +121,7 @@ class RunDrafts:
         id, text = self.text(environment, spec["instructions"], "instructions")
         places = self.places(spec)
         simulations = [] if places else self._choose(environment, spec["select"], before)
+        simulations, left_out = self._readable(environment, models, simulations, places)
         trials = spec["trials"] or (before.trials if before else environment.settings.trials)
         if places:
             trials = spec["trials"] or 1
@@ -150,6 +152,8 @@ class RunDrafts:
         if knowledge:
             run.options["knowledge"] = knowledge
         check_thresholds(opted.thresholds or {}, "options.thresholds", own)
+        if not places and set(spec["select"]) - {"all"}:
+            run.options["part_of"] = self._whole(spec["select"], id)
         if places:
             _branched(run, places)
         elif not spec["trials"]:
@@ -166,8 +170,35 @@ class RunDrafts:
             *hints_warnings(run.options.get("hints")),
             *price_warnings(run, unpriced(run)),
             *cassette_warnings(run.options.get("cassette")),
+            *([f"{left_out} are left out: you play in it, and they are sealed."] if left_out else []),
         ]
         return run, simulations
+
+    def _readable(
+        self,
+        environment: EnvironmentRecord,
+        models: Mapping[str, ModelName],
+        simulations: list[SimulationRecord],
+        places: Sequence[Restored],
+    ) -> tuple[list[SimulationRecord], str]:
+        """The simulations without the sealed ones where a client plays, and what is left out in words; else HeldOut."""
+        if not lent_roles(models, environment.agent):
+            return simulations, ""
+        refuse_sealed(self._archive, [f"{environment.id}/{one.trial.scenario}" for one in places])
+        ids = {s.scenario: f"{environment.id}/{s.scenario}" for s in simulations}
+        sealed = {slug for slug, id in ids.items() if is_sealed(self._archive, id)}
+        left = [s for s in simulations if s.scenario not in sealed]
+        if simulations and not left:
+            refuse_sealed(self._archive, ids.values())
+        return left, f"{len(simulations) - len(left):,} simulations" if sealed else ""
+
+    def _whole(self, select: Sequence[str], instructions: str) -> str:
+        """The run of the same text and of all simulations that a selection was taken from, or ""."""
+        names = {text.partition(":")[2].partition("/")[0] for text in select}
+        found = self._archive.runs.find(next(iter(names))) if len(names) == 1 else None
+        if found is None or found.instructions != instructions:
+            return ""
+        return str(found.options.get("part_of", found.id))
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
         """The places that a call wants to be gone on from; none where it selects simulations."""

@@ -30,6 +30,7 @@ from .plain import check_plain, check_range
 from .results import RunReport
 from .run_drafts import RESUMED_WITH, RunDrafts, RunOptions, run_options, trials_of, trials_wanted
 from .scoring import Scoring
+from .select import ALLOWED
 from .trials import TrialRunner
 
 MOST_TRIALS = 50
@@ -100,6 +101,8 @@ class Runs:
         check_wait(wait_s)
         check_range(trials, "trials", 0, MOST_TRIALS)
         check_plain(list(select), "select")
+        if not select and not continue_run and not (options or {}).get("resume"):
+            raise InvalidArgument("`select` is empty: nothing would run.", where="select", allowed=ALLOWED)
         check_plain(dict(models or {}), "models")
         opted = run_options(options)
         check_plain(list(metrics), "metrics")
@@ -231,6 +234,8 @@ class Runs:
         job = self._jobs.get(run.job)
         if not job.active and (job.state != "done" or run.totals.error):
             self._serves_nothing_open(run)
+            agent = AgentSpec.model_validate(run.agent)
+            await self._drafts.reachable(agent, run.models, 0, run.options.get("cassette"))
             changed = opted.model_dump(mode="json", include={*RESUMED_WITH} & opted.model_fields_set)
             run = self._archive.runs.change(
                 id, lambda stored: stored.model_copy(update={"options": {**stored.options, **changed}})

@@ -329,7 +329,10 @@ class Scenarios:
 
     async def _write(self, spec: Mapping[str, Any]) -> Generated[Scenario]:
         owner = self._archive.environments.get(spec["environment"], "environment")
-        known = [record.scenario for record in self._archive.scenarios.where(environment=owner.id)]
+        records = self._archive.scenarios.where(environment=owner.id)
+        known = [record.scenario for record in records]
+        train = [record.scenario for record in records if record.split == "train"]
+        lent = short_name(self._models.of(owner)["writer"]) == RELAY
 
         async def check(scenario: Scenario) -> SolutionReport:
             await anyio.lowlevel.checkpoint()
@@ -346,6 +349,7 @@ class Scenarios:
             seed=secrets.randbits(48) if sealed else owner.settings.seed,
             check=check,
             environment=owner.id,
+            shown=train if lent else None,
         )
         if sealed:
             made.items = _unnamed(made.items, {scenario.id for scenario in known})

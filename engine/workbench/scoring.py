@@ -31,6 +31,9 @@ from .run_drafts import cassette_warnings, price_warnings, trials_wanted
 from .what_ifs import counted as continued, what_if_warnings
 from .worlds import Worlds
 
+_SHOWN_CHECKS = 5
+_ASK_AGENT = "`caseharden doctor --agent DIR` asks the agent once and shows what it said"
+
 
 class Scoring:
     """Puts totals, clusters and thresholds into the record of a run."""
@@ -71,6 +74,7 @@ class Scoring:
             "grading": min((r.graded.grading for r in records), default=0),
             "models_used": used,
             "warnings": [
+                *_undecided(run, records),
                 *_apart(run, records),
                 *_tried_again(failed),
                 *_broken_tools(run, records),
@@ -215,6 +219,19 @@ def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     ]
 
 
+def _undecided(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
+    """Of a run in which no trial passed or failed: why nothing could be judged, in words of ours."""
+    counted = [r for r in records if r.verdict in COUNTED]
+    if not counted or any(r.verdict != "inconclusive" for r in counted) or not run.options.get("score", True):
+        return []
+    seen = next((r for r in counted if r.split == "train"), None)
+    open_checks = [c.id for c in seen.graded.checks if c.verdict == "inconclusive"] if seen else []
+    judge = next((f" ({r.graded.judge})" for r in counted if r.graded.judge), "")
+    why = f"the judge{judge} could not decide {', '.join(open_checks[:_SHOWN_CHECKS])}" if open_checks else ""
+    why = why or (seen.graded.why if seen else "") or "no check was decided"
+    return [f"Nothing could be judged: all {len(counted)} trials are inconclusive: {why}"]
+
+
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     """What is in no rate. Why it is not may quote agents and tools: that stands with the trial only."""
     found: list[str] = []
@@ -225,6 +242,8 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
         hit = [r for r in records if r.verdict == verdict]
         if hit:
             seen = next((r for r in hit if r.split == "train"), None)
-            first = f"; the first: {run.id}/{seen.id} ({seen.end})" if seen else ""
+            how = f"{seen.end}{f', {seen.error}' if seen.error else ''}" if seen else ""
+            first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
+            first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
             found.append(f"{len(hit)} of {len(records)} trials {words} and are in no rate{first}")
     return found

@@ -113,8 +113,17 @@ class Selector:
 
     def _scenario(self, name: str, where: str) -> list[SimulationRecord]:
         slug = split_nested(name)[1]
+        found = [s for s in self._all if s.scenario == slug]
+        if not found and self._archive.scenarios.find(f"{self._environment}/{slug}") is not None:
+            args = {"environment": self._environment, "scenarios": [slug]}
+            raise NotFound(
+                f"Scenario `{slug}` has no simulation yet.",
+                where=where,
+                allowed=ALLOWED,
+                next=[NextCall("create_simulations", args)],
+            )
         return self._some(
-            [s for s in self._all if s.scenario == slug],
+            found,
             "scenario",
             name,
             {s.scenario for s in self._all},

@@ -40,17 +40,22 @@ def shown_by_file(count: int) -> str:
 def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:
     """HeldOut where one of them (`support/x`) is sealed: nobody reads it before it has served a proof."""
     for id in scenarios:
-        record = archive.scenarios.find(id)
-        if record is None or not record.sealed:
-            continue
-        known = archive.hardenings.where(environment=record.environment)
-        if not any(h.outcome and record.scenario.id in h.held_out for h in known):
+        if is_sealed(archive, id):
             raise HeldOut(
                 f"{id} is sealed until a hardening that it confirms has its outcome.",
                 where="id",
                 allowed="scenarios that are not sealed, and its verdicts",
-                next=[NextCall("harden_agent", {"environment": record.environment})],
+                next=[NextCall("harden_agent", {"environment": id.partition("/")[0]})],
             )
+
+
+def is_sealed(archive: Archive, scenario: str) -> bool:
+    """Whether a scenario (`support/x`) is sealed and has served no proof yet."""
+    record = archive.scenarios.find(scenario)
+    if record is None or not record.sealed:
+        return False
+    known = archive.hardenings.where(environment=record.environment)
+    return not any(h.outcome and record.scenario.id in h.held_out for h in known)
 
 
 def spend(archive: Archive, scenario: str, proof: str = "") -> list[str]:
