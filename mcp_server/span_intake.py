@@ -45,14 +45,24 @@ class SpanIntake:
 
     def sort_out(self, batch: SpanBatch) -> int:
         """Give spans of any trial to theirs, by trace or by the conversation that they name; how many have none."""
+        return self._sorted_out(batch, None)
+
+    def take_for(self, watched: Watched, batch: SpanBatch) -> int:
+        """The same of what came with the token of a trial, to which belongs what is of no other one."""
+        return self._sorted_out(batch, watched)
+
+    def _sorted_out(self, batch: SpanBatch, other: Watched | None) -> int:
         traces = {watched.trace: watched for watched in self._watched.values()}
         talks = {watched.conversation: watched for watched in self._watched.values()}
-        left_out = batch.left_out
+        left_out, theirs = batch.left_out, dict[str, tuple[Watched, SpanBatch]]()
         for span in batch.spans:
             named = (talks[name] for name in span.conversations if name in talks)
-            watched = traces.get(span.trace) or next(named, None)
-            left_out += 1 if watched is None else watched.take(SpanBatch([span]))
-        return left_out
+            watched = traces.get(span.trace) or next(named, other)
+            if watched is None:
+                left_out += 1
+            else:
+                theirs.setdefault(watched.trace, (watched, SpanBatch()))[1].spans.append(span)
+        return left_out + sum(watched.take(given) for watched, given in theirs.values())
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, take: Take) -> None:
         """One request, whose sender is known: an export that is taken, or refused with what is wrong."""

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,7 +118,7 @@ class WorldTools:
             token = bearer(dict(scope["headers"])) if scope["type"] == "http" else ""
             watched = self._spans.of(_key(token)) if token and scope["path"] == TRACES else None
             if watched is not None:
-                await self._spans.answer(scope, receive, send, watched.take)
+                await self._spans.answer(scope, receive, send, partial(self._spans.take_for, watched))
                 return
             if scope["type"] == "http" and self._of(token) is None:
                 told = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]

@@ -209,5 +209,9 @@ async def test_a_client_that_plays_is_shown_no_sealed_scenario_by_an_ordinary_ru
         assert "2 simulations are left out" in " ".join(begun["warnings"])
         ended, _ = await play(at, begun["job"]["id"], as_user)
         assert ended["result"]["totals"]["trials"] == 3
+        sealed: dict[str, Any] = {"select": ["tag:sealed"], "models": {"user": "offline"}, "wait_s": 20}
+        done = await at.ok("run_simulations", environment="desk", **sealed)
+        asked = {"run": done["run"], "judge": "relay", "metrics": ["helpfulness"]}
+        assert (await at.error("score_run", **asked))["code"] == "held_out"
         rows = (await at.ok("list_items", kind="scenario", environment="desk"))["items"]
     assert not [row for row in rows if "sealed" in row["id"] and row.get("spent")]

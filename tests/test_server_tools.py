@@ -458,3 +458,15 @@ async def test_a_lent_run_whose_trials_take_turns_says_that_it_waits(tmp_path: P
             with anyio.fail_after(60):
                 while (await desk.jobs.wait(run.job, wait_s=1)).job.state != "waiting":
                     pass
+
+
+async def test_showing_prompts_reaches_no_server_and_says_what_is_left_out(tmp_path: Path) -> None:
+    with Endpoint(Service()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await desk.environments.create("desk", instructions=RULED, world_data=by_http(endpoint.url))
+            await desk.scenarios.create("desk", [closing(1)])
+            endpoint.requests.clear()
+            agent, user, judge = await desk.prompts.of("desk", ["agent", "user", "judge"])
+    assert endpoint.requests == []
+    assert agent.messages and user.messages
+    assert judge.messages == [] and "left out" in judge.what

@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 
 from caseharden.engine.agents.spans import MOST_DEPTH, MOST_SPANS, MOST_TEXT, call_of, read_export, usage_of
+from caseharden.engine.agents.watched import MOST_SIZE, Watched
 from caseharden.engine.processes import AllowedCode
 from caseharden.engine.workbench import Workbench
 from caseharden.mcp_server.app import build_server
@@ -150,7 +151,7 @@ def test_hostile_spans_are_cut_left_out_and_counted() -> None:
     assert batch.left_out == 3 and len(batch.spans) == 4
     first = call_of(batch.spans[0])
     assert first is not None and len(first.result) == MOST_TEXT
-    assert batch.spans[1].wall_s == 0 and len(batch.spans[3].attributes) == 200
+    assert batch.spans[1].wall_s == 0 and batch.spans[3].attributes == {}
     many = read_export(json.dumps(exported(*(a_span(n, {}) for n in range(1, MOST_SPANS + 6)))).encode())
     assert len(many.spans) == MOST_SPANS and many.left_out == 5
 
@@ -292,6 +293,37 @@ async def test_hostile_values_of_a_span_are_kept_as_text_and_harm_neither_run_no
     (call,) = calls_of(talk)
     assert talk["run"].state == "done" and "NaN" not in json.dumps(call["result"]).replace('"[NaN]"', "")
     assert json.dumps(call, ensure_ascii=False).encode() and isinstance(call["result"], str | list)
+
+
+def test_the_spans_of_a_turn_are_kept_up_to_a_size() -> None:
+    large = {name: "x" * MOST_TEXT for name in ("input.value", "output.value", "tool.parameters")}
+    batch = read(*(a_span(n, {**large, "unread": "y" * MOST_TEXT}) for n in range(1, 61)))
+    watched = Watched("a" * 32, "talk")
+    left_out = watched.take(batch)
+    kept = watched.taken()
+    assert left_out == 60 - len(kept) > 0
+    size = sum(len(json.dumps(dict(span.attributes))) for span in kept)
+    assert MOST_SIZE - 4 * MOST_TEXT < size <= MOST_SIZE
+    again = read(a_span(99, large))
+    assert watched.take(again) == 0 and len(watched.taken()) == 1
+
+
+async def test_spans_with_the_token_of_one_trial_go_to_the_trial_that_they_are_of() -> None:
+    first, second = Watched("a" * 32, "one"), Watched("b" * 32, "two")
+    async with world_tools() as doors:
+        door = await doors.watch(first)
+        await doors.watch(second)
+        spans = exported(
+            a_span(1, {}, trace="b" * 32),
+            a_span(2, {"gen_ai.conversation.id": "two"}, trace="c" * 32),
+            a_span(3, {}, trace="a" * 32),
+            a_span(4, {}, trace="d" * 32),
+        )
+        headers = {"Authorization": f"Bearer {door.token}"}
+        async with httpx.AsyncClient(headers=headers) as client:
+            assert (await client.post(door.url, json=spans)).json() == {}
+    assert [int(span.id, 16) for span in first.taken()] == [3, 4]
+    assert [int(span.id, 16) for span in second.taken()] == [1, 2]
 
 
 async def test_a_call_on_the_world_is_not_told_again_by_its_span(tmp_path: Path) -> None:

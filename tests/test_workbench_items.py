@@ -156,7 +156,16 @@ async def test_what_is_held_out_stands_in_no_list_in_full(tmp_path: Path) -> Non
             await bench.items.page("scenario", where={"text": "Get ticket"}, limit=100)
         ).total == 12 - len(hidden)
         shown = await bench.items.get("scenario", str(hidden[0]["id"]))
-        assert set(shown.item) <= {"id", "number", "split", "spent", "version", "solution", "tags"}
+        assert set(shown.item) <= {
+            "id",
+            "number",
+            "split",
+            "spent",
+            "version",
+            "solution",
+            "simulations",
+            "tags",
+        }
         assert shown.summary == f"{hidden[0]['id']} (held_out, proven)." and not shown.warnings
         read = await bench.items.get("scenario", str(hidden[0]["id"]), view="full")
         assert read.item["expected"] and "counts as train" in read.warnings[0]

@@ -25,6 +25,37 @@ MOST_TEXT: Final = 50_000
 MOST_NAME: Final = 200
 MOST_DEPTH: Final = 20
 _ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
+_READ: Final = frozenset(
+    {
+        "gen_ai.conversation.id",
+        "session.id",
+        "langfuse.session.id",
+        "thread.id",
+        "gen_ai.operation.name",
+        "gen_ai.tool.name",
+        "gen_ai.tool.arguments",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.result",
+        "gen_ai.tool.call.result",
+        "gen_ai.tool.call.id",
+        "openinference.span.kind",
+        "tool.name",
+        "tool.id",
+        "tool.parameters",
+        "tool_call.id",
+        "tool_call.function.name",
+        "tool_call.function.arguments",
+        "input.value",
+        "output.value",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.prompt_tokens",
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+        "llm.token_count.prompt",
+        "llm.token_count.completion",
+    }
+)
+"""The attributes that are kept."""
 _CONVERSATION: Final = ("gen_ai.conversation.id", "session.id", "langfuse.session.id", "thread.id")
 
 
@@ -44,6 +75,8 @@ class Span:
     end_ns: int
     failed: bool
     attributes: Mapping[str, Any]
+    size: int = 0
+    """Characters of its attributes as JSON."""
 
     @property
     def conversations(self) -> set[str]:
@@ -137,6 +170,7 @@ def _span(raw: Any) -> Span | None:
     if not (_ID.fullmatch(trace) and _ID.fullmatch(id)):
         return None
     pairs = [_object(pair) for pair in _list(told.get("attributes"))[:MOST_ATTRIBUTES]]
+    kept = {key: _value(pair.get("value")) for pair in pairs if (key := str(pair.get("key"))) in _READ}
     parent = str(told.get("parentSpanId") or "")
     return Span(
         trace=trace.lower(),
@@ -146,7 +180,8 @@ def _span(raw: Any) -> Span | None:
         start_ns=_nanoseconds(told.get("startTimeUnixNano")),
         end_ns=_nanoseconds(told.get("endTimeUnixNano")),
         failed=_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
-        attributes={str(pair.get("key"))[:200]: _value(pair.get("value")) for pair in pairs},
+        attributes=kept,
+        size=len(json.dumps(kept)),
     )
 
 

@@ -11,6 +11,8 @@ from .spans import Span, SpanBatch
 
 MOST_KEPT: Final = 2_000
 """Spans of one turn; more are counted and left out."""
+MOST_SIZE: Final = 8 * 1024 * 1024
+"""Characters of the same."""
 
 
 @dataclass(slots=True)
@@ -22,6 +24,7 @@ class Watched:
     conversation: str
     spans: list[Span] = field(default_factory=list[Span])
     left_out: int = 0
+    _size: int = 0
     _seen: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _news: anyio.Event = field(default_factory=anyio.Event)
 
@@ -32,11 +35,12 @@ class Watched:
             key = (span.trace, span.id)
             if key in self._seen:
                 continue
-            if len(self.spans) >= MOST_KEPT:
+            if len(self.spans) >= MOST_KEPT or self._size + span.size > MOST_SIZE:
                 left_out += 1
                 continue
             self._seen.add(key)
             self.spans.append(span)
+            self._size += span.size
         self.left_out += left_out
         self._news.set()
         self._news = anyio.Event()
@@ -49,5 +53,5 @@ class Watched:
 
     def taken(self) -> list[Span]:
         """What has come since the last time, in the order of its beginnings."""
-        found, self.spans = sorted(self.spans, key=lambda span: span.start_ns), []
+        found, self.spans, self._size = sorted(self.spans, key=lambda span: span.start_ns), [], 0
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import anyio.to_thread
@@ -29,6 +29,7 @@ from ..records.environment import EnvironmentRecord
 from ..records.persona import Persona
 from ..records.scenario import Limits, Scenario, SolutionReport
 from ..simulate import Case, ModelUser, Tried, prepare, run_trial
+from ..world import compile_world
 from .archive import Archive
 from .instructions import Instructions
 from .judging import POLICY_CHARS
@@ -95,13 +96,23 @@ class Prompts:
         return found
 
     async def _in_a_case(self, owner: EnvironmentRecord, case: Case, role: str) -> list[Prompt]:
-        listening = _Listening()
+        listening, served = _Listening(), case.world.has_servers
+        if served:
+            # Nothing is asked of live servers, and nothing is reset there, for a look at prompts.
+            case = replace(case, world=compile_world(case.world.world))
+        if role == "judge" and served:
+            return [Prompt(role, "left out: its conversation would call the servers of the world", [])]
         if role == "judge":
             await self._judged(owner, case, listening)
         elif role == "user" or owner.agent.kind == "prompt":
             agent, user = (listening, None) if role == "agent" else (None, listening)
             await self._played(owner, case, agent, user)
-        return self._shown(role, f"the first request in {owner.id}/{case.scenario.id}", listening)
+        else:
+            return []
+        found = self._shown(role, f"the first request in {owner.id}/{case.scenario.id}", listening)
+        if served and not found:
+            return [Prompt(role, "left out: the case needs the servers of the world to begin", [])]
+        return found
 
     async def _played(
         self, owner: EnvironmentRecord, case: Case, agent: ModelClient | None, user: ModelClient | None

@@ -12,6 +12,7 @@ from ..code import MetricCode
 from ..errors import Conflict, InvalidArgument, NextCall
 from ..evaluate import check_thresholds, choose_metrics
 from ..exchange import Roots
+from ..llm import RELAY
 from ..records.authored import load
 from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName, knowledge_hash
 from ..records.job import Job
@@ -29,6 +30,7 @@ from .results import RunReport
 from .role_models import RoleModels
 from .run_drafts import check_knowledge
 from .scoring import Scoring
+from .sight import refuse_sealed
 from .trials import TrialRunner
 from .verdict_changes import VerdictChanges, gradings, outdated, put_aside, verdict_changes
 
@@ -92,6 +94,9 @@ class Rescoring:
         if judge:
             judge = load(ModelChoice, {"judge": judge}, "").judge
             self._models.open(judge, "judge")
+            if judge == RELAY:
+                rows = self._archive.trials(run).table.walk()
+                refuse_sealed(self._archive, {f"{record.environment}/{row['scenario']}" for row in rows})
         warnings = await anyio.to_thread.run_sync(self._kept, record, labels) if labels else []
         asks = bool(metrics or judge) or not record.options.get("score", True)
         anew = outdated(await anyio.to_thread.run_sync(gradings, self._archive, run))
