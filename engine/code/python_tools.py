@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-import anyio.from_thread
-
 from ..errors import CasehardenError, UserError
 from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.impl import KIT_STATE
 from ..world import CodeAnswer, CodeBase, CodeCall
 from .rooms import Room, package_root
+from .waited import waited
 
 SERVICE: Final = Path(__file__).with_name("service.py")
 CALL_S: Final = 20.0
@@ -60,12 +59,8 @@ class PythonTools:
             "keep": KIT_STATE,
             "writes": [[op, path, None if op == "remove" else value] for op, path, value in asked.writes],
         }
-        try:
-            return anyio.from_thread.run(self._asked, file, question, asked.base)
-        except RuntimeError as error:
-            if "worker thread" not in str(error):
-                raise
-            return CodeAnswer("its code is run in trials only", "runtime")
+        told = "its code is run in trials only"
+        return waited(self._asked, file, question, asked.base, elsewhere=told)
 
     async def _asked(self, file: Path, question: dict[str, Any], base: CodeBase) -> CodeAnswer:
         top = package_root(file)

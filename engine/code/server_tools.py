@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import anyio
-import anyio.from_thread
 
 from ..agents import (
     PEER_FAILURES,
@@ -36,6 +35,7 @@ from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
 from ..records.world import Tool, World
 from ..world import CodeAnswer, ErrorKind, RemoteTrial
+from .waited import waited
 
 TRIAL_HEADER: Final = "Caseharden-Trial"
 """A key of the trial, the same in all its requests: a service that keeps states apart needs no reset."""
@@ -45,6 +45,7 @@ REFUSALS: Final = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses by which an endpoint refuses a call; the others are its own or the set-up's mistake."""
 INVALID_PARAMS: Final = -32602
 SHOWN: Final = 2000
+_ELSEWHERE: Final = "servers are asked in trials only"
 _IN_QUERY: Final = ("GET", "DELETE")
 
 
@@ -95,13 +96,13 @@ class _Servers:
         self._mine = {TRIAL_HEADER: secrets.token_hex(8)}
 
     def begin(self) -> CodeAnswer:
-        return _waited(self._begin)
+        return waited(self._begin, elsewhere=_ELSEWHERE)
 
     def call(self, tool: Tool, args: Mapping[str, Any]) -> CodeAnswer:
-        return _waited(lambda: self._call(tool, args))
+        return waited(self._call, tool, args, elsewhere=_ELSEWHERE)
 
     def snapshot(self, tool: Tool) -> CodeAnswer:
-        return _waited(lambda: self._snapshot(tool))
+        return waited(self._snapshot, tool, elsewhere=_ELSEWHERE)
 
     async def aclose(self) -> None:
         """Let go of every session and process."""
@@ -217,16 +218,6 @@ def _shared(world: World) -> set[str]:
     """What trials take turns at: servers and endpoints with a reset."""
     servers = {server.url or json.dumps(server.command) for server in world.servers.values() if server.reset}
     return servers | {str(http.reset) for http in _resets(world)}
-
-
-def _waited(ask: Callable[[], Coroutine[Any, Any, CodeAnswer]]) -> CodeAnswer:
-    """The answer, for a worker thread."""
-    try:
-        return anyio.from_thread.run(ask)
-    except RuntimeError as error:
-        if "worker thread" not in str(error):
-            raise
-        return CodeAnswer("servers are asked in trials only", "runtime")
 
 
 def _value(result: Mapping[str, Any]) -> Any:

@@ -14,8 +14,6 @@ from typing import Any, Final
 from ..records.persona import Persona
 from ..records.scenario import Scenario
 
-WISH: Final = "{wish}"
-"""Stands in a move for the objective in the first person."""
 _REFUSED: Final = re.compile(
     r"\b(?:cannot|can't|can not|could not|couldn't|unable to|not able to|not allowed|not permitted|not possible|"
     r"will not|won't|must not|against (?:our|the|my) (?:policy|rules)|have to (?:decline|refuse))\b",
@@ -25,7 +23,10 @@ _REFUSED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`gives_up_after`: refusals; `most`: messages of its own, whatever it hears. Code holds both."""
+    """`gives_up_after`: refusals; `most`: messages of its own, whatever it hears. Code holds both.
+
+    `{wish}` stands in a move for the objective in the first person.
+    """
 
     how: str
     moves: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import Conflict, NextCall
 from ..records.hardening import Hardening
 from ..records.job import Job
+from ..records.run import RunRecord
 from .archive import Archive
 from .jobs import Jobs
 
@@ -60,3 +61,16 @@ class HardeningLocks:
                 next=[NextCall("wait_job", {"job": going.id})] if going else [],
             )
         self.none_open(record.environment, but=record.id)
+
+
+def nothing_rests_on(archive: Archive, run: RunRecord, what: str, where: str) -> None:
+    """Conflict where a hardening that is not over rests on a run as it is; `what`: what of it would change."""
+    found = archive.hardenings.where(environment=run.environment)
+    rests = next((h for h in found if h.base_run == run.id and h.state in OPEN_STATES), None)
+    if rests is not None:
+        args = {"environment": run.environment, "hardening": rests.id}
+        raise Conflict(
+            f"{rests.id} rests on the {what} of {run.id} and is {rests.state}.",
+            where=where,
+            next=[NextCall("harden_agent", args)],
+        )

@@ -20,6 +20,7 @@ from ..records.run import RunRecord, ScoreSet, Threshold
 from ..records.verdict import GRADING
 from .archive import Archive, utc_now
 from .budget import Spent
+from .hardening_locks import nothing_rests_on
 from .jobs import Jobs, Paused, Progress, check_wait
 from .judging import Judging
 from .labelling import Labelling, ToLabel, label_rows
@@ -178,15 +179,7 @@ class Rescoring:
         if going and not again:
             call = NextCall("wait_job", {"job": going[0].id})
             raise Conflict(f"{run.id} is being scored by {going[0].id}.", where="run", next=[call])
-        found = self._archive.hardenings.where(environment=run.environment)
-        rests = next((h for h in found if h.base_run == run.id and h.state in ("open", "running")), None)
-        if rests is not None:
-            args = {"environment": run.environment, "hardening": rests.id}
-            raise Conflict(
-                f"{rests.id} rests on the verdicts of {run.id} and is {rests.state}.",
-                where="run",
-                next=[NextCall("harden_agent", args)],
-            )
+        nothing_rests_on(self._archive, run, "verdicts", "run")
 
     def _knowledge(self, run: RunRecord) -> str:
         """The knowledge base of the environment as it is now, else the one that the run had."""

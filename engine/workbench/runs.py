@@ -22,6 +22,7 @@ from ..seeds import shuffled
 from .archive import Archive, utc_now
 from .attempts import Attempts
 from .budget import Budget, Spent
+from .hardening_locks import nothing_rests_on
 from .jobs import Jobs, Paused, Progress, check_wait, told_of
 from .judging import Judging
 from .naming import Naming
@@ -233,7 +234,7 @@ class Runs:
             )
         job = self._jobs.get(run.job)
         if not job.active and (job.state != "done" or run.totals.error):
-            self._serves_nothing_open(run)
+            nothing_rests_on(self._archive, run, "trials", "options.resume")
             agent = AgentSpec.model_validate(run.agent)
             await self._drafts.reachable(agent, run.models, 0, run.options.get("cassette"))
             changed = opted.model_dump(mode="json", include={*RESUMED_WITH} & opted.model_fields_set)
@@ -246,18 +247,6 @@ class Runs:
         else:
             self._jobs.adopt(job)
         return await self._settled(job, wait_s, on_progress)
-
-    def _serves_nothing_open(self, run: RunRecord) -> None:
-        """Conflict where a hardening that is not over rests on the trials of this run as they are."""
-        found = self._archive.hardenings.where(environment=run.environment)
-        rests = next((h for h in found if h.base_run == run.id and h.state in ("open", "running")), None)
-        if rests is not None:
-            args = {"environment": run.environment, "hardening": rests.id}
-            raise Conflict(
-                f"{rests.id} rests on the trials of {run.id} and is {rests.state}.",
-                where="options.resume",
-                next=[NextCall("harden_agent", args)],
-            )
 
     def _try_errors_again(self, job: Job, run: RunRecord) -> None:
         """Trials that ended in error are to be run again: their failed attempts are kept beside the run's trials."""
