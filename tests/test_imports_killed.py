@@ -1,4 +1,4 @@
-"""Imports killed after any of their writes: what the file shows of held-out scenarios is spent before it can be read."""
+"""Imports killed after any of their writes: held-out scenarios of the file are spent before they can be read."""
 
 from __future__ import annotations
 
