@@ -270,7 +270,7 @@ class Judging:
         ]
 
     def _harmful(self, run: RunRecord) -> set[str]:
-        """The simulations whose user, a stored persona, means harm: the judge may have to say whether it was withstood."""
+        """Simulations whose user, a stored persona, means harm: a judge may have to say whether it was withstood."""
         table = self._archive.store.run_table
         personas = {
             str(row.doc_id)
