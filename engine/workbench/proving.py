@@ -79,6 +79,10 @@ class Proving:
         hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check, found.job)
         return await self._scored(await hardener.prove(record, candidate), check)
 
+    def alike(self, one: Hardening, other: Hardening) -> bool:
+        """Whether a proof of a text in one would be that in the other. For a worker thread."""
+        return self._snapshots.alike(one, other)
+
     def guarded(self, record: Hardening) -> Hardener:
         """A hardener that only looks at texts."""
         return self._hardener(record, _silent, _anybody)
