@@ -167,6 +167,7 @@ def test_every_text_colour_of_the_page_has_the_contrast_that_is_asked_for(scheme
     pairs = [(name, "bg") for name in ("ink", "soft", "pass", "fail", "inc", "err", "inv", "mix")]
     pairs += [(name, f"{name}-t") for name in ("pass", "fail", "inc", "err", "inv", "mix")]
     pairs += [("soft", "sunk"), ("soft", "raised")]
+    assert style.count(f"--bg: {tokens['bg']};") == 1
     for text, ground in pairs:
         assert contrast(tokens[text], tokens[ground]) >= 4.5, (text, ground)
 

@@ -32,6 +32,11 @@ EVIL = (
     "<a href='javascript:alert(3)'>x</a> \u202egnp.exe \x1b[31m"
 )
 SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+CUT_OFF = """[...document.querySelectorAll('figure svg text')].filter(t => {
+  const box = t.getBBox(), all = t.ownerSVGElement.viewBox.baseVal;
+  return box.x < -1 || box.y < -1 || box.x + box.width > all.width + 1 || box.y + box.height > all.height + 1;
+}).map(t => t.textContent)"""
+"""Words of the charts that stand outside of their picture."""
 
 
 @pytest.fixture
@@ -109,6 +114,7 @@ async def test_a_real_report_draws_itself_without_a_request_at_every_width(
         await browser.open(file, width=width, scheme=scheme)
         assert browser.requests == [file.as_uri()] and browser.errors == []
         assert await browser.run(SIDEWAYS) <= 0, width
+        assert await browser.run(CUT_OFF) == [], width
     heads = await browser.run("[...document.querySelectorAll('h2')].map(e => e.textContent)")
     assert heads == [
         "Rounds",
@@ -132,6 +138,8 @@ async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Pa
     turn = see.rpartition("@")[2]
     assert await browser.run("document.querySelector('.hit').dataset.turn") == turn
     assert "rule.verified-first" in await browser.run("document.querySelector('dialog .note.f').textContent")
+    changes = await browser.run("[...document.querySelectorAll('dialog .wd div')].map(e => e.textContent)")
+    assert any("history[0]  nothing \u2192 {" in one for one in changes), changes
     first = await browser.run("document.getElementById('dlg-title').textContent")
     assert await browser.run("document.activeElement.id") == "dlg-title"
     await browser.press("j")
@@ -142,8 +150,13 @@ async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Pa
     await browser.press("/")
     assert await browser.run("document.activeElement.id") == "q"
     await browser.run("document.activeElement.blur()")
-    await browser.press("t")
-    assert await browser.run("document.documentElement.dataset.theme") == "light"
+    for theme in ("light", "dark", "light"):
+        await browser.press("t")
+        assert await browser.run("document.documentElement.dataset.theme") == theme
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    await browser.call("Emulation.setEmulatedMedia", features=features)
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    assert await browser.run(f"{drawn}.then(() => document.documentElement.dataset.theme)") == "dark"
     await browser.run("document.querySelector('.cell[data-simulation]').click()")
     assert await browser.run("document.querySelectorAll('#rows .row').length") == 1
     assert await browser.run("document.querySelectorAll('#chips button').length") == 1

@@ -213,7 +213,7 @@ function proof() {
 function rounds() {
   const drawn = D.rounds.filter((r) => r.train || r.held_out);
   const draw = (w) => {
-    const H = 250, L = 34, R = 70, T = 14, B = 40, n = drawn.length;
+    const H = 262, L = 34, R = 84, T = 26, B = 40, n = drawn.length;
     const X = (i) => (n === 1 ? w / 2 : L + 26 + (i * (w - L - R - 26)) / (n - 1));
     const Y = (v) => T + (1 - v) * (H - T - B);
     const g = s("svg", {width: w, height: H});
@@ -229,7 +229,7 @@ function rounds() {
           : s("circle", {cx: x, cy: Y(a.rate), r: 5, fill: color, stroke: "var(--bg)", "stroke-width": 2}));
       }
       const [x, a] = at[at.length - 1];
-      g.append(label(x + (dash ? 11 : -9), Y(a.rate) + (dash ? 4 : -9), name, {fill: color, weight: 600, at: dash ? "start" : "end"}));
+      g.append(label(x + (dash ? 11 : 0), Y(a.rate) + (dash ? 4 : -13), name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
     }
     return g;
   };
@@ -549,7 +549,8 @@ function callView(call, unfolded) {
 }
 
 function changesOf(call) {
-  return h("div.wd", null, call.changes.map(([path, old, now]) => h("div", null, visible(path) + "  ", quoted("del", compact(old)), " \u2192 ", quoted("ins", compact(now)))));
+  const side = (tag, values) => (values.length ? quoted(tag, compact(values[0])) : h("span.soft", null, "nothing"));
+  return h("div.wd", null, call.changes.map(([path, old, now]) => h("div", null, visible(path) + "  ", side("del", old), " \u2192 ", side("ins", now))));
 }
 
 // ---- the page
@@ -585,12 +586,13 @@ function draw() {
 }
 
 const THEMES = ["system", "light", "dark"];
+const night = matchMedia("(prefers-color-scheme: dark)");
 let theme = 0;
 
 function setTheme(number) {
   theme = number % THEMES.length;
-  if (theme) document.documentElement.setAttribute("data-theme", THEMES[theme]);
-  else document.documentElement.removeAttribute("data-theme");
+  const shown = theme ? THEMES[theme] : night.matches ? "dark" : "light";
+  document.documentElement.setAttribute("data-theme", shown);
   $("theme").textContent = "Theme: " + THEMES[theme];
 }
 
@@ -622,12 +624,13 @@ async function read() {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
+setTheme(0);
+night.addEventListener("change", () => setTheme(theme));
 read().then((report) => {
   D = report;
   scenarios = Object.fromEntries(D.scenarios.map((x) => [x.id, x]));
   personas = Object.fromEntries(D.personas.map((x) => [x.id, x]));
   conversations = new Map(D.conversations.map((x) => [x.id, x]));
-  setTheme(0);
   draw();
   redraw();
   let width = innerWidth;
