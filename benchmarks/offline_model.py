@@ -42,7 +42,7 @@ TOOLS = (
 
 
 async def trial(n: int, spent: dict[str, list[float]]) -> int:
-    """One conversation of both sides; the CPU seconds of each model call go into `spent`. Returns the number of tool calls."""
+    """One conversation of both sides; CPU seconds of model calls go into `spent`. Returns the number of tool calls."""
     model = open_model("offline")
     facts = {"email": f"user{n}@example.org", "zip": f"{10000 + n}"}
     sheet: dict[str, Any] = {
