@@ -26,7 +26,6 @@ from .simulations import Simulations
 from .snapshots import Snapshots
 
 STRATEGIES = ("auto", "rules", "reflect", "submit")
-_LATER = ("confirm_on",)
 
 
 class HardenOptions(Authored):
@@ -259,11 +258,7 @@ def _target(target: Target, strategy: Strategy, agent: str) -> Target:
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:
-    """`options`, or an error that says what of it is not in this version."""
+    """`options`, or an error that says what of it is wrong."""
     given = dict(options or {})
     check_plain(given, "options")
-    later = next((name for name in _LATER if name in given), None)
-    if later is not None:
-        allowed = ", ".join(HardenOptions.model_fields)
-        raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     return load(HardenOptions, given, "options")
