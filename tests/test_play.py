@@ -132,7 +132,7 @@ def test_a_person_is_the_user_and_escapes_in_what_the_agent_says_do_nothing(tmp_
 
 
 def test_debug_logs_each_step_and_mistakes_name_what_there_is(tmp_path: Path) -> None:
-    done = play(tmp_path, "shop", "--start", "#1", "--debug", typed="Hello?\n/end\n")
+    done = played(tmp_path, "shop", "--start", "#1", "--debug", typed="Hello?\n/end\n")
     assert done.returncode == 0
     assert "session-1: reply" in done.stderr
     assert "Hello?" not in done.stderr
