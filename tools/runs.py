@@ -22,6 +22,8 @@ SHOWN_METRICS = 20
 SHOWN_RERUNS = 3
 SHOWN_DISAGREEMENTS = 5
 SHOWN_CHANGES = 10
+_FIGURES = ("mean", "scored")
+"""Of a metric: what says something where it is 0, too."""
 
 
 @tool("Run simulations", toolset="run", open_world=True)
@@ -146,7 +148,7 @@ def _again(report: RunReport) -> str:
     by += (
         f" by grading {_versions(changes.now)} (was {_versions(changes.before)})" if changes and anew else ""
     )
-    told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
+    told = f"{run.id} scored{' again' if run.score_sets else ''}{by}: {rate(run.totals)}{was}."
     if changes is not None and (anew or changes.changed):
         told += f" {changes_told(changes)}."
     missed = sum(one.result == "fail" for one in run.thresholds)
@@ -228,7 +230,7 @@ def metrics_told(run: RunRecord) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, found in list(run.metrics.items())[:SHOWN_METRICS]:
         row = found.model_dump(mode="json", exclude_none=True, exclude={"judged"})
-        told[name] = rounded({k: v for k, v in row.items() if v not in ({}, "none", 0) or k == "scored"}, 3)
+        told[name] = rounded({k: v for k, v in row.items() if k in _FIGURES or v not in ({}, "none", 0)}, 3)
     return told
 
 
