@@ -33,7 +33,7 @@ async def write_reports(
     """Write what was asked for; what was written, a line each."""
     told: list[str] = []
     if args.junit:
-        written = await bench.exports.export(report.run.id, "junit", overwrite=True)
+        written = await bench.exports.export(report.run.id, "junit", beside=True)
         await anyio.to_thread.run_sync(copy_out, written.path, Path(args.junit), True, "--junit")
         told.append(f"Wrote {args.junit}.")
     summary = os.environ.get(SUMMARY, "")

@@ -76,10 +76,12 @@ async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
     screen = Screen(sys.stderr if args.output == STDOUT else sys.stdout)
     async with settings.workbench("cli", resume=False) as bench:
         source = args.source or await newest(bench)
-        made = await bench.exports.export(source, args.format, where=where, overwrite=True)
+        made = await bench.exports.export(
+            source, args.format, where=where, overwrite=args.overwrite, beside=True
+        )
         if args.output == STDOUT:
             sys.stdout.write(await anyio.to_thread.run_sync(_text, made.path))
-        target = Path(args.output or made.path.name)
+        target = Path(args.output or source + _suffix(args.format))
         if args.output != STDOUT:
             await anyio.to_thread.run_sync(copy_out, made.path, target, args.overwrite)
     for warning in made.warnings:

@@ -43,7 +43,7 @@ async def _run(args: argparse.Namespace) -> int:
     async with settings.workbench("cli", resume=False) as bench:
         source = args.source or await newest(bench)
         target = Path(args.output or f"{source}.html")
-        report = await bench.exports.export(source, "html", overwrite=True)
+        report = await bench.exports.export(source, "html", overwrite=args.overwrite, beside=True)
         await anyio.to_thread.run_sync(copy_out, report.path, target, args.overwrite)
     screen = Screen()
     for warning in report.warnings:

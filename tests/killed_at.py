@@ -35,6 +35,7 @@ CALLS: Mapping[str, Callable[[Workbench], Any]] = {
         idempotency_key="submit",
     ),
     "import": lambda bench: bench.imports.start("run.json", wait_s=45),
+    "import_results": lambda bench: bench.imports.start("results.json", "desk", wait_s=45),
     "promote": lambda bench: bench.hardenings.decide("hard-1/c1", "promote", reason="proven"),
 }
 

@@ -109,3 +109,22 @@ def test_a_format_that_the_source_does_not_have_names_those_it_has(
     assert exports(home, "desk", "-f", "junit") == 3
     said = capsys.readouterr().err
     assert "whole environment as junit" in said and "export desk --format json" in said
+
+
+def test_a_copy_in_the_data_folder_is_kept_beside_another_one_unless_it_is_said(home: Path) -> None:
+    """`export_run` refuses to write over it as well."""
+    kept = home / "exports"
+    assert exports(home, "run-1", "-f", "csv") == 0
+    whole = (kept / "run-1.csv").read_bytes()
+    one = ("run-1", "-f", "csv", "--where", "simulation=close-1-dana")
+    for _ in range(2):
+        assert exports(home, *one, "-o", "one.csv") == 0
+    assert exports(home, *one, "-o", "-") == 0
+    beside = [file for file in kept.iterdir() if file.name != "run-1.csv"]
+    assert (kept / "run-1.csv").read_bytes() == whole == Path("run-1.csv").read_bytes()
+    assert [file.read_bytes() for file in beside] == [Path("one.csv").read_bytes()]
+    assert exports(home, *one, "--overwrite") == 0
+    assert (kept / "run-1.csv").read_bytes() == Path("run-1.csv").read_bytes() != whole
+    (kept / "run-1.html").write_text("mine")
+    assert main(["report", "run-1", "--home", str(home)]) == 0
+    assert (kept / "run-1.html").read_text() == "mine" and Path("run-1.html").stat().st_size > 10_000

@@ -220,6 +220,8 @@ class Environments:
         if dry_run:
             return _only_told(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
+        if folder.versions:  # before its scenarios can be read here, also where we are killed in between
+            report.warnings += await anyio.to_thread.run_sync(self._spend, id, scenarios)
         if existing is None:
             self._store(draft, text, "file", folder)
         else:
@@ -231,8 +233,6 @@ class Environments:
             report.warnings += await self._scenarios.prove_again(record, solved=examined.solutions)
             self._archive.forget_unused([existing.world])
         await self._simulations.of_folder(record, folder)
-        if folder.versions:
-            report.warnings += await anyio.to_thread.run_sync(self._spend, id, scenarios)
         report.counts = self._counts(id)
         report.proven = self._proven(id)
         return report

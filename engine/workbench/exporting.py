@@ -110,11 +110,13 @@ class Exporting:
         where: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         inline: bool = False,
+        beside: bool = False,
     ) -> ExportReport:
         """Write a source to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
 
         `source`: a run, session, hardening or environment; `where` chooses among its conversations. Conflict when
-        another file stands there and `overwrite` is not given, or the run goes on; HeldOut while a proof runs.
+        another file stands there and neither `overwrite` nor `beside` is given, or the run goes on; HeldOut while a
+        proof runs. `beside`: next to another file it gets a name with its hash, `run-7-3f9a0c1b22d4.json`.
         Held-out scenarios that can be read in the file are spent. `html` is the report of a run or a hardening; while
         something is held out, it leaves that out.
         """
@@ -129,7 +131,9 @@ class Exporting:
         check_plain(chosen, "where")
         if chosen and format == PAGE:
             raise InvalidArgument("A report is of all of a run.", where="where", allowed="{}")
-        return await anyio.to_thread.run_sync(self._export, source, format, file, chosen, overwrite, inline)
+        return await anyio.to_thread.run_sync(
+            self._export, source, format, file, chosen, overwrite, inline, beside
+        )
 
     def read(self, file: str) -> str:
         """The text of an export of at most 4 MiB. For a worker thread."""
@@ -176,14 +180,25 @@ class Exporting:
         return run_identity(self.run_file(run, self._trials(run)))
 
     def _export(
-        self, source: str, format: str, file: str, where: Mapping[str, Any], overwrite: bool, inline: bool
+        self,
+        source: str,
+        format: str,
+        file: str,
+        where: Mapping[str, Any],
+        overwrite: bool,
+        inline: bool,
+        beside: bool,
     ) -> ExportReport:
         suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
         name = check_file_name(file or f"{source}{suffix}", suffix)
         made = self._report(source) if format == PAGE else self._made(source, format, where)
         refuse_sealed(self._archive, (f"{made.environment}/{slug}" for slug in made.held_out))
-        unchanged = self._is_there(name, made.text, overwrite, source, format)
         data = made.text.encode()
+        if beside and not overwrite and self._is_another(name, data):
+            stem = name.removesuffix(suffix)
+            name = f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
+        again: dict[str, Any] = {"source": source, "format": format, "file": name, "overwrite": True}
+        unchanged = self._is_there(name, data, overwrite, again | ({"where": dict(where)} if where else {}))
         for scenario in made.held_out:  # before the file can be read, also where we are killed in between
             spend(self._archive, f"{made.environment}/{scenario}")
         if not unchanged:
@@ -318,7 +333,12 @@ class Exporting:
         hash = str(run.agent.get("recordings", ""))
         return self._archive.recordings.read(hash) if hash else []
 
-    def _is_there(self, name: str, text: str, overwrite: bool, source: str, format: str) -> bool:
+    def _is_another(self, name: str, data: bytes) -> bool:
+        """Whether another file stands there."""
+        path = self._folder / name
+        return path.exists() and not (path.is_file() and path.read_bytes() == data)
+
+    def _is_there(self, name: str, data: bytes, overwrite: bool, again: Mapping[str, Any]) -> bool:
         """Whether the same file is there already; Conflict for another one, unless it may be written over."""
         path = self._folder / name
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -326,18 +346,17 @@ class Exporting:
             raise NotAllowed(
                 f"exports/{name} is a link.", where="file", allowed="another name; a link is never followed"
             )
-        if path.exists():
-            if path.is_file() and path.read_bytes() == text.encode():
-                return True
-            if not overwrite:
-                again = {"source": source, "format": format, "file": name, "overwrite": True}
-                raise Conflict(
-                    f"exports/{name} exists.",
-                    where="file",
-                    allowed="another name, or overwrite",
-                    next=[NextCall("export_run", again)],
-                )
-        return False
+        if not path.exists():
+            return False
+        another = self._is_another(name, data)
+        if another and not overwrite:
+            raise Conflict(
+                f"exports/{name} exists.",
+                where="file",
+                allowed="another name, or overwrite",
+                next=[NextCall("export_run", again)],
+            )
+        return not another
 
     def _write(self, name: str, text: str, overwrite: bool) -> None:
         written = Roots([self._folder]).write_text(name, text, "file", overwrite=overwrite)

@@ -29,6 +29,7 @@ from .environment_drafts import EnvironmentDrafts
 from .exporting import IMPORTED, Exporting, run_identity
 from .instructions import check_instructions, new_version
 from .judging import Judging
+from .looks import LookLedger
 from .results import EnvironmentReport
 from .scenarios import Scenarios
 from .scoring import Scoring
@@ -150,6 +151,7 @@ class RunImporter:
         if whole.knowledge:
             self._archive.knowledge.keep(digest(whole.knowledge), whole.knowledge)
         taken.run = self._claim(whole.run.id, job)
+        self._spend(whole, taken)  # before any of it can be read here, also where we are killed in between
         if taken.created:
             self._store_environment(whole, taken.environment)
         run = self._record(whole, taken)
@@ -164,7 +166,6 @@ class RunImporter:
                 self._archive.store.run_table(run.id, table).put_many(documents)
         shelf = self._archive.trials(run.id)
         shelf.put_many({trial.record.id: self._kept(trial, run) for trial in whole.trials})
-        self._spend(whole, taken)
         self._archive.runs.put(run.id, run)
         self._score(run)
         self._archive.runs.audit("import", run.id)
@@ -245,7 +246,11 @@ class RunImporter:
         draft.instructions_version = number
         draft.created_at = draft.updated_at = utc_now()
         self._archive.instructions.put(version.id, version)
-        self._store_cases(self._archive.scenarios, id, {r.scenario.id: r for r in whole.scenarios})
+        looks = LookLedger(self._archive)
+        scenarios = {r.scenario.id: r for r in whole.scenarios}
+        for slug, record in scenarios.items():
+            scenarios[slug] = record.model_copy(update={"spent": looks.is_spent(f"{id}/{slug}")})
+        self._store_cases(self._archive.scenarios, id, scenarios)
         self._store_cases(self._archive.personas, id, {r.persona.id: r for r in whole.personas})
         self._store_cases(self._archive.simulations, id, {r.slug: r for r in whole.simulations})
         self._archive.environments.add(id, draft)
@@ -259,14 +264,15 @@ class RunImporter:
         shelf.put_many(moved)
 
     def _spend(self, whole: RunFile, taken: Taken) -> None:
-        """Whoever has the file has its held-out conversations."""
+        """Whoever has the file has its held-out scenarios and their conversations."""
         id = taken.environment.id
         hidden = {row.scenario.id for row in whole.scenarios if row.split == "held_out"}
-        for slug in {t.record.scenario for t in whole.trials}:
+        for slug in {t.record.scenario for t in whole.trials} - hidden:
             here = self._archive.scenarios.find(f"{id}/{slug}")
-            if slug in hidden or (here is not None and here.split == "held_out"):
+            if here is not None and here.split == "held_out":
                 hidden.add(slug)
-                spend(self._archive, f"{id}/{slug}")
+        for slug in sorted(hidden):
+            spend(self._archive, f"{id}/{slug}")
         if hidden:
             taken.warnings.append(shown_by_file(len(hidden)))
 

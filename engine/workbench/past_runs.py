@@ -159,11 +159,13 @@ class PastRuns:
             report.taken["run"] = known or "run"
             return
         run = run.model_copy(update={"id": self._claim(job)})
+        # Before any of it can be read here, also where we are killed in between.
+        shown = await anyio.to_thread.run_sync(self._spent, owner.id, talks)
         compared = await self._store(run, talks, past, read.format, owner)
         stored = await anyio.to_thread.run_sync(self._finish, run)
         report.taken |= {"run": run.id, "passed": stored.totals.passed, "failed": stored.totals.failed}
         report.taken["compared"] = compared.told()
-        report.warnings += _warnings(compared, self._spent(owner.id, talks))
+        report.warnings += _warnings(compared, shown)
         blocked = self._blocked(owner, talks)
         if blocked:
             use = "checks of what was said and called are graded; those of the state are undecided"
