@@ -20,10 +20,10 @@ async def score_run(
     call: Call,
     run: Annotated[str, Field(description="Run id")],
     metrics: Annotated[Sequence[Any], Field(description="Names, {name, rubric or code, scale}")] = (),
-    judge: Annotated[str, Field(description="Model or its JSON; default the run's")] = "",
+    judge: Annotated[str, Field(description="Model or JSON; default the run's")] = "",
     thresholds: Annotated[Mapping[str, Any], Field(description="name -> minimum; max_errors")] = NOT_GIVEN,
     labels: Annotated[
-        Objects, Field(description="By people: {conversation, check, label} or {file}; gives judge agreement")
+        Objects, Field(description="By people: {conversation, check, label} or {file}; gives kappa")
     ] = (),
     wait_s: WaitS = 20,
     idempotency_key: IdempotencyKey = "",
