@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..engine.evaluate import agreement_told
 from ..engine.records.environment import played_by
 from ..engine.records.run import Cluster as StoredCluster, ClusterRerun, RunRecord, WhatIf
 from ..engine.workbench.results import RunReport
@@ -91,7 +92,7 @@ def run_reply(report: RunReport) -> RunReply:
         metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
         changed=_changed(report),
-        agreement=agreement_told(run),
+        agreement=_agreement(run),
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].name", "clusters[].cause"] if run.clusters else [],
         job=_job(report),
@@ -156,8 +157,7 @@ def _again(report: RunReport) -> str:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     found = run.agreement
     if found is not None:
-        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
-        told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
+        told += f" The judge {agreement_told(found)}."
     return told
 
 
@@ -234,12 +234,12 @@ def metrics_told(run: RunRecord) -> dict[str, Any]:
     return told
 
 
-def agreement_told(run: RunRecord) -> dict[str, Any]:
+def _agreement(run: RunRecord) -> dict[str, Any]:
     """How the judge agrees with people: counts, kappa and the first disagreements."""
     found = run.agreement
     if found is None:
         return {}
-    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree"})
+    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree", "verdicts"})
     shown = [
         {key: value for key, value in row.items() if key != "why"}
         for row in found.disagree[:SHOWN_DISAGREEMENTS]
