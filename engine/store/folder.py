@@ -144,6 +144,11 @@ class FileLock:
         self._path = path
         self._descriptor = -1
 
+    @property
+    def opened(self) -> bool:
+        """Whether it holds a descriptor."""
+        return self._descriptor >= 0
+
     def acquire(self) -> None:
         """Wait for the lock;
         StorageError when another process holds it for 20 s, OSError when it cannot be made.
