@@ -85,7 +85,7 @@ def test_the_exit_code_says_when_there_is_no_result(tmp_path: Path) -> None:
         endpoint.always(of_order(5, fault(400)))
         one = ran(folder, home, "--resume", "run-1")
         assert one.returncode == 1, one.stdout
-        assert "FAIL  max_errors <= 0: 1 errors, 0 invalid" in one.stdout
+        assert "FAIL  max_errors <= 0: 1 error, 0 invalid" in one.stdout
         assert "1 error" in one.stdout
         endpoint.always(talk())
         assert ran(folder, home, "--resume", "run-1").returncode == 0
