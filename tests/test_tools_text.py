@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.harden import shown_p
+from caseharden.engine.evaluate.statistics import shown_p
 from caseharden.engine.records.environment import InstructionsRecord
 from caseharden.engine.records.hardening import (
     Brief,

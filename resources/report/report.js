@@ -65,10 +65,10 @@ function button(tag, text, onclick, attributes) {
 // ---- numbers and words
 
 const plural = (n, word) => n.toLocaleString("en-US") + " " + word + (n === 1 ? "" : "s");
-const percent = (x) => (x === null || x === undefined ? "\u2013" : Math.round(x * 100) + "%");
-const points = (x) => (x > 0 ? "+" : x < 0 ? "\u2212" : "") + Math.abs(Math.round(x * 100));
-const interval = (a) => "[" + Math.round(a.low * 100) + ", " + Math.round(a.high * 100) + "]";
-const pValue = (p) => (p < 0.001 ? "< 0.001" : p.toFixed(3));
+const whole = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)); // halves to even, as in every reply
+const percent = (x) => (x === null || x === undefined ? "\u2013" : whole(x * 100) + "%");
+const points = (x) => (x > 0 ? "+" : x < 0 ? "\u2212" : "") + Math.abs(whole(x * 100));
+const interval = (a) => "[" + whole(a.low * 100) + ", " + whole(a.high * 100) + "]";
 const money = (x) => (x === null || x === undefined ? "unknown" : x > 0 && x < 0.01 ? "$" + x.toFixed(4) : "$" + x.toFixed(2));
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -203,7 +203,7 @@ function proof() {
     ["Difference", points(p.difference) + " points", "[" + points(p.low) + ", " + points(p.high) + "]"],
     ["Better", p.better + " of " + p.scenarios, "held-out scenarios"],
     ["Worse", p.worse + " of " + p.scenarios, p.worse ? (p.worse_confirmed ? "confirmed" : "not when run again") : "none"],
-    ["p, sign-flip", pValue(p.p), "at most " + p.alpha.toFixed(3) + ", look " + p.look],
+    ["p, sign-flip", p.told[0], "at most " + p.told[1] + ", look " + p.look],
   ];
   return h("dl.pair", null, cells.map(([a, b, c]) => h("div", null, h("dt", null, a), h("dd", null, b, h("small", null, c)))));
 }
@@ -229,7 +229,7 @@ function rounds() {
           : s("circle", {cx: x, cy: Y(a.rate), r: 5, fill: color, stroke: "var(--bg)", "stroke-width": 2}));
       }
       const [x, a] = at[at.length - 1];
-      g.append(label(x + (dash ? 11 : 0), Y(a.rate) + (dash ? 4 : -13), name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
+      g.append(label(x + (dash ? 11 : 0), dash ? Y(a.rate) + 4 : Y(a.high) - 8, name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
     }
     return g;
   };
