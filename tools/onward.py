@@ -107,5 +107,5 @@ def _more_cases(hardening: Hardening, candidate: Candidate | None, outcome: str)
         )
     missing = candidate.evidence.more_scenarios if candidate and candidate.evidence else None
     count = max(5, min(MOST_SCENARIOS, missing or LEAST_HELD_OUT))
-    why = "more held-out evidence, then harden_agent again"
+    why = "more held-out evidence; then create_simulations, harden_agent"
     return then("generate_scenarios", why, environment=environment, kinds=["sealed"], count=count)

@@ -162,7 +162,7 @@ class Reporting:
         splits = {trial.scenario: trial.split for arm in rounds for _, trial in arm.trials}
         train = sum(split == "train" for split in splits.values())
         spent = len(hardening.spent) if hardening else 0
-        read = f"; {spent} more were held out, and read before" if spent else ""
+        read = f"; {spent} held out, but read before" if spent else ""
         ran = sorted({place for arm in rounds for place, _ in arm.trials})
         rows = [
             ("environment", run.environment),
