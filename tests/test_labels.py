@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
+import anyio
 import pytest
 
 from caseharden.engine.errors import InvalidArgument, NotAllowed
 from caseharden.engine.workbench import Workbench
+from caseharden.tests.commanded import commanded
 from caseharden.tests.fake_endpoint import FakeEndpoint
 from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, score, verdict
 from caseharden.tests.workbench_cases import bench_at
@@ -123,17 +123,16 @@ async def test_what_is_to_be_labelled_is_shown_without_a_word_of_the_judge(tmp_p
         assert left == {"run-1/close-2/1": ["helpfulness"], "run-1/close-3/1": ["polite", "helpfulness"]}
 
 
-def labelling(home: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "caseharden", "label", *words]
-    told = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100"}
-    return subprocess.run(
-        command, env=told, input=typed, capture_output=True, text=True, check=False, timeout=120
-    )
+def labelling(home: Path, *words: str, typed: str = "") -> CompletedProcess[str]:
+    return commanded("label", *words, typed=typed, CASEHARDEN_HOME=str(home))
 
 
-async def test_a_person_labels_in_the_terminal_and_sees_how_the_judge_agrees(tmp_path: Path) -> None:
-    async with judged(tmp_path):
-        pass
+def test_a_person_labels_in_the_terminal_and_sees_how_the_judge_agrees(tmp_path: Path) -> None:
+    async def prepare() -> None:
+        async with judged(tmp_path):
+            pass
+
+    anyio.run(prepare)
     done = labelling(tmp_path, "--by", "dana", typed="f\n3\nmaybe\n9\n\n/quit\n")
     assert (done.returncode, done.stderr) == (0, "")
     before, _, after = done.stdout.partition("run-1: the judge")

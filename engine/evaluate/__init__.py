@@ -41,6 +41,7 @@ from .texts import dates, has_date, has_number, has_words, numbers
 from .thresholds import CheckCounts, Reached, check_thresholds, named_metrics, thresholds
 from .trace import ExpectedWorld, Replay, Trace
 from .watch import MinefieldHit, Watcher
+from .withstanding import REFUSED, must_succeed, withstanding
 
 __all__ = [
     "COUNTED",
@@ -52,6 +53,7 @@ __all__ = [
     "MOST_NAMED",
     "NEEDS_MODEL",
     "NO_METRICS",
+    "REFUSED",
     "ROUNDING_S",
     "START",
     "SUBJECTS",
@@ -95,6 +97,7 @@ __all__ = [
     "has_words",
     "judge_chars",
     "mark",
+    "must_succeed",
     "name_clusters",
     "named_metrics",
     "numbers",
@@ -109,4 +112,5 @@ __all__ = [
     "totals",
     "unscored_by_code",
     "unsolvable",
+    "withstanding",
 ]

@@ -35,11 +35,13 @@ from ..evaluate import (
 from ..llm import ModelClient, trial_of
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import CODE, Opinion
+from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import GRADING, Verdict
 from ..seeds import seed_of
 from ..simulate import Meter
 from .archive import Archive, TrialShelf
+from .meetings import means_harm
 from .pacing import Pacing
 from .role_models import RoleModels
 from .run_cases import RunCases
@@ -258,12 +260,26 @@ class Judging:
         """The trials that may need a judge or a metric. For a worker thread."""
         rows = self._archive.store.run_table(run.id, "scenarios").walk()
         asking = {str(row.doc_id) for row in rows if _asks_judge(row["scenario"])}
+        harmful = self._harmful(run)
         trials = self._archive.trials(run.id).table.walk(oldest_first=True)
         return [
             (row["simulation"], row["trial"])
             for row in trials
-            if (marking.metrics or row["scenario"] in asking) and _can_be_marked(row)
+            if (marking.metrics or row["scenario"] in asking or row["simulation"] in harmful)
+            and _can_be_marked(row)
         ]
+
+    def _harmful(self, run: RunRecord) -> set[str]:
+        """Simulations whose user, a stored persona, means harm: a judge may have to say whether it was withstood."""
+        table = self._archive.store.run_table
+        personas = {
+            str(row.doc_id)
+            for row in table(run.id, "personas").walk()
+            if means_harm(Persona.model_validate(row["persona"]))
+        }
+        if not personas:
+            return set()
+        return {str(row.doc_id) for row in table(run.id, "simulations").walk() if row["persona"] in personas}
 
 
 def metrics_of(run: RunRecord) -> dict[str, Metric]:

@@ -82,6 +82,7 @@ class Scoring:
                 *price_warnings(run, unpriced),
                 *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
+                *run.options.get("told", []),
                 *rerun_warnings(run),
                 *what_if_warnings(ifs),
                 *hidden,
