@@ -10,7 +10,7 @@ What code cannot decide, a judge is asked (`ask`); `mark` gives verdict and metr
 
 from __future__ import annotations
 
-from .agreement import agreement, allowed_labels
+from .agreement import agreement, agreement_told
 from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
 from .clusters import clusters, failure_keys
@@ -80,7 +80,7 @@ __all__ = [
     "Trace",
     "Watcher",
     "agreement",
-    "allowed_labels",
+    "agreement_told",
     "ask",
     "block_of",
     "check_thresholds",

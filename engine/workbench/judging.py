@@ -134,12 +134,12 @@ class Judging:
                 shelf.put(record.id, found)
         return found
 
-    async def grade_anew(self, cases: RunCases, tell: Tell | None = None) -> int:
+    async def grade_anew(self, cases: RunCases, tell: Tell | None = None, *, whole: bool = False) -> int:
         """Grade every trial that another version of the grading has graded; how many were left, as their case does not
-        fit. Nobody is asked.
+        fit. Nobody is asked. `whole`: every trial, since other metrics are to be measured.
         """
         shelf = self._archive.trials(cases.run.id)
-        work = await anyio.to_thread.run_sync(self._outdated, shelf)
+        work = await anyio.to_thread.run_sync(self._to_grade, shelf, whole)
         left = 0
         for done, id in enumerate(work):
             record = await anyio.to_thread.run_sync(shelf.find, id)
@@ -169,12 +169,12 @@ class Judging:
             cases.check()
             shelf.put(record.id, record)
 
-    def _outdated(self, shelf: TrialShelf) -> list[str]:
-        """The trials whose verdicts another version of the grading has decided. For a worker thread."""
+    def _to_grade(self, shelf: TrialShelf, whole: bool) -> list[str]:
+        """The trials whose verdicts another version of the grading has decided, or all. For a worker thread."""
         return [
             str(row.doc_id)
             for row in shelf.table.walk(oldest_first=True)
-            if shelf.whole(row)["graded"]["grading"] != GRADING
+            if whole or shelf.whole(row)["graded"]["grading"] != GRADING
         ]
 
     async def regraded(self, cases: RunCases, record: TrialRecord) -> Verdict | None:
