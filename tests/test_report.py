@@ -58,6 +58,8 @@ async def test_the_report_of_a_run_shows_the_figures_of_the_run(tmp_path: Path) 
         assert talk["verdict"] == "f"
         assert "close_ticket" in cluster["quote"]["calls"]
         assert {case["split"] for case in report["scenarios"]} == {"train", "held_out"}
+        numbers = [int(c["id"].rpartition("-")[2]) for c in report["scenarios"] if c["split"] == "train"]
+        assert numbers == sorted(numbers)
         assert "caseharden" in html
 
 

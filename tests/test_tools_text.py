@@ -303,6 +303,6 @@ def test_words_of_figures() -> None:
 def test_offline_is_said_once() -> None:
     models: dict[str, str] = {"agent": "offline", "user": "offline"}
     assert wording.with_offline([], models) == [wording.OFFLINE_WARNING]
-    assert wording.with_offline(["Models are offline."], models) == ["Models are offline."]
+    assert wording.with_offline([wording.OFFLINE_WARNING], models) == [wording.OFFLINE_WARNING]
     real: dict[str, Any] = {"agent": "openai/x", "user": "openai/x"}
     assert wording.with_offline([], real) == []

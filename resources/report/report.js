@@ -303,7 +303,7 @@ function cell(simulation, letters, at, paint) {
   const what = counted(now) ? passes(now) + " of " + counted(now) + " trials passed" : WORD[state];
   const style = {v: "v0", i: "i0"}[state] || state;
   return button("button.cell." + style, [glyph(state, 13), h("span", null, counted(now) ? passes(now) + "/" + counted(now) : WORD[state]), worse ? h("span.mv", {"aria-hidden": "true"}, "\u25bc") : null],
-    () => { filter.simulation = filter.simulation === simulation ? null : simulation; paint(); list(); $("conversations").scrollIntoView(); },
+    () => { filter.simulation = filter.simulation === simulation ? null : simulation; paint(); narrowed(); },
     {"data-simulation": simulation, "aria-pressed": String(filter.simulation === simulation), title: title + ", " + who + ": " + [...now].map((x) => WORD[x]).join(", "),
       "aria-label": title + ", " + who + ": " + what + (worse ? ", worse than the base" : "")});
 }
@@ -314,11 +314,11 @@ function collapsed(letters) {
     const all = Object.keys(D.simulations).filter((k) => D.simulations[k][0] === scenario.id && letters(k));
     const rest = all.filter((k) => stateOf(letters(k)) !== "p");
     const chips = rest.slice(0, ROWS).map((k) => button("button.tool", [glyph(stateOf(letters(k)), 12), " ", namesOf(k)[1]],
-      () => { filter.simulation = k; list(); $("conversations").scrollIntoView(); }));
+      () => { filter.simulation = k; narrowed(); }));
     return h("tr", null, h("th.sc", {scope: "row", title: scenario.goal}, scenario.title), h("td.nw", null, all.length - rest.length + " of " + all.length + " pass"),
-      h("td", null, chips, rest.length > ROWS ? " and " + (rest.length - ROWS) + " more" : null));
+      h("td.chips", null, chips, rest.length > ROWS ? " and " + (rest.length - ROWS) + " more" : null));
   };
-  return h("div.scroll", null, h("table", null, h("thead", null, h("tr", null, ["Scenario", "Cases", "Not passed"].map((t) => h("th", {scope: "col"}, t)))),
+  return h("div.scroll", null, h("table.many", null, h("thead", null, h("tr", null, ["Scenario", "Cases", "Not passed"].map((t) => h("th", {scope: "col"}, t)))),
     h("tbody", null, groupsOf().map(([text, rows]) => [h("tr.grp", null, h("th", {colspan: 3}, text)), rows.map(row)]))));
 }
 
@@ -354,7 +354,7 @@ function causes() {
     return h("div.cause", null,
       h("div", null, h("h3", null, visible(c.name || c.cause || c.check)),
         h("p.meta", null, h("span.tag" + (c.severity === "critical" ? ".crit" : ""), null, c.severity), h("span", null, where), h("code", null, c.check),
-          button("button.link.screen", "show conversations", () => { filter.cause = c.id; list(); $("conversations").scrollIntoView(); })),
+          button("button.link.screen", "show conversations", () => { filter.cause = c.id; narrowed(); })),
         c.quote ? quote(c.quote) : null),
       chart(draw, bars.map(([t, v]) => t + " " + plural(v, "simulation")).join(", ")));
   });
@@ -382,7 +382,7 @@ function changes() {
   const telling = D.flips.filter((f) => f.kind === "broken" || f.kind === "flaky");
   const name = (kind) => kind.replace("_", " ");
   const bars = KINDS.filter(([kind]) => of(kind).length).map(([kind]) => {
-    const element = button("button." + kind, null, () => { filter.kind = kind; list(); $("conversations").scrollIntoView(); },
+    const element = button("button." + kind, null, () => { filter.kind = kind; narrowed(); },
       {title: plural(of(kind).length, "simulation") + " " + name(kind), "aria-label": of(kind).length + " " + name(kind)});
     element.style.setProperty("flex", of(kind).length + " 1 0");
     return element;
@@ -451,6 +451,13 @@ function list(more) {
   const rows = sorted.slice(0, limit).map(rowOf);
   const rest = sorted.length - rows.length;
   box.replaceChildren(...(rows.length ? rows : [nothing()]), rest > 0 ? h("p.s.soft", null, h("br"), "and " + rest.toLocaleString("en-US") + " more", h("span.screen", null, ". Narrow with a filter or a word, or ", button("button.link", "show more", () => list(true)), ".")) : "");
+}
+
+// After a filter was set: the list, with the keys in it.
+function narrowed() {
+  list();
+  $("conversations").scrollIntoView();
+  $("rows").querySelector(".row")?.focus({preventScroll: true});
 }
 
 // Of the texts of a trial the one to open first: the newest that does not pass, else the base.
