@@ -100,7 +100,7 @@ async def test_a_wrong_call_is_told_in_our_words(
         ("create_environment", {"id": "x", "models": {"agent": "x y"}}, "environment"),
         (
             "create_environment",
-            {"id": "x", "world_data": {"tools": [{"name": "t", "stepz": []}]}},
+            {"id": "x", "world_data": {"tools": [{"name": "t", "stepz": 1}]}},
             "world-format",
         ),
         ("create_scenarios", {"environment": "support", "scenarios": [{"id": "x"}]}, "scenario-format"),
