@@ -37,13 +37,15 @@ class Runner:
         keys = [(case.simulation, k) for case in cases for k in trials]
         return {key: self._known[(text, *key)] for key in keys if (text, *key) in self._known}
 
-    async def arms(self, base: str, text: str, cases: Sequence[Case], trials: int, purpose: Purpose) -> Arms:
-        """Both arms over trials 1..`trials`; what is error or invalid is run once more in its arm."""
+    async def arms(
+        self, base: str, text: str, cases: Sequence[Case], trials: range, purpose: Purpose
+    ) -> Arms:
+        """Both arms over the trials; what is error or invalid is run once more in its arm."""
         sides: list[dict[Key, TrialOutcome]] = []
         for side in (base, text):
-            await self.outcomes(side, cases, range(1, trials + 1), purpose)
+            await self.outcomes(side, cases, trials, purpose)
             await self._retry(side, cases, trials)
-            sides.append(await self.outcomes(side, cases, range(1, trials + 1), purpose))
+            sides.append(await self.outcomes(side, cases, trials, purpose))
         return Arms(cases, trials, *sides)
 
     async def regressions(self, base: str, text: str, arms: Arms, split: Split) -> list[CheckRegression]:
@@ -53,13 +55,13 @@ class Runner:
         if not open_flags:
             return flags
         cases = [case for case in arms.cases if case.simulation in open_flags]
-        more = range(arms.trials + 1, arms.trials + 1 + CONFIRM_TRIALS)
+        more = range(arms.trials.stop, arms.trials.stop + CONFIRM_TRIALS)
         old = await self.outcomes(base, cases, more, "confirm")
         new = await self.outcomes(text, cases, more, "confirm")
         return confirm_regressions(flags, old, new, more)
 
-    async def _retry(self, text: str, cases: Iterable[Case], trials: int) -> None:
-        for k in range(1, trials + 1):
+    async def _retry(self, text: str, cases: Iterable[Case], trials: range) -> None:
+        for k in trials:
             missing = [
                 case.simulation
                 for case in cases

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from ..errors import Unavailable
+from ..harden import TRIALS_A_LOOK, proof_trials
 from ..records.environment import played_by
 from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
@@ -75,7 +76,12 @@ class Reporting:
 
     def _rounds(self, record: Hardening, names: dict[str, str], hidden: bool) -> list[Arm]:
         """The base, a round for each candidate, and the confirmation on held-out."""
-        base = _within(self._arm(record, record.base_text), record.trials)
+        tried = range(1, (record.trials or TRIALS_A_LOOK) + 1)
+        proof = record.evidence.held_out if record.evidence and not hidden else None
+        proven = (
+            proof_trials(record.trials, proof.look, deterministic=record.deterministic) if proof else tried
+        )
+        base = _arranged(self._arm(record, record.base_text), tried, proven)
         version = names[record.base]
         arms = [Arm("base", "Base", version, _seen(base, hidden), "base")]
         texts = {candidate.id: candidate.text for candidate in record.candidates}
@@ -83,7 +89,7 @@ class Reporting:
             if round.number == 0:
                 continue
             text = texts.get(round.candidate, "")
-            trials = _within(self._arm(record, text), record.trials) if text else []
+            trials = _arranged(self._arm(record, text), tried, proven) if text else []
             told = names.get(round.candidate, "")
             arms.append(
                 Arm(
@@ -95,11 +101,10 @@ class Reporting:
                     _why(round),
                 )
             )
-        held_out = record.evidence.held_out if record.evidence else None
-        if held_out is not None and not hidden:
-            trials = _within(self._arm(record, texts.get(record.candidate, "")), record.trials)
+        if proof is not None:
+            trials = _arranged(self._arm(record, texts.get(record.candidate, "")), tried, proven)
             confirmed = [kept for kept in trials if kept[1].split == "held_out"]
-            why = f"{held_out.better} better, {held_out.worse} worse"
+            why = f"{proof.better} better, {proof.worse} worse"
             outcome = str(record.outcome).replace("_", " ")
             arms.append(Arm("proof", "Confirmation", names[record.candidate], confirmed, outcome, why))
         return arms
@@ -194,10 +199,11 @@ def _seen(trials: Iterable[Kept], hidden: bool) -> list[Kept]:
     return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
 
 
-def _within(trials: Iterable[Kept], most: int) -> list[Kept]:
-    """Without the further trials in which regressions were confirmed."""
+def _arranged(trials: Iterable[Kept], train: range, held_out: range) -> list[Kept]:
+    """Those of each side that are compared, without the further ones in which regressions were confirmed."""
+    wanted = {"train": train, "held_out": held_out}
     return sorted(
-        (one for one in trials if not most or one[1].trial <= most),
+        (one for one in trials if one[1].trial in wanted.get(one[1].split, train)),
         key=lambda one: (one[1].simulation, one[1].trial),
     )
 
