@@ -16,8 +16,8 @@ import yaml
 from caseharden.engine.records.opinion import MetricSummary
 from caseharden.engine.records.run import Cluster, RunRecord, ThresholdResult
 from caseharden.mcp_server.ci_reports import step_summary
-from caseharden.tests.commanded import commanded
 from caseharden.mcp_server.scaffold import write
+from caseharden.tests.commanded import commanded
 
 DESK = Path("examples") / "shop-desk"
 
