@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import Unavailable
@@ -12,7 +13,7 @@ from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
 from ..records.report import Report
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Scenario
+from ..records.scenario import Scenario, Split
 from ..report import Arm, Material, PageParts, page, report_of
 from .archive import Archive
 from .sight import proving
@@ -64,6 +65,8 @@ class Reporting:
             names[candidate.id] = _version(candidate.became or candidate.id)
         hidden = record.outcome is None or bool(proving(self._archive, record.environment))
         rounds = self._rounds(record, names, hidden)
+        if not hidden:
+            rounds = [_counted_as(record, arm) for arm in rounds]
         made = self._material(self._snapshots.pattern(record), record, rounds, names)
         made.hidden = _HIDDEN if hidden else ""
         return report_of(made)
@@ -81,7 +84,7 @@ class Reporting:
         proven = (
             proof_trials(record.trials, proof.look, deterministic=record.deterministic) if proof else tried
         )
-        base = _arranged(self._arm(record, record.base_text), tried, proven)
+        base = self._compared(record, record.base_text, tried, proven)
         version = names[record.base]
         arms = [Arm("base", "Base", version, _seen(base, hidden), "base")]
         texts = {candidate.id: candidate.text for candidate in record.candidates}
@@ -89,25 +92,34 @@ class Reporting:
             if round.number == 0:
                 continue
             text = texts.get(round.candidate, "")
-            trials = _arranged(self._arm(record, text), tried, proven) if text else []
+            trials = self._compared(record, text, tried, proven) if text else []
+            train = [
+                kept for kept in trials if (kept[1].split if hidden else _split(record, kept[1])) == "train"
+            ]
             told = names.get(round.candidate, "")
             arms.append(
                 Arm(
                     f"round-{round.number}",
                     f"Round {round.number}",
                     told,
-                    [kept for kept in trials if kept[1].split == "train"],
+                    train,
                     _DECIDED[round.decision],
                     _why(round),
                 )
             )
         if proof is not None:
-            trials = _arranged(self._arm(record, texts.get(record.candidate, "")), tried, proven)
-            confirmed = [kept for kept in trials if kept[1].split == "held_out"]
+            trials = self._compared(record, texts.get(record.candidate, ""), tried, proven)
+            confirmed = [kept for kept in trials if _split(record, kept[1]) == "held_out"]
             why = f"{proof.better} better, {proof.worse} worse"
             outcome = str(record.outcome).replace("_", " ")
             arms.append(Arm("proof", "Confirmation", names[record.candidate], confirmed, outcome, why))
         return arms
+
+    def _compared(self, record: Hardening, text: str, train: range, held_out: range) -> list[Kept]:
+        """Those of an arm that are compared: without the further ones in which regressions were confirmed."""
+        wanted = {"train": train, "held_out": held_out}
+        kept = [one for one in self._arm(record, text) if one[1].trial in wanted[_split(record, one[1])]]
+        return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
 
     def _arm(self, record: Hardening, text: str) -> list[Kept]:
         """The trials of a text under a hardening: those of the run that it started from, its own, second tries."""
@@ -160,6 +172,8 @@ class Reporting:
         name = world.world.name or "no name"
         splits = {trial.scenario: trial.split for arm in rounds for _, trial in arm.trials}
         train = sum(split == "train" for split in splits.values())
+        spent = len(hardening.spent) if hardening else 0
+        read = f"; {spent} held out, but read before" if spent else ""
         ran = sorted({place for arm in rounds for place, _ in arm.trials})
         rows = [
             ("environment", run.environment),
@@ -169,7 +183,7 @@ class Reporting:
             ("seed", str(run.seed)),
             (
                 "split",
-                f"{train} train, {len(splits) - train} held-out scenarios, fixed when they were stored",
+                f"{train} train, {len(splits) - train} held-out scenarios, fixed when they were stored{read}",
             ),
         ]
         if hardening is None:
@@ -193,19 +207,23 @@ class Reporting:
         return [*rows, ("started", hardening.created_at), ("finished", hardening.ended_at)]
 
 
+def _split(record: Hardening, trial: TrialRecord) -> Split:
+    """Train also for a held-out scenario that the client had read who wrote the text."""
+    best = record.find(record.candidate)
+    client = best.client if best else record.strategy == "submit"
+    return "train" if client and trial.scenario in record.spent else trial.split
+
+
+def _counted_as(record: Hardening, arm: Arm) -> Arm:
+    """A round with its trials on the side on which the proof counted them."""
+    trials = [(run, trial.model_copy(update={"split": _split(record, trial)})) for run, trial in arm.trials]
+    return replace(arm, trials=trials)
+
+
 def _seen(trials: Iterable[Kept], hidden: bool) -> list[Kept]:
     """Without those of held-out scenarios, where they are hidden; in the order of their numbers."""
     kept = [one for one in trials if not hidden or one[1].split == "train"]
     return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
-
-
-def _arranged(trials: Iterable[Kept], train: range, held_out: range) -> list[Kept]:
-    """Those of each side that are compared, without the further ones in which regressions were confirmed."""
-    wanted = {"train": train, "held_out": held_out}
-    return sorted(
-        (one for one in trials if one[1].trial in wanted.get(one[1].split, train)),
-        key=lambda one: (one[1].simulation, one[1].trial),
-    )
 
 
 def _version(id: str) -> str:
