@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import NextCall, NotFound, nearest
 from ..records.hardening import Candidate, Evidence, Hardening, Round
+from ..records.run import Cluster
 from .archive import Archive
 from .parts import Body, filled, paged
 from .results import Item
@@ -19,6 +20,7 @@ _ROUNDS = (
     "item.rounds[].why",
     "item.rounds[].not_proposed",
 )
+_CLUSTERS = ("item.clusters[].name", "item.clusters[].cause", "item.clusters[].rule", "item.clusters[].fix")
 _WHOLE = (
     "item.base_text",
     "item.candidates[].text",
@@ -51,6 +53,15 @@ class HardeningViews:
         if view == "rounds":
             item = Item("hardening", id, view, {"state": record.state}, list(_ROUNDS), summary=summary)
             return paged(item, "rounds", [_round_row(r, record.base) for r in record.rounds], limit, skip)
+        if view == "clusters":
+            rows = [_cluster_row(cluster) for cluster in record.brief.clusters] if record.brief else []
+            return paged(
+                Item("hardening", id, view, {}, list(_CLUSTERS), summary=summary),
+                "clusters",
+                rows,
+                limit,
+                skip,
+            )
         best = record.find(record.candidate)
         if view == "diff":
             return Item(
@@ -134,6 +145,12 @@ def _round_row(round: Round, base: str) -> Body:
     return {**figures, "version": round.candidate or base, **row}
 
 
+def _cluster_row(cluster: Cluster) -> Body:
+    """A cluster of the brief; the names of its simulations are in view full."""
+    row = cluster.model_dump(mode="json", exclude_defaults=True, exclude={"members"})
+    return {**row, "severity": cluster.severity}
+
+
 def _evidence(evidence: Evidence | None) -> Body:
     return evidence_row(evidence.model_dump(mode="json")) if evidence else {}
 
@@ -143,7 +160,12 @@ def hardening_summary(record: Hardening) -> str:
     outcome = f", outcome {record.outcome}" if record.outcome else ""
     marks = f" ({', '.join(record.marks)})" if record.marks else ""
     told = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"
-    return f"{told}, {record.round} rounds, {len(record.candidates)} candidates."
+    rounds, candidates = _counted(record.round, "round"), _counted(len(record.candidates), "candidate")
+    return f"{told}, {rounds}, {candidates}."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _candidate_body(found: Candidate, view: str) -> Body:
