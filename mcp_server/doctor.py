@@ -115,7 +115,7 @@ def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
 
 
 def _told(file: EnvFile) -> str:
-    left = f"; left out as no key: {count(len(file.left_out), 'name')}" if file.left_out else ""
+    left = f"; other names ignored: {len(file.left_out)}" if file.left_out else ""
     return f"{shown(file.path)}: {', '.join(sorted(file.keys)) or 'none'}{left}"
 
 

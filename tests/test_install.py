@@ -332,7 +332,7 @@ def test_skill_is_put_where_claude_code_looks_for_it_and_taken_out_again(
     assert place.installs(*words).returncode == 0
     assert skill.read_text() == SKILL.read_text()
     skill.write_text("An older one.")
-    assert "what it was before" in place.installs(*words).stdout
+    assert "the file before" in place.installs(*words).stdout
     assert skill.with_name("SKILL.md.before-caseharden").read_text() == "An older one."
     assert place.installs(*words, "--remove").returncode == 0
     assert not skill.exists()
