@@ -16,7 +16,7 @@ from ..engine.records.hardening import Brief, Candidate, CheckRegression, Eviden
 from ..engine.workbench.results import HardeningReport
 from .briefs import brief_row, broken_example, open_summary, submit_call, told_brief, wants_text, write_calls
 from .replies import CandidateView, HardeningReply, NextCall, counts, goes_on, then
-from .wording import held_out, is_offline, listed, plural, rounded, train, with_offline
+from .wording import held_out, listed, offline_roles, plural, rounded, train, with_offline
 
 FRESH_SCENARIOS = 3 * LEAST_HELD_OUT
 """One new scenario in three is held out."""
@@ -187,7 +187,7 @@ def _summary(
         return _round(hardening, candidate)
     if not outcome:
         return open_summary(hardening)
-    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(_players(hardening)) else ''}"
+    told = f"{hardening.id}: {_outcome(outcome)}{offline_roles(_players(hardening))}"
     told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
     told += _refuses(hardening, candidate)
     return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])

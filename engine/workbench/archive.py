@@ -19,7 +19,6 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
 from ..records.session import SessionRecord
 from ..records.simulation import SimulationRecord
-from ..records.verdict import Verdict
 from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
 
@@ -150,11 +149,6 @@ class TrialShelf(Shelf[TrialRecord]):
         if "graded" in row:
             return dict(row)
         return {**row, "graded": self._store.segments.read(row["pointer"]["graded"][-1])}
-
-    def earlier(self, record: TrialRecord) -> list[Verdict]:
-        """The verdicts of a trial before its present one, oldest first. For a worker thread."""
-        before = record.pointer.get("graded", [])[:-1]
-        return [Verdict.model_validate(self._store.segments.read(place)) for place in before]
 
     def erase(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write blanks over the conversations and verdicts of rows, so that no byte of them is left."""

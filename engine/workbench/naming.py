@@ -66,6 +66,11 @@ class Naming:
         return names, used, ""
 
 
+def lends_writer(run: RunRecord) -> bool:
+    """Whether a client is asked for the names."""
+    return _asks(run) and short_name(run.models["writer"]) == RELAY
+
+
 def _asks(run: RunRecord) -> bool:
     """Whether the writer of a run is asked: what the call says, else where it is a model of its own."""
     asked = run.options.get("name_clusters")
