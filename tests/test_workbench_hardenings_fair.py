@@ -346,6 +346,7 @@ async def test_what_breaks_only_beside_the_selection_is_regressed_and_named(tmp_
         await bench.scenarios.create("desk", [LOOKING])
         h = await opened(bench, **CHOSEN)
         assert h.left_out and "look-1" not in h.train
+        assert "left_out" not in (await bench.items.get("hardening", "hard-1")).item
         report = await submitted(bench, "hard-1", CLOSES_ALL)
         found = report.hardening.find("hard-1/c1")
         assert found is not None and found.evidence is not None and found.evidence.held_out is not None

@@ -256,7 +256,7 @@ def _beside(evidence: Evidence) -> str:
     if LEFT_OUT_MISSING in evidence.caps:
         return f"Of {ran} over a tenth ended in error: whether anything broke there is not known."
     broke = any(one.left_out and one.confirmed for one in evidence.regressions)
-    return f"{'Also run' if broke else 'Nothing broke in'}: {ran}."
+    return f"{'Also run:' if broke else 'Nothing broke in'} {ran}."
 
 
 def _refuses(hardening: Hardening, candidate: Candidate | None) -> str:

@@ -21,6 +21,7 @@ from ..records.session import SessionRecord
 from ..records.simulation import SimulationRecord
 from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
+from .kept_calls import forget_run_calls
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -231,15 +232,7 @@ class Archive:
     def forget_run(self, run: str) -> None:
         """Delete a run's folder with all its conversations."""
         self.store.delete_run(run)
-        self.forget_calls(run)
-
-    def forget_calls(self, session: str) -> None:
-        """Delete what a session has asked a client."""
-        calls = self.store.table("model_calls")
-        gone = [str(row.doc_id) for row in calls.walk() if row["run"] == session]
-        if gone:
-            calls.delete(gone)
-            self.store.table("model_requests").delete(gone)
+        forget_run_calls(self.store, run)
 
     def forget_unused(
         self, worlds: Iterable[str] = (), recordings: Iterable[str] = (), knowledge: Iterable[str] = ()

@@ -41,6 +41,7 @@ from ..records.verdict import GRADING, Verdict
 from ..seeds import seed_of
 from ..simulate import Meter
 from .archive import Archive, TrialShelf
+from .kept_calls import judged_part
 from .meetings import means_harm
 from .pacing import Pacing
 from .role_models import RoleModels
@@ -246,7 +247,7 @@ class Judging:
         seed = seed_of(conversation.seed, record.simulation, record.trial, "judge", 0)
         belongs = trial_of(
             cases.run.id,
-            f"judge/{record.id}",
+            judged_part(record.id),
             f"{cases.run.environment}/{record.scenario}",
             held_out=record.split == "held_out",
             instructions="",
