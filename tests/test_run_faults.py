@@ -92,7 +92,7 @@ async def test_one_conversation_that_breaks_is_an_error_apart_and_the_others_go_
             totals = report.run.totals
             assert (totals.trials, totals.passed, totals.error, totals.rate) == (10, 9, 1, 1.0)
             results = {t.threshold: (t.result, t.why) for t in report.run.thresholds}
-            assert results["max_errors <= 0"] == ("fail", "1 errors, 0 invalid")
+            assert results["max_errors <= 0"] == ("fail", "1 error, 0 invalid")
             assert results["pass_rate >= 0.9"][0] == "pass"
             reply = run_reply(report)
             assert "1 missed" in reply.summary and reply.totals["error"] == 1
@@ -493,7 +493,7 @@ def test_the_exit_code_says_when_there_is_no_result(tmp_path: Path) -> None:
         endpoint.always(of_order(5, fault(400)))
         one = ran(folder, home, "--resume", "run-1")
         assert one.returncode == 1, one.stdout
-        assert "FAIL  max_errors <= 0: 1 errors, 0 invalid" in one.stdout
+        assert "FAIL  max_errors <= 0: 1 error, 0 invalid" in one.stdout
         assert "1 error" in one.stdout
         endpoint.always(talk())
         assert ran(folder, home, "--resume", "run-1").returncode == 0
