@@ -319,6 +319,9 @@ def _nothing_to_harden(run: RunRecord) -> list[NextCall]:
             then("list_items", "all that fails is held out", kind="conversation", where=where),
             then("generate_scenarios", "more cases, of which failures may be looked at", **cases),
         ]
+    if "/" in run.instructions and counted.passed:
+        found = {"kind": "candidate", "id": run.instructions}
+        return [then("get_item", "what of it is proven: this run is no proof", **found)]
     why = "harder cases: nothing fails" if counted.passed else "other cases: nothing was counted"
     return [then("generate_scenarios", why, **cases), then("list_items", kind="conversation", where=trials)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..engine.harden import shown_p
+from ..engine.evaluate.statistics import shown_p
 from ..engine.records.hardening import Comparison, HeldOutEvidence
 from ..engine.records.run import Totals
 from .shapes import is_list, is_object

@@ -10,7 +10,7 @@ from .edits import apply_edits, line_changes, unified_diff
 from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
 from .lint import lint_cases
-from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, shown_p
+from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left
 from .loop import Hardener, proven_before, submitted_text
 from .promotion import check_promotion
 from .proof import LEFT_OUT_MISSING, Arms, compare_arms, decide_outcome, find_regressions
@@ -56,7 +56,6 @@ __all__ = [
     "no_held_out_left",
     "proven_before",
     "rule_sentences",
-    "shown_p",
     "split_scenarios",
     "standing_candidate",
     "submitted_text",

@@ -121,7 +121,7 @@ class HardeningDrafts:
                 cassette=cassette,
                 target=_target(opted.target, strategy, owner.agent.kind),
             ),
-            warnings=[*cassette_warnings(cassette), *told],
+            warnings=[*cassette_warnings(cassette), *told, *self._unpaired(owner.id)],
             models=models,
             base_run=base.id if base else "",
             simulations=simulations,
@@ -179,6 +179,16 @@ class HardeningDrafts:
                 f"{base.id} is {base.state}.", where="run", next=[NextCall("run_simulations", resume)]
             )
         return base
+
+    def _unpaired(self, environment: str) -> list[str]:
+        """A warning of held-out scenarios that no simulation has."""
+        rows = self._archive.scenarios.where(environment=environment, split="held_out")
+        paired = {s.scenario for s in self._archive.simulations.where(environment=environment)}
+        count = sum(row.scenario.id not in paired for row in rows)
+        if not count:
+            return []
+        which = f"{count:,} held-out scenarios are" if count > 1 else "1 held-out scenario is"
+        return [f"{which} in no simulation, and not in the proof: create_simulations makes them."]
 
     def _chosen(
         self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None
