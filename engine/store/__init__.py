@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .audit import acting_as
 from .clock import Clock
+from .collector import own_process
 from .documents import Database, Row, Table
 from .folder import storage_error
 from .index import Page
@@ -33,5 +34,6 @@ __all__ = [
     "Transaction",
     "WorkQueue",
     "acting_as",
+    "own_process",
     "storage_error",
 ]
