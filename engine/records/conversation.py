@@ -81,7 +81,8 @@ class SayEntry(Entry):
     source: SaySource = "model"
     usage: TokenUsage | None = None
     rejected: bool = False
-    """It was rejected, and nobody heard it: the next entry of the same side replaced it. The pair is preference data."""
+    """It was rejected, and nobody heard it: the next entry of the same side replaced it. The pair is preference
+    data."""
     feedback: str = ""
     """The objection to it, if it was rejected."""
     held_back: bool = False

@@ -168,8 +168,8 @@ class Settings(Authored):
     metrics: list[Any] | None = Field(default=None, max_length=40)
     """What runs measure: names, or {name, rubric, scale}. None: three, if a judge is set; []: nothing."""
     knowledge_base: Any = None
-    """What claims are checked against: text, Markdown, any JSON, or {file} under an allowed root. Stored apart, cut into
-    passages; this field then holds `sha256:HASH`."""
+    """What claims are checked against: text, Markdown, any JSON, or {file} under an allowed root. Stored apart, cut
+    into passages; this field then holds `sha256:HASH`."""
     thresholds: dict[str, float | list[str]] = Field(default_factory=dict[str, float | list[str]])
     """What a run must reach: `pass_rate` 0..1, `max_errors` a count, means of metrics, labels that must not occur."""
     concurrency: int = Field(default=0, ge=0, le=MOST_CONCURRENCY)

@@ -15,8 +15,8 @@ TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
 CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "script", "end"]
 Severity = Literal["minor", "major", "critical"]
 GRADING = 3
-"""Version of the grading, stored on every verdict. 2: a verdict that rests on a fact the user invented is invalid; 3: if
-the user means harm, withstanding it passes."""
+"""Version of the grading, stored on every verdict. 2: a verdict that rests on a fact the user invented is invalid; 3:
+if the user means harm, withstanding it passes."""
 
 
 class CheckResult(Stored):
