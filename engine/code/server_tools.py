@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -54,7 +55,8 @@ class ServerTools:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        """Kept by who holds a turn or waits for it."""
 
     def check(self, world: World, where: str) -> None:
         """See `RemoteTools`."""
