@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import os
 import re
 import sys
@@ -32,17 +33,17 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
-    "simulate": (".simulate", "the first half of run: play a folder of cases, ask no judge"),
+    "simulate": (".simulate", "the first half of run: play a folder of cases without asking a judge"),
     "score": (
         ".score",
-        "the second half of run: grade a stored run, with other metrics or another judge too",
+        "the second half of run: grade a stored run, also with other metrics or another judge",
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
-    "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
+    "label": (".label", "judge conversations yourself, and see how far the judge agrees with you"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
         ".import_files",
-        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, result files, or what was exported",
+        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, their results, or our own exports",
     ),
     "prompts": (".prompts", "show the prompts that agent, user, judge and writer are sent"),
     "export": (".export_files", "write a run, its conversations or an environment as a file, in any format"),
@@ -58,6 +59,11 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # agents and users speak Unicode, not every terminal does
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--debug"]:
         words = [*words[1:], "--debug"] if words[1:] else []

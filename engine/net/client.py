@@ -1,4 +1,4 @@
-"""The one HTTP client: guarded, without cookies and redirects, every answer capped and in time."""
+"""The one HTTP client: guarded, without cookies or redirects, every answer capped in size and time."""
 
 from __future__ import annotations
 
@@ -32,20 +32,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 60.0
-"""Of one request, from its first byte to the last of the answer."""
+"""For one request, from its first byte to the last of the answer."""
 MOST_BYTES: Final = 2_000_000
-"""Of one answer, unpacked."""
+"""For one answer, unpacked."""
 CONNECT_S: Final = 10.0
 SHOWN_BODY: Final = 2000
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_STREAM_END: Final = b"data: [DONE]"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer that is a success. `kind`: its content type without parameters, in lower case.
+    """A successful answer. `kind`: its content type without parameters, in lower case.
 
-    `headers` are found by their names in any case.
+    `headers` can be looked up by name in any case.
     """
 
     status: int
@@ -55,11 +54,11 @@ class Response:
 
 
 class HttpClient:
-    """Asks endpoints, within the bounds that the operator drew.
+    """Asks endpoints, within the limits the operator set.
 
-    One serves one event loop; it may be used concurrently, and is closed at the end. Nothing is imported or opened
-    before the first request. `lookup` stands in for the system's names, `clock` for time. InvalidArgument at once
-    for a proxy or a CA file that is none.
+    Each serves one event loop; it may be used concurrently, and must be closed at the end. Nothing is imported or
+    opened before the first request. `lookup` replaces the system's name resolution, `clock` the time. An invalid
+    proxy or CA file raises InvalidArgument at once.
     """
 
     def __init__(self, network: Network, *, lookup: Lookup | None = None, clock: Clock | None = None) -> None:
@@ -82,7 +81,7 @@ class HttpClient:
         self._lent = self._session = None
 
     def pace(self, key: str) -> Pace:
-        """The pace of an endpoint, or of a provider."""
+        """The pace for an endpoint or a provider."""
         found = self._paces.get(key)
         if found is None:
             found = self._paces[key] = Pace(self._network.at_once, self._clock)
@@ -91,7 +90,7 @@ class HttpClient:
     async def repeated(
         self, key: str, attempt: Callable[[], Awaitable[T]], timeout_s: float, retries: Retries
     ) -> T:
-        """What the attempt gives, at the endpoint's pace, tried again where that may help; NetError else."""
+        """Return the attempt's result, at the endpoint's pace, retrying if that may help; otherwise raise NetError."""
         return await tried(
             attempt, pace=self.pace(key), clock=self._clock, timeout_s=timeout_s, retries=retries
         )
@@ -105,15 +104,17 @@ class HttpClient:
         timeout_s: float = TIMEOUT_S,
         retries: Retries | None = None,
         most_bytes: int = MOST_BYTES,
+        until: re.Pattern[bytes] | None = None,
         read: Callable[[Response], T],
     ) -> T:
-        """What `read` makes of the endpoint's answer; NetError where there is none that is a success.
+        """Return what `read` makes of the endpoint's answer; NetError if none succeeds.
 
-        `read` may raise Broken, and the request is repeated.
+        `read` may raise Broken, and the request is repeated. `until`: if the answer is a stream of events, stop
+        waiting after the first match.
         """
 
         async def attempt() -> T:
-            return read(await self.request("POST", target, body, headers, most_bytes))
+            return read(await self.request("POST", target, body, headers, most_bytes, until))
 
         return await self.repeated(target.origin, attempt, timeout_s, retries or Retries())
 
@@ -124,8 +125,9 @@ class HttpClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         most_bytes: int = MOST_BYTES,
+        until: re.Pattern[bytes] | None = None,
     ) -> Response:
-        """One request, neither timed nor repeated; Refused where we are too deep inside another Caseharden."""
+        """One request, neither timed nor repeated; Refused if we are too deep inside another Caseharden."""
         why = too_deep()
         if why:
             raise Refused(why)
@@ -145,12 +147,12 @@ class HttpClient:
                 timeout=kit.timeout,
             )
             async with response:
-                return await _answered(response, most_bytes, target)
+                return await _answered(response, most_bytes, until)
         except (kit.error, OSError) as error:
             raise kit.told(error) from error
 
     async def reach(self, target: Target, timeout_s: float = 5.0) -> None:
-        """Connect and close again; nothing is sent. NetError where the endpoint cannot be reached."""
+        """Connect and close again without sending anything. NetError if the endpoint cannot be reached."""
         if self._proxy and not target.local:
             await self._judge_for_proxy(target)
             return
@@ -170,7 +172,7 @@ class HttpClient:
         raise _of_os_error(failed) if failed else TimedOut(f"no connection within {timeout_s:g} s")
 
     async def session(self) -> aiohttp.ClientSession:
-        """The session, opened at the first call: aiohttp takes a third of a second to import."""
+        """The session, opened on the first call: importing aiohttp takes a third of a second."""
         async with self._opening:
             if self._session is None:
                 self._kit = await anyio.to_thread.run_sync(_Kit, self._trusted)
@@ -178,7 +180,7 @@ class HttpClient:
             return self._session
 
     async def lent_session(self) -> aiohttp.ClientSession:
-        """A session for a library that asks by itself: over the same connections, under the same guard."""
+        """A session for a library that makes its own requests: over the same connections, under the same guard."""
         session = self._session or await self.session()
         if self._lent is None:
             self._lent = lent_session(session, self.guard, self._proxy, MOST_BYTES, _unpacking)
@@ -188,7 +190,7 @@ class HttpClient:
         return Resolver(self.guard, [urlsplit(self._proxy).hostname or ""] if self._proxy else ())
 
     async def _judge_for_proxy(self, target: Target) -> None:
-        """A proxy looks names up itself; those that we can look up too are judged as if we connected."""
+        """Check names that we can resolve as if we connected ourselves; a proxy resolves them on its own."""
         try:
             await self.guard.addresses(target.host, target.port)
         except OSError:
@@ -196,10 +198,10 @@ class HttpClient:
 
 
 class _Kit:
-    """What of aiohttp is needed, imported in a worker thread."""
+    """The parts of aiohttp that are needed, imported in a worker thread."""
 
     def __init__(self, trusted: ssl.SSLContext | None) -> None:
-        import aiohttp  # heavy: only where something is asked
+        import aiohttp  # heavy: only when something is asked
 
         self._aiohttp = aiohttp
         self.error = aiohttp.ClientError
@@ -217,7 +219,7 @@ class _Kit:
         )
 
     def told(self, error: BaseException) -> NetError:
-        """An error of aiohttp in our words."""
+        """Translate an error of aiohttp."""
         a = self._aiohttp
         if isinstance(error, a.ClientConnectorCertificateError | a.ClientConnectorSSLError):
             return Unreachable("its certificate was not accepted", again=False)
@@ -241,17 +243,17 @@ def _of_os_error(error: OSError) -> NetError:
     return Unreachable(f"cannot be reached ({cause.strerror or type(cause).__name__})")
 
 
-async def _answered(response: aiohttp.ClientResponse, most: int, target: Target) -> Response:
-    """The whole answer, or the error that it is."""
+async def _answered(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> Response:
+    """The whole answer, or raise the error it stands for."""
     status = response.status
     if status < 300:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        body = await _body(response, most, kind == "text/event-stream")
+        body = await _body(response, most, until if kind == "text/event-stream" else None)
         return Response(status, kind, body, response.headers)
     if status < 400:
         raise BadStatus(status, f"answered {status}, and redirects are not followed")
     try:
-        body = await _body(response, min(most, 64_000), False)
+        body = await _body(response, min(most, 64_000), None)
     except NetError:
         body = b""
     raise BadStatus(
@@ -262,22 +264,25 @@ async def _answered(response: aiohttp.ClientResponse, most: int, target: Target)
     )
 
 
-async def _body(response: aiohttp.ClientResponse, most: int, stream: bool) -> bytes:
-    """The body, unpacked; TooLarge as soon as it is more than `most` bytes."""
+async def _body(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> bytes:
+    """The body, unpacked, to its end or the line in which `until` matches; TooLarge beyond `most` bytes."""
     unpack = _unpacking(response.headers.get("Content-Encoding", ""))
     content = response.content
     whole = bytearray()
+    line = 0
     while data := await content.readany():
         whole += unpack(data, most + 1 - len(whole)) if unpack else data
         if len(whole) > most:
             raise TooLarge(f"the answer is longer than {most:,} bytes")
-        if stream and _STREAM_END in whole[-len(data) - len(_STREAM_END) :]:
-            break
+        if until is not None:
+            if until.search(whole, line):
+                break
+            line = max(line, whole.rfind(b"\n") + 1)
     return bytes(whole)
 
 
 def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
-    """Unpacks piece by piece, never more than is asked for."""
+    """A function that unpacks piece by piece, never more than is asked for; None: the body is not packed."""
     name = coding.strip().lower()
     if name in ("", "identity"):
         return None
@@ -295,7 +300,7 @@ def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
 
 
 def retry_after_s(text: str | None) -> float | None:
-    """Seconds, of a number or a date; None where it is neither."""
+    """Seconds, from a number or a date; None if it is neither."""
     if not text:
         return None
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
@@ -308,7 +313,7 @@ def retry_after_s(text: str | None) -> float | None:
 
 @cache
 def _usual_trust(*where: str) -> ssl.SSLContext:
-    """Whom one trusts where no file of the operator says it, by the variables; read once, it takes 50 ms of CPU."""
+    """The trust used if the operator names no file, set by the variables; read once, it takes 50 ms of CPU."""
     import httpx
 
     trust = httpx.create_ssl_context()
