@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
 that helps after an error. It is imported when it is called: the help and the version need none of them.
 
-Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 interrupted.
+Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ COMMANDS = {
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
+    "cancel": (".cancel", "stop a job that another process is at work on; what it finished is kept"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
         ".import_files",

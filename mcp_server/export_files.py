@@ -17,6 +17,7 @@ from ..engine.errors import CasehardenError, InvalidArgument, Unavailable
 from ..engine.exchange.export_formats import EXPORTERS
 from ..engine.workbench.exporting import PAGE
 from .called import called
+from .instead import instead
 from .output_files import OPTION, copy_out
 from .report import newest
 from .settings import WrongSetting, add_flags, fixing, read_settings
@@ -68,7 +69,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("export", *source, "--format", args.format, "--output", "other" + _suffix(args.format))
     if where.startswith(("where", "--where")):
         return called("export", *source, "--format", "csv", "--where", "verdict=fail")
-    return called("run", "DIR") + "        (makes a run), or name one: " + called("export", "run-1")
+    known = instead(error, "source")
+    return called("export", known) if known else called("run", "DIR") + "        (makes a run)"
 
 
 async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:

@@ -18,6 +18,7 @@ from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
 from .called import called
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut
 from .typed import ask_line
@@ -52,7 +53,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if args.file and where.endswith("file"):
         return called("label", args.run or "RUN", "--file", args.file, "--root", ".")
-    return called("label", "--help")
+    known = instead(error, "run")
+    return called("label", known) if known else called("label", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupErr
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import SessionReport
 from .called import called
+from .instead import instead
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
@@ -75,7 +76,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if where.endswith("start"):
         return called("play", *name, "--list")
-    return called("play", "--help")
+    known = instead(error, "environment")
+    return called("play", known) if known else called("play", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -148,7 +148,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
             else labels or "no value"
         )
         lines.append(f"  {name}: {mean}" + (f"; {found.unscored} unscored" if found.unscored else ""))
-    for warning in run.warnings:
+    for warning in report.warnings if report.job is None else run.warnings:
         lines += textwrap.wrap(clean(warning), width, initial_indent="  ", subsequent_indent="  ")
     for threshold in run.thresholds:
         word = "PASS" if threshold.result == "pass" else "FAIL"

@@ -24,6 +24,8 @@ from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
 
 R = TypeVar("R", bound=BaseModel)
+SHOWN = 5
+"""Ids that an error names of those that are there."""
 
 
 def utc_now() -> str:
@@ -71,10 +73,16 @@ class Shelf(Generic[R]):
             ids = [known for known in every if known.startswith(f"{owner}/")]
         near = nearest(id, ids or every)
         if near is None and nested:
-            near = nearest(id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids))
-        hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
+            slugs = {known.rpartition("/")[2]: known for known in ids}
+            near = slugs.get(nearest(id.rpartition("/")[2], slugs) or "")
+        hint = f"; nearest `{near}`" if near else f"; there {_are(len(ids))}" if ids else "; there are none"
+        there = list(dict.fromkeys([*([near] if near else []), *reversed(ids)]))
+        more = [f"and {len(there) - SHOWN:,} more"] if len(there) > SHOWN else []
         return NotFound(
-            f"No {self.kind} `{id[:120]}`{hint}.", where=where, next=[NextCall("list_items", args)]
+            f"No {self.kind} `{id[:120]}`{hint}.",
+            where=where,
+            allowed=[*there[:SHOWN], *more],
+            next=[NextCall("list_items", args)],
         )
 
     def put(self, id: str, record: R) -> None:
@@ -263,6 +271,10 @@ class Archive:
         """Delete what killed processes left half written. For a worker thread."""
         for blobs in (self.worlds, self.recordings, self.knowledge):
             blobs.tidy()
+
+
+def _are(number: int) -> str:
+    return "is 1" if number == 1 else f"are {number:,}"
 
 
 def _uses(document: dict[str, Any], id: str) -> tuple[str, str, str]:
