@@ -19,13 +19,14 @@ import anyio
 import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
 from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, save
 from .called import called
 from .ci_reports import write_reports
 from .progress import Progress, result_lines
-from .terminal import Screen, clean, count
+from .terminal import Screen, clean
 
 STEP_S = 0.5
 """How often a run is looked at."""
@@ -104,7 +105,7 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     """Of a run that did not come to its end: why, and what to type; after a spent budget with a higher one."""
     job, run = report.job, report.run
     if run.state == "cancelled":
-        kept = count(run.totals.trials - run.totals.error, "trial")
+        kept = plural(run.totals.trials - run.totals.error, "trial")
         return [f"Cancelled from elsewhere. Kept: {kept}; {called(*again)} goes on."]
     if job is None or job.state != "paused" or job.error is None:
         return []
@@ -113,7 +114,7 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     more = (
         ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
     )
-    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError, NotFound
+from ..engine.plural import plural
 from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
@@ -144,7 +145,7 @@ def _told(run: str, item: dict[str, Any], width: int) -> list[str]:
     judge = f" {found.judge}" if found.judge else ""
     lines = [
         "",
-        f"{run}: the judge{judge} agrees with {found.agree} of {found.compared} labels, kappa {kappa}",
+        f"{run}: the judge{judge} agrees with {found.agree} of {plural(found.compared, 'label')}, kappa {kappa}",
     ]
     for name, check in found.by_check.items():
         lines.append(f"  {name}: {check.agree} of {check.labels}")

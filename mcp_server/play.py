@@ -17,6 +17,7 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupError, UserError, did_you_mean
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import SessionReport
 from .called import called
@@ -127,7 +128,9 @@ async def _list(bench: Bench, screen: Screen, environment: str) -> None:
     rows = [(f"#{case['number']}", clean(case["id"]), clean(case["goal"]) or "(held out)") for case in cases]
     for line in _columns(rows, screen.width):
         screen.line(line)
-    screen.line(f"{len(rows)} cases. {called('play', environment, '--start', '3')} plays the third.")
+    screen.line(
+        f"{plural(len(rows), 'case')}. {called('play', environment, '--start', '3')} plays the third."
+    )
 
 
 async def _chosen(bench: Bench, screen: Screen, environment: str) -> str:

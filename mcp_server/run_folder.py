@@ -29,6 +29,7 @@ from ..engine.errors import (
 )
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.llm import Mode
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
@@ -38,7 +39,7 @@ from .ci_reports import add_report_arguments
 from .following import NO_RESULT, as_json, finished, followed, how_to_go_on
 from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -195,9 +196,9 @@ def _simulated(
     if not stopped:
         for warning in report.warnings if report.job is None else run.warnings:
             screen.note("warn", warning)
-        left = f"; {count(run.totals.error, 'error')}" if run.totals.error else ""
+        left = f"; {plural(run.totals.error, 'error')}" if run.totals.error else ""
         waits = "" if run.options.get("score", True) else ", not scored yet"
-        screen.line(f"{run.id}  {run.instructions}  {count(played, 'trial')} simulated{left}{waits}")
+        screen.line(f"{run.id}  {run.instructions}  {plural(played, 'trial')} simulated{left}{waits}")
         for line in how_to_go_on(report, again):
             screen.line(line)
         if code == 0:
@@ -248,12 +249,12 @@ async def _started(
 
 def _checked(report: EnvironmentReport, screen: Screen) -> int:
     taken, world = report.taken, report.world
-    cases = f"{count(taken['scenarios'], 'scenario')}, {count(taken['personas'], 'persona')}"
-    screen.line(f"ok    {report.environment.id}: {cases} in {count(taken['files'], 'file')}")
+    cases = f"{plural(taken['scenarios'], 'scenario')}, {plural(taken['personas'], 'persona')}"
+    screen.line(f"ok    {report.environment.id}: {cases} in {plural(taken['files'], 'file')}")
     if report.counts["scenarios"]:
         screen.line(f"ok    solutions: {report.proven} proven of {report.counts['scenarios']}")
     if world.get("tools"):
-        screen.line(f"ok    world {world['name']}: {count(world['tools'], 'tool')}")
+        screen.line(f"ok    world {world['name']}: {plural(world['tools'], 'tool')}")
     for warning in report.warnings:
         screen.note("warn", warning)
     return 0

@@ -90,7 +90,8 @@ class Changing:
             made = self._instructions.append(id, text, "edited")
             lines = len(text.splitlines()) - len(before.text.splitlines())
             told["instructions"] = (
-                f"{lines:+d} lines, {len(before.text)} to {len(text)} characters; now version {made.number}"
+                f"{lines:+d} {'line' if abs(lines) == 1 else 'lines'}, {len(before.text)} to {len(text)} characters; "
+                f"now version {made.number}"
             )
             if not text:
                 warnings.append(EMPTY)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import anyio.to_thread
 
 from ..ids import Place, parse_place
+from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.opinion import MetricValue
 from ..records.run import TrialRecord
@@ -269,7 +270,7 @@ def _told(place: Place, trial: TrialRecord) -> str:
         at = f" from turn {place.turn}" if place.turn else ""
         turn = trial.see_turn or trial.turns
         return f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}."
-    return f"{place.conversation}: {trial.verdict}, {trial.turns} turns, ended by {trial.end}."
+    return f"{place.conversation}: {trial.verdict}, {plural(trial.turns, 'turn')}, ended by {trial.end}."
 
 
 def _call_row(entry: ToolEntry) -> Body:

@@ -11,6 +11,7 @@ import anyio.to_thread
 from ..errors import CasehardenError, Conflict, InvalidArgument
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
+from ..plural import plural
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
@@ -323,7 +324,7 @@ class Environments:
                 deleted.append(f"{kind} {id}")
         if deleted:
             more = f" and {len(deleted) - 5} more" if len(deleted) > 5 else ""
-            with_them = f", with {simulations} simulations" if simulations else ""
+            with_them = f", with {plural(simulations, 'simulation')}" if simulations else ""
             told = f"{', '.join(deleted[:5])}{more}{with_them}"
             warnings.insert(
                 0, f"Deleted, for the folder no longer holds it: {told}. Runs made before are kept."

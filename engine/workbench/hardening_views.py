@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import NextCall, NotFound, nearest
+from ..plural import plural
 from ..records.hardening import Candidate, Evidence, Hardening, Round
 from .archive import Archive
 from .parts import Body, filled, paged
@@ -143,7 +144,7 @@ def hardening_summary(record: Hardening) -> str:
     outcome = f", outcome {record.outcome}" if record.outcome else ""
     marks = f" ({', '.join(record.marks)})" if record.marks else ""
     told = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"
-    return f"{told}, {record.round} rounds, {len(record.candidates)} candidates."
+    return f"{told}, {plural(record.round, 'round')}, {plural(len(record.candidates), 'candidate')}."
 
 
 def _candidate_body(found: Candidate, view: str) -> Body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
+from ..plural import plural
 from ..records.run import Cluster, RunRecord
 from ..records.verdict import GRADING
 from .archive import Archive
@@ -48,7 +49,7 @@ class RunViews:
                     id,
                     view,
                     {"series": record.series},
-                    summary=f"Series {record.series} has {len(rows)} rounds.",
+                    summary=f"Series {record.series} has {plural(len(rows), 'round')}.",
                 ),
                 "rounds",
                 rows,
@@ -58,7 +59,11 @@ class RunViews:
         if view == "checks":
             rows = await anyio.to_thread.run_sync(self._checks_of, record)
             return paged(
-                Item("run", id, view, {}, summary=f"{id}: {len(rows)} checks."), "checks", rows, limit, skip
+                Item("run", id, view, {}, summary=f"{id}: {plural(len(rows), 'check')}."),
+                "checks",
+                rows,
+                limit,
+                skip,
             )
         if view == "agreement":
             return self._agreement(record, limit, skip)
@@ -92,7 +97,7 @@ class RunViews:
         body = found.model_dump(mode="json", exclude={"disagree", "without"})
         body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
         kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
-        told = f"{run.id}: the judge agrees with {found.agree} of {found.compared} labels, kappa {kappa}."
+        told = f"{run.id}: the judge agrees with {found.agree} of {plural(found.compared, 'label')}, kappa {kappa}."
         untrusted = ["item.disagree[].why", "item.without[].why"]
         item = Item("run", run.id, "agreement", body, untrusted, summary=told)
         return paged(item, "disagree", found.disagree, limit, skip)
@@ -141,9 +146,9 @@ def _short(cluster: Cluster) -> Body:
 
 
 def _told(run: RunRecord, clusters: int) -> str:
-    found = f"{clusters} failure cluster{'' if clusters == 1 else 's'}"
     counted = run.totals
-    return f"{run.id} ({run.state}): {counted.failed:,} of {counted.trials:,} trials fail; {found}."
+    failed = f"{counted.failed:,} of {plural(counted.trials, 'trial')} failed"
+    return f"{run.id} ({run.state}): {failed}; {plural(clusters, 'failure cluster')}."
 
 
 def _old(run: RunRecord) -> list[str]:

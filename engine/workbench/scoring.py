@@ -17,6 +17,7 @@ from ..evaluate import (
     thresholds,
     totals,
 )
+from ..plural import plural
 from ..records.conversation import ModelUse
 from ..records.opinion import Agreement, MetricSummary
 from ..records.run import Cluster, ClusterRerun, RunRecord, RunState, TrialRecord
@@ -59,7 +60,7 @@ class Scoring:
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
-            why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
+            why = f"missing: {missing:,} of {plural(trials_wanted(run), 'trial')}"
             reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
         ifs = [continued(one, records) for one in run.what_ifs]
         update = {
@@ -188,7 +189,8 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
         return []
     trials = len({record.id for record in failed})
     return [
-        f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+        f"{plural(trials, 'trial was', 'trials were')} run again after an error; failed attempts are kept, and in no "
+        "count."
     ]
 
 
@@ -201,8 +203,8 @@ def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     seen = next((record for record in hit if record.split == "train"), None)
     first = f"; the first: {run.id}/{seen.id}" if seen else ""
     return [
-        f"{calls} calls in {len(hit)} of {len(records)} trials failed by a mistake in the world's own tools "
-        f"(error `runtime`){first}"
+        f"{plural(calls, 'call')} in {len(hit)} of {plural(len(records), 'trial')} failed by a mistake in the world's "
+        f"own tools (error `runtime`){first}"
     ]
 
 
@@ -214,8 +216,8 @@ def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     seen = next((record for record in hit if record.split == "train"), None)
     first = f"; the first: {run.id}/{seen.id}@{seen.graded.invented[0].turn}" if seen else ""
     return [
-        f"In {len(hit)} of {len(records)} trials the user gave an id, amount, date or address that is not on its sheet"
-        f"{first} (view checks, `invented`)"
+        f"In {len(hit)} of {plural(len(records), 'trial')} the user gave an id, amount, date or address that is not on "
+        f"its sheet{first} (view checks, `invented`)"
     ]
 
 
@@ -228,8 +230,9 @@ def _undecided(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     open_checks = [c.id for c in seen.graded.checks if c.verdict == "inconclusive"] if seen else []
     judge = next((f" ({r.graded.judge})" for r in counted if r.graded.judge), "")
     why = f"the judge{judge} could not decide {', '.join(open_checks[:_SHOWN_CHECKS])}" if open_checks else ""
+    told = plural(len(counted), "trial, inconclusive", "trials, all inconclusive")
     why = why or (seen.graded.why if seen else "") or "no check was decided"
-    return [f"Nothing could be judged: all {len(counted)} trials are inconclusive: {why}"]
+    return [f"Nothing could be judged: {told}: {why}"]
 
 
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
@@ -237,7 +240,7 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     found: list[str] = []
     for verdict, words in (
         ("error", "ended in error (infrastructure)"),
-        ("invalid", "are invalid (a bad test case)"),
+        ("invalid", "invalid (a bad test case)"),
     ):
         hit = [r for r in records if r.verdict == verdict]
         if hit:
@@ -245,5 +248,5 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
             how = f"{seen.end}{f', {seen.error}' if seen.error else ''}" if seen else ""
             first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
             first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
-            found.append(f"{len(hit)} of {len(records)} trials {words} and are in no rate{first}")
+            found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}, in no rate{first}")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plural import plural
 from ..records.hardening import Hardening, Snapshot
 from ..records.persona import Persona
 from ..records.run import RunRecord
@@ -124,7 +125,7 @@ class Snapshots:
             for slug in record.simulations
             if slug in known and case_hash(mine.parts(slug)) != case_hash(theirs.parts(slug))
         ]
-        return [f"{len(other)} of {len(record.simulations)} cases"] if other else []
+        return [f"{len(other)} of {plural(len(record.simulations), 'case')}"] if other else []
 
 
 def told_split(parts: CaseParts) -> Scenario:
