@@ -11,3 +11,8 @@ def plural(number: int, one: str, more: str = "") -> str:
     if number != 1:
         one = more or (one if one.endswith("s") else f"{one}s")
     return f"{number:,} {one}"
+
+
+def be(number: int) -> str:
+    """`is` or `are`, behind words that `number` of something stand in: `1 of 4 trials is missing`."""
+    return "is" if number == 1 else "are"

@@ -62,7 +62,7 @@ async def test_one_of_a_kind_is_told_as_one(tmp_path: Path) -> None:
         about = await at.ok("get_item", kind="environment", id="bare")
         assert "1 scenario (" in about["summary"] and "1 persona," in about["summary"]
         run = await at.ok("run_simulations", environment="bare", trials=1, wait_s=45)
-        told = await at.ok("get_item", kind="run", id=run["run"])
+        told = await at.ok("get_item", kind="run", id=run["run"], view="clusters")
         assert "of 1 trial failed" in told["summary"]
         where = {"run": run["run"], "verdict": "error"}
         errors = await at.ok("list_items", kind="conversation", where=where)

@@ -68,7 +68,8 @@ def _first_row(page: Page) -> list[NextCall]:
 
 def _when_empty(kind: str, query: dict[str, Any]) -> list[NextCall]:
     """What makes the first of a kind; where something was chosen by `where`, before that all of them."""
-    environment, where = str(query.get("environment", "")), query.get("where") or {}
+    environment = str(query.get("environment", ""))
+    where: dict[str, Any] = query.get("where") or {}
     calls: list[NextCall] = []
     if kind == "conversation":
         return [then("get_item", "why it has none of these", kind="run", id=str(where["run"]))]

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ..errors import InvalidArgument, NextCall, NotFound, nearest
 from ..ids import Place
 from ..net import Redactor
+from ..plural import be
 from ..records.conversation import Conversation
 from ..records.environment import EnvironmentRecord, InstructionsRecord, knowledge_hash
 from ..records.hardening import Hardening
@@ -75,8 +76,15 @@ class Shelf(Generic[R]):
         if near is None and nested:
             slugs = {known.rpartition("/")[2]: known for known in ids}
             near = slugs.get(nearest(id.rpartition("/")[2], slugs) or "")
-        hint = f"; nearest `{near}`" if near else f"; there {_are(len(ids))}" if ids else "; there are none"
-        there = list(dict.fromkeys([*([near] if near else []), *reversed(ids)]))
+        hint = (
+            f"; nearest `{near}`"
+            if near
+            else f"; there {be(len(ids))} {len(ids):,}"
+            if ids
+            else "; there are none"
+        )
+        first = [near] if near else []
+        there = [*first, *(known for known in reversed(ids) if known != near)]
         more = [f"and {len(there) - SHOWN:,} more"] if len(there) > SHOWN else []
         return NotFound(
             f"No {self.kind} `{id[:120]}`{hint}.",
@@ -271,10 +279,6 @@ class Archive:
         """Delete what killed processes left half written. For a worker thread."""
         for blobs in (self.worlds, self.recordings, self.knowledge):
             blobs.tidy()
-
-
-def _are(number: int) -> str:
-    return "is 1" if number == 1 else f"are {number:,}"
 
 
 def _uses(document: dict[str, Any], id: str) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..evaluate import COUNTED
-from ..plural import plural
+from ..plural import be, plural
 from ..records.run import ClusterRerun, RunRecord, TrialRecord
 from .archive import Archive
 from .case_hashes import case_digest
@@ -71,10 +71,10 @@ def rerun_warnings(run: RunRecord) -> list[str]:
     for one in run.reruns:
         of = f"of {plural(len(one.members), 'simulation')} of {one.cluster}"
         if one.gone:
-            found.append(f"Not there any more: {one.gone:,} {of}.")
+            found.append(f"{one.gone:,} {of} {be(one.gone)} not there any more.")
         if one.changed:
             found.append(
-                f"Made of something else than before: {one.changed:,} {of}; what they show is their own."
+                f"{one.changed:,} {of} {be(one.changed)} made of something else than before: what that shows is its own."
             )
     return found
 

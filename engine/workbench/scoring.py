@@ -17,7 +17,7 @@ from ..evaluate import (
     thresholds,
     totals,
 )
-from ..plural import plural
+from ..plural import be, plural
 from ..records.conversation import ModelUse
 from ..records.opinion import Agreement, MetricSummary
 from ..records.run import Cluster, ClusterRerun, RunRecord, RunState, TrialRecord
@@ -60,7 +60,7 @@ class Scoring:
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
-            why = f"missing: {missing:,} of {plural(trials_wanted(run), 'trial')}"
+            why = f"{missing:,} of {plural(trials_wanted(run), 'trial')} {be(missing)} missing"
             reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
         ifs = [continued(one, records) for one in run.what_ifs]
         update = {
@@ -248,5 +248,5 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
             how = f"{seen.end}{f', {seen.error}' if seen.error else ''}" if seen else ""
             first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
             first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
-            found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}, in no rate{first}")
+            found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}: in no rate{first}")
     return found
