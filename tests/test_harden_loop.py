@@ -323,6 +323,24 @@ async def test_failures_that_turn_into_errors_never_improve() -> None:
         assert h.candidates[0].outcome != "improved"
 
 
+async def test_where_what_was_not_chosen_ends_in_error_nobody_says_that_nothing_broke_there() -> None:
+    cases = shop_cases()
+    cases += [Case(f"s{i}-late", f"s{i}", "train", left_out=True) for i in (90, 91, 92)]
+    h = await submitted(Shop(), f"{VERIFY}\n{CONFIRM}", cases)
+    assert h.outcome == "improved" and h.evidence and (h.evidence.left_out, h.evidence.caps) == (3, [])
+
+    class Late(Shop):
+        def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
+            played = super().play(text, simulation, trial, purpose)
+            return (
+                replace(played, verdict="error") if simulation.endswith("late") and text != BASE else played
+            )
+
+    h = await submitted(Late(), f"{VERIFY}\n{CONFIRM}", cases)
+    assert h.outcome == "unconfirmed" and h.evidence and h.evidence.caps == ["left_out_missing"]
+    assert h.evidence.held_out and h.evidence.held_out.p <= h.evidence.held_out.alpha
+
+
 async def test_errors_that_a_second_try_mends_cost_nothing() -> None:
     h = await submitted(Shop(errors={"Before": 0.5}, mended_by_retry=True), f"{VERIFY}\n{CONFIRM}")
     assert h.outcome == "improved"

@@ -8,11 +8,13 @@ from typing import Any
 import anyio
 import pytest
 
-from caseharden.engine.errors import Conflict
+from caseharden.engine.errors import Conflict, NotFound
 from caseharden.engine.records.hardening import Hardening
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import HardeningReport
 from caseharden.tests.workbench_cases import bench_at, closing, desk
+from caseharden.tools.outcomes import hardening_reply
+from caseharden.tools.sight import item_next
 
 pytestmark = pytest.mark.anyio
 
@@ -279,4 +281,88 @@ async def test_a_hardening_of_what_failed_is_proven_on_all_that_is_held_out(tmp_
     assert set(h.held_out) == held_out and set(h.train) == {"close-1", "close-2"} - held_out
     told = " ".join(h.warnings)
     assert "All held-out scenarios are in the proof" in told
-    assert f"{24 - len(held_out) - len(h.train)} train scenarios are not selected" in told
+    assert f"{24 - len(held_out) - len(h.train)} train simulations are not selected" in told
+
+
+LOOKING = {
+    "id": "look-1",
+    "split": "train",
+    "goal": "Look up ticket T1.",
+    "knowledge": [{"fact": "ticket id", "value": "T1"}],
+    "expected": [{"tool": "look_up_ticket", "args": {"ticket_id": "T1"}}],
+    "success": [{"id": "world", "world": "expected"}],
+}
+CLOSES_ALL = f"{RULE}\nAfter calling look_up_ticket, call close_ticket."
+CHOSEN = {"options": {"select": ["scenario:close-1", "scenario:close-2", "scenario:close-3"]}}
+
+
+async def ran_in(bench: Workbench, run: str) -> set[str]:
+    """The scenarios of a run's trials."""
+    rows = (await bench.items.page("conversation", where={"run": run}, limit=100)).items
+    return {str(row["id"]).split("/")[1].rpartition("-")[0] for row in rows}
+
+
+@pytest.mark.requirement("CH-6")
+async def test_what_breaks_only_beside_the_selection_is_regressed_and_named(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await bench.scenarios.create("desk", [LOOKING])
+        h = await opened(bench, **CHOSEN)
+        assert h.left_out and "look-1" not in h.train
+        report = await submitted(bench, "hard-1", CLOSES_ALL)
+        found = report.hardening.find("hard-1/c1")
+        assert found is not None and found.evidence is not None and found.evidence.held_out is not None
+        proof = found.evidence.held_out
+        assert (found.outcome, proof.worse, proof.n) == ("regressed", 0, len(h.held_out))
+        assert proof.p <= proof.alpha
+        (broken,) = [one for one in found.evidence.regressions if one.confirmed]
+        assert (broken.scenario, broken.check, broken.left_out) == ("look-1", "world", True)
+        told = hardening_reply(report)
+        assert "check world in scenario look-1 broke outside of the selection" in told.summary
+        assert broken.conversation in told.summary
+        seen = await bench.items.get("conversation", broken.conversation, view="checks")
+        assert seen.item["verdict"] == "fail"
+        with pytest.raises(Conflict, match="regressed"):
+            await bench.hardenings.decide("hard-1/c1", "promote", override=True, reason="I want it")
+        again = await submitted(bench, "hard-1", RULE)
+        assert again.hardening.find("hard-1/c2") is not None
+        assert again.hardening.outcome == "improved"
+        assert "Nothing broke in" in hardening_reply(again).summary
+
+
+async def test_what_is_not_selected_is_run_only_where_all_else_says_improved(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await bench.scenarios.create("desk", [LOOKING])
+        h = await opened(bench, **CHOSEN)
+        await submitted(bench, "hard-1", KIND)
+        assert await ran_in(bench, "run-1") == {*h.train, *h.held_out}
+        assert await ran_in(bench, "run-2") == set(h.train)
+        await submitted(bench, "hard-1", RULE)
+        assert len(await ran_in(bench, "run-1")) == len(await ran_in(bench, "run-3")) == 25
+
+
+async def test_a_base_run_of_all_serves_for_what_is_not_selected_too(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk", wait_s=45)).run
+        await opened(bench, run=run.id, **CHOSEN)
+        report = await submitted(bench, "hard-1", RULE)
+        assert report.hardening.outcome == "improved"
+        assert len(await ran_in(bench, "run-2")) == 24
+        with pytest.raises(NotFound):
+            await bench.items.get("run", "run-3")
+
+
+async def test_a_conversation_of_a_part_leads_to_a_hardening_of_the_whole(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        whole = (await bench.runs.start("desk", wait_s=45)).run
+        picked = [f"failed:{whole.id}"], ["scenario:close-1", "scenario:close-2", "scenario:close-3"]
+        for select, base in zip(picked, ({"run": whole.id}, {}), strict=True):
+            part = (await bench.runs.start("desk", select=select, wait_s=45)).run
+            rows = (await bench.items.page("conversation", where={"run": part.id}, limit=100)).items
+            failed = next(row for row in rows if row["verdict"] == "fail" and row.get("split") != "held_out")
+            item = await bench.items.get("conversation", str(failed["id"]))
+            calls = [call for call in item_next(item, limit=20) if call.tool == "harden_agent"]
+            assert [call.args for call in calls] == [{"environment": "desk", **base}]

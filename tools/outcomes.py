@@ -6,6 +6,7 @@ from typing import Any
 
 from ..engine.harden import (
     LEAST_HELD_OUT,
+    LEFT_OUT_MISSING,
     NO_HELD_OUT,
     look_terms,
     no_held_out_left,
@@ -150,6 +151,8 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         shown["held_out"] = evidence.held_out.model_dump(include=set(HELD_OUT_FIELDS), exclude_none=True)
     if evidence.train:
         shown["train"] = evidence.train.model_dump(include=set(TRAIN_FIELDS))
+    if evidence.left_out:
+        shown["left_out"] = evidence.left_out
     shown["regressed_checks"] = evidence.regressed_checks
     regressions = [one.model_dump(exclude={"split"}) for one in evidence.regressions if one.split == "train"]
     if regressions:
@@ -229,6 +232,8 @@ def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list
         told.append(held_out(evidence.held_out))
     if evidence.train and evidence.train.candidate_trials:
         told.append(train(evidence.train))
+    if evidence.left_out:
+        told.append(_beside(evidence))
     if outcome == "unconfirmed" and evidence.more_scenarios:
         more = f"about {evidence.more_scenarios} more held-out scenarios"
         trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""
@@ -238,7 +243,8 @@ def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list
 
 def _broken(evidence: Evidence) -> str:
     """`check world broke in 6 of 12 train simulations, for example run-3/refund-1/1`; held-out is only counted."""
-    seen = _train_broken(evidence)
+    every = _train_broken(evidence)
+    seen = [one for one in every if not one.left_out]
     of = evidence.train.simulations if evidence.train else 0
     checks: dict[str, set[str]] = {}
     for one in seen:
@@ -249,13 +255,25 @@ def _broken(evidence: Evidence) -> str:
         check, where = next(iter(checks.items()))
         also = f" (also {listed(rows[1:])})" if rows[1:] else ""
         told.append(f"check {check} broke in {len(where)} of {plural(of, 'train simulation')}{also}")
+    beside = [f"check {one.check} in scenario {one.scenario}" for one in every if one.left_out]
+    if beside:
+        told.append(f"{listed(beside)} broke outside of the selection")
     example = _example(evidence)
     if example:
         told.append(f"for example {example}")
-    hidden = evidence.regressed_checks - len(seen)
+    hidden = evidence.regressed_checks - len(every)
     if hidden:
         told.append(f"{plural(hidden, 'check')} broke on held-out simulations")
     return ", ".join(told)
+
+
+def _beside(evidence: Evidence) -> str:
+    """What the train simulations say that were not chosen; which checks broke there stands before it."""
+    ran = f"{plural(evidence.left_out, 'train simulation')} that were not selected"
+    if LEFT_OUT_MISSING in evidence.caps:
+        return f"Of {ran} over a tenth ended in error: whether anything broke there is not known."
+    broke = any(one.left_out and one.confirmed for one in evidence.regressions)
+    return f"{'Also run' if broke else 'Nothing broke in'}: {ran}."
 
 
 def _refuses(hardening: Hardening, candidate: Candidate | None) -> str:
@@ -424,7 +442,9 @@ def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: s
         return [then("decide_candidate", candidate=candidate.id, decision="promote"), rounds]
     if outcome == "regressed" and candidate:
         reject = then("decide_candidate", candidate=candidate.id, decision="reject", reason="regressed")
-        return [reject, rounds]
+        whole = then("harden_agent", "on all of train", environment=hardening.environment)
+        beside = any(one.left_out for one in _train_broken(candidate.evidence or Evidence()))
+        return [reject, *([whole] if beside else []), rounds]
     more = then(
         "generate_scenarios",
         "more held-out evidence" if outcome == "unconfirmed" else "harder cases",

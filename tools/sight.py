@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..engine.workbench.results import Item, Page
@@ -145,7 +146,7 @@ def _run(item: Item) -> list[NextCall]:
         args: dict[str, Any] = {"environment": environment, "select": [f"cluster:{item.id}/k1"]}
         calls.append(then("run_simulations", "run the cases of its first cluster again", **args))
     if environment and not item.item.get("hardening"):
-        calls.append(_harden(item, item.id))
+        calls.append(_harden(item, item.id, item.item.get("options", {})))
     calls.append(then("list_items", kind="conversation", where={"run": item.id}))
     return calls
 
@@ -168,7 +169,7 @@ def _conversation(item: Item) -> list[NextCall]:
             then("get_item", "every check with its reason", kind="conversation", id=whole, view="checks")
         )
     if item.item.get("verdict") == "fail" and not item.item.get("hardening"):
-        calls.insert(1, _harden(item, whole.partition("/")[0]))
+        calls.insert(1, _harden(item, whole.partition("/")[0], item.item))
         if turn:
             why = "what if: goes on from there under the present text"
             environment = str(item.item["environment"])
@@ -177,10 +178,14 @@ def _conversation(item: Item) -> list[NextCall]:
     return calls
 
 
-def _harden(item: Item, run: str) -> NextCall:
-    """Harden what failed there; a run of a candidate is no base."""
+def _harden(item: Item, run: str, options: Mapping[str, Any]) -> NextCall:
+    """Harden what failed there; a run of a candidate is no base, and one of a part names the whole that it was of.
+
+    `options`: of the run, with `part_of` where it is one of a part, "" where its whole is not known.
+    """
     environment = item.item["environment"]
-    if "/" in str(item.item.get("instructions", "")):
+    run = str(options.get("part_of", run))
+    if "/" in str(item.item.get("instructions", "")) or not run:
         return then("harden_agent", environment=environment)
     return then("harden_agent", environment=environment, run=run)
 

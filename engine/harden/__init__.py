@@ -13,7 +13,7 @@ from .lint import lint_cases
 from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, shown_p
 from .loop import Hardener
 from .promotion import check_promotion
-from .proof import Arms, compare_arms, decide_outcome, find_regressions
+from .proof import LEFT_OUT_MISSING, Arms, compare_arms, decide_outcome, find_regressions
 from .reflect import RECORD_CHARS, ReflectWriter
 from .rounds import standing_candidate
 from .rules import RulesWriter, rule_sentences
@@ -24,6 +24,7 @@ from .writers import InstructionWriter, Proposal
 __all__ = [
     "GUARDS",
     "LEAST_HELD_OUT",
+    "LEFT_OUT_MISSING",
     "NO_HELD_OUT",
     "RECORD_CHARS",
     "Arms",

@@ -24,7 +24,7 @@ from ..records.hardening import (
 from .edits import apply_edits, check_text, placed
 from .looks_told import NO_HELD_OUT, preflight
 from .pool import Standing
-from .proof import compare_arms, decide_outcome, weigh
+from .proof import compare_arms, decide_outcome, weigh, weigh_left_out
 from .rounds import close_round, count_trials, scenarios_of, standing_candidate
 from .search import Search
 from .split import held_out_set
@@ -144,7 +144,7 @@ class Hardener(Stage):
         if h.strategy != "submit":
             h.candidates, h.rejected, h.pruned, h.candidate = [], [], [], ""
         h.rounds, h.stop_reason = [], ""
-        h.train = scenarios_of(c for c in self.cases if c.split == "train")
+        h.train = scenarios_of(self.train(h, client=False))
         h.held_out = scenarios_of(c for c in self.cases if c.split == "held_out")
         h.spent = spent_of(self.cases)
         h.held_out_set = held_out_set(h.held_out)
@@ -189,6 +189,8 @@ class Hardener(Stage):
             regressions = await self.runner.regressions(h.base_text, candidate.text, arms, "train")
         before = any(c.evidence and c.evidence.held_out for c in h.candidates if c.id != candidate.id)
         evidence = await self._evidence(h, candidate, train, regressions)
+        if decide_outcome(evidence) == "improved":
+            evidence = await self._beside(h, candidate, evidence)
         candidate.evidence, candidate.outcome = evidence, decide_outcome(evidence)
         candidate.state, h.proving = "evaluated", False
         h.evidence, h.outcome, h.candidate = evidence, candidate.outcome, candidate.id
@@ -224,6 +226,15 @@ class Hardener(Stage):
         self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "held_out")
         return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
+
+    async def _beside(self, h: Hardening, candidate: Candidate, evidence: Evidence) -> Evidence:
+        """The evidence with the train cases that were not chosen: run only here, where all else says improved."""
+        cases = [case for case in self.cases if case.left_out]
+        if not cases:
+            return evidence
+        arms = await self.runner.arms(h.base_text, candidate.text, cases, h.trials, "left_out")
+        flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "train")
+        return weigh_left_out(evidence, arms, flagged)
 
 
 def _not_again(h: Hardening, text: str) -> None:

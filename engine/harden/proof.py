@@ -25,6 +25,8 @@ from .trials import Case, TrialOutcome
 MOST_MISSING = Fraction(1, 10)
 MOST_INCONCLUSIVE = Fraction(1, 10)
 CONFIRM_TRIALS = 3
+LEFT_OUT_MISSING = "left_out_missing"
+"""The cap of an outcome where too much of what was not chosen ended in error."""
 Key = tuple[str, int]
 
 
@@ -204,6 +206,24 @@ def weigh(
             evidence.more_scenarios = more
             evidence.more_simulations = round(more * proof.simulations / proof.n)
     return evidence
+
+
+def weigh_left_out(evidence: Evidence, arms: Arms, regressions: Sequence[CheckRegression]) -> Evidence:
+    """The evidence with what the train simulations that were not chosen say: no more than that nothing broke there.
+
+    They are in no rate and no p. A check that broke counts like any other; where over a tenth of them is missing,
+    nobody can say that nothing did.
+    """
+    compared = compare_arms(arms)
+    found = [regression.model_copy(update={"left_out": True}) for regression in regressions]
+    missing = max(compared.base_missing, compared.candidate_missing) > MOST_MISSING * compared.pairs
+    update = {
+        "left_out": len(arms.cases),
+        "regressions": [*evidence.regressions, *found],
+        "regressed_checks": evidence.regressed_checks + sum(one.confirmed for one in found),
+        "caps": [*evidence.caps, *([LEFT_OUT_MISSING] if missing else [])],
+    }
+    return evidence.model_copy(update=update)
 
 
 def decide_outcome(evidence: Evidence) -> Outcome:

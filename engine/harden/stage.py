@@ -74,16 +74,19 @@ class Stage:
 
     def train(self, h: Hardening, client: bool) -> list[Case]:
         """The cases that a text may be learnt from."""
-        return [c for c in self.cases if c.split == "train" or (client and c.scenario in h.spent)]
+        known = (c for c in self.cases if not c.left_out)
+        return [c for c in known if c.split == "train" or (client and c.scenario in h.spent)]
 
     def held_out(self, h: Hardening, client: bool) -> list[Case]:
         """The cases that can prove a text."""
         return [c for c in self.cases if c.split == "held_out" and not (client and c.scenario in h.spent)]
 
     def for_base(self, h: Hardening) -> list[Case]:
-        """All cases; a client that plays in them and is to write the text does not get to see held-out ones before."""
+        """All chosen cases; a client that plays in them and is to write the text gets to see no held-out one before."""
         plays = any(role != "writer" for role in self.lent)
-        return self.train(h, client=True) if plays and self.client_writes(h) else list(self.cases)
+        if plays and self.client_writes(h):
+            return self.train(h, client=True)
+        return [c for c in self.cases if not c.left_out]
 
     def candidate(
         self, h: Hardening, parent: str, text: str, edits: Sequence[Edit], by: str, *, client: bool = False

@@ -11,17 +11,21 @@ from ..records.run import TrialRecord
 from ..records.scenario import Split
 from ..records.verdict import CheckVerdict, TrialVerdict
 
-Purpose = Literal["base", "screen", "train", "proof", "again", "confirm"]
+Purpose = Literal["base", "screen", "train", "proof", "left_out", "again", "confirm"]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One simulation that a hardening may run. `spent`: a client has seen into this held-out scenario."""
+    """One simulation that a hardening may run. `spent`: a client has seen into this held-out scenario.
+
+    `left_out`: a train simulation that was not chosen; nothing is learnt from it, but nothing may break in it.
+    """
 
     simulation: str
     scenario: str
     split: Split
     spent: bool = False
+    left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,13 +141,16 @@ class CheckRegression(Stored):
     confirmed: bool
     conversation: str = ""
     """A trial in which the candidate fails the check; only of train."""
+    left_out: bool = False
+    """Of a train simulation that the hardening was not to work on."""
 
 
 class Evidence(Stored):
     """What an outcome rests on. `caps` are reason codes that keep it from being improved.
 
     `more_scenarios` (and as many times their simulations in `more_simulations`) is about how many more
-    held-out scenarios would do if they turn out like these; None where more would not help.
+    held-out scenarios would do if they turn out like these; None where more would not help. `left_out`: train
+    simulations that the hardening did not work on and that were run at the end; they are in no other figure.
     """
 
     held_out: HeldOutEvidence | None = None
@@ -159,6 +162,7 @@ class Evidence(Stored):
     caps: list[str] = Field(default_factory=list[str])
     more_scenarios: int | None = None
     more_simulations: int | None = None
+    left_out: int = 0
 
 
 class Candidate(Stored):
@@ -321,6 +325,8 @@ class Hardening(Stored):
     base_run: str = ""
     simulations: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations it works on."""
+    left_out: list[str] = Field(default_factory=list[str])
+    """Slugs of the train simulations that were not chosen: run before a text may be called improved, else never."""
     snapshot: Snapshot | None = None
     """None only until it has begun."""
     job: str = ""

@@ -122,6 +122,8 @@ class ConversationViews:
         body: Body = {"environment": conversation.environment, "instructions": conversation.instructions}
         if run is not None and run.hardening:
             body["hardening"] = run.hardening
+        if run is not None and "part_of" in run.options:
+            body["part_of"] = run.options["part_of"]
         if conversation.branch is not None:
             body["branched_from"] = conversation.branch.place
         return body

@@ -102,7 +102,7 @@ class HardeningDrafts:
         seed = opted.seed if opted.seed is not None else base.seed if base else owner.settings.seed
         cassette = self._drafts.looked_at(opted.cassette) if opted.cassette else {}
         strategy = _strategy(spec["strategy"], models)
-        simulations, told = self._chosen(owner, opted, base)
+        simulations, left_out, told = self._chosen(owner, opted, base)
         return Hardening(
             id="",
             environment=owner.id,
@@ -126,6 +126,7 @@ class HardeningDrafts:
             models=models,
             base_run=base.id if base else "",
             simulations=simulations,
+            left_out=left_out,
         )
 
     def of_job(self, job: str) -> Hardening | None:
@@ -182,8 +183,8 @@ class HardeningDrafts:
 
     def _chosen(
         self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None
-    ) -> tuple[list[str], list[str]]:
-        """The simulations, and what is to be said of those that nothing had chosen.
+    ) -> tuple[list[str], list[str], list[str]]:
+        """The simulations, the train ones that were not chosen, and what is to be said of what nothing had chosen.
 
         A selection narrows train alone: what passed before must be in the proof, or nobody sees it break.
         """
@@ -199,18 +200,21 @@ class HardeningDrafts:
         known = self._archive.simulations.where(environment=owner.id)
         taken = [s for s in known if s.slug in chosen or s.scenario in held_out]
         there = {s.scenario for s in taken if s.slug in chosen}
-        every, proven = {s.scenario for s in known}, {s.scenario for s in taken}
-        return [s.slug for s in taken], _narrowed(len(proven - there), len(every - proven))
+        added = {s.scenario for s in taken} - there
+        simulations = {s.slug for s in taken}
+        left_out = [s.slug for s in known if s.slug not in simulations]
+        return [s.slug for s in taken], left_out, _narrowed(len(added), len(left_out))
 
 
 def _narrowed(added: int, left_out: int) -> list[str]:
-    """Warnings of a selection. `added`: held-out scenarios beside it; `left_out`: train scenarios that nobody runs."""
+    """Warnings of a selection. `added`: held-out scenarios beside it; `left_out`: train simulations beside it."""
     found: list[str] = []
     if added:
         found.append(f"All held-out scenarios are in the proof, {added:,} that were not selected among them.")
     if left_out:
         found.append(
-            f"{left_out:,} train scenarios are not selected: what a text breaks in them alone is not seen here."
+            f"{left_out:,} train simulations are not selected: nothing is learnt from them; they are run once, before "
+            "a text is called improved, and what it breaks in them makes it regressed."
         )
     return found
 

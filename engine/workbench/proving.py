@@ -108,7 +108,8 @@ class Proving:
     def _hardener(self, record: Hardening, tell: Counted, check: Check, job: str = "") -> Hardener:
         """`job`: of a candidate; what only its own trials have shown the client does not count as seen."""
         taken = self._snapshots.taken(record)
-        record.snapshot, record.simulations = taken.snapshot, taken.simulations
+        record.snapshot = taken.snapshot
+        record.simulations, record.left_out = taken.simulations, taken.left_out
         pattern, cases = self._snapshots.pattern(record), self._snapshots.cases(record)
         limits = record.limits
         budget = Budget.model_validate(limits.budget)
@@ -117,8 +118,8 @@ class Proving:
             self._archive, self._trials, self._snapshots, record, tell, check, pacing, self._judging
         )
         world, agent = self._worlds.get(pattern.world), AgentSpec.model_validate(pattern.agent)
-        parts = [cases.parts(slug) for slug in record.simulations]
-        specs = {part.scenario.id: told_split(part) for part in parts}
+        parts = [cases.parts(slug) for slug in (*record.simulations, *record.left_out)]
+        specs, left_out = {part.scenario.id: told_split(part) for part in parts}, set(record.left_out)
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
 
         def found(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
@@ -138,7 +139,13 @@ class Proving:
         return Hardener(
             trials=arena,
             cases=[
-                Case(p.row.slug, p.scenario.id, specs[p.scenario.id].split or "train", p.scenario.id in spent)
+                Case(
+                    p.row.slug,
+                    p.scenario.id,
+                    specs[p.scenario.id].split or "train",
+                    p.scenario.id in spent,
+                    p.row.slug in left_out,
+                )
                 for p in parts
             ],
             clusters=found,

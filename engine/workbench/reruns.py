@@ -74,7 +74,7 @@ def rerun_warnings(run: RunRecord) -> list[str]:
             found.append(f"{one.gone:,} {of} {be(one.gone)} not there any more.")
         if one.changed:
             found.append(
-                f"{one.changed:,} {of} {be(one.changed)} made of something else than before: what that shows is its own."
+                f"{one.changed:,} {of} {be(one.changed)} made of something else: that shows something else too."
             )
     return found
 

@@ -33,9 +33,11 @@ class Snapshots:
         if record.snapshot is not None:
             return record
         owner = self._archive.environments.get(record.environment)
-        chosen = set(record.simulations)
-        simulations = [s for s in self._archive.simulations.where(environment=owner.id) if s.slug in chosen]
-        record.simulations = [s.slug for s in simulations]
+        chosen, left_out = set(record.simulations), set(record.left_out)
+        known = self._archive.simulations.where(environment=owner.id)
+        simulations = [s for s in known if s.slug in chosen | left_out]
+        record.simulations = [s.slug for s in simulations if s.slug in chosen]
+        record.left_out = [s.slug for s in simulations if s.slug in left_out]
         record.snapshot = Snapshot(
             world=owner.world,
             agent=agent_of(owner),
@@ -46,7 +48,9 @@ class Snapshots:
         self._weigh_base(record)
 
         def keep(stored: Hardening) -> Hardening:
-            fields = {name: getattr(record, name) for name in ("simulations", "snapshot", "warnings")}
+            fields = {
+                name: getattr(record, name) for name in ("simulations", "left_out", "snapshot", "warnings")
+            }
             return stored.model_copy(update=fields)
 
         return self._archive.hardenings.change(record.id, keep)
@@ -74,7 +78,7 @@ class Snapshots:
             world=taken.world,
             models=record.models,
             agent=taken.agent,
-            simulations=list(record.simulations),
+            simulations=[*record.simulations, *record.left_out],
             seed=record.seed,
             options=options,
         )
@@ -119,13 +123,13 @@ class Snapshots:
 
     def _other_cases(self, base: RunRecord, record: Hardening) -> list[str]:
         mine, theirs = self.cases(record), self._trials.cases(base)
-        known = set(base.simulations)
+        known, slugs = set(base.simulations), [*record.simulations, *record.left_out]
         other = [
             slug
-            for slug in record.simulations
+            for slug in slugs
             if slug in known and case_hash(mine.parts(slug)) != case_hash(theirs.parts(slug))
         ]
-        return [f"{len(other)} of {plural(len(record.simulations), 'case')}"] if other else []
+        return [f"{len(other)} of {plural(len(slugs), 'case')}"] if other else []
 
 
 def told_split(parts: CaseParts) -> Scenario:
