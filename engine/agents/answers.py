@@ -80,7 +80,8 @@ def read_answer(told: Mapping[str, Any], who: str, secrets: Secrets) -> AgentRep
     usage = None if answer.usage is None else TokenUsage(**answer.usage.model_dump())
     verdict = answer.verdict and OwnVerdict(answer.verdict.verdict, secrets.hide(answer.verdict.why))
     results = {
-        made.id: _hidden(call.result, secrets) for call, made in zip(answer.own_calls, own, strict=True)
+        made.id: secrets.redactor.hide_all(call.result)
+        for call, made in zip(answer.own_calls, own, strict=True)
     }
     return AgentReply(
         said.text,
@@ -90,13 +91,6 @@ def read_answer(told: Mapping[str, Any], who: str, secrets: Secrets) -> AgentRep
         own_results=results,
         verdict=verdict or None,
     )
-
-
-def _hidden(value: Any, secrets: Secrets) -> Any:
-    """A JSON value without secrets in it."""
-    text = json.dumps(value)
-    hidden = secrets.hide(text)
-    return value if hidden == text else hidden
 
 
 def _calls(calls: Sequence[_Call]) -> tuple[ToolCall, ...]:

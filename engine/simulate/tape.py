@@ -18,6 +18,7 @@ from ..llm import Message, ToolCall, ToolSignature
 from ..records.conversation import Conversation, LogEntry, SayEntry, Speaker, ToolEntry
 from ..records.session import Given, GivenCall, Rejected
 from ..seeds import seed_of
+from .transcript import own_result
 from .user import UserReply, UserSimulator
 
 Keep = Callable[[Given], Awaitable[None]]
@@ -278,7 +279,7 @@ def _given_by_agent(reply: AgentReply, turn: int) -> Given:
         text=reply.text,
         calls=_kept(reply.calls),
         own_calls=_kept(reply.own_calls),
-        own_results=dict(reply.own_results),
+        own_results={id: own_result(told) for id, told in reply.own_results.items()},
         own_names=reply.own_names,
         source=reply.source,
         usage=reply.usage,

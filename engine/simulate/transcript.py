@@ -42,6 +42,10 @@ MAX_NAME: Final = 200
 """Characters kept of the name that a model gave a tool."""
 MAX_RAW: Final = 300_000
 """Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
+MAX_OWN_RESULT: Final = 100_000
+"""Characters of JSON that are kept of what an agent tells of a result of its own."""
+_MARK: Final = 60
+"""Room for what is said of those that are not."""
 _NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back", "opinions"})
 _sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
@@ -126,10 +130,7 @@ class Transcript:
 
     def own_call(self, call: ToolCall, result: Any, message: int, wall_s: float = 0.0) -> None:
         """A call that the agent made by itself, outside the world, and what it told of the result."""
-        try:
-            kept = kept_json(result)
-        except ValueError as error:
-            kept = f"(a result that cannot be kept: {error})"
+        kept = own_result(result)
         args = object_of(call.arguments)
         outcome = CallOutcome(call.name, "agent", args, True, None, kept, None, (), (), self._scene.t)
         self.call(outcome, call.arguments, message, wall_s, kind="own")
@@ -238,6 +239,18 @@ def object_of(arguments: str) -> dict[str, Any] | None:
         return parse_arguments(arguments)
     except CallFailed:
         return None
+
+
+def own_result(told: Any) -> Any:
+    """What an agent told of the result of a call of its own, as it can be kept; the same of what was kept before."""
+    try:
+        kept = kept_json(told)
+    except (ValueError, RecursionError) as error:
+        return f"(a result that cannot be kept: {error})"
+    text = kept if isinstance(kept, str) else json.dumps(kept, ensure_ascii=False)
+    if len(text) <= MAX_OWN_RESULT + _MARK:
+        return kept
+    return f"{text[:MAX_OWN_RESULT]} … ({len(text) - MAX_OWN_RESULT:,} characters left out)"
 
 
 def patch_records(written: Sequence[WorldPatch]) -> list[Patch]:

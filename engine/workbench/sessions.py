@@ -30,6 +30,7 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.session import Given, SessionRecord
 from ..simulate import Case, Standing, strip_stop
 from .archive import Archive, utc_now
+from .discretion import record_without_secrets
 from .places import Places
 from .plain import check_plain, check_range
 from .results import SessionReport
@@ -227,7 +228,10 @@ class Sessions:
         return record, self._archive.runs.get(session, "session")
 
     async def _put(self, record: SessionRecord) -> SessionRecord:
-        """Store a session; Conflict where somebody else has stored it since it was read."""
+        """Store a session without secrets, as it is played from then on.
+
+        Conflict where somebody else has stored it since it was read.
+        """
 
         def newer(stored: SessionRecord) -> SessionRecord:
             if stored.version != record.version:
@@ -236,7 +240,8 @@ class Sessions:
                     where="session",
                     next=[NextCall("step_session", {"session": record.id, "action": "look"})],
                 )
-            return record.model_copy(update={"version": record.version + 1, "updated_at": utc_now()})
+            newer = record.model_copy(update={"version": record.version + 1, "updated_at": utc_now()})
+            return record_without_secrets(newer, self._archive.redactor)
 
         return await anyio.to_thread.run_sync(self._archive.sessions.change, record.id, newer)
 
