@@ -1,10 +1,10 @@
-"""Turns a second of agents that are code of others; prints a line of JSON for each kind.
+"""Turns per second of agents that are other people's code; prints a line of JSON for each kind.
 
 python benchmarks/agents.py [--conversations 200] [--turns 10] [--concurrency 8]
 
-Each turn is one reply, asked through the adapter as a trial asks it, with the whole conversation. `warm_turns_a_second`
-is measured over the whole of the conversations, their beginnings included, after one conversation before;
-`first_reply_s` is the start of the process and its first answer.
+Each turn is one reply, asked for through the adapter as in a trial, with the whole conversation. One conversation
+warms up; `warm_turns_a_second` then covers whole conversations, their beginnings included. `first_reply_s` is the
+start of the process and its first answer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A model endpoint for benchmarks: OpenAI-compatible, a fixed time to every answer, nothing else; a process of its own.
+"""A model endpoint for benchmarks: OpenAI-compatible, with a fixed time to every answer, in a process of its own.
 
 python benchmarks/endpoint_server.py [latency in ms]
 
-Prints its port. GET /counts tells how many requests came and how many were being answered at once, at most, and
-begins to count anew.
+Prints its port. GET /counts returns how many requests came and how many, at most, were being answered at once, and
+then counts from zero again.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Conversations over model endpoints, run, graded and stored as any run is; prints a line of JSON for each case.
+"""Conversations over model endpoints: run, graded and stored like any run; prints a line of JSON for each case.
 
 python benchmarks/endpoints.py [--n 400] [--concurrency 400] [--turns 5] [--latency-ms 100] [--through direct|litellm]
 
-Without `--n` the three cases that we hold: 400 at once and 2,000 with 1,000 at once on the direct path, and 400 with
-200 at once through litellm. Each case is a process of its own, and so is the endpoint. A turn is two model calls, the
-user's and the agent's. CPU is that of our process; `mb_per_conversation` is what the run adds at its peak, by
-conversations at once.
+Without `--n`, the three cases of docs/performance.md: on the direct path 400 at once, and 2,000 with 1,000 at once;
+and 400 with 200 at once through litellm. Each case is a process of its own, and so is the endpoint. A turn is two
+model calls, the user's and the agent's. CPU is that of our process; `mb_per_conversation` is what the run adds at its
+peak, divided by the conversations at once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def endpoint(latency_ms: float) -> Generator[str]:
 
 
 def counts(url: str) -> Mapping[str, Any]:
-    """Requests since this was asked last."""
+    """Requests since the last time this was asked."""
     with urllib.request.urlopen(f"{url}/counts") as answer:
         return json.load(answer)
 
@@ -126,7 +126,7 @@ async def measure(arguments: argparse.Namespace, url: str, home: Path) -> dict[s
 
 
 async def prepare(bench: Any, arguments: argparse.Namespace, url: str) -> None:
-    """An environment with so many scenarios, and one more to warm up with."""
+    """An environment with that many scenarios, and one more to warm up."""
     chosen = models(url, arguments.through)
     await bench.environments.create("shop", instructions="You are a helpful shop agent.", models=chosen)
     limits = {"max_turns": arguments.turns}
@@ -148,7 +148,7 @@ async def prepare(bench: Any, arguments: argparse.Namespace, url: str) -> None:
 
 
 async def warm(bench: Any) -> None:
-    """One conversation: what is imported and opened once is no part of the measure."""
+    """One conversation, so that what is imported and opened once is not measured."""
     await bench.runs.start("shop", select=["tag:warm"], wait_s=45)
 
 

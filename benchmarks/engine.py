@@ -1,9 +1,9 @@
-"""CPU time of the engine a turn, apart from model calls, over all offline trials of the shop; prints JSON.
+"""CPU time of the engine per turn, without model calls, over all offline trials of the shop; prints JSON.
 
 python benchmarks/engine.py [rounds]
 
-A round is every one of 24 scenarios with every one of 6 personas, under instructions with both rules. `engine` is
-the trial loop with the world and the record, `grading` the verdict; `models` is what both sides' model took.
+A round is each of 24 scenarios with each of 6 personas, under instructions with both rules. `engine` is the trial loop
+with the world and the record, `grading` the verdict; `models` is what the models of both sides took.
 """
 
 from __future__ import annotations

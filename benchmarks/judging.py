@@ -1,10 +1,10 @@
-"""What it takes to score a conversation: model calls and tokens, against one call a metric and turn; prints JSON.
+"""What scoring a conversation takes in model calls and tokens, beside one call per metric and turn; prints JSON.
 
 python benchmarks/judging.py [--metrics 9]
 
 The conversations are those of the shipped shop, played offline. Each is judged as the product judges: all metrics in
-one call. Beside it stands what as many calls as metrics times turns would send, each with the same words, its one
-question and the record up to its turn. Tokens are characters / 4 of what is sent; the judge here answers nothing.
+one call. For comparison, the same is counted for one call per metric and turn, each with the same words, its one
+question, and the record up to its turn. Tokens are characters / 4 of what is sent; the judge here answers nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def size(messages: Sequence[Message]) -> int:
 
 
 async def conversations(home: Path) -> list[Conversation]:
-    """Those of a run of the shop."""
+    """The conversations of a run of the shop."""
     async with Workbench(home) as bench:
         await bench.environments.create("shop", world="shop")
         run = (await bench.runs.start("shop", wait_s=45)).run
@@ -56,7 +56,7 @@ async def conversations(home: Path) -> list[Conversation]:
 
 
 def each(questions: Sequence[Question], conversation: Conversation) -> tuple[int, int]:
-    """Calls and characters of one call a metric and turn."""
+    """Calls and characters with one call per metric and turn."""
     entries = entries_of(conversation.log)
     turns = sorted({entry["turn"] for entry in entries})
     chars = 0

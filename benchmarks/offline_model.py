@@ -1,4 +1,4 @@
-"""CPU time of the offline model's agent and user over whole talks; prints JSON.
+"""CPU time of the offline model's agent and user over whole conversations; prints JSON.
 
 python benchmarks/offline_model.py [trials]
 """
@@ -42,7 +42,7 @@ TOOLS = (
 
 
 async def trial(n: int, spent: dict[str, list[float]]) -> int:
-    """One talk of both sides; every model call's CPU seconds go into `spent`. Gives the number of tool calls."""
+    """One conversation of both sides; CPU seconds of model calls go into `spent`. Returns the number of tool calls."""
     model = open_model("offline")
     facts = {"email": f"user{n}@example.org", "zip": f"{10000 + n}"}
     sheet: dict[str, Any] = {

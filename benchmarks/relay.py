@@ -1,10 +1,10 @@
-"""What relay adds to a model call, and how many recorded calls are found a second; prints a line of JSON for each.
+"""What relay adds to a model call, and how many recorded calls are found per second; prints a line of JSON for each.
 
 python benchmarks/relay.py [--simulations 200] [--turns 5] [--lines 10000]
 
-The same conversations are run twice: their users played by a client through relay, recorded into a cassette, and then
-by that cassette. What the first run takes more, by calls, is what a relayed call costs us, the client's answering and
-the recording included. CPU is that of the process, in ms; look-ups are whole calls: hashing the request, finding it.
+The same conversations are run twice: first a client plays their users through relay, recorded into a cassette, and
+then the cassette does. What the first run takes more, divided by its calls, is the cost of a relayed call, including
+the client's answer and the recording. CPU is that of the process, in ms. A look-up hashes the request and finds it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def answers(batch: ModelCallBatch) -> list[dict[str, str]]:
 
 
 async def made(bench: Bench, simulations: int, turns: int) -> None:
-    """An environment without tools whose users speak so many times."""
+    """An environment without tools whose users speak that many times."""
     limits = {"max_turns": turns, "same_message": 100}
     await bench.environments.create("desk", instructions="You help.", settings={"limits": limits})
     cases = [{"id": f"case-{n}", "goal": f"Find parcel {n}."} for n in range(simulations)]
@@ -44,7 +44,7 @@ async def made(bench: Bench, simulations: int, turns: int) -> None:
 
 
 async def run(bench: Bench, user: str, options: Mapping[str, Any]) -> tuple[RunReport, int, float]:
-    """A run; answered calls and CPU seconds that it took."""
+    """A run: the calls answered and the CPU seconds it took."""
     began, answered, trips = time.process_time(), 0, 0
     asked: dict[str, Any] = {"models": {"user": user}, "options": {"confirm": True, **options}}
     report = await bench.runs.start("desk", **asked, wait_s=PATIENCE_S)
@@ -77,7 +77,7 @@ async def relayed(home: Path, simulations: int, turns: int) -> dict[str, Any]:
 
 
 def request(n: int) -> ModelRequest:
-    """A request of usual size: 3 kB of instructions, 12 tools, six messages."""
+    """A request of typical size: 3 kB of instructions, 12 tools, six messages."""
     spoken = [Message("user" if k % 2 else "assistant", f"Words of turn {k}. " * 10) for k in range(6)]
     return ModelRequest("agent", [Message("system", f"{n} " + "Do it. " * 400), *spoken], TOOLS, seed=n)
 

@@ -2,8 +2,8 @@
 
 python benchmarks/report.py [--simulations 2000]
 
-Each simulation has 12 turns with a call. `write_s` is what making the file takes. Where Chromium is on this machine,
-`ready_s` is from the beginning of the navigation until everything is drawn, the best of five.
+Each simulation has 12 turns with a call. `write_s` is the time to make the file. If Chromium is on this machine,
+`ready_s` is the time from the beginning of the navigation until everything is drawn, the best of five.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Start to `tools/list`, and a read tool call, over stdio and HTTP: `python benchmarks/server.py [CALLS]`. Prints JSON.
 
-HTTP is measured in both protocol eras. CPU is what the operating system charges the server process, its end included;
-the time of a call is what the client sees. Nothing is asserted here.
+HTTP is measured in both protocol eras. CPU is what the operating system charges to the server process until it has
+ended; the time of a call is what the client sees. Nothing is asserted here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many spans of an agent are read a second; prints a line of JSON.
+"""How many spans of an agent are read per second; prints a line of JSON.
 
 python benchmarks/spans.py [--spans 1000] [--rounds 20]
 
-Each round reads one export in JSON, as OTLP has it, and finds the calls of tools in it that were not seen otherwise.
-CPU of one core.
+Each round reads one OTLP export in JSON and finds the tool calls in it that were not seen in another way. CPU of one
+core.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from caseharden.engine.agents.traced import unseen
 
 
 def export(spans: int) -> bytes:
-    """Calls of a tool with arguments and a result of usual size."""
+    """Calls of a tool with arguments and a result of typical size."""
     told: list[dict[str, Any]] = []
     for n in range(1, spans + 1):
         attributes = {

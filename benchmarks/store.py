@@ -1,4 +1,4 @@
-"""How fast the store is: prints one JSON object. `python benchmarks/store.py [documents]`."""
+"""How fast the store is. `python benchmarks/store.py [documents]` prints one JSON object."""
 
 from __future__ import annotations
 

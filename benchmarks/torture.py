@@ -1,12 +1,12 @@
-"""Writers killed with SIGKILL at random moments: what of that which they were told is kept is not there afterwards?
+"""Writers killed with SIGKILL at random moments: is anything missing afterwards that they were told is kept?
 
 `python -m caseharden.benchmarks.torture [ROUNDS]` prints one JSON object; `lost`, `resurrected`, `half`,
-`given_twice` and `broke` are to be 0.
+`given_twice` and `broke` must be 0.
 
-Two processes write one data folder: inserts, updates, removals, transactions over several documents, conversations in
-segments, a counter that both raise, ids, compactions; documents of 200 bytes and of 300 kB. Each says what it is about
-to do, and says it again once the call has returned: acknowledged. In every round one of them is killed and another
-one takes its place; a third process looks at what is there.
+Two processes write to one data folder: inserts, updates, removals, transactions over several documents, conversations
+in segments, a counter that both raise, ids, compactions; documents of 200 bytes and of 300 kB. Each says what it is
+about to do, and says it again once the call has returned: acknowledged. In every round one of them is killed and
+another takes its place, while a third process checks what is there.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Writer:
         self.said: list[list[Any]] = []
 
     def hear(self, seconds: float) -> None:
-        """Take what is said for so long; the pipe must not fill up."""
+        """Take what is said for that long; the pipe must not fill up."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if select.select([self.out], [], [], left)[0] and not self._take():
@@ -225,7 +225,7 @@ def look(store: Store, expected: Expected, found: Found) -> None:
 
 
 def torture(home: Path, rounds: int, seed: int = 1, most_s: float = 0.4) -> Found:
-    """So many rounds, each up to `most_s` seconds between two kills."""
+    """Run that many rounds, each with up to `most_s` seconds between two kills."""
     draw, found, expected = random.Random(seed), Found(), Expected()
     began = time.monotonic()
     writers = [Writer(home, f"w{k}", seed * 1000 + k) for k in range(2)]

@@ -1,9 +1,9 @@
-"""Offline trials a second on one core in the shop, executed, graded and stored as a run does it; prints JSON.
+"""Offline trials per second on one core in the shop, executed, graded and stored as in a run; prints JSON.
 
 python benchmarks/trials.py [rounds] [profile-file]
 
-A round is every one of 24 scenarios with every one of 6 personas. CPU time counts, not wall time; the expected
-worlds are warm, as in every round of a run but the first.
+A round is each of 24 scenarios with each of 6 personas. CPU time counts, not wall time. The expected worlds are already
+computed, as in every round of a run but the first.
 """
 
 from __future__ import annotations

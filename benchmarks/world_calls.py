@@ -1,9 +1,9 @@
-"""World calls a second of CPU on one core, through `Scene.call` as trials make them; prints JSON.
+"""World calls per second of CPU on one core, through `Scene.call` as in trials; prints JSON.
 
 python benchmarks/world_calls.py [calls]
 
-`read` looks up an order of the shop, `write` refunds a delivered one on a fresh scene each, `small_read` and
-`small_write` do the simplest there is on a small world.
+`read` looks up an order of the shop; `write` refunds a delivered one, each time on a fresh scene. `small_read` and
+`small_write` do the simplest thing possible on a small world.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 python benchmarks/worlds.py [trials] [conversations]
 
-`large`: a trial with one write on a world of 5 MB against the same on a small one, with its record and its verdict.
-`disturbed`: offline trials of the shop a second, with events, faults and noise in every scenario.
+`large`: a trial with one write on a world of 5 MB, and the same on a small one, each with its record and verdict.
+`disturbed`: offline trials of the shop per second, with events, faults and noise in every scenario.
 `grading`: stored conversations read from JSON and graded.
 """
 
@@ -53,7 +53,7 @@ DISTURBANCE: dict[str, Any] = {
 
 
 def boxes(count: int) -> CompiledWorld:
-    """A world of so many records of about 350 bytes, and a tool that changes one."""
+    """A world with that many records of about 350 bytes, and a tool that changes one."""
     number = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
     rows = {f"b{n}": {"open": True, "owner": f"o{n}", "notes": ["x" * 90] * 3} for n in range(count)}
     tool = {"name": "shut", "parameters": number, "steps": [{"set": {"db.boxes[id].open": "false"}}]}
@@ -110,7 +110,7 @@ async def played(case: Case, trial: int) -> Tried:
 
 
 async def disturbed(trials: int) -> dict[str, Any]:
-    """Trials a second with everything that can come over them, graded."""
+    """Trials a second with everything that can disturb them, graded."""
     all_cases, expected = cases(**DISTURBANCE), ExpectedWorlds()
     for case in all_cases:
         await expected.of(case, 7, 1)
@@ -127,7 +127,7 @@ async def disturbed(trials: int) -> dict[str, Any]:
 
 
 async def grading(conversations: int) -> dict[str, Any]:
-    """Seconds of grading so many stored conversations, each read from its JSON."""
+    """Seconds to grade that many stored conversations, each read from its JSON."""
     stored: list[tuple[Case, str, Any]] = []
     expected = ExpectedWorlds()
     for case in cases():

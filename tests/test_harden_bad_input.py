@@ -40,7 +40,7 @@ async def test_a_text_that_is_none_is_refused_with_its_reason_and_costs_nothing(
         await hardened(bench, strategy="submit")
         for text, told in (
             ("", "Give instructions or edits"),
-            (" \n\t ", "Give instructions or edits"),
+            (" \n\t ", "The text is empty"),
             ("x" * 1_000_000, "1,000,000 characters"),
             ("\x7fELF\x02\x01\x01\x00\x00", r"control character U\+0002"),
             ("half of a pair \ud83d", "U\\+D83D|surrogate|not text"),

@@ -162,11 +162,12 @@ async def test_runs_without_a_countable_trial_or_without_failures_say_so(tmp_pat
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_every_text_colour_of_the_page_has_the_contrast_that_is_asked_for(scheme: int) -> None:
     style = report_page().style
-    blocks = [style.split(":root[data-theme=light] {")[1], style.split(":root[data-theme=dark] {")[1]]
+    blocks = [style.split("\n:root {")[1], style.split(":root[data-theme=dark] {")[1]]
     tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", blocks[scheme].split("}")[0]))
     pairs = [(name, "bg") for name in ("ink", "soft", "pass", "fail", "inc", "err", "inv", "mix")]
     pairs += [(name, f"{name}-t") for name in ("pass", "fail", "inc", "err", "inv", "mix")]
     pairs += [("soft", "sunk"), ("soft", "raised")]
+    assert style.count(f"--bg: {tokens['bg']};") == 1
     for text, ground in pairs:
         assert contrast(tokens[text], tokens[ground]) >= 4.5, (text, ground)
 

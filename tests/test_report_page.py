@@ -32,6 +32,11 @@ EVIL = (
     "<a href='javascript:alert(3)'>x</a> \u202egnp.exe \x1b[31m"
 )
 SIDEWAYS = "document.documentElement.scrollWidth - innerWidth"
+CUT_OFF = """[...document.querySelectorAll('figure svg text')].filter(t => {
+  const box = t.getBBox(), all = t.ownerSVGElement.viewBox.baseVal;
+  return box.x < -1 || box.y < -1 || box.x + box.width > all.width + 1 || box.y + box.height > all.height + 1;
+}).map(t => t.textContent)"""
+"""Words of the charts that stand outside of their picture."""
 
 
 @pytest.fixture
@@ -109,6 +114,7 @@ async def test_a_real_report_draws_itself_without_a_request_at_every_width(
         await browser.open(file, width=width, scheme=scheme)
         assert browser.requests == [file.as_uri()] and browser.errors == []
         assert await browser.run(SIDEWAYS) <= 0, width
+        assert await browser.run(CUT_OFF) == [], width
     heads = await browser.run("[...document.querySelectorAll('h2')].map(e => e.textContent)")
     assert heads == [
         "Rounds",
@@ -125,6 +131,25 @@ async def test_a_real_report_draws_itself_without_a_request_at_every_width(
 
 
 @pytest.mark.requirement("CH-12")
+async def test_on_paper_a_dark_page_is_light_and_no_table_is_cut(tmp_path: Path, browser: Page) -> None:
+    file, _ = await hardened(tmp_path / "home")
+    await browser.open(file, width=720, scheme="dark")
+    await browser.call("Emulation.setEmulatedMedia", media="print")
+    await browser.run("dispatchEvent(new Event('beforeprint'))")
+    style = "getComputedStyle(document.documentElement).getPropertyValue"
+    assert [await browser.run(f"{style}('--{name}')") for name in ("bg", "add-t", "err")] == [
+        "#fff",
+        "#dcedf3",
+        "#6a45a8",
+    ]
+    assert await browser.run(SIDEWAYS) <= 0
+    cut = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    assert await browser.run(cut) == 0
+    shown = "[...document.querySelectorAll('button:not(.row):not(.cell)')].filter(e => e.offsetParent).length"
+    assert await browser.run(shown) == await browser.run("document.querySelectorAll('.flow button').length")
+
+
+@pytest.mark.requirement("CH-12")
 async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Path, browser: Page) -> None:
     file, see = await hardened(tmp_path / "home")
     await browser.open(file, f"#{see}")
@@ -132,6 +157,8 @@ async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Pa
     turn = see.rpartition("@")[2]
     assert await browser.run("document.querySelector('.hit').dataset.turn") == turn
     assert "rule.verified-first" in await browser.run("document.querySelector('dialog .note.f').textContent")
+    changes = await browser.run("[...document.querySelectorAll('dialog .wd div')].map(e => e.textContent)")
+    assert any("history[0]  nothing \u2192 {" in one for one in changes), changes
     first = await browser.run("document.getElementById('dlg-title').textContent")
     assert await browser.run("document.activeElement.id") == "dlg-title"
     await browser.press("j")
@@ -142,8 +169,13 @@ async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Pa
     await browser.press("/")
     assert await browser.run("document.activeElement.id") == "q"
     await browser.run("document.activeElement.blur()")
-    await browser.press("t")
-    assert await browser.run("document.documentElement.dataset.theme") == "light"
+    for theme in ("light", "dark", "light"):
+        await browser.press("t")
+        assert await browser.run("document.documentElement.dataset.theme") == theme
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    await browser.call("Emulation.setEmulatedMedia", features=features)
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    assert await browser.run(f"{drawn}.then(() => document.documentElement.dataset.theme)") == "dark"
     await browser.run("document.querySelector('.cell[data-simulation]').click()")
     assert await browser.run("document.querySelectorAll('#rows .row').length") == 1
     assert await browser.run("document.querySelectorAll('#chips button').length") == 1
@@ -157,6 +189,28 @@ async def test_hostile_words_are_shown_as_text_and_do_nothing(tmp_path: Path, br
     assert await browser.run("document.querySelectorAll('img, a[href^=javascript]').length") == 0
     said = await browser.run("document.querySelector('dialog .turn.agent .say').textContent")
     assert "<script>alert(1)</script>" in said and "\\u202e" in said and "\\u001b" in said
+
+
+@pytest.mark.parametrize(
+    ("letter", "told"),
+    [
+        ("e", "No trial counts"),
+        ("f", "No cause to show"),
+        ("i", "No failures"),
+        ("p", "No failures"),
+    ],
+)
+async def test_without_a_cause_the_page_says_why_there_is_none(
+    tmp_path: Path, browser: Page, letter: str, told: str
+) -> None:
+    report = made_up(20)
+    report.results = {"run-1": dict.fromkeys(report.results["run-1"], letter)}
+    file = tmp_path / "page.html"
+    file.write_text(page_of(report, report_page()), encoding="utf-8")
+    await browser.open(file)
+    assert await browser.run("document.querySelector('#causes .empty b').textContent") == told
+    every = "Every check passed" in await browser.run("document.querySelector('#causes').textContent")
+    assert every == (letter == "p")
 
 
 async def test_two_thousand_simulations_are_a_small_file_that_opens(tmp_path: Path, browser: Page) -> None:

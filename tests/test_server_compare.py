@@ -64,8 +64,17 @@ async def test_a_change_is_explained_down_to_the_turn(tmp_path: Path, mode: Mode
         assert trapped and all(line.startswith("> ") for line in trapped)
         assert TRAP not in json.dumps({k: v for k, v in one.items() if k != "first_difference"})
         await at.follow(one)
+        same = await at.ok(
+            "compare_runs", base="run-1", run="run-2", simulation=f"run-2/{reply['fixed'][0]}/1@2"
+        )
+        assert same["first_difference"] == one["first_difference"] and "unchanged" not in same
+        wrong = await at.error("compare_runs", base="run-1", run="run-2", simulation=reply["fixed"][0] + "x")
+        assert wrong["next"][0]["args"]["simulation"] == reply["fixed"][0]
         limited = await at.ok("compare_runs", base="run-1", run="run-2", limit=1)
-        assert len(limited["fixed"]) == 1 and "fixed shows 1 of 2: raise limit." in limited["warnings"]
+        assert len(limited["fixed"]) == len(limited["by"]["scenario"]) == 1
+        assert {"fixed shows 1 of 2: raise limit.", "by scenario shows 1 of 2: raise limit."} <= {
+            *limited["warnings"]
+        }
         error = await at.error("compare_runs", base="run-1", run="run-3")
         assert error["code"] == "not_found" and error["next"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,7 +16,6 @@ from .spec import Call, tool
 from .wording import is_offline, plural, rounded, with_offline
 
 NO_PROOF = "Not a proof for promotion: submit_candidate proves."
-SHOWN_GROUPS = 8
 SAID = ("user", "agent", "calls", "changes", "checks[].why")
 
 
@@ -25,7 +25,7 @@ async def compare_runs(
     base: Annotated[str, Field(description="Run before")],
     run: Annotated[str, Field(description="Run after")],
     simulation: Annotated[
-        str, Field(description="Show this one side by side from the first different turn")
+        str, Field(description="Show this one (or RUN/SIM/TRIAL) side by side from the first different turn")
     ] = "",
     limit: Limit = 20,
 ) -> Comparison:
@@ -49,7 +49,7 @@ async def compare_runs(
         broken=found.broken[:limit],
         flaky=found.flaky[:limit],
         unchanged=len(found.unchanged),
-        by=_by(report),
+        by=_by(report, limit),
         left_out=_left_out(report),
         instructions_diff=report.diff,
         untrusted=["instructions_diff"] if report.diff else [],
@@ -142,14 +142,18 @@ def _evidence(found: RunComparison) -> dict[str, Any]:
     }
 
 
-def _by(report: ComparisonReport) -> dict[str, list[dict[str, Any]]]:
+def _by(report: ComparisonReport, limit: int) -> dict[str, list[dict[str, Any]]]:
     """What changed by persona, tag and scenario, the most first; nothing where there is one group only."""
     told: dict[str, list[dict[str, Any]]] = {}
     for name, groups in report.groups.items():
-        changed = [one for one in groups if one.better or one.worse]
-        if len(groups) > 1 and changed:
-            told[name] = [_group(one) for one in changed[:SHOWN_GROUPS]]
+        changed = _changed(groups)
+        if changed:
+            told[name] = [_group(one) for one in changed[:limit]]
     return told
+
+
+def _changed(groups: Sequence[GroupChange]) -> list[GroupChange]:
+    return [one for one in groups if one.better or one.worse] if len(groups) > 1 else []
 
 
 def _group(one: GroupChange) -> dict[str, Any]:
@@ -184,7 +188,9 @@ def _left_out(report: ComparisonReport) -> dict[str, int]:
 
 def _warnings(report: ComparisonReport, limit: int) -> list[str]:
     found, warnings = report.found, list(report.warnings)
-    for name, rows in (("fixed", found.fixed), ("broken", found.broken), ("flaky", found.flaky)):
+    lists: dict[str, Sequence[object]] = {"fixed": found.fixed, "broken": found.broken, "flaky": found.flaky}
+    lists |= {f"by {name}": _changed(groups) for name, groups in report.groups.items()}
+    for name, rows in lists.items():
         if len(rows) > limit:
             warnings.append(f"{name} shows {limit} of {len(rows):,}: raise limit.")
     if found.flaky:

@@ -48,7 +48,7 @@ async def harden_agent(
         idempotency_key=idempotency_key,
         on_progress=call.on_progress,
     )
-    return hardening_reply(report)
+    return hardening_reply(report, asked=True)
 
 
 @tool("Submit a candidate", toolset="run", open_world=True)

@@ -8,18 +8,16 @@ from ..engine.harden import (
     LEAST_HELD_OUT,
     LEFT_OUT_MISSING,
     NO_HELD_OUT,
-    look_terms,
     no_held_out_left,
-    standing_candidate,
     unified_diff,
 )
 from ..engine.records.environment import InstructionsRecord, played_by
 from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
+from .briefs import brief_row, broken_example, open_summary, submit_call, told_brief, wants_text, write_calls
 from .replies import CandidateView, HardeningReply, NextCall, counts, goes_on, then
 from .wording import held_out, is_offline, listed, plural, rounded, train, with_offline
 
-SHOWN_CLUSTERS = 8
 FRESH_SCENARIOS = 3 * LEAST_HELD_OUT
 """One new scenario in three is held out."""
 HELD_OUT_FIELDS = (
@@ -42,32 +40,31 @@ HELD_OUT_FIELDS = (
 TRAIN_FIELDS = ("n", "better", "worse", "unchanged", "base", "candidate", "base_trials", "candidate_trials")
 
 
-def hardening_reply(report: HardeningReport, *, decided: str = "") -> HardeningReply:
-    """The reply of a hardening, a submitted candidate or a decision."""
+def hardening_reply(report: HardeningReport, *, decided: str = "", asked: bool = False) -> HardeningReply:
+    """The reply of a hardening, a submitted candidate or a decision. `asked`: for the hardening, with its brief."""
     if decided == "roll_back" and report.became:
         return _rolled_back(report, report.became)
     hardening, candidate = report.hardening, _candidate(report)
     outcome, evidence = _result(hardening, candidate)
+    brief = None if decided else told_brief(hardening, candidate, asked=asked)
     return HardeningReply(
         summary=_summary(report, candidate, evidence, outcome, decided),
-        next=_next(report, candidate, outcome)[:3],
+        next=_next(report, candidate, outcome, asked)[:3],
         warnings=_warnings(report),
         hardening=hardening.id,
         state=hardening.state,
         round=hardening.round,
         round_number=hardening.round,
         stop_reason=hardening.stop_reason,
-        brief=_brief(hardening.brief) if _wants_text(hardening) and hardening.brief else {},
+        brief=brief_row(brief) if brief else {},
         candidate=_view(report, candidate) if candidate else None,
-        guards=[one.model_dump(exclude_defaults=True) for one in candidate.guards]
-        if candidate and not decided
-        else [],
+        guards=_guards(candidate) if candidate and not decided else [],
         evidence=_evidence(evidence) if evidence and not decided else {},
         outcome=outcome,
-        marks=list(hardening.marks),
+        marks=_marks(hardening, candidate),
         original_config=dict(hardening.original_config),
         improved_config=_improved(report, candidate, outcome),
-        untrusted=_untrusted(hardening, candidate),
+        untrusted=_untrusted(brief, candidate),
         job=counts(report.job),
     )
 
@@ -79,9 +76,15 @@ def _result(hardening: Hardening, candidate: Candidate | None) -> tuple[str, Evi
     return hardening.outcome or "", hardening.evidence
 
 
-def _untrusted(hardening: Hardening, candidate: Candidate | None) -> list[str]:
+def _guards(candidate: Candidate) -> list[dict[str, Any]]:
+    """All of them, of a refused text those that it fails."""
+    shown = [one for one in candidate.guards if candidate.state != "refused" or one.result == "fail"]
+    return [one.model_dump(exclude_defaults=True) for one in shown]
+
+
+def _untrusted(brief: Brief | None, candidate: Candidate | None) -> list[str]:
     paths = ["candidate.diff", "candidate.why"] if candidate else []
-    if _wants_text(hardening) and hardening.brief:
+    if brief:
         paths += ["brief.text", "brief.clusters[].cause", "brief.clusters[].rule"]
     return paths
 
@@ -110,6 +113,7 @@ def _rolled_back(report: HardeningReport, version: InstructionsRecord) -> Harden
         hardening=report.hardening.id,
         state="rolled_back",
         candidate=view,
+        original_config={"instructions": before.id} if before and view else {},
         improved_config={"instructions": version.id},
         untrusted=["candidate.diff"] if view else [],
     )
@@ -125,7 +129,7 @@ def _view(report: HardeningReport, candidate: Candidate) -> CandidateView:
         id=candidate.id,
         base=candidate.base,
         state=candidate.state,
-        diff=candidate.diff,
+        diff=candidate.diff if candidate.state != "refused" else "",
         chars=list(candidate.chars),
         by=candidate.by,
         why=candidate.why,
@@ -163,27 +167,6 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     return rounded(shown)
 
 
-def _brief(brief: Brief) -> dict[str, Any]:
-    fields = {"id", "check", "severity", "cause", "see", "rule", "tool", "simulations"}
-    clusters = [one.model_dump(include=fields) for one in brief.clusters[:SHOWN_CLUSTERS]]
-    told: dict[str, Any] = {
-        "base": brief.base,
-        "text": brief.text,
-        "clusters": [
-            {name: value for name, value in one.items() if value not in ("", {})} for one in clusters
-        ],
-        "rejected": [one.model_dump() for one in brief.rejected[-SHOWN_CLUSTERS:]],
-        "tools": brief.tools,
-        "guards": brief.guards,
-        "max_added": brief.max_added,
-        "locked": brief.locked,
-        "target": brief.target if brief.target != "instructions" else "",
-        "descriptions": brief.descriptions,
-        "hint": brief.hint,
-    }
-    return {name: value for name, value in told.items() if value not in ("", [], {}, None)}
-
-
 def _summary(
     report: HardeningReport,
     candidate: Candidate | None,
@@ -203,7 +186,7 @@ def _summary(
     if not outcome and candidate and candidate.state in ("kept", "rejected"):
         return _round(hardening, candidate)
     if not outcome:
-        return _open(hardening)
+        return open_summary(hardening)
     told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(_players(hardening)) else ''}"
     told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
     told += _refuses(hardening, candidate)
@@ -258,7 +241,7 @@ def _broken(evidence: Evidence) -> str:
     beside = [f"check {one.check} in scenario {one.scenario}" for one in every if one.left_out]
     if beside:
         told.append(f"{listed(beside)} broke outside of the selection")
-    example = _example(evidence)
+    example = broken_example(evidence)
     if example:
         told.append(f"for example {example}")
     hidden = evidence.regressed_checks - len(every)
@@ -288,15 +271,14 @@ def _train_broken(evidence: Evidence) -> list[CheckRegression]:
     return [one for one in evidence.regressions if one.split == "train" and one.confirmed]
 
 
-def _example(evidence: Evidence) -> str:
-    """A train conversation of the candidate in which a check that it broke failed."""
-    return next((one.conversation for one in _train_broken(evidence) if one.conversation), "")
-
-
 def _added(candidate: Candidate | None) -> list[str]:
-    lines = candidate.diff.splitlines() if candidate else []
-    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
-    return [f"{plural(added, 'line')} added."] if added else []
+    """`2 lines added, 1 removed.`"""
+    lines = candidate.diff.splitlines()[2:] if candidate else []
+    added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
+    told = [f"{plural(added, 'line')} added"] if added else []
+    if removed:
+        told.append(f"{removed if added else plural(removed, 'line')} removed")
+    return [f"{', '.join(told)}."] if told else []
 
 
 def _reason(hardening: Hardening) -> list[str]:
@@ -312,12 +294,14 @@ def _going_on(report: HardeningReport) -> str:
 
 
 def _refused(candidate: Candidate) -> str:
-    failed = next((one for one in candidate.guards if one.result == "fail"), None)
-    if failed is None:
+    """`Not simulated: hard-1/c2 fails guard leak. Line 2 has `W1`. Rule: no identifiers.` and what else it fails."""
+    failed = [one for one in candidate.guards if one.result == "fail"]
+    if not failed:
         return f"Not simulated: {candidate.id} was refused."
-    line = f" Line {failed.line} has `{failed.text}`." if failed.line and failed.text else ""
-    rule = f" Rule: {failed.rule.rstrip('.')}." if failed.rule else ""
-    return f"Not simulated: {candidate.id} fails guard {failed.guard}.{line}{rule}"
+    first, names = failed[0], listed([one.guard for one in failed])
+    line = f" Line {first.line} has `{first.text}`." if first.line and first.text else ""
+    rule = f" Rule: {first.rule.rstrip('.')}." if first.rule else ""
+    return f"Not simulated: {candidate.id} fails guard{'s' if failed[1:] else ''} {names}.{line}{rule}"
 
 
 def _round(hardening: Hardening, candidate: Candidate) -> str:
@@ -328,23 +312,12 @@ def _round(hardening: Hardening, candidate: Candidate) -> str:
     return f"{candidate.id} was {candidate.state} in round {hardening.round}.{told}{reason}"
 
 
-def _open(hardening: Hardening) -> str:
-    brief = hardening.brief
-    if brief is None:
-        return f"{hardening.id} is {hardening.state}, round {hardening.round}."
-    clusters = plural(len(brief.clusters), "failure cluster")
-    return (
-        f"{hardening.id} is open: write one small general rule a cluster, put all of them into ONE text and submit "
-        f"it: each proof is a look, {look_terms(hardening.looks)}. {clusters}; at most "
-        f"{plural(brief.max_added, 'character')} may be added."
-    )
-
-
 def _decision(report: HardeningReport, candidate: Candidate | None, outcome: str, decided: str) -> str:
     hardening, became = report.hardening, report.became
     what = candidate.id if candidate else hardening.id
     if decided == "reject":
-        return f"{what} is rejected; {hardening.environment} keeps its instructions."
+        why = f" Reason: {candidate.reason.rstrip('.')}." if candidate and candidate.reason else ""
+        return f"{what} is rejected; {hardening.environment} keeps its instructions.{why}"
     if became is None:
         return f"{what} is {hardening.state}; nothing else changed."
     how = f"from {what}, {_outcome(outcome)}"
@@ -354,34 +327,44 @@ def _decision(report: HardeningReport, candidate: Candidate | None, outcome: str
     return f"{became.environment} is now at instructions version {became.number} ({how}{marks}).{kept}{wrote}"
 
 
+def _marks(hardening: Hardening, candidate: Candidate | None) -> list[str]:
+    """The marks; `overridden` is of the candidate that was promoted."""
+    best = candidate is None or candidate.id == hardening.candidate
+    return [mark for mark in hardening.marks if best or mark != "overridden"]
+
+
 def _warnings(report: HardeningReport) -> list[str]:
     warnings = [*report.warnings]
     warnings += [one for one in report.hardening.warnings if one not in warnings]
-    if report.hardening.marks and not any("mark" in one for one in warnings):
-        warnings.append(f"The outcome is marked {', '.join(report.hardening.marks)}.")
+    marks = _marks(report.hardening, _candidate(report))
+    if marks and not any("mark" in one for one in warnings):
+        warnings.append(f"The outcome is marked {', '.join(marks)}.")
     return with_offline(warnings, _players(report.hardening))
 
 
-def _wants_text(hardening: Hardening) -> bool:
-    unproven = hardening.state == "decided" and hardening.brief and hardening.outcome != "improved"
-    return hardening.strategy == "submit" and (hardening.state in ("open", "running") or bool(unproven))
-
-
-def _next(report: HardeningReport, candidate: Candidate | None, outcome: str) -> list[NextCall]:
+def _next(report: HardeningReport, candidate: Candidate | None, outcome: str, asked: bool) -> list[NextCall]:
     hardening = report.hardening
     if report.job and report.job.active:
         return [goes_on(report.job)]
     if report.job:
-        return [then("harden_agent", "goes on", environment=hardening.environment, hardening=hardening.id)]
+        return [NextCall(**call) for call in (report.job.error or {}).get("next", [])] or [
+            _goes_on(hardening)
+        ]
     if report.became:
         return _after_promotion(report)
+    if hardening.state == "cancelled":
+        return [_goes_on(hardening), then("get_item", kind="hardening", id=hardening.id, view="rounds")]
     if hardening.state == "rejected":
         return [then("harden_agent", "look again", environment=hardening.environment)]
     if _no_held_out(hardening, candidate):
         return _fresh(hardening)
-    if _wants_text(hardening) and outcome in ("", "regressed", "no_change"):
-        return _write(hardening, candidate)
+    if wants_text(hardening) and outcome in ("", "regressed", "no_change"):
+        return write_calls(hardening, candidate, asked=asked)
     return _after_outcome(hardening, candidate, outcome)
+
+
+def _goes_on(hardening: Hardening) -> NextCall:
+    return then("harden_agent", "goes on", environment=hardening.environment, hardening=hardening.id)
 
 
 def _no_held_out(hardening: Hardening, candidate: Candidate | None) -> bool:
@@ -417,25 +400,6 @@ def _after_promotion(report: HardeningReport) -> list[NextCall]:
     return calls
 
 
-def _write(hardening: Hardening, candidate: Candidate | None) -> list[NextCall]:
-    """See a failure, the one that this candidate made before those of the base; then write."""
-    clusters = hardening.brief.clusters if hardening.brief else []
-    broken = _example(candidate.evidence) if candidate and candidate.evidence else ""
-    see = broken or (clusters[0].see if clusters else "")
-    why = "see what it broke" if broken else "see the failure"
-    calls = [then("get_item", why, kind="conversation", id=see, view="turns")] if see else []
-    return [*calls, _submit(hardening)]
-
-
-def _submit(hardening: Hardening) -> NextCall:
-    standing = standing_candidate(hardening)
-    of = f"; edits are of the text of {standing.id}, rules you kept stand in it" if standing else ""
-    why = f"a rule for every cluster in ONE text: each proof is a look, {look_terms(hardening.looks)}{of}"
-    rules = min(3, max(1, len(hardening.brief.clusters) if hardening.brief else 1))
-    edits = [{"op": "add", "anchor": "end", "text": "..."} for _ in range(rules)]
-    return then("submit_candidate", why, hardening=hardening.id, edits=edits)
-
-
 def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: str) -> list[NextCall]:
     rounds = then("get_item", kind="hardening", id=hardening.id, view="rounds")
     if outcome == "improved" and candidate:
@@ -453,8 +417,8 @@ def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: s
     )
     if outcome == "unconfirmed" and candidate:
         reject = then("decide_candidate", candidate=candidate.id, decision="reject")
-        failing = _wants_text(hardening) and hardening.brief and hardening.brief.clusters
-        return [more, _submit(hardening), reject] if failing else [more, reject, rounds]
+        failing = wants_text(hardening) and hardening.brief and hardening.brief.clusters
+        return [more, submit_call(hardening), reject] if failing else [more, reject, rounds]
     if outcome in ("nothing_to_fix", "no_change"):
         return [more, rounds]
     return [rounds]

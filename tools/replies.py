@@ -173,7 +173,7 @@ class Comparison(Reply):
     fixed: list[str] = Field(default_factory=list[str])
     broken: list[str] = Field(default_factory=list[str])
     flaky: list[str] = Field(default_factory=list[str])
-    unchanged: int = 0
+    unchanged: int | None = None
     by: dict[str, list[dict[str, Any]]] = Field(default_factory=dict[str, list[dict[str, Any]]])
     left_out: dict[str, int] = Field(default_factory=dict[str, int])
     instructions_diff: str = ""

@@ -187,6 +187,8 @@ class Candidate(Stored):
     evidence: Evidence | None = None
     became: str = ""
     """The version that it became; empty while its promotion is not finished."""
+    reason: str = ""
+    """Why it was rejected, or promoted although it is not proven."""
     job: str = ""
     """The job that submitted it; a job has one candidate."""
 

@@ -172,8 +172,10 @@ class ReportCall(Stored):
     injected: str = ""
     by: str = ""
     """user or world, where it was not the agent."""
-    changes: list[tuple[str, Any, Any]] = Field(default_factory=list[tuple[str, Any, Any]])
-    """(path, old, new); null stands for missing too."""
+    changes: list[tuple[str, list[Any], list[Any]]] = Field(
+        default_factory=list[tuple[str, list[Any], list[Any]]]
+    )
+    """(path, [old], [new]); [] where there was, or is, nothing."""
 
 
 class ReportPart(Stored):

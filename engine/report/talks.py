@@ -117,8 +117,11 @@ def _call(entry: ToolEntry) -> ReportCall:
     )
 
 
-def _changes(patches: Sequence[Patch]) -> list[tuple[str, Any, Any]]:
-    return [(patch.path, _cut_value(patch.old), _cut_value(patch.new)) for patch in patches]
+def _changes(patches: Sequence[Patch]) -> list[tuple[str, list[Any], list[Any]]]:
+    def side(patch: Patch, name: str) -> list[Any]:
+        return [_cut_value(getattr(patch, name))] if name in patch.model_fields_set else []
+
+    return [(patch.path, side(patch, "old"), side(patch, "new")) for patch in patches]
 
 
 def _check(result: CheckResult, plan: CheckPlan | None) -> ReportCheck:

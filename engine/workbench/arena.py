@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from ..errors import NextCall
 from ..harden import Purpose, TrialOutcome
 from ..records.environment import AgentSpec, ModelName
 from ..records.hardening import Hardening
 from ..records.run import RunRecord, TrialRecord
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .jobs import Paused
 from .judging import Judging, is_marked, unjudged
 from .pacing import Pacing
+from .pauses import paused
 from .run_cases import RunCases
 from .snapshots import Snapshots
 from .trials import TrialRunner
@@ -85,10 +84,7 @@ class Arena:
         why = self._pacing.reason(left)
         if why is not None:
             self._take_back()
-            environment = self._hardening.environment
-            args = {"environment": environment, "hardening": self._hardening.id}
-            why.next = (NextCall("harden_agent", args, "goes on"),)
-            raise Paused(why)
+            raise paused(self._hardening, why)
         return outcomes
 
     async def _executed(self, cases: RunCases, simulation: str, trial: int, table: str) -> TrialRecord:

@@ -35,6 +35,11 @@ class Budget(Authored):
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
+def twice(limits: Mapping[str, float]) -> dict[str, float]:
+    """The limits that go on where these are spent."""
+    return {name: 2 * most for name, most in limits.items()}
+
+
 @dataclass(slots=True)
 class Spent:
     """What was used. `unpriced`: calls whose price nobody knows, which `usd` leaves out."""

@@ -12,7 +12,7 @@ from ..errors import Conflict, InvalidArgument, NextCall, NotFound, nearest
 from ..evaluate import comparison
 from ..evaluate.comparison import GroupChange, Pairing, RunComparison
 from ..harden import unified_diff
-from ..ids import Place
+from ..ids import Place, parse_place
 from ..plural import plural
 from ..records.run import RunRecord, ThresholdResult, TrialRecord
 from .archive import Archive
@@ -68,8 +68,9 @@ class Comparing:
     async def compare(
         self, base: str, run: str, *, simulation: str = "", limit: int = 20
     ) -> ComparisonReport:
-        """Compare two stored runs; with `simulation` also side by side from the first turn that differs, `limit` turns.
+        """Compare two stored runs; with `simulation` also that one side by side.
 
+        `simulation`: also as a conversation of it; told from the first turn that differs, `limit` turns.
         Conflict while one of them goes on, or when they share no simulation or no seed. Side by side, a held-out
         simulation counts as read, and is refused while a proof runs.
         """
@@ -85,8 +86,8 @@ class Comparing:
         report.diff = unified_diff(old.instructions_text, new.instructions_text, names[0], names[1])
         report.warnings = [*map(_partial, filter(_is_partial, (old, new))), *report.warnings]
         if simulation:
-            slug = simulation.rpartition("/")[2]
-            await anyio.to_thread.run_sync(self._side_by_side, report, slug, limit)
+            slug, trial = _named(simulation)
+            await anyio.to_thread.run_sync(self._side_by_side, report, slug, trial, limit)
         return report
 
     async def against(
@@ -149,23 +150,27 @@ class Comparing:
             base, run, found, pairing, differs, groups, held_out=held_out, warnings=warnings
         )
 
-    def _side_by_side(self, report: ComparisonReport, slug: str, limit: int) -> None:
+    def _side_by_side(self, report: ComparisonReport, slug: str, trial: int, limit: int) -> None:
         trials = [self._trials_of(side.run, slug) for side in (report.base, report.run)]
         shared = sorted(trials[0].keys() & trials[1].keys())
         if not shared:
             known = sorted({old.simulation for old, _ in report.pairing.pairs})
             near = nearest(slug, known)
-            hint = f"; nearest `{near}`" if near else ""
+            hint = f"; nearest `{near}`" if near else f"; they share {len(known):,}"
+            arms = {"base": report.base.run, "run": report.run.run}
             raise NotFound(
-                f"No simulation `{slug[:80]}` in both runs{hint}.", where="simulation", allowed=known[:20]
+                f"No simulation `{slug[:80]}` in both runs{hint}.",
+                where="simulation",
+                next=[NextCall("compare_runs", {**arms, "simulation": near} if near else arms)],
             )
-        chosen = _most_telling([(trials[0][k], trials[1][k]) for k in shared])
-        for trial, side in zip(chosen, (report.base, report.run), strict=True):
-            if trial.split == "held_out":
+        pairs = {k: (trials[0][k], trials[1][k]) for k in shared}
+        chosen = pairs.get(trial) or _most_telling(list(pairs.values()))
+        for record, side in zip(chosen, (report.base, report.run), strict=True):
+            if record.split == "held_out":
                 refuse_while_proving(self._archive, side.environment)
-        for trial, side in zip(chosen, (report.base, report.run), strict=True):
-            if trial.split == "held_out":
-                told = spend(self._archive, f"{side.environment}/{trial.scenario}")
+        for record, side in zip(chosen, (report.base, report.run), strict=True):
+            if record.split == "held_out":
+                told = spend(self._archive, f"{side.environment}/{record.scenario}")
                 report.warnings += [one for one in told if one not in report.warnings]
         report.side_by_side = self._turns(report, chosen, limit)
 
@@ -196,6 +201,14 @@ class Comparing:
         if len(shown) > limit:
             body["turns_total"] = len(shown)
         return {**body, **_states(*states)}
+
+
+def _named(simulation: str) -> tuple[str, int]:
+    """Simulation and trial (0: any) of `refund-dana`, `support/refund-dana` or `run-7/refund-dana/2`."""
+    if simulation.count("/") == 2:
+        place = parse_place(simulation, "simulation")
+        return place.simulation, place.trial
+    return simulation.rpartition("/")[2], 0
 
 
 def _played(row: Any) -> PlayedTrial:

@@ -153,7 +153,7 @@ def _promoted(record: Hardening, version: InstructionsRecord, reason: str) -> Ha
     """The hardening once its candidate is a version that is in force."""
     candidate = record.find(version.candidate)
     assert candidate is not None
-    candidate.became = version.id
+    candidate.became, candidate.reason = version.id, reason or candidate.reason
     record.state, record.candidate = "promoted", candidate.id
     if "overridden" in version.marks and "overridden" not in record.marks:
         record.marks.append("overridden")
@@ -190,7 +190,7 @@ def _rejected(record: Hardening, what: str, reason: str) -> Hardening:
         record.state, record.reason = "rejected", reason
     for one in [candidate] if candidate else record.candidates:
         if one.state != "refused":
-            one.state = "rejected"
+            one.state, one.reason = "rejected", reason or one.reason
     record.ended_at = record.ended_at or utc_now()
     return record
 

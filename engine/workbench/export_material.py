@@ -104,7 +104,7 @@ class Gathering:
         if self._archive.environments.find(source) is not None:
             runs = self._archive.runs.where(environment=source)
             return "environment", source, [run for run in runs if run.purpose != "hardening"]
-        raise self._archive.runs.missing(source, "source")
+        raise missing_source(self._archive, source)
 
     def _asked(self, exporter: Exporter, where: Mapping[str, Any]) -> dict[str, str]:
         asked = check_where("conversation", where)
@@ -203,3 +203,9 @@ def _cases(
 def _default(row: SimulationRecord, own: Persona | None) -> bool:
     """Whether a simulation has the scenario's own partner."""
     return row.persona in ("", own.id if own is not None else "")
+
+
+def missing_source(archive: Archive, source: str) -> NotFound:
+    """The error for a source that is not there: a hardening where the id has the form of one, else a run."""
+    table = archive.hardenings if source.startswith("hard-") else archive.runs
+    return table.missing(source, "source")

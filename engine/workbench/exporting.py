@@ -30,7 +30,7 @@ from ..records.scenario import ScenarioRecord
 from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
-from .export_material import Gathering
+from .export_material import Gathering, missing_source
 from .export_names import check_file_name
 from .plain import check_plain
 from .reporting import Reporting
@@ -277,7 +277,7 @@ class Exporting:
                 raise InvalidArgument(
                     "A report is of a run or a hardening.", where="source", allowed="its id", next=[call]
                 )
-            raise self._archive.runs.missing(source, "source")
+            raise missing_source(self._archive, source)
         elif run.state == "running":
             calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
             raise Conflict(f"{source} is still running.", where="source", next=calls)

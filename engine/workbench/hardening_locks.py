@@ -43,9 +43,16 @@ class HardeningLocks:
         )
 
     def may_submit(self, record: Hardening, job: str = "") -> None:
-        """Conflict, with what to wait for, while another step of the hardening than `job` goes on, or another one is
-        open.
+        """Conflict, with what to wait for, while another step of the hardening than `job` goes on, another one is
+        open, or this one is over.
         """
+        if record.state in ("promoted", "rejected"):
+            raise Conflict(
+                f"{record.id} is {record.state}.",
+                where="hardening",
+                allowed="an open hardening",
+                next=[NextCall("harden_agent", {"environment": record.environment, "strategy": "submit"})],
+            )
         going = self.job_of(record)
         others = going is not None and going.active and going.id != job
         if others or (record.state == "running" and not job):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import NextCall, NotFound, nearest
 from ..plural import plural
 from ..records.hardening import Candidate, Evidence, Hardening, Round
+from ..records.run import Cluster
 from .archive import Archive
 from .parts import Body, filled, paged
 from .results import Item
@@ -20,6 +21,7 @@ _ROUNDS = (
     "item.rounds[].why",
     "item.rounds[].not_proposed",
 )
+_CLUSTERS = ("item.clusters[].name", "item.clusters[].cause", "item.clusters[].rule", "item.clusters[].fix")
 _WHOLE = (
     "item.base_text",
     "item.candidates[].text",
@@ -52,6 +54,15 @@ class HardeningViews:
         if view == "rounds":
             item = Item("hardening", id, view, {"state": record.state}, list(_ROUNDS), summary=summary)
             return paged(item, "rounds", [_round_row(r, record.base) for r in record.rounds], limit, skip)
+        if view == "clusters":
+            rows = [_cluster_row(cluster) for cluster in record.brief.clusters] if record.brief else []
+            return paged(
+                Item("hardening", id, view, {}, list(_CLUSTERS), summary=summary),
+                "clusters",
+                rows,
+                limit,
+                skip,
+            )
         best = record.find(record.candidate)
         if view == "diff":
             return Item(
@@ -133,6 +144,12 @@ def _round_row(round: Round, base: str) -> Body:
         row["cluster"].pop("members", None)
     figures = {name: getattr(round, name) for name in _FIGURES}
     return {**figures, "version": round.candidate or base, **row}
+
+
+def _cluster_row(cluster: Cluster) -> Body:
+    """A cluster of the brief; the names of its simulations are in view full."""
+    row = cluster.model_dump(mode="json", exclude_defaults=True, exclude={"members"})
+    return {**row, "severity": cluster.severity}
 
 
 def _evidence(evidence: Evidence | None) -> Body:

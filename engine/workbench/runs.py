@@ -21,7 +21,7 @@ from ..records.simulation import SimulationRecord
 from ..seeds import shuffled
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .budget import Budget, Spent
+from .budget import Budget, Spent, twice
 from .hardening_locks import nothing_rests_on
 from .jobs import Jobs, Paused, Progress, check_wait, told_of
 from .judging import Judging
@@ -389,8 +389,7 @@ def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
     options: dict[str, Any] = {"resume": run.id}
     args = {"environment": run.environment, "options": options}
     if isinstance(why, BudgetSpent):
-        limits: dict[str, float] = run.options.get("budget") or {}
-        options["budget"] = {name: 2 * most for name, most in limits.items()}
+        options["budget"] = twice(run.options.get("budget") or {})
         return (NextCall("run_simulations", args, "with more"),)
     where = {"run": run.id, "verdict": "error"}
     return (

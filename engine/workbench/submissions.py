@@ -71,7 +71,12 @@ def submission(
             raise InvalidArgument(
                 f"`{name}` has {len(value):,} characters.", where=name, allowed=f"up to {MOST_WORDS:,}"
             )
-    check_plain([instructions, *edits], "edits")
+    check_plain(instructions, "instructions")
+    check_plain(list(edits), "edits")
+    if instructions and not instructions.strip() and not edits:
+        raise InvalidArgument(
+            "The text is empty.", where="instructions", allowed="the whole new text, or edits"
+        )
     return {
         "op": "submit",
         "hardening": hardening,

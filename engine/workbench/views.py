@@ -32,7 +32,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
     "simulation": ("summary", "full"),
     "run": ("summary", "full", "clusters", "rounds", "checks", "agreement"),
     "conversation": ("summary", "full", "turns", "state", "checks"),
-    "hardening": ("summary", "full", "rounds", "diff", "checks"),
+    "hardening": ("summary", "full", "clusters", "rounds", "diff", "checks"),
     "candidate": ("summary", "full", "text", "diff", "checks"),
     "job": ("summary", "full"),
     "session": ("summary", "full", "text"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ..errors import BudgetSpent, CasehardenError, NextCall, SetupError
+from ..errors import BudgetSpent, SetupError
 from ..evaluate import Shown, entries_of, shown
 from ..harden import RECORD_CHARS
 from ..llm import ModelClient, ModelReply, ModelRequest
@@ -13,7 +13,7 @@ from ..records.hardening import Hardening
 from ..records.run import Cluster
 from ..simulate import Meter
 from .archive import Archive
-from .jobs import Paused
+from .pauses import paused
 
 
 class PacedWriter:
@@ -32,19 +32,14 @@ class PacedWriter:
         """The model's reply. Raises Paused."""
         spent = self._meter.spent()
         if spent:
-            raise self._paused(BudgetSpent(f"{spent.capitalize()}."))
+            raise paused(self._hardening, BudgetSpent(f"{spent.capitalize()}."))
         try:
             reply = await self._model.complete(request)
         except SetupError as error:
-            raise self._paused(error) from error
+            raise paused(self._hardening, error) from error
         if reply.used is not None:
             self._meter.used(reply.used)
         return reply
-
-    def _paused(self, why: CasehardenError) -> Paused:
-        args = {"environment": self._hardening.environment, "hardening": self._hardening.id}
-        why.next = (NextCall("harden_agent", args, "goes on"),)
-        return Paused(why)
 
 
 class TrainRecords:

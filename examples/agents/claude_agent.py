@@ -1,4 +1,4 @@
-"""Claude Agent SDK, with the world's tools by MCP: `"tools": "served"`. Needs claude-agent-sdk, ANTHROPIC_API_KEY."""
+"""Claude Agent SDK, with the world's tools over MCP: `"tools": "served"`. Needs claude-agent-sdk, ANTHROPIC_API_KEY."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""CrewAI: a crew of one, given the conversation as its task. Needs crewai."""
+"""CrewAI: a crew of one that gets the conversation as its task. Needs crewai."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""LlamaIndex: a function agent and its memory. Needs llama-index-core and llama-index-llms-openai-like."""
+"""LlamaIndex: a function agent with its memory. Needs llama-index-core and llama-index-llms-openai-like."""
 
 import os
 

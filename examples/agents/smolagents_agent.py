@@ -1,4 +1,4 @@
-"""Smolagents: a tool-calling agent, which is not a coroutine. Needs smolagents[openai]."""
+"""Smolagents: a tool-calling agent that is not a coroutine. Needs smolagents[openai]."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A folder of cases as a test: it fails when a threshold of the folder is missed, and says why."""
+"""A folder of cases as a test: it fails if the folder misses one of its thresholds, and says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the shipped shop without a key and writes what trainers load: export_training_data.py [--home DIR]."""
+"""Runs the shipped shop without a key and writes files for trainers to load: export_training_data.py [--home DIR]."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""An agent that hardens its own instructions: a client of the server plays itself, writes a better text, has it proven.
+"""An agent that hardens its own instructions: it is a client that plays itself, writes a better text and has it proven.
 
     python hardens_itself.py [--scenarios 24] [--home DIR]
 
-The agent's client has the toolset `run`: it cannot change its tests, nor put a text in place. Its operator can.
-Where `reply` and `write` stand, a real agent asks its language model. Prints one line of JSON; exit code 0: the agent
-went on with a text that was proven better.
+The agent's client has the toolset `run`: it can neither change its tests nor put a text in place. Its operator can.
+A real agent would ask its language model in `reply` and `write`. Prints one line of JSON; exit code 0: the agent went
+on with a text that was proven better.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LOAN_ID: Object = {
 
 
 def world(count: int) -> Object:
-    """A library whose policy wants a loan looked up before it is renewed."""
+    """A library whose policy is to look up a loan before renewing it."""
     return {
         "policy": "Look a loan up before you renew it.",
         "db": {"loans": {f"L{n}": {"title": f"Book {n}", "renewals": 0} for n in range(1, count + 1)}},
@@ -61,7 +61,7 @@ def world(count: int) -> Object:
 
 
 def scenario(n: int) -> Object:
-    """Somebody wants one loan renewed."""
+    """A user who wants one loan renewed."""
     calls = [{"tool": name, "args": {"loan_id": f"L{n}"}} for name in ("get_loan", "renew_loan")]
     return {
         "id": f"renew-{n}",
@@ -73,7 +73,7 @@ def scenario(n: int) -> Object:
 
 
 def reply(instructions: str, history: list[Object]) -> Object:
-    """What the agent does next under a text: it renews the loan that it was told, after what the text wants first."""
+    """What the agent does next under a text: what the text wants first, then it renews the loan that it was told."""
     told = " ".join(str(entry.get("text", "")) for entry in history if entry["from"] == "user")
     loan = LOAN.search(told)
     if loan is None:
@@ -86,7 +86,7 @@ def reply(instructions: str, history: list[Object]) -> Object:
 
 
 def write(brief: Object) -> list[Object]:
-    """The smallest general sentence for each cluster of the brief whose rule can be said."""
+    """The smallest general sentence for each cluster of the brief that names a rule."""
     edits: list[Object] = []
     for cluster in brief["clusters"]:
         rule = cluster.get("rule", {})
@@ -105,7 +105,7 @@ class Peer:
         self.calls = 0
 
     async def call(self, tool: str, **arguments: Any) -> Object:
-        """A tool's reply; what it refuses ends the program."""
+        """A tool's reply; a refusal ends the program."""
         result = await self.client.call_tool(tool, arguments)
         told: Object = result.structured_content or {}
         if result.is_error:

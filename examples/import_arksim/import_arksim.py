@@ -1,4 +1,4 @@
-"""Imports a project of ArkSim, its recorded run, and gives its scenarios back: import_arksim.py [--home DIR]."""
+"""Imports an ArkSim project and its recorded run, and writes its scenarios back: import_arksim.py [--home DIR]."""
 
 from __future__ import annotations
 

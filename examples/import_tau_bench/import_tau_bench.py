@@ -1,4 +1,4 @@
-"""Import one environment of a tau-bench checkout and recorded runs of it, and compare the rewards."""
+"""Import one environment of a tau-bench checkout and its recorded runs, and compare the rewards."""
 
 from __future__ import annotations
 

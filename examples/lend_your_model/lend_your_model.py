@@ -1,8 +1,8 @@
 """Lend a model to the server: a client that plays users, agent and writer by simple rules, and counts its round trips.
 
-    python lend.py [--lend user|user,agent] [--simulations 16] [--turns 4] [--home DIR]
+    python lend_your_model.py [--lend user|user,agent] [--simulations 16] [--turns 4] [--home DIR]
 
-Where `answer` stands, a real client asks its language model. Prints one line of JSON; exit code 0: every trial passed.
+A real client would ask its language model in `answer`. Prints one line of JSON; exit code 0: every trial passed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOAN_ID: Object = {
 
 
 def world(count: int) -> Object:
-    """A library: a loan is looked up before it is renewed."""
+    """A library whose policy is to look up a loan before renewing it."""
     return {
         "db": {"loans": {f"L{n}": {"title": f"Book {n}", "renewals": 0} for n in range(1, count + 1)}},
         "tools": [
@@ -54,7 +54,7 @@ def world(count: int) -> Object:
 
 
 def scenario(n: int) -> Object:
-    """Somebody wants one loan renewed."""
+    """A user who wants one loan renewed."""
     calls = [{"tool": name, "args": {"loan_id": f"L{n}"}} for name in ("get_loan", "renew_loan")]
     return {
         "id": f"renew-{n}",
@@ -75,7 +75,7 @@ class Lent:
         self.calls: Counter[str] = Counter()
 
     async def call(self, tool: str, **arguments: Any) -> Object:
-        """A tool's reply; what it refuses ends the program."""
+        """A tool's reply; a refusal ends the program."""
         result = await self.client.call_tool(tool, arguments)
         reply: Object = result.structured_content or {}
         if result.is_error:
@@ -95,7 +95,7 @@ class Lent:
         return reply["result"]
 
     def answer(self, call: Object) -> Object:
-        """What the role says. It looks at this call alone, as everybody who plays it should."""
+        """What the role says. It looks at this call alone, as everybody who plays a role should."""
         self.calls[call["role"]] += 1
         told = " ".join(str(entry.get("text", "")) for entry in call["history"])
         found = LOAN.search(f"{call.get('sheet', '')} {told}")
@@ -120,7 +120,7 @@ class Lent:
 
 
 async def lend(args: argparse.Namespace, home: Path) -> Object:
-    """Play one run through; what it took."""
+    """Play one run to its end; what it took."""
     words = ["-m", "caseharden", "serve", "--home", str(home)]
     async with Client(StdioServerParameters(command=sys.executable, args=words)) as client:
         host = Lent(client, args.turns)

@@ -2,8 +2,8 @@
 
     python play_session.py [--home DIR]
 
-Everything goes through the MCP server over stdio, as an assistant would do it; no model and no key is needed.
-Exit code: 0 the second try got the reward, 1 it did not.
+Everything goes through the MCP server over stdio, as with an assistant. No model and no key are needed.
+Exit code: 0 if the second try got the reward, 1 if not.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def found(pattern: re.Pattern[str], text: str) -> str:
 
 
 def explain(ended: Mapping[str, Any]) -> None:
-    """Print the reward with each component of it."""
+    """Print the reward with each of its components."""
     print(ended["summary"])
     for part in ended["reward"]["components"]:
         print(f"  {part['verdict']:<5} {part['check']}: {part['why']}")

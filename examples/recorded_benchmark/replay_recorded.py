@@ -2,8 +2,8 @@
 
     python replay_recorded.py DATA_DIR [--tasks 2,30,44] [--home DIR]
 
-Everything goes through the MCP server, as a client would do it. README.md beside this file tells what DATA_DIR
-holds. Exit code: 0 every verdict equals its recorded reward, 1 one differs, 2 the data cannot be used.
+Everything goes through the MCP server, as with any client. README.md beside this file says what DATA_DIR holds.
+Exit code: 0 if every verdict equals its recorded reward, 1 if one differs, 2 if the data cannot be used.
 """
 
 from __future__ import annotations

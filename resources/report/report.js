@@ -213,7 +213,7 @@ function proof() {
 function rounds() {
   const drawn = D.rounds.filter((r) => r.train || r.held_out);
   const draw = (w) => {
-    const H = 250, L = 34, R = 70, T = 14, B = 40, n = drawn.length;
+    const H = 262, L = 34, R = 84, T = 26, B = 40, n = drawn.length;
     const X = (i) => (n === 1 ? w / 2 : L + 26 + (i * (w - L - R - 26)) / (n - 1));
     const Y = (v) => T + (1 - v) * (H - T - B);
     const g = s("svg", {width: w, height: H});
@@ -229,7 +229,7 @@ function rounds() {
           : s("circle", {cx: x, cy: Y(a.rate), r: 5, fill: color, stroke: "var(--bg)", "stroke-width": 2}));
       }
       const [x, a] = at[at.length - 1];
-      g.append(label(x + (dash ? 11 : -9), Y(a.rate) + (dash ? 4 : -9), name, {fill: color, weight: 600, at: dash ? "start" : "end"}));
+      g.append(label(x + (dash ? 11 : 0), Y(a.rate) + (dash ? 4 : -13), name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
     }
     return g;
   };
@@ -279,7 +279,7 @@ function cases() {
 function groupsOf() {
   const split = (name) => D.scenarios.filter((x) => x.split === name);
   const train = split("train"), heldOut = split("held_out");
-  return [["Train: " + plural(train.length, "scenario") + "." + (D.kind === "hardening" ? " Their failures were shown to the writer." : ""), train],
+  return [["Train: " + plural(train.length, "scenario") + "." + (D.kind === "hardening" && D.rounds.length > 1 ? " Their failures were shown to the writer." : ""), train],
     ["Held-out: " + plural(heldOut.length, "scenario") + "." + (D.kind === "hardening" ? " Nobody tuned to them." : ""), heldOut]].filter(([, rows]) => rows.length);
 }
 
@@ -341,7 +341,7 @@ function segment(options, at, pick, name) {
 // ---- causes
 
 function causes() {
-  if (!D.clusters.length) return empty("No failures", "Every check passed in every trial that counts. Harder scenarios may tell more: generate_scenarios with kind \"edge\".");
+  if (!D.clusters.length) return noCauses();
   const most = Math.max(1, ...D.clusters.map((c) => c.simulations));
   return D.clusters.map((c) => {
     const bars = [["base", c.simulations, "var(--soft)"], ...(c.newest === null || c.newest === undefined ? [] : [["newest", c.newest, "var(--fail)"]])];
@@ -354,10 +354,18 @@ function causes() {
     return h("div.cause", null,
       h("div", null, h("h3", null, visible(c.name || c.cause || c.check)),
         h("p.meta", null, h("span.tag" + (c.severity === "critical" ? ".crit" : ""), null, c.severity), h("span", null, where), h("code", null, c.check),
-          button("button.link", "show conversations", () => { filter.cause = c.id; list(); $("conversations").scrollIntoView(); })),
+          button("button.link.screen", "show conversations", () => { filter.cause = c.id; list(); $("conversations").scrollIntoView(); })),
         c.quote ? quote(c.quote) : null),
       chart(draw, bars.map(([t, v]) => t + " " + plural(v, "simulation")).join(", ")));
   });
+}
+
+function noCauses() {
+  const seen = new Set(Object.values(D.results).flatMap((round) => [...Object.values(round).join("")]));
+  if (!["p", "f", "i"].some((x) => seen.has(x))) return empty("No trial counts", "They ended in an error or their case is invalid: that says nothing of the agent.");
+  if (seen.has("f")) return empty("No cause to show", "What fails is in held-out scenarios only: it confirms, and is not grouped.");
+  if (seen.has("i")) return empty("No failures", "No check failed. Trials that are inconclusive stand in the conversations.");
+  return empty("No failures", "Every check passed in every trial that counts. Harder scenarios may tell more: generate_scenarios with kind \"edge\".");
 }
 
 function quote(q) {
@@ -442,7 +450,7 @@ function list(more) {
   $("count").textContent = plural(shown.length, "trial") + (D.left_out ? ", " + plural(D.left_out, "conversation") + " not in this file" : "");
   const rows = sorted.slice(0, limit).map(rowOf);
   const rest = sorted.length - rows.length;
-  box.replaceChildren(...(rows.length ? rows : [nothing()]), rest > 0 ? h("p.s.soft", null, h("br"), "and " + rest.toLocaleString("en-US") + " more. Narrow with a filter or a word, or ", button("button.link", "show more", () => list(true)), ".") : "");
+  box.replaceChildren(...(rows.length ? rows : [nothing()]), rest > 0 ? h("p.s.soft", null, h("br"), "and " + rest.toLocaleString("en-US") + " more", h("span.screen", null, ". Narrow with a filter or a word, or ", button("button.link", "show more", () => list(true)), ".")) : "");
 }
 
 // Of the texts of a trial the one to open first: the newest that does not pass, else the base.
@@ -450,10 +458,10 @@ const telling = (group) => (group[group.length - 1].verdict === "p" ? group[0] :
 
 function rowOf(group) {
   const talk = telling(group), [title, who] = namesOf(talk.simulation);
-  const failed = talk.checks.find((c) => c.counts && c.verdict === "f");
-  const why = failed ? "fails " + failed.id + (failed.turn ? " at turn " + failed.turn : "") : talk.verdict === "p" ? "all checks pass" : talk.why || "ended: " + talk.end;
+  const failed = "ev".includes(talk.verdict) ? null : talk.checks.find((c) => c.counts && c.verdict === "f");
+  const why = failed ? " fails " + failed.id + (failed.turn ? " at turn " + failed.turn : "") : talk.verdict === "p" ? " passes all checks" : ": " + (talk.why || "ended " + talk.end);
   return button("button.row", [h("span.v", null, group.map((x, i) => [i ? h("span.soft", null, "\u2192") : null, glyph(x.verdict)])), h("span", null, title), h("span", null, who),
-    h("span.soft.hide", null, scenarioOf(talk.simulation).split.replace("_", "-")), h("span.soft.hide", null, talk.version + " " + visible(why)), h("span.soft.num.hide", null, plural(lastTurn(talk), "turn"))], () => open(talk.id));
+    h("span.soft.hide", null, scenarioOf(talk.simulation).split.replace("_", "-")), h("span.soft.why.hide", null, talk.version + visible(why)), h("span.soft.num.hide", null, plural(lastTurn(talk), "turn"))], () => open(talk.id));
 }
 
 const lastTurn = (talk) => (talk.parts.length ? talk.parts[talk.parts.length - 1].turn : 0);
@@ -484,7 +492,7 @@ function open(id, turn) {
   const facts = [twins.length > 1 ? segment(twins.map((x) => [x.id, x.version + ": " + WORD[x.verdict]]), talk.id, (v) => open(v), "Version") : told(talk.verdict),
     h("span", null, "trial " + talk.trial + ", seed " + talk.seed),
     talk.differs_at ? button("button.link", "the versions differ from turn " + talk.differs_at, () => jump(talk.differs_at)) : null,
-    h("span", null, "ended: " + talk.end), h("span", null, talk.wall_s.toFixed(1) + " s"), h("span", null, talk.tokens.toLocaleString("en-US") + " tokens"), h("span", null, money(talk.cost_usd))];
+    h("span", null, "ended: " + talk.end), h("span", null, talk.wall_s.toFixed(1) + " s"), h("span", null, talk.tokens.toLocaleString("en-US") + " tokens"), h("span", null, talk.cost_usd === null ? "cost unknown" : money(talk.cost_usd))];
   dialog.replaceChildren(h("div.dlg", null,
     h("div.dh", null, h("div.r1", null, glyph(talk.verdict, 20), h("h2", {id: "dlg-title", tabindex: -1}, title + ", " + who),
       button("button.tool.hide", ["Previous ", h("kbd", null, "k")], () => go(-1), {disabled: at < 1}), button("button.tool.hide", ["Next ", h("kbd", null, "j")], () => go(1), {disabled: at + 1 >= shown.length}),
@@ -549,7 +557,8 @@ function callView(call, unfolded) {
 }
 
 function changesOf(call) {
-  return h("div.wd", null, call.changes.map(([path, old, now]) => h("div", null, visible(path) + "  ", quoted("del", compact(old)), " \u2192 ", quoted("ins", compact(now)))));
+  const side = (tag, values) => (values.length ? quoted(tag, compact(values[0])) : h("span.soft", null, "nothing"));
+  return h("div.wd", null, call.changes.map(([path, old, now]) => h("div", null, visible(path) + "  ", side("del", old), " \u2192 ", side("ins", now))));
 }
 
 // ---- the page
@@ -579,18 +588,20 @@ function draw() {
   $("nav").append(...parts.map(([id, title]) => h("a", {href: "#" + id}, title)));
   $("top").append(...head().flat(3).filter(Boolean), D.head.next ? empty("Next", D.head.next) : "",
     ...parts.map(([id, title, sub, f]) => h("section", {id, "aria-labelledby": id + "-h"}, h("div.head", null, h("h2", {id: id + "-h"}, title), sub ? h("p", null, sub) : null), f())),
-    h("footer", null, "Keys: / search, arrow keys in the table of cases, j and k next and previous conversation, t theme, Esc close. This file makes no request; what agents, users and tools said stands in it as text."));
+    h("footer", null, h("span.screen", null, "Keys: / search, arrow keys in the table of cases, j and k next and previous conversation, t theme, Esc close. "),
+      "This file makes no request; what agents, users and tools said stands in it as text."));
   list();
   document.title = (D.environment_name || D.environment) + ", " + D.source + ": " + D.head.word;
 }
 
 const THEMES = ["system", "light", "dark"];
+const night = matchMedia("(prefers-color-scheme: dark)");
 let theme = 0;
 
 function setTheme(number) {
   theme = number % THEMES.length;
-  if (theme) document.documentElement.setAttribute("data-theme", THEMES[theme]);
-  else document.documentElement.removeAttribute("data-theme");
+  const shown = theme ? THEMES[theme] : night.matches ? "dark" : "light";
+  document.documentElement.setAttribute("data-theme", shown);
   $("theme").textContent = "Theme: " + THEMES[theme];
 }
 
@@ -622,12 +633,13 @@ async function read() {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
+setTheme(0);
+night.addEventListener("change", () => setTheme(theme));
 read().then((report) => {
   D = report;
   scenarios = Object.fromEntries(D.scenarios.map((x) => [x.id, x]));
   personas = Object.fromEntries(D.personas.map((x) => [x.id, x]));
   conversations = new Map(D.conversations.map((x) => [x.id, x]));
-  setTheme(0);
   draw();
   redraw();
   let width = innerWidth;

@@ -1,0 +1,20 @@
+"""How a hardening pauses: why, and the call that goes on with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BudgetSpent, CasehardenError, NextCall
+from ..records.hardening import Hardening
+from .budget import twice
+from .jobs import Paused
+
+
+def paused(hardening: Hardening, why: CasehardenError) -> Paused:
+    """What to raise when it pauses; with a spent budget the call that goes on has twice as much."""
+    args: dict[str, Any] = {"environment": hardening.environment, "hardening": hardening.id}
+    told = "once it is mended"
+    if isinstance(why, BudgetSpent):
+        args["options"], told = {"budget": twice(hardening.limits.budget)}, "with more"
+    why.next = (NextCall("harden_agent", args, told),)
+    return Paused(why)
