@@ -53,7 +53,8 @@ class Roots:
         try:
             handle = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise NotFound(f"`{path}` does not exist.{self._near(found)}", where=where) from None
+            what = f"`{path}` does not exist.{self._near(found)}"
+            raise NotFound(what, where=where, allowed=self._allowed()) from None
         except OSError as error:
             raise NotAllowed(f"`{path}` cannot be read: {error.strerror}.", where=where) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import anyio.to_thread
 
+from ..errors import InvalidArgument, NextCall
 from ..ids import Place, parse_place
 from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
@@ -54,6 +55,7 @@ class ConversationViews:
         if going is not None:
             return self._going(place, going, view, limit, skip)
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
+        _refuse_beyond(place, trial)
         failed = self._attempts.of_trial(place.run, trial.id) if trial.attempt > 1 else []
         item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
         if trial.split == "held_out":
@@ -263,6 +265,17 @@ def metric_row(value: MetricValue) -> Body:
     row["findings"] = [{k: v for k, v in found.items() if v != ""} for found in row["findings"]]
     told = {k: v for k, v in row.items() if v not in ("", [], {})}
     return told if value.measured or value.unscored else {**told, "applies": False}
+
+
+def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
+    if place.turn > max(1, trial.turns):
+        turns = {"kind": "conversation", "id": place.conversation, "view": "turns"}
+        raise InvalidArgument(
+            f"{place.conversation} has {plural(trial.turns, 'turn')}.",
+            where="id",
+            allowed=f"@1 to @{trial.turns}" if trial.turns > 1 else "no turn behind it",
+            next=[NextCall("get_item", turns)],
+        )
 
 
 def _told(place: Place, trial: TrialRecord) -> str:
