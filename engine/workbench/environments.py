@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from ..errors import CasehardenError, Conflict, InvalidArgument
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
 from ..plural import plural
@@ -143,7 +143,11 @@ class Environments:
             if self._archive.environments.add(draft.id, draft):
                 self._archive.store.audit("create", "environment", draft.id)
                 return
-        raise Conflict(f"Somebody else made environment `{draft.id}` at the same moment.", where="id")
+        raise Conflict(
+            f"Somebody else made environment `{draft.id}` at the same moment.",
+            where="id",
+            next=[NextCall("get_item", {"kind": "environment", "id": draft.id})],
+        )
 
     async def _take_along(
         self, environment: EnvironmentRecord, source: WorldSource, report: EnvironmentReport
