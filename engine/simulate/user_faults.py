@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
+from .user_phrases import OF_AGENTS, TAGS, TELLS, either
+
 Sort = Literal["role_flip", "leak", "stop_word"]
 USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word")
 STOP: Final = "###STOP###"
@@ -22,29 +24,9 @@ _ECHO: Final = 8
 _MANGLED: Final = re.compile(
     r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
 )
-_TAG: Final = re.compile(
-    r"^\W*(?:agent|assistant|support agent|customer (?:service|support)|representative)\s*:", re.I
-)
-_OF_AGENTS: Final = re.compile(
-    r"\bhow (?:can|may) i (?:help|assist) you(?: today)?\s*[?.!]|"
-    r"\banything else i can (?:help|assist)(?: you)?(?: with)?(?: today)?\s*\?|"
-    r"\bthank(?:s| you) for (?:contacting|calling|reaching out to|choosing) (?:us|our)\b|"
-    r"\b(?:i have|i've|i will|i'll|let me|i can) (?:now |just |successfully |go ahead and )*"
-    r"(?:look(?:ed)? up|process(?:ed)?|cancel(?:l?ed)?|refund(?:ed)?|issued?|updated?|check(?:ed)?|closed?|"
-    r"verif(?:y|ied)|(?:re)?book(?:ed)?) your (?:order|account|booking|reservation|refund|ticket|appointment|flight)\b|"
-    r"\b(?:could|can|would) you (?:please )?(?:provide|give|share|confirm)(?: me)?(?: with)? your "
-    r"(?:order|booking|reservation|customer|zip|date of birth)\b|"
-    r"\bplease provide your (?:order|booking|reservation|customer|account|e-?mail|zip|date of birth)\b",
-    re.IGNORECASE,
-)
-_TELLS: Final = re.compile(
-    r"</?sheet>|\"(?:goal|knowledge|reveal|guidelines|confirms|opening|unknown|gives_up_after)\"\s*:|"
-    r"\b(?:not on|according to) my (?:user )?sheet\b|\bmy (?:user )?sheet (?:says|tells|does not)\b|"
-    r"\bas (?:an ai,? i\b|a (?:large )?language model\b|(?:a|the) simulated user\b)|"
-    r"\bi(?:'m| am) (?:an ai(?=\s*(?:[.,;!?]|$)| (?:model|assistant|language|system))|a (?:large )?language model\b|"
-    r"(?:a|the) simulated user\b)|\bmy system prompt\b|\bmy role as (?:the|a) user\b",
-    re.IGNORECASE,
-)
+_TAG: Final = re.compile(rf"^\W*(?:{'|'.join(TAGS)})\s*:", re.IGNORECASE)
+_OF_AGENTS: Final = either(OF_AGENTS)
+_TELLS: Final = either(TELLS)
 _QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "(", ")")
 _WORD: Final = re.compile(r"[^\W_]+")
 
