@@ -485,6 +485,44 @@ async def test_an_agent_that_is_a_process_has_its_place_with_those_of_its_trial(
     assert (run.state, run.totals.trials, run.totals.error) == ("done", COUNT, 0)
 
 
+OTHER = """
+import sys
+from pathlib import Path
+import anyio
+from caseharden import Workbench
+
+async def main(home, run):
+    async with Workbench(Path(home), resume=False) as bench:
+        Path(home, "ready").touch()
+        print((await bench.runs.start("desk", trials=5, wait_s=45)).run.totals.passed)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+class SlowService(Service):
+    def __call__(self, seen: Seen) -> Answer:
+        return super().__call__(seen).late(0.02)
+
+
+async def test_trials_of_two_processes_on_one_data_folder_take_turns(tmp_path: Path) -> None:
+    with Endpoint(SlowService()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await played(desk, by_http(endpoint.url))
+            endpoint.requests.clear()
+            command = [sys.executable, "-c", OTHER, str(tmp_path / "data"), ""]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+                with anyio.fail_after(120):
+                    while not (tmp_path / "data" / "ready").exists():
+                        await anyio.sleep(0.01)
+                    run = (await desk.runs.start("desk", trials=5, wait_s=45)).run
+                    told = await anyio.to_thread.run_sync(other.communicate)
+        keys = [seen.headers["caseharden-trial"] for seen in endpoint.requests]
+    assert run.totals.passed == 5 * COUNT and told[0].strip() == str(5 * COUNT)
+    turns = [key for k, key in enumerate(keys) if not k or keys[k - 1] != key]
+    assert len(turns) == len(set(turns)) >= 2 * 5 * COUNT, "no trial asked while another one had its turn"
+
+
 async def test_a_world_with_too_many_servers_to_start_is_refused(tmp_path: Path) -> None:
     (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
     world = by_mcp(command=["python", "desk.py"])

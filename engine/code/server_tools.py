@@ -34,6 +34,7 @@ from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
 from ..records.world import Tool, World
+from ..store import Turns
 from ..world import CodeAnswer, ErrorKind, RemoteTrial
 from .waited import waited
 
@@ -52,11 +53,11 @@ _IN_QUERY: Final = ("GET", "DELETE")
 
 
 class ServerTools:
-    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`."""
+    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`. `turns`: at servers with a reset."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, turns: Turns) -> None:
         self._reach = reach
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns = turns
 
     def check(self, world: World, where: str) -> None:
         """See `RemoteTools`."""
@@ -87,7 +88,7 @@ class ServerTools:
                 # Whoever has its turn has its places too: nobody waits for those while others wait for the turn.
                 await stack.enter_async_context(self._reach.processes.together(processes_of(world)))
                 for key in sorted(_shared(world)):
-                    await stack.enter_async_context(self._turns.setdefault(key, anyio.Lock()))
+                    await stack.enter_async_context(self._turns.turn(key))
             servers = _Servers(self._reach, world)
             try:
                 yield servers

@@ -16,6 +16,7 @@ from .jobs import Jobs, TakenOver
 from .segments import Pointer, Segments
 from .store import Damage, Store
 from .transaction import Transaction
+from .turns import Turns
 from .units import WorkQueue
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Table",
     "TakenOver",
     "Transaction",
+    "Turns",
     "WorkQueue",
     "acting_as",
     "storage_error",
