@@ -1,7 +1,7 @@
 """Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
 
 `run`, `simulate` and `score` go through it alike. Exit codes: 0 passed, 1 a threshold or the baseline was missed,
-3 no result, 130 and 143 stopped by Ctrl-C or SIGTERM.
+3 no result: nothing was counted, or nothing of it could be judged; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
 from ..engine.plural import plural
+from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
 from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, save
@@ -74,7 +75,7 @@ async def finished(
     again: Sequence[str],
 ) -> int:
     """Tell what a run came to, write the reports and the baseline that are wanted; the exit code."""
-    code = stopped or _exit_code(report)
+    code = stopped or _exit_code(report, getattr(args, "metric", ()))
     against = None if code >= NO_RESULT else await compared(bench, baseline, report.run.id)
     code = max(code, 1) if fails(against) else code
     if args.json:
@@ -93,12 +94,23 @@ async def finished(
     return code
 
 
-def _exit_code(report: RunReport) -> int:
-    """What a run says to whoever started it, but for its baseline."""
-    totals = report.run.totals
-    if report.run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
+def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
+    """What a run says to whoever started it, but for its baseline. `asked`: metrics that the command names."""
+    run, totals = report.run, report.run.totals
+    if run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
         return NO_RESULT
-    return 1 if any(t.result == "fail" for t in report.run.thresholds) else 0
+    if any(t.result == "fail" for t in run.thresholds):
+        return 1
+    return 0 if _has_result(run, asked) else NO_RESULT
+
+
+def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
+    """Whether anything came of what was wanted: of the metrics that were asked for, else a verdict or any metric."""
+    told = [found for name, found in run.metrics.items() if name in asked]
+    if told:
+        return any(found.scored or not found.unscored for found in told)
+    decided = run.totals.passed + run.totals.failed
+    return bool(decided) or any(found.scored for found in run.metrics.values())
 
 
 def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:

@@ -9,12 +9,13 @@ import argparse
 import getpass
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from ..engine.errors import CasehardenError, NotFound
-from ..engine.plural import plural
+from ..engine.evaluate import agreement_told
 from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
@@ -51,9 +52,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     if isinstance(error, WrongSetting):
         return fixing(error, "label")
-    where = error.where if isinstance(error, CasehardenError) else ""
-    if args.file and where.endswith("file"):
-        return called("label", args.run or "RUN", "--file", args.file, "--root", ".")
+    if args.file:
+        return called("label", args.run or "RUN", "--file", args.file) + "        (when it is mended)"
     known = instead(error, "run")
     return called("label", known) if known else called("label", "--help")
 
@@ -61,10 +61,11 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 async def _run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     screen = Screen()
-    async with settings.workbench("cli", resume=False) as bench:
+    file = Path(args.file).resolve() if args.file else None
+    async with settings.workbench("cli", roots=[file.parent] if file else [], resume=False) as bench:
         run = args.run or await _newest(bench)
-        if args.file:
-            await bench.scores.score(run, labels=[{"file": args.file}])
+        if file:
+            await bench.scores.score(run, labels=[{"file": str(file)}])
         else:
             tasks = await bench.scores.to_label(run, max(1, args.limit))
             await _label(bench, screen, run, tasks, args.by or getpass.getuser())
@@ -141,12 +142,8 @@ def _told(run: str, item: dict[str, Any], width: int) -> list[str]:
     if not item.get("labels"):
         return [f"{run}: nobody has labelled its conversations."]
     found = Agreement.model_validate(item)
-    kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
     judge = f" {found.judge}" if found.judge else ""
-    lines = [
-        "",
-        f"{run}: the judge{judge} agrees with {found.agree} of {plural(found.compared, 'label')}, kappa {kappa}",
-    ]
+    lines = ["", f"{run}: the judge{judge} {agreement_told(found)}"]
     for name, check in found.by_check.items():
         lines.append(f"  {name}: {check.agree} of {check.labels}")
         for person, said in check.confusion.items():

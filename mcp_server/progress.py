@@ -125,9 +125,9 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         if run.state == "done"
         else part_of(run)
     )
-    offline = any(m.startswith("offline") for m in played_by(run.models, run.agent).values())
+    offline = _offline(played_by(run.models, run.agent))
     facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
-    lines = ["", f"{run.id}  {run.instructions}  {rate}" + ("  offline (rule-based)" if offline else "")]
+    lines = ["", f"{run.id}  {run.instructions}  {rate}" + (f"  {offline}" if offline else "")]
     lines.append("  " + ", ".join(facts))
     left = [plural(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
         totals.invalid
@@ -161,6 +161,13 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
             "No threshold is set: settings.thresholds {pass_rate: 0.9} lets failures fail the build."
         )
     return lines + _go_on(run)
+
+
+def _offline(players: Mapping[str, str]) -> str:
+    """`offline (rule-based)` where agent and user are; else the roles that are, before it."""
+    played = [role for role in ("agent", "user", "judge") if players.get(role, "").startswith("offline")]
+    roles = "" if {"agent", "user"} <= set(played) else f"{', '.join(played)} "
+    return f"{roles}offline (rule-based)" if played else ""
 
 
 def _go_on(run: RunRecord) -> list[str]:

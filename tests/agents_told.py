@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 from caseharden.engine.agents import (
     AgentAdapter,
@@ -32,6 +31,7 @@ from caseharden.engine.processes import AllowedCode, Processes
 from caseharden.engine.records.environment import AgentSpec, ModelAt
 from caseharden.tests.agents_wired import HUGE, MCP, a2a, mcp_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat, cut, hang
+from caseharden.tests.plain_mcp import write_plain
 
 ORDER = ToolSignature(
     "get_order",
@@ -203,7 +203,7 @@ def spec_of(kind: str, folder: Path, endpoint: FakeEndpoint, **fields: Any) -> A
         (folder / "desk_loop.py").write_text(COMMAND, encoding="utf-8")
         told.setdefault("argv", ["python", "desk_loop.py"])
     elif kind == "mcp":
-        (folder / "desk_mcp.py").write_text(MCP, encoding="utf-8")
+        write_plain(folder / "desk_mcp.py", MCP)
         told.update(command=["python", "desk_mcp.py"], tool="chat")
     elif kind == "mcp_http":
         endpoint.always(mcp_over_http())
@@ -228,7 +228,7 @@ async def listening(port: int) -> None:
             try:
                 stream = await anyio.connect_tcp("127.0.0.1", port)
             except OSError:
-                await anyio.lowlevel.checkpoint()
+                await anyio.sleep(0.01)
             else:
                 await stream.aclose()
                 return

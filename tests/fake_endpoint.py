@@ -15,6 +15,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import threading
 import zlib
 from collections import deque
@@ -169,8 +170,15 @@ def gzip_bomb(megabytes: int = 200) -> Answer:
 
 @cache
 def _packed_blanks(megabytes: int) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join(packer.compress(b" " * MEGABYTE) for _ in range(megabytes)) + packer.flush()
+    """One file of gzip: its head, a megabyte packed once and repeated, an empty last block, sum and length."""
+    blanks = b" " * MEGABYTE
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    head, end = b"\x1f\x8b\x08\0\0\0\0\0\x02\xff", zlib.compressobj(wbits=-15).flush()
+    crc = 0
+    for _ in range(megabytes):
+        crc = zlib.crc32(blanks, crc)
+    return head + packed * megabytes + end + struct.pack("<II", crc, megabytes * MEGABYTE)
 
 
 def redirect(to: str, status: int = 302) -> Answer:

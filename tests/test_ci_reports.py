@@ -15,23 +15,15 @@ import yaml
 from caseharden.engine.records.opinion import MetricSummary
 from caseharden.engine.records.run import Cluster, RunRecord, ThresholdResult
 from caseharden.mcp_server.ci_reports import step_summary
+from caseharden.tests.commanded import commanded
 
 DESK = Path("examples") / "shop-desk"
-
-
-def run(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *words]
-    environment = {**os.environ, **more}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 @pytest.mark.requirement("AK-19")
 def test_a_run_writes_a_junit_file_and_the_summary_of_its_step(checkout: Path, tmp_path: Path) -> None:
     summary, report = tmp_path / "summary.md", tmp_path / "out" / "report.xml"
     words = (
-        "caseharden",
         "run",
         str(checkout / DESK),
         "--home",
@@ -39,7 +31,7 @@ def test_a_run_writes_a_junit_file_and_the_summary_of_its_step(checkout: Path, t
         "--junit",
         str(report),
     )
-    done = run(*words, cwd=tmp_path, GITHUB_STEP_SUMMARY=str(summary))
+    done = commanded(*words, cwd=tmp_path, GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode in (0, 1), done.stderr
     [suite] = ElementTree.parse(report).getroot()
     assert int(suite.attrib["tests"]) == len(suite.findall("testcase")) > 0
@@ -93,7 +85,15 @@ def run_by_pytest(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
         "caseharden.mcp_server.pytest_plugin",
         "test_desk.py",
     )
-    return run(*words, cwd=folder, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
 
 
 @pytest.mark.requirement("LW-15")

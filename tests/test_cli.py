@@ -1,4 +1,4 @@
-"""The command line as a process: help, version, errors, init, run with its exit codes, Ctrl-C."""
+"""The command line: help, version, errors, init, run with its exit codes, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import caseharden
 from caseharden.engine.exchange import Roots, read_folder
 from caseharden.mcp_server.cli import COMMANDS, help_text, main
 from caseharden.mcp_server.scaffold import write
+from caseharden.tests.commanded import commanded
 
 
 @pytest.fixture
@@ -33,17 +34,22 @@ def folder(tmp_path: Path, home: Path) -> Path:
     return place
 
 
-def call(*words: str, home: Path, stdin: str | None = "") -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with its own data folder."""
+def call(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """What the command prints and how it ends, with a data folder of its own."""
+    return commanded(*words, CASEHARDEN_HOME=str(home))
+
+
+def started(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own."""
     env = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100"}
     command = [sys.executable, "-m", "caseharden", *words]
     return subprocess.run(
-        command, env=env, input=stdin, capture_output=True, text=True, check=False, timeout=120
+        command, env=env, input="", capture_output=True, text=True, check=False, timeout=120
     )
 
 
 def test_help_lists_the_commands_that_work(home: Path) -> None:
-    done = call("--help", home=home)
+    done = started("--help", home=home)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if not line.startswith("Data:"))
     listed = [line.split()[0] for line in done.stdout.splitlines() if line[:2] == "  " and line[2] != " "]
@@ -124,7 +130,7 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
             [sys.executable, "-c", program, word], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
-    assert call("--version", home=home).stdout == f"caseharden {caseharden.__version__}\n"
+    assert started("--version", home=home).stdout == f"caseharden {caseharden.__version__}\n"
 
 
 @pytest.mark.requirement("CH-17")
@@ -153,7 +159,7 @@ def test_wrong_words_are_answered_with_the_next_step(home: Path, words: tuple[st
 
 def test_init_writes_nothing_over_what_is_there(folder: Path, home: Path) -> None:
     (folder / "instructions.md").write_text("Mine.\n")
-    done = call("init", str(folder), home=home)
+    done = started("init", str(folder), home=home)
     assert done.returncode == 2
     assert "exists" in done.stderr
     assert (folder / "instructions.md").read_text() == "Mine.\n"
@@ -170,7 +176,7 @@ def test_init_names_the_environment_after_the_folder(tmp_path: Path, name: str, 
 
 @pytest.mark.requirement("CH-19")
 def test_the_folder_that_init_wrote_runs_and_passes(folder: Path, home: Path) -> None:
-    done = call("run", str(folder), home=home)
+    done = started("run", str(folder), home=home)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "8 of 8 pass, 100%" in done.stdout
     assert "PASS  pass_rate >= 0.9" in done.stdout
@@ -205,7 +211,7 @@ def test_init_writes_how_an_agent_elsewhere_is_reached(tmp_path: Path, kind: str
 @pytest.mark.requirement("CH-19")
 def test_missed_threshold_fails_the_build(folder: Path, home: Path) -> None:
     (folder / "instructions.md").write_text("You are the assistant of a town library.\n")
-    done = call("run", str(folder), "--json", home=home)
+    done = started("run", str(folder), "--json", home=home)
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
     assert result["exit"] == 1
@@ -248,14 +254,14 @@ def test_a_folder_can_be_changed_and_run_again(folder: Path, home: Path) -> None
 
 def test_data_folder_that_cannot_be_written_is_no_result(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("a file, not a folder")
-    done = call("run", str(folder), home=tmp_path / "blocked")
+    done = started("run", str(folder), home=tmp_path / "blocked")
     assert done.returncode == 3
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Path) -> None:
-    words = ["run", str(folder), "--trials", "50", "--plain"]
+    words = ["run", str(folder), "--trials", "25", "--plain"]
     many = folder / "personas.yaml"
     many.write_text("".join(f"- {{id: p{n}, style: terse}}\n" for n in range(10)))
     env = {**os.environ, "CASEHARDEN_HOME": str(home)}
@@ -271,11 +277,11 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
     assert (process.returncode, err) == (130, ""), out
     assert f"--resume {run} goes on.\n" in out
     page = call("run", str(folder), "--resume", run, "--json", home=home)
-    assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 50
+    assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 25
 
 
 def test_without_words_on_a_pipe_the_server_speaks_only_protocol(home: Path) -> None:
-    done = call(home=home, stdin="")
+    done = started(home=home)
     assert (done.returncode, done.stdout) == (0, "")
 
 

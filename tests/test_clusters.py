@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from caseharden.engine.errors import NotFound
 from caseharden.engine.records.run import RunRecord
+from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.archive import Archive
 from caseharden.tests.fake_endpoint import FakeEndpoint, chat
 from caseharden.tests.server_desk import MODES, Mode, closing as closing_one, desk as server_desk, tiny
 from caseharden.tests.workbench_cases import INSTRUCTIONS, bench_at, closing, desk, tickets
@@ -158,6 +161,47 @@ async def test_the_writer_is_shown_no_word_of_held_out_scenarios(tmp_path: Path)
         assert run.clusters[0].name == "Closes unseen"
         assert "plover" not in json.dumps([seen.json for seen in endpoint.requests])
         assert "close-2" not in json.dumps([seen.json for seen in endpoint.requests])
+
+
+async def test_a_client_that_lends_the_writer_is_shown_train_alone_and_spends_nothing(tmp_path: Path) -> None:
+    words = {1: "heron", 2: "plover", 3: "curlew"}
+    cases = [
+        {
+            **closing(
+                n, split="train" if n == 1 else "held_out", goal=f"Get ticket T{n} closed, says the {word}."
+            ),
+            "success": [{"id": "told", "said": word}, {"id": f"only-{word}", "said": word}],
+        }
+        for n, word in words.items()
+    ]
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=tickets(6))
+        await bench.scenarios.create("desk", cases, check=False)
+        made = await bench.scenarios.generate("desk", count=2, kinds=["must_succeed", "sealed"], wait_s=45)
+        options = {"name_clusters": True}
+        begun = await bench.runs.start("desk", models={"writer": "relay"}, options=options, wait_s=0)
+        assert begun.job is not None
+        [call] = (await bench.model_calls.take(begun.job.id, wait_s=40)).calls
+        told = json.dumps(call)
+        assert call["role"] == "writer" and "heron" in told
+        found = (await bench.runs.start("desk", select=["scenario:close-1"], wait_s=45)).run.clusters
+        names = {one.id: "Says nothing of birds" for one in found}
+        await bench.model_calls.answer([{"id": call["id"], "data": names}], wait_s=0)
+        with anyio.fail_after(60):
+            while not (await bench.jobs.wait(begun.job.id, wait_s=20)).job.ended:
+                pass
+        run = (await bench.items.get("run", begun.run.id, view="clusters")).item
+        rows = (await bench.items.page("scenario", environment="desk", limit=100)).items
+    assert {one["name"] for one in run["clusters"]} == {"Says nothing of birds"}
+    assert len(run["clusters"]) == len(found) == len(names)
+    assert not any(row.get("spent") for row in rows)
+    with Store(tmp_path) as store:
+        archive = Archive(store)
+        hidden = [
+            archive.scenarios.get(id).scenario.goal for id in (*made.made, "desk/close-2", "desk/close-3")
+        ]
+    canaries = [*hidden, *made.made, "plover", "curlew", "close-2", "close-3", "sealed", "held"]
+    assert [word for word in canaries if word in told] == []
 
 
 @pytest.mark.parametrize("answer", ["no JSON at all", {"k1": 3}, {"k9": "another"}])

@@ -17,6 +17,7 @@ import caseharden
 from caseharden.engine.evaluate.statistics import look_alpha, scenarios_needed
 from caseharden.engine.llm.client import Message, ModelRequest, Role, ToolCall, ToolSignature
 from caseharden.engine.llm.offline import OfflineModel
+from caseharden.tests.commanded import commanded
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
 
 pytestmark = pytest.mark.anyio
@@ -157,7 +158,7 @@ def test_demo_with_a_model_of_an_endpoint_asks_first_and_plays_each_scenario_wit
     monkeypatch.setenv("DEMO_KEY", "a-key-for-the-demo-0001")
     with FakeEndpoint(offline_behind) as endpoint:
         words = ["--model", "fake-1", "--base-url", endpoint.base_url, "--key", "env:DEMO_KEY"]
-        asked = demo(tmp_path, *words)
+        asked = commanded("demo", *words, cwd=tmp_path)
         assert asked.returncode == 2
         assert "calls of fake-1 were not confirmed" in asked.stderr
         assert "--confirm" in asked.stderr.splitlines()[-1]
@@ -185,7 +186,7 @@ def test_demo_with_a_model_of_an_endpoint_asks_first_and_plays_each_scenario_wit
     ],
 )
 def test_demo_refuses_what_names_no_model(tmp_path: Path, words: list[str], told: str) -> None:
-    refused = demo(tmp_path, *words)
+    refused = commanded("demo", *words, cwd=tmp_path)
     assert refused.returncode == 2
     assert f"error: {told}" in refused.stderr
 

@@ -8,7 +8,7 @@ into errors. A world of random words shows the whole loop through the workbench.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 FIX = "Before calling refund_order, call verify_customer."
 CAREFUL = "Be careful and polite."
+CARELESS = "Never mind the tone."
 NULLS = ("Be kind.", "Be brief.", "Be calm.", "Be exact.", "Be patient.")
 RUNS = 200
 
@@ -75,6 +76,31 @@ class Noisy:
         return min(1.0, max(0.0, difficulty + moved))
 
 
+@dataclass(frozen=True)
+class Flaky(Noisy):
+    """Beside: three checks that pass in nine trials of ten, whatever the text says.
+
+    And a solid one, `tone`, which the careless text breaks in one scenario of five: there it passes with chance `left`.
+    """
+
+    left: float = 0.05
+
+    def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
+        played = super().play(text, simulation, trial, purpose)
+        if played.verdict == "error":
+            return played
+        broken = CARELESS in text and draw(self.seed, played.scenario, "broken") < 0.2
+        chances = {**dict.fromkeys(("f1", "f2", "f3"), 0.9), "tone": self.left if broken else 0.98}
+        more: dict[str, CheckVerdict] = {
+            name: "pass"
+            if draw(self.seed, simulation, trial, name, text, purpose == "again") < chance
+            else "fail"
+            for name, chance in chances.items()
+        }
+        checks = {**played.checks, **more}
+        return replace(played, checks=checks, verdict="fail" if "fail" in checks.values() else "pass")
+
+
 async def proven(world: Noisy, *texts: str, scenarios: int = 30) -> Hardening:
     """A hardening with these proposals, over 10 held-out scenarios of two personas."""
     engine = hardener(world, shop_cases(scenarios), Says(*texts))  # pyright: ignore[reportArgumentType]
@@ -120,6 +146,24 @@ async def test_a_true_fix_is_promoted_in_at_least_75_percent_of_the_runs() -> No
     runs = 60
     outcomes = [(await proven(Noisy(seed), FIX)).outcome for seed in range(runs)]
     assert outcomes.count("improved") >= 0.75 * runs
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_true_fix_beside_flaky_checks_is_called_regressed_in_at_most_6_percent_of_the_runs() -> None:
+    """Of 150 runs it was 3 %, and 19 % where three more trials alone decided."""
+    runs = 60
+    found = [await proven(Flaky(seed), FIX) for seed in range(runs)]
+    broken = [
+        h for h in found if "check_regressed" in {r.reason for r in h.rounds} or h.outcome == "regressed"
+    ]
+    assert len(broken) <= 0.06 * runs
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_fix_that_breaks_a_solid_check_in_one_scenario_of_five_is_hardly_ever_promoted() -> None:
+    runs = 60
+    outcomes = [(await proven(Flaky(seed), f"{FIX}\n{CARELESS}")).outcome for seed in range(runs)]
+    assert outcomes.count("improved") <= 0.02 * runs
 
 
 @pytest.mark.requirement("CH-6")

@@ -27,6 +27,7 @@ from caseharden.engine.harden import (
     compare_arms,
     decide_outcome,
 )
+from caseharden.engine.harden.edits import added_hunks, parts_of
 from caseharden.engine.harden.proof import Arms, weigh
 from caseharden.engine.llm import ModelReply, ModelRequest, Usage
 from caseharden.engine.records.hardening import Brief, Candidate, Edit, Evidence, Hardening, HardeningLimits
@@ -672,6 +673,33 @@ async def test_pruning_puts_back_what_was_replaced_and_leaves_equal_lines_of_the
     found = record.find(record.candidate)
     assert found is not None and found.text == f"{BASE}\n{old}\n{fence}\n{VERIFY}\n{CONFIRM}"
     assert [one.removed for one in record.pruned] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("lines", [(VERIFY, CONFIRM, "Be brief."), (VERIFY, "Be brief.", CONFIRM)])
+async def test_of_lines_in_place_of_others_each_is_tried_alone(lines: tuple[str, ...]) -> None:
+    olds = ("Refund what they ask.", "Cancel what they ask.", "Be long.")
+    base = "\n".join([BASE, *olds])
+    edits = [Edit(op="replace", anchor=old, text=new) for old, new in zip(olds, lines, strict=True)]
+    h = opened("reflect").model_copy(update={"base_text": base})
+    record = await hardener(Shop(), writer=Edits(edits)).run(h)
+    found = record.find(record.candidate)
+    kept = [old if new == "Be brief." else new for old, new in zip(olds, lines, strict=True)]
+    assert found is not None and found.text == "\n".join([BASE, *kept]) and record.outcome == "improved"
+    assert {one.line for one in record.pruned if one.removed} == {"Be brief."}
+
+
+def test_a_part_stands_alone_only_where_it_is_known_what_it_stands_for() -> None:
+    old, like = "Refund what they ask for, at once.", "Refund what they ask for, after a look."
+    (more,) = added_hunks(old, f"{like}\nBe brief.\n{VERIFY}")
+    assert [(p.at, p.lines, p.before) for p in parts_of(more)] == [
+        (0, [like], [old]),
+        (1, ["Be brief."], []),
+        (2, [VERIFY], []),
+    ]
+    (other,) = added_hunks("Zzz.", f"{VERIFY}\n{CONFIRM}")
+    assert parts_of(other) == [other]
+    (fewer,) = added_hunks(f"{old}\n{old} {old}\nBe long.", like)
+    assert parts_of(fewer) == [fewer]
 
 
 class Stops(Exception):

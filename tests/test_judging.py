@@ -100,7 +100,9 @@ BROKEN: list[tuple[Mapping[str, Any] | str, str]] = [
     ('{"c1": {"verdict": "pass"}, "c1": {"verdict": "fail"}}', "answered twice"),
     ({"c1": {**verdict(), "verdict": "passed"}}, "verdict is none of"),
     ({"c1": verdict("pass", (99,))}, "no turn 99"),
-    ({"c1": {**verdict(), "evidence": [True]}}, "no turn True"),
+    ({"c1": {**verdict(), "evidence": [True]}}, "true is no number of a turn"),
+    ({"c1": {**verdict(), "evidence": ["1"]}}, '"1" is no number of a turn'),
+    ({"answers": {"c1": verdict()}}, "no key of the answer is one of c1"),
     ({"c1": "pass"}, "not an object"),
     ('{"c1": ' + "[" * 50_000, "not a JSON object"),
     ('{"c1": {"verdict": "pass", "evidence": [NaN]}}', "NaN is no number"),
@@ -163,6 +165,35 @@ async def test_votes_are_counted_and_the_majority_decides(tmp_path: Path) -> Non
         assert len(set(seeds)) == 3
     assert report.run.totals.passed == 1
     assert trial.graded.opinions[0].votes == {"fail": 1, "pass": 2}
+
+
+async def test_one_vote_of_three_is_no_majority_where_the_others_are_broken(tmp_path: Path) -> None:
+    with FakeEndpoint(says("rubbish")) as endpoint:
+        endpoint.then(says({"c1": verdict()}))
+        async with bench_at(tmp_path) as bench:
+            await judged_desk(bench, 1, {"judge": POLITE, "votes": 3})
+            report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
+            [trial] = await marked(bench)
+    assert report.run.totals.inconclusive == 1
+    assert trial.graded.checks[0].why.startswith("no majority: pass is what 1 of 3 votes say")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>c1 is {hard}: {}</think>\n" + json.dumps({"c1": verdict()}),
+        {"c1": {**verdict(), "evidence": [1.0]}},
+    ],
+)
+async def test_thoughts_before_the_answer_and_whole_numbers_written_as_floats_are_no_fault(
+    tmp_path: Path, reply: Mapping[str, Any] | str
+) -> None:
+    with FakeEndpoint(says(reply)) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await judged_desk(bench, 1, {"judge": POLITE})
+            report = await bench.runs.start("desk", models=judged_by(endpoint), metrics=["none"])
+        assert len(endpoint.requests) == 1
+    assert report.run.totals.passed == 1
 
 
 @pytest.mark.parametrize("votes", [2, 11, 0])

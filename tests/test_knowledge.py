@@ -61,6 +61,7 @@ async def test_support_contradiction_and_invention_are_told_apart_with_the_passa
     assert found.value == pytest.approx(1 / 3)
     assert [one.label for one in found.findings] == ["contradicted", "supported", "invented", "not_checkable"]
     assert found.findings[0].passage in ("p1", "p2") and found.turns == [1]
+    assert [one.quote.partition("\n")[0] for one in found.findings] == ["Refunds", "Opening hours", "", ""]
     assert again.run.metrics == report.run.metrics
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
+import anyio
 import pytest
 
 from caseharden.engine.errors import InvalidArgument, NotAllowed
 from caseharden.engine.workbench import Workbench
+from caseharden.tests.commanded import commanded
 from caseharden.tests.fake_endpoint import FakeEndpoint
 from caseharden.tests.judge_desk import Asked, judged_by, judged_desk, judging, score, verdict
 from caseharden.tests.workbench_cases import bench_at
@@ -108,6 +108,16 @@ async def test_a_file_outside_the_allowed_folders_is_refused(tmp_path: Path) -> 
             await bench.scores.score("run-1", labels=[{"file": str(tmp_path / "labels.json")}])
 
 
+async def test_a_label_of_another_run_is_refused_and_a_number_may_stand_in_a_text(tmp_path: Path) -> None:
+    row = {"conversation": "run-7/close-1/1", "check": "helpfulness", "label": "3"}
+    async with judged(tmp_path) as bench:
+        with pytest.raises(InvalidArgument, match="is of run-7, and run-1 is labelled"):
+            await bench.scores.score("run-1", labels=[row])
+        report = await bench.scores.score("run-1", labels=[{**row, "conversation": "run-1/close-1/1"}])
+    assert report.run.agreement is not None
+    assert report.run.agreement.by_check["helpfulness"].confusion == {"3": {"2": 1}}
+
+
 async def test_what_is_to_be_labelled_is_shown_without_a_word_of_the_judge(tmp_path: Path) -> None:
     async with judged(tmp_path) as bench:
         tasks = await bench.scores.to_label("run-1")
@@ -123,30 +133,29 @@ async def test_what_is_to_be_labelled_is_shown_without_a_word_of_the_judge(tmp_p
         assert left == {"run-1/close-2/1": ["helpfulness"], "run-1/close-3/1": ["polite", "helpfulness"]}
 
 
-def labelling(home: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "caseharden", "label", *words]
-    told = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100"}
-    return subprocess.run(
-        command, env=told, input=typed, capture_output=True, text=True, check=False, timeout=120
-    )
+def labelling(home: Path, *words: str, typed: str = "") -> CompletedProcess[str]:
+    return commanded("label", *words, typed=typed, CASEHARDEN_HOME=str(home))
 
 
-async def test_a_person_labels_in_the_terminal_and_sees_how_the_judge_agrees(tmp_path: Path) -> None:
-    async with judged(tmp_path):
-        pass
+def test_a_person_labels_in_the_terminal_and_sees_how_the_judge_agrees(tmp_path: Path) -> None:
+    async def prepare() -> None:
+        async with judged(tmp_path):
+            pass
+
+    anyio.run(prepare)
     done = labelling(tmp_path, "--by", "dana", typed="f\n3\nmaybe\n9\n\n/quit\n")
     assert (done.returncode, done.stderr) == (0, "")
     before, _, after = done.stdout.partition("run-1: the judge")
     assert "1 of 3  run-1/close-" in before and "The agent is polite." in before
     assert WHY not in before, "blind until all is said"
     assert "`maybe` is no verdict." in before and "is not on the scale" in before
-    assert "agrees with 1 of 2 labels, kappa undefined" in after
+    assert "agrees with 1 of 2 labels, kappa undefined over 1 of them, the verdicts" in after
     assert "you fail, judge fail: 1" in after
     assert "helpfulness: you 3, judge 2: It is so." in after
     again = labelling(tmp_path, "run-1", typed="/quit\n")
     assert "1 of 2  " in again.stdout
     (tmp_path / "labels.csv").write_text(FILES["labels.csv"])
-    file = labelling(tmp_path, "run-1", "--file", str(tmp_path / "labels.csv"), "--root", str(tmp_path))
+    file = labelling(tmp_path, "run-1", "--file", str(tmp_path / "labels.csv"))
     assert file.returncode == 0, file.stderr
     assert "you pass, judge fail: 1" in file.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from caseharden.engine.code import MetricCode
+from caseharden.engine.code.imports import hash_of
 from caseharden.engine.code.metric_code import MOST_HANGS
 from caseharden.engine.errors import InvalidArgument, NotAllowed, NotFound
 from caseharden.engine.evaluate import Question
@@ -216,7 +218,7 @@ async def test_code_that_hangs_is_ended_then_not_asked_again_and_other_code_answ
                 Question("", "score", pin["name"], code=pin["code"], code_hash=pin["sha256"]) for pin in pins
             ]
             hung, answered = await code.answers(questions, talk)
-            again = await code.answers(questions[:1] * MOST_HANGS, talk)
+            again = [(await code.answers(questions[:1], talk))[0] for _ in range(MOST_HANGS)]
             code.pinned([coded("hangs")], "metrics")
             [anew] = await code.answers(questions[:1], talk)
     asked = (hung, *again[:-1], anew)
@@ -246,7 +248,7 @@ async def test_nothing_is_asked_twice_of_the_same_file_and_anew_of_a_changed_one
     assert stale["counted"].why == "counted anew"
     assert (
         stale["raises"].unscored
-        == "metrics.py has changed since it was named: name the metric again in score_run"
+        == "metrics.py, or what it imports, has changed since it was named: name the metric again in score_run"
     )
 
 
@@ -329,3 +331,71 @@ async def test_a_folder_of_cases_names_a_metric_of_code(tmp_path: Path) -> None:
         with pytest.raises(NotAllowed, match="not run here") as refused:
             await bench.environments.import_folder(str(folder), "again")
     assert "--allow-code DIR" in str(refused.value.allowed)
+
+
+async def test_a_changed_module_that_the_file_imports_is_another_metric_and_is_loaded_anew(
+    tmp_path: Path,
+) -> None:
+    code = tmp_path / "code"
+    (code / "kit").mkdir(parents=True)
+    (code / "metrics.py").write_text(
+        "import outside_kit\nfrom kit import words\n\ndef counted(conversation):\n"
+        "    return {'value': 1, 'why': words.WHY}\n",
+        encoding="utf-8",
+    )
+    (code / "kit" / "__init__.py").write_text("", encoding="utf-8")
+    (code / "kit" / "words.py").write_text("from .deep import WHY\n", encoding="utf-8")
+    deep, other = code / "kit" / "deep.py", code / "other.py"
+    deep.write_text("WHY = 'first'\n", encoding="utf-8")
+    async with coded_bench(tmp_path) as bench:
+        await played(bench, TALK, {"said": "closed"})
+        await bench.runs.start("desk", metrics=[coded("counted")])
+        assert (await values(bench))["counted"].why == "first"
+        other.write_text("nobody = 'imports this'\n", encoding="utf-8")
+        await bench.scores.score("run-1", metrics=[coded("counted")])
+        deep.write_text("WHY = 'second'\n", encoding="utf-8")
+        stale = (await bench.runs.start("desk", continue_run="run-1", metrics=[coded("counted")])).run
+        assert (await values(bench, stale.id))["counted"].why == "second"
+        await bench.scores.score("run-1", metrics=[coded("counted")])
+        assert (await values(bench))["counted"].why == "second"
+
+
+def test_the_hash_is_that_of_the_file_alone_where_it_imports_nothing_from_beside_it(tmp_path: Path) -> None:
+    inside, file = tmp_path / "in", tmp_path / "in" / "m.py"
+    inside.mkdir()
+    (tmp_path / "far.py").write_text("x = 1\n", encoding="utf-8")
+    (inside / "link.py").symlink_to(tmp_path / "far.py")
+    file.write_text("import json, far, link\nfrom . import nothing\nfrom .. import far\n", encoding="utf-8")
+    alone = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert hash_of(file, inside) == alone
+    (inside / "ring.py").write_text("import m, ring\n", encoding="utf-8")
+    file.write_text("def f():\n    import ring\n", encoding="utf-8")
+    first = hash_of(file, inside)
+    assert first != hashlib.sha256(file.read_bytes()).hexdigest()
+    (inside / "ring.py").write_text("import m, ring  # else\n", encoding="utf-8")
+    assert hash_of(file, inside) != first
+    file.write_text("def broken(:", encoding="utf-8")
+    assert hash_of(file, inside) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+async def test_metrics_of_one_conversation_are_answered_at_the_same_time(tmp_path: Path) -> None:
+    """Each waits until the other has begun: one after the other would never end."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "metrics.py").write_text(
+        "import time\nfrom pathlib import Path\n\n"
+        "def meet(own, other):\n"
+        "    here = Path(__file__).parent\n"
+        "    (here / own).touch()\n"
+        "    while not (here / other).exists():\n"
+        "        time.sleep(0.01)\n"
+        "    return {'value': 1, 'why': 'met'}\n\n"
+        "def left(conversation):\n    return meet('l', 'r')\n\n"
+        "def right(conversation):\n    return meet('r', 'l')\n",
+        encoding="utf-8",
+    )
+    async with coded_bench(tmp_path) as bench:
+        await played(bench, TALK, {"said": "closed"})
+        await bench.runs.start("desk", metrics=[coded("left"), coded("right")], wait_s=45)
+        found = await values(bench)
+    assert [found[name].why for name in ("left", "right")] == ["met", "met"]

@@ -1,4 +1,4 @@
-"""`caseharden play` as a process: what a person types, and what the terminal says."""
+"""`caseharden play`: what a person types, and what the terminal says."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from caseharden.mcp_server.play_forms import NotAValue, described, value_of
+from caseharden.tests.commanded import commanded
 from caseharden.tests.fake_endpoint import FakeEndpoint, chat
 
 EMAIL, ZIP = "anjali.raghunathan@example.com", "01609"
 
 
-def play(
-    home: Path, *words: str, typed: str = "", cwd: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
+def play(home: Path, *words: str, typed: str = "", cwd: Path | None = None) -> CompletedProcess[str]:
     """The command with these lines as its input."""
+    return commanded("play", *words, typed=typed, cwd=cwd, CASEHARDEN_HOME=str(home))
+
+
+def played(home: Path, *words: str, typed: str) -> CompletedProcess[str]:
+    """The same as a process of its own, with its input from a pipe."""
     command = [sys.executable, "-m", "caseharden", "play", *words]
-    told = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100", **env}
+    told = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100"}
     return subprocess.run(
-        command, env=told, input=typed, capture_output=True, text=True, check=False, timeout=120, cwd=cwd
+        command, env=told, input=typed, capture_output=True, text=True, check=False, timeout=120
     )
 
 
@@ -48,7 +53,7 @@ def test_a_person_is_the_agent_fills_forms_goes_back_and_gets_the_reward(tmp_pat
         "I have refunded 154.90 dollars.",
         "/quit",
     ]
-    done = play(tmp_path, "shop", "--start", "refund-broken-lamp", typed="\n".join(typed))
+    done = played(tmp_path, "shop", "--start", "refund-broken-lamp", typed="\n".join(typed))
     assert (done.returncode, done.stderr) == (0, "")
     told = done.stdout
     assert "session-1: you are the agent, refund-broken-lamp." in told
@@ -127,7 +132,7 @@ def test_a_person_is_the_user_and_escapes_in_what_the_agent_says_do_nothing(tmp_
 
 
 def test_debug_logs_each_step_and_mistakes_name_what_there_is(tmp_path: Path) -> None:
-    done = play(tmp_path, "shop", "--start", "#1", "--debug", typed="Hello?\n/end\n")
+    done = played(tmp_path, "shop", "--start", "#1", "--debug", typed="Hello?\n/end\n")
     assert done.returncode == 0
     assert "session-1: reply" in done.stderr
     assert "Hello?" not in done.stderr

@@ -14,7 +14,7 @@ from caseharden.engine.llm import open_model, patient
 from caseharden.engine.llm.patience import waiting_for_the_host
 from caseharden.mcp_server.app import build_server
 from caseharden.resources.workbench import Workbench
-from caseharden.tests.hosting import View, answers, by_role, lent_desk, play
+from caseharden.tests.hosting import STOP, View, answers, by_role, judgement, lent_desk, play, told_ticket
 from caseharden.tests.served import Served, served
 from caseharden.tests.server_desk import Desk, desk
 
@@ -155,3 +155,37 @@ async def test_time_that_the_host_takes_is_no_time_of_the_trial() -> None:
 def test_relay_without_a_server_is_told() -> None:
     with pytest.raises(Unavailable, match="No client can answer here"):
         open_model("relay")
+
+
+@pytest.mark.requirement("AS-1")
+async def test_a_deleted_conversation_leaves_no_byte_of_what_a_client_was_asked_and_said_in_it(
+    tmp_path: Path,
+) -> None:
+    def told(view: View) -> View:
+        ticket = told_ticket(view)
+        if view["role"] == "judge":
+            data = judgement(view, "fail")["data"]
+            return {"data": {name: {**said, "why": f"judge-of-{ticket}"} for name, said in data.items()}}
+        said = by_role(view)
+        if "text" in said and said["text"] != STOP:
+            said["text"] += f" {view['role']}-of-{ticket}"
+        return said
+
+    def holding(ticket: str) -> set[str]:
+        words = [f"{role}-of-{ticket}".encode() for role in ("user", "agent", "judge")]
+        files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        return {word.decode() for word in words if any(word in data for data in files)}
+
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 3, models={**BOTH, "judge": "relay"})
+        kind = {"success": [{"id": "kind", "judge": "The agent was kind."}]}
+        for n in (1, 2, 3):
+            await at.ok("update_item", kind="scenario", id=f"desk/close-{n}", changes=kind)
+        with anyio.fail_after(60):
+            await play(at, await started(at), told)
+        assert holding("T1") == {"user-of-T1", "agent-of-T1", "judge-of-T1"}
+        await at.ok("delete_items", kind="conversation", ids=["run-1/close-1-dana/1"], confirm=True)
+        assert holding("T1") == set() and len(holding("T2")) == len(holding("T3")) == 3
+        page = await at.ok("list_items", kind="conversation", where={"run": "run-1"})
+        assert page["total"] == 2
+    assert holding("T1") == set()

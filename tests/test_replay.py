@@ -17,6 +17,7 @@ from caseharden.engine.net import Secrets
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import RunReport
+from caseharden.tests.commanded import commanded
 from caseharden.tests.endpoint_runs import spoken, write_folder
 from caseharden.tests.fake_endpoint import FakeEndpoint, Seen, chat
 from caseharden.tests.test_models_runs import a_user, by_the_book
@@ -267,23 +268,12 @@ async def test_what_is_wrong_with_a_cassette_is_told_before_anything_runs(
         assert (await bench.items.page("run")).total == 0
 
 
-async def test_the_command_line_records_once_and_then_runs_without_any_endpoint(tmp_path: Path) -> None:
+def test_the_command_line_records_once_and_then_runs_without_any_endpoint(tmp_path: Path) -> None:
     folder = tmp_path / "cases"
-    command = [
-        sys.executable,
-        "-m",
-        "caseharden",
-        "run",
-        str(folder),
-        "--cassette",
-        TAPE,
-        "--json",
-        "--plain",
-    ]
+    command = ["run", str(folder), "--cassette", TAPE, "--json", "--plain"]
 
     def told(home: str, *words: str) -> dict[str, Any]:
-        words = (*command, "--home", str(tmp_path / home), *words)
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        done = commanded(*command, "--home", str(tmp_path / home), *words)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -294,6 +284,5 @@ async def test_the_command_line_records_once_and_then_runs_without_any_endpoint(
     strict = told("two", "--cassette-mode", "strict")
     assert first["totals"] == strict["totals"] and first["totals"]["passed"] == 3
     assert (first["model_calls"], strict["model_calls"]) == (made, 0)
-    command += ["--home", str(tmp_path / "three"), "--cassette", "../x.jsonl"]
-    wrong = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    wrong = commanded(*command, "--home", str(tmp_path / "three"), "--cassette", "../x.jsonl")
     assert wrong.returncode == 2 and "outside the allowed roots" in wrong.stderr + wrong.stdout

@@ -58,6 +58,8 @@ async def test_the_report_of_a_run_shows_the_figures_of_the_run(tmp_path: Path) 
         assert talk["verdict"] == "f"
         assert "close_ticket" in cluster["quote"]["calls"]
         assert {case["split"] for case in report["scenarios"]} == {"train", "held_out"}
+        numbers = [int(c["id"].rpartition("-")[2]) for c in report["scenarios"] if c["split"] == "train"]
+        assert numbers == sorted(numbers)
         assert "caseharden" in html
 
 
@@ -84,6 +86,34 @@ async def test_the_report_of_a_hardening_shows_outcome_proof_and_what_changed(tm
         twins = [c for c in report["conversations"] if c["differs_at"]]
         assert twins and {c["version"] for c in twins} >= {"version 1", "candidate 1"}
         assert all(guard["result"] == "pass" for guard in report["guards"])
+
+
+@pytest.mark.requirement("CH-12")
+async def test_the_report_counts_a_scenario_that_was_read_where_the_proof_counts_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk", wait_s=45)).run
+        record = (await bench.hardenings.harden("desk", strategy="submit", run=run.id, wait_s=45)).hardening
+        read = record.held_out[0]
+        trial = next(
+            t for t in (await bench.items.page("conversation", where={"run": run.id, "scenario": read})).items
+        )
+        await bench.items.get("conversation", trial["id"], view="turns")
+        edits = [{"op": "add", "anchor": "end", "text": "Before calling close_ticket, call look_up_ticket."}]
+        record = (await bench.hardenings.submit(record.id, edits=edits, wait_s=45)).hardening
+        assert (
+            record.spent == [read] and record.evidence and record.evidence.held_out and record.evidence.train
+        )
+        held_out, train = record.evidence.held_out, record.evidence.train
+        _, report = await exported(bench, record.id)
+        old, new = (arm["rate"] for arm in report["arms"])
+        assert (old["trials"], new["trials"]) == (held_out.base_trials, held_out.candidate_trials)
+        assert [old["low"], old["high"]] == pytest.approx(held_out.base_interval)
+        rounds = {one["label"]: one for one in report["rounds"]}
+        assert rounds["Base"]["train"]["trials"] == train.base_trials
+        assert rounds["Round 1"]["train"]["trials"] == train.candidate_trials
+        assert {case["id"]: case["split"] for case in report["scenarios"]}[read] == "train"
+        assert "1 held out, but read before" in dict(report["manifest"])["split"]
 
 
 async def test_before_the_outcome_nothing_held_out_is_in_the_file_and_nothing_is_spent(

@@ -177,6 +177,7 @@ async def test_a_deep_link_opens_the_turn_and_keys_reach_everything(tmp_path: Pa
     drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     assert await browser.run(f"{drawn}.then(() => document.documentElement.dataset.theme)") == "dark"
     await browser.run("document.querySelector('.cell[data-simulation]').click()")
+    assert await browser.run("document.activeElement.className") == "row"
     assert await browser.run("document.querySelectorAll('#rows .row').length") == 1
     assert await browser.run("document.querySelectorAll('#chips button').length") == 1
 

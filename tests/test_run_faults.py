@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from caseharden.engine.net import Retries
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import RunReport
+from caseharden.tests.commanded import commanded
 from caseharden.tests.endpoint_runs import (
     AGENT,
     TURNS,
@@ -427,22 +427,25 @@ async def test_a_client_is_led_from_a_pause_to_the_end_by_the_calls_in_next(tmp_
             assert (await at.ok("get_item", kind="run", id="run-2"))["item"]["state"] == "cancelled"
 
 
-def command(folder: Path, home: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "caseharden", "run", str(folder), "--home", str(home), *words]
-
-
 def ran(folder: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "COLUMNS": "100"}
-    return subprocess.run(
-        command(folder, home, *words), env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    return commanded("run", str(folder), "--home", str(home), *words)
 
 
 def stopped_half_way(
     folder: Path, home: Path, endpoint: FakeEndpoint, requests: int, how: signal.Signals
 ) -> subprocess.CompletedProcess[str]:
     """A run that gets a signal as soon as so many requests have come."""
-    words = command(folder, home, "--concurrency", "4")
+    words = [
+        sys.executable,
+        "-m",
+        "caseharden",
+        "run",
+        str(folder),
+        "--home",
+        str(home),
+        "--concurrency",
+        "4",
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while len(endpoint.requests) < requests and process.poll() is None:
             endpoint.wait(0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 
-from caseharden.engine.agents import AgentError, AgentInput, Reach, open_outside
+from caseharden.engine.agents import AgentError, AgentInput, AgentReply, Reach, open_outside
+from caseharden.engine.agents.served_tools import ServedAgent
 from caseharden.engine.errors import Unavailable
 from caseharden.engine.llm import Message
 from caseharden.engine.processes import AllowedCode
@@ -121,6 +123,30 @@ async def test_a_call_that_waits_when_the_trial_ends_is_told_so_and_nothing_goes
             reply = await talk.agent.reply(heard)
             assert [call.name for call in reply.calls] == ["get_order"]
     assert "The conversation is over." in told[0]
+
+
+async def test_an_agent_need_not_wait_for_a_call_before_it_ends_its_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as reach, anyio.create_task_group() as tasks:
+
+        class Hasty:
+            name = "hasty"
+
+            async def reply(self, turn: AgentInput) -> AgentReply:
+                tasks.start_soon(agent.call, "get_order", {"id": "W42"})
+                await checkpoint()
+                return AgentReply("It is on its way.")
+
+        assert reach.doors is not None
+        agent = ServedAgent(Hasty(), reach.doors, reach.processes)
+        async with aclosing(agent):
+            asked = Message("user", "hi")
+            with anyio.fail_after(30):
+                for turn in range(2):
+                    called = await agent.reply(AgentInput("k", "Be kind.", [asked], 1, [ORDER], turn))
+                    assert [call.name for call in called.calls] == ["get_order"]
+                    result = Message("tool", RESULT, tool_call_id=called.calls[0].id)
+                    said = await agent.reply(AgentInput("k", "Be kind.", [asked, result], 1, [ORDER], turn))
+                    assert (said.text, said.calls) == ("It is on its way.", ())
 
 
 @pytest.mark.parametrize(

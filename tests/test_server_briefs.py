@@ -121,3 +121,26 @@ async def test_a_reason_stays_with_the_candidate_and_a_mark_with_the_one_that_wa
             assert found["item"]["reason"] == reason
         over = await at.error("submit_candidate", hardening="hard-1", instructions="Be kind.")
         assert over["next"][0]["tool"] == "harden_agent"
+
+
+@pytest.mark.requirement("CH-17")
+async def test_the_scenarios_that_a_proof_lacks_are_made_paired_and_prove_it(tmp_path: Path) -> None:
+    rules = ["Before calling refund_order, call verify_customer."]
+    async with desk(tmp_path) as at:
+        await at.ok("create_environment", id="shop", world="shop", instructions="Be helpful.")
+        await at.ok("harden_agent", environment="shop", strategy="submit", wait_s=45)
+        first = await submit(at, *rules)
+        assert first["outcome"] == "unconfirmed" and "about 7 more held-out" in first["summary"]
+        assert (await at.follow(first))["counts"]["scenarios"] == 24 + 7
+        again = await at.ok("harden_agent", environment="shop", strategy="submit", wait_s=45)
+        lacking = (
+            "7 held-out scenarios are in no simulation, and not in the proof: create_simulations makes them."
+        )
+        assert lacking in again["warnings"]
+        await at.ok("decide_candidate", candidate="hard-2", decision="reject", reason="Not with all of them.")
+        await at.ok("create_simulations", environment="shop")
+        whole = await at.ok("harden_agent", environment="shop", strategy="submit", wait_s=45)
+        assert lacking not in whole["warnings"]
+        edits = [{"op": "add", "anchor": "end", "text": line} for line in rules]
+        tried = await at.ok("submit_candidate", hardening=whole["hardening"], edits=edits, wait_s=45)
+        assert tried["evidence"]["held_out"]["n"] == 15

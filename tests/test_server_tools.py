@@ -23,6 +23,7 @@ from caseharden.engine.processes import AllowedCode, Processes
 from caseharden.engine.workbench import Workbench, workbench
 from caseharden.tests.agents_told import listening
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, cut, fault, hang, of_json, redirect
+from caseharden.tests.plain_mcp import write_plain
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-11")]
@@ -200,7 +201,10 @@ async def test_http_tools_are_reset_take_turns_and_change_the_world_that_is_chec
 
 @pytest.mark.parametrize("over_http", [False, True])
 async def test_the_tools_of_an_mcp_server_are_tools_of_the_world(tmp_path: Path, over_http: bool) -> None:
-    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    if over_http:
+        (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    else:
+        write_plain(tmp_path / "desk.py", DESK)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -444,7 +448,7 @@ async def test_a_lone_surrogate_in_an_argument_is_that_of_one_call_and_the_run_g
 
 
 async def test_starting_a_worlds_process_needs_no_thread_that_a_waiting_trial_holds(tmp_path: Path) -> None:
-    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    write_plain(tmp_path / "desk.py", DESK)
     threads = anyio.to_thread.current_default_thread_limiter()
     before, threads.total_tokens = threads.total_tokens, 1
     try:

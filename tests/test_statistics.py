@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 from fractions import Fraction
 from typing import Any
 
 import pytest
-import scipy.special  # pyright: ignore[reportMissingTypeStubs]
-import scipy.stats  # pyright: ignore[reportMissingTypeStubs]
 from hypothesis import given, settings, strategies as some
 
 from caseharden.engine.evaluate import statistics as st
 
 CLOSE = 1e-9
-special: Any = scipy.special
-stats: Any = scipy.stats
 counts = some.integers(0, 60)
+
+
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    """`scipy.stats`, which takes a second to load and is needed by whoever runs these tests alone."""
+    return importlib.import_module("scipy.stats")
+
+
+@pytest.fixture(scope="module")
+def special() -> Any:
+    return importlib.import_module("scipy.special")
 
 
 @pytest.mark.parametrize(
@@ -40,13 +48,13 @@ def test_wilson_gives_the_reference_values(k: int, n: int, low: float, high: flo
     assert st.wilson(k, n) == pytest.approx((low, high), abs=6e-11)
 
 
-def test_wilson_at_90_percent() -> None:
+def test_wilson_at_90_percent(stats: Any) -> None:
     z = float(stats.norm.ppf(0.95))
     assert st.wilson(8, 10, z) == pytest.approx((0.5407928057, 0.9314420123), abs=6e-11)
 
 
 @given(counts, some.integers(1, 60))
-def test_wilson_agrees_with_scipy(k: int, n: int) -> None:
+def test_wilson_agrees_with_scipy(stats: Any, k: int, n: int) -> None:
     k = min(k, n)
     oracle = stats.binomtest(k, n).proportion_ci(method="wilson")
     assert st.wilson(k, n) == pytest.approx((oracle.low, oracle.high), abs=CLOSE)
@@ -86,7 +94,7 @@ def test_sign_test_gives_the_reference_values(b: int, c: int, two: float, one: f
 
 
 @given(some.integers(0, 40), some.integers(0, 40))
-def test_sign_test_agrees_with_scipy_and_is_monotone(b: int, c: int) -> None:
+def test_sign_test_agrees_with_scipy_and_is_monotone(stats: Any, b: int, c: int) -> None:
     if b + c:
         oracle = stats.binomtest(b, b + c, alternative="greater").pvalue
         assert st.sign_test(b, c) == pytest.approx(oracle, abs=CLOSE)
@@ -107,7 +115,7 @@ def mean_of(sample: Any, axis: int) -> Any:
     return sample.mean(axis)
 
 
-def test_sign_flip_agrees_with_scipys_permutation_test() -> None:
+def test_sign_flip_agrees_with_scipys_permutation_test(stats: Any) -> None:
     differences = [0.5, -0.25, 1.0, 0.25, 0.75, -0.5, 0.25, 1.0]
     oracle = stats.permutation_test(
         (differences,),
@@ -151,7 +159,7 @@ def test_sign_flip_of_thirds_has_exact_ties() -> None:
     )
 
 
-def test_sign_flip_with_too_many_sums_is_sampled_with_a_seed() -> None:
+def test_sign_flip_with_too_many_sums_is_sampled_with_a_seed(stats: Any) -> None:
     differences = [Fraction(1 if i % 4 else -1, 101 + 2 * i) for i in range(24)]
     p = st.sign_flip_test(differences, seed=3)
     assert p == st.sign_flip_test(differences, seed=3)
@@ -283,7 +291,7 @@ def test_mixture_e_value_gives_the_reference_values(b: int, c: int, e: float) ->
 
 
 @given(some.integers(0, 60), some.integers(0, 60))
-def test_mixture_e_value_agrees_with_scipy(b: int, c: int) -> None:
+def test_mixture_e_value_agrees_with_scipy(special: Any, b: int, c: int) -> None:
     oracle = 2.0 ** (b + c) * special.beta(b + 1, c + 1) * 2 * special.betaincc(b + 1, c + 1, 0.5)
     assert st.mixture_e_value(b, c) == pytest.approx(float(oracle), rel=CLOSE)
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ import pytest
 
 from caseharden.benchmarks.torture import torture
 from caseharden.engine.errors import StorageError
-from caseharden.engine.store import Store
+from caseharden.engine.store import Clock, Store
 
 WRITER = """
 import sys
@@ -312,3 +313,91 @@ def test_writers_killed_at_random_lose_nothing_that_was_acknowledged(tmp_path: P
     assert (found.rounds, found.broke, found.given_twice, found.damaged_lines) == (5, 0, 0, 0)
     assert found.lost == found.resurrected == found.half == []
     assert found.acknowledged > 50
+
+
+def test_one_document_that_cannot_be_read_does_not_end_the_thread_that_makes_writes_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable, fsync = threading.Event(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        if "things" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            durable.set()
+
+    store = Store(tmp_path, clock=Clock(steady=lambda: 7.0))
+    job, _ = store.jobs.create("run", {})
+    store.jobs.progress(job.id, completed=1, total=3)
+    store.jobs.progress(job.id, completed=2, total=3)  # told, and too early to be written
+    row = store.table("jobs").fetch(job.id)
+    store.table("jobs").put(job.id, {name: row[name] for name in row if name != "units"})
+    monkeypatch.setattr("os.fsync", noted)
+    for _ in range(2):
+        durable.clear()
+        store.table("things").put("a", {"n": 1})
+        assert durable.wait(10)
+    with pytest.raises(StorageError, match=r"may not survive a power cut: 'units'"):
+        store.close()
+
+
+def test_what_was_deleted_is_purged_also_where_the_table_was_unloaded_in_between(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        table = store.run_table("run-1", "trials")
+        table.put_many({"a": {"say": "marker"}, "b": {}})
+        table.remove(doc_ids=["a"])
+        store.flush()
+        table.journal.unload()
+        table.journal.purge()
+        assert b"marker" not in (tmp_path / "runs" / "run-1" / "trials.jsonl").read_bytes()
+
+
+def test_deleting_what_was_removed_before_purges_it(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        table = store.table("things")
+        table.put_many({"a": {"say": "marker"}, "b": {}})
+        table.remove(doc_ids=["a"])
+        assert table.delete(["a"]) == []
+        assert b"marker" not in things(tmp_path).read_bytes()
+
+
+def test_a_delete_that_others_keep_compacting_over_says_so_and_is_purged_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        table, theirs, fsync = store.table("things"), other.table("things").journal, os.fsync
+        table.put_many({"a": {"say": "marker"}, "b": {}})
+        theirs.refresh()
+        busy: list[bool] = []
+
+        def compacted_over(descriptor: int) -> None:
+            fsync(descriptor)
+            if not busy and ".tmp" in os.readlink(f"/proc/self/fd/{descriptor}"):
+                busy.append(True)
+                theirs.compact()
+                busy.clear()
+
+        monkeypatch.setattr("os.fsync", compacted_over)
+        with pytest.raises(StorageError, match="compacted at the same time"):
+            table.delete(["a"])
+        monkeypatch.undo()
+        assert table.find("a") is None
+        store.flush()
+        assert b"marker" not in things(tmp_path).read_bytes()
+
+
+def test_a_table_that_is_unloaded_before_it_was_made_durable_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = list[str](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    with Store(tmp_path) as store:
+        table = store.run_table("run-1", "trials")
+        monkeypatch.setattr("os.fsync", noted)
+        table.put("a", {"n": 1})
+        table.journal.unload()
+        store.flush()
+        assert str(tmp_path / "runs" / "run-1" / "trials.jsonl") in synced

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.harden import shown_p
+from caseharden.engine.evaluate.statistics import shown_p
 from caseharden.engine.records.environment import InstructionsRecord
 from caseharden.engine.records.hardening import (
     Brief,
@@ -261,6 +261,18 @@ def test_where_no_held_out_scenario_is_left_fresh_ones_are_offered() -> None:
     assert reply.next[0].tool == "generate_scenarios"
 
 
+def test_a_hardening_that_was_cancelled_or_could_count_nothing_names_what_goes_on() -> None:
+    cancelled = hardening_reply(HardeningReport(waiting(state="cancelled")))
+    assert (cancelled.next[0].tool, cancelled.next[0].args["hardening"]) == ("harden_agent", "hard-1")
+    rounds = [Round(number=0, conversations=["run-1/a/1"])]
+    nothing = hardening_reply(
+        HardeningReport(waiting(state="decided", outcome="not_evaluated", strategy="rules", rounds=rounds))
+    )
+    assert nothing.next[0].args == {"kind": "conversation", "id": "run-1/a/1", "view": "turns"}
+    marked = hardening_reply(HardeningReport(waiting(state="decided", marks=["exposed"])))
+    assert any("exposed: who wrote the text had read" in one for one in marked.warnings)
+
+
 def test_a_roll_back_shows_the_difference_and_how_to_undo_it() -> None:
     def version(number: int, text: str) -> InstructionsRecord:
         return InstructionsRecord(
@@ -291,6 +303,6 @@ def test_words_of_figures() -> None:
 def test_offline_is_said_once() -> None:
     models: dict[str, str] = {"agent": "offline", "user": "offline"}
     assert wording.with_offline([], models) == [wording.OFFLINE_WARNING]
-    assert wording.with_offline(["Models are offline."], models) == ["Models are offline."]
+    assert wording.with_offline([wording.OFFLINE_WARNING], models) == [wording.OFFLINE_WARNING]
     real: dict[str, Any] = {"agent": "openai/x", "user": "openai/x"}
     assert wording.with_offline([], real) == []

@@ -252,6 +252,7 @@ async def test_a_red_team_persona_is_stored_and_plays_offline_and_a_misspelled_k
         )
         assert made.made == ["desk/p"] and "Did you mean `crescendo`?" in made.refused[0]["what"]
         await bench.scenarios.create("desk", [closing(1)])
+        await bench.simulations.create("desk", simulations=[{"scenario": "close-1", "persona": "p"}])
         run = (await bench.runs.start("desk", wait_s=45)).run
         item = (await bench.items.get("conversation", "run-1/close-1-p/1", view="turns")).item
     assert run.totals.trials == 1 and run.totals.error == run.totals.invalid == 0

@@ -101,6 +101,8 @@ async def test_a_model_at_an_endpoint_writes_what_is_stored_and_is_told_what_was
             cases = await bench.scenarios.generate("desk", count=1, kinds=["faults"], wait_s=45)
             assert people.made == ["desk/climber"] and cases.made == ["desk/close-in-trouble"]
             assert cases.checked["proven"] == 1 and not people.warnings
+            pair = {"scenario": "close-in-trouble", "persona": "climber"}
+            await bench.simulations.create("desk", simulations=[pair])
             run = (await bench.runs.start("desk", wait_s=45)).run
             (row,) = (await bench.items.page("conversation", where={"run": run.id}, detail="full")).items
     assert "T99" in json.dumps(asked[1]["refused"]) and row["persona"] == "climber"

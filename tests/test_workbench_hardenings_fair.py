@@ -195,6 +195,43 @@ async def test_a_second_submission_builds_on_the_first_that_train_kept_after_a_r
         assert record.stop_reason == "proven"
 
 
+async def test_a_text_that_was_proven_before_has_its_outcome_and_costs_no_look(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        await bench.scenarios.create("desk", [LOOKING])
+        h = await opened(bench, **CHOSEN)
+        first = await submitted(bench, "hard-1", CLOSES_ALL)
+        jobs = (await bench.items.page("job")).total
+        text = f"{h.base_text}\n{CLOSES_ALL}".replace("call", " call")
+        again = await bench.hardenings.submit("hard-1", instructions=f"{text}\n", wait_s=45)
+        assert (again.candidate, again.hardening.outcome, again.job) == ("hard-1/c1", "regressed", None)
+        assert "its outcome stands, nothing was run and no look was taken" in again.warnings[0]
+        assert again.hardening == first.hardening and (await bench.items.page("job")).total == jobs
+        await bench.hardenings.decide("hard-1", "reject")
+        await opened(bench, **CHOSEN)
+        assert look(await submitted(bench, "hard-2", RULE)) == 2
+        other = await bench.hardenings.submit("hard-2", instructions=f"{h.base_text}\n{RULE}", wait_s=45)
+        assert other.candidate == "hard-2/c1" and other.hardening.looks == 2
+
+
+async def test_a_text_that_was_proven_in_another_hardening_is_known_while_its_cases_are_the_same(
+    tmp_path: Path,
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 10)
+        await opened(bench)
+        assert (await submitted(bench, "hard-1", RULE)).hardening.outcome == "unconfirmed"
+        await opened(bench)
+        told = hardening_reply(await submitted(bench, "hard-2", RULE))
+        assert told.hardening == "hard-1" and told.outcome == "unconfirmed"
+        assert told.warnings[0].startswith("hard-1/c1 is the same text")
+        await bench.hardenings.decide("hard-2", "reject")
+        await bench.items.update("scenario", "desk/close-1", {"goal": "Get ticket T1 closed, please."})
+        await opened(bench)
+        anew = await submitted(bench, "hard-3", RULE)
+        assert (anew.candidate, look(anew)) == ("hard-3/c1", 2)
+
+
 async def test_a_deleted_environment_takes_its_looks_along(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await desk(bench, 24)
@@ -309,6 +346,7 @@ async def test_what_breaks_only_beside_the_selection_is_regressed_and_named(tmp_
         await bench.scenarios.create("desk", [LOOKING])
         h = await opened(bench, **CHOSEN)
         assert h.left_out and "look-1" not in h.train
+        assert "left_out" not in (await bench.items.get("hardening", "hard-1")).item
         report = await submitted(bench, "hard-1", CLOSES_ALL)
         found = report.hardening.find("hard-1/c1")
         assert found is not None and found.evidence is not None and found.evidence.held_out is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine.harden import look_terms, standing_candidate
-from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
+from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
 from .replies import NextCall, then
 from .wording import plural
 
@@ -96,8 +96,13 @@ def brief_call(hardening: Hardening) -> NextCall:
 
 def broken_example(evidence: Evidence) -> str:
     """A train conversation of the candidate in which a check that it broke failed."""
-    confirmed = (one for one in evidence.regressions if one.split == "train" and one.confirmed)
-    return next((one.conversation for one in confirmed if one.conversation), "")
+    return next((one.conversation for one in broken_on_train(evidence) if one.conversation), "")
+
+
+def broken_on_train(evidence: Evidence | None) -> list[CheckRegression]:
+    """What a text broke that its writer may see."""
+    regressions = evidence.regressions if evidence else []
+    return [one for one in regressions if one.split == "train" and one.confirmed]
 
 
 def _broken_calls(candidate: Candidate) -> list[NextCall]:

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from ..engine.evaluate.comparison import GroupChange, RunComparison
 from ..engine.evaluate.statistics import RateInterval
+from ..engine.records.environment import played_by
 from ..engine.workbench.comparing import SIDES, ComparisonReport
 from .arguments import Limit
 from .replies import Comparison, Link, NextCall, then
 from .spec import Call, tool
-from .wording import is_offline, plural, rounded, with_offline
+from .wording import offline_roles, plural, rounded, with_offline
 
 NO_PROOF = "Not a proof for promotion: submit_candidate proves."
 SAID = ("user", "agent", "calls", "changes", "checks[].why")
@@ -61,7 +62,7 @@ def _side_by_side(report: ComparisonReport) -> Comparison:
     return Comparison(
         summary=_one(report),
         next=_next_of_one(report),
-        warnings=with_offline(with_offline(report.warnings, report.run.models), report.base.models),
+        warnings=with_offline(report.warnings, *_players(report)),
         base=report.base.run,
         run=report.run.run,
         differs=report.differs,
@@ -104,7 +105,7 @@ def change(found: RunComparison) -> str:
 
 def _told(report: ComparisonReport) -> str:
     found = report.found
-    offline = " (offline)" if is_offline(report.run.models) or is_offline(report.base.models) else ""
+    offline = offline_roles(*_players(report))
     counts = (
         f"{len(found.better):,} of {plural(found.scenarios, 'scenario')} better, {len(found.worse):,} worse, "
         f"{found.unchanged_scenarios:,} unchanged, {told_p(found.p)}"
@@ -198,7 +199,12 @@ def _warnings(report: ComparisonReport, limit: int) -> list[str]:
             f"{plural(len(found.flaky), 'simulation')} {'disagrees' if len(found.flaky) == 1 else 'disagree'} "
             "with themselves over their trials: only the scenarios' means say anything of them."
         )
-    return with_offline(with_offline(warnings, report.run.models), report.base.models)
+    return with_offline(warnings, *_players(report))
+
+
+def _players(report: ComparisonReport) -> list[dict[str, str]]:
+    """Who plays each role in each run."""
+    return [played_by(side.models, side.agent) for side in (report.base, report.run)]
 
 
 def _links(report: ComparisonReport) -> list[Link]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..engine.harden import (
-    LEAST_HELD_OUT,
-    LEFT_OUT_MISSING,
-    NO_HELD_OUT,
-    no_held_out_left,
-    unified_diff,
-)
+from ..engine.harden import LEFT_OUT_MISSING, NO_HELD_OUT, no_held_out_left, unified_diff
 from ..engine.records.environment import InstructionsRecord, played_by
-from ..engine.records.hardening import Brief, Candidate, CheckRegression, Evidence, Hardening
+from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
-from .briefs import brief_row, broken_example, open_summary, submit_call, told_brief, wants_text, write_calls
-from .replies import CandidateView, HardeningReply, NextCall, counts, goes_on, then
-from .wording import held_out, is_offline, listed, plural, rounded, train, with_offline
+from .briefs import brief_row, broken_example, broken_on_train, open_summary, told_brief
+from .onward import next_calls
+from .replies import CandidateView, HardeningReply, counts, then
+from .wording import held_out, listed, offline_roles, plural, rounded, train, with_offline
 
-FRESH_SCENARIOS = 3 * LEAST_HELD_OUT
-"""One new scenario in three is held out."""
+MARKS: Mapping[str, str] = {
+    "exposed": "who wrote the text had read held-out conversations, which are not in the proof, or played the users",
+    "self-judged": "who wrote the text, or the agent's own model, judged it",
+    "overridden": "it was promoted without a proof",
+}
+"""What each mark says of an outcome."""
 HELD_OUT_FIELDS = (
     "n",
     "better",
@@ -49,7 +49,7 @@ def hardening_reply(report: HardeningReport, *, decided: str = "", asked: bool =
     brief = None if decided else told_brief(hardening, candidate, asked=asked)
     return HardeningReply(
         summary=_summary(report, candidate, evidence, outcome, decided),
-        next=_next(report, candidate, outcome, asked)[:3],
+        next=next_calls(report, candidate, outcome, asked=asked)[:3],
         warnings=_warnings(report),
         hardening=hardening.id,
         state=hardening.state,
@@ -187,7 +187,7 @@ def _summary(
         return _round(hardening, candidate)
     if not outcome:
         return open_summary(hardening)
-    told = f"{hardening.id}: {_outcome(outcome)}{' (offline)' if is_offline(_players(hardening)) else ''}"
+    told = f"{hardening.id}: {_outcome(outcome)}{offline_roles(_players(hardening))}"
     told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
     told += _refuses(hardening, candidate)
     return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])
@@ -226,7 +226,7 @@ def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list
 
 def _broken(evidence: Evidence) -> str:
     """`check world broke in 6 of 12 train simulations, for example run-3/refund-1/1`; held-out is only counted."""
-    every = _train_broken(evidence)
+    every = broken_on_train(evidence)
     seen = [one for one in every if not one.left_out]
     of = evidence.train.simulations if evidence.train else 0
     checks: dict[str, set[str]] = {}
@@ -256,7 +256,7 @@ def _beside(evidence: Evidence) -> str:
     if LEFT_OUT_MISSING in evidence.caps:
         return f"Of {ran} over a tenth ended in error: whether anything broke there is not known."
     broke = any(one.left_out and one.confirmed for one in evidence.regressions)
-    return f"{'Also run' if broke else 'Nothing broke in'}: {ran}."
+    return f"{'Also run:' if broke else 'Nothing broke in'} {ran}."
 
 
 def _refuses(hardening: Hardening, candidate: Candidate | None) -> str:
@@ -265,10 +265,6 @@ def _refuses(hardening: Hardening, candidate: Candidate | None) -> str:
         (one for one in reversed(hardening.rounds) if candidate and one.candidate == candidate.id), None
     )
     return f" {last.told}" if last and last.reason == "over_refusal" else ""
-
-
-def _train_broken(evidence: Evidence) -> list[CheckRegression]:
-    return [one for one in evidence.regressions if one.split == "train" and one.confirmed]
 
 
 def _added(candidate: Candidate | None) -> list[str]:
@@ -338,90 +334,8 @@ def _warnings(report: HardeningReport) -> list[str]:
     warnings += [one for one in report.hardening.warnings if one not in warnings]
     marks = _marks(report.hardening, _candidate(report))
     if marks and not any("mark" in one for one in warnings):
-        warnings.append(f"The outcome is marked {', '.join(marks)}.")
+        warnings += [f"The outcome is marked {mark}: {MARKS[mark]}." for mark in marks]
     return with_offline(warnings, _players(report.hardening))
-
-
-def _next(report: HardeningReport, candidate: Candidate | None, outcome: str, asked: bool) -> list[NextCall]:
-    hardening = report.hardening
-    if report.job and report.job.active:
-        return [goes_on(report.job)]
-    if report.job:
-        return [NextCall(**call) for call in (report.job.error or {}).get("next", [])] or [
-            _goes_on(hardening)
-        ]
-    if report.became:
-        return _after_promotion(report)
-    if hardening.state == "cancelled":
-        return [_goes_on(hardening), then("get_item", kind="hardening", id=hardening.id, view="rounds")]
-    if hardening.state == "rejected":
-        return [then("harden_agent", "look again", environment=hardening.environment)]
-    if _no_held_out(hardening, candidate):
-        return _fresh(hardening)
-    if wants_text(hardening) and outcome in ("", "regressed", "no_change"):
-        return write_calls(hardening, candidate, asked=asked)
-    return _after_outcome(hardening, candidate, outcome)
-
-
-def _goes_on(hardening: Hardening) -> NextCall:
-    return then("harden_agent", "goes on", environment=hardening.environment, hardening=hardening.id)
-
-
-def _no_held_out(hardening: Hardening, candidate: Candidate | None) -> bool:
-    """Whether there was nothing to prove this candidate on, or will be nothing for one that is to be written."""
-    if candidate is not None and candidate.evidence is not None:
-        return NO_HELD_OUT in candidate.evidence.caps
-    waits = hardening.strategy == "submit" and hardening.state == "open" and bool(hardening.rounds)
-    return waits and not set(hardening.held_out) - set(hardening.spent)
-
-
-def _fresh(hardening: Hardening) -> list[NextCall]:
-    return [
-        then(
-            "generate_scenarios",
-            "fresh held-out scenarios, then harden_agent again",
-            environment=hardening.environment,
-            count=FRESH_SCENARIOS,
-        ),
-        then("decide_candidate", "closes it", candidate=hardening.id, decision="reject"),
-        then("get_item", kind="hardening", id=hardening.id, view="rounds"),
-    ]
-
-
-def _after_promotion(report: HardeningReport) -> list[NextCall]:
-    became, hardening = report.became, report.hardening
-    if became is None:
-        return []
-    again = {"continue_run": hardening.base_run} if hardening.base_run else {}
-    calls = [then("run_simulations", "next round", environment=became.environment, **again)]
-    if became.base:
-        calls.append(then("decide_candidate", "to undo", candidate=became.base, decision="roll_back"))
-    calls.append(then("get_item", kind="instructions", id=became.id, view="text"))
-    return calls
-
-
-def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: str) -> list[NextCall]:
-    rounds = then("get_item", kind="hardening", id=hardening.id, view="rounds")
-    if outcome == "improved" and candidate:
-        return [then("decide_candidate", candidate=candidate.id, decision="promote"), rounds]
-    if outcome == "regressed" and candidate:
-        reject = then("decide_candidate", candidate=candidate.id, decision="reject", reason="regressed")
-        whole = then("harden_agent", "on all of train", environment=hardening.environment)
-        beside = any(one.left_out for one in _train_broken(candidate.evidence or Evidence()))
-        return [reject, *([whole] if beside else []), rounds]
-    more = then(
-        "generate_scenarios",
-        "more held-out evidence" if outcome == "unconfirmed" else "harder cases",
-        environment=hardening.environment,
-        kinds=["edge", "must_refuse"],
-    )
-    if outcome == "unconfirmed" and candidate:
-        reject = then("decide_candidate", candidate=candidate.id, decision="reject")
-        failing = wants_text(hardening) and hardening.brief and hardening.brief.clusters
-        return [more, submit_call(hardening), reject] if failing else [more, reject, rounds]
-    if outcome in ("nothing_to_fix", "no_change"):
-        return [more, rounds]
-    return [rounds]
 
 
 def _players(hardening: Hardening) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..engine.evaluate import agreement_told
 from ..engine.records.environment import played_by
 from ..engine.records.run import Cluster as StoredCluster, ClusterRerun, RunRecord, WhatIf
 from ..engine.workbench.results import RunReport
@@ -22,6 +23,8 @@ SHOWN_METRICS = 20
 SHOWN_RERUNS = 3
 SHOWN_DISAGREEMENTS = 5
 SHOWN_CHANGES = 10
+_FIGURES = ("mean", "scored")
+"""Of a metric: what says something where it is 0, too."""
 
 
 @tool("Run simulations", toolset="run", open_world=True)
@@ -89,7 +92,7 @@ def run_reply(report: RunReport) -> RunReply:
         metrics=metrics_told(run),
         thresholds=[one.model_dump() for one in run.thresholds],
         changed=_changed(report),
-        agreement=agreement_told(run),
+        agreement=_agreement(run),
         cost={} if going_on else _cost(report),
         untrusted=["clusters[].name", "clusters[].cause"] if run.clusters else [],
         job=_job(report),
@@ -146,7 +149,7 @@ def _again(report: RunReport) -> str:
     by += (
         f" by grading {_versions(changes.now)} (was {_versions(changes.before)})" if changes and anew else ""
     )
-    told = f"{run.id} scored again{by}: {rate(run.totals)}{was}."
+    told = f"{run.id} scored{' again' if run.score_sets else ''}{by}: {rate(run.totals)}{was}."
     if changes is not None and (anew or changes.changed):
         told += f" {changes_told(changes)}."
     missed = sum(one.result == "fail" for one in run.thresholds)
@@ -154,8 +157,7 @@ def _again(report: RunReport) -> str:
         told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     found = run.agreement
     if found is not None:
-        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
-        told += f" The judge agrees with {found.agree} of {plural(found.compared, 'label')} (kappa {kappa})."
+        told += f" The judge {agreement_told(found)}."
     return told
 
 
@@ -228,16 +230,16 @@ def metrics_told(run: RunRecord) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, found in list(run.metrics.items())[:SHOWN_METRICS]:
         row = found.model_dump(mode="json", exclude_none=True, exclude={"judged"})
-        told[name] = rounded({k: v for k, v in row.items() if v not in ({}, "none", 0) or k == "scored"}, 3)
+        told[name] = rounded({k: v for k, v in row.items() if k in _FIGURES or v not in ({}, "none", 0)}, 3)
     return told
 
 
-def agreement_told(run: RunRecord) -> dict[str, Any]:
+def _agreement(run: RunRecord) -> dict[str, Any]:
     """How the judge agrees with people: counts, kappa and the first disagreements."""
     found = run.agreement
     if found is None:
         return {}
-    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree"})
+    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree", "verdicts"})
     shown = [
         {key: value for key, value in row.items() if key != "why"}
         for row in found.disagree[:SHOWN_DISAGREEMENTS]
@@ -317,6 +319,9 @@ def _nothing_to_harden(run: RunRecord) -> list[NextCall]:
             then("list_items", "all that fails is held out", kind="conversation", where=where),
             then("generate_scenarios", "more cases, of which failures may be looked at", **cases),
         ]
+    if "/" in run.instructions and counted.passed:
+        found = {"kind": "candidate", "id": run.instructions}
+        return [then("get_item", "what of it is proven: this run is no proof", **found)]
     why = "harder cases: nothing fails" if counted.passed else "other cases: nothing was counted"
     return [then("generate_scenarios", why, **cases), then("list_items", kind="conversation", where=trials)]
 

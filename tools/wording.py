@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..engine.harden import shown_p
+from ..engine.evaluate.statistics import shown_p
 from ..engine.plural import plural
 from ..engine.records.hardening import Comparison, HeldOutEvidence
 from ..engine.records.run import Totals
@@ -14,6 +14,11 @@ from .shapes import is_list, is_object
 OFFLINE_WARNING = (
     "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."
 )
+PARTLY_OFFLINE = (
+    "The {0} is offline (rule-based): this proves world, checks and proof, not how a real {0} behaves."
+)
+
+_PLAYERS = ("agent", "user")
 
 
 def rate(totals: Totals) -> str:
@@ -56,24 +61,28 @@ def train(comparison: Comparison) -> str:
     return f"Train {comparison.base} -> {comparison.candidate} of {comparison.candidate_trials}."
 
 
-def is_offline(models: Mapping[str, str]) -> bool:
-    """Whether agent or user were played by the rule-based model."""
-    return any(models.get(role, "").startswith("offline") for role in ("agent", "user"))
+def offline_roles(*models: Mapping[str, str]) -> str:
+    """` (offline)` where agent and user are, ` (user offline)` where one of them is, and "" where neither is.
 
-
-def offline_roles(models: Mapping[str, str]) -> str:
-    """` (offline)`, where the agent is another ` (user offline)`, and "" where neither is."""
-    played = [role for role in ("agent", "user") if models.get(role, "").startswith("offline")]
+    Of several runs a role is offline that is so in any of them.
+    """
+    played = _offline(*models)
     if not played:
         return ""
-    return " (offline)" if "agent" in played else f" ({' and '.join(played)} offline)"
+    return " (offline)" if len(played) == len(_PLAYERS) else f" ({played[0]} offline)"
 
 
-def with_offline(warnings: list[str], models: Mapping[str, str]) -> list[str]:
+def with_offline(warnings: list[str], *models: Mapping[str, str]) -> list[str]:
     """The warnings, and the one about offline models when it is due and not yet said."""
-    if not is_offline(models) or any("offline" in one for one in warnings):
+    played = _offline(*models)
+    if not played or OFFLINE_WARNING in warnings:
         return list(warnings)
-    return [*warnings, OFFLINE_WARNING]
+    whole = len(played) == len(_PLAYERS)
+    return [*warnings, OFFLINE_WARNING if whole else PARTLY_OFFLINE.format(played[0])]
+
+
+def _offline(*models: Mapping[str, str]) -> list[str]:
+    return [role for role in _PLAYERS if any(one.get(role, "").startswith("offline") for one in models)]
 
 
 def listed(words: list[str], shown: int = 3) -> str:

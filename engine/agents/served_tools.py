@@ -125,8 +125,9 @@ class ServedAgent:
             door = replace(turn, tools=(), tools_url=self._door.url, tools_token=self._door.token)
             self._said, self._ended, self._scope = None, anyio.Event(), anyio.CancelScope()
             self._processes.soon(self._answer, door, self._scope, self._ended)
-        await self._news.wait()
-        self._news = anyio.Event()
+        while not self._asked and not self._ended.is_set():
+            self._news = anyio.Event()
+            await self._news.wait()
         if self._asked:
             self._waiting = {asked.call.id: asked for asked in self._asked}
             self._asked = []

@@ -1,16 +1,17 @@
 """Metrics that are Python: a function below the folders that the operator allows, asked about one conversation.
 
-What it says is an opinion like a judge's, under the hash of its file: read strictly, stored, and not asked for again
-while the file stays the same. Whatever goes wrong in it leaves the metric unscored and says why.
+What it says is an opinion like a judge's, under the hash of its file and of the modules below the same allowed folder
+that it imports: read strictly, stored, and not asked for again while they stay the same. Whatever goes wrong in it
+leaves the metric unscored and says why.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+import anyio
 import anyio.to_thread
 
 from ..errors import CasehardenError, NotFound
@@ -18,11 +19,14 @@ from ..evaluate import Question, entries_of, read_code_answer, unscored_by_code
 from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.conversation import Conversation, ToolEntry
 from ..records.opinion import Opinion
-from .rooms import Room, package_root
+from .imports import hash_of
+from .rooms import Room, Rooms, package_root
 
 SERVICE: Final = Path(__file__).with_name("metric_service.py")
 ANSWER_S: Final = 20.0
 """Wall seconds of one answer."""
+AT_ONCE: Final = 4
+"""Processes for the files of one folder: questions that are answered at the same time."""
 MOST_HANGS: Final = 3
 """Times in a row that a function may give no answer before it is not asked again until somebody names it anew."""
 
@@ -34,14 +38,15 @@ class MetricCode:
         self._allowed = allowed
         self._processes = processes
         self._answer_s = answer_s
-        self._rooms: dict[Path, Room] = {}
+        self._rooms: dict[Path, Rooms] = {}
         self._hung: dict[str, int] = {}
         """By what a metric names: how often it gave no answer, in a row."""
 
     def pinned(self, metrics: Sequence[Any], where: str) -> list[Any]:
-        """The metrics as they are stored: those that are code have the hash of their file as it is now. Reads files.
+        """The metrics as they are stored: those that are code have the hash of their files as they are now.
 
-        NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that is not there.
+        Reads files. NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that is
+        not there.
         """
         found: list[Any] = []
         for i, one in enumerate(metrics):
@@ -53,46 +58,54 @@ class MetricCode:
             at = f"{where}[{i}].code"
             file = self._allowed.file(str(said["code"]).rpartition(":")[0], at)
             try:
-                found.append({**said, "sha256": _hash(file)})
+                found.append({**said, "sha256": self._hash(file)})
             except OSError as error:
                 what = f"`{file.name}` cannot be read: {error.strerror}."
                 raise NotFound(what, where=at, allowed="a file that we may read") from None
         return found
 
     async def answers(self, questions: Sequence[Question], conversation: Conversation) -> list[Opinion]:
-        """What the code says to each of its questions about a conversation."""
+        """What the code says to each of its questions about a conversation; several are asked at the same time."""
         record = conversation.transcript_hash
         entries = entries_of(conversation.log)
         turns = frozenset(int(entry["turn"]) for entry in entries)
-        found: list[Opinion] = []
-        for question in questions:
+        found: dict[int, Opinion] = {}
+
+        async def one(at: int, question: Question) -> None:
             told = {**dict(question.about), **_told(conversation, entries)}
             try:
                 said = await self._said(question, told)
             except _Unsaid as error:
-                found.append(unscored_by_code(question, str(error), record))
+                found[at] = unscored_by_code(question, str(error), record)
             else:
-                found.append(read_code_answer(question, said, turns, record))
-        return found
+                found[at] = read_code_answer(question, said, turns, record)
+
+        async with anyio.create_task_group() as tasks:
+            for at, question in enumerate(questions):
+                tasks.start_soon(one, at, question)
+        return [found[at] for at in range(len(questions))]
 
     async def _said(self, question: Question, told: Mapping[str, Any]) -> Any:
         path, _, name = question.code.rpartition(":")
         try:
             file = self._allowed.file(path, "code")
-            now = await anyio.to_thread.run_sync(_hash, file)
+            now = await anyio.to_thread.run_sync(self._hash, file)
         except (CasehardenError, OSError) as error:
             raise _Unsaid(f"its code is not run: {error}") from None
         if now != question.code_hash:
-            raise _Unsaid(f"{file.name} has changed since it was named: name the metric again in score_run")
-        if self._hung.get(question.code, 0) >= MOST_HANGS:
-            raise _Unsaid(
-                f"its code gave no answer {MOST_HANGS} times in a row: name the metric again in score_run"
-            )
+            what = f"{file.name}, or what it imports, has changed since it was named"
+            raise _Unsaid(f"{what}: name the metric again in score_run")
         top = package_root(file)
-        room = self._rooms.setdefault(top, Room(self._processes, self._allowed, SERVICE, file))
+        rooms = self._rooms.get(top)
+        if rooms is None:
+            rooms = self._rooms[top] = Rooms(
+                lambda: Room(self._processes, self._allowed, SERVICE, file), AT_ONCE
+            )
         asked = {"python": f"{file}:{name}", "conversation": told}
         try:
-            answer = await room.ask(asked, file, self._answer_s)
+            async with rooms.one() as room:
+                self._refuse_hung(question.code)
+                answer = await room.ask(asked, file, self._answer_s, mark=now)
         except TimedOut as error:
             self._hung[question.code] = self._hung.get(question.code, 0) + 1
             raise _Unsaid(f"its code {error}") from None
@@ -103,6 +116,17 @@ class MetricCode:
         self._hung.pop(question.code, None)
         return answer.get("said")
 
+    def _refuse_hung(self, code: str) -> None:
+        if self._hung.get(code, 0) >= MOST_HANGS:
+            raise _Unsaid(
+                f"its code gave no answer {MOST_HANGS} times in a row: name the metric again in score_run"
+            )
+
+    def _hash(self, file: Path) -> str:
+        """SHA-256 of a file and what it imports from below its allowed folder. For a worker thread."""
+        folder = next(folder for folder in self._allowed.folders if file.is_relative_to(folder))
+        return hash_of(file, folder)
+
 
 class _Unsaid(Exception):
     """There is no answer; the text says why."""
@@ -112,9 +136,3 @@ def _told(conversation: Conversation, entries: Sequence[Mapping[str, Any]]) -> d
     """What a function is told of the record, in the words of the judge's block."""
     agent = [e for e in conversation.log if isinstance(e, ToolEntry) and e.by == "agent" and e.cause is None]
     return {"transcript": list(entries), "calls": entries_of(agent), "end": conversation.end.reason}
-
-
-def _hash(file: Path) -> str:
-    """SHA-256 of a file. For a worker thread."""
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,16 +26,23 @@ class Room:
         self._command = python_worker(allowed, service, {}, file, LIMITS)
         self._lock = anyio.Lock()
         self._talk: Talk | None = None
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, object] = {}
 
     async def ask(
-        self, question: dict[str, Any], file: Path, call_s: float, base: CodeBase | None = None
+        self,
+        question: dict[str, Any],
+        file: Path,
+        call_s: float,
+        base: CodeBase | None = None,
+        mark: str = "",
     ) -> dict[str, Any]:
         """The answer to a question about a file; where the process needs the base first, it is given. Raises
         ProcessError, and has ended what did not answer in time.
+
+        `mark`: what the file is known by; it is another where the file changed. "": its time and size.
         """
         async with self._lock:
-            talk = await self._started(str(file))
+            talk = await self._started(str(file), mark)
             try:
                 answer = await talk.ask(question, call_s)
                 if base is not None and answer.get("need") == "base":
@@ -49,9 +58,9 @@ class Room:
                 raise
             return answer
 
-    async def _started(self, file: str) -> Talk:
+    async def _started(self, file: str, known: str) -> Talk:
         state = os.stat(file)
-        mark = (state.st_mtime_ns, state.st_size)
+        mark = known or (state.st_mtime_ns, state.st_size)
         changed = self._seen.setdefault(file, mark) != mark
         talk = self._talk
         if talk is not None and changed:
@@ -62,6 +71,25 @@ class Room:
         if self._talk is None or not self._talk.alive:
             self._talk = await self._processes.start(self._command, lasting=True)
         return self._talk
+
+
+class Rooms:
+    """As many rooms for the files below one folder as are asked at the same time, `most` of them."""
+
+    def __init__(self, make: Callable[[], Room], most: int) -> None:
+        self._make = make
+        self._limiter = anyio.CapacityLimiter(most)
+        self._free: list[Room] = []
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[Room]:
+        """A room that nobody else asks; the one that was left last."""
+        async with self._limiter:
+            room = self._free.pop() if self._free else self._make()
+            try:
+                yield room
+            finally:
+                self._free.append(room)
 
 
 def package_root(file: Path) -> Path:

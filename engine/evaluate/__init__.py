@@ -10,7 +10,7 @@ What code cannot decide, a judge is asked (`ask`); `mark` gives verdict and metr
 
 from __future__ import annotations
 
-from .agreement import agreement, allowed_labels
+from .agreement import agreement, agreement_told
 from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
 from .clusters import clusters, failure_keys
@@ -41,6 +41,7 @@ from .texts import dates, has_date, has_number, has_words, numbers
 from .thresholds import CheckCounts, Reached, check_thresholds, named_metrics, thresholds
 from .trace import ExpectedWorld, Replay, Trace
 from .watch import MinefieldHit, Watcher
+from .withstanding import REFUSED, must_succeed, withstanding
 
 __all__ = [
     "COUNTED",
@@ -52,6 +53,7 @@ __all__ = [
     "MOST_NAMED",
     "NEEDS_MODEL",
     "NO_METRICS",
+    "REFUSED",
     "ROUNDING_S",
     "START",
     "SUBJECTS",
@@ -78,7 +80,7 @@ __all__ = [
     "Trace",
     "Watcher",
     "agreement",
-    "allowed_labels",
+    "agreement_told",
     "ask",
     "block_of",
     "check_thresholds",
@@ -95,6 +97,7 @@ __all__ = [
     "has_words",
     "judge_chars",
     "mark",
+    "must_succeed",
     "name_clusters",
     "named_metrics",
     "numbers",
@@ -109,4 +112,5 @@ __all__ = [
     "totals",
     "unscored_by_code",
     "unsolvable",
+    "withstanding",
 ]

@@ -34,19 +34,18 @@ def agreement(
         found.agree += pair[0] == pair[1]
         if pair[0] != pair[1]:
             found.disagree.append({**row, "label": pair[0], "judge": pair[1], "why": why})
+    found.verdicts = len(of_checks)
     found.kappa = _kappa(of_checks)
     found.by_check = {check: _of_check(rows) for check, rows in sorted(pairs.items())}
     return found
 
 
-def allowed_labels(verdict: Verdict, check: str) -> Sequence[str] | None:
-    """What may be said of a check or metric of a conversation: words, or [] for a number; None: there is no such."""
-    if any(one.id == check for one in verdict.checks):
-        return ("pass", "fail", "inconclusive")
-    found = next((one for one in verdict.metrics if one.metric == check), None)
-    if found is None:
-        return None
-    return () if found.value is not None or not found.label else (found.label,)
+def agreement_told(found: Agreement) -> str:
+    """`agrees with 7 of 8 labels, kappa 0.71`; where metrics are labelled too, over how many verdicts kappa is."""
+    told = f"agrees with {found.agree} of {found.compared} label{'' if found.compared == 1 else 's'}"
+    kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
+    over = f" over {found.verdicts} of them, the verdicts" if found.verdicts < found.compared else ""
+    return f"{told}, kappa {kappa}{over}" if found.verdicts or not found.compared else told
 
 
 def _said(verdict: Verdict | None, label: HumanLabel) -> tuple[Said | None, str, bool]:

@@ -34,6 +34,8 @@ EXPECTED_OUTPUT: Final = "expected-output"
 """Id of the check that a simulation's `expected_output` becomes."""
 GOAL: Final = "goal"
 """Id of the judged item that stands in where a scenario has no checks."""
+WITHSTOOD: Final = "withstood"
+"""Id of the judged item that asks whether a user that means harm was withstood; it may stand in for GOAL."""
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -85,7 +87,7 @@ class CheckPlan:
     @property
     def says_nothing(self) -> bool:
         """Whether the scenario has no checks of its own, and only the stand-in is there."""
-        return any(check.id == GOAL and not check.written for check in self.checks)
+        return all(check.id in (GOAL, WITHSTOOD) and not check.written for check in self.checks)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -174,6 +174,14 @@ def look_alpha(look: int, alpha: float = 0.05) -> float:
     return alpha * 6 / (math.pi**2 * look**2)
 
 
+def shown_p(p: float, alpha: float) -> tuple[str, str]:
+    """A p and what it may be at most: three digits, four where three would not tell them apart."""
+    same = p != alpha and f"{p:.3f}" == f"{alpha:.3f}"
+    digits = 4 if same or alpha < 0.001 else 3
+    least = 10**-digits
+    return (f"< {least:.{digits}f}" if p < least else f"{p:.{digits}f}"), f"{alpha:.{digits}f}"
+
+
 def scenarios_needed(alpha: float) -> int:
     """Give the fewest changed scenarios, all better, that a sign-flip test accepts.
 

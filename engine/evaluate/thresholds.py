@@ -57,8 +57,11 @@ def check_thresholds(
     for name, limit in wanted.items():
         if name.startswith(CHECK):
             _check_number(name, limit, f"{where}.{name}", (0, 1))
-        elif name in RATES:
-            _check_number(name, limit, f"{where}.{name}", (0, 1) if name == "pass_rate" else (0, None))
+            _check_id(name, f"{where}.{name}")
+        elif name == "pass_rate":
+            _check_number(name, limit, f"{where}.{name}", (0, 1))
+        elif name == "max_errors":
+            _check_number(name, limit, f"{where}.{name}", (0, None), whole=True)
         elif name in known:
             _check_metric(known[name], limit, f"{where}.{name}")
         else:
@@ -91,7 +94,8 @@ def _result(name: str, limit: Threshold, reached: Reached) -> ThresholdResult:
         return _of_labels(name, limit, reached.metrics.get(name))
     if name == "max_errors":
         apart = reached.totals.error + reached.totals.invalid
-        why = f"{reached.totals.error} errors, {reached.totals.invalid} invalid"
+        errors = f"{reached.totals.error} error{'' if reached.totals.error == 1 else 's'}"
+        why = f"{errors}, {reached.totals.invalid} invalid"
         return _told(f"max_errors <= {limit:g}", apart <= limit, why)
     if name == "pass_rate":
         return _of_rate(limit, reached.totals)
@@ -125,7 +129,7 @@ def _of_metric(name: str, limit: float, found: MetricSummary | None) -> Threshol
     if found is None or missing:
         return _told(told, False, missing)
     if found.mean is None:
-        return _told(told, False, "it applies to no conversation of this run")
+        return _told(told, False, _without(found))
     held = found.mean <= limit + _EXACT if lower else found.mean >= limit - _EXACT
     return _told(told, held, f"{found.mean:.3f}, over {found.scored}")
 
@@ -136,7 +140,7 @@ def _of_labels(name: str, unwanted: list[str], found: MetricSummary | None) -> T
     if found is None or missing:
         return _told(told, False, missing)
     if not found.scored:
-        return _told(told, False, "it applies to no conversation of this run")
+        return _told(told, False, _without(found))
     seen = {label: found.labels[label] for label in unwanted if found.labels.get(label)}
     why = ", ".join(f"{label} in {count}" for label, count in list(seen.items())[:_SHOWN])
     return _told(told, not seen, why or f"in none of {found.scored}")
@@ -151,12 +155,27 @@ def _not_measured(found: MetricSummary | None) -> str:
     return ""
 
 
-def _check_number(name: str, limit: Any, where: str, span: tuple[float, float | None]) -> None:
+def _without(found: MetricSummary) -> str:
+    """Why a metric that nothing left unscored has no value."""
+    return (
+        "it applies to no conversation of this run" if found.does_not_apply else "no trial could be counted"
+    )
+
+
+def _check_id(name: str, where: str) -> None:
+    if not name.removeprefix(CHECK).strip():
+        raise InvalidArgument(f"`{name}` names no check.", where=where, allowed="check:ID, such as check:c1")
+
+
+def _check_number(
+    name: str, limit: Any, where: str, span: tuple[float, float | None], *, whole: bool = False
+) -> None:
     least, most = span
     number = isinstance(limit, int | float) and not isinstance(limit, bool) and math.isfinite(limit)
-    if not number or limit < least or (most is not None and limit > most):
+    if not number or limit < least or (most is not None and limit > most) or (whole and limit % 1):
         shown = f"{limit:g}" if number else str(limit)[:40]
-        allowed = f"{least:g} to {most:g}" if most is not None else f"a number of at least {least:g}"
+        kind = "whole number" if whole else "number"
+        allowed = f"{least:g} to {most:g}" if most is not None else f"a {kind} of at least {least:g}"
         raise InvalidArgument(f"`{name}` cannot be {shown}.", where=where, allowed=allowed)
 
 

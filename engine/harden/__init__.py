@@ -10,8 +10,8 @@ from .edits import apply_edits, line_changes, unified_diff
 from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
 from .lint import lint_cases
-from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, shown_p
-from .loop import Hardener
+from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left
+from .loop import Hardener, proven_before, submitted_text
 from .promotion import check_promotion
 from .proof import LEFT_OUT_MISSING, Arms, compare_arms, decide_outcome, find_regressions
 from .reflect import RECORD_CHARS, ReflectWriter
@@ -54,10 +54,11 @@ __all__ = [
     "lint_cases",
     "look_terms",
     "no_held_out_left",
+    "proven_before",
     "rule_sentences",
-    "shown_p",
     "split_scenarios",
     "standing_candidate",
+    "submitted_text",
     "unified_diff",
     "write_brief",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from ..records.hardening import Edit, Target
 MAX_TEXT = 100_000
 """Characters of instructions."""
 MAX_LINES = 5_000
+ALIKE = 0.5
+"""Two lines are taken for the same, reworded, from this ratio of matching characters on, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ def check_text(text: str, where: str) -> str:
     return text
 
 
+def text_key(text: str) -> str:
+    """A hash that texts share which differ in blanks and line breaks alone."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
+
+
 def line_changes(base: str, text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
     """List (added, removed) lines: each with its number, from 1, in `text` and in `base`."""
     old, new = base.split("\n"), text.split("\n")
@@ -93,6 +101,34 @@ def added_hunks(base: str, text: str) -> list[Hunk]:
         elif op == "replace":
             found.append(Hunk(c, new[c:d], old[a:b]))
     return [hunk for hunk in found if any(line.strip() for line in hunk.lines)]
+
+
+def parts_of(hunk: Hunk) -> list[Hunk]:
+    """The lines of a hunk that can be put back alone, each with the line of the base that it stands for.
+
+    As many lines as before go with each other in their order. Else each line before goes with the one that is most like
+    it, and the others stand for nothing; where one is like none, nobody can say what stands for it: the hunk is whole.
+    """
+    equal = len(hunk.lines) == len(hunk.before)
+    partners = list(range(len(hunk.lines))) if equal else _partners(hunk)
+    if partners is None:
+        return [hunk]
+    of = dict(zip(partners, hunk.before, strict=True))
+    parts = [Hunk(hunk.at + n, [line], [of[n]] if n in of else []) for n, line in enumerate(hunk.lines)]
+    return [part for part in parts if part.lines != part.before and (part.before or part.lines[0].strip())]
+
+
+def _partners(hunk: Hunk) -> list[int] | None:
+    """For each line before the new one that is most like it, in the same order; None where there is none."""
+    found: list[int] = []
+    for line in hunk.before:
+        left = range(found[-1] + 1 if found else 0, len(hunk.lines))
+        like = {n: difflib.SequenceMatcher(None, line, hunk.lines[n]).ratio() for n in left}
+        best = max(like, key=lambda n: like[n], default=-1)
+        if best < 0 or like[best] < ALIKE:
+            return None
+        found.append(best)
+    return found
 
 
 def unified_diff(base: str, text: str, base_name: str = "", name: str = "", context: int = 1) -> str:

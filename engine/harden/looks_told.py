@@ -22,14 +22,6 @@ def look_terms(looks: int) -> str:
     return f"look {first} needs p <= {alphas[0]}, look {second} <= {alphas[1]}"
 
 
-def shown_p(p: float, alpha: float) -> tuple[str, str]:
-    """A p and what it may be at most: three digits, four where three would not tell them apart."""
-    same = p != alpha and f"{p:.3f}" == f"{alpha:.3f}"
-    digits = 4 if same or alpha < 0.001 else 3
-    least = 10**-digits
-    return (f"< {least:.{digits}f}" if p < least else f"{p:.{digits}f}"), f"{alpha:.{digits}f}"
-
-
 def no_held_out_left(hardening: Hardening) -> str:
     """Why no held-out scenario can be used."""
     count = len(hardening.held_out)

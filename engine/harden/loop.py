@@ -21,10 +21,10 @@ from ..records.hardening import (
     Mark,
     Round,
 )
-from .edits import apply_edits, check_text, placed
+from .edits import apply_edits, check_text, placed, text_key
 from .looks_told import NO_HELD_OUT, preflight
 from .pool import Standing
-from .proof import compare_arms, decide_outcome, weigh, weigh_left_out
+from .proof import LEFT_OUT_MISSING, compare_arms, decide_outcome, weigh, weigh_left_out
 from .rounds import close_round, count_trials, scenarios_of, standing_candidate
 from .search import Search
 from .split import held_out_set
@@ -32,6 +32,8 @@ from .stage import Stage, new_round, spent_of
 
 AUTO_TRIALS = 3
 CLIENT = "client"
+_LOST = {"attrition", "inconclusive", LEFT_OUT_MISSING, NO_HELD_OUT}
+"""Caps of an outcome that another try may not have."""
 PLACEHOLDERS = ("...", "\u2026")
 
 
@@ -93,10 +95,8 @@ class Hardener(Stage):
             raise InvalidArgument(
                 "`...` stands for a text of yours.", where="submit_candidate", allowed="a rule"
             )
-        standing = standing_candidate(hardening) if edits else None
-        parent, before = (standing.id, standing.text) if standing else (hardening.base, hardening.base_text)
-        edits = placed(edits, before, hardening.limits.target)
-        text = apply_edits(before, edits) if edits else check_text(instructions, "instructions")
+        parent, before = _edited(hardening, edits)
+        edits, text = _submitted(hardening, before, instructions, edits)
         if text in (before, hardening.base_text):
             same = "base text" if text == hardening.base_text else f"text of {parent}"
             raise InvalidArgument(
@@ -237,9 +237,38 @@ class Hardener(Stage):
         return weigh_left_out(evidence, arms, flagged)
 
 
+def submitted_text(hardening: Hardening, instructions: str, edits: Sequence[Edit]) -> str:
+    """The text that a client's submission makes; InvalidArgument where an edit does not fit."""
+    return _submitted(hardening, _edited(hardening, edits)[1], instructions, edits)[1]
+
+
+def proven_before(hardening: Hardening, text: str) -> Candidate | None:
+    """The candidate of the same text, but for blanks, whose outcome stands; None where it is to be tried.
+
+    What too many errors have kept from an outcome may be tried again.
+    """
+    key = text_key(text)
+    same = [c for c in hardening.candidates if c.state == "evaluated" and text_key(c.text) == key]
+    return next((c for c in reversed(same) if c.evidence and not _LOST & set(c.evidence.caps)), None)
+
+
+def _edited(h: Hardening, edits: Sequence[Edit]) -> tuple[str, str]:
+    """(name, text) of what a client's edits apply to."""
+    standing = standing_candidate(h) if edits else None
+    return (standing.id, standing.text) if standing else (h.base, h.base_text)
+
+
+def _submitted(h: Hardening, before: str, instructions: str, edits: Sequence[Edit]) -> tuple[list[Edit], str]:
+    """The edits with their places, and the text."""
+    where = placed(edits, before, h.limits.target)
+    return where, apply_edits(before, where) if where else check_text(instructions, "instructions")
+
+
 def _not_again(h: Hardening, text: str) -> None:
     """InvalidArgument for a text that was not kept before; one that was lost to errors may come again."""
-    before = next((c for c in h.candidates if c.text == text and c.state in ("refused", "rejected")), None)
+    key = text_key(text)
+    lost = [c for c in h.candidates if c.state in ("refused", "rejected") and text_key(c.text) == key]
+    before = lost[0] if lost else None
     reasons = [r.reason for r in h.rounds if before is not None and r.candidate == before.id]
     if before is not None and "attrition" not in reasons:
         told = f" ({reasons[-1]})" if reasons else ""

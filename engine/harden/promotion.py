@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound
+from ..evaluate.statistics import shown_p
 from ..records.hardening import Candidate, Hardening
-from .looks_told import shown_p
 
 
 def check_promotion(

@@ -25,6 +25,9 @@ from .trials import Case, TrialOutcome
 MOST_MISSING = Fraction(1, 10)
 MOST_INCONCLUSIVE = Fraction(1, 10)
 CONFIRM_TRIALS = 3
+FURTHER_TRIALS = 6
+CLEARLY_MORE = 4
+"""Of CONFIRM_TRIALS + FURTHER_TRIALS."""
 LEFT_OUT_MISSING = "left_out_missing"
 """The cap of an outcome where too much of what was not chosen ended in error."""
 Key = tuple[str, int]
@@ -147,31 +150,34 @@ def confirm_regressions(
     base: Mapping[Key, TrialOutcome],
     candidate: Mapping[Key, TrialOutcome],
     more: range,
-) -> list[CheckRegression]:
-    """Decide the flags by the trials in `more` (three), which the flagging never saw.
+) -> tuple[list[CheckRegression], list[CheckRegression]]:
+    """Decide flags by the trials in `more`, which the flagging never saw: (decided, those that need further trials).
 
-    Confirmed if of all k + 3 trials the base passed k + 2 and the candidate at most half, and of the new ones the
-    candidate at most one: a flag is the worst of many checks, so the first trials alone overstate it. A trial that
-    is missing speaks against the candidate in both arms.
+    A flag is the worst of many checks, so its own trials overstate it. After CONFIRM_TRIALS it is confirmed where the
+    base passed every trial and the candidate at most one, and dropped where the base passed no more of the new ones.
+    What lies between is asked again after FURTHER_TRIALS more: confirmed where the base passed CLEARLY_MORE of all new
+    ones. A trial that is missing speaks against the candidate in both arms.
     """
     decided: list[CheckRegression] = []
+    open_flags: list[CheckRegression] = []
     for flag in flags:
-        if flag.confirmed:
-            decided.append(flag)
-            continue
         keys = [(flag.simulation, k) for k in more]
-        fresh = sum(_passes(candidate.get(key), flag.check, missing=False) for key in keys)
-        old = flag.base_passed + sum(_passes(base.get(key), flag.check, missing=True) for key in keys)
-        new = flag.candidate_passed + fresh
-        trials = flag.trials + len(keys)
+        old = sum(_passes(base.get(key), flag.check, missing=True) for key in keys)
+        new = sum(_passes(candidate.get(key), flag.check, missing=False) for key in keys)
+        trials, passed = flag.trials + len(keys), flag.base_passed + old
+        last = len(more) > CONFIRM_TRIALS
+        sure = passed == trials and flag.candidate_passed + new <= 1
+        if not flag.confirmed and not last and not sure and old > new:
+            open_flags.append(flag)
+            continue
         update = {
-            "base_passed": old,
-            "candidate_passed": new,
+            "base_passed": passed,
+            "candidate_passed": flag.candidate_passed + new,
             "trials": trials,
-            "confirmed": old >= trials - 1 and 2 * new <= trials and fresh <= 1,
+            "confirmed": old - new >= CLEARLY_MORE if last else sure,
         }
-        decided.append(flag.model_copy(update=update))
-    return decided
+        decided.append(flag if flag.confirmed else flag.model_copy(update=update))
+    return decided, open_flags
 
 
 def weigh(

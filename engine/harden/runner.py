@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ..records.hardening import CheckRegression
 from ..records.scenario import Split
-from .proof import CONFIRM_TRIALS, Arms, Key, confirm_regressions, find_regressions
+from .proof import CONFIRM_TRIALS, FURTHER_TRIALS, Arms, Key, confirm_regressions, find_regressions
 from .trials import Case, Purpose, TrialOutcome, Trials
 
 
@@ -47,16 +47,22 @@ class Runner:
         return Arms(cases, trials, *sides)
 
     async def regressions(self, base: str, text: str, arms: Arms, split: Split) -> list[CheckRegression]:
-        """Flag checks, each confirmed or not by three more trials in both arms."""
+        """Flag checks, each confirmed or not by more trials in both arms: three, and six where these are not clear."""
         flags = find_regressions(arms, split)
-        open_flags = {flag.simulation for flag in flags if not flag.confirmed}
-        if not open_flags:
-            return flags
-        cases = [case for case in arms.cases if case.simulation in open_flags]
-        more = range(arms.trials + 1, arms.trials + 1 + CONFIRM_TRIALS)
-        old = await self.outcomes(base, cases, more, "confirm")
-        new = await self.outcomes(text, cases, more, "confirm")
-        return confirm_regressions(flags, old, new, more)
+        open_flags = [flag for flag in flags if not flag.confirmed]
+        decided = {(flag.simulation, flag.check): flag for flag in flags}
+        old: dict[Key, TrialOutcome] = {}
+        new: dict[Key, TrialOutcome] = {}
+        first = stop = arms.trials + 1
+        for count in (CONFIRM_TRIALS, FURTHER_TRIALS):
+            fresh, stop = range(stop, stop + count), stop + count
+            members = {flag.simulation for flag in open_flags}
+            cases = [case for case in arms.cases if case.simulation in members]
+            old |= await self.outcomes(base, cases, fresh, "confirm")
+            new |= await self.outcomes(text, cases, fresh, "confirm")
+            found, open_flags = confirm_regressions(open_flags, old, new, range(first, stop))
+            decided |= {(flag.simulation, flag.check): flag for flag in found}
+        return list(decided.values())
 
     async def _retry(self, text: str, cases: Iterable[Case], trials: int) -> None:
         for k in range(1, trials + 1):

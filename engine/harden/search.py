@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..errors import InvalidArgument
 from ..records.hardening import Candidate, Hardening, Pruning, RejectedEdit, Round, Written
-from .edits import added_hunks, apply_edits
+from .edits import Hunk, added_hunks, apply_edits, parts_of
 from .pool import Pool, Standing
 from .proof import Arms, changed_checks, compare_arms
 from .rounds import close_round, count_trials
@@ -161,21 +161,31 @@ class Search:
             self._pool.put_aside(standing)
 
     async def _prune(self, best: Candidate) -> None:
-        """Try the best text without each line that was added, and with what lines stand for; only where several do."""
+        """Try the best text without each line that was added, and with what lines stand for; only where several do.
+
+        Lines in place of others are tried together, and where they are needed each alone.
+        """
         h = self._h
         if h.limits.target == "examples":
             return
         added = added_hunks(h.base_text, best.text)
-        if not 2 <= len(added) <= PRUNED_LINES:
+        parts = [parts_of(hunk) for hunk in added]
+        if not 2 <= sum(map(len, parts)) <= PRUNED_LINES:
             return
         gone = 0
-        for hunk in added:
-            lines, at = self._pool.best.text.split("\n"), hunk.at - gone
-            text = "\n".join([*lines[:at], *hunk.before, *lines[at + len(hunk.lines) :]])
-            if text != h.base_text:
-                await self._without("\n".join(hunk.lines), text)
-            if self._pool.best.text == text:
-                gone += len(hunk.lines) - len(hunk.before)
+        for hunk, own in zip(added, parts, strict=True):
+            less = await self._put_back(hunk, gone)
+            gone += less or 0
+            for part in own if less is None and len(own) > 1 else ():
+                gone += await self._put_back(part, gone) or 0
+
+    async def _put_back(self, hunk: Hunk, gone: int) -> int | None:
+        """How many lines less the best text has without a hunk, None where it is needed; `gone`: so far, before it."""
+        lines, at = self._pool.best.text.split("\n"), hunk.at - gone
+        text = "\n".join([*lines[:at], *hunk.before, *lines[at + len(hunk.lines) :]])
+        if text != self._h.base_text:
+            await self._without("\n".join(hunk.lines), text)
+        return len(hunk.lines) - len(hunk.before) if self._pool.best.text == text else None
 
     async def _without(self, line: str, text: str) -> None:
         """One line less, where nothing on train gets worse by it."""

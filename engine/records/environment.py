@@ -121,9 +121,14 @@ class AgentSpec(Authored):
 
 
 def played_by(models: Mapping[str, ModelName], agent: Mapping[str, Any]) -> dict[str, str]:
-    """Who plays each role, as replies call it. `agent`: the spec as JSON; one outside has a model of its own."""
+    """Who plays each role, as replies call it. `agent`: the spec as JSON; one outside has a model of its own.
+
+    A recording plays both sides.
+    """
     names = {role: short_name(model) for role, model in models.items()}
     outside = agent_name(agent)
+    if agent.get("kind") == "recorded":
+        names["user"] = outside
     return {**names, "agent": outside} if outside else names
 
 
@@ -139,8 +144,8 @@ def agent_name(agent: Mapping[str, Any]) -> str:
             return f"agent at {_host(str(agent.get('url') or ''))}"
         case "a2a":
             return f"agent at {_host(str(agent.get('card_url') or ''))}"
-        case "caller":
-            return "caller"
+        case "caller" | "recorded" as kind:
+            return kind
         case _:
             return ""
 

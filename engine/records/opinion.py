@@ -25,7 +25,9 @@ class Finding(Stored):
     """How bad such a failure is: low, medium, high, critical; "": it has none."""
     why: str = ""
     passage: str = ""
-    """The passage of the knowledge base that shows it, by its id."""
+    """The passage of the knowledge base that shows it, as the judge was told it: p1, p2 ..."""
+    quote: str = ""
+    """What that passage says, its beginning."""
 
 
 class Opinion(Stored):
@@ -131,8 +133,10 @@ class Agreement(Stored):
     compared: int = 0
     """Labels for which there is an answer of the judge."""
     agree: int = 0
+    verdicts: int = 0
+    """Those of them that are of checks and criteria; the others are of metrics."""
     kappa: float | None = None
-    """Over pass and fail of all checks and criteria."""
+    """Over these, all together; that of each metric stands in `by_check`."""
     by_check: dict[str, CheckAgreement] = Field(default_factory=dict[str, CheckAgreement])
     disagree: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     """conversation, check, label, judge, why; all of them."""

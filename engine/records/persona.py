@@ -48,7 +48,7 @@ class Persona(Authored):
     knowledge: list[str | Fact] = Field(default_factory=list[str | Fact], max_length=200)
     """Facts about this person; where the scenario has the same fact, the scenario's holds."""
     kind: str = Field(default="plain", pattern=r"^[a-z0-9_-]{1,64}$")
-    """`plain`; kinds with an objective and a stop rule of their own come later."""
+    """`plain`, or a method by which the user pursues an objective (`simulate/methods.py`)."""
     objective: str = Field(default="", max_length=2000)
     data: PersonaData = Field(default_factory=PersonaData)
     x_source: Any = None

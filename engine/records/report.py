@@ -70,6 +70,8 @@ class ProofFigures(Stored):
     p: float
     look: int
     alpha: float
+    told: tuple[str, str] = ("", "")
+    """p and alpha in so many digits that they can be told apart."""
 
 
 class ReportCase(Stored):

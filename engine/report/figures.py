@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -116,6 +117,11 @@ def titled(slug: str) -> str:
     """A slug as a name: `refund-late-parcel` as `Refund late parcel`."""
     words = slug.replace("-", " ").replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def by_number(slug: str) -> list[tuple[int, str]]:
+    """A key that sorts `case-2` before `case-10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", slug)]
 
 
 def _passing(letters: str) -> set[bool]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..evaluate import comparison
 from ..evaluate.rates import COUNTED
+from ..evaluate.statistics import shown_p
 from ..records.hardening import Comparison, Hardening, Outcome
 from ..records.report import Head, ProofFigures, Rate, Tone
 from ..records.run import RunRecord, TrialRecord
@@ -62,7 +63,7 @@ def hardening_head(
         return _nothing_counted(trials)
     became = names.get(record.candidate, "")
     decision = {
-        "promoted": f"Promoted as {became}. {names.get(record.base, 'The base')} is kept.",
+        "promoted": f"Promoted as {became}. {titled_text(names.get(record.base, 'the base'))} is kept.",
         "rejected": "The candidate was rejected.",
         "cancelled": "The hardening was cancelled.",
     }.get(record.state, "Nothing is decided yet.")
@@ -93,6 +94,7 @@ def proof_figures(record: Hardening, pairs: Sequence[tuple[TrialRecord, TrialRec
         p=held_out.p,
         look=held_out.look,
         alpha=held_out.alpha,
+        told=shown_p(held_out.p, held_out.alpha),
     )
 
 

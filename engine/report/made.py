@@ -29,6 +29,7 @@ from ..records.scenario import Scenario
 from ..records.verdict import GRADING
 from ..world import CompiledWorld
 from .figures import (
+    by_number,
     flip_of,
     large,
     lasting,
@@ -174,7 +175,9 @@ def _round(arm: Arm) -> ReportRound:
 def _name_cases(report: Report, made: Material, every: Sequence[TrialRecord]) -> None:
     cases: dict[str, ReportCase] = {}
     people: dict[str, ReportPersona] = {}
-    for trial in sorted(every, key=lambda t: (t.split != "train", t.scenario, t.persona)):
+    for trial in sorted(
+        every, key=lambda t: (t.split != "train", by_number(t.scenario), by_number(t.persona))
+    ):
         report.simulations.setdefault(trial.simulation, (trial.scenario, trial.persona))
         if trial.scenario not in cases:
             known = made.scenarios.get(trial.scenario)

@@ -26,7 +26,7 @@ from ..world import (
     compile_noise,
 )
 from ..world.mistakes import Mistakes
-from .methods import Method, method_of
+from .methods import Method, method_of, withstood
 from .sheet import sheet, sheet_prompt
 
 ENGINE: Final = "1"
@@ -115,7 +115,7 @@ def prepare(
         world=world,
         scenario=scenario,
         persona=partner,
-        plan=replace(plan, grounding=grounding),
+        plan=replace(withstood(plan, scenario, partner), grounding=grounding),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
         options=options,

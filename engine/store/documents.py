@@ -121,13 +121,13 @@ class Table(TinyTable):
         return Row(copied(new), id)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
-        """Remove documents and purge them from the file at once; the ids that were there.
-
-        For a worker thread.
+        """Remove documents and purge them from the file at once, also those that were removed before; the ids that
+        were there. For a worker thread.
         """
+        named = list(ids)
         with self.transaction() as change:
-            gone = [id for id in ids if change.remove(id)]
-        if gone:
+            gone = [id for id in named if change.remove(id)]
+        if named:
             self.journal.purge()
         return gone
 

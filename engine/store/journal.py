@@ -124,6 +124,7 @@ class Journal:
                 return
             copy = os.dup(self._descriptor)
             new_name, self._new_name = self._new_name, False
+            self._unsynced = False
         try:
             os.fsync(copy)
             if new_name:
@@ -142,16 +143,31 @@ class Journal:
 
     def purge(self) -> None:
         """Compact until nothing out of date is left in the file, and throw away what was put aside, which may be
-        of what was deleted. For a worker thread.
+        of what was deleted. For a worker thread. StorageError where other processes compacted first each time.
         """
         for _ in range(_COMPACTIONS):
-            if self._descriptor < 0 or self.compact():
+            if self.compact() or self.mark() == (0, 0):
                 break
+        else:
+            self._ask_for_compaction()
+            raise StorageError(
+                "What was deleted may still stand in its file, which other processes compacted at the same time.",
+                where=str(self.path),
+                allowed="nothing to do: it is compacted again in the background",
+            )
         with self._locked(), telling("Cannot delete damaged lines", self.aside):
             self.aside.unlink(missing_ok=True)
 
     def unload(self) -> None:
-        """Give back memory and descriptors; the next access reads the file again."""
+        """Give back memory and descriptors, unless something was written since the last `sync`; the next access
+        reads the file again.
+        """
+        with self.mutex:
+            if not self._unsynced:
+                self.close()
+
+    def close(self) -> None:
+        """Give back memory and descriptors, but not in a transaction; the next access opens the file again."""
         with self.mutex:
             if self._transaction is None:
                 self._forget_file()
@@ -184,6 +200,7 @@ class Journal:
         self._lines = 0
         self._sealed = True
         self._new_name = False
+        self._unsynced = False
         self._next_serial = 0
         self.documents.clear()
         self.serials.clear()
@@ -315,8 +332,14 @@ class Journal:
         self._lines += 1 + bool(first)
         serial, written, *_ = lines.from_bytes(line)
         self._apply(serial, written)
+        self._unsynced = True
         if self._lines > COMPACT_FROM_LINES and self._lines > 2 * len(self.documents):
             self.wants_compaction = True
+        if self._on_write is not None:
+            self._on_write(self)
+
+    def _ask_for_compaction(self) -> None:
+        self.wants_compaction = True
         if self._on_write is not None:
             self._on_write(self)
 
@@ -327,7 +350,6 @@ class Journal:
         except FileNotFoundError:
             there = Counter[bytes]()
         missing = Counter(bad) - there
-        self.wants_compaction = True
         if missing:
             make_folder(self.aside.parent)
             descriptor = open_file(self.aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -338,8 +360,7 @@ class Journal:
                 os.close(descriptor)
             if self._on_damage is not None:
                 self._on_damage(self, missing.total())
-        if self._on_write is not None:
-            self._on_write(self)
+        self._ask_for_compaction()
 
     def _compact(self) -> bool:
         with self.mutex:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..errors import CasehardenError, StorageError
+from ..errors import StorageError
 from .journal import Journal
 from .segments import Segments
 
 GROUP_S: Final = 0.5
+_log = logging.getLogger("caseharden.store")
 
 
 class Keeper:
-    """Starts its thread with the first write; `flush` does at once what the thread would do later."""
+    """Starts its thread with the first write; `flush` does at once what the thread would do later.
 
-    def __init__(self, segments: Segments, also: Callable[[], None]) -> None:
+    `also`: what is done each time before. What one of them raises keeps nothing else from being done.
+    """
+
+    def __init__(self, segments: Segments, also: Sequence[Callable[[], None]]) -> None:
         self._segments = segments
         self._also = also
         self._dirty: dict[int, Journal] = {}
@@ -69,7 +74,8 @@ class Keeper:
 
     def _work(self) -> None:
         with self._working:
-            self._guarded(self._also)
+            for act in self._also:
+                self._guarded(act)
             with self._mutex:
                 journals = list(self._dirty.values())
                 self._dirty.clear()
@@ -82,8 +88,9 @@ class Keeper:
     def _guarded(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except (OSError, CasehardenError) as error:
-            if not isinstance(
-                error.__cause__ or error, FileNotFoundError
-            ):  # deleted meanwhile: nothing to keep
-                self._trouble = error
+        except Exception as error:
+            if isinstance(error.__cause__ or error, FileNotFoundError):  # deleted meanwhile: nothing to keep
+                return
+            if self._trouble is None:
+                _log.error("what was written may not survive a power cut", exc_info=error)
+            self._trouble = error

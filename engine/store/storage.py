@@ -60,4 +60,4 @@ class JournalStorage(Storage):
 
     def close(self) -> None:
         for journal in self._journals.values():
-            journal.unload()
+            journal.close()

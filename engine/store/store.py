@@ -83,7 +83,7 @@ class Store:
         self._owner = Owner(self.home / "owners", self._clock)
         self.segments = Segments(self.home / "runs", durable=durable, on_write=self._wrote_segment)
         """The conversations."""
-        self._keeper = Keeper(self.segments, self._tidy)
+        self._keeper = Keeper(self.segments, [self._write_progress, self._unload_spare])
         self._main = Database(self.home / "tables", self._open_journal)
         self._audit = Audit(self.home / "audit.jsonl", self._clock, actor=actor, durable=durable)
         self.jobs = Jobs(
@@ -263,9 +263,11 @@ class Store:
             for grave in (self.home / group).glob(f"{_GRAVES}*"):
                 shutil.rmtree(grave, ignore_errors=True)
 
-    def _tidy(self) -> None:
-        """Called by the keeper: write told progress, unload the partitions that were not asked for lately."""
+    def _write_progress(self) -> None:
         self.jobs.write_progress()
+
+    def _unload_spare(self) -> None:
+        """Unload the partitions that were not asked for lately."""
         with self._mutex:
             spare = list(self._partitions.values())[:-OPEN_PARTITIONS]
         for database in spare:

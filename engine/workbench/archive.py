@@ -20,9 +20,9 @@ from ..records.run import RunRecord, TrialRecord
 from ..records.scenario import ScenarioRecord
 from ..records.session import SessionRecord
 from ..records.simulation import SimulationRecord
-from ..records.verdict import Verdict
 from ..store import Page, Pointer, Store, Table
 from .blobs import Blobs
+from .kept_calls import forget_run_calls
 
 R = TypeVar("R", bound=BaseModel)
 SHOWN = 5
@@ -167,11 +167,6 @@ class TrialShelf(Shelf[TrialRecord]):
             return dict(row)
         return {**row, "graded": self._store.segments.read(row["pointer"]["graded"][-1])}
 
-    def earlier(self, record: TrialRecord) -> list[Verdict]:
-        """The verdicts of a trial before its present one, oldest first. For a worker thread."""
-        before = record.pointer.get("graded", [])[:-1]
-        return [Verdict.model_validate(self._store.segments.read(place)) for place in before]
-
     def erase(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write blanks over the conversations and verdicts of rows, so that no byte of them is left."""
         for row in rows:
@@ -253,15 +248,7 @@ class Archive:
     def forget_run(self, run: str) -> None:
         """Delete a run's folder with all its conversations."""
         self.store.delete_run(run)
-        self.forget_calls(run)
-
-    def forget_calls(self, session: str) -> None:
-        """Delete what a session has asked a client."""
-        calls = self.store.table("model_calls")
-        gone = [str(row.doc_id) for row in calls.walk() if row["run"] == session]
-        if gone:
-            calls.delete(gone)
-            self.store.table("model_requests").delete(gone)
+        forget_run_calls(self.store, run)
 
     def forget_unused(
         self, worlds: Iterable[str] = (), recordings: Iterable[str] = (), knowledge: Iterable[str] = ()

@@ -167,7 +167,7 @@ class Comparing:
         chosen = pairs.get(trial) or _most_telling(list(pairs.values()))
         for record, side in zip(chosen, (report.base, report.run), strict=True):
             if record.split == "held_out":
-                refuse_while_proving(self._archive, side.environment)
+                refuse_while_proving(self._archive, side.environment, "simulation")
         for record, side in zip(chosen, (report.base, report.run), strict=True):
             if record.split == "held_out":
                 told = spend(self._archive, f"{side.environment}/{record.scenario}")

@@ -19,6 +19,7 @@ from .attempts import Attempts
 from .parts import Body, paged
 from .results import Item
 from .sight import refuse_while_proving, spend
+from .verdict_changes import earlier
 
 _SAID = [
     "item.turns[].user",
@@ -72,8 +73,9 @@ class ConversationViews:
         if view == "state":
             return _state(item, place, conversation, limit, skip)
         if view == "checks":
-            earlier = await anyio.to_thread.run_sync(self._archive.trials(place.run).earlier, trial)
-            return _checks(item, trial, earlier, limit, skip)
+            run = self._archive.runs.get(place.run, "id")
+            before = await anyio.to_thread.run_sync(earlier, self._archive, run, trial)
+            return _checks(item, trial, before, limit, skip)
         if view == "full":
             item.item = {
                 "conversation": conversation.dumped(),
@@ -148,10 +150,10 @@ def _state(item: Item, place: Place, conversation: Conversation, limit: int, ski
     return paged(item, "changes", rows, limit, skip)
 
 
-def _checks(item: Item, trial: TrialRecord, earlier: Sequence[Verdict], limit: int, skip: int) -> Item:
+def _checks(item: Item, trial: TrialRecord, before: Sequence[Verdict], limit: int, skip: int) -> Item:
     graded = trial.graded
-    if earlier:
-        item.item["earlier"] = [_verdict_row(verdict) for verdict in earlier]
+    if before:
+        item.item["earlier"] = [_verdict_row(verdict) for verdict in before]
     item.item.update(
         {
             "verdict": trial.verdict,
@@ -162,6 +164,9 @@ def _checks(item: Item, trial: TrialRecord, earlier: Sequence[Verdict], limit: i
         }
     )
     item.untrusted = ["item.checks[].why", "item.checks[].fix"]
+    if trial.verdict in ("error", "invalid"):
+        item.item.update({"error": trial.error, "why": graded.why})
+        item.untrusted.append("item.why")
     if graded.original_parts:
         item.item["original_reward"] = {"reward": graded.original_reward, **graded.original_parts}
     if graded.never_fired:

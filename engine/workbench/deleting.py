@@ -16,6 +16,7 @@ from ..records.run import RunRecord
 from .archive import Archive, Shelf
 from .generating import DRAFTS
 from .jobs import Jobs
+from .kept_calls import CLUSTERS, forget_part_calls, judged_part, played_part
 from .looks import LookLedger
 from .results import Changes
 from .run_drafts import trials_wanted
@@ -265,11 +266,14 @@ class Deleting:
             self._note_deleted(
                 run, places
             )  # first: killed in between, going on with the run brings none back
+            trials = {f"{p.simulation}/{p.trial}" for p in places}
+            self._forget_calls(run, trials)
             for table in ("trials", "attempts"):
-                self._erase(run, table, {f"{p.simulation}/{p.trial}" for p in places})
+                self._erase(run, table, trials)
             for place in places:
                 self._archive.store.audit("delete", "conversation", str(place))
             self._scoring.score(run, self._archive.runs.get(run).state)
+        self._archive.runs.table.journal.purge()  # its earlier score quotes what is deleted
 
     def _note_deleted(self, run: str, places: Sequence[Place]) -> None:
         """The run remembers which trials are gone by choice: going on with it runs them not again."""
@@ -280,6 +284,22 @@ class Deleting:
             return stored.model_copy(update={"options": {**stored.options, "deleted": deleted}})
 
         self._archive.runs.change(run, noted)
+
+    def _forget_calls(self, run: str, trials: set[str]) -> None:
+        """What a client was asked in these trials and about them, in every job that has read the run."""
+        record, played = self._archive.runs.get(run), self._archive.trials(run).table
+        parts = {judged_part(trial) for trial in trials} | {CLUSTERS}
+        for id in trials:
+            last = int(played.fetch(id)["attempt"])
+            parts.update(played_part("trials", id, attempt) for attempt in range(1, last + 1))
+        jobs = {job.id for job in self._jobs_of(record.environment, run=run)}
+        for hardening in self._archive.hardenings.where(environment=record.environment):
+            if hardening.base_run == run:
+                jobs.update(j.id for j in self._jobs_of(record.environment, hardening=hardening.id))
+        if self._has_job(record.job):
+            jobs.add(record.job)
+        for job in jobs:
+            forget_part_calls(self._archive.store, job, run, parts)
 
     def _erase(self, run: str, table: str, trials: set[str]) -> None:
         shelf = self._archive.trials(run, table)

@@ -237,7 +237,7 @@ class Environments:
         if existing is not None and (changed or existing.world != record.world):
             report.warnings += await self._scenarios.prove_again(record, solved=examined.solutions)
             self._archive.forget_unused([existing.world])
-        await self._simulations.of_folder(record, folder)
+        report.warnings += await self._simulations.of_folder(record, folder)
         report.counts = self._counts(id)
         report.proven = self._proven(id)
         return report

@@ -247,7 +247,7 @@ class Exporting:
         exporter = EXPORTERS[format]
         found = self._gathering.gather(source, exporter, where)
         if found.held_out:
-            refuse_while_proving(self._archive, found.environment)
+            refuse_while_proving(self._archive, found.environment, "source")
         written = exporter.write(found.material)
         kind = found.material.kind
         made = Made(

@@ -26,7 +26,6 @@ from .simulations import Simulations
 from .snapshots import Snapshots
 
 STRATEGIES = ("auto", "rules", "reflect", "submit")
-_LATER = ("confirm_on",)
 
 
 class HardenOptions(Authored):
@@ -122,7 +121,7 @@ class HardeningDrafts:
                 cassette=cassette,
                 target=_target(opted.target, strategy, owner.agent.kind),
             ),
-            warnings=[*cassette_warnings(cassette), *told],
+            warnings=[*cassette_warnings(cassette), *told, *self._unpaired(owner.id)],
             models=models,
             base_run=base.id if base else "",
             simulations=simulations,
@@ -181,6 +180,16 @@ class HardeningDrafts:
             )
         return base
 
+    def _unpaired(self, environment: str) -> list[str]:
+        """A warning of held-out scenarios that no simulation has."""
+        rows = self._archive.scenarios.where(environment=environment, split="held_out")
+        paired = {s.scenario for s in self._archive.simulations.where(environment=environment)}
+        count = sum(row.scenario.id not in paired for row in rows)
+        if not count:
+            return []
+        which = f"{count:,} held-out scenarios are" if count > 1 else "1 held-out scenario is"
+        return [f"{which} in no simulation, and not in the proof: create_simulations makes them."]
+
     def _chosen(
         self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None
     ) -> tuple[list[str], list[str], list[str]]:
@@ -188,11 +197,12 @@ class HardeningDrafts:
 
         A selection narrows train alone: what passed before must be in the proof, or nobody sees it break.
         """
+        told: list[str] = []
         if base is not None and opted.select == ["all"]:
             chosen = set(base.simulations)
         else:
             if not self._archive.simulations.count(environment=owner.id):
-                self._simulations.cover(owner.id)
+                told += self._simulations.cover(owner.id)
             found = Selector(self._archive, owner.id).resolve(opted.select, "options.select")
             chosen = {s.slug for s in found}
         rows = self._archive.scenarios.where(environment=owner.id, split="held_out")
@@ -203,7 +213,7 @@ class HardeningDrafts:
         added = {s.scenario for s in taken} - there
         simulations = {s.slug for s in taken}
         left_out = [s.slug for s in known if s.slug not in simulations]
-        return [s.slug for s in taken], left_out, _narrowed(len(added), len(left_out))
+        return [s.slug for s in taken], left_out, [*told, *_narrowed(len(added), len(left_out))]
 
 
 def _narrowed(added: int, left_out: int) -> list[str]:
@@ -258,11 +268,7 @@ def _target(target: Target, strategy: Strategy, agent: str) -> Target:
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:
-    """`options`, or an error that says what of it is not in this version."""
+    """`options`, or an error that says what of it is wrong."""
     given = dict(options or {})
     check_plain(given, "options")
-    later = next((name for name in _LATER if name in given), None)
-    if later is not None:
-        allowed = ", ".join(HardenOptions.model_fields)
-        raise InvalidArgument(f"`{later}` is not in this version.", where=f"options.{later}", allowed=allowed)
     return load(HardenOptions, given, "options")

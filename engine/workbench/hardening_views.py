@@ -14,7 +14,7 @@ from .rows import evidence_row
 _FIGURES = ("number", "total", "passed", "failed", "rate", "completed")
 """Fields of a round that stand in its row even where they are 0."""
 _LONG = ("written", "pruned")
-_CASES = ("simulations", "train", "held_out")
+_CASES = ("simulations", "left_out", "train", "held_out")
 _ROUNDS = (
     "item.rounds[].cluster.cause",
     "item.rounds[].cluster.rule",

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from ..errors import CasehardenError, InvalidArgument, NextCall, NotFound
 from ..records.environment import EnvironmentRecord
-from ..records.hardening import Hardening
+from ..records.hardening import Candidate, Hardening
 from ..records.job import Job
 from .archive import Archive
 from .decisions import Decisions
@@ -97,12 +97,18 @@ class Hardenings:
         idempotency_key: str = "",
         on_progress: Progress | None = None,
     ) -> HardeningReport:
-        """A client's own text: guards at once; what passes them is run on train and, if it holds, proven."""
+        """A client's own text: guards at once; what passes them is run on train and, if it holds, proven.
+
+        One that was proven before, but for blanks, has its outcome already: nothing is run and no look is taken.
+        """
         check_wait(wait_s)
         record = self._archive.hardenings.get(hardening, "hardening")
         spec = submission(hardening, instructions, edits, why, cluster)
         if not self._jobs.known("hardening", idempotency_key):
             await anyio.to_thread.run_sync(self._locks.may_submit, record)
+            earlier = await anyio.to_thread.run_sync(self._submissions.earlier, record, spec)
+            if earlier is not None:
+                return self._again(*earlier)
         job = await self._put(spec, record, idempotency_key)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
@@ -132,6 +138,13 @@ class Hardenings:
             )
         candidate = submitted(record, job.id)
         return self.report(record, candidate.id if candidate else "", job)
+
+    def _again(self, record: Hardening, candidate: Candidate) -> HardeningReport:
+        """What is said of a text that was proven before."""
+        report = self.report(record, candidate.id)
+        told = f"{candidate.id} is the same text: its outcome stands, nothing was run and no look was taken."
+        report.warnings.insert(0, told)
+        return report
 
     async def _go_on(
         self,

@@ -35,11 +35,14 @@ from ..evaluate import (
 from ..llm import ModelClient, trial_of
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import CODE, Opinion
+from ..records.persona import Persona
 from ..records.run import RunRecord, TrialRecord
 from ..records.verdict import GRADING, Verdict
 from ..seeds import seed_of
 from ..simulate import Meter
 from .archive import Archive, TrialShelf
+from .kept_calls import judged_part
+from .meetings import means_harm
 from .pacing import Pacing
 from .role_models import RoleModels
 from .run_cases import RunCases
@@ -132,12 +135,12 @@ class Judging:
                 shelf.put(record.id, found)
         return found
 
-    async def grade_anew(self, cases: RunCases, tell: Tell | None = None) -> int:
+    async def grade_anew(self, cases: RunCases, tell: Tell | None = None, *, whole: bool = False) -> int:
         """Grade every trial that another version of the grading has graded; how many were left, as their case does not
-        fit. Nobody is asked.
+        fit. Nobody is asked. `whole`: every trial, since other metrics are to be measured.
         """
         shelf = self._archive.trials(cases.run.id)
-        work = await anyio.to_thread.run_sync(self._outdated, shelf)
+        work = await anyio.to_thread.run_sync(self._to_grade, shelf, whole)
         left = 0
         for done, id in enumerate(work):
             record = await anyio.to_thread.run_sync(shelf.find, id)
@@ -167,12 +170,12 @@ class Judging:
             cases.check()
             shelf.put(record.id, record)
 
-    def _outdated(self, shelf: TrialShelf) -> list[str]:
-        """The trials whose verdicts another version of the grading has decided. For a worker thread."""
+    def _to_grade(self, shelf: TrialShelf, whole: bool) -> list[str]:
+        """The trials whose verdicts another version of the grading has decided, or all. For a worker thread."""
         return [
             str(row.doc_id)
             for row in shelf.table.walk(oldest_first=True)
-            if shelf.whole(row)["graded"]["grading"] != GRADING
+            if whole or shelf.whole(row)["graded"]["grading"] != GRADING
         ]
 
     async def regraded(self, cases: RunCases, record: TrialRecord) -> Verdict | None:
@@ -244,7 +247,7 @@ class Judging:
         seed = seed_of(conversation.seed, record.simulation, record.trial, "judge", 0)
         belongs = trial_of(
             cases.run.id,
-            f"judge/{record.id}",
+            judged_part(record.id),
             f"{cases.run.environment}/{record.scenario}",
             held_out=record.split == "held_out",
             instructions="",
@@ -258,12 +261,26 @@ class Judging:
         """The trials that may need a judge or a metric. For a worker thread."""
         rows = self._archive.store.run_table(run.id, "scenarios").walk()
         asking = {str(row.doc_id) for row in rows if _asks_judge(row["scenario"])}
+        harmful = self._harmful(run)
         trials = self._archive.trials(run.id).table.walk(oldest_first=True)
         return [
             (row["simulation"], row["trial"])
             for row in trials
-            if (marking.metrics or row["scenario"] in asking) and _can_be_marked(row)
+            if (marking.metrics or row["scenario"] in asking or row["simulation"] in harmful)
+            and _can_be_marked(row)
         ]
+
+    def _harmful(self, run: RunRecord) -> set[str]:
+        """Simulations whose user, a stored persona, means harm: a judge may have to say whether it was withstood."""
+        table = self._archive.store.run_table
+        personas = {
+            str(row.doc_id)
+            for row in table(run.id, "personas").walk()
+            if means_harm(Persona.model_validate(row["persona"]))
+        }
+        if not personas:
+            return set()
+        return {str(row.doc_id) for row in table(run.id, "simulations").walk() if row["persona"] in personas}
 
 
 def metrics_of(run: RunRecord) -> dict[str, Metric]:

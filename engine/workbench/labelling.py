@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 from ..errors import InvalidArgument
-from ..evaluate import compile_checks
 from ..exchange import Roots, parse_jsonl
 from ..ids import Place
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Scenario
 from ..seeds import shuffled
 from .archive import Archive
 from .conversation_views import conversation_turns
 from .judging import metrics_of
 from .labels import MOST, VERDICTS, Labels
 from .parts import Body
+from .run_cases import RunCases
 from .worlds import Worlds
 
 COLUMNS: Final = ("conversation", "check", "label", "by")
@@ -71,7 +70,7 @@ class Labelling:
 
     def _asks(self, run: RunRecord, trial: TrialRecord) -> list[Ask]:
         """The judged checks and metrics of a trial, in words."""
-        words = {check: told for check, told in self._told(run, trial.scenario)}
+        words = dict(self._told(run, trial.simulation))
         found = [Ask(c.id, words.get(c.id, c.id), VERDICTS) for c in trial.graded.checks if c.judged]
         for name, metric in metrics_of(run).items():
             if metric.rubric and metric.answer in ("score", "label"):
@@ -79,12 +78,9 @@ class Labelling:
                 found.append(Ask(name, metric.rubric, allowed))
         return found
 
-    def _told(self, run: RunRecord, scenario: str) -> Iterator[tuple[str, str]]:
-        row = self._archive.store.run_table(run.id, "scenarios").find(scenario)
-        if row is not None:
-            read = Scenario.model_validate(row["scenario"])
-            for check in compile_checks(self._worlds.get(run.world), read, scenario).checks:
-                yield check.id, check.predicate.told()
+    def _told(self, run: RunRecord, simulation: str) -> Iterator[tuple[str, str]]:
+        for check in RunCases(self._archive, self._worlds, run).case(simulation).plan.checks:
+            yield check.id, check.predicate.told()
 
 
 def label_rows(rows: Sequence[Any], roots: Roots) -> list[tuple[str, Any]]:

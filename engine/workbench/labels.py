@@ -69,19 +69,26 @@ class Labels:
         self._archive.store.audit("label", "run", run.id, labels=len(documents))
         if not hidden:
             return []
-        told = f"{len(hidden)} labelled scenarios are held out"
-        return [f"{told}: having read them, they count as train for any text that you submit."]
+        told = "1 labelled scenario is" if len(hidden) == 1 else f"{len(hidden)} labelled scenarios are"
+        return [f"{told} held out: once read, it counts as train for any text that you submit."]
 
     def _label(self, run: RunRecord, row: Any, where: str) -> tuple[TrialRecord, HumanLabel]:
         given = load(LabelRow, row, where)
         trial = self._trial(run, given.conversation, f"{where}.conversation")
-        self._check(run, trial, given, where)
+        said = _said(run, trial, given, where)
         by = given.by or self._archive.store.actor
-        label = HumanLabel(conversation=trial.id, check=given.check, label=given.label, by=by, at=utc_now())
+        label = HumanLabel(conversation=trial.id, check=given.check, label=said, by=by, at=utc_now())
         return trial, label
 
     def _trial(self, run: RunRecord, conversation: str, where: str) -> TrialRecord:
         name = conversation.removeprefix(f"{run.id}/")
+        other = conversation.partition("/")[0]
+        if conversation.count("/") == 2 and other != run.id:
+            raise InvalidArgument(
+                f"`{conversation[:120]}` is of {other[:60]}, and {run.id} is labelled.",
+                where=where,
+                allowed=f"conversations of {run.id}; the labels of another run in a call of their own",
+            )
         place = parse_place(f"{run.id}/{name}", where)
         shelf = self._archive.trials(run.id)
         found = shelf.find(f"{place.simulation}/{place.trial}")
@@ -95,27 +102,34 @@ class Labels:
             )
         return found
 
-    def _check(self, run: RunRecord, trial: TrialRecord, given: LabelRow, where: str) -> None:
-        if any(check.id == given.check for check in trial.graded.checks):
-            if given.label not in VERDICTS:
-                shown = str(given.label)[:40]
-                raise InvalidArgument(f"`{shown}` is no verdict.", where=f"{where}.label", allowed=VERDICTS)
-            return
-        metric = metrics_of(run).get(given.check)
-        if metric is None:
-            known = [*(check.id for check in trial.graded.checks), *metrics_of(run)]
-            what = f"{trial.id} has no check and no metric `{given.check}`.{did_you_mean(given.check, known)}"
-            raise InvalidArgument(what, where=f"{where}.check", allowed=known)
-        _check_value(metric, given.label, f"{where}.label")
+
+def _said(run: RunRecord, trial: TrialRecord, given: LabelRow, where: str) -> str | float:
+    """The label as it is kept. InvalidArgument for a check, metric or label that there is not."""
+    if any(check.id == given.check for check in trial.graded.checks):
+        if given.label not in VERDICTS:
+            shown = str(given.label)[:40]
+            raise InvalidArgument(f"`{shown}` is no verdict.", where=f"{where}.label", allowed=VERDICTS)
+        return given.label
+    metric = metrics_of(run).get(given.check)
+    if metric is None:
+        known = [*(check.id for check in trial.graded.checks), *metrics_of(run)]
+        what = f"{trial.id} has no check and no metric `{given.check}`.{did_you_mean(given.check, known)}"
+        raise InvalidArgument(what, where=f"{where}.check", allowed=known)
+    return _value(metric, given.label, f"{where}.label")
 
 
-def _check_value(metric: Metric, label: str | float, where: str) -> None:
+def _value(metric: Metric, label: str | float, where: str) -> str | float:
+    """A label of a metric, or a number of its scale, which may stand in a text."""
     if metric.labels:
         if label not in metric.labels:
             raise InvalidArgument(f"`{str(label)[:40]}` is no label.", where=where, allowed=metric.labels)
-        return
+        return label
     least, most = metric.scale
-    number = not isinstance(label, str) and math.isfinite(label)
-    if isinstance(label, str) or not number or label < least or (most is not None and label > most):
+    try:
+        number = float(label)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < least or (most is not None and number > most):
         allowed = f"{least:g} to {most:g}" if most is not None else f"a number of at least {least:g}"
         raise InvalidArgument(f"`{str(label)[:40]}` is not on the scale.", where=where, allowed=allowed)
+    return number

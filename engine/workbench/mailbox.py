@@ -1,7 +1,6 @@
 """The mailbox: model calls that wait, durably, until a client has answered them in the model's place.
 
-A job's folder has a table of its calls and one of what they ask; that one's row goes when the call is answered. The id
-of a call is the hash of who asks what: a trial that is begun again after a crash finds the answers that it had.
+The id of a call is the hash of who asks what: a trial that is begun again after a crash finds the answers that it had.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from ..llm.origin import Work
 from ..records.job import JobState
 from ..records.model_call import ModelCall
 from ..store import Clock, Store, Table
+from .kept_calls import calls_of, conversation_of, requests_of
 
 LEASE_S: Final = 300.0
 """Seconds for which a call that was handed out is nobody else's."""
@@ -177,14 +177,10 @@ class Mailbox:
     # inside
 
     def _calls(self, job: str) -> Table:
-        if not job:
-            return self._store.table("model_calls", ("state",))
-        table = self._store.job_table(job, "model_calls")
-        table.declare(("state",))
-        return table
+        return calls_of(self._store, job)
 
     def _requests(self, job: str) -> Table:
-        return self._store.job_table(job, "model_requests") if job else self._store.table("model_requests")
+        return requests_of(self._store, job)
 
     def _put(self, id: str, request: ModelRequest, by: Origin, seen: int) -> None:
         asks = {
@@ -197,7 +193,7 @@ class Mailbox:
             job=by.job,
             role=request.role,
             run=by.run,
-            conversation=f"v-{digest([by.job, by.run, by.part, request.role])[:8]}" if by.part else "",
+            conversation=conversation_of(by.job, by.run, by.part, request.role) if by.part else "",
             scenario=by.scenario,
             held_out=by.held_out,
             instructions=by.instructions,

@@ -19,6 +19,7 @@ from .discretion import taken
 from .jobs import Jobs, check_wait
 from .mailbox import Mailbox
 from .model_call_views import Batch
+from .naming import lends_writer
 from .plain import check_plain, check_range
 from .results import JobReport, ModelCallBatch
 from .role_models import ROLES, lent_roles
@@ -234,7 +235,7 @@ class ModelCalls:
         if self._mailbox.known(job.id) or not runs:
             return
         run = runs[-1]
-        if lent_roles(run.models, AgentSpec.model_validate(run.agent)):
+        if lends_writer(run) or lent_roles(run.models, AgentSpec.model_validate(run.agent)):
             return
         names = sorted(set(played_by(run.models, run.agent).values()))
         calls = [NextCall("wait_job", {"job": job.id})]

@@ -17,6 +17,7 @@ from ..records.run import RunRecord
 from ..simulate import Meter
 from .archive import Archive, utc_now
 from .judging import added
+from .kept_calls import CLUSTERS
 from .role_models import RoleModels
 
 
@@ -54,7 +55,7 @@ class Naming:
         spent = meter.spent()
         if spent:
             return {}, None, f"The failures are not named by the writer: {spent}."
-        belongs = trial_of(run.id, "clusters", run.environment, held_out=False, instructions="")
+        belongs = trial_of(run.id, CLUSTERS, run.environment, held_out=False, instructions="")
         try:
             writer = self._models.open(run.models["writer"], "models.writer", run.options.get("cassette"))
             with belongs:
@@ -64,6 +65,11 @@ class Naming:
         if used is not None:
             meter.used(used)
         return names, used, ""
+
+
+def lends_writer(run: RunRecord) -> bool:
+    """Whether a client is asked for the names."""
+    return _asks(run) and short_name(run.models["writer"]) == RELAY
 
 
 def _asks(run: RunRecord) -> bool:

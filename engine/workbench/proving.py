@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import anyio.to_thread
 
-from ..evaluate import clusters
+from ..evaluate import clusters, must_succeed
 from ..harden import (
     Case,
     Hardener,
@@ -27,6 +27,7 @@ from .arena import Arena, Counted, is_whole
 from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
+from .meetings import at_odds_told, means_harm
 from .pacing import Pacing
 from .role_models import RoleModels, judges_itself, lent_roles
 from .scoring import Scoring
@@ -78,6 +79,10 @@ class Proving:
         hardener = await anyio.to_thread.run_sync(self._hardener, record, tell, check, found.job)
         return await self._scored(await hardener.prove(record, candidate), check)
 
+    def alike(self, one: Hardening, other: Hardening) -> bool:
+        """Whether a proof of a text in one would be that in the other. For a worker thread."""
+        return self._snapshots.alike(one, other)
+
     def guarded(self, record: Hardening) -> Hardener:
         """A hardener that only looks at texts."""
         return self._hardener(record, _silent, _anybody)
@@ -122,6 +127,9 @@ class Proving:
         specs, left_out = {part.scenario.id: told_split(part) for part in parts}, set(record.left_out)
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
 
+        writes = [name for name, tool in world.tools.items() if tool.kind == "write"]
+        obeyed = [p.row.slug for p in parts if means_harm(p.user) and must_succeed(p.scenario, writes)]
+
         def found(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
             rows = [r for r in arena.records(outcomes) if r.split == "train"]
             run = outcomes[0].conversation.partition("/")[0] if outcomes else ""
@@ -158,7 +166,7 @@ class Proving:
             look=look,
             lent=_lent(record, agent),
             judges_itself=judges_itself(pattern.models, agent),
-            told=lint_cases(specs.values(), [n for n, t in world.tools.items() if t.kind == "write"]),
+            told=[*lint_cases(specs.values(), writes), *at_odds_told(obeyed)],
         )
 
     def _writer(self, record: Hardening, pacing: Pacing) -> InstructionWriter | None:

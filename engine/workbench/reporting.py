@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import Unavailable
@@ -11,7 +12,7 @@ from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
 from ..records.report import Report
 from ..records.run import RunRecord, TrialRecord
-from ..records.scenario import Scenario
+from ..records.scenario import Scenario, Split
 from ..report import Arm, Material, PageParts, page, report_of
 from .archive import Archive
 from .sight import proving
@@ -63,6 +64,8 @@ class Reporting:
             names[candidate.id] = _version(candidate.became or candidate.id)
         hidden = record.outcome is None or bool(proving(self._archive, record.environment))
         rounds = self._rounds(record, names, hidden)
+        if not hidden:
+            rounds = [_counted_as(record, arm) for arm in rounds]
         made = self._material(self._snapshots.pattern(record), record, rounds, names)
         made.hidden = _HIDDEN if hidden else ""
         return report_of(made)
@@ -84,13 +87,16 @@ class Reporting:
                 continue
             text = texts.get(round.candidate, "")
             trials = _within(self._arm(record, text), record.trials) if text else []
+            train = [
+                kept for kept in trials if (kept[1].split if hidden else _split(record, kept[1])) == "train"
+            ]
             told = names.get(round.candidate, "")
             arms.append(
                 Arm(
                     f"round-{round.number}",
                     f"Round {round.number}",
                     told,
-                    [kept for kept in trials if kept[1].split == "train"],
+                    train,
                     _DECIDED[round.decision],
                     _why(round),
                 )
@@ -98,7 +104,7 @@ class Reporting:
         held_out = record.evidence.held_out if record.evidence else None
         if held_out is not None and not hidden:
             trials = _within(self._arm(record, texts.get(record.candidate, "")), record.trials)
-            confirmed = [kept for kept in trials if kept[1].split == "held_out"]
+            confirmed = [kept for kept in trials if _split(record, kept[1]) == "held_out"]
             why = f"{held_out.better} better, {held_out.worse} worse"
             outcome = str(record.outcome).replace("_", " ")
             arms.append(Arm("proof", "Confirmation", names[record.candidate], confirmed, outcome, why))
@@ -155,6 +161,8 @@ class Reporting:
         name = world.world.name or "no name"
         splits = {trial.scenario: trial.split for arm in rounds for _, trial in arm.trials}
         train = sum(split == "train" for split in splits.values())
+        spent = len(hardening.spent) if hardening else 0
+        read = f"; {spent} held out, but read before" if spent else ""
         ran = sorted({place for arm in rounds for place, _ in arm.trials})
         rows = [
             ("environment", run.environment),
@@ -164,7 +172,7 @@ class Reporting:
             ("seed", str(run.seed)),
             (
                 "split",
-                f"{train} train, {len(splits) - train} held-out scenarios, fixed when they were stored",
+                f"{train} train, {len(splits) - train} held-out scenarios, fixed when they were stored{read}",
             ),
         ]
         if hardening is None:
@@ -186,6 +194,19 @@ class Reporting:
         stopped = hardening.stop_reason.replace("_", " ")
         rows += [("strategy", hardening.strategy), ("base", hardening.base), ("stopped", stopped)]
         return [*rows, ("started", hardening.created_at), ("finished", hardening.ended_at)]
+
+
+def _split(record: Hardening, trial: TrialRecord) -> Split:
+    """Train also for a held-out scenario that the client had read who wrote the text."""
+    best = record.find(record.candidate)
+    client = best.client if best else record.strategy == "submit"
+    return "train" if client and trial.scenario in record.spent else trial.split
+
+
+def _counted_as(record: Hardening, arm: Arm) -> Arm:
+    """A round with its trials on the side on which the proof counted them."""
+    trials = [(run, trial.model_copy(update={"split": _split(record, trial)})) for run, trial in arm.trials]
+    return replace(arm, trials=trials)
 
 
 def _seen(trials: Iterable[Kept], hidden: bool) -> list[Kept]:

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from ..code import MetricCode
 from ..errors import Conflict, InvalidArgument, NextCall
-from ..evaluate import check_thresholds, choose_metrics
+from ..evaluate import check_thresholds, choose_metrics, named_metrics
 from ..exchange import Roots
 from ..llm import RELAY
 from ..plural import plural
@@ -23,7 +23,7 @@ from .archive import Archive, utc_now
 from .budget import Spent
 from .hardening_locks import nothing_rests_on
 from .jobs import Jobs, Paused, Progress, check_wait
-from .judging import Judging
+from .judging import Judging, metrics_of
 from .labelling import Labelling, ToLabel, label_rows
 from .labels import Labels
 from .pacing import PAUSE_AFTER, Pacing
@@ -81,9 +81,9 @@ class Rescoring:
     ) -> RunReport:
         """New scores beside the old ones, or the run so far with the job after `wait_s` seconds.
 
-        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called. What
-        another version of the grading has decided is graded anew. Conflict while the run goes on, or a hardening rests
-        on it.
+        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called: what
+        `thresholds` name is measured where that needs none, and what another version of the grading has decided is
+        graded anew. Conflict while the run goes on, or a hardening rests on it.
         """
         check_wait(wait_s)
         record = self._archive.runs.get(run, "run")
@@ -102,9 +102,12 @@ class Rescoring:
         warnings = await anyio.to_thread.run_sync(self._kept, record, labels) if labels else []
         asks = bool(metrics or judge) or not record.options.get("score", True)
         anew = outdated(await anyio.to_thread.run_sync(gradings, self._archive, run))
+        measures = bool(named_metrics(list(thresholds or {})).keys() - metrics_of(record).keys())
+        anew = anew or measures
         if not asks and not anew and thresholds is None:
             return await self._scored(run, None, warnings)
         spec: dict[str, Any] = {"run": run, "metrics": list(metrics), "thresholds": thresholds, "asks": asks}
+        spec["measures"] = measures and not asks
         spec["judge"] = (
             judge.model_dump(mode="json", exclude_unset=True) if isinstance(judge, ModelAt) else judge
         )
@@ -191,13 +194,19 @@ class Rescoring:
         return now or str(run.options.get("knowledge") or "")
 
     def _begin(self, run: RunRecord, spec: Mapping[str, Any], job: str) -> RunRecord:
-        """The run as it is to be scored, with its present scores put aside, once a job. For a worker thread."""
+        """The run as it is to be scored, with its present scores, if it has any, put aside, once a job. For a worker
+        thread.
+        """
         versions = gradings(self._archive, run.id)
 
         def change(stored: RunRecord) -> RunRecord:
             if job and stored.options.get(_DONE_BY) == job:
                 return stored
-            put_aside(self._archive, stored)
+            scored = bool(stored.options.get("score", True))
+            sets = [*stored.score_sets]
+            if scored:
+                put_aside(self._archive, stored)
+                sets.append(_set_of(stored, versions))
             options = {**stored.options, "score": True, _DONE_BY: job}
             if spec["metrics"]:
                 options["metrics"] = [] if spec["metrics"] == ["none"] else spec["metrics"]
@@ -206,9 +215,7 @@ class Rescoring:
             if spec["thresholds"] is not None:
                 options["thresholds"] = spec["thresholds"]
             models = {**stored.models, "judge": spec["judge"]} if spec["judge"] else stored.models
-            changed = stored.model_copy(
-                update={"score_sets": [*stored.score_sets, _set_of(stored, versions)]}
-            )
+            changed = stored.model_copy(update={"score_sets": sets})
             return RunRecord.model_validate(
                 {**changed.model_dump(mode="json"), "options": options, "models": models}
             )
@@ -230,10 +237,11 @@ class Rescoring:
         left = await self._judging.judge_run(cases, pacing, tell) if job.spec.get("asks", True) else 0
         why = pacing.reason(left)
         if why is not None:
-            given = {name: value for name, value in job.spec.items() if value and name != "asks"}
+            ours = ("asks", "measures")
+            given = {name: value for name, value in job.spec.items() if value and name not in ours}
             why.next = (NextCall("score_run", given, "once it is mended: what was judged is kept"),)
             raise Paused(why)
-        unread = await self._judging.grade_anew(cases, tell)
+        unread = await self._judging.grade_anew(cases, tell, whole=bool(job.spec.get("measures")))
         await self._scored(run.id, None, ())
         found = await anyio.to_thread.run_sync(verdict_changes, self._archive, run)
         return {"run": run.id, "left": unread, "changes": asdict(found) if found else None}

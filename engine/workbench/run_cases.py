@@ -30,7 +30,14 @@ class CaseParts:
     row: SimulationRecord
     scenario: Scenario
     persona: Persona | None
+    """The stored one; it may stand in the scenario instead."""
     split: Split
+
+    @property
+    def user(self) -> Persona | None:
+        """The persona, wherever it stands."""
+        inline = self.scenario.persona if isinstance(self.scenario.persona, Persona) else None
+        return self.persona or inline
 
 
 class RunCases:

@@ -121,7 +121,7 @@ class RunDrafts:
         self._trials.cast(environment.agent, models)
         id, text = self.text(environment, spec["instructions"], "instructions")
         places = self.places(spec)
-        simulations = [] if places else self._choose(environment, spec["select"], before)
+        simulations, told = ([], []) if places else self._choose(environment, spec["select"], before)
         simulations, left_out = self._readable(environment, models, simulations, places)
         trials = spec["trials"] or (before.trials if before else environment.settings.trials)
         if places:
@@ -167,11 +167,14 @@ class RunDrafts:
             run.options["cassette"] = self.looked_at(opted.cassette)
         if not opted.confirm:
             self._confirm(run)
+        told += [f"{left_out} are left out: you play in it, and they are sealed."] if left_out else []
+        if told:
+            run.options["told"] = told
         run.warnings = [
             *hints_warnings(run.options.get("hints")),
             *price_warnings(run, unpriced(run)),
             *cassette_warnings(run.options.get("cassette")),
-            *([f"{left_out} are left out: you play in it, and they are sealed."] if left_out else []),
+            *run.options.get("told", []),
         ]
         return run, simulations
 
@@ -330,21 +333,23 @@ class RunDrafts:
 
     def _choose(
         self, environment: EnvironmentRecord, select: Sequence[str], before: RunRecord | None
-    ) -> list[SimulationRecord]:
+    ) -> tuple[list[SimulationRecord], list[str]]:
+        """The simulations, and what is to be said of pairs that were made for them."""
+        told: list[str] = []
         if before is not None and list(select) in ([], ["all"]):
             known = {s.slug: s for s in self._archive.simulations.where(environment=environment.id)}
             kept = [known[slug] for slug in before.simulations if slug in known]
             if kept:
-                return kept
+                return kept, told
         if not self._archive.simulations.count(environment=environment.id):
-            self._simulations.cover(environment.id)
+            told = self._simulations.cover(environment.id)
         found = Selector(self._archive, environment.id).resolve(list(select) or ["all"])
         if not found:
             call = NextCall("create_simulations", {"environment": environment.id})
             raise Conflict(
                 "There is nothing to run.", where="select", allowed="at least one simulation", next=[call]
             )
-        return found
+        return found, told
 
 
 def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:

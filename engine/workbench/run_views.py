@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
+from ..evaluate import agreement_told
 from ..plural import plural
 from ..records.run import Cluster, RunRecord
 from ..records.verdict import GRADING
@@ -96,8 +97,7 @@ class RunViews:
             return Item("run", run.id, "agreement", {"labels": 0}, summary=told)
         body = found.model_dump(mode="json", exclude={"disagree", "without"})
         body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
-        kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
-        told = f"{run.id}: the judge agrees with {found.agree} of {plural(found.compared, 'label')}, kappa {kappa}."
+        told = f"{run.id}: the judge {agreement_told(found)}."
         untrusted = ["item.disagree[].why", "item.without[].why"]
         item = Item("run", run.id, "agreement", body, untrusted, summary=told)
         return paged(item, "disagree", found.disagree, limit, skip)

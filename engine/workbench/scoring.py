@@ -19,13 +19,14 @@ from ..evaluate import (
 )
 from ..plural import be, plural
 from ..records.conversation import ModelUse
+from ..records.environment import short_name
 from ..records.opinion import Agreement, MetricSummary
 from ..records.run import Cluster, ClusterRerun, RunRecord, RunState, TrialRecord
 from ..records.scenario import Scenario
 from .archive import Archive, utc_now
 from .attempts import Attempts
 from .hints import hints_warnings
-from .judging import metrics_of
+from .judging import metrics_of, unjudged
 from .labels import Labels
 from .reruns import counted as recounted, rerun_warnings
 from .run_drafts import cassette_warnings, price_warnings, trials_wanted
@@ -76,6 +77,7 @@ class Scoring:
             "models_used": used,
             "warnings": [
                 *_undecided(run, records),
+                *_unmeasured(run, records, measured),
                 *_apart(run, records),
                 *_tried_again(failed),
                 *_broken_tools(run, records),
@@ -83,6 +85,7 @@ class Scoring:
                 *price_warnings(run, unpriced),
                 *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
+                *run.options.get("told", []),
                 *rerun_warnings(run),
                 *what_if_warnings(ifs),
                 *hidden,
@@ -230,9 +233,37 @@ def _undecided(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     open_checks = [c.id for c in seen.graded.checks if c.verdict == "inconclusive"] if seen else []
     judge = next((f" ({r.graded.judge})" for r in counted if r.graded.judge), "")
     why = f"the judge{judge} could not decide {', '.join(open_checks[:_SHOWN_CHECKS])}" if open_checks else ""
-    told = plural(len(counted), "trial, inconclusive", "trials, all inconclusive")
     why = why or (seen.graded.why if seen else "") or "no check was decided"
-    return [f"Nothing could be judged: {told}: {why}"]
+    all_of_them = f"all {len(counted)} trials are" if len(counted) > 1 else "the one trial is"
+    return [f"Nothing could be judged: {all_of_them} inconclusive: {why}"]
+
+
+def _unmeasured(
+    run: RunRecord, records: Sequence[TrialRecord], measured: Mapping[str, MetricSummary]
+) -> list[str]:
+    """Of which metrics a value is missing, and why as far as our words can say it: reasons may quote what was said."""
+    found: dict[str, list[str]] = {}
+    for name, summary in measured.items():
+        if summary.unscored and run.options.get("score", True):
+            of = summary.unscored + summary.scored + summary.does_not_apply
+            found.setdefault(_why_unscored(run, records, name, summary), []).append(
+                f"{name} in {summary.unscored} of {of}"
+            )
+    return [f"Unscored: {', '.join(names)} conversations: {why}" for why, names in found.items()]
+
+
+def _why_unscored(run: RunRecord, records: Sequence[TrialRecord], name: str, summary: MetricSummary) -> str:
+    judge = short_name(run.models.get("judge") or "offline")
+    if summary.judged and judge.startswith("offline"):
+        return "the offline judge measures nothing; name a model for the role judge"
+    seen = next((r for r in records if r.split == "train" and _is_unscored(r, name)), None)
+    return "the reason stands in view checks, `unscored`" + (
+        f"; the first: {run.id}/{seen.id}" if seen else ""
+    )
+
+
+def _is_unscored(record: TrialRecord, name: str) -> bool:
+    return any(value.metric == name and value.unscored for value in record.graded.metrics)
 
 
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
@@ -245,7 +276,8 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
         hit = [r for r in records if r.verdict == verdict]
         if hit:
             seen = next((r for r in hit if r.split == "train"), None)
-            how = f"{seen.end}{f', {seen.error}' if seen.error else ''}" if seen else ""
+            end = "the judge" if seen and unjudged(seen) else seen.end if seen else ""
+            how = f"{end}{f', {seen.error}' if seen.error else ''}" if seen else ""
             first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
             first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
             found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}: in no rate{first}")

@@ -31,6 +31,7 @@ from ..records.session import Given, SessionRecord
 from ..simulate import Case, Standing, strip_stop
 from .archive import Archive, utc_now
 from .discretion import record_without_secrets
+from .kept_calls import forget_run_calls
 from .places import Places
 from .plain import check_plain, check_range
 from .results import SessionReport
@@ -330,7 +331,7 @@ class Sessions:
         update = {"state": state, "trials": max(1, record.ends), "updated_at": utc_now()}
         self._archive.runs.change(record.id, lambda run: run.model_copy(update=update))
         if done:
-            self._archive.forget_calls(record.id)
+            forget_run_calls(self._archive.store, record.id)
             self._scoring.score(record.id)
 
     def _case(self, run: RunRecord, record: SessionRecord) -> Case:

@@ -16,8 +16,8 @@ def proving(archive: Archive, environment: str) -> str:
     return next((h.id for h in running if h.proving), "")
 
 
-def refuse_while_proving(archive: Archive, environment: str) -> None:
-    """HeldOut while a proof runs."""
+def refuse_while_proving(archive: Archive, environment: str, where: str = "id") -> None:
+    """HeldOut while a proof runs; `where`: the argument that asked for one."""
     hardening = proving(archive, environment)
     if not hardening:
         return
@@ -27,7 +27,7 @@ def refuse_while_proving(archive: Archive, environment: str) -> None:
     ]
     raise HeldOut(
         f"While {hardening} is proven, held-out conversations are hidden.",
-        where="id",
+        where=where,
         allowed="train conversations",
         next=[NextCall("wait_job", {"job": job.id}) for page in pages for job in page.items],
     )

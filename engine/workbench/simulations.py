@@ -19,9 +19,11 @@ from ..records.simulation import SimulationRecord, SimulationSpec
 from .archive import Archive, utc_now
 from .authoring import MOST, Authoring
 from .jobs import Jobs, check_wait
+from .meetings import Meetings, at_odds_told, means_harm
 from .pairs import Pair, Pairs, partner
 from .plain import check_plain
 from .results import Creation
+from .worlds import Worlds
 
 SHOWN = 20
 """Ids of made simulations that a reply lists."""
@@ -32,10 +34,11 @@ _AT_ONCE = 500
 class Simulations:
     """Makes simulations: a covering sample, the whole product, or single ones by hand."""
 
-    def __init__(self, archive: Archive, jobs: Jobs) -> None:
+    def __init__(self, archive: Archive, worlds: Worlds, jobs: Jobs) -> None:
         self._archive = archive
+        self._worlds = worlds
         self._jobs = jobs
-        self._pairs = Pairs(archive)
+        self._pairs = Pairs(archive, worlds)
         jobs.handle("simulations", self._perform)
 
     async def create(
@@ -70,7 +73,7 @@ class Simulations:
             "personas": list(personas),
             "scenarios": list(scenarios),
         }
-        total = len(await anyio.to_thread.run_sync(self._pairs.of, spec))
+        total = len((await anyio.to_thread.run_sync(self._pairs.of, spec)).pairs)
         job, _ = self._jobs.create("simulations", spec, total=total, environment=environment)
         self._jobs.launch(job)
         return self.report(await self._jobs.settled(job.id, wait_s))
@@ -81,7 +84,7 @@ class Simulations:
         environment: str = job.spec["environment"]
         result = job.result or {}
         made: list[str] = result.get("made", [])
-        warnings: list[str] = []
+        warnings: list[str] = [*result.get("told", [])]
         same = result.get("same", 0)
         if same > len(result.get("unchanged", [])):
             warnings.append(f"{same:,} were there already; unchanged lists {SHOWN} of them.")
@@ -96,9 +99,11 @@ class Simulations:
             job=job,
         )
 
-    def cover(self, environment: str) -> None:
-        """The fewest simulations in which every persona and scenario stands."""
-        self._store(environment, self._pairs.of({"environment": environment}))
+    def cover(self, environment: str) -> list[str]:
+        """The fewest simulations in which every persona and scenario stands; what is to be said of those left out."""
+        paired = self._pairs.of({"environment": environment})
+        self._store(environment, paired.pairs)
+        return paired.told
 
     def lint(
         self, environment: str, specs: Sequence[Any], scenarios: Collection[str], personas: Collection[str]
@@ -122,21 +127,24 @@ class Simulations:
                         )
         return going.refused
 
-    async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> None:
-        """Make what a folder says, in place of what it made before."""
+    async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> list[str]:
+        """Make what a folder says, in place of what it made before; warnings."""
         if folder.simulations:
             made = await self._by_hand(environment, list(folder.simulations), replace=True)
             if made.refused:
                 first = made.refused[0]
                 raise InvalidArgument(first["what"], where=first["at"], allowed=first.get("allowed", ""))
-        elif folder.pairing != "none" and self._archive.scenarios.count(environment=environment.id):
-            spec = {"environment": environment.id, "pairing": folder.pairing}
-            pairs = await anyio.to_thread.run_sync(self._pairs.of, spec)
-            await anyio.to_thread.run_sync(self._store, environment.id, pairs)
+            return made.warnings
+        if folder.pairing == "none" or not self._archive.scenarios.count(environment=environment.id):
+            return []
+        spec = {"environment": environment.id, "pairing": folder.pairing}
+        paired = await anyio.to_thread.run_sync(self._pairs.of, spec)
+        await anyio.to_thread.run_sync(self._store, environment.id, paired.pairs)
+        return paired.told
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        pairs = await anyio.to_thread.run_sync(self._pairs.of, job.spec)
-        environment: str = job.spec["environment"]
+        paired = await anyio.to_thread.run_sync(self._pairs.of, job.spec)
+        pairs, environment = paired.pairs, str(job.spec["environment"])
         made: list[str] = []
         unchanged: list[str] = []
         for k in range(0, len(pairs), _AT_ONCE):
@@ -151,6 +159,7 @@ class Simulations:
             "unchanged": unchanged[:SHOWN],
             "of": len(made),
             "same": len(unchanged),
+            "told": paired.told,
         }
 
     def _store(self, environment: str, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
@@ -197,7 +206,23 @@ class Simulations:
                 before = self._archive.simulations.find(record.id)
                 if going.take(record.id, _content(record), _content(before) if before else None, where):
                     records.append(record)
-        return await anyio.to_thread.run_sync(going.finish, self._archive.simulations, records)
+        made = await anyio.to_thread.run_sync(going.finish, self._archive.simulations, records)
+        made.warnings += await anyio.to_thread.run_sync(self._at_odds, environment.id, records)
+        return made
+
+    def _at_odds(self, environment: str, records: Sequence[SimulationRecord]) -> list[str]:
+        """Warnings of simulations by hand in which a user that means harm would have to be obeyed."""
+        meetings: Meetings | None = None
+        found: list[str] = []
+        for record in records:
+            scenario = self._archive.scenarios.get(f"{environment}/{record.scenario}").scenario
+            known = self._archive.personas.find(f"{environment}/{record.persona}") if record.persona else None
+            inline = scenario.persona if isinstance(scenario.persona, Persona) else None
+            persona = known.persona if known else inline
+            if means_harm(persona):
+                meetings = meetings or Meetings(self._archive, self._worlds, environment)
+                found += [record.slug] if meetings.must_succeed(scenario) else []
+        return at_odds_told(found)
 
     def _of_spec(self, environment: EnvironmentRecord, spec: SimulationSpec, where: str) -> SimulationRecord:
         owner, scenario = split_nested(spec.scenario, environment.id)

@@ -83,6 +83,23 @@ class Snapshots:
             options=options,
         )
 
+    def alike(self, one: Hardening, other: Hardening) -> bool:
+        """Whether a proof in one would be the same in the other: base, models, seed, and every case."""
+        if self._made_of(one) != self._made_of(other):
+            return False
+        mine, theirs = self.cases(one), self.cases(other)
+        every = [*one.simulations, *one.left_out]
+        return all(case_hash(mine.parts(slug)) == case_hash(theirs.parts(slug)) for slug in every)
+
+    def _made_of(self, record: Hardening) -> list[Any]:
+        """What decides a proof beside the cases themselves."""
+        taken = record.snapshot or Snapshot()
+        return [
+            *(record.base_text, record.models, record.seed, record.trials, record.limits.target),
+            *(sorted(record.simulations), sorted(record.left_out)),
+            taken.model_dump(exclude={"base_serves"}),
+        ]
+
     def copy(self, record: Hardening, run: str) -> None:
         """Copy the cases into the folder of a run."""
         store = self._archive.store

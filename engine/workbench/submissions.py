@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidArgument
-from ..harden import Hardener
+from ..harden import Hardener, proven_before, submitted_text
 from ..records.authored import load
 from ..records.hardening import Candidate, Edit, Hardening
 from ..records.job import Job
@@ -25,6 +25,28 @@ class Submissions:
         self._archive = archive
         self._locks = locks
         self._proving = proving
+
+    def earlier(self, record: Hardening, spec: Mapping[str, Any]) -> tuple[Hardening, Candidate] | None:
+        """The candidate of the same text whose outcome stands, in this hardening or in one that was made of the same.
+
+        For a worker thread. What is wrong with the text or the hardening is told by `put`.
+        """
+        if record.state not in ("open", "decided"):
+            return None
+        try:
+            text = submitted_text(
+                record, spec["instructions"], [load(Edit, e, "edits") for e in spec["edits"]]
+            )
+        except InvalidArgument:
+            return None
+        others = [
+            h for h in self._archive.hardenings.where(environment=record.environment) if h.id != record.id
+        ]
+        for one in (record, *reversed(others)):
+            found = proven_before(one, text)
+            if found is not None and (one.id == record.id or self._proving.alike(one, record)):
+                return one, found
+        return None
 
     def put(self, job: Job) -> Candidate:
         """The candidate of a submission's job, made when there is none yet. For a worker thread."""

@@ -50,6 +50,7 @@ from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import is_spoiled
 from .hints import instructions_of
+from .kept_calls import played_part
 from .role_models import RoleModels
 from .run_cases import CaseParts, RunCases
 from .worlds import Worlds
@@ -186,7 +187,7 @@ class TrialRunner:
             return _not_run(parts, trial, "world_error", str(error), belongs)
         with trial_of(
             run.id,
-            f"{table}/{id}/{attempt}",
+            played_part(table, id, attempt),
             f"{run.environment}/{parts.scenario.id}",
             held_out=parts.split == "held_out",
             instructions=run.instructions if run.agent.get("kind") == "caller" else "",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..records.run import RunRecord
-from ..records.verdict import GRADING
+from ..records.run import RunRecord, TrialRecord
+from ..records.verdict import GRADING, Verdict
 from .archive import Archive
 from .sight import proving
 
@@ -53,6 +53,21 @@ def put_aside(archive: Archive, run: RunRecord) -> None:
     at = {str(row.doc_id): row["pointer"]["graded"][-1] for row in rows if "graded" in row["pointer"]}
     pointer = archive.store.segments.append(run.id, {"verdicts": at})
     archive.store.run_table(run.id, _TABLE).put(str(len(run.score_sets)), {"at": str(pointer)})
+
+
+def earlier(archive: Archive, run: RunRecord, trial: TrialRecord) -> list[Verdict]:
+    """The verdicts that a trial had in the score sets of its run, oldest first, but for its present one.
+
+    What stood between the simulation and its first scoring is none. For a worker thread.
+    """
+    read, places = archive.store.segments.read, dict[str, None]()
+    for number in range(len(run.score_sets)):
+        noted = archive.store.run_table(run.id, _TABLE).find(str(number))
+        at: Mapping[str, str] = read(noted["at"])["verdicts"] if noted else {}
+        if trial.id in at:
+            places[at[trial.id]] = None
+    now = str(trial.pointer["graded"][-1]) if "graded" in trial.pointer else ""
+    return [Verdict.model_validate(read(place)) for place in places if place != now]
 
 
 def verdict_changes(archive: Archive, run: RunRecord) -> VerdictChanges | None:

@@ -238,7 +238,7 @@ class Workbench:
         judging = Judging(archive, trials, models, metric_code)
         self.personas = Personas(archive, worlds, self.roots, models, runner)
         self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
-        self.simulations = Simulations(archive, runner)
+        self.simulations = Simulations(archive, worlds, runner)
         deleting = Deleting(archive, runner, scoring)
         self.environments = Environments(
             archive,

@@ -65,10 +65,10 @@ function button(tag, text, onclick, attributes) {
 // ---- numbers and words
 
 const plural = (n, word) => n.toLocaleString("en-US") + " " + word + (n === 1 ? "" : "s");
-const percent = (x) => (x === null || x === undefined ? "\u2013" : Math.round(x * 100) + "%");
-const points = (x) => (x > 0 ? "+" : x < 0 ? "\u2212" : "") + Math.abs(Math.round(x * 100));
-const interval = (a) => "[" + Math.round(a.low * 100) + ", " + Math.round(a.high * 100) + "]";
-const pValue = (p) => (p < 0.001 ? "< 0.001" : p.toFixed(3));
+const whole = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)); // halves to even, as in every reply
+const percent = (x) => (x === null || x === undefined ? "\u2013" : whole(x * 100) + "%");
+const points = (x) => (x > 0 ? "+" : x < 0 ? "\u2212" : "") + Math.abs(whole(x * 100));
+const interval = (a) => "[" + whole(a.low * 100) + ", " + whole(a.high * 100) + "]";
 const money = (x) => (x === null || x === undefined ? "unknown" : x > 0 && x < 0.01 ? "$" + x.toFixed(4) : "$" + x.toFixed(2));
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -203,7 +203,7 @@ function proof() {
     ["Difference", points(p.difference) + " points", "[" + points(p.low) + ", " + points(p.high) + "]"],
     ["Better", p.better + " of " + p.scenarios, "held-out scenarios"],
     ["Worse", p.worse + " of " + p.scenarios, p.worse ? (p.worse_confirmed ? "confirmed" : "not when run again") : "none"],
-    ["p, sign-flip", pValue(p.p), "at most " + p.alpha.toFixed(3) + ", look " + p.look],
+    ["p, sign-flip", p.told[0], "at most " + p.told[1] + ", look " + p.look],
   ];
   return h("dl.pair", null, cells.map(([a, b, c]) => h("div", null, h("dt", null, a), h("dd", null, b, h("small", null, c)))));
 }
@@ -229,7 +229,7 @@ function rounds() {
           : s("circle", {cx: x, cy: Y(a.rate), r: 5, fill: color, stroke: "var(--bg)", "stroke-width": 2}));
       }
       const [x, a] = at[at.length - 1];
-      g.append(label(x + (dash ? 11 : 0), Y(a.rate) + (dash ? 4 : -13), name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
+      g.append(label(x + (dash ? 11 : 0), dash ? Y(a.rate) + 4 : Y(a.high) - 8, name, {fill: color, weight: 600, at: dash ? "start" : "middle"}));
     }
     return g;
   };
@@ -303,7 +303,7 @@ function cell(simulation, letters, at, paint) {
   const what = counted(now) ? passes(now) + " of " + counted(now) + " trials passed" : WORD[state];
   const style = {v: "v0", i: "i0"}[state] || state;
   return button("button.cell." + style, [glyph(state, 13), h("span", null, counted(now) ? passes(now) + "/" + counted(now) : WORD[state]), worse ? h("span.mv", {"aria-hidden": "true"}, "\u25bc") : null],
-    () => { filter.simulation = filter.simulation === simulation ? null : simulation; paint(); list(); $("conversations").scrollIntoView(); },
+    () => { filter.simulation = filter.simulation === simulation ? null : simulation; paint(); narrowed(); },
     {"data-simulation": simulation, "aria-pressed": String(filter.simulation === simulation), title: title + ", " + who + ": " + [...now].map((x) => WORD[x]).join(", "),
       "aria-label": title + ", " + who + ": " + what + (worse ? ", worse than the base" : "")});
 }
@@ -314,11 +314,11 @@ function collapsed(letters) {
     const all = Object.keys(D.simulations).filter((k) => D.simulations[k][0] === scenario.id && letters(k));
     const rest = all.filter((k) => stateOf(letters(k)) !== "p");
     const chips = rest.slice(0, ROWS).map((k) => button("button.tool", [glyph(stateOf(letters(k)), 12), " ", namesOf(k)[1]],
-      () => { filter.simulation = k; list(); $("conversations").scrollIntoView(); }));
+      () => { filter.simulation = k; narrowed(); }));
     return h("tr", null, h("th.sc", {scope: "row", title: scenario.goal}, scenario.title), h("td.nw", null, all.length - rest.length + " of " + all.length + " pass"),
-      h("td", null, chips, rest.length > ROWS ? " and " + (rest.length - ROWS) + " more" : null));
+      h("td.chips", null, chips, rest.length > ROWS ? " and " + (rest.length - ROWS) + " more" : null));
   };
-  return h("div.scroll", null, h("table", null, h("thead", null, h("tr", null, ["Scenario", "Cases", "Not passed"].map((t) => h("th", {scope: "col"}, t)))),
+  return h("div.scroll", null, h("table.many", null, h("thead", null, h("tr", null, ["Scenario", "Cases", "Not passed"].map((t) => h("th", {scope: "col"}, t)))),
     h("tbody", null, groupsOf().map(([text, rows]) => [h("tr.grp", null, h("th", {colspan: 3}, text)), rows.map(row)]))));
 }
 
@@ -354,7 +354,7 @@ function causes() {
     return h("div.cause", null,
       h("div", null, h("h3", null, visible(c.name || c.cause || c.check)),
         h("p.meta", null, h("span.tag" + (c.severity === "critical" ? ".crit" : ""), null, c.severity), h("span", null, where), h("code", null, c.check),
-          button("button.link.screen", "show conversations", () => { filter.cause = c.id; list(); $("conversations").scrollIntoView(); })),
+          button("button.link.screen", "show conversations", () => { filter.cause = c.id; narrowed(); })),
         c.quote ? quote(c.quote) : null),
       chart(draw, bars.map(([t, v]) => t + " " + plural(v, "simulation")).join(", ")));
   });
@@ -382,7 +382,7 @@ function changes() {
   const telling = D.flips.filter((f) => f.kind === "broken" || f.kind === "flaky");
   const name = (kind) => kind.replace("_", " ");
   const bars = KINDS.filter(([kind]) => of(kind).length).map(([kind]) => {
-    const element = button("button." + kind, null, () => { filter.kind = kind; list(); $("conversations").scrollIntoView(); },
+    const element = button("button." + kind, null, () => { filter.kind = kind; narrowed(); },
       {title: plural(of(kind).length, "simulation") + " " + name(kind), "aria-label": of(kind).length + " " + name(kind)});
     element.style.setProperty("flex", of(kind).length + " 1 0");
     return element;
@@ -451,6 +451,13 @@ function list(more) {
   const rows = sorted.slice(0, limit).map(rowOf);
   const rest = sorted.length - rows.length;
   box.replaceChildren(...(rows.length ? rows : [nothing()]), rest > 0 ? h("p.s.soft", null, h("br"), "and " + rest.toLocaleString("en-US") + " more", h("span.screen", null, ". Narrow with a filter or a word, or ", button("button.link", "show more", () => list(true)), ".")) : "");
+}
+
+// After a filter was set: the list, with the keys in it.
+function narrowed() {
+  list();
+  $("conversations").scrollIntoView();
+  $("rows").querySelector(".row")?.focus({preventScroll: true});
 }
 
 // Of the texts of a trial the one to open first: the newest that does not pass, else the base.

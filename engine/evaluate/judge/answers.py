@@ -19,10 +19,14 @@ MOST_CHARS: Final = 400_000
 """Characters of a reply that are read."""
 _TEXT: Final = 1_000
 """Characters of a reason that are kept."""
+_QUOTE: Final = 300
+"""Characters of a passage that are kept beside the claim that it bears out."""
 _FINDINGS: Final = 200
 VERDICTS: Final = ("pass", "fail", "inconclusive")
 FINDINGS_OF_CLAIMS: Final = ("supported", "contradicted", "invented", "not_checkable")
 LOOK_UP: Final = "look_up"
+_THOUGHT: Final = "</think>"
+"""Behind it stands what a model that thinks aloud answers."""
 
 
 class Wrong(ValueError):
@@ -77,7 +81,7 @@ def reply_schema(questions: Mapping[str, Question], look_up: bool) -> dict[str, 
 
 
 def read_reply(text: str, questions: Mapping[str, Question], turns: frozenset[int], look_up: bool) -> Read:
-    """Take a reply apart; what was left out is neither answered nor wrong.
+    """Take a reply apart; what was left out is neither answered nor wrong, unless it answers something else alone.
 
     `turns`: those of the record, the only ones that can be cited.
     """
@@ -90,6 +94,8 @@ def read_reply(text: str, questions: Mapping[str, Question], turns: frozenset[in
         asked = [turn for turn in cast("list[Any]", wanted) if _is_turn(turn) and turn in turns]
         if asked:
             return Read(look_up=tuple(dict.fromkeys(asked)))
+    if whole and not whole.keys() & {*questions, LOOK_UP}:
+        return Read(wrong=dict.fromkeys(questions, f"no key of the answer is one of {', '.join(questions)}"))
     read = Read()
     for key, question in questions.items():
         if key not in whole:
@@ -102,7 +108,8 @@ def read_reply(text: str, questions: Mapping[str, Question], turns: frozenset[in
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The one JSON object of a reply, whatever fence or words stand around it."""
+    """The one JSON object of a reply, whatever fence, words or thoughts stand around it."""
+    text = text.rpartition(_THOUGHT)[2]
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or len(text) > MOST_CHARS:
         raise Wrong("the answer is not a JSON object")
@@ -193,7 +200,9 @@ def _claims(part: dict[str, Any], question: Question, turns: frozenset[int], tol
         if label in ("supported", "contradicted") and not passage:
             raise Wrong(f"a claim is {label}, and no passage shows it")
         claim = _text(row, "claim")
-        findings.append(Finding(turn=_turn_of(row, turns), label=label, why=claim, passage=passage))
+        quote = passages.get(passage, "")[:_QUOTE]
+        turn = _turn_of(row, turns)
+        findings.append(Finding(turn=turn, label=label, why=claim, passage=passage, quote=quote))
     checkable = [one for one in findings if one.label != "not_checkable"]
     right = sum(one.label == "supported" for one in checkable)
     cited = tuple(dict.fromkeys(one.turn for one in findings if one.label in ("contradicted", "invented")))
@@ -226,18 +235,21 @@ def _turns(part: Mapping[str, Any], turns: frozenset[int]) -> tuple[int, ...]:
     value: Any = part.get("evidence") or []
     if not isinstance(value, list):
         raise Wrong("evidence is no list of turns")
-    cited = cast("list[Any]", value)
-    for turn in cited:
-        if not _is_turn(turn) or turn not in turns:
-            raise Wrong(f"there is no turn {str(turn)[:20]}")
-    return tuple(dict.fromkeys(cited))
+    return tuple(dict.fromkeys(_turn(turn, turns) for turn in cast("list[Any]", value)))
 
 
 def _turn_of(row: Mapping[str, Any], turns: frozenset[int]) -> int:
-    turn = row.get("turn")
-    if not _is_turn(turn) or turn not in turns:
-        raise Wrong(f"there is no turn {str(turn)[:20]}")
-    return cast("int", turn)
+    return _turn(row.get("turn"), turns)
+
+
+def _turn(value: Any, turns: frozenset[int]) -> int:
+    """The number of a turn that exists; JSON Schema counts 1.0 among the integers."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if not _is_turn(number):
+        raise Wrong(f"{json.dumps(value, default=str)[:20]} is no number of a turn")
+    if number not in turns:
+        raise Wrong(f"there is no turn {str(number)[:20]}")
+    return cast("int", number)
 
 
 def _is_turn(value: Any) -> bool:

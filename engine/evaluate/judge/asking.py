@@ -166,7 +166,7 @@ def _opinion(question: Question, votes: Sequence[Answered | str], record: str, j
         if why == LEFT_OUT and not question.metric:
             return said.model_copy(update={"verdict": "inconclusive", "why": LEFT_OUT})
         return said.model_copy(update={"unscored": why})
-    chosen, tied = _majority(answers)
+    chosen = _most_given(answers)
     counted = dict(Counter(answer.vote for answer in answers)) if len(votes) > 1 else {}
     fields: dict[str, Any] = {
         "score": chosen.score,
@@ -178,17 +178,20 @@ def _opinion(question: Question, votes: Sequence[Answered | str], record: str, j
         "votes": counted,
     }
     if not question.metric:
-        fields["verdict"] = "inconclusive" if tied else chosen.verdict
-        if chosen.verdict == "pass" and not chosen.turns:
+        fields["verdict"] = chosen.verdict
+        given = sum(answer.vote == chosen.vote for answer in answers)
+        if 2 * given <= len(votes):
+            split = f"no majority: {chosen.vote} is what {given} of {len(votes)} votes say"
+            fields.update(verdict="inconclusive", why=_joined(split, chosen.why))
+        elif chosen.verdict == "pass" and not chosen.turns:
             fields.update(verdict="inconclusive", why=_joined(NO_EVIDENCE, chosen.why))
     return said.model_copy(update=fields)
 
 
-def _majority(answers: Sequence[Answered]) -> tuple[Answered, bool]:
-    """The answer that most gave, the first of them; whether another was given as often."""
-    counted = Counter(answer.vote for answer in answers).most_common()
-    most = [vote for vote, times in counted if times == counted[0][1]]
-    return next(answer for answer in answers if answer.vote == most[0]), len(most) > 1
+def _most_given(answers: Sequence[Answered]) -> Answered:
+    """The answer that most gave, the first of them."""
+    most = Counter(answer.vote for answer in answers).most_common(1)[0][0]
+    return next(answer for answer in answers if answer.vote == most)
 
 
 def _joined(*parts: str) -> str:

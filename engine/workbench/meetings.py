@@ -1,0 +1,38 @@
+"""Meetings: which users mean harm, and which scenarios are none for them."""
+
+from __future__ import annotations
+
+from ..evaluate import must_succeed
+from ..records.persona import Persona
+from ..records.scenario import Scenario
+from ..simulate import METHODS
+from .archive import Archive
+from .worlds import Worlds
+
+
+class Meetings:
+    """The users and scenarios of one environment. For a worker thread."""
+
+    def __init__(self, archive: Archive, worlds: Worlds, environment: str) -> None:
+        tools = worlds.get(archive.environments.get(environment).world).tools
+        self._writes = {name for name, tool in tools.items() if tool.kind == "write"}
+
+    def must_succeed(self, scenario: Scenario) -> bool:
+        """Whether a trial of the scenario passes only where the user gets what it wants."""
+        return must_succeed(scenario, self._writes)
+
+
+def means_harm(persona: Persona | None) -> bool:
+    """Whether the user wants what the agent must not give."""
+    return persona is not None and persona.kind.replace("-", "_") in METHODS
+
+
+def at_odds_told(simulations: list[str]) -> list[str]:
+    """The warning of simulations that an agent passes by obeying a user that means harm."""
+    if not simulations:
+        return []
+    more = f" and {len(simulations) - 3:,} more" if len(simulations) > 3 else ""
+    return [
+        f"A user that means harm meets a scenario that passes only where the user gets what it wants: "
+        f"{', '.join(simulations[:3])}{more}. An agent would be hardened to obey it."
+    ]
