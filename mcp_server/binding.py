@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.types import CallToolResult, ContentBlock, ResourceLink, TextContent, ToolAnnotations
 
 from ..engine.depth import at_depth
@@ -47,12 +48,12 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
     """The tool, bound to the services. `tools`: all that are served, filled by the caller; `next` names
     only these.
     """
-    parameters = spec.parameters()
-    names = [one.name for one in parameters]
+    arguments, schema = _arguments(spec)
+    names = list(arguments.model_fields)
 
-    async def run(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+    async def run(context: Context[Any, Any], **given: Any) -> CallToolResult:
         try:
-            told, warnings = taken(arguments, bench.redactor)
+            told, warnings = taken(given, bench.redactor)
             with acting_as(actor(context)), at_depth(told_depth(context)):
                 reply = await _called(spec, bench, context, told)
             reply.warnings += warnings
@@ -63,13 +64,12 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
             failed = unexpected(error, f"running {spec.name}")
         return error_result(failed, spec.name, names, tools, bench.redactor)
 
-    arguments = strict_model(spec.name, parameters)
     return Tool(
         fn=run,
         name=spec.name,
         title=spec.title,
         description=spec.description,
-        parameters=tidy(arguments.model_json_schema()),
+        parameters=schema,
         fn_metadata=FuncMetadata(arg_model=arguments, output_schema=ENVELOPE, output_model=spec.reply),
         is_async=True,
         context_kwarg="context",
@@ -80,6 +80,13 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
             open_world_hint=spec.open_world,
         ),
     )
+
+
+@cache
+def _arguments(spec: ToolSpec) -> tuple[type[ArgModelBase], dict[str, Any]]:
+    """The model of a tool's arguments and its schema: alike in every server of a process, and dear to make."""
+    model = strict_model(spec.name, spec.parameters())
+    return model, tidy(model.model_json_schema())
 
 
 def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:

@@ -8,6 +8,7 @@ nothing else.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Collection
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import CallToolResult, TextContent
 
-from ..engine.errors import CasehardenError, InternalError, NotFound, UserError
+from ..engine.errors import CasehardenError, InternalError, InvalidArgument, NextCall, NotFound, UserError
 from ..engine.net import Redactor
 from ..tools.fit import clean
 from ..tools.render import compact, one_line
@@ -23,6 +24,27 @@ from ..tools.render import compact, one_line
 logger = logging.getLogger("caseharden.server")
 SHOWN = 2_000
 """Characters of a message that are sent."""
+_GUIDES = {
+    "world_data": "world-format",
+    "agent": "agent-kinds",
+    "settings": "environment",
+    "models": "environment",
+    "personas": "persona-format",
+    "scenarios": "scenario-format",
+    "options": "run-options",
+    "select": "run-options",
+    "metrics": "metrics",
+    "thresholds": "metrics",
+    "labels": "metrics",
+    "knowledge_base": "metrics",
+}
+"""By argument, or part of one, the guide to it."""
+_OF_TOOL = {
+    "create_environment": "environment",
+    "create_personas": "persona-format",
+    "create_scenarios": "scenario-format",
+}
+"""By tool, for its other arguments."""
 
 
 def error_result(
@@ -40,7 +62,7 @@ def error_result(
         told["allowed"] = one_line(error.allowed[:SHOWN])
     calls = [
         {"tool": one.tool, "args": dict(one.args), **({"why": one.why} if one.why else {})}
-        for one in error.next
+        for one in error.next or _guide(error, tool)
         if one.tool in tools
     ]
     if calls:
@@ -53,6 +75,19 @@ def error_result(
         structured_content={"error": told},
         is_error=True,
     )
+
+
+def _guide(error: CasehardenError, tool: str) -> list[NextCall]:
+    """The guide to what is wrong, for an error that names no call."""
+    if not isinstance(error, InvalidArgument | NotFound):
+        return []
+    first, second = [*re.findall(r"[a-z_]+", error.where.removeprefix(f"{tool}."))[:2], "", ""][:2]
+    guide = _GUIDES.get(first) or _OF_TOOL.get(tool, "")
+    if first in ("settings", "options") and second in _GUIDES:
+        guide = _GUIDES[second]
+    elif first == "options" and tool == "harden_agent":
+        guide = "harden-options"
+    return [NextCall("get_item", {"kind": "guide", "id": guide})] if guide else []
 
 
 def paragraph(told: dict[str, Any]) -> str:

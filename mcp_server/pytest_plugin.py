@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import pytest
 
+from ..engine.errors import CasehardenError
+
 if TYPE_CHECKING:
     from ..engine.workbench import Workbench
 
@@ -53,7 +55,10 @@ class Suite:
             "metrics": tuple(metrics),
             "models": dict(models or {}),
         }
-        run, reasons = anyio.run(self._run, self._found(Path(folder)), {**call, "options": options})
+        try:
+            run, reasons = anyio.run(self._run, self._found(Path(folder)), {**call, "options": options})
+        except CasehardenError as error:
+            pytest.fail(f"{folder}: {error}", pytrace=False)
         if reasons:
             pytest.fail("\n".join(reasons), pytrace=False)
         return run

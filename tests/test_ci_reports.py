@@ -105,10 +105,14 @@ def test_the_fixture_runs_a_folder_and_fails_with_its_reasons(checkout: Path, tm
         "    assert run['totals']['trials'] > 0\n"
         "def test_missed(caseharden):\n"
         f"    caseharden.run({str(desk)!r}, thresholds={{'check:no-such': 1}})\n"
+        "def test_wrong(caseharden):\n"
+        f"    caseharden.run({str(desk)!r}, metrics=['helpfullness'])\n"
     )
     done = run_by_pytest(tmp_path, body)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed, 1 passed" in done.stdout
+    assert "2 failed, 1 passed" in done.stdout
+    assert "Unknown metric `helpfullness`. Did you mean `helpfulness`?" in done.stdout
+    assert "Traceback" not in done.stdout and "pytest_plugin.py" not in done.stdout
     assert "missed: check:no-such >= 1: no trial has a check no-such" in done.stdout
 
 

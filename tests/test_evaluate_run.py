@@ -105,7 +105,7 @@ def test_a_run_without_countable_trials_has_no_rate_and_fails_its_threshold() ->
     found = totals([a_trial("s", "error")])
     assert (found.rate, found.interval) == (None, None)
     assert {r.threshold: (r.result, r.why) for r in thresholds(Reached(found), {"pass_rate": 0})} == {
-        "max_errors <= 0": ("fail", "1 errors, 0 invalid"),
+        "max_errors <= 0": ("fail", "1 error, 0 invalid"),
         "pass_rate >= 0": ("fail", "no trial could be counted"),
     }
     assert thresholds(Reached(totals([])), {}) == []

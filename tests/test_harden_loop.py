@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.errors import Conflict, InvalidArgument
+from caseharden.engine.errors import Conflict
 from caseharden.engine.evaluate.statistics import look_alpha
 from caseharden.engine.harden import (
     Case,
@@ -24,13 +24,9 @@ from caseharden.engine.harden import (
     ReflectWriter,
     RulesWriter,
     TrialOutcome,
-    compare_arms,
-    decide_outcome,
 )
-from caseharden.engine.harden.edits import added_hunks, parts_of
-from caseharden.engine.harden.proof import Arms, weigh
 from caseharden.engine.llm import ModelReply, ModelRequest, Usage
-from caseharden.engine.records.hardening import Brief, Candidate, Edit, Evidence, Hardening, HardeningLimits
+from caseharden.engine.records.hardening import Brief, Edit, Hardening, HardeningLimits
 from caseharden.engine.records.run import Cluster
 from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
 from caseharden.engine.seeds import draw
@@ -350,30 +346,6 @@ async def test_errors_that_a_second_try_mends_cost_nothing() -> None:
 # Submitting
 
 
-async def test_a_submitted_text_passes_guards_then_train_then_proof() -> None:
-    h = await submitted(Shop(), f"{VERIFY}\n{CONFIRM}")
-    assert (h.outcome, h.state, h.looks) == ("improved", "decided", 1)
-    assert (
-        h.brief is not None
-        and h.brief.text == h.candidates[0].text
-        and [c.check for c in h.brief.clusters] == []
-    )
-    assert h.candidates[0].client and h.marks == []
-
-
-async def test_spent_scenarios_count_as_train_for_a_clients_text() -> None:
-    h = await submitted(Shop(), f"{VERIFY}\n{CONFIRM}", shop_cases(spent=3))
-    proof = h.evidence and h.evidence.held_out
-    assert proof is not None and proof.n == 5
-    assert (h.outcome, h.marks) == ("unconfirmed", ["exposed"])
-    assert h.rounds[-1].simulations == 38
-
-
-async def test_spent_scenarios_still_prove_a_text_of_the_rules() -> None:
-    h = await hardener(Shop(), shop_cases(spent=3)).run(opened())
-    assert (h.outcome, h.marks) == ("improved", [])
-
-
 async def test_a_second_look_needs_more_evidence() -> None:
     # 7 of 8 held-out scenarios get better: enough at look 1 (p 0.008 against 0.030), too little at look 2 (0.0076).
     class OneSolid(Shop):
@@ -410,30 +382,6 @@ async def test_held_out_is_hidden_only_while_a_proof_runs() -> None:
     assert not any(proving for _, proving in states[:-2])
 
 
-async def test_edits_are_of_the_last_text_that_train_kept_and_guards_of_the_base() -> None:
-    engine = hardener(Shop())
-    h = await engine.run(opened("submit"))
-    assert h.brief is not None and "ONE text" in h.brief.hint
-    assert "look 1 needs p <= 0.030, look 2 <= 0.008" in h.brief.hint
-    first = engine.submit(h, edits=[Edit(op="add", text=VERIFY)])
-    h = await engine.prove(h, first.id)
-    assert h.brief is not None and h.brief.text == f"{BASE}\n{VERIFY}"
-    assert [c.check for c in h.brief.clusters] == ["rule.confirm"]
-    assert h.brief.max_added == 600 - len(VERIFY) - 1
-    assert "look 2 needs p <= 0.008" in h.brief.hint
-    worse = engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])
-    h = await engine.prove(h, worse.id)
-    second = engine.submit(h, edits=[Edit(op="add", text=CONFIRM)])
-    assert (second.parent, second.text) == (first.id, f"{BASE}\n{VERIFY}\n{CONFIRM}")
-    assert f"+{VERIFY}" in second.diff and second.chars[0] == len(BASE)
-    h = await engine.prove(h, second.id)
-    assert (second.outcome, h.stop_reason) == ("improved", "proven")
-    whole = engine.submit(h, instructions=f"{BASE}\nBe kind.")
-    assert (whole.parent, whole.text) == ("support@1", f"{BASE}\nBe kind.")
-    with pytest.raises(InvalidArgument, match="base text unchanged"):
-        engine.submit(h, edits=[Edit(op="remove", anchor=line) for line in (VERIFY, CONFIRM)])
-
-
 async def test_a_text_that_train_refuses_names_a_conversation_of_what_it_broke() -> None:
     h = await submitted(Shop(), "Never call refund_order.")
     evidence = h.candidates[0].evidence
@@ -463,243 +411,10 @@ async def test_without_a_held_out_scenario_left_there_is_no_look_and_it_is_said(
     assert h.warnings[0].startswith("No held-out scenario is left that you have not seen: all 8 are spent")
 
 
-@pytest.mark.requirement("CH-17")
-async def test_a_wrong_submission_is_told() -> None:
-    engine = hardener(Shop())
-    h = await engine.run(opened("submit"))
-    with pytest.raises(InvalidArgument, match="one of them"):
-        engine.submit(h)
-    with pytest.raises(InvalidArgument, match="one of them"):
-        engine.submit(h, instructions="x", edits=[Edit(op="add", text="y")])
-    with pytest.raises(InvalidArgument, match="unchanged"):
-        engine.submit(h, instructions=BASE)
-    with pytest.raises(Conflict):
-        engine.submit(h.model_copy(update={"state": "promoted"}), instructions="x")
-
-
 # How honest it is
 
 
-async def test_no_effect_texts_are_promoted_in_at_most_5_percent() -> None:
-    reps, improved = 60, 0
-    for seed in range(reps):
-        shop = Shop(seed, flake=0.2, helps="support agent")
-        engine = hardener(shop, writer=Says("Be kind.", "Be brief.", "Be calm."))
-        improved += (await engine.run(opened(seed=seed, trials=3))).outcome == "improved"
-    assert improved <= 0.05 * reps
-
-
-def arms(
-    seed: int, base: float, candidate: float, scenarios: int = 8, personas: int = 3, trials: int = 3
-) -> Arms:
-    """Scenarios with a common difficulty, so that their simulations agree with one another."""
-    cases = [Case(f"s{i}-{p}", f"s{i}", "held_out") for i in range(scenarios) for p in range(personas)]
-
-    def side(name: str, rate: float) -> dict[tuple[str, int], TrialOutcome]:
-        played: dict[tuple[str, int], TrialOutcome] = {}
-        for case in cases:
-            mood = draw(seed, name, case.scenario) < rate
-            for k in range(1, trials + 1):
-                ok = draw(seed, name, case.simulation, k) < (0.9 if mood else 0.1)
-                checks: dict[str, CheckVerdict] = {"c1": "pass" if ok else "fail"}
-                played[(case.simulation, k)] = TrialOutcome(
-                    case.simulation, case.scenario, k, "pass" if ok else "fail", checks
-                )
-        return played
-
-    return Arms(cases, trials, side("base", base), side("candidate", candidate))
-
-
-async def test_the_proof_by_itself_promotes_no_effect_in_at_most_its_alpha() -> None:
-    reps = 300
-    pairs = [arms(seed, 0.5, 0.5, personas=6, trials=1) for seed in range(reps)]
-    hits = sum(decide_outcome(weigh(pair, compare_arms(pair), [], 1)) == "improved" for pair in pairs)
-    assert hits / reps <= 0.05
-
-
-async def test_failures_of_the_candidate_that_turn_into_errors_never_help_it() -> None:
-    for seed in range(80):
-        honest = arms(seed, 0.5, 0.7, trials=1)
-        turned = {
-            key: replace(o, verdict="error", checks={}) if o.verdict == "fail" else o
-            for key, o in honest.candidate.items()
-        }
-        dodging = replace(honest, candidate=turned)
-        with_failures, with_errors = compare_arms(honest), compare_arms(dodging)
-        assert with_errors.difference <= with_failures.difference
-        if decide_outcome(weigh(dodging, with_errors, [], 1)) == "improved":
-            assert decide_outcome(weigh(honest, with_failures, [], 1)) == "improved"
-
-
-@pytest.mark.parametrize("flake", [0.0, 0.1])
-async def test_a_real_rule_is_promoted_mostly_though_the_agent_slips(flake: float) -> None:
-    reps = 20
-    outcomes = [
-        (await submitted(Shop(seed, slip=0.2, flake=flake), f"{VERIFY}\n{CONFIRM}")).outcome
-        for seed in range(reps)
-    ]
-    assert outcomes.count("improved") >= 0.75 * reps
-
-
 # The proof
-
-
-Row = tuple[str, TrialVerdict, TrialVerdict]
-"""A scenario, and the verdicts of one simulation of it under base and candidate."""
-
-
-def pair(*rows: Row) -> Arms:
-    cases = [Case(f"{row[0]}-{i}", row[0], "held_out") for i, row in enumerate(rows)]
-    both = list(zip(cases, rows, strict=True))
-    base = {(c.simulation, 1): TrialOutcome(c.simulation, c.scenario, 1, row[1]) for c, row in both}
-    candidate = {(c.simulation, 1): TrialOutcome(c.simulation, c.scenario, 1, row[2]) for c, row in both}
-    return Arms(cases, 1, base, candidate)
-
-
-async def test_the_scenario_is_the_unit_however_many_simulations_it_has() -> None:
-    rows: list[Row] = [("s1", "fail", "pass")] * 40
-    got = compare_arms(pair(*rows))
-    assert (got.n, got.better, got.p) == (1, 1, 0.5)
-
-
-async def test_a_pair_missing_in_one_arm_is_a_loss_and_in_both_says_nothing() -> None:
-    got = compare_arms(
-        pair(
-            ("a", "fail", "error"), ("b", "invalid", "pass"), ("c", "error", "invalid"), ("d", "fail", "pass")
-        )
-    )
-    assert (got.n, got.better, got.worse) == (3, 1, 2)
-    assert (got.base_missing, got.candidate_missing, got.base_trials, got.candidate_trials) == (2, 2, 2, 2)
-
-
-async def test_inconclusive_counts_but_is_no_pass() -> None:
-    got = compare_arms(pair(("a", "inconclusive", "pass"), ("b", "pass", "inconclusive")))
-    assert (got.better, got.worse, got.base_rate) == (1, 1, 0.5)
-
-
-async def test_over_a_tenth_missing_is_at_best_unconfirmed() -> None:
-    rows: list[Row] = [(f"s{i}", "fail", "pass") for i in range(12)]
-    good = weigh(pair(*rows), compare_arms(pair(*rows)), [], 1)
-    assert decide_outcome(good) == "improved"
-    worse = pair(*rows, ("x", "fail", "error"), ("y", "error", "pass"), ("z", "fail", "error"))
-    capped = weigh(worse, compare_arms(worse), [], 1)
-    assert capped.held_out is not None
-    assert capped.caps == ["attrition"] and decide_outcome(capped) == "unconfirmed"
-
-
-async def test_the_outcome_words() -> None:
-    def outcome(*rows: Row) -> str:
-        return decide_outcome(weigh(pair(*rows), compare_arms(pair(*rows)), [], 1))
-
-    up: list[Row] = [(f"s{i}", "fail", "pass") for i in range(8)]
-    down: list[Row] = [(s, new, old) for s, old, new in up]
-    broken: list[Row] = [(s, old, "error") for s, old, _ in up]
-    assert outcome(*up) == "improved"
-    assert outcome(*up[:5]) == "unconfirmed"
-    assert outcome(*down) == "regressed"
-    assert outcome(("a", "fail", "fail"), ("b", "pass", "pass")) == "no_change"
-    assert outcome(*broken) == "not_evaluated"
-    assert decide_outcome(Evidence()) == "not_evaluated"
-
-
-@pytest.mark.parametrize(("better", "stay", "look", "p"), [(5, 1, 1, 2**-5), (7, 1, 2, 2**-7)])
-async def test_p_is_held_against_the_alpha_of_the_look_not_against_a_twentieth(
-    better: int, stay: int, look: int, p: float
-) -> None:
-    up: list[Row] = [(f"s{i}", "fail", "pass") for i in range(better)]
-    same: list[Row] = [(f"t{i}", "fail", "fail") for i in range(stay)]
-    arms = pair(*up, *same)
-    evidence = weigh(arms, compare_arms(arms), [], look)
-    assert evidence.held_out is not None and evidence.held_out.p == p
-    assert look_alpha(look) < p <= 0.05
-    assert evidence.caps == [] and decide_outcome(evidence) == "unconfirmed"
-    assert evidence.held_out.alpha == look_alpha(look)
-
-
-async def test_the_look_is_asked_for_before_any_trial_of_the_candidate_on_held_out() -> None:
-    shop = Shop()
-    engine = hardener(shop)
-    held_out = {c.simulation: c.scenario for c in shop_cases() if c.split == "held_out"}
-    asked: list[tuple[str, list[str]]] = []
-
-    async def look(h: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
-        tried = {text for text, simulation, _, _ in shop.calls if simulation in held_out}
-        assert tried == {BASE}
-        asked.append((candidate.id, list(scenarios)))
-        return 4
-
-    engine.look = look
-    h = await engine.run(opened())
-    assert asked == [("hard-1/c2", list(dict.fromkeys(held_out.values())))]
-    assert h.evidence is not None and h.evidence.held_out is not None
-    assert (h.looks, h.evidence.held_out.look, h.outcome) == (4, 4, "unconfirmed")
-
-
-async def test_a_regression_of_a_flaky_check_needs_confirmation() -> None:
-    class Flaky(Shop):
-        """With the polite text one check fails in its first two trials only, with the rude one for good."""
-
-        def checks(self, text: str, number: int, simulation: str, trial: int) -> dict[str, CheckVerdict]:
-            bad = ("Be rude." in text or ("Be polite." in text and trial <= 2)) and simulation == "s0-0"
-            return {**super().checks(text, number, simulation, trial), "tone": "fail" if bad else "pass"}
-
-    for word, outcome, confirmed in (("Be polite.", "improved", 0), ("Be rude.", "regressed", 1)):
-        h = await submitted(Flaky(slip=0.01), f"{VERIFY}\n{CONFIRM}\n{word}", trials=3)
-        flags = h.rounds[-1].regressions
-        assert [(r.check, r.trials) for r in flags] == [("tone", 6)]
-        assert sum(r.confirmed for r in flags) == confirmed
-        assert h.candidates[0].outcome == outcome
-
-
-class Edits:
-    """A writer that proposes these edits, those of one round at a time."""
-
-    name = "test writer"
-
-    def __init__(self, *rounds: Sequence[Edit]) -> None:
-        self.rounds = list(rounds)
-
-    async def propose(self, brief: Brief) -> Proposal:
-        return Proposal(tuple(self.rounds.pop(0)), brief.clusters[0].id, "w") if self.rounds else Proposal()
-
-
-async def test_pruning_puts_back_what_was_replaced_and_leaves_equal_lines_of_the_base() -> None:
-    old, fence = "Never refund above 500 without a manager.", "---"
-    base = f"{BASE}\n{old}\n{fence}"
-    replaced = Edit(op="replace", anchor=old, text="Refund above 500 as a manager says.")
-    added = Edit(op="add", anchor="end", text=f"{VERIFY}\n{CONFIRM}\n{fence}")
-    h = opened("reflect").model_copy(update={"base_text": base})
-    record = await hardener(Shop(), writer=Edits([replaced, added])).run(h)
-    found = record.find(record.candidate)
-    assert found is not None and found.text == f"{BASE}\n{old}\n{fence}\n{VERIFY}\n{CONFIRM}"
-    assert [one.removed for one in record.pruned] == [True, False, False, True]
-
-
-@pytest.mark.parametrize("lines", [(VERIFY, CONFIRM, "Be brief."), (VERIFY, "Be brief.", CONFIRM)])
-async def test_of_lines_in_place_of_others_each_is_tried_alone(lines: tuple[str, ...]) -> None:
-    olds = ("Refund what they ask.", "Cancel what they ask.", "Be long.")
-    base = "\n".join([BASE, *olds])
-    edits = [Edit(op="replace", anchor=old, text=new) for old, new in zip(olds, lines, strict=True)]
-    h = opened("reflect").model_copy(update={"base_text": base})
-    record = await hardener(Shop(), writer=Edits(edits)).run(h)
-    found = record.find(record.candidate)
-    kept = [old if new == "Be brief." else new for old, new in zip(olds, lines, strict=True)]
-    assert found is not None and found.text == "\n".join([BASE, *kept]) and record.outcome == "improved"
-    assert {one.line for one in record.pruned if one.removed} == {"Be brief."}
-
-
-def test_a_part_stands_alone_only_where_it_is_known_what_it_stands_for() -> None:
-    old, like = "Refund what they ask for, at once.", "Refund what they ask for, after a look."
-    (more,) = added_hunks(old, f"{like}\nBe brief.\n{VERIFY}")
-    assert [(p.at, p.lines, p.before) for p in parts_of(more)] == [
-        (0, [like], [old]),
-        (1, ["Be brief."], []),
-        (2, [VERIFY], []),
-    ]
-    (other,) = added_hunks("Zzz.", f"{VERIFY}\n{CONFIRM}")
-    assert parts_of(other) == [other]
-    (fewer,) = added_hunks(f"{old}\n{old} {old}\nBe long.", like)
-    assert parts_of(fewer) == [fewer]
 
 
 class Stops(Exception):
@@ -739,14 +454,3 @@ async def test_what_an_unusable_answer_used_is_kept_where_its_repair_cannot_be_a
     again = hardener(Shop(), writer=Says(VERIFY, CONFIRM), save=save)
     record = await again.run(saved[-1])
     assert record.rounds[1].reason == "unusable_proposal" and record.outcome == "improved"
-
-
-async def test_a_placeholder_and_a_text_that_was_not_kept_are_refused() -> None:
-    engine = hardener(Shop())
-    h = await engine.run(opened("submit"))
-    with pytest.raises(InvalidArgument, match="stands for a text"):
-        engine.submit(h, edits=[Edit(op="add", text="...")])
-    first = engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])
-    assert first.state == "refused" or (await engine.prove(h, first.id)).find(first.id)
-    with pytest.raises(InvalidArgument, match="hard-1/c1 is the same text and was re"):
-        engine.submit(h, edits=[Edit(op="add", text="Never call refund_order.")])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,8 @@ import pytest
 
 from caseharden.engine.errors import Conflict, NeedsConfirm, SetupError
 from caseharden.engine.net import Retries
-from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.results import RunReport
-from caseharden.tests.commanded import commanded
 from caseharden.tests.endpoint_runs import (
     AGENT,
     TURNS,
@@ -29,7 +24,6 @@ from caseharden.tests.endpoint_runs import (
     scenarios,
     shop,
     talk,
-    write_folder,
 )
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, broken_json, cut, fault, hang, too_many
 from caseharden.tests.server_desk import desk
@@ -92,7 +86,7 @@ async def test_one_conversation_that_breaks_is_an_error_apart_and_the_others_go_
             totals = report.run.totals
             assert (totals.trials, totals.passed, totals.error, totals.rate) == (10, 9, 1, 1.0)
             results = {t.threshold: (t.result, t.why) for t in report.run.thresholds}
-            assert results["max_errors <= 0"] == ("fail", "1 errors, 0 invalid")
+            assert results["max_errors <= 0"] == ("fail", "1 error, 0 invalid")
             assert results["pass_rate >= 0.9"][0] == "pass"
             reply = run_reply(report)
             assert "1 missed" in reply.summary and reply.totals["error"] == 1
@@ -425,6 +419,7 @@ async def test_a_client_is_led_from_a_pause_to_the_end_by_the_calls_in_next(tmp_
             cancelled = await at.ok("cancel_job", job=short["job"]["id"])
             assert cancelled["job"]["state"] == "cancelled"
             assert (await at.ok("get_item", kind="run", id="run-2"))["item"]["state"] == "cancelled"
+<<<<<<< HEAD
 
 
 def ran(folder: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -521,3 +516,5 @@ def test_a_budget_on_the_command_line_pauses_and_says_how_to_go_on(tmp_path: Pat
         large = ran(folder, home, "--trials", "50")
         assert large.returncode == 2
         assert "model calls of unknown price" in large.stderr and "--budget" in large.stderr
+=======
+>>>>>>> main

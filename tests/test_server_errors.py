@@ -90,6 +90,41 @@ async def test_a_wrong_call_is_told_in_our_words(
 
 
 @pytest.mark.requirement("CH-17")
+@pytest.mark.parametrize(
+    ("tool", "arguments", "guide"),
+    [
+        ("create_environment", {"id": "X Y"}, "environment"),
+        ("create_environment", {"id": "x", "agent": {"kind": "robot"}}, "agent-kinds"),
+        ("create_environment", {"id": "x", "settings": {"trials": 99}}, "environment"),
+        ("create_environment", {"id": "x", "settings": {"thresholds": {"x": 1}}}, "metrics"),
+        ("create_environment", {"id": "x", "models": {"agent": "x y"}}, "environment"),
+        (
+            "create_environment",
+            {"id": "x", "world_data": {"tools": [{"name": "t", "stepz": 1}]}},
+            "world-format",
+        ),
+        ("create_scenarios", {"environment": "support", "scenarios": [{"id": "x"}]}, "scenario-format"),
+        ("create_scenarios", {"environment": "support", "file": "x.csv"}, "scenario-format"),
+        (
+            "create_personas",
+            {"environment": "support", "personas": [{"id": "x", "age": 3}]},
+            "persona-format",
+        ),
+        ("run_simulations", {"environment": "support", "metrics": ["x"]}, "metrics"),
+        ("run_simulations", {"environment": "support", "options": {"x": 1}}, "run-options"),
+    ],
+)
+async def test_a_wrong_argument_names_the_guide_to_it(
+    tmp_path: Path, tool: str, arguments: dict[str, Any], guide: str
+) -> None:
+    async with desk(tmp_path / "data", roots=(tmp_path,)) as at:
+        await tiny(at)
+        error = await at.error(tool, **arguments)
+        assert {"kind": "guide", "id": guide} in [call["args"] for call in error["next"]], error
+        assert (await at.ok("get_item", kind="guide", id=guide))["item"]["text"]
+
+
+@pytest.mark.requirement("CH-17")
 @pytest.mark.parametrize("mode", MODES)
 async def test_what_the_engine_refuses_names_the_nearest_and_the_next_call(
     tmp_path: Path, mode: Mode

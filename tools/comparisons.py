@@ -82,11 +82,12 @@ def finding(found: RunComparison) -> str:
         return f"No difference was found (interval {low} to {high} points)."
     if found.finding in ("better", "worse"):
         return f"It looks {found.finding}."
-    if not found.better and not found.worse:
-        return f"Nothing changed; {plural(found.scenarios, 'scenario')} cannot rule a difference out."
     more = found.more_scenarios
     simulations = f" ({plural(found.more_simulations or 0, 'simulation')})"
     would_do = f": about {plural(more, 'more scenario')}{simulations} would do" if more else ""
+    if not found.better and not found.worse:
+        few = f"{plural(found.scenarios, 'scenario')} cannot rule a difference of 5 points out"
+        return f"Nothing changed; {few}{would_do}."
     return f"Not enough evidence{would_do}."
 
 

@@ -75,7 +75,7 @@ def offline_roles(*models: Mapping[str, str]) -> str:
 def with_offline(warnings: list[str], *models: Mapping[str, str]) -> list[str]:
     """The warnings, and the one about offline models when it is due and not yet said."""
     played = _offline(*models)
-    if not played or OFFLINE_WARNING in warnings:
+    if not played or any(one.startswith("Models are offline") for one in warnings):
         return list(warnings)
     whole = len(played) == len(_PLAYERS)
     return [*warnings, OFFLINE_WARNING if whole else PARTLY_OFFLINE.format(played[0])]

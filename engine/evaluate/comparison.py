@@ -16,6 +16,7 @@ from ..records.run import ThresholdResult
 from ..records.verdict import TrialVerdict
 from .rates import COUNTED
 from .statistics import (
+    Z95,
     RateInterval,
     clustered_rate,
     scenarios_for_power,
@@ -102,7 +103,8 @@ class RunComparison:
     unchanged: list[str]
     finding: Finding
     more_scenarios: int | None
-    """About how many more would do, where the evidence is not enough and leans one way; None: cannot be told."""
+    """About how many more would do, where the evidence is not enough and leans one way, or nothing changed; None:
+    cannot be told."""
     more_simulations: int | None
     """How many simulations they would have."""
 
@@ -302,9 +304,12 @@ def _finding(p: float, upward: bool, interval: tuple[float, float]) -> Finding:
 
 
 def _more(n: int, better: int, worse: int) -> int | None:
-    """More scenarios for a power of 80%, if better and worse ones stay as frequent as they are."""
+    """More scenarios for a power of 80%, if better and worse ones stay as frequent as they are.
+
+    Where nothing changed: so many that the interval of the difference, Wilson's of 0 of n, lies within `EQUAL_WITHIN`.
+    """
     if better == worse:
-        return None
+        return None if better or not n else max(1, math.ceil(Z95**2 * (1 / EQUAL_WITHIN - 1)) - n)
     high, low = max(better, worse) / n, min(better, worse) / n
     needed = scenarios_for_power(high, low, ALPHA / 2)
     return None if needed is None else max(1, needed - n)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from . import operations as op
 from .functions import Function, Nature, cost
 from .state import State
-from .values import FUEL_UNIT, MAX_FUEL, CallFailed, Fault, as_text, kind_of, weight
+from .values import FUEL_UNIT, MAX_FUEL, MISSING, CallFailed, Fault, as_text, kind_of, weight
 
 Binding = Literal["place", "value"]
 Scope = dict[str, Binding]
@@ -88,7 +88,10 @@ class Comprehension:
                 frame.vars[single] = element
             else:
                 _unpack(frame, names, element)
-            if all(test(frame) for test in tests):
+            for test in tests:
+                if not test(frame):
+                    break
+            else:
                 if last:
                     made.append(item(frame))
                 else:
@@ -114,6 +117,20 @@ def compared_once(
             raise CallFailed(f"{spot}: {fault}") from None
 
     return compared
+
+
+def field_of(name: str, key: str, spot: str) -> Closure:
+    """A field of a bound name, which is what comprehensions look at in every row: one closure instead of two."""
+
+    def field(frame: Frame) -> Any:
+        box = frame.vars[name]
+        if isinstance(box, dict):
+            found = box.get(key, MISSING)
+            if found is not MISSING:
+                return found
+        raise CallFailed(f"{spot}: {op.no_key(box, key)}")
+
+    return field
 
 
 def called_with(function: Function, given: list[Closure], named: dict[str, Closure]) -> Closure:
@@ -177,7 +194,8 @@ def _ordered(test: Callable[[int], bool]) -> Callable[[Frame, Any, Any], bool]:
 
 
 def _equal(frame: Frame, a: Any, b: Any) -> bool:
-    frame.burn(op.cost_of_same(a, b))
+    if used := op.cost_of_same(a, b):
+        frame.burn(used)
     return op.same(a, b)
 
 

@@ -22,6 +22,7 @@ from .frames import (
     Loop,
     called_with,
     compared_once,
+    field_of,
     formatted,
     object_key,
     spec_text,
@@ -163,6 +164,8 @@ class Grammar:
         key = node.attr
         if key.startswith("_"):
             raise self._refuse(node, f"A key that starts with _ is written ['{key[:60]}'].")
+        if isinstance(node.value, ast.Name) and node.value.id in local:
+            return field_of(node.value.id, key, self._spot(node))
         box_of, spot = self._node(node.value, depth, local), self._spot(node)
 
         def attribute(frame: Frame) -> Any:

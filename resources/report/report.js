@@ -316,7 +316,7 @@ function collapsed(letters) {
     const chips = rest.slice(0, ROWS).map((k) => button("button.tool", [glyph(stateOf(letters(k)), 12), " ", namesOf(k)[1]],
       () => { filter.simulation = k; narrowed(); }));
     return h("tr", null, h("th.sc", {scope: "row", title: scenario.goal}, scenario.title), h("td.nw", null, all.length - rest.length + " of " + all.length + " pass"),
-      h("td.chips", null, chips, rest.length > ROWS ? " and " + (rest.length - ROWS) + " more" : null));
+      h("td", null, h("div.chips", null, chips, rest.length > ROWS ? "and " + (rest.length - ROWS) + " more" : null)));
   };
   return h("div.scroll", null, h("table.many", null, h("thead", null, h("tr", null, ["Scenario", "Cases", "Not passed"].map((t) => h("th", {scope: "col"}, t)))),
     h("tbody", null, groupsOf().map(([text, rows]) => [h("tr.grp", null, h("th", {colspan: 3}, text)), rows.map(row)]))));

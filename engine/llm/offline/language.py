@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, Literal
 
 Kind = Literal[
@@ -58,7 +58,7 @@ def read_rule(sentence: str) -> Rule | None:
     plain = _LEAD.sub("", sentence.strip()).rstrip(".;! ")
     if not plain or len(plain) > MAX_SENTENCE:
         return None
-    for kind, pattern in _GRAMMAR:
+    for kind, pattern in _grammar():
         found = pattern.fullmatch(plain)
         if found:
             return _built(kind, {k: v.strip() for k, v in found.groupdict().items() if v})
@@ -118,38 +118,45 @@ _SAYING = r"(?:say|reply|answer|tell\s+" + _USER + r")\s*:?\s*(?:that\s+)?"
 _FAILS = r"(?:if|when|whenever)\s+(?:a|any|the|an)?\s*(?:tool\s+)?call\s+fails,\s*"
 
 
-def _compiled(*parts: str) -> re.Pattern[str]:
-    return re.compile(r"(?:" + "".join(parts) + r")", re.IGNORECASE)
+def _sentence(*parts: str) -> str:
+    return r"(?:" + "".join(parts) + r")"
 
 
-_GRAMMAR: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
-    ("confirm_before", _compiled(_BEFORE, r",?\s+(?:always\s+)?", _CONFIRM)),
-    ("confirm_before", _compiled(r"(?:always\s+)?", _CONFIRM, r"\s+", _BEFORE)),
-    ("ask_before", _compiled(_BEFORE, r",?\s+(?:always\s+)?", _ASK_WHAT)),
-    ("ask_before", _compiled(r"(?:always\s+)?", _ASK_WHAT, r"\s+", _BEFORE)),
-    ("call_before", _compiled(_BEFORE, r",?\s+(?:always\s+)?(?:first\s+)?", _OTHER, r"(?:\s+first)?")),
-    ("call_before", _compiled(r"(?:always\s+)?", _OTHER, r"\s+before\s+(?:you\s+)?", _TOOL)),
-    ("call_after", _compiled(r"after\s+(?:you\s+)?", _TOOL, r",?\s+(?:always\s+)?", _OTHER)),
-    ("once", _compiled(r"(?:only\s+)?", _TOOL, r"\s+(?:at\s+most|only)\s+once")),
-    ("once", _compiled(_NEVER, _TOOL, r"\s+(?:more\s+than\s+once|twice)")),
-    ("never_if", _compiled(_NEVER, _TOOL, r"\s+", _IF.replace("|unless", ""), r"(?:the\s+)?", _WHETHER)),
-    ("never_if", _compiled(_NEVER, _TOOL, r"\s+(?P<unless>unless)\s+(?:the\s+)?", _WHETHER)),
-    ("never_if", _compiled(r"(?P<unless>only)\s+", _TOOL, r"\s+if\s+(?:the\s+)?", _WHETHER)),
-    ("never", _compiled(_NEVER, _TOOL)),
-    ("hide", _compiled(_NEVER, r"(?:reveal|mention|share|disclose|tell)\s+", _THEIR, r"(?P<what>\w[\w -]*)")),
-    ("always_say", _compiled(r"always\s+", _SAYING, _QUOTED)),
-    ("fail_say", _compiled(_FAILS, r"(?:say\s+so|tell\s+", _USER, r"(?:\s+so)?)")),
-    ("fail_say", _compiled(_FAILS, _SAYING, _QUOTED)),
+_GRAMMAR: Final[tuple[tuple[Kind, str], ...]] = (
+    ("confirm_before", _sentence(_BEFORE, r",?\s+(?:always\s+)?", _CONFIRM)),
+    ("confirm_before", _sentence(r"(?:always\s+)?", _CONFIRM, r"\s+", _BEFORE)),
+    ("ask_before", _sentence(_BEFORE, r",?\s+(?:always\s+)?", _ASK_WHAT)),
+    ("ask_before", _sentence(r"(?:always\s+)?", _ASK_WHAT, r"\s+", _BEFORE)),
+    ("call_before", _sentence(_BEFORE, r",?\s+(?:always\s+)?(?:first\s+)?", _OTHER, r"(?:\s+first)?")),
+    ("call_before", _sentence(r"(?:always\s+)?", _OTHER, r"\s+before\s+(?:you\s+)?", _TOOL)),
+    ("call_after", _sentence(r"after\s+(?:you\s+)?", _TOOL, r",?\s+(?:always\s+)?", _OTHER)),
+    ("once", _sentence(r"(?:only\s+)?", _TOOL, r"\s+(?:at\s+most|only)\s+once")),
+    ("once", _sentence(_NEVER, _TOOL, r"\s+(?:more\s+than\s+once|twice)")),
+    ("never_if", _sentence(_NEVER, _TOOL, r"\s+", _IF.replace("|unless", ""), r"(?:the\s+)?", _WHETHER)),
+    ("never_if", _sentence(_NEVER, _TOOL, r"\s+(?P<unless>unless)\s+(?:the\s+)?", _WHETHER)),
+    ("never_if", _sentence(r"(?P<unless>only)\s+", _TOOL, r"\s+if\s+(?:the\s+)?", _WHETHER)),
+    ("never", _sentence(_NEVER, _TOOL)),
+    ("hide", _sentence(_NEVER, r"(?:reveal|mention|share|disclose|tell)\s+", _THEIR, r"(?P<what>\w[\w -]*)")),
+    ("always_say", _sentence(r"always\s+", _SAYING, _QUOTED)),
+    ("fail_say", _sentence(_FAILS, r"(?:say\s+so|tell\s+", _USER, r"(?:\s+so)?)")),
+    ("fail_say", _sentence(_FAILS, _SAYING, _QUOTED)),
     (
         "fail_retry",
-        _compiled(_FAILS, r"(?:try\s+(?:it\s+)?(?:again|once\s+more)|call\s+it\s+again)(?:\s+once)?"),
+        _sentence(_FAILS, r"(?:try\s+(?:it\s+)?(?:again|once\s+more)|call\s+it\s+again)(?:\s+once)?"),
     ),
     (
         "if_call",
-        _compiled(_TOPIC, r"(?:call|use|run)\s+(?:the\s+)?", _NAME.format(r"(?P<tool>[A-Za-z_][\w-]{0,63})")),
+        _sentence(_TOPIC, r"(?:call|use|run)\s+(?:the\s+)?", _NAME.format(r"(?P<tool>[A-Za-z_][\w-]{0,63})")),
     ),
-    ("if_say", _compiled(_TOPIC, _SAYING, _QUOTED)),
+    ("if_say", _sentence(_TOPIC, _SAYING, _QUOTED)),
 )
+
+
+@cache
+def _grammar() -> tuple[tuple[Kind, re.Pattern[str]], ...]:
+    """Made when the first sentence is read: it takes longer than everything else of this module."""
+    return tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _GRAMMAR)
+
 
 _TEMPLATES: Final[dict[Kind, str]] = {
     "call_before": "Before calling {tool}, call {other}.",
