@@ -99,11 +99,13 @@ def caseharden(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
 async def _failures(bench: Workbench, run: str) -> list[str]:
     """The trials that did not pass, each with the first check that says why; of held-out ones only that they failed."""
     lines: list[str] = []
+    total = 0
     for verdict in ("fail", "inconclusive", "error", "invalid"):
         page = await bench.items.page("conversation", where={"run": run, "verdict": verdict}, limit=SHOWN)
-        for row in page.items:
+        total += page.total
+        for row in page.items[: SHOWN - len(lines)]:
             lines.append(f"  {row['id']}: {verdict}{await _why(bench, row)}")
-    return lines[:SHOWN] + ([f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
+    return lines + ([f"  and {total - SHOWN} more"] if total > SHOWN else [])
 
 
 async def _why(bench: Workbench, row: Mapping[str, Any]) -> str:

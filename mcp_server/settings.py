@@ -22,6 +22,7 @@ from ..engine.net import Lending, Network, names_a_key
 from ..engine.processes import AllowedCode
 from ..engine.records.authored import load
 from ..engine.records.environment import ModelChoice
+from ..engine.store import own_process
 from ..resources.home import default_home
 from ..resources.workbench import Workbench
 from .called import called
@@ -144,6 +145,7 @@ class Settings:
 
         `own`: references of the server itself, which callers may not name.
         """
+        own_process()
         return Workbench(
             self.home,
             roots=[*roots, *self.roots],

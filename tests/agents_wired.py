@@ -91,10 +91,11 @@ def answered(asked: Mapping[str, Any], result: Any, headers: Mapping[str, str] |
 
 
 def as_stream(asked: Mapping[str, Any], result: Any) -> Answer:
-    """The same as an event of a stream, behind another one."""
+    """The same as an event of a stream, behind a notice and a request of the server that has the same id."""
     notice: Told = {"jsonrpc": "2.0", "method": "notifications/message", "params": {}}
+    ping: Told = {"jsonrpc": "2.0", "id": asked["id"], "method": "ping"}
     answer: Told = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
-    events = "".join(f"event: message\r\ndata: {json.dumps(one)}\r\n\r\n" for one in (notice, answer))
+    events = "".join(f"event: message\r\ndata: {json.dumps(one)}\r\n\r\n" for one in (notice, ping, answer))
     return Answer(events.encode(), content_type="text/event-stream")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -147,6 +148,17 @@ async def test_replies_are_read_in_the_shapes_that_agents_give(
     with FakeEndpoint(answer) as endpoint:
         reply = await asked(endpoint, **fields)
     assert (reply.text, reply.calls, reply.own_calls) == ("Done.", (), ())
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+async def test_words_in_a_stream_neither_cut_a_line_nor_end_it(ends: str) -> None:
+    """JSON.stringify leaves line separators of Unicode as they are; an agent may tell of the end mark."""
+    said = ["one\u2028two\x85", " it ends with `data: [DONE]`,", " as they say."]
+    chunks = [json.dumps({"choices": [{"delta": {"content": one}}]}, ensure_ascii=False) for one in said]
+    body = "".join(f"data: {one}{ends * 2}" for one in [*chunks, "[DONE]"])
+    answer = Answer(body.encode(), content_type="text/event-stream", drip_s=0.0001)
+    with FakeEndpoint(answer) as endpoint:
+        assert (await asked(endpoint)).text == "".join(said)
 
 
 async def test_calls_come_whole_out_of_a_stream() -> None:

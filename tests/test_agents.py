@@ -18,6 +18,7 @@ from caseharden.engine.agents import (
 )
 from caseharden.engine.errors import Unavailable
 from caseharden.engine.llm import Message, ModelReply, ToolCall, ToolSignature, Usage
+from caseharden.engine.records.environment import agent_name
 from caseharden.tests.small_desk import Script, calling
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,15 @@ async def test_a_played_agent_gives_the_replies_of_the_turn_that_is_asked_for() 
     assert (await agent.reply(asked(1))).text is None
     assert (await agent.reply(asked(2))).text == "two"
     assert (await agent.reply(asked(9))).text is None
+
+
+@pytest.mark.parametrize("tail", ["?token=abc", "/path?token=abc", "#token", "/a@b?token=abc", ""])
+def test_an_agent_is_named_by_host_and_port_alone(tail: str) -> None:
+    for spec in (
+        {"kind": "mcp", "url": f"http://me:pw@h:1{tail}"},
+        {"kind": "a2a", "card_url": f"http://h:1{tail}"},
+    ):
+        assert agent_name(spec) == "agent at h:1"
 
 
 async def test_a_missing_recording_is_an_error_of_its_trial() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from caseharden.engine.records.opinion import MetricSummary
 from caseharden.engine.records.run import Cluster, RunRecord, ThresholdResult
 from caseharden.mcp_server.ci_reports import step_summary
+from caseharden.mcp_server.scaffold import write
 from caseharden.tests.commanded import commanded
 
 DESK = Path("examples") / "shop-desk"
@@ -114,6 +116,15 @@ def test_the_fixture_runs_a_folder_and_fails_with_its_reasons(checkout: Path, tm
     assert "Unknown metric `helpfullness`. Did you mean `helpfulness`?" in done.stdout
     assert "Traceback" not in done.stdout and "pytest_plugin.py" not in done.stdout
     assert "missed: check:no-such >= 1: no trial has a check no-such" in done.stdout
+
+
+def test_of_many_failures_the_fixture_shows_ten_and_counts_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "loans")
+    (tmp_path / "loans" / "instructions.md").write_text("Be friendly.\n", encoding="utf-8")
+    done = run_by_pytest(tmp_path, "def test_desk(caseharden):\n    caseharden.run('loans', trials=8)\n")
+    passed, trials = map(int, re.findall(r"(\d+) of (\d+) trials pass", done.stdout)[0])
+    shown = re.findall(r"^  run-1/\S+: fail", done.stdout, re.MULTILINE)
+    assert (len(shown), f"  and {trials - passed - 10} more" in done.stdout) == (10, True), done.stdout
 
 
 def test_the_plugin_is_an_entry_point_of_the_package(checkout: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -117,6 +118,17 @@ def test_model_of_a_flag_goes_before_the_folders_and_that_before_the_settings(
 
     assert models() == {"agent": "offline:slip=1", "user": "offline:slip=0"}
     assert models("--model-agent", "offline") == {"agent": "offline", "user": "offline:slip=0"}
+
+
+def test_a_terminal_without_unicode_shows_what_it_cannot_write_as_escapes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", latin)
+    monkeypatch.setenv("CASEHARDEN_HOME", str(home / "\u4f60"))
+    assert main(["--help"]) == 0
+    latin.seek(0)
+    assert "Data: " in (told := latin.read()) and "\\u4f60" in told
 
 
 def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:

@@ -255,6 +255,22 @@ async def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
         assert (await called(scene(), "look", order_id="#W1")).result == "changed"
 
 
+async def test_a_module_that_a_file_of_tools_imports_is_read_anew_when_it_changes(tmp_path: Path) -> None:
+    helpers, deeper = tmp_path / "helpers.py", tmp_path / "deeper.py"
+    deeper.write_text("STATUS = 'first'\n", encoding="utf-8")
+    helpers.write_text("def status():\n    from deeper import STATUS\n    return STATUS\n", encoding="utf-8")
+    async with scenes(tmp_path, {"name": "look", "kind": "read"}) as scene:
+        text = "from helpers import status\n\ndef look(db, order_id):\n    return status()\n"
+        (tmp_path / "tools.py").write_text(text, encoding="utf-8")
+        assert (await called(scene(), "look", order_id="#W1")).result == "first"
+        deeper.write_text("STATUS = 'second'\n", encoding="utf-8")
+        assert (await called(scene(), "look", order_id="#W1")).result == "second"
+        helpers.write_text("def status():\n    return 'third' + x\n", encoding="utf-8")
+        assert "not defined" in (await called(scene(), "look", order_id="#W1")).text
+        helpers.write_text("def status():\n    return 'third'\n", encoding="utf-8")
+        assert (await called(scene(), "look", order_id="#W1")).result == "third"
+
+
 async def test_a_file_that_does_not_load_says_so(tmp_path: Path) -> None:
     async with scenes(tmp_path, {"name": "look"}, {"name": "gone"}) as scene:
         assert "there is no gone in tools.py" in (await called(scene(), "gone")).text

@@ -166,6 +166,16 @@ def test_existing_file_is_not_written_over_without_leave(tmp_path: Path) -> None
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_new_file_has_the_mode_of_the_umask_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:
+    roots = Roots([tmp_path])
+    (tmp_path / "old.txt").touch(0o640)
+    (tmp_path / "usual.txt").touch()
+    for name in ("old.txt", "new.txt"):
+        roots.write_text(name, "x", "file", overwrite=True)
+    old, new, usual = (os.stat(tmp_path / name).st_mode for name in ("old.txt", "new.txt", "usual.txt"))
+    assert (old & 0o777, new) == (0o640, usual)
+
+
 def test_large_and_wrongly_encoded_files_are_refused(tmp_path: Path) -> None:
     roots = Roots([tmp_path])
     (tmp_path / "large.json").write_bytes(b" " * 1001)
@@ -194,6 +204,7 @@ def test_a_relative_path_is_looked_for_below_every_root(tmp_path: Path) -> None:
         ("[-Infinity]", "Infinity"),
         ("[1e999]", "too large"),
         ('{"a": 1, "a": 2}', "stands twice"),
+        ("{" + ", ".join(f'"k{k}": 1' for k in range(200_000)) + ', "k9": 2}', "`k9` stands twice"),
         ("[" * 100_000 + "]" * 100_000, "too deep"),
         ("[" * 101 + "]" * 101, "too deep"),
         ("[1" + "0" * 5000 + "]", "too many digits"),

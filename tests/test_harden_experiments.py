@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from caseharden.engine.harden import Purpose, TrialOutcome, compare_arms, decide_outcome
-from caseharden.engine.harden.proof import weigh
+from caseharden.engine.harden.proof import proof_trials, weigh
 from caseharden.engine.records.hardening import Hardening
 from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
 from caseharden.engine.seeds import draw
@@ -76,6 +77,30 @@ class Noisy:
         return min(1.0, max(0.0, difficulty + moved))
 
 
+class Picked(Noisy):
+    """The same where somebody ran the base ten times and named the run that passed least: its trials are 1..3."""
+
+    @cached_property
+    def worst(self) -> int:
+        """Which of the ten."""
+        names = [case.simulation for case in shop_cases(30, personas=3) if case.split == "held_out"]
+
+        def passed(run: int) -> int:
+            return sum(self.lucky(run, name, k) for name in names for k in range(1, 4))
+
+        return min(range(10), key=passed)
+
+    def lucky(self, run: int, simulation: str, trial: int) -> bool:
+        scenario = simulation.rsplit("-", 1)[0]
+        return draw(self.seed, run, simulation, trial) < self.chance(BASE, scenario, simulation, trial)
+
+    def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
+        if text != BASE or trial > 50:
+            return super().play(text, simulation, trial, purpose)
+        verdict: CheckVerdict = "pass" if self.lucky(self.worst, simulation, trial) else "fail"
+        return TrialOutcome(simulation, simulation.rsplit("-", 1)[0], trial, verdict, {"c1": verdict})
+
+
 @dataclass(frozen=True)
 class Flaky(Noisy):
     """Beside: three checks that pass in nine trials of ten, whatever the text says.
@@ -126,12 +151,25 @@ async def test_the_proof_alone_promotes_no_effect_in_at_most_5_percent_of_200_ru
     for seed in range(RUNS):
         world = Noisy(seed, solid=0.4, weak=1.0)
         engine = hardener(world, cases)  # pyright: ignore[reportArgumentType]
-        arms = await engine.runner.arms(BASE, f"{BASE}\n{NULLS[0]}", cases, 3, "proof")
+        arms = await engine.runner.arms(BASE, f"{BASE}\n{NULLS[0]}", cases, range(1, 4), "proof")
         compared = compare_arms(arms)
         higher += compared.difference > 0
         improved += decide_outcome(weigh(arms, compared, [], 1, seed=seed)) == "improved"
     assert improved <= 0.05 * RUNS
     assert higher >= 0.25 * RUNS, "a mean that went up would have promoted those"
+
+
+@pytest.mark.requirement("CH-6")
+async def test_a_text_without_effect_gains_nothing_by_the_worst_of_ten_base_runs() -> None:
+    cases = [case for case in shop_cases(30, personas=3) if case.split == "held_out"]
+    improved = {"seen": 0, "own": 0}
+    for seed in range(RUNS):
+        engine = hardener(Picked(seed, solid=0.4, weak=1.0), cases)  # pyright: ignore[reportArgumentType]
+        for name, trials in (("seen", range(1, 4)), ("own", proof_trials(3, 1, deterministic=False))):
+            arms = await engine.runner.arms(BASE, f"{BASE}\n{NULLS[0]}", cases, trials, "proof")
+            improved[name] += decide_outcome(weigh(arms, compare_arms(arms), [], 1, seed=seed)) == "improved"
+    assert improved["own"] <= 0.05 * RUNS
+    assert improved["seen"] > 0.05 * RUNS, "the trials of that run would have promoted it"
 
 
 @pytest.mark.requirement("CH-6")

@@ -55,7 +55,7 @@ def arms(
                 )
         return played
 
-    return Arms(cases, trials, side("base", base), side("candidate", candidate))
+    return Arms(cases, range(1, trials + 1), side("base", base), side("candidate", candidate))
 
 
 async def test_the_proof_by_itself_promotes_no_effect_in_at_most_its_alpha() -> None:
@@ -98,7 +98,7 @@ def pair(*rows: Row) -> Arms:
     both = list(zip(cases, rows, strict=True))
     base = {(c.simulation, 1): TrialOutcome(c.simulation, c.scenario, 1, row[1]) for c, row in both}
     candidate = {(c.simulation, 1): TrialOutcome(c.simulation, c.scenario, 1, row[2]) for c, row in both}
-    return Arms(cases, 1, base, candidate)
+    return Arms(cases, range(1, 2), base, candidate)
 
 
 async def test_the_scenario_is_the_unit_however_many_simulations_it_has() -> None:

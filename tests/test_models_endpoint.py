@@ -27,6 +27,7 @@ from caseharden.engine.llm import (
     ToolSignature,
     open_model,
 )
+from caseharden.engine.llm.fitting import fitted
 from caseharden.engine.net import Clock, HttpClient, Network, Secrets
 from caseharden.engine.records.environment import ModelAt, short_name
 from caseharden.tests.fake_endpoint import (
@@ -164,6 +165,19 @@ async def test_a_schema_is_asked_for_and_a_misfit_is_repaired_once() -> None:
     assert first["response_format"]["json_schema"]["schema"] == SCHEMA
     assert second["messages"][1] == {"role": "assistant", "content": 'Sure: {"score": 4}'}
     assert "no JSON" in second["messages"][2]["content"]
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("```\n[1]\n```", "[1]"),
+        (" ```json  \r\n[1]```\n", "[1]"),
+        ("```json" + "\n" * 100_000, "```json" + "\n" * 100_000),
+        ("```python\n[1]\n```", "```python\n[1]\n```"),
+    ],
+)
+def test_json_is_read_without_the_fence_around_it(said: str, read: str) -> None:
+    assert fitted(said, {"type": "array"})[0] == read
 
 
 async def test_a_second_misfit_is_an_error_that_says_what_does_not_fit() -> None:

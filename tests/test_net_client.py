@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from caseharden.engine.errors import InvalidArgument
+from caseharden.engine.llm.chat_format import STREAM_END
 from caseharden.engine.net import (
     BadStatus,
     Clock,
@@ -137,7 +138,7 @@ async def test_an_event_stream_is_over_at_its_own_end() -> None:
         Answer(told.body + b"\n" + b" " * 10_000_000, content_type="text/event-stream")
     ) as endpoint:
         async with asking(endpoint) as (client, target):
-            answer = await client.post(target, b"{}", {}, read=whole, most_bytes=200_000)
+            answer = await client.post(target, b"{}", {}, read=whole, most_bytes=200_000, until=STREAM_END)
         assert b"data: [DONE]" in answer.body
 
 

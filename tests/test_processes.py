@@ -77,6 +77,23 @@ async def test_noise_on_standard_output_is_no_answer_and_is_told_when_it_fails(t
             await talk.ask({"say": "hi"}, 20)
 
 
+async def test_what_a_process_asks_us_is_answered_and_is_no_answer(tmp_path: Path) -> None:
+    asking = """
+        import json, sys
+        asked = json.loads(sys.stdin.readline())
+        for method in ("ping", "roots/list"):
+            print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "method": method}), flush=True)
+        print(json.dumps({"jsonrpc": "2.0", "method": "notifications/message"}), flush=True)
+        told = [json.loads(sys.stdin.readline()) for _ in range(2)]
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": {"told": told}}), flush=True)
+        sys.stdin.read()
+    """
+    async with talking(tmp_path, asking) as talk:
+        pong, refused = (await talk.ask({"jsonrpc": "2.0", "method": "tools/call"}, 20))["result"]["told"]
+    assert pong == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    assert (refused["id"], refused["error"]["code"]) == (1, -32601)
+
+
 async def test_a_crash_is_told_with_the_end_of_standard_error(tmp_path: Path) -> None:
     broken = """
         import sys

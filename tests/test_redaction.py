@@ -201,3 +201,30 @@ def test_words_and_paths_in_variables_are_no_secrets() -> None:
     redactor.learn_variables(["postgres", "password", "/srv/keys/id_rsa", "correct-horse-1", "short"])
     text = "postgres password /srv/keys/id_rsa short"
     assert redactor.hide(f"{text} correct-horse-1") == f"{text} {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/Kx9aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789=",
+        "/Kx9/BcDeFgHiJkLmNo/qRsTuVwXyZ0123456789=",
+        "./x9aBcDeFgHiJkLmNoPqRs",
+        ".S3cret!pass",
+        "~tilde-and-more",
+        "/one-slash!only",
+    ],
+)
+def test_a_secret_that_begins_like_a_path_is_hidden(value: str) -> None:
+    redactor = Redactor()
+    redactor.learn_variables([value])
+    assert redactor.hide(f"It is {value}.") == f"It is {HIDDEN}."
+
+
+def test_a_path_of_a_file_that_is_there_is_no_secret_however_it_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "Key-2024-aBcDeFgHiJkL.pem"
+    file.write_text("")
+    paths = [str(file), "/tmp/ssh-x/agent.12", "~/.config/key.json", "./keys", "../a/b/c.pem", "/secrets"]
+    redactor = Redactor()
+    redactor.learn_variables(paths)
+    text = " ".join(paths)
+    assert redactor.hide(text) == text

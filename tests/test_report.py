@@ -88,6 +88,27 @@ async def test_the_report_of_a_hardening_shows_outcome_proof_and_what_changed(tm
         assert all(guard["result"] == "pass" for guard in report["guards"])
 
 
+async def test_the_report_of_an_agent_with_luck_shows_the_trials_of_the_proof_in_both_arms(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as bench:
+        await desk(bench, 24)
+        models, options = {"agent": "offline:slip=0.05"}, {"trials": 2}
+        found = await bench.hardenings.harden("desk", models=models, options=options, wait_s=45)
+        assert found.hardening.evidence and (held_out := found.hardening.evidence.held_out)
+        _, report = await exported(bench, found.hardening.id)
+        told = {arm["label"]: arm["rate"] for arm in report["arms"]}
+        assert [rate["passed"] for rate in told.values()] == [held_out.base, held_out.candidate]
+        sides = {case["id"]: case["split"] for case in report["scenarios"]}
+        shown = {
+            (talk["version"], int(talk["id"].rsplit("/", 1)[1]))
+            for talk in report["conversations"]
+            if sides[report["simulations"][talk["simulation"]][0]] == "held_out"
+        }
+        assert {version for version, _ in shown} == {"version 1", "candidate 1"}
+        assert {number for _, number in shown} == {101, 102}
+
+
 @pytest.mark.requirement("CH-12")
 async def test_the_report_counts_a_scenario_that_was_read_where_the_proof_counts_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as bench:

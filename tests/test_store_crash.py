@@ -59,6 +59,28 @@ print(json.dumps(told))
 store.close()
 """
 
+COLLECTED = """
+import gc, sys, threading
+from pathlib import Path
+from caseharden.engine.store import Store, own_process
+
+def read():
+    with Store(Path(sys.argv[1])) as store:
+        assert len(store.table("things")) == 2000
+    return gc.isenabled() and gc.get_freeze_count()
+
+with Store(Path(sys.argv[1])) as store:
+    store.table("things").put_many({str(n): {"text": "x" * 5000} for n in range(2000)})
+print(read())
+own_process()
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(read() > 0)
+"""
+
 
 def run_python(text: str, *args: str) -> str:
     done = subprocess.run([sys.executable, "-c", text, *args], capture_output=True, text=True, timeout=60)
@@ -349,6 +371,10 @@ def test_what_was_deleted_is_purged_also_where_the_table_was_unloaded_in_between
         table.journal.unload()
         table.journal.purge()
         assert b"marker" not in (tmp_path / "runs" / "run-1" / "trials.jsonl").read_bytes()
+
+
+def test_the_garbage_collector_is_left_alone_unless_the_process_is_ours(tmp_path: Path) -> None:
+    assert run_python(COLLECTED, str(tmp_path)).split() == ["0", "True"]
 
 
 def test_deleting_what_was_removed_before_purges_it(tmp_path: Path) -> None:

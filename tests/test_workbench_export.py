@@ -395,6 +395,14 @@ def test_no_cell_of_the_table_is_a_formula() -> None:
     assert {row["seed"] for row in rows} == {"-5"}, "a number stays one"
 
 
+def test_no_cell_of_the_table_begins_a_row_by_a_carriage_return() -> None:
+    run, trials = hostile()
+    trials[0].scenario = "a\r=1+1\r\nb"
+    text = csv_table(rows_of((run, trials)))
+    assert "\r" not in text
+    assert next(csv.DictReader(io.StringIO(text)))["scenario"] == "a\n=1+1\nb"
+
+
 def test_the_report_for_ci_is_xml_whatever_was_said() -> None:
     suite = ElementTree.fromstring(junit_report(*hostile()))[0]
     assert {k: suite.attrib[k] for k in ("tests", "failures", "errors", "skipped")} == {

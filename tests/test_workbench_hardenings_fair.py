@@ -162,6 +162,23 @@ async def test_a_base_run_of_the_same_cases_serves_even_where_they_were_stored_a
         assert record.rounds[0].conversations[0].startswith(f"{run.id}/")
 
 
+@pytest.mark.requirement("CH-6")
+async def test_a_proof_of_an_agent_with_luck_plays_trials_that_nobody_has_seen(tmp_path: Path) -> None:
+    """Whoever names the unluckiest of many runs gains nothing by it."""
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk", models={"agent": "offline:slip=0.1"}, wait_s=45)).run
+        h = await opened(bench, run=run.id, options={"trials": 2})
+        for number, text in ((1, RULE), (2, f"{RULE} {KIND}")):
+            report = await submitted(bench, h.id, text)
+            assert look(report) == number
+            rows = (await bench.items.page("conversation", where={"run": "run-2"}, limit=100)).items
+            held_out = {
+                int(str(row["id"]).rsplit("/", 1)[1]) for row in rows if row.get("split") == "held_out"
+            }
+            assert {100 * number + 1, 100 * number + 2} <= held_out
+
+
 async def test_looks_are_counted_over_all_hardenings_and_outlive_them(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await desk(bench, 24)

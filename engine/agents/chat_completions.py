@@ -7,7 +7,15 @@ from typing import Any, Final, cast
 
 from ..errors import InvalidArgument, Unavailable
 from ..llm import Connections, Message, ModelReply
-from ..llm.chat_format import NoCompletion, messages_of, parsed, read_completion, read_stream, tools_of
+from ..llm.chat_format import (
+    STREAM_END,
+    NoCompletion,
+    messages_of,
+    parsed,
+    read_completion,
+    read_stream,
+    tools_of,
+)
 from ..llm.endpoint import encoded, without_secrets
 from ..net import Broken, NetError, Response, Retries, check_headers
 from ..records.conversation import TokenUsage
@@ -68,6 +76,7 @@ class ChatAgent:
                 headers,
                 timeout_s=self._spec.timeout_s,
                 retries=self._retries,
+                until=STREAM_END,
                 read=self._read,
             )
         except NetError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, cast
 
 from ..llm.chat_format import NoCompletion, parsed
-from ..net import Broken, HttpClient, Response, Retries, Target
+from ..net import Broken, HttpClient, Response, Retries, Target, event_data
 from ..processes import Answered, Talk
 
 ONCE: Final = Retries(tries=1)
@@ -113,24 +113,14 @@ class StdioPeer:
 def _answer(response: Response, id: int) -> dict[str, Any]:
     """The message with this id, alone or in a stream of server-sent events; Broken where there is none."""
     try:
-        texts = [response.body] if response.kind != "text/event-stream" else _events(response.body)
+        texts = [response.body] if response.kind != "text/event-stream" else event_data(response.body)
         for text in texts:
             value = as_object(parsed(text))
-            if value.get("id") == id:
+            if value.get("id") == id and "method" not in value:
                 return value
     except NoCompletion as error:
         raise Broken(f"its answer cannot be read: {error}") from None
     raise Broken("its answer cannot be read: it is not the answer to what was asked")
-
-
-def _events(body: bytes) -> list[bytes]:
-    """The data of server-sent events."""
-    found: list[bytes] = []
-    for event in body.replace(b"\r\n", b"\n").split(b"\n\n"):
-        data = [line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:")]
-        if any(data):
-            found.append(b"\n".join(data))
-    return found
 
 
 def _result(answer: Mapping[str, Any]) -> dict[str, Any]:

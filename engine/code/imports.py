@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from .rooms import package_root
+import anyio.to_thread
 
 MOST_FILES: Final = 1000
 """Files that are followed."""
@@ -25,23 +26,62 @@ def hash_of(file: Path, folder: Path) -> str:
 
     Where there are none it is that of the file alone. Raises OSError where one cannot be read. For a worker thread.
     """
-    found = _files(file, folder)
+    found = {path: hashlib.sha256(source).hexdigest() for path, source in _files(file, folder).items()}
     if len(found) == 1:
         return found[file]
     lines = [f"{found.pop(file)}\n", *sorted(f"{p.relative_to(folder)} {sha}\n" for p, sha in found.items())]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _files(file: Path, folder: Path) -> dict[Path, str]:
-    """The SHA-256 of each."""
+class Sources:
+    """Marks of files, which are others whenever a file, or one that it imports from below `folder`, has changed."""
+
+    def __init__(self, folder: Callable[[Path], Path]) -> None:
+        self._folder = folder
+        self._known: dict[Path, tuple[list[Path], str]] = {}
+
+    async def mark(self, file: Path) -> str:
+        """The mark of a file as it is now. The files are only asked for time and size until one has changed; raises
+        OSError where one cannot be read.
+        """
+        paths, known = self._known.get(file, ([], ""))
+        now = _stamps(paths)
+        if not known or now != known:
+            found = await anyio.to_thread.run_sync(lambda: list(_files(file, self._folder(file))))
+            now = _stamps(found)
+            self._known[file] = found, now
+        return now
+
+
+def package_root(file: Path) -> Path:
+    """The folder of the topmost package around a file, or the file's own."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def _stamps(paths: Sequence[Path]) -> str:
+    """Time and size of each."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            state = os.stat(path)
+            found.append((str(path), state.st_mtime_ns, state.st_size))
+        except OSError:
+            found.append((str(path), None))
+    return str(found)
+
+
+def _files(file: Path, folder: Path) -> dict[Path, bytes]:
+    """The source of each."""
     paths = list(dict.fromkeys((package_root(file), file.parent)))
-    found: dict[Path, str] = {}
+    found: dict[Path, bytes] = {}
     waiting = [file]
     while waiting and len(found) < MOST_FILES:
         one = waiting.pop()
         if one not in found:
-            source = one.read_bytes()
-            found[one] = hashlib.sha256(source).hexdigest()
+            source = found[one] = one.read_bytes()
             waiting += [
                 real
                 for dots, parts in _names(source)

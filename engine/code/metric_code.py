@@ -19,8 +19,8 @@ from ..evaluate import Question, entries_of, read_code_answer, unscored_by_code
 from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.conversation import Conversation, ToolEntry
 from ..records.opinion import Opinion
-from .imports import hash_of
-from .rooms import Room, Rooms, package_root
+from .imports import hash_of, package_root
+from .rooms import Room, Rooms
 
 SERVICE: Final = Path(__file__).with_name("metric_service.py")
 ANSWER_S: Final = 20.0
@@ -105,7 +105,7 @@ class MetricCode:
         try:
             async with rooms.one() as room:
                 self._refuse_hung(question.code)
-                answer = await room.ask(asked, file, self._answer_s, mark=now)
+                answer = await room.ask(asked, file, self._answer_s, now)
         except TimedOut as error:
             self._hung[question.code] = self._hung.get(question.code, 0) + 1
             raise _Unsaid(f"its code {error}") from None
@@ -124,8 +124,7 @@ class MetricCode:
 
     def _hash(self, file: Path) -> str:
         """SHA-256 of a file and what it imports from below its allowed folder. For a worker thread."""
-        folder = next(folder for folder in self._allowed.folders if file.is_relative_to(folder))
-        return hash_of(file, folder)
+        return hash_of(file, self._allowed.folder(file))
 
 
 class _Unsaid(Exception):

@@ -6,7 +6,7 @@ its cost is that of what changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -14,7 +14,8 @@ from ..errors import CasehardenError, UserError
 from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.impl import KIT_STATE
 from ..world import CodeAnswer, CodeBase, CodeCall
-from .rooms import Room, package_root
+from .imports import Sources, package_root
+from .rooms import Room
 from .waited import waited
 
 SERVICE: Final = Path(__file__).with_name("service.py")
@@ -32,6 +33,7 @@ class PythonTools:
         self._processes = processes
         self._call_s = call_s
         self._rooms: dict[Path, Room] = {}
+        self._sources = Sources(allowed.folder)
 
     def why_not(self, python: str) -> str:
         """Why a tool may not be run here; "" where it may."""
@@ -45,7 +47,7 @@ class PythonTools:
         """The answer of the tool; see `CodeTools`."""
         try:
             file = self.allowed.file(asked.python.rpartition(":")[0], "impl.python")
-            user = self._target(asked.user) if asked.user else ""
+            user = self._target(asked.user) if asked.user else None
         except CasehardenError as error:
             return CodeAnswer(f"its code is not run: {error}", "runtime")
         question = {
@@ -53,20 +55,25 @@ class PythonTools:
             "key": asked.base.hash,
             "python": f"{file}:{asked.python.rpartition(':')[2]}",
             "style": asked.style,
-            "user": user,
+            "user": "{}:{}".format(*user) if user else "",
             "side": asked.side,
             "args": dict(asked.args),
             "keep": KIT_STATE,
             "writes": [[op, path, None if op == "remove" else value] for op, path, value in asked.writes],
         }
         told = "its code is run in trials only"
-        return waited(self._asked, file, question, asked.base, elsewhere=told)
+        files = [file, user[0]] if user else [file]
+        return waited(self._asked, files, question, asked.base, elsewhere=told)
 
-    async def _asked(self, file: Path, question: dict[str, Any], base: CodeBase) -> CodeAnswer:
+    async def _asked(self, files: Sequence[Path], question: dict[str, Any], base: CodeBase) -> CodeAnswer:
+        file = files[0]
         top = package_root(file)
         room = self._rooms.setdefault(top, Room(self._processes, self.allowed, SERVICE, file))
         try:
-            return _answer(await room.ask(question, file, self._call_s, base))
+            mark = "".join([await self._sources.mark(one) for one in files])
+            return _answer(await room.ask(question, file, self._call_s, mark, base))
+        except OSError as error:
+            return CodeAnswer(f"its code cannot be read: {error.strerror}", "runtime")
         except Answered as error:
             return CodeAnswer(f"its code {error}", "runtime")
         except TimedOut:
@@ -74,9 +81,9 @@ class PythonTools:
         except ProcessError as error:
             return CodeAnswer(f"the process of its code {error}", "runtime")
 
-    def _target(self, target: str) -> str:
+    def _target(self, target: str) -> tuple[Path, str]:
         path, _, name = target.rpartition(":")
-        return f"{self.allowed.file(path, 'impl.user')}:{name}"
+        return self.allowed.file(path, "impl.user"), name
 
 
 def _answer(told: Mapping[str, Any]) -> CodeAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,20 +25,20 @@ class Room:
         self._command = python_worker(allowed, service, {}, file, LIMITS)
         self._lock = anyio.Lock()
         self._talk: Talk | None = None
-        self._seen: dict[str, object] = {}
+        self._seen: dict[str, str] = {}
 
     async def ask(
         self,
         question: dict[str, Any],
         file: Path,
         call_s: float,
+        mark: str,
         base: CodeBase | None = None,
-        mark: str = "",
     ) -> dict[str, Any]:
         """The answer to a question about a file; where the process needs the base first, it is given. Raises
         ProcessError, and has ended what did not answer in time.
 
-        `mark`: what the file is known by; it is another where the file changed. "": its time and size.
+        `mark`: another one where the file, or what it is made of, has changed.
         """
         async with self._lock:
             talk = await self._started(str(file), mark)
@@ -58,9 +57,7 @@ class Room:
                 raise
             return answer
 
-    async def _started(self, file: str, known: str) -> Talk:
-        state = os.stat(file)
-        mark = known or (state.st_mtime_ns, state.st_size)
+    async def _started(self, file: str, mark: str) -> Talk:
         changed = self._seen.setdefault(file, mark) != mark
         talk = self._talk
         if talk is not None and changed:
@@ -90,11 +87,3 @@ class Rooms:
                 yield room
             finally:
                 self._free.append(room)
-
-
-def package_root(file: Path) -> Path:
-    """The folder of the topmost package around a file, or the file's own."""
-    folder = file.parent
-    while (folder / "__init__.py").is_file() and folder.parent != folder:
-        folder = folder.parent
-    return folder

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -126,8 +126,12 @@ def decode(data: bytes, where: str) -> str:
 
 
 def _replace(path: Path, data: bytes, overwrite: bool) -> None:
-    """The new file takes its name in one step: a reader sees the old or the new, never half of one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """The new file takes its name in one step: a reader sees the old or the new, never half of one.
+
+    One that is new has the mode that the umask gives.
+    """
+    name = path.parent / f".{path.name[:200]}.{secrets.token_hex(8)}"
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -70,7 +70,10 @@ class Junit:
 
 
 def csv_table(trials: Iterable[tuple[RunRecord, TrialRecord]]) -> str:
-    """A row a trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty."""
+    """A row a trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty.
+
+    No cell holds a carriage return: it would begin a row that nobody looked at.
+    """
     out = io.StringIO(newline="")
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
@@ -116,6 +119,7 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, str):
         plain = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        plain = plain.replace("\r\n", "\n").replace("\r", "\n")
         return f"'{plain}" if plain.startswith(FORMULA) else plain
     return value
 

@@ -13,7 +13,15 @@ from .lint import lint_cases
 from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left
 from .loop import Hardener, proven_before, submitted_text
 from .promotion import check_promotion
-from .proof import LEFT_OUT_MISSING, Arms, compare_arms, decide_outcome, find_regressions
+from .proof import (
+    LEFT_OUT_MISSING,
+    TRIALS_A_LOOK,
+    Arms,
+    compare_arms,
+    decide_outcome,
+    find_regressions,
+    proof_trials,
+)
 from .reflect import RECORD_CHARS, ReflectWriter
 from .rounds import standing_candidate
 from .rules import RulesWriter, rule_sentences
@@ -27,6 +35,7 @@ __all__ = [
     "LEFT_OUT_MISSING",
     "NO_HELD_OUT",
     "RECORD_CHARS",
+    "TRIALS_A_LOOK",
     "Arms",
     "Case",
     "Hardener",
@@ -54,6 +63,7 @@ __all__ = [
     "lint_cases",
     "look_terms",
     "no_held_out_left",
+    "proof_trials",
     "proven_before",
     "rule_sentences",
     "split_scenarios",

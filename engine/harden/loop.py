@@ -24,7 +24,14 @@ from ..records.hardening import (
 from .edits import apply_edits, check_text, placed, text_key
 from .looks_told import NO_HELD_OUT, preflight
 from .pool import Standing
-from .proof import LEFT_OUT_MISSING, compare_arms, decide_outcome, weigh, weigh_left_out
+from .proof import (
+    LEFT_OUT_MISSING,
+    compare_arms,
+    decide_outcome,
+    proof_trials,
+    weigh,
+    weigh_left_out,
+)
 from .rounds import close_round, count_trials, scenarios_of, standing_candidate
 from .search import Search
 from .split import held_out_set
@@ -184,7 +191,7 @@ class Hardener(Stage):
         """Look once at held-out; `train` and `regressions` are of the base, run where they are not given."""
         if train is None or regressions is None:
             cases = self.train(h, candidate.client)
-            arms = await self.runner.arms(h.base_text, candidate.text, cases, h.trials, "train")
+            arms = await self.runner.arms(h.base_text, candidate.text, cases, range(1, h.trials + 1), "train")
             train = compare_arms(arms, h.seed)
             regressions = await self.runner.regressions(h.base_text, candidate.text, arms, "train")
         before = any(c.evidence and c.evidence.held_out for c in h.candidates if c.id != candidate.id)
@@ -222,7 +229,8 @@ class Hardener(Stage):
         h.proving = True
         await self.saved(h, "running")
         h.looks = await self.look(h, candidate, scenarios_of(cases))
-        arms = await self.runner.arms(h.base_text, candidate.text, cases, h.trials, "proof")
+        trials = proof_trials(h.trials, h.looks, deterministic=h.deterministic)
+        arms = await self.runner.arms(h.base_text, candidate.text, cases, trials, "proof")
         self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "held_out")
         return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
@@ -232,7 +240,7 @@ class Hardener(Stage):
         cases = [case for case in self.cases if case.left_out]
         if not cases:
             return evidence
-        arms = await self.runner.arms(h.base_text, candidate.text, cases, h.trials, "left_out")
+        arms = await self.runner.arms(h.base_text, candidate.text, cases, range(1, h.trials + 1), "left_out")
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "train")
         return weigh_left_out(evidence, arms, flagged)
 

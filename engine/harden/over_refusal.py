@@ -44,7 +44,7 @@ def only_refuses(arms: Arms, regressions: Iterable[CheckRegression]) -> bool:
     )
 
 
-def _acts(arm: Mapping[Key, TrialOutcome], simulation: str, trials: int) -> bool:
-    """Whether the agent changed anything in one of the first trials; where that is not known, it did."""
-    played = (arm.get((simulation, k)) for k in range(1, trials + 1))
+def _acts(arm: Mapping[Key, TrialOutcome], simulation: str, trials: range) -> bool:
+    """Whether the agent changed anything in one of the trials; where that is not known, it did."""
+    played = (arm.get((simulation, k)) for k in trials)
     return any(outcome.acted is not False for outcome in played if outcome is not None)

@@ -25,6 +25,8 @@ from .trials import Case, TrialOutcome
 MOST_MISSING = Fraction(1, 10)
 MOST_INCONCLUSIVE = Fraction(1, 10)
 CONFIRM_TRIALS = 3
+TRIALS_A_LOOK = 100
+"""The numbers that a look has for its trials: twice what a hardening may ask for, and no run has so many."""
 FURTHER_TRIALS = 6
 CLEARLY_MORE = 4
 """Of CONFIRM_TRIALS + FURTHER_TRIALS."""
@@ -35,20 +37,17 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The same trials under both texts, by (simulation, trial).
-
-    Each case is wanted for trials 1..`trials`.
-    """
+    """The same trials under both texts, by (simulation, trial); each case is wanted for each of `trials`."""
 
     cases: Sequence[Case]
-    trials: int
+    trials: range
     base: Mapping[Key, TrialOutcome]
     candidate: Mapping[Key, TrialOutcome]
 
     @property
     def keys(self) -> Iterator[tuple[Case, Key]]:
         """Every pair that was wanted."""
-        return ((case, (case.simulation, k)) for case in self.cases for k in range(1, self.trials + 1))
+        return ((case, (case.simulation, k)) for case in self.cases for k in self.trials)
 
     def counted(self, key: Key) -> tuple[TrialOutcome | None, TrialOutcome | None]:
         """Both outcomes of a pair; None where it is missing, error or invalid."""
@@ -60,6 +59,16 @@ class Arms:
         """Every counted trial of both arms would come out the same again."""
         both = [self.counted(key) for _, key in self.keys]
         return all(outcome.deterministic for pair in both for outcome in pair if outcome)
+
+
+def proof_trials(trials: int, look: int, *, deterministic: bool) -> range:
+    """The trials that a look at held-out plays in both arms: its own, which nobody can have seen.
+
+    A base arm that was seen before may have been chosen for its bad luck, and a candidate that does nothing would
+    be called better for being average. Where every trial comes out the same again there is no luck: then 1..`trials`.
+    """
+    first = 1 if deterministic else look * TRIALS_A_LOOK + 1
+    return range(first, first + trials)
 
 
 def compare_arms(arms: Arms, seed: int = 0) -> Comparison:
@@ -76,7 +85,7 @@ def compare_arms(arms: Arms, seed: int = 0) -> Comparison:
     rows = [(float(value), scenario) for scenario, values in gains.items() for value in values]
     base, candidate = _arm(arms, arms.base), _arm(arms, arms.candidate)
     fixed, broken = changed_checks(arms)
-    pairs = len(arms.cases) * arms.trials
+    pairs = len(arms.cases) * len(arms.trials)
     return Comparison(
         n=len(means),
         better=len(better),
@@ -276,7 +285,7 @@ def _arm(arms: Arms, outcomes: Mapping[Key, TrialOutcome]):
 def _check_counts(arms: Arms) -> Iterator[tuple[Case, str, int, int, int]]:
     """(case, check, passed in base, passed in candidate, trials) over the trials counted in both arms."""
     for case in arms.cases:
-        both = [arms.counted((case.simulation, k)) for k in range(1, arms.trials + 1)]
+        both = [arms.counted((case.simulation, k)) for k in arms.trials]
         pairs = [(old, new) for old, new in both if old and new]
         for check in dict.fromkeys(name for old, _ in pairs for name in old.checks):
             old_passed = sum(old.checks.get(check) == "pass" for old, _ in pairs)
@@ -285,13 +294,13 @@ def _check_counts(arms: Arms) -> Iterator[tuple[Case, str, int, int, int]]:
 
 
 def _of_simulation(arms: Arms, simulation: str) -> list[TrialOutcome]:
-    keys = [(simulation, k) for k in range(1, arms.trials + 1)]
+    keys = [(simulation, k) for k in arms.trials]
     return [outcome for key in keys for outcome in arms.counted(key) if outcome]
 
 
 def _failing(arms: Arms, case: Case, check: str) -> str:
     """The first trial of the candidate that fails the check."""
-    played = (arms.candidate.get((case.simulation, k)) for k in range(1, arms.trials + 1))
+    played = (arms.candidate.get((case.simulation, k)) for k in arms.trials)
     return next((o.conversation for o in played if o and o.checks.get(check) == "fail"), "")
 
 

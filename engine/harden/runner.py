@@ -37,13 +37,15 @@ class Runner:
         keys = [(case.simulation, k) for case in cases for k in trials]
         return {key: self._known[(text, *key)] for key in keys if (text, *key) in self._known}
 
-    async def arms(self, base: str, text: str, cases: Sequence[Case], trials: int, purpose: Purpose) -> Arms:
-        """Both arms over trials 1..`trials`; what is error or invalid is run once more in its arm."""
+    async def arms(
+        self, base: str, text: str, cases: Sequence[Case], trials: range, purpose: Purpose
+    ) -> Arms:
+        """Both arms over the trials; what is error or invalid is run once more in its arm."""
         sides: list[dict[Key, TrialOutcome]] = []
         for side in (base, text):
-            await self.outcomes(side, cases, range(1, trials + 1), purpose)
+            await self.outcomes(side, cases, trials, purpose)
             await self._retry(side, cases, trials)
-            sides.append(await self.outcomes(side, cases, range(1, trials + 1), purpose))
+            sides.append(await self.outcomes(side, cases, trials, purpose))
         return Arms(cases, trials, *sides)
 
     async def regressions(self, base: str, text: str, arms: Arms, split: Split) -> list[CheckRegression]:
@@ -53,7 +55,7 @@ class Runner:
         decided = {(flag.simulation, flag.check): flag for flag in flags}
         old: dict[Key, TrialOutcome] = {}
         new: dict[Key, TrialOutcome] = {}
-        first = stop = arms.trials + 1
+        first = stop = arms.trials.stop
         for count in (CONFIRM_TRIALS, FURTHER_TRIALS):
             fresh, stop = range(stop, stop + count), stop + count
             members = {flag.simulation for flag in open_flags}
@@ -64,8 +66,8 @@ class Runner:
             decided |= {(flag.simulation, flag.check): flag for flag in found}
         return list(decided.values())
 
-    async def _retry(self, text: str, cases: Iterable[Case], trials: int) -> None:
-        for k in range(1, trials + 1):
+    async def _retry(self, text: str, cases: Iterable[Case], trials: range) -> None:
+        for k in trials:
             missing = [
                 case.simulation
                 for case in cases

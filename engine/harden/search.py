@@ -200,7 +200,7 @@ class Search:
         if candidate.state == "refused":
             return
         cases = stage.train(h, self._client)
-        arms = await stage.runner.arms(best.text, text, cases, h.trials, "train")
+        arms = await stage.runner.arms(best.text, text, cases, range(1, h.trials + 1), "train")
         broken = changed_checks(arms)[1]
         if broken:
             h.pruned.append(Pruning(line=line, removed=False, needed_by=broken[0][0]))
@@ -230,7 +230,7 @@ class Search:
             return ""
         new = await stage.runner.outcomes(text, cases, range(1, 2), "screen")
         old = {o.key: o for o in self._pool.best.outcomes}
-        broken = changed_checks(Arms(cases, 1, old, new))[1]
+        broken = changed_checks(Arms(cases, range(1, 2), old, new))[1]
         return broken[0][0] if broken else ""
 
 

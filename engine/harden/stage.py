@@ -142,7 +142,7 @@ class Stage:
             return True
         new = await self.runner.outcomes(text, cases, range(1, 2), "screen")
         old = {o.key: o for o in before}
-        return compare_arms(Arms(cases, 1, old, new), h.seed).fixed > 0
+        return compare_arms(Arms(cases, range(1, 2), old, new), h.seed).fixed > 0
 
     async def filter(
         self, h: Hardening, number: Round, candidate: Candidate, against: str, cases: Sequence[Case]
@@ -152,7 +152,7 @@ class Stage:
         A filter, not a claim. Closes the round; (kept, comparison, flagged checks).
         """
         before = self.runner.asked
-        arms = await self.runner.arms(against, candidate.text, cases, h.trials, "train")
+        arms = await self.runner.arms(against, candidate.text, cases, range(1, h.trials + 1), "train")
         compared = compare_arms(arms, h.seed)
         regressions = await self.runner.regressions(against, candidate.text, arms, "train")
         count_trials(number, arms.candidate.values())

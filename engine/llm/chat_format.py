@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from ..net import event_data
 from .client import Message, ModelReply, ModelRequest, ToolCall, ToolSignature, Usage
 
 MOST_CALLS: Final = 200
 """Calls that one answer may ask for."""
 MOST_NAME: Final = 200
+STREAM_END: Final = re.compile(rb"(?m:^)data: ?\[DONE\]")
+"""What ends a stream of pieces: some endpoints say it and leave the connection open."""
 
 
 class NoCompletion(ValueError):
@@ -153,14 +157,11 @@ def _tokens(value: Any) -> int:
 
 
 def _events(body: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a stream, to its end."""
-    for line in body.decode("utf-8", "replace").splitlines():
-        if not line.startswith("data:"):
-            continue
-        data = line[5:].strip()
-        if data == "[DONE]":
+    """The JSON objects of a stream, to its end; some endpoints put no blank line between two of them."""
+    for line in (line for data in event_data(body) for line in data.split(b"\n")):
+        if line.strip() == b"[DONE]":
             return
-        value = parsed(data) if data else None
+        value = parsed(line) if line.strip() else None
         if isinstance(value, dict):
             yield value
 

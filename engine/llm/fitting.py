@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -15,7 +14,6 @@ from ..world.mistakes import Mistakes
 from ..world.parameters import Check, compile_parameters
 from .client import Message, ModelReply, ModelRequest, Usage
 
-_FENCED: Final = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.S)
 SHOWN: Final = 3
 _REPAIR: Final = "That does not fit: {problem}. Answer again with the JSON alone, by this schema: {schema}"
 
@@ -52,13 +50,19 @@ async def fitting(
 
 def fitted(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
     """The JSON in a text, without the fence around it, and what is wrong with it or ""."""
-    fence = _FENCED.fullmatch(text) if len(text) < 1_000_000 else None
-    inner = fence[1] if fence else text
+    inner = _unfenced(text)
     try:
         value = json.loads(inner)
     except (ValueError, RecursionError):
         return inner, "it is no JSON"
     return inner, "; ".join(misfits(value, schema))
+
+
+def _unfenced(text: str) -> str:
+    """What stands between a line ``` or ```json and a closing ```, or the text."""
+    first, _, rest = text.strip().partition("\n")
+    fenced = first.rstrip() in ("```", "```json") and rest.endswith("```")
+    return rest[:-3].strip() if fenced else text
 
 
 def misfits(value: Any, schema: Mapping[str, Any], at: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from .redaction import HIDDEN, Redactor, looks_secret
 from .references import Lending, Reference, check_lent, names_a_key, read_reference
 from .retries import Retries, in_time
 from .secrets import Secrets, check_headers, check_key
+from .streams import event_data
 
 __all__ = [
     "HIDDEN",
@@ -34,6 +35,7 @@ __all__ = [
     "check_headers",
     "check_key",
     "check_lent",
+    "event_data",
     "in_time",
     "looks_secret",
     "names_a_key",

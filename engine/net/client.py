@@ -38,7 +38,6 @@ MOST_BYTES: Final = 2_000_000
 CONNECT_S: Final = 10.0
 SHOWN_BODY: Final = 2000
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_STREAM_END: Final = b"data: [DONE]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +104,17 @@ class HttpClient:
         timeout_s: float = TIMEOUT_S,
         retries: Retries | None = None,
         most_bytes: int = MOST_BYTES,
+        until: re.Pattern[bytes] | None = None,
         read: Callable[[Response], T],
     ) -> T:
         """What `read` makes of the endpoint's answer; NetError where there is none that is a success.
 
-        `read` may raise Broken, and the request is repeated.
+        `read` may raise Broken, and the request is repeated. `until`: of an answer that is a stream of events, nothing
+        is waited for after the first match.
         """
 
         async def attempt() -> T:
-            return read(await self.request("POST", target, body, headers, most_bytes))
+            return read(await self.request("POST", target, body, headers, most_bytes, until))
 
         return await self.repeated(target.origin, attempt, timeout_s, retries or Retries())
 
@@ -124,6 +125,7 @@ class HttpClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         most_bytes: int = MOST_BYTES,
+        until: re.Pattern[bytes] | None = None,
     ) -> Response:
         """One request, neither timed nor repeated; Refused where we are too deep inside another Caseharden."""
         why = too_deep()
@@ -145,7 +147,7 @@ class HttpClient:
                 timeout=kit.timeout,
             )
             async with response:
-                return await _answered(response, most_bytes, target)
+                return await _answered(response, most_bytes, until)
         except (kit.error, OSError) as error:
             raise kit.told(error) from error
 
@@ -241,17 +243,17 @@ def _of_os_error(error: OSError) -> NetError:
     return Unreachable(f"cannot be reached ({cause.strerror or type(cause).__name__})")
 
 
-async def _answered(response: aiohttp.ClientResponse, most: int, target: Target) -> Response:
+async def _answered(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> Response:
     """The whole answer, or the error that it is."""
     status = response.status
     if status < 300:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        body = await _body(response, most, kind == "text/event-stream")
+        body = await _body(response, most, until if kind == "text/event-stream" else None)
         return Response(status, kind, body, response.headers)
     if status < 400:
         raise BadStatus(status, f"answered {status}, and redirects are not followed")
     try:
-        body = await _body(response, min(most, 64_000), False)
+        body = await _body(response, min(most, 64_000), None)
     except NetError:
         body = b""
     raise BadStatus(
@@ -262,17 +264,20 @@ async def _answered(response: aiohttp.ClientResponse, most: int, target: Target)
     )
 
 
-async def _body(response: aiohttp.ClientResponse, most: int, stream: bool) -> bytes:
-    """The body, unpacked; TooLarge as soon as it is more than `most` bytes."""
+async def _body(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> bytes:
+    """The body, unpacked, to its end or the line in which `until` matches; TooLarge beyond `most` bytes."""
     unpack = _unpacking(response.headers.get("Content-Encoding", ""))
     content = response.content
     whole = bytearray()
+    line = 0
     while data := await content.readany():
         whole += unpack(data, most + 1 - len(whole)) if unpack else data
         if len(whole) > most:
             raise TooLarge(f"the answer is longer than {most:,} bytes")
-        if stream and _STREAM_END in whole[-len(data) - len(_STREAM_END) :]:
-            break
+        if until is not None:
+            if until.search(whole, line):
+                break
+            line = max(line, whole.rfind(b"\n") + 1)
     return bytes(whole)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
@@ -18,7 +19,9 @@ _KEY_LIKE: Final[Any] = re2.compile(  # pyright: ignore[reportUnknownMemberType]
     r"|(?i:\bbearer )[A-Za-z0-9._~+/-]{16,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]*-----END [A-Z ]*PRIVATE KEY-----)?"
 )
-_WORD_OR_PATH: Final = re.compile(r"[A-Za-z]{1,15}|[/~.].*", re.S)
+_WORD: Final = re.compile(r"[A-Za-z]{1,15}")
+_PATH: Final = re.compile(r"/\w{1,15}|(?:~|\.{1,2})?/(?=.*/).*|(?:~|\.{1,2})/.*", re.S)
+_RANDOM: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)\S{20,}", re.S)
 
 
 class Redactor:
@@ -37,8 +40,11 @@ class Redactor:
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def learn_variables(self, values: Iterable[str]) -> None:
-        """Hide these values of variables but for single words and paths: those stand in many a text."""
-        self.learn(value for value in values if not _WORD_OR_PATH.fullmatch(value))
+        """Hide these values of variables but for single words and paths: those stand in many a text.
+
+        A long value that mixes digits with letters of both cases is a path only where something is there.
+        """
+        self.learn(value for value in values if not (_WORD.fullmatch(value) or _is_path(value)))
 
     def hide(self, text: str) -> str:
         """The text without known secrets, and without what looks like a key."""
@@ -74,6 +80,12 @@ class Redactor:
             items = cast("Sequence[Any]", value)
             return [self._hidden(one, places, f"{at}[{k}]") for k, one in enumerate(items)]
         return value
+
+
+def _is_path(value: str) -> bool:
+    if not _PATH.fullmatch(value):
+        return False
+    return not _RANDOM.fullmatch(value) or os.path.exists(os.path.expanduser(value))
 
 
 def _texts(value: Any) -> Iterator[str]:

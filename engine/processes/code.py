@@ -92,6 +92,10 @@ class AllowedCode:
             raise NotFound(f"There is no file `{path[:200]}`.{near}", where=where, allowed=self._told())
         return file
 
+    def folder(self, file: Path) -> Path:
+        """The allowed folder that a file which `file` gave lies below."""
+        return next(folder for folder in self.folders if file.is_relative_to(folder))
+
     def command(self, argv: Sequence[str], where: str, limits: Limits | None = None) -> Command:
         """The command that runs a file below an allowed folder: `[FILE, ...]` or `[INTERPRETER, FILE, ...]`.
 

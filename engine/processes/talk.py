@@ -1,9 +1,13 @@
-"""A process that is asked over lines of JSON: one object a line each way, matched by `id`, many at a time."""
+"""A process that is asked over lines of JSON: one object a line each way, matched by `id`, many at a time.
+
+A line of JSON-RPC with `method` is the process asking us: `ping` is answered, and no other method is known.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, cast
 
@@ -17,12 +21,16 @@ CHUNK: Final = 1 << 16
 NOISE_CHARS: Final = 1000
 """Of what it wrote to standard output and is no answer, that are kept."""
 SHOWN: Final = 500
+MOST_OWED: Final = 100
+"""Requests of the process that wait for our answer; of more the oldest are dropped."""
+_NO_SUCH_METHOD: Final = {"code": -32601, "message": "Method not found"}
 
 
 class Talk:
     """What goes to a started process and comes back. `Processes.start` makes it.
 
-    A line of its output that is no JSON object with the `id` of something asked is noise: kept apart, never an answer.
+    Any other line of its output that is no JSON object with the `id` of something asked is noise: kept apart, never
+    an answer.
     """
 
     def __init__(self, stdin: ByteSendStream, limits: Limits) -> None:
@@ -30,6 +38,7 @@ class Talk:
         self._limits = limits
         self._lock = anyio.Lock()
         self._asked: dict[int, _Question] = {}
+        self._owed: deque[dict[str, Any]] = deque(maxlen=MOST_OWED)
         self._last = 0
         self._stderr = self._noise = ""
         self._over: ProcessError | None = None
@@ -68,7 +77,9 @@ class Talk:
         try:
             with anyio.fail_after(timeout_s):
                 await self._send({**question, "id": id})
-                await mine.answered.wait()
+                while not mine.over:
+                    await mine.news.wait()
+                    await self._answer_owed(mine)
         except TimeoutError:
             raise TimedOut(f"gave no answer within {timeout_s:g} s{self.heard()}") from None
         finally:
@@ -140,6 +151,12 @@ class Talk:
         self.over(Crashed(f"{_ending(status)}{self.heard()}"))
         self._ended.set()
 
+    async def _answer_owed(self, question: _Question) -> None:
+        """Answer what the process asked; whoever waits for it does this, within his own time."""
+        question.news = anyio.Event()
+        while self._owed and not question.over:
+            await self._send(self._owed.popleft())
+
     async def _send(self, message: Mapping[str, Any]) -> None:
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         async with self._lock:
@@ -156,6 +173,9 @@ class Talk:
             self._to_end.set()
             return
         answer = _object(line)
+        if answer is not None and "jsonrpc" in answer and "method" in answer:
+            self._asked_of_us(answer)
+            return
         id = None if answer is None else answer.get("id")
         question = self._asked.get(id) if type(id) is int else None
         if answer is not None and question is not None:
@@ -163,24 +183,34 @@ class Talk:
         elif answer is None or type(id) is not int or not 0 < id <= self._last:
             self._noise = f"{self._noise}{line.decode('utf-8', 'replace')}\n"[-NOISE_CHARS:]
 
+    def _asked_of_us(self, request: Mapping[str, Any]) -> None:
+        """Owe an answer to a request; a notice, which has no id, needs none."""
+        if "id" not in request:
+            return
+        known: dict[str, Any] = {"result": {}} if request["method"] == "ping" else {"error": _NO_SUCH_METHOD}
+        self._owed.append({"jsonrpc": "2.0", "id": request["id"], **known})
+        for question in self._asked.values():
+            question.news.set()
+
 
 class _Question:
-    """One question under way."""
+    """One question under way. `news`: it is over, or the process waits for an answer of ours."""
 
     def __init__(self) -> None:
-        self.answered = anyio.Event()
+        self.news = anyio.Event()
+        self.over = False
         self.answer: dict[str, Any] = {}
         self.failure: ProcessError | None = None
 
     def succeed(self, answer: dict[str, Any]) -> None:
-        if not self.answered.is_set():
-            self.answer = answer
-            self.answered.set()
+        if not self.over:
+            self.answer, self.over = answer, True
+            self.news.set()
 
     def fail(self, why: ProcessError) -> None:
-        if not self.answered.is_set():
-            self.failure = why
-            self.answered.set()
+        if not self.over:
+            self.failure, self.over = why, True
+            self.news.set()
 
 
 async def _chunks(stream: ByteReceiveStream) -> AsyncIterator[bytes]:

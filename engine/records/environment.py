@@ -151,7 +151,8 @@ def agent_name(agent: Mapping[str, Any]) -> str:
 
 
 def _host(url: str) -> str:
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    """Host and port, without path, query and user."""
+    return re.split(r"[/?#\\]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
 
 
 class Settings(Authored):

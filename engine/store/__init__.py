@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .audit import acting_as
 from .clock import Clock
+from .collector import own_process
 from .documents import Database, Row, Table
 from .folder import storage_error
 from .index import Page
@@ -35,5 +36,6 @@ __all__ = [
     "Turns",
     "WorkQueue",
     "acting_as",
+    "own_process",
     "storage_error",
 ]

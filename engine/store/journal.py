@@ -21,9 +21,10 @@ from typing import Final
 
 from ..errors import StorageError
 from . import lines
+from .collector import uncollected
 from .folder import FileLock, make_folder, open_file, read_span, sync_folder, telling, write_all
 from .index import Index
-from .lines import Changes, Document, uncollected
+from .lines import Changes, Document
 from .transaction import Transaction
 
 COMPACT_FROM_LINES: Final = 2000

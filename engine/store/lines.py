@@ -10,11 +10,9 @@ surrogates let through).
 
 from __future__ import annotations
 
-import gc
 import json
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from zlib import crc32
 
@@ -126,22 +124,6 @@ def transaction_of(line: bytes, value: Any) -> tuple[int, Changes] | None:
         return None
     told = cast("Changes", changes)
     return (serial, told) if all(d is None or type(d) is dict for d in told.values()) else None
-
-
-@contextmanager
-def uncollected() -> Generator[None]:
-    """While a large file is read: none of the many objects made is garbage, and the collector would look at all of
-    them again and again. Afterwards it leaves them alone: looking at a million of them stops everything for a second.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()
 
 
 def _sealed_with(line: bytes, seal: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import Unavailable
+from ..harden import TRIALS_A_LOOK, proof_trials
 from ..records.environment import played_by
 from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
@@ -78,7 +79,12 @@ class Reporting:
 
     def _rounds(self, record: Hardening, names: dict[str, str], hidden: bool) -> list[Arm]:
         """The base, a round for each candidate, and the confirmation on held-out."""
-        base = _within(self._arm(record, record.base_text), record.trials)
+        tried = range(1, (record.trials or TRIALS_A_LOOK) + 1)
+        proof = record.evidence.held_out if record.evidence and not hidden else None
+        proven = (
+            proof_trials(record.trials, proof.look, deterministic=record.deterministic) if proof else tried
+        )
+        base = self._compared(record, record.base_text, tried, proven)
         version = names[record.base]
         arms = [Arm("base", "Base", version, _seen(base, hidden), "base")]
         texts = {candidate.id: candidate.text for candidate in record.candidates}
@@ -86,7 +92,7 @@ class Reporting:
             if round.number == 0:
                 continue
             text = texts.get(round.candidate, "")
-            trials = _within(self._arm(record, text), record.trials) if text else []
+            trials = self._compared(record, text, tried, proven) if text else []
             train = [
                 kept for kept in trials if (kept[1].split if hidden else _split(record, kept[1])) == "train"
             ]
@@ -101,14 +107,19 @@ class Reporting:
                     _why(round),
                 )
             )
-        held_out = record.evidence.held_out if record.evidence else None
-        if held_out is not None and not hidden:
-            trials = _within(self._arm(record, texts.get(record.candidate, "")), record.trials)
+        if proof is not None:
+            trials = self._compared(record, texts.get(record.candidate, ""), tried, proven)
             confirmed = [kept for kept in trials if _split(record, kept[1]) == "held_out"]
-            why = f"{held_out.better} better, {held_out.worse} worse"
+            why = f"{proof.better} better, {proof.worse} worse"
             outcome = str(record.outcome).replace("_", " ")
             arms.append(Arm("proof", "Confirmation", names[record.candidate], confirmed, outcome, why))
         return arms
+
+    def _compared(self, record: Hardening, text: str, train: range, held_out: range) -> list[Kept]:
+        """Those of an arm that are compared: without the further ones in which regressions were confirmed."""
+        wanted = {"train": train, "held_out": held_out}
+        kept = [one for one in self._arm(record, text) if one[1].trial in wanted[_split(record, one[1])]]
+        return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
 
     def _arm(self, record: Hardening, text: str) -> list[Kept]:
         """The trials of a text under a hardening: those of the run that it started from, its own, second tries."""
@@ -213,14 +224,6 @@ def _seen(trials: Iterable[Kept], hidden: bool) -> list[Kept]:
     """Without those of held-out scenarios, where they are hidden; in the order of their numbers."""
     kept = [one for one in trials if not hidden or one[1].split == "train"]
     return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
-
-
-def _within(trials: Iterable[Kept], most: int) -> list[Kept]:
-    """Without the further trials in which regressions were confirmed."""
-    return sorted(
-        (one for one in trials if not most or one[1].trial <= most),
-        key=lambda one: (one[1].simulation, one[1].trial),
-    )
 
 
 def _version(id: str) -> str:
