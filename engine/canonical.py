@@ -16,7 +16,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON of a JSON value. Raises ValueError on NaN, infinity and what is not JSON."""
+    """Canonical JSON of a JSON value. Raises ValueError on NaN, infinity and anything that is not JSON."""
     try:
         return _encode(_plain(value))
     except (TypeError, RecursionError) as error:
@@ -50,7 +50,7 @@ def equal(a: Any, b: Any, tolerance: float = 0.0) -> bool:
 
 
 def equal_scalars(a: Any, b: Any, tolerance: float = 0.0) -> bool:
-    """Equality of two values of which at most one is an object or a list."""
+    """Equality of two values, at most one of which is an object or a list."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):

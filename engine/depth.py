@@ -1,7 +1,7 @@
-"""How deep a Caseharden is inside another, so that one that tests itself comes to an end.
+"""How deep one Caseharden runs inside another, so that one that tests itself comes to an end.
 
-What we start has the depth in its environment, and what we send in a header; whoever is started or asked so is one
-deeper. A server whose agent or world is the server itself is stopped by it.
+The depth is in the environment of whatever we start and in a header of whatever we send; the process started or
+the server asked is one level deeper. This stops a server whose agent or world is the server itself.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Final
 VARIABLE: Final = "CASEHARDEN_DEPTH"
 HEADER: Final = "Caseharden-Depth"
 MOST: Final = 2
-"""Caseharden may test an agent that tests an agent by Caseharden; that one starts and asks nobody."""
+"""Caseharden may test an agent that tests an agent with Caseharden; that one starts and asks nobody."""
 _DEPTH: ContextVar[int] = ContextVar("caseharden_depth", default=0)
 
 
 def depth() -> int:
-    """The depth here: that of this process, or of the request that is served, whichever is more."""
+    """The depth here: that of this process or of the request being served, whichever is greater."""
     return max(_DEPTH.get(), _read(os.environ.get(VARIABLE, "")))
 
 
 def too_deep() -> str:
-    """Why nothing more may be started or asked here; "" where it may."""
+    """Why nothing more may be started or asked here; "" if it is allowed."""
     if depth() < MOST:
         return ""
     return f"may not be asked: Caseharden tests itself here, {MOST} levels deep, and goes no deeper"
 
 
 def one_deeper() -> str:
-    """The depth that is told to what we start and ask."""
+    """The depth to pass on to whatever we start or ask."""
     return str(depth() + 1)
 
 
 @contextmanager
 def at_depth(told: str) -> Generator[None]:
-    """What goes on inside, and the tasks and threads that it starts, are as deep as a request tells."""
+    """Run the block, and the tasks and threads it starts, at the depth that a request states."""
     before = _DEPTH.set(_read(told))
     try:
         yield
@@ -47,5 +47,5 @@ def at_depth(told: str) -> Generator[None]:
 
 
 def _read(told: str) -> int:
-    """A depth as somebody tells it; 0 where it is none."""
+    """Read a stated depth; 0 if it is invalid."""
     return min(int(told), 1000) if told.isascii() and told.isdecimal() and len(told) < 10 else 0

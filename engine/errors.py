@@ -1,7 +1,7 @@
 """The one error tree. Every message says what, where, what is allowed and the next step.
 
 CasehardenError
-|- UserError            the caller can mend it: shown to the caller word for word
+|- UserError            the caller can fix it: shown to the caller word for word
 |  |- InvalidArgument   `invalid_argument`  a value that is wrong, with its path
 |  |- UnknownArgument   `unknown_argument`  a name that is not known, with the nearest one
 |  |- UnknownTool       `unknown_tool`      a tool that does not exist
@@ -10,15 +10,15 @@ CasehardenError
 |  |- NotAllowed        `not_allowed`       outside the allowed roots, or switched off by the operator
 |  |- HeldOut           `held_out`          hidden while a proof runs
 |  `- NeedsConfirm      `needs_confirm`     large or not undoable: confirm it
-|- SetupError           the operator can mend it
+|- SetupError           the operator can fix it
 |  |- MissingKey        `missing_key`
 |  |- Unavailable       `unavailable`       an endpoint or a feature that is not there
 |  |- RateLimited       `rate_limited`
 |  |- BudgetSpent       `budget`
 |  `- StorageError      `storage`           the data folder cannot be read or written
-`- InternalError        `internal`          our own fault: only an id, the log has the rest
+`- InternalError        `internal`          our own fault: shows only an id, the log has the rest
 
-What one trial does wrong is not here: it is data in the conversation. `engine` errors become protocol errors in
+What goes wrong in one trial is not here: it is data in the conversation. `engine` errors become protocol errors in
 one place, in `mcp_server`.
 """
 
@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 MOST_COMPARED: Final = 300
-"""Names that a word is compared with, one by one, at 0.1 ms each."""
+"""The most names a word is compared with one by one, at 0.1 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class CasehardenError(Exception):
         super().__init__(str(self))
 
     def at(self, prefix: str) -> CasehardenError:
-        """The same error with its place told from further out: `prefix` goes before `where`."""
+        """The same error with its place seen from further out: `prefix` is put before `where`."""
         joint = "" if not self.where or self.where.startswith("[") else "."
         where = f"{prefix}{joint}{self.where}"
         return type(self)(self.what, where=where, allowed=self.allowed, next=self.next, quoted=self.quoted)
@@ -84,13 +84,13 @@ class CasehardenError(Exception):
 
 
 class UserError(CasehardenError):
-    """The caller can mend it."""
+    """The caller can fix it."""
 
     code = "invalid_argument"
 
 
 class InvalidArgument(UserError):
-    """`parts`: where it tells several mistakes, each alone."""
+    """`parts`: if it reports several mistakes, each one separately."""
 
     code = "invalid_argument"
     parts: Sequence[InvalidArgument] = ()
@@ -125,7 +125,7 @@ class NeedsConfirm(UserError):
 
 
 class SetupError(CasehardenError):
-    """The operator can mend it."""
+    """The operator can fix it."""
 
     code = "unavailable"
 
@@ -151,13 +151,13 @@ class StorageError(SetupError):
 
 
 class InternalError(CasehardenError):
-    """Our own fault; `what` gives only an id to find it in the log."""
+    """Our own fault; `what` gives only an id to look up in the log."""
 
     code = "internal"
 
 
 def error_kinds() -> dict[str, type[CasehardenError]]:
-    """The kind of error of each code; where several share one, the most special."""
+    """The error class for each code; if several share one, the most specific."""
 
     def below(kind: type[CasehardenError]) -> Iterator[type[CasehardenError]]:
         for child in kind.__subclasses__():
@@ -171,9 +171,9 @@ def error_kinds() -> dict[str, type[CasehardenError]]:
 
 
 def error_class(raised: BaseException) -> str:
-    """What broke, equal for equal failures: the code of an error of ours, the name of another.
+    """What broke, the same for equal failures: the code of our own errors, the class name of any other.
 
-    One that stands for what was raised elsewhere names that in its `failure`.
+    An error that stands for something raised elsewhere names that in its `failure`.
     """
     if isinstance(raised, CasehardenError):
         return raised.code
@@ -189,7 +189,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _comparable(word: str, names: Collection[str]) -> Collection[str]:
-    """Of very many names those that share a half with the word, as after one slip of the hand: comparing is slow."""
+    """Of very many names, those that share a half with the word, as after a single typo: comparing is slow."""
     if len(names) <= MOST_COMPARED:
         return names
     head, tail = word[: len(word) // 2], word[len(word) // 2 :]
@@ -198,6 +198,6 @@ def _comparable(word: str, names: Collection[str]) -> Collection[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`" Did you mean `x`?"`, or "" when nothing is near; to be put behind a sentence."""
+    """`" Did you mean `x`?"`, or "" if nothing is near; meant to be appended to a sentence."""
     hit = nearest(word, known)
     return f" Did you mean `{hit}`?" if hit else ""

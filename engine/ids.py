@@ -1,4 +1,4 @@
-"""Ids: readable slugs, and paths of slugs for what lives in something.
+"""Ids: readable slugs, and paths of slugs for things that live inside others.
 
 `support` environment, `support/dana` persona, scenario or simulation in it, `support@2` version of its
 instructions, `run-7`, `run-7/SIMULATION/TRIAL` conversation, the same with `@5` a place (turn 5), `hard-2`,
@@ -18,7 +18,7 @@ SLUG_RULE = "1 to 64 of a-z, 0-9, _ and -"
 
 
 def check_slug(text: str, where: str) -> str:
-    """The text when it is a slug; InvalidArgument that names a slug like it otherwise."""
+    """Return the text if it is a slug; otherwise raise InvalidArgument with a similar slug."""
     if SLUG.match(text):
         return text
     near = slugify(text)
@@ -27,12 +27,12 @@ def check_slug(text: str, where: str) -> str:
 
 
 def slugify(text: str) -> str:
-    """A slug made of a name, or "" when nothing of it can stand in one."""
+    """A slug made from a name, or "" if no part of it can be used."""
     return re.sub(r"[^a-z0-9_]+", "-", text.casefold()).strip("-")[:64].strip("-")
 
 
 def simulation_slug(scenario: str, persona: str) -> str:
-    """scenario-persona; cut to 64 characters with a hash when it is longer."""
+    """scenario-persona; cut to 64 characters with a hash if it is longer."""
     whole = f"{scenario}-{persona}" if persona else scenario
     if len(whole) <= 64:
         return whole
@@ -42,7 +42,7 @@ def simulation_slug(scenario: str, persona: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A conversation, and the turn in it (0: the whole)."""
+    """A conversation and a turn in it (0: the whole conversation)."""
 
     run: str
     simulation: str
@@ -61,7 +61,7 @@ _PLACE = re.compile(r"([a-z0-9_-]{1,64})/([a-z0-9_-]{1,64})/([0-9]{1,6})(?:@([0-
 
 
 def parse_place(text: str, where: str) -> Place:
-    """`run-7/refund-dana/1` or `run-7/refund-dana/1@5`."""
+    """Parse `run-7/refund-dana/1` or `run-7/refund-dana/1@5`."""
     found = _PLACE.match(text)
     if found is None:
         what = f"`{text[:120]}` does not name a conversation."
@@ -70,6 +70,6 @@ def parse_place(text: str, where: str) -> Place:
 
 
 def split_nested(text: str, environment: str = "") -> tuple[str, str]:
-    """(environment, slug) of `support/dana`, or of the bare `dana` where the environment is given."""
+    """(environment, slug) of `support/dana`, or of the bare `dana` if the environment is given."""
     owner, slash, slug = text.partition("/")
     return (owner, slug) if slash else (environment, owner)

@@ -1,7 +1,7 @@
-"""Draws: every random choice as a pure function of what it is for.
+"""Draws: every random choice as a pure function of its purpose.
 
-A draw has no generator state: the i-th draw of a purpose has i in its key, so that both arms of a comparison meet
-the same world whatever else they do. Keys never hold instructions or times.
+A draw has no generator state: the i-th draw for a purpose has i in its key, so that both arms of a comparison
+meet the same world whatever else they do. Keys never hold instructions or times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def seed_of(*key: str | int) -> int:
 
 
 def choose(items: Sequence[T], *key: str | int) -> T:
-    """One of the items, evenly; `items` must not be empty."""
+    """One of the items, uniformly; `items` must not be empty."""
     return items[int(draw(*key) * len(items))]
 
 

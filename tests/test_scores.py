@@ -69,6 +69,23 @@ async def test_only_thresholds_and_labels_call_no_model(tmp_path: Path) -> None:
     assert report.job is None
 
 
+async def test_what_a_judge_that_failed_left_open_is_asked_when_the_run_is_scored_again(
+    tmp_path: Path,
+) -> None:
+    with FakeEndpoint(fault(401)) as endpoint:
+        async with bench_at(tmp_path) as bench:
+            await judged_desk(bench, 2, POLITE)
+            models, options = judged_by(endpoint), {"pause_after": 0}
+            first = await bench.runs.start("desk", models=models, metrics=["none"], options=options)
+            assert first.run.totals.error == 2 and "asked again" in first.warnings[0]
+            endpoint.always(says({"c1": verdict()}))
+            again = await bench.scores.score("run-1")
+            asked = len(endpoint.requests)
+            await bench.scores.score("run-1")
+        assert asked == len(endpoint.requests)
+    assert (again.run.totals.passed, again.run.totals.error) == (2, 0)
+
+
 async def test_a_run_that_was_left_unscored_is_scored_later(tmp_path: Path) -> None:
     with FakeEndpoint(says({"c1": verdict()})) as endpoint:
         async with bench_at(tmp_path) as bench:

@@ -1,4 +1,4 @@
-"""The one HTTP client: guarded, without cookies and redirects, every answer capped and in time."""
+"""The one HTTP client: guarded, without cookies or redirects, every answer capped in size and time."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 60.0
-"""Of one request, from its first byte to the last of the answer."""
+"""For one request, from its first byte to the last of the answer."""
 MOST_BYTES: Final = 2_000_000
-"""Of one answer, unpacked."""
+"""For one answer, unpacked."""
 CONNECT_S: Final = 10.0
 SHOWN_BODY: Final = 2000
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -42,9 +42,9 @@ _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer that is a success. `kind`: its content type without parameters, in lower case.
+    """A successful answer. `kind`: its content type without parameters, in lower case.
 
-    `headers` are found by their names in any case.
+    `headers` can be looked up by name in any case.
     """
 
     status: int
@@ -54,11 +54,11 @@ class Response:
 
 
 class HttpClient:
-    """Asks endpoints, within the bounds that the operator drew.
+    """Asks endpoints, within the limits the operator set.
 
-    One serves one event loop; it may be used concurrently, and is closed at the end. Nothing is imported or opened
-    before the first request. `lookup` stands in for the system's names, `clock` for time. InvalidArgument at once
-    for a proxy or a CA file that is none.
+    Each serves one event loop; it may be used concurrently, and must be closed at the end. Nothing is imported or
+    opened before the first request. `lookup` replaces the system's name resolution, `clock` the time. An invalid
+    proxy or CA file raises InvalidArgument at once.
     """
 
     def __init__(self, network: Network, *, lookup: Lookup | None = None, clock: Clock | None = None) -> None:
@@ -81,7 +81,7 @@ class HttpClient:
         self._lent = self._session = None
 
     def pace(self, key: str) -> Pace:
-        """The pace of an endpoint, or of a provider."""
+        """The pace for an endpoint or a provider."""
         found = self._paces.get(key)
         if found is None:
             found = self._paces[key] = Pace(self._network.at_once, self._clock)
@@ -90,7 +90,7 @@ class HttpClient:
     async def repeated(
         self, key: str, attempt: Callable[[], Awaitable[T]], timeout_s: float, retries: Retries
     ) -> T:
-        """What the attempt gives, at the endpoint's pace, tried again where that may help; NetError else."""
+        """Return the attempt's result, at the endpoint's pace, retrying if that may help; otherwise raise NetError."""
         return await tried(
             attempt, pace=self.pace(key), clock=self._clock, timeout_s=timeout_s, retries=retries
         )
@@ -107,10 +107,10 @@ class HttpClient:
         until: re.Pattern[bytes] | None = None,
         read: Callable[[Response], T],
     ) -> T:
-        """What `read` makes of the endpoint's answer; NetError where there is none that is a success.
+        """Return what `read` makes of the endpoint's answer; NetError if none succeeds.
 
-        `read` may raise Broken, and the request is repeated. `until`: of an answer that is a stream of events, nothing
-        is waited for after the first match.
+        `read` may raise Broken, and the request is repeated. `until`: if the answer is a stream of events, stop
+        waiting after the first match.
         """
 
         async def attempt() -> T:
@@ -127,7 +127,7 @@ class HttpClient:
         most_bytes: int = MOST_BYTES,
         until: re.Pattern[bytes] | None = None,
     ) -> Response:
-        """One request, neither timed nor repeated; Refused where we are too deep inside another Caseharden."""
+        """One request, neither timed nor repeated; Refused if we are too deep inside another Caseharden."""
         why = too_deep()
         if why:
             raise Refused(why)
@@ -152,7 +152,7 @@ class HttpClient:
             raise kit.told(error) from error
 
     async def reach(self, target: Target, timeout_s: float = 5.0) -> None:
-        """Connect and close again; nothing is sent. NetError where the endpoint cannot be reached."""
+        """Connect and close again without sending anything. NetError if the endpoint cannot be reached."""
         if self._proxy and not target.local:
             await self._judge_for_proxy(target)
             return
@@ -172,7 +172,7 @@ class HttpClient:
         raise _of_os_error(failed) if failed else TimedOut(f"no connection within {timeout_s:g} s")
 
     async def session(self) -> aiohttp.ClientSession:
-        """The session, opened at the first call: aiohttp takes a third of a second to import."""
+        """The session, opened on the first call: importing aiohttp takes a third of a second."""
         async with self._opening:
             if self._session is None:
                 self._kit = await anyio.to_thread.run_sync(_Kit, self._trusted)
@@ -180,7 +180,7 @@ class HttpClient:
             return self._session
 
     async def lent_session(self) -> aiohttp.ClientSession:
-        """A session for a library that asks by itself: over the same connections, under the same guard."""
+        """A session for a library that makes its own requests: over the same connections, under the same guard."""
         session = self._session or await self.session()
         if self._lent is None:
             self._lent = lent_session(session, self.guard, self._proxy, MOST_BYTES, _unpacking)
@@ -190,7 +190,7 @@ class HttpClient:
         return Resolver(self.guard, [urlsplit(self._proxy).hostname or ""] if self._proxy else ())
 
     async def _judge_for_proxy(self, target: Target) -> None:
-        """A proxy looks names up itself; those that we can look up too are judged as if we connected."""
+        """Check names that we can resolve as if we connected ourselves; a proxy resolves them on its own."""
         try:
             await self.guard.addresses(target.host, target.port)
         except OSError:
@@ -198,10 +198,10 @@ class HttpClient:
 
 
 class _Kit:
-    """What of aiohttp is needed, imported in a worker thread."""
+    """The parts of aiohttp that are needed, imported in a worker thread."""
 
     def __init__(self, trusted: ssl.SSLContext | None) -> None:
-        import aiohttp  # heavy: only where something is asked
+        import aiohttp  # heavy: only when something is asked
 
         self._aiohttp = aiohttp
         self.error = aiohttp.ClientError
@@ -219,7 +219,7 @@ class _Kit:
         )
 
     def told(self, error: BaseException) -> NetError:
-        """An error of aiohttp in our words."""
+        """Translate an error of aiohttp."""
         a = self._aiohttp
         if isinstance(error, a.ClientConnectorCertificateError | a.ClientConnectorSSLError):
             return Unreachable("its certificate was not accepted", again=False)
@@ -244,7 +244,7 @@ def _of_os_error(error: OSError) -> NetError:
 
 
 async def _answered(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> Response:
-    """The whole answer, or the error that it is."""
+    """The whole answer, or raise the error it stands for."""
     status = response.status
     if status < 300:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -282,7 +282,7 @@ async def _body(response: aiohttp.ClientResponse, most: int, until: re.Pattern[b
 
 
 def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
-    """Unpacks piece by piece, never more than is asked for."""
+    """A function that unpacks piece by piece, never more than is asked for; None: the body is not packed."""
     name = coding.strip().lower()
     if name in ("", "identity"):
         return None
@@ -300,7 +300,7 @@ def _unpacking(coding: str) -> Callable[[bytes, int], bytes] | None:
 
 
 def retry_after_s(text: str | None) -> float | None:
-    """Seconds, of a number or a date; None where it is neither."""
+    """Seconds, from a number or a date; None if it is neither."""
     if not text:
         return None
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
@@ -313,7 +313,7 @@ def retry_after_s(text: str | None) -> float | None:
 
 @cache
 def _usual_trust(*where: str) -> ssl.SSLContext:
-    """Whom one trusts where no file of the operator says it, by the variables; read once, it takes 50 ms of CPU."""
+    """The trust used if the operator names no file, set by the variables; read once, it takes 50 ms of CPU."""
     import httpx
 
     trust = httpx.create_ssl_context()

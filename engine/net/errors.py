@@ -1,14 +1,14 @@
-"""What can go wrong with one request, as far as a decision on trying again needs it.
+"""The ways one request can fail, as far as the decision to retry depends on them.
 
 NetError
-|- Refused       the guard does not let us reach the address
+|- Refused       the guard does not allow the address
 |- Unreachable   no connection, or it broke before the answer was whole
 |- TimedOut      no whole answer before the deadline
 |- TooLarge      the answer is longer than the cap
-|- Broken        a success by its status, but not the answer that was asked for
-`- BadStatus     an answer that is no success, redirects too
+|- Broken        a successful status, but not the answer that was expected
+`- BadStatus     a status that is not a success, including redirects
 
-`engine/errors.py` has what callers of tools are told; agents and models turn these into those.
+Callers of tools see the errors of `engine/errors.py`; agents and models convert these to those.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 OVERLOAD: Final = frozenset({429, 503, 529})
-"""Statuses by which an endpoint says that it gets too much."""
+"""Statuses by which an endpoint says that it is overloaded."""
 _PASSING: Final = OVERLOAD | {408, 409, 425, 500, 502, 504, 520, 522, 524}
 
 
@@ -36,7 +36,7 @@ class Refused(NetError):
 
 
 class Unreachable(NetError):
-    """No connection, or a broken one. `refused`: nobody listens there."""
+    """No connection, or it broke. `refused`: nothing is listening there."""
 
     def __init__(self, text: str, *, again: bool = True, refused: bool = False) -> None:
         super().__init__(text)
@@ -61,7 +61,7 @@ class Broken(NetError):
 
 
 class BadStatus(NetError):
-    """An answer that is no success. `body`: its first 2,000 characters; `retry_after_s` None: it names no time."""
+    """A status that is not a success. `body`: its first 2,000 characters; `retry_after_s` None: no time was given."""
 
     def __init__(self, status: int, text: str, *, body: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""Which addresses may be reached: every URL of a user is judged here, and every address a name stands for."""
+"""Which addresses may be reached: checks every URL a user gives and every address its name resolves to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .network import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a name and a port to its addresses; OSError where there are none."""
+"""From a name and a port to its addresses; OSError if there are none."""
 
 MAX_URL: Final = 2048
 ALLOWED_URL: Final = "an http or https URL without user name and password"
@@ -36,7 +36,7 @@ _METADATA: Final = frozenset(
         "fd20:ce::254",
     )
 )
-"""Where clouds give out credentials."""
+"""Where clouds hand out credentials."""
 _METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 _NOT_PUBLIC: Final = tuple(
     ipaddress.ip_network(text)
@@ -54,7 +54,7 @@ _NOT_PUBLIC: Final = tuple(
         "fec0::/10",
     )
 )
-"""What `is_global` lets pass in some versions of Python, or what hides another address (6to4, Teredo)."""
+"""What `is_global` lets through in some versions of Python, or what hides another address (6to4, Teredo)."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NUMERIC: Final = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}\.?", re.I)
 _NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252})", re.I)
@@ -64,8 +64,8 @@ _NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252})", re.I)
 class Target:
     """A URL that passed the guard. Only `Guard.target` makes one.
 
-    `url`: in the one form that is asked. `origin`: scheme, host and port. `shown`: without the query, for texts.
-    `local`: on this machine by its address or name.
+    `url`: in the one form that is requested. `origin`: scheme, host and port. `shown`: without the query, for
+    messages. `local`: on this machine, by address or name.
     """
 
     url: str
@@ -77,7 +77,7 @@ class Target:
 
 
 class Guard:
-    """The rules of a `Network`. InvalidArgument where a network of it is none."""
+    """The rules of a `Network`. InvalidArgument if one of its networks is invalid."""
 
     def __init__(self, network: Network, lookup: Lookup | None = None) -> None:
         self._loopback = network.loopback
@@ -86,9 +86,9 @@ class Guard:
         self._ways = "public addresses" + (", this machine" if network.loopback else "")
 
     def target(self, url: str, where: str) -> Target:
-        """The URL, if it is one and its address, where it names one, may be reached; nothing is looked up.
+        """Return the URL if it is valid and its address, if it names one, may be reached; nothing is looked up.
 
-        InvalidArgument for what is no plain http URL, NotAllowed for an address that may not be reached.
+        InvalidArgument for anything but a plain http URL, NotAllowed for an address that may not be reached.
         """
         parts = _split(url, where)
         host = _ascii_host(parts.hostname or "", where)
@@ -129,9 +129,9 @@ class Guard:
         return "" if public else "it is not a public address"
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        """The addresses of a name, looked up once, every one of them judged; Refused if one may not be reached.
+        """The addresses of a name, looked up once and each one checked; Refused if one may not be reached.
 
-        OSError where the name is not known.
+        OSError if the name is not known.
         """
         found = await self._lookup(host, port)
         for text in found:
@@ -150,9 +150,9 @@ class Guard:
 
 
 class Resolver:
-    """Names for aiohttp's connector, which connects to exactly the addresses that are given here.
+    """Resolves names for aiohttp's connector, which connects to exactly the addresses given here.
 
-    `trusted`: hosts that are not judged, for the operator named them: the proxy.
+    `trusted`: hosts that are not checked because the operator named them: the proxy.
     """
 
     def __init__(self, guard: Guard, trusted: Iterable[str] = ()) -> None:
@@ -192,7 +192,7 @@ def _network(text: str, place: int) -> ipaddress.IPv4Network | ipaddress.IPv6Net
 
 
 def _split(url: str, where: str) -> SplitResult:
-    """The parts of a URL. What it is wrong about is told without the URL: it may hold a password."""
+    """The parts of a URL. Errors do not quote the URL: it may hold a password."""
     if len(url) > MAX_URL or re.search(r"[\x00-\x20\x7f\\]", url):
         what = "is too long" if len(url) > MAX_URL else "holds blanks, line ends or backslashes"
         raise InvalidArgument(f"The URL {what}.", where=where, allowed=ALLOWED_URL)
@@ -213,7 +213,7 @@ def _split(url: str, where: str) -> SplitResult:
 
 
 def _ascii_host(host: str, where: str) -> str:
-    """The host as it is asked for: lower case, international names encoded."""
+    """The host as it is requested: lower case, international names encoded."""
     try:
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
@@ -234,7 +234,7 @@ def _port(parts: SplitResult, where: str) -> int:
 
 
 def _literal(host: str, where: str) -> Address | None:
-    """The address that a host is, in any spelling that a resolver would take for one; None for a name."""
+    """The address a host stands for, in any spelling a resolver would accept as one; None for a name."""
     try:
         return ipaddress.ip_address(host.rstrip("."))
     except ValueError:
@@ -248,7 +248,7 @@ def _literal(host: str, where: str) -> Address | None:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address inside a mapped or a NAT64 one."""
+    """The IPv4 address inside a mapped or NAT64 address; any other is returned as is."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address.ipv4_mapped is not None:

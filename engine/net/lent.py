@@ -1,8 +1,8 @@
-"""A session for a library that asks by itself, litellm: it cannot go further, or take more, than our own requests.
+"""A session for litellm, which makes its own requests: they reach no further, and receive no more, than ours.
 
-The library says where to go, and would follow redirects, take an answer of any size, a proxy from the environment and
-authorities of its own. Here every request is judged, goes by the operator's proxy and trusts his authorities; a
-redirect is an error; an answer is cut at the cap, counted unpacked.
+The library decides where to go, and would follow redirects, accept answers of any size, use a proxy from the
+environment and its own certificate authorities. Here every request is checked, uses the operator's proxy and
+trusted authorities; a redirect is an error, and an answer is cut at the cap, measured unpacked.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import aiohttp
 
 Unpacking = Callable[[str], Callable[[bytes, int], bytes] | None]
-"""From an encoding to what unpacks it, a piece and at most so many bytes of it at a time; None: it is not packed."""
+"""Maps an encoding to a function that unpacks a piece, up to that many bytes at a time; None: it is not packed."""
 CODINGS = "gzip, deflate"
 
 
 def lent_session(
     session: aiohttp.ClientSession, guard: Guard, proxy: str, most_bytes: int, unpacking: Unpacking
 ) -> aiohttp.ClientSession:
-    """A session over the connections of another; requests to this machine do not go through the proxy."""
-    import aiohttp  # heavy: loaded already where there is a session
+    """A session over another's connections; requests to this machine do not go through the proxy."""
+    import aiohttp  # heavy, but already loaded if there is a session
 
     class Request(aiohttp.ClientRequest):
         def __init__(self, method: str, url: Any, **options: Any) -> None:
@@ -63,7 +63,7 @@ def lent_session(
 
 
 class _Capped:
-    """The body of an answer, as it comes, for as long as it is not more than so many bytes unpacked."""
+    """The body of an answer, passed on as it arrives until it exceeds that many bytes unpacked."""
 
     def __init__(
         self, content: aiohttp.StreamReader, most: int, unpack: Callable[[bytes, int], bytes] | None

@@ -1,4 +1,4 @@
-"""What the operator says of the network. Callers of tools cannot widen it."""
+"""What the operator allows on the network. Callers of tools cannot widen it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Which addresses may be reached, and by which way.
+    """Which addresses may be reached, and how.
 
-    `loopback`: this machine may be reached (agents and models that run beside us). `private`: networks in CIDR form
-    that may be reached although they are not public, such as `10.1.0.0/16`; cloud metadata never is. `proxy`: URL of
-    an HTTP proxy that all requests but those to this machine go through, or "". `ca_file`: PEM file of the
-    authorities that are trusted instead of the system's, or "". `at_once`: calls that may be out at one endpoint at
-    the same time, at most.
+    `loopback`: this machine may be reached (agents and models that run beside us). `private`: networks in CIDR
+    form that may be reached although they are not public, such as `10.1.0.0/16`; cloud metadata never is.
+    `proxy`: URL of an HTTP proxy for all requests except those to this machine, or "". `ca_file`: PEM file of the
+    authorities trusted instead of the system's, or "". `at_once`: the most calls that may be open at one endpoint
+    at the same time.
     """
 
     loopback: bool = True

@@ -1,4 +1,4 @@
-"""How many calls may be out at one endpoint, and from when: what it answers one caller slows all of them."""
+"""How many calls may be open at one endpoint, and from when: an overload answer to one caller slows all of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import anyio
 from .errors import BadStatus, NetError
 
 START: Final = 128
-"""Calls that may be out at an endpoint that nothing is known of."""
+"""Calls that may be open at an endpoint about which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance as retries see them. `now` in seconds, monotonic; `chance` gives 0..1."""
+    """Time and chance as retries use them. `now` in seconds, monotonic; `chance` gives 0..1."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -27,7 +27,7 @@ class Clock:
 
 
 class _Waiter:
-    """A caller that waits for its place."""
+    """A caller waiting for its place."""
 
     __slots__ = ("event", "gone", "let_in")
 
@@ -38,11 +38,11 @@ class _Waiter:
 
 
 class Pace:
-    """Lets callers of one endpoint in, in the order in which they came.
+    """Admits callers of one endpoint in order of arrival.
 
-    The limit grows by one with each success while others wait, until the endpoint first says that it is too much;
-    then it is halved, once for all calls that were out, and grows by one a round. `Retry-After` holds every caller
-    back. `most`: the limit's ceiling.
+    The limit grows by one with each success while others wait, until the endpoint first reports overload; then it
+    is halved, once for all calls that were open, and grows by one a round. `Retry-After` holds every caller back.
+    `most`: the upper bound of the limit.
     """
 
     def __init__(self, most: int, clock: Clock) -> None:
@@ -57,13 +57,13 @@ class Pace:
 
     @property
     def limit(self) -> int:
-        """Calls that may be out now."""
+        """Calls that may be open now."""
         return int(self._limit)
 
     async def enter(self, patience_s: float) -> int:
-        """Wait for a place, and until the endpoint may be asked again; the ticket to leave with.
+        """Wait for a place, and until the endpoint may be asked again; return the ticket to leave with.
 
-        Raises the endpoint's own error at once where it asks to wait longer than `patience_s`.
+        Raises the endpoint's own error at once if it asks for a wait longer than `patience_s`.
         """
         if self._out < int(self._limit) and not self._waiting:
             self._out += 1
@@ -78,7 +78,7 @@ class Pace:
         return self._cuts
 
     def leave(self, ticket: int, error: BaseException | None) -> None:
-        """Give the place back, with what came of the call."""
+        """Give the place back, with the outcome of the call."""
         if isinstance(error, NetError) and error.overloaded:
             self._slower(ticket, error)
         elif error is None and self._waiting and self._limit < self._most:

@@ -1,4 +1,4 @@
-"""Redaction: known secrets, and what looks like a key, are in no text that is kept, told or handed on."""
+"""Redaction: no text that is kept, shown or passed on holds known secrets or anything that looks like a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import re2  # pyright: ignore[reportMissingTypeStubs]
 
 HIDDEN: Final = "[secret]"
 SHORTEST: Final = 8
-"""Characters below which a value is taken for no secret: hiding it would garble texts."""
+"""A value shorter than this is not taken for a secret: hiding it would garble texts."""
 _KEY_LIKE: Final[Any] = re2.compile(  # pyright: ignore[reportUnknownMemberType]
     r"\bsk-[A-Za-z0-9_-]{16,}|\bsk_(?:live|test)_[A-Za-z0-9]{10,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[0-9A-Za-z_-]{30,}"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{20,}"
@@ -25,14 +25,14 @@ _RANDOM: Final = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)\S{20,}", re.S)
 
 
 class Redactor:
-    """Hides what it was told of, and what looks like a key. May be used from several threads."""
+    """Hides the values it has learned and anything that looks like a key. May be used from several threads."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
         self._pattern = re.compile("(?!)")
 
     def learn(self, values: Iterable[str]) -> None:
-        """Hide these from now on; too short ones are passed over."""
+        """Hide these from now on; those that are too short are skipped."""
         fresh = {value for value in values if len(value) >= SHORTEST} - self._known
         if fresh:
             self._known |= fresh
@@ -40,23 +40,23 @@ class Redactor:
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def learn_variables(self, values: Iterable[str]) -> None:
-        """Hide these values of variables but for single words and paths: those stand in many a text.
+        """Hide these values of variables except single words and paths, which occur in many texts.
 
-        A long value that mixes digits with letters of both cases is a path only where something is there.
+        A long value that mixes digits with letters of both cases counts as a path only if it exists.
         """
         self.learn(value for value in values if not (_WORD.fullmatch(value) or _is_path(value)))
 
     def hide(self, text: str) -> str:
-        """The text without known secrets, and without what looks like a key."""
+        """The text without known secrets and without anything that looks like a key."""
         if any(value in text for value in self._known):
             text = self._pattern.sub(HIDDEN, text)
         return _KEY_LIKE.sub(HIDDEN, _whole(text)) if looks_secret(text) else text
 
     def hide_all(self, value: Any, places: list[str] | None = None, at: str = "") -> Any:
-        """A JSON value with all its texts hidden like that; the same object where nothing had to be.
+        """A JSON value with the secrets in all its texts hidden; the same object if nothing had to be.
 
-        `places` gets the path of each text that was changed, `at` before it. Where there is nothing to hide it takes
-        about 5 us an object.
+        `places` collects the path of each text that was changed, prefixed by `at`. If there is nothing to hide it
+        takes about 5 us an object.
         """
         whole = "\n".join(_texts(value))
         if not looks_secret(whole) and not any(known in whole for known in self._known):
@@ -89,7 +89,7 @@ def _is_path(value: str) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, keys too."""
+    """Every text in a JSON value, including keys."""
     level: list[Any] = [value]
     while level:
         one = level.pop()
@@ -104,12 +104,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def looks_secret(text: str) -> bool:
-    """Whether a text holds something that looks like a key."""
+    """Whether a text holds anything that looks like a key."""
     return _KEY_LIKE.search(_whole(text)) is not None
 
 
 def _whole(text: str) -> str:
-    """The text with a question mark for each half of a character, which RE2 cannot read."""
+    """Replace lone surrogates, which RE2 cannot read, by `?`."""
     try:
         text.encode()
     except UnicodeEncodeError:

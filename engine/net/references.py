@@ -25,7 +25,7 @@ _OURS: Final = "CASEHARDEN_"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What stands for a secret. `before`: a word before it, `Bearer `; `name`: of a variable, or a path."""
+    """Stands for a secret. `before`: a word before it, `Bearer `; `name`: that of a variable, or a path."""
 
     before: str
     kind: Literal["env", "file"]
@@ -39,11 +39,11 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """Which secrets of this process callers may name: their values go to the URL that stands beside the reference.
+    """Which secrets of this process callers may name: their values go to the URL next to the reference.
 
-    `variables`: these alone; None: every one whose name says that it is a key. `keys_folder`: files in `secrets/` of
-    the data folder, beside those below the allowed roots. `own`: references of this server itself, its tokens; like
-    the variables `CASEHARDEN_…` they are lent to nobody.
+    `variables`: only these; None: every one whose name says that it is a key. `keys_folder`: also files in
+    `secrets/` of the data folder, besides those below the allowed roots. `own`: references of this server itself,
+    its tokens; like the variables `CASEHARDEN_…` they are lent to nobody.
     """
 
     variables: tuple[str, ...] | None = None
@@ -51,7 +51,7 @@ class Lending:
     own: tuple[str, ...] = ()
 
     def check_variable(self, name: str, where: str, *, operator: bool = False) -> None:
-        """NotAllowed for a variable that may not be named; `operator`: by the settings of this process."""
+        """Raise NotAllowed for a variable that may not be named; `operator`: named in the settings of this process."""
         if _is_ours(name) or f"env:{name}" in self.own:
             raise NotAllowed(
                 f"{name[:200]} is Caseharden's own and is sent to nobody.",
@@ -74,7 +74,7 @@ class Lending:
 
 
 def read_reference(text: str) -> Reference | None:
-    """The reference that a text is, also behind one word: `Bearer env:NAME`; None for any other text."""
+    """Parse a text as a reference, also after one word: `Bearer env:NAME`; None for any other text."""
     found = _REFERENCE.fullmatch(text)
     if found is None:
         return None
@@ -82,22 +82,22 @@ def read_reference(text: str) -> Reference | None:
 
 
 def is_variable(name: str) -> bool:
-    """Whether a variable can have that name."""
+    """Whether it is a valid name of a variable."""
     return _VARIABLE.fullmatch(name) is not None
 
 
 def holds_a_secret(name: str) -> bool:
-    """Whether the name of a variable says that it holds a secret, whosever."""
+    """Whether the variable's name says that it holds a secret, no matter whose."""
     return _SECRET_VARIABLE.fullmatch(name) is not None
 
 
 def names_a_key(name: str) -> bool:
-    """Whether a variable of that name holds a key of somebody else: `OPENAI_API_KEY`, `AWS_ACCESS_KEY_ID`."""
+    """Whether the variable's name says that it holds a key that is not ours: `OPENAI_API_KEY`, `AWS_ACCESS_KEY_ID`."""
     return holds_a_secret(name) and not _is_ours(name)
 
 
 def check_lent(name: str) -> str:
-    """The name, if a variable that may be lent can have it. Raises InvalidArgument."""
+    """Return the name if it is one of a variable that may be lent. Raises InvalidArgument."""
     if not is_variable(name) or _is_ours(name):
         raise InvalidArgument(
             f"`{name[:200]}` is no variable that can be lent.",

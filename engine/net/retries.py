@@ -1,4 +1,4 @@
-"""Trying again: a call that may succeed later is repeated, a few times and not for long."""
+"""Retries: a call that may succeed later is repeated a few times, for a limited time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """`tries` in all; pauses start at `first_s`, double, and end at `longest_s`; none begins after `patience_s`."""
+    """`tries` in all; pauses start at `first_s`, double up to `longest_s`; none begins after `patience_s`."""
 
     tries: int = 5
     first_s: float = 0.5
@@ -24,14 +24,14 @@ class Retries:
     patience_s: float = 120.0
 
     def pause_s(self, failed: int, chance: float) -> float:
-        """The pause after so many failures: between a half and the whole of the step."""
+        """The pause after so many failures: between half and all of the step."""
         return min(self.longest_s, self.first_s * 2 ** (failed - 1)) * (0.5 + chance / 2)
 
 
 async def tried(
     attempt: Callable[[], Awaitable[T]], *, pace: Pace, clock: Clock, timeout_s: float, retries: Retries
 ) -> T:
-    """What the attempt gives, each one within `timeout_s`; its last NetError where none succeeds.
+    """Return the attempt's result, each attempt within `timeout_s`; raise the last NetError if none succeeds.
 
     An error that never changes is raised at once. Between attempts the place at the endpoint is free for others.
     """
@@ -59,7 +59,7 @@ async def tried(
 
 
 async def in_time(attempt: Callable[[], Awaitable[T]], timeout_s: float) -> T:
-    """What the attempt gives; TimedOut where it takes longer."""
+    """Return the attempt's result; TimedOut if it takes longer."""
     with anyio.move_on_after(timeout_s):
         return await attempt()
     raise TimedOut(f"no whole answer within {timeout_s:g} s")

@@ -1,4 +1,4 @@
-"""Secrets by reference: their values are read at the last moment and never told."""
+"""Secrets by reference: their values are read at the last moment and never shown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _OUR_HEADERS: Final = re.compile(
 )
 
 ReadFile = Callable[[str, str], str]
-"""The text of a file that a reference names, and where it stands; UserError where it may not be read."""
+"""(name, where) to the text of the file a reference names; UserError if it may not be read."""
 
 
 class Secrets:
-    """Reads references, where they may be named, and hides what they stand for.
+    """Reads references that may be named, and hides the values they stand for.
 
-    `read_file`: reads only below allowed folders. `lending`: which variables may be named. Values that were read are
-    hidden from then on, and so are those of variables of the environment whose name says that they are secret.
-    `operator`: references are those of this process's own settings.
+    `read_file`: reads only below allowed folders. `lending`: which variables may be named. Values are hidden once
+    they have been read; so are variables of the environment whose names say that they are secret. `operator`: the
+    references come from this process's own settings.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Secrets:
     def value(self, text: str, where: str) -> str:
         """A header's value with its reference, if it has one, replaced: `Bearer env:NAME`.
 
-        NotAllowed where that may not be named, MissingKey where nothing stands behind it, InvalidArgument for a value
+        NotAllowed if it may not be named, MissingKey if there is nothing behind it, InvalidArgument for a value
         that no header may have.
         """
         found = read_reference(text)
@@ -70,13 +70,13 @@ class Secrets:
         return f"{found.before}{value}"
 
     def check(self, text: str, where: str) -> None:
-        """NotAllowed for a reference to a variable that may not be named; nothing is read."""
+        """Raise NotAllowed for a reference to a variable that may not be named; nothing is read."""
         found = read_reference(text)
         if found is not None:
             self._check(found, where)
 
     def hide(self, text: str) -> str:
-        """The text without known secrets, and without what looks like a key."""
+        """The text without known secrets and without anything that looks like a key."""
         return self.redactor.hide(text)
 
     def _check(self, found: Reference, where: str) -> None:
@@ -101,7 +101,7 @@ class Secrets:
 
 
 def check_key(value: str, where: str, secrets: Secrets | None = None) -> None:
-    """Refuse a key that is no reference, or, where `secrets` are given, one that may not be named."""
+    """Refuse a key that is not a reference or, if `secrets` is given, one that may not be named."""
     if value and read_reference(value) is None:
         raise InvalidArgument(f"{where} holds a literal secret.", where=where, allowed=ALLOWED)
     if secrets is not None:
@@ -111,7 +111,7 @@ def check_key(value: str, where: str, secrets: Secrets | None = None) -> None:
 def check_headers(headers: Mapping[str, str], where: str, secrets: Secrets | None = None) -> None:
     """Refuse headers that cannot be sent, that we set ourselves, or that hold a secret instead of a reference.
 
-    Where `secrets` are given, references that may not be named too.
+    If `secrets` is given, also references that may not be named.
     """
     for name, value in headers.items():
         at = f"{where}.{name[:100]}" if _HEADER.fullmatch(name) else where

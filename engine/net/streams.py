@@ -1,4 +1,4 @@
-"""Server-sent events: what a stream of them holds."""
+"""Parsing of server-sent events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
 def event_data(body: bytes) -> list[bytes]:
-    """The data of each event that has some, its lines joined by LF."""
+    """The data of each event that has any, its lines joined by LF."""
     found: list[bytes] = []
     data: list[bytes] = []
     for line in [*_LINE_END.split(body), b""]:

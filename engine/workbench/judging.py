@@ -295,6 +295,11 @@ def is_marked(record: TrialRecord) -> bool:
     return record.end in _BROKEN_OFF or not waits
 
 
+def judge_failed(row: Mapping[str, Any]) -> bool:
+    """Whether a judge could not be asked about a trial, by its row: its verdict or metrics wait for one."""
+    return bool(row.get("error")) and row["end"] not in _BROKEN_OFF
+
+
 def unjudged(record: TrialRecord) -> bool:
     """Whether a trial is an error because its judge failed, and for no other reason."""
     return record.verdict == "error" and record.end not in ERROR_ENDS

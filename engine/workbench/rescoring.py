@@ -23,7 +23,7 @@ from .archive import Archive, utc_now
 from .budget import Spent
 from .hardening_locks import nothing_rests_on
 from .jobs import Jobs, Paused, Progress, check_wait
-from .judging import Judging, metrics_of
+from .judging import Judging, judge_failed, metrics_of
 from .labelling import Labelling, ToLabel, label_rows
 from .labels import Labels
 from .pacing import PAUSE_AFTER, Pacing
@@ -81,9 +81,10 @@ class Rescoring:
     ) -> RunReport:
         """New scores beside the old ones, or the run so far with the job after `wait_s` seconds.
 
-        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called: what
-        `thresholds` name is measured where that needs none, and what another version of the grading has decided is
-        graded anew. Conflict while the run goes on, or a hardening rests on it.
+        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called, unless
+        nothing else is given either and a judge could not be asked before: then it is asked again. What `thresholds`
+        name is measured where that needs no model, and what another version of the grading has decided is graded anew.
+        Conflict while the run goes on, or a hardening rests on it.
         """
         check_wait(wait_s)
         record = self._archive.runs.get(run, "run")
@@ -101,6 +102,8 @@ class Rescoring:
                 refuse_sealed(self._archive, {f"{record.environment}/{row['scenario']}" for row in rows})
         warnings = await anyio.to_thread.run_sync(self._kept, record, labels) if labels else []
         asks = bool(metrics or judge) or not record.options.get("score", True)
+        if not asks and not labels and thresholds is None:
+            asks = await anyio.to_thread.run_sync(self._waits, record)
         anew = outdated(await anyio.to_thread.run_sync(gradings, self._archive, run))
         measures = bool(named_metrics(list(thresholds or {})).keys() - metrics_of(record).keys())
         anew = anew or measures
@@ -133,6 +136,10 @@ class Rescoring:
         """Conversations of a run that are to be labelled, drawn from train; blind to what the judge has said."""
         record = self._archive.runs.get(run, "run")
         return await anyio.to_thread.run_sync(self._labelling.of_run, record, limit)
+
+    def _waits(self, run: RunRecord) -> bool:
+        """Whether there are trials whose judge could not be asked. For a worker thread."""
+        return any(judge_failed(row) for row in self._archive.trials(run.id).table.walk())
 
     def _kept(self, run: RunRecord, labels: Sequence[Any]) -> list[str]:
         return self._labels.keep(run, label_rows(labels, self._roots))

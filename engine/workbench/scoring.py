@@ -280,5 +280,6 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
             how = f"{end}{f', {seen.error}' if seen.error else ''}" if seen else ""
             first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
             first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
+            first += "; scored again, the judge is asked again" if seen and unjudged(seen) else ""
             found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}: in no rate{first}")
     return found
