@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed, NotFound
+from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed, NotFound, StorageError
 from caseharden.engine.exchange import (
     Roots,
     parse,
@@ -164,6 +164,37 @@ def test_existing_file_is_not_written_over_without_leave(tmp_path: Path) -> None
     assert roots.read_text("a.txt", "file") == "one"
     roots.write_text("a.txt", "two", "file", overwrite=True)
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_that_becomes_a_link_before_its_file_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, outside, opened = tmp_path / "root", tmp_path / "outside", os.open
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "in.txt").write_text("inside")
+    (outside / "b").mkdir(parents=True)
+    (outside / "b" / "in.txt").write_text("secret")
+    roots = Roots([root])
+
+    def swapped(*args: Any, **more: Any) -> int:
+        if not (root / "a").is_symlink():
+            (root / "a").rename(root / "gone")
+            (root / "a").symlink_to(outside)
+        return opened(*args, **more)
+
+    for act in (
+        lambda: roots.read_text("a/b/in.txt", "file"),
+        lambda: roots.write_text("a/b/in.txt", "mine", "file", overwrite=True),
+    ):
+        monkeypatch.setattr("os.open", swapped)
+        with pytest.raises((NotAllowed, StorageError), match=r"a/b/in\.txt"):
+            act()
+        monkeypatch.undo()
+        (root / "a").unlink()
+        (root / "gone").rename(root / "a")
+    assert (outside / "b" / "in.txt").read_text() == "secret"
+    assert [f.name for f in (outside / "b").iterdir()] == ["in.txt"]
+    assert roots.read_text("a/b/in.txt", "file") == "inside"
 
 
 def test_a_new_file_has_the_mode_of_the_umask_and_an_old_one_keeps_its_own(tmp_path: Path) -> None:

@@ -130,11 +130,11 @@ async def test_the_scenarios_that_a_proof_lacks_are_made_paired_and_prove_it(tmp
         await at.ok("create_environment", id="shop", world="shop", instructions="Be helpful.")
         await at.ok("harden_agent", environment="shop", strategy="submit", wait_s=45)
         first = await submit(at, *rules)
-        assert first["outcome"] == "unconfirmed" and "about 7 more held-out" in first["summary"]
-        assert (await at.follow(first))["counts"]["scenarios"] == 24 + 7
+        assert first["outcome"] == "unconfirmed" and "about 11 more held-out" in first["summary"]
+        assert (await at.follow(first))["counts"]["scenarios"] == 24 + 11
         again = await at.ok("harden_agent", environment="shop", strategy="submit", wait_s=45)
         lacking = (
-            "7 held-out scenarios are in no simulation, and not in the proof: create_simulations makes them."
+            "11 held-out scenarios are in no simulation, and not in the proof: create_simulations makes them."
         )
         assert lacking in again["warnings"]
         await at.ok("decide_candidate", candidate="hard-2", decision="reject", reason="Not with all of them.")
@@ -143,4 +143,4 @@ async def test_the_scenarios_that_a_proof_lacks_are_made_paired_and_prove_it(tmp
         assert lacking not in whole["warnings"]
         edits = [{"op": "add", "anchor": "end", "text": line} for line in rules]
         tried = await at.ok("submit_candidate", hardening=whole["hardening"], edits=edits, wait_s=45)
-        assert tried["evidence"]["held_out"]["n"] == 15
+        assert tried["evidence"]["held_out"]["n"] == 19

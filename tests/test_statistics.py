@@ -338,11 +338,11 @@ def test_power_is_near_the_reference(n: int, better: float, worse: float, power:
     assert st.sign_test_power(n, better, worse) == pytest.approx(power, abs=0.01)
 
 
-def test_more_scenarios_extrapolates_what_was_seen() -> None:
-    alpha = st.look_alpha(1)
-    assert st.more_scenarios(3, 3, 0, alpha) == 3
-    assert st.more_scenarios(8, 7, 0, alpha) == 0
-    assert st.more_scenarios(8, 2, 2, alpha) is None
-    assert st.more_scenarios(0, 0, 0, alpha) is None
-    more = st.more_scenarios(8, 3, 0, alpha)
-    assert more is not None and 6 <= more <= 8
+def test_as_many_more_scenarios_as_are_told_pass_four_times_in_five() -> None:
+    alpha = st.look_alpha(2)
+    for n, better, worse, more in ((8, 5, 1, 24), (10, 6, 2, 45), (8, 5, 0, 7), (3, 3, 0, 5), (8, 8, 0, 0)):
+        found = st.more_scenarios(n, better, worse, alpha)
+        assert found is not None and abs(found - more) <= 2
+        assert st.sign_test_power(n + found, better / n, worse / n, alpha) >= 0.8
+    for n, better, worse in ((8, 2, 2), (8, 2, 3), (0, 0, 0), (100, 51, 49)):
+        assert st.more_scenarios(n, better, worse, alpha) is None

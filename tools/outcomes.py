@@ -220,7 +220,7 @@ def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list
     if outcome == "unconfirmed" and evidence.more_scenarios:
         more = f"about {evidence.more_scenarios} more held-out scenarios"
         trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""
-        told.append(f"Not enough evidence: {more}{trials} would do.")
+        told.append(f"Not enough evidence: {more}{trials} would do, 4 times in 5.")
     return told
 
 

@@ -19,7 +19,7 @@ from .statistics import (
     Z95,
     RateInterval,
     clustered_rate,
-    scenarios_for_power,
+    more_scenarios,
     sign_flip_test,
     sign_test_two_sided,
 )
@@ -310,6 +310,5 @@ def _more(n: int, better: int, worse: int) -> int | None:
     """
     if better == worse:
         return None if better or not n else max(1, math.ceil(Z95**2 * (1 / EQUAL_WITHIN - 1)) - n)
-    high, low = max(better, worse) / n, min(better, worse) / n
-    needed = scenarios_for_power(high, low, ALPHA / 2)
-    return None if needed is None else max(1, needed - n)
+    more = more_scenarios(n, max(better, worse), min(better, worse), ALPHA / 2)
+    return None if more is None else max(1, more)

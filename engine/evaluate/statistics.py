@@ -222,18 +222,15 @@ def scenarios_for_power(
 
 
 def more_scenarios(n: int, better: int, worse: int, alpha: float, most: int = 200) -> int | None:
-    """Estimate how many more scenarios would do, if they turn out as these n did.
+    """Estimate how many more scenarios would do 4 times in 5, if each turns out as these n did.
 
-    The least m at which better · (n + m) / n and worse · (n + m) / n, rounded, pass the one-sided sign test
-    at alpha. None where not more are better than worse, or more than `most` would be needed.
+    With them the one-sided sign test at alpha has a power of 80%; 0 where it has it with n. None where not more are
+    better than worse, or where more than `most` in all would be needed. As slow as `scenarios_for_power`.
     """
     if better <= worse or n <= 0:
         return None
-    for more in range(most + 1):
-        scale = (n + more) / n
-        if sign_test(math.floor(better * scale + 0.5), math.ceil(worse * scale - 0.5)) <= alpha:
-            return more
-    return None
+    needed = scenarios_for_power(better / n, worse / n, alpha, most=most)
+    return None if needed is None else max(0, needed - n)
 
 
 def mixture_e_value(better: int, worse: int) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from .documents import parse_json
 
 TEXT_LIMIT: Final = 10_000_000
 """Bytes of one file that is read whole; a world's state may have this many."""
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Roots:
@@ -51,7 +54,8 @@ class Roots:
         """The whole of a regular file of at most `limit` bytes."""
         found = self.resolve(path, where)
         try:
-            handle = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with self._beside(found) as (folder, name):
+                handle = os.open(name, _READ, dir_fd=folder)
         except FileNotFoundError:
             what = f"`{path}` does not exist.{self._near(found)}"
             raise NotFound(what, where=where, allowed=self._allowed()) from None
@@ -82,7 +86,8 @@ class Roots:
         if found.exists() and not found.is_file():
             raise InvalidArgument(f"`{path}` is not a file.", where=where)
         try:
-            _replace(found, text.encode("utf-8", "surrogatepass"), overwrite)
+            with self._beside(found) as (folder, name):
+                _replace(folder, name, text.encode("utf-8", "surrogatepass"), overwrite)
         except FileExistsError:
             raise NotAllowed(f"`{path}` exists.", where=where, allowed="another name, or overwrite") from None
         except OSError as error:
@@ -93,6 +98,22 @@ class Roots:
         """The path as people write it: relative to its root."""
         root = next((r for r in self.paths if path.is_relative_to(r)), None)
         return str(path.relative_to(root)) if root else path.name
+
+    @contextmanager
+    def _beside(self, real: Path) -> Generator[tuple[int, str]]:
+        """A descriptor of the folder that a real path lies in, and its name there.
+
+        The folders are opened one by one from the root, and none that has become a link since: OSError.
+        """
+        root = next(r for r in self.paths if real.is_relative_to(r))
+        *folders, name = real.relative_to(root).parts or (".",)
+        with ExitStack() as opened:
+            at = os.open(root, _FOLDER)
+            opened.callback(os.close, at)
+            for part in folders:
+                at = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+                opened.callback(os.close, at)
+            yield at, name
 
     @staticmethod
     def _real(path: Path) -> Path | None:
@@ -125,25 +146,27 @@ def decode(data: bytes, where: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _replace(path: Path, data: bytes, overwrite: bool) -> None:
+def _replace(folder: int, name: str, data: bytes, overwrite: bool) -> None:
     """The new file takes its name in one step: a reader sees the old or the new, never half of one.
 
     One that is new has the mode that the umask gives.
     """
-    name = path.parent / f".{path.name[:200]}.{secrets.token_hex(8)}"
-    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    draft = f".{name[:200]}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    handle = os.open(draft, flags, 0o666, dir_fd=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            with suppress(FileNotFoundError):
+                known = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                os.fchmod(handle, stat.S_IMODE(known.st_mode))
             os.fsync(handle)
-        if path.exists():
-            os.chmod(name, stat.S_IMODE(path.stat().st_mode))
         if overwrite:
-            os.replace(name, path)
+            os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
         else:
-            os.link(name, path)
-            os.unlink(name)
+            os.link(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.unlink(draft, dir_fd=folder)
     except BaseException:
-        os.unlink(name)
+        os.unlink(draft, dir_fd=folder)
         raise

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import anyio.to_thread
+
 from ..errors import Conflict, InvalidArgument
 from ..records.hardening import (
     Candidate,
@@ -233,7 +235,8 @@ class Hardener(Stage):
         arms = await self.runner.arms(h.base_text, candidate.text, cases, trials, "proof")
         self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "held_out")
-        return weigh(arms, train, [*regressions, *flagged], h.looks, seed=h.seed)
+        found = [*regressions, *flagged]
+        return await anyio.to_thread.run_sync(lambda: weigh(arms, train, found, h.looks, seed=h.seed))
 
     async def _beside(self, h: Hardening, candidate: Candidate, evidence: Evidence) -> Evidence:
         """The evidence with the train cases that were not chosen: run only here, where all else says improved."""

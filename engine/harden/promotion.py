@@ -63,4 +63,4 @@ def _figures(candidate: Candidate) -> str:
     p, alpha = shown_p(proof.p, proof.alpha)
     told += f"p {p}, needs at most {alpha}"
     more = candidate.evidence.more_scenarios if candidate.evidence else None
-    return told + (f"; about {more} more held-out scenarios would do" if more else "")
+    return told + (f"; about {more} more held-out scenarios would do, 4 times in 5" if more else "")

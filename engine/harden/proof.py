@@ -194,7 +194,8 @@ def weigh(
 ) -> Evidence:
     """Put the evidence together.
 
-    The held-out comparison at its look, what caps it, how much more would do.
+    The held-out comparison at its look, what caps it, how much more would do. Up to seconds of work: for a worker
+    thread.
     """
     compared = compare_arms(held_out, seed)
     alpha = look_alpha(look)

@@ -165,4 +165,5 @@ def _more(record: Hardening) -> str:
     if record.outcome != "unconfirmed" or evidence is None or not evidence.more_scenarios:
         return ""
     trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""
-    return f"Not enough evidence: about {evidence.more_scenarios} more held-out scenarios{trials} would do."
+    more = f"about {evidence.more_scenarios} more held-out scenarios{trials}"
+    return f"Not enough evidence: {more} would do, 4 times in 5."
