@@ -48,7 +48,7 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         type=float,
         metavar="RATE",
-        help=f"what the pass rate may lose against the baseline, 0 to 1; default {MAX_DROP:g}",
+        help=f"how far the pass rate may fall below the baseline, 0 to 1; default {MAX_DROP:g}",
     )
     parser.add_argument(
         "--save-baseline",
@@ -78,7 +78,7 @@ def wanted(args: argparse.Namespace, cases: CaseFolder | None = None) -> Baselin
     )
     drop = told_drop if args.max_drop is None else args.max_drop
     if drop is not None and not 0 <= drop <= 1:
-        raise InvalidArgument(f"{drop:g} is no rate.", where="--max-drop", allowed="0 to 1, such as 0.05")
+        raise InvalidArgument(f"{drop:g} is not a rate.", where="--max-drop", allowed="0 to 1, such as 0.05")
     file = Path(args.baseline) if args.baseline else of_folder
     save = Path(args.save_baseline) if args.save_baseline else None
     if args.save_baseline == OF_FOLDER:

@@ -36,7 +36,7 @@ GENERATED = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", default="", metavar="DIR", help="keep the data folder there")
+    parser.add_argument("--keep", default="", metavar="DIR", help="keep the data in this folder")
     parser.add_argument("--plain", action="store_true", help="no colour")
     add_model_arguments(parser)
     add_flags(parser, "network", "env_file")

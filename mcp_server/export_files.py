@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         default="",
-        help="a run, session, hardening or environment; default the newest run or hardening",
+        help="a run, session, hardening or environment; default: the newest run or hardening",
     )
-    parser.add_argument("-f", "--format", default="json", choices=FORMATS, help="default json")
+    parser.add_argument("-f", "--format", default="json", choices=FORMATS, help="default: json")
     parser.add_argument(
         "-o",
         "--output",
         default="",
         metavar="FILE",
-        help="default SOURCE and the format's ending, here; - prints",
+        help="default: SOURCE with the format's ending, in this folder; -: print it",
     )
     parser.add_argument(
         "--where",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="only these conversations: verdict, scenario, persona, simulation, check, tag, text, run; repeatable",
     )
-    parser.add_argument("--overwrite", action="store_true", help="also where another file stands")
+    parser.add_argument("--overwrite", action="store_true", help="replace another file of that name")
     add_flags(parser, "home")
 
 
@@ -102,7 +102,7 @@ def _filters(told: Sequence[str]) -> dict[str, str]:
     for part in told:
         name, is_pair, value = part.partition("=")
         if not is_pair or not name.strip() or not value.strip():
-            raise InvalidArgument(f"`{part[:80]}` is no filter.", where="--where", allowed="verdict=fail")
+            raise InvalidArgument(f"`{part[:80]}` is not a filter.", where="--where", allowed="verdict=fail")
         found[name.strip()] = value.strip()
     return found
 

@@ -28,12 +28,14 @@ SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", help="a folder or file: tau-bench, tau2-bench, Sigma, or an exported run")
+    parser.add_argument("path", help="a folder, or a file of results or of an export")
     parser.add_argument(
-        "--format", default="auto", choices=["auto", *IMPORTERS], help="default: what is there"
+        "--format", default="auto", choices=["auto", *IMPORTERS], help="default: recognised from the content"
     )
-    parser.add_argument("--id", default="", help="the environment; of result files the one they belong to")
-    parser.add_argument("--dry-run", action="store_true", help="read and tell, store nothing")
+    parser.add_argument(
+        "--id", default="", help="the environment's id; for results, that of the environment they belong to"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and report, but store nothing")
     parser.add_argument("--plain", action="store_true", help="no colour")
     add_flags(parser, "home", "roots", "code", "env_file")
 

@@ -31,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--environment",
         default="",
         metavar="ID|DIR",
-        help="an environment, or a folder of cases; default the folder here, else the newest environment",
+        help="an environment, or a folder of cases; default: this folder, else the newest environment",
     )
-    parser.add_argument("--scenario", default="", metavar="ID", help="default the first that is not held out")
+    parser.add_argument(
+        "--scenario", default="", metavar="ID", help="default: the first that is not held out"
+    )
     parser.add_argument("--json", action="store_true", help="print the requests as JSON")
     add_flags(parser, "home", "code", "env_file")
 
@@ -73,7 +75,7 @@ async def _run(args: argparse.Namespace) -> int:
         screen.line(line)
     if not found:
         screen.line(
-            f"{id} sends no prompt of ours to the {args.role}: it has one of its own, or code decides all."
+            f"{id} sends no prompt of ours to the {args.role}: it has its own, or code decides everything."
         )
     return 0
 

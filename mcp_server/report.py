@@ -18,9 +18,11 @@ from .terminal import Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="?", default="", help="a run or a hardening; default the newest")
-    parser.add_argument("-o", "--output", default="", metavar="FILE", help="default SOURCE.html here")
-    parser.add_argument("--overwrite", action="store_true", help="also where the file exists")
+    parser.add_argument("source", nargs="?", default="", help="a run or a hardening; default: the newest")
+    parser.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="default: SOURCE.html in this folder"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     add_flags(parser, "home")
 
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """What `run` and its first half take alike."""
     parser.set_defaults(command=command)
-    parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
+    parser.add_argument("folder", nargs="?", default=".", help="the folder with caseharden.yaml")
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
     parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
     parser.add_argument("--concurrency", type=int, help="trials at the same time, 1 to 1,000")
@@ -68,17 +68,17 @@ def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         "--cassette-mode",
         default="replay",
         choices=get_args(Mode),
-        help="replay (default): what is not in it is recorded; strict: that is an error",
+        help="replay (default): record calls that are not in it; strict: such a call is an error",
     )
-    parser.add_argument("--confirm", action="store_true", help="run what is large without a budget")
+    parser.add_argument("--confirm", action="store_true", help="start a large run without a budget")
     parser.add_argument(
         "--resume",
         default="",
         metavar="RUN",
-        help="go on with a run: what is missing, and what ended in error",
+        help="go on with a run: what is missing or ended in error",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
+    parser.add_argument("--plain", action="store_true", help="no colour, no progress line")
     add_flags(parser, "home", "models", "network", "code", "env_file")
 
 
@@ -226,7 +226,7 @@ def _budget(text: str) -> dict[str, float]:
             amount = float(value)
             found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
         except ValueError:
-            what = f"`{part[:40]}` is no amount."
+            what = f"`{part[:40]}` is not an amount."
             raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
     return found
 

@@ -30,25 +30,25 @@ THRESHOLD = "--threshold"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="default the newest run")
+    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="a run; default: the newest")
     parser.add_argument(
         "--metric",
         action="append",
         default=[],
         metavar="NAME",
-        help="measure this, instead of what the run measures; repeatable; none: nothing",
+        help="measure this instead of the run's metrics; repeatable; none: measure nothing",
     )
     parser.add_argument(
         THRESHOLD,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what must be reached, instead of what the run has, such as pass_rate=0.9; repeatable",
+        help="a threshold in place of the run's, such as pass_rate=0.9; repeatable",
     )
     add_baseline_arguments(parser)
     add_report_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
+    parser.add_argument("--plain", action="store_true", help="no colour, no progress line")
     add_flags(parser, "home", "model_judge", "network", "env_file")
 
 
@@ -109,7 +109,7 @@ def _thresholds(told: Sequence[str]) -> dict[str, Any] | None:
         name, is_pair, value = part.partition("=")
         if not is_pair or not name.strip() or not value.strip():
             raise InvalidArgument(
-                f"`{part[:80]}` is no threshold.", where=THRESHOLD, allowed="pass_rate=0.9, max_errors=0"
+                f"`{part[:80]}` is not a threshold.", where=THRESHOLD, allowed="pass_rate=0.9, max_errors=0"
             )
         found[name.strip()] = _value(value.strip())
     return found or None

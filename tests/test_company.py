@@ -132,7 +132,7 @@ async def test_the_audit_names_who_changed_what_and_what_is_old_is_deleted(tmp_p
     async with served(home, "--retention-days", "0.0000001") as at:
         with anyio.fail_after(30):
             while (await at.ok("list_items", kind="run"))["total"]:
-                await anyio.sleep(0)
+                await anyio.sleep(0.02)
         assert (await at.ok("list_items", kind="environment"))["total"] == 1
     assert run["run"] in {
         json.loads(line).get("id") for line in (home / "audit.jsonl").read_text().splitlines()[len(rows) :]

@@ -88,7 +88,7 @@ def test_another_file_is_never_written_over_unless_it_is_said(
         (("run-9",), "No run `run-9`"),
         (("hard-9",), "No hardening `hard-9`; there are none"),
         (("run-1", "--format", "pdf"), "invalid choice"),
-        (("run-1", "-f", "csv", "--where", "verdict"), "`verdict` is no filter"),
+        (("run-1", "-f", "csv", "--where", "verdict"), "`verdict` is not a filter"),
         (("run-1", "-f", "csv", "--where", "colour=red"), "colour"),
         (("run-1", "--where", "verdict=fail"), "exported whole"),
         (("run-1", "-f", "grpo", "--where", "verdict=error"), "error"),

@@ -156,7 +156,7 @@ async def test_a_long_run_gives_its_id_at_once_reports_progress_and_is_cancelled
             await at.client.call_tool("wait_job", {"job": job, "wait_s": 1}, progress_callback=notice)
         assert told
         assert [done for done, _ in told] == sorted({done for done, _ in told})
-        with anyio.fail_after(10):
+        with anyio.fail_after(40):
             state = await cancelled(at, job)
         assert state in ("cancelled", "done")
 
@@ -286,9 +286,8 @@ async def job_of(at: Desk, reply: dict[str, Any]) -> str:
 
 
 async def cancelled(at: Desk, job: str) -> str:
-    """The state after an attempt to cancel."""
+    """The state after an attempt to cancel; a machine that is busy needs a moment for what was in hand."""
     result = await at.client.call_tool("cancel_job", {"job": job, "reason": "enough"})
     if result.is_error:
         return "done"
-    assert result.structured_content is not None
-    return str(result.structured_content["job"]["state"])
+    return str((await at.ok("wait_job", job=job, wait_s=30))["job"]["state"])

@@ -1,4 +1,4 @@
-"""Code of others: what may run, a process for it without a shell, questions over lines of JSON, an end of it all."""
+"""Other people's code: what may run, a process for it without a shell, questions over lines of JSON, and its end."""
 
 from __future__ import annotations
 

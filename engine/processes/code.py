@@ -1,4 +1,4 @@
-"""What of others' code may run here, and under which limits. The operator says so; callers cannot widen it."""
+"""Which of the users' code may run here, and under which limits. The operator decides; callers cannot widen it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ INTERPRETERS: Final = ("bash", "bun", "node", "perl", "php", "python", "python3"
 """Programs that may stand before a file below an allowed folder."""
 MOST_ARGUMENTS: Final = 100
 _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
-"""Variables of ours that every process gets. HOME and TMPDIR are a folder of its own."""
+"""Our variables that every process gets. HOME and TMPDIR are a folder of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one process; None is no limit.
+    """The limits of one process; None means no limit.
 
-    `memory_bytes`: that it can write to. `file_bytes`: of one file that it writes. `open_files`: at the same time.
-    `cpu_s`: processor seconds in all. `line_bytes`: the longest answer. `stderr_chars`: of the end of what it writes to
-    standard error that are kept. `grace_s`: from the request to end until it is killed.
+    `memory_bytes`: writable memory. `file_bytes`: of one file that it writes. `open_files`: at the same time. `cpu_s`:
+    processor seconds in all. `line_bytes`: the longest answer. `stderr_chars`: how much is kept of the end of its
+    standard error. `grace_s`: from the request to end until it is killed.
     """
 
     memory_bytes: int | None = 8 << 30
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to be started; no shell reads it. `argv[0]` is a path, `env` all variables but HOME and TMPDIR."""
+    """A program to start, without a shell. `argv[0]` is a path, `env` all variables except HOME and TMPDIR."""
 
     argv: tuple[str, ...]
     cwd: Path
@@ -51,8 +51,8 @@ class Command:
 class AllowedCode:
     """The folders below which files may be run, and what such a process is given.
 
-    `env`: names of variables that are passed on besides PATH and the language. `python`: the interpreter of Python
-    files; "": ours. `environ`: our variables.
+    `env`: names of variables passed on besides PATH and the language. `python`: the interpreter for Python files; "":
+    ours. `environ`: our variables.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class AllowedCode:
         self._names = (*_PASSED, *env)
 
     def file(self, path: str, where: str) -> Path:
-        """A regular file below an allowed folder. A relative path is looked for below each in turn; links are followed.
+        """A regular file below an allowed folder. A relative path is tried below each in turn; links are followed.
 
-        NotAllowed (which names the flag) for one outside, NotFound for one that is not there.
+        NotAllowed (which names the flag) for one outside, NotFound for one that does not exist.
         """
         if not self.folders:
             raise NotAllowed(
@@ -93,13 +93,13 @@ class AllowedCode:
         return file
 
     def folder(self, file: Path) -> Path:
-        """The allowed folder that a file which `file` gave lies below."""
+        """The allowed folder that contains a file returned by `file`."""
         return next(folder for folder in self.folders if file.is_relative_to(folder))
 
     def command(self, argv: Sequence[str], where: str, limits: Limits | None = None) -> Command:
         """The command that runs a file below an allowed folder: `[FILE, ...]` or `[INTERPRETER, FILE, ...]`.
 
-        What stands behind the file is passed to it as it is. It runs in the folder of the file.
+        Anything after the file is passed to it unchanged. It runs in the folder of the file.
         """
         if not argv or len(argv) > MOST_ARGUMENTS or any("\0" in one or len(one) > 10_000 for one in argv):
             raise InvalidArgument(
@@ -126,7 +126,7 @@ class AllowedCode:
     def python_command(
         self, program: Path, arguments: Sequence[str], beside: Path, limits: Limits | None = None
     ) -> Command:
-        """The command that runs a Python program of ours for a file of theirs: no PYTHON variables, no user folder."""
+        """The command to run a Python program of ours for a user's file: no PYTHON variables, no user folder."""
         return self._made((self.python, "-I", str(program), *arguments), beside, limits)
 
     def _made(self, argv: tuple[str, ...], file: Path, limits: Limits | None) -> Command:

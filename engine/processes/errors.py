@@ -1,4 +1,4 @@
-"""What can go wrong with a process, as far as a decision needs it.
+"""The ways a process can fail, as far as decisions depend on them.
 
 ProcessError
 |- NotStarted   there is no such program, or it cannot be run
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")
 
 
 class ProcessError(Exception):
-    """Base. The text goes on after "the agent": `ended with status 3: ...`. It quotes what the process wrote."""
+    """Base. The text follows "the agent": `ended with status 3: ...`. It quotes what the process wrote."""
 
 
 class NotStarted(ProcessError):
@@ -24,11 +24,11 @@ class NotStarted(ProcessError):
 
 
 class Crashed(ProcessError):
-    """It ended, or closed its output, while an answer was waited for."""
+    """It ended, or closed its output, while an answer was awaited."""
 
 
 class TimedOut(ProcessError):
-    """No answer in time. What was asked may still go on in there."""
+    """No answer in time. The work may still be going on in there."""
 
 
 class TooMuch(ProcessError):
@@ -36,7 +36,7 @@ class TooMuch(ProcessError):
 
 
 class Answered(ProcessError):
-    """It answered with an error. `kind`: the name of what was raised there, or ""; `code`: that of JSON-RPC, or 0."""
+    """It answered with an error. `kind`: the name of the exception raised there, or ""; `code`: JSON-RPC's, or 0."""
 
     def __init__(self, kind: str, text: str, code: int = 0) -> None:
         self.failure = f"raised {kind}" if _NAME.fullmatch(kind) else ""

@@ -2,12 +2,11 @@
 
     python -I -S keeper.py CONTROL GRACE_S LIMITS COMMAND...
 
-The command gets a session of its own and our standard streams. The keeper ends when the command has ended, when it is
-told so by a signal, or when CONTROL (a pipe whose other end our parent holds) is closed, which it also is where the
-parent was killed. Then the command's group gets SIGTERM, after GRACE_S seconds SIGKILL, and so does whatever it
-started, in other sessions too where the system can tell (Linux). LIMITS: `DATA=8589934592,CORE=0`, names of
-`resource.RLIMIT_*`.
-It imports nothing of the package: it may run under another interpreter than ours, and starts in milliseconds.
+The command gets its own session and our standard streams. The keeper ends when the command has ended, when a signal
+tells it to, or when CONTROL (a pipe whose other end our parent holds) is closed, which also happens if the parent is
+killed. Then the command's group gets SIGTERM, after GRACE_S seconds SIGKILL, and so does whatever it started, in
+other sessions too if the system can tell (Linux). LIMITS: `DATA=8589934592,CORE=0`, names of `resource.RLIMIT_*`.
+It imports nothing from the package: it may run under an interpreter other than ours, and starts in milliseconds.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ import sys
 import time
 
 LAST_S = 10.0
-"""Seconds for which what goes on forking is chased."""
+"""Seconds for which a command that keeps forking is chased."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -37,13 +36,13 @@ def limit(told: str) -> None:
         kind = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(kind)
         most = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
-        # macOS knows limits that it does not let anyone set.
+        # macOS has limits that nobody may set.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (most, most))
 
 
 def become(argv: list[str], limits: str, keeper: int) -> None:
-    """The command, in the child; never comes back."""
+    """Become the command, in the child; never returns."""
     try:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -76,10 +75,10 @@ class Keeper:
         self.told = True
 
     def _wake(self, *_: object) -> None:
-        """A child has ended: `wait` sees to it, woken by the signal."""
+        """A child has ended: `wait`, woken by the signal, handles it."""
 
     def wait(self) -> None:
-        """Until the command has ended, or is to end."""
+        """Wait until the command has ended, or is to be ended."""
         while self.reap() and not self.told:
             ready, _, _ = select.select([self.control, self.woken], [], [])
             if self.woken in ready:
@@ -88,7 +87,7 @@ class Keeper:
                 return
 
     def reap(self) -> bool:
-        """Take leave of what has ended; whether the command goes on."""
+        """Reap children that have exited; return whether the command is still running."""
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 if found[0] == self.child:
@@ -96,7 +95,7 @@ class Keeper:
         return self.status is None
 
     def end(self) -> None:
-        """End the command and all that came of it."""
+        """End the command and everything that came of it."""
         if self.status is None:
             self.to_group(signal.SIGTERM)
             until = time.monotonic() + self.grace_s
@@ -121,7 +120,7 @@ class Keeper:
 
 
 def children() -> list[int]:
-    """Ids of our children, those that were left to us by their parents too."""
+    """Ids of our children, including orphans that we inherited."""
     me = str(os.getpid())
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Starting processes, and seeing to it that none is left: not after a cancellation, nor after our own end."""
+"""Start processes and make sure that none outlives a cancellation, or us."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ KEEPER: Final = Path(__file__).with_name("keeper.py")
 MOST: Final = 64
 """Processes at the same time; more wait for their turn."""
 CLOSING_S: Final = 1.0
-"""Between the end of its output and its own end."""
+"""Seconds between the end of its output and its own end."""
 REAPED_S: Final = 15.0
-"""Beyond the grace, until the keeper itself is killed."""
+"""Seconds beyond the grace until the keeper itself is killed."""
 _ROOM: ContextVar[anyio.CapacityLimiter | None] = ContextVar("caseharden_room", default=None)
 """The places that were taken together for what is started here."""
 
 
 class Processes:
-    """Runs commands, each under a keeper of its own. Use it as an async context: leaving ends them all.
+    """Runs commands, each under a keeper of its own. Use it as an async context: leaving it ends them all.
 
     A process sees its command's environment, a new folder as HOME and TMPDIR that is deleted with it, and its working
-    folder. This keeps accidents small and keys out of sight; it is no wall against code that wants to do harm.
+    folder. This keeps accidents small and keys out of sight; it does not protect against malicious code.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -61,10 +61,10 @@ class Processes:
         await self._stack.__aexit__(None, None, None)
 
     async def start(self, command: Command, *, lasting: bool = False) -> Talk:
-        """The started process. It goes on until its `stop`, its own end or ours; waits while too many run.
+        """Start the command. It runs until its `stop`, its own end or ours; waits while too many are running.
 
         `lasting`: it serves many trials and is counted apart, so that none of them waits for it behind the others.
-        NotStarted where its program or its folder is not there, and where we are too deep inside another Caseharden.
+        NotStarted if its program or folder is missing, or if we are too deep inside another Caseharden.
         """
         if os.name != "posix":
             raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
@@ -102,7 +102,7 @@ class Processes:
                 self._limiter.release_on_behalf_of(place)
 
     def soon(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        """Run something beside the processes, ended with them; it must raise nothing."""
+        """Run something beside the processes, ended with them; it must not raise."""
         self._tasks.start_soon(what, *args)
 
     async def _run(
@@ -135,7 +135,7 @@ class Processes:
                 await talk.to_be_ended()
                 pumps.cancel_scope.cancel()
         finally:
-            # The keeper sees the end of its pipe, and ends what it keeps.
+            # The keeper sees the end of its pipe, and ends the command it keeps.
             os.close(ours)
             with anyio.CancelScope(shield=True):
                 await _reaped(process, command.limits.grace_s)
@@ -143,7 +143,7 @@ class Processes:
 
 
 async def _until_closed(talk: Talk, process: Process, scope: anyio.CancelScope) -> None:
-    """Hear its answers until it has ended or closed its output; then there is nothing more to wait for."""
+    """Listen to it until it has ended or closed its output; then there is nothing more to wait for."""
     assert process.stdout
     await talk.listen(process.stdout)
     with anyio.move_on_after(CLOSING_S):

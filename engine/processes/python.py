@@ -1,4 +1,4 @@
-"""A Python program of ours that runs a file of others, under the operator's interpreter."""
+"""One of our Python programs, running a user's file under the operator's interpreter."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WORKER: Final = Path(__file__).with_name("worker.py")
 def python_worker(
     allowed: AllowedCode, service: Path, settings: Mapping[str, Any], file: Path, limits: Limits | None = None
 ) -> Command:
-    """The command of a worker that answers with the service of a file of ours; `file` is theirs, already allowed.
+    """The command for a worker that answers with one of our service files; `file` is the user's, already allowed.
 
-    `service`: a file that imports only the standard library and has `open_service(settings)`; see worker.py.
+    `service`: a file that imports only the standard library and has `open_service(settings, load)`; see worker.py.
     """
     return allowed.python_command(
         WORKER, [str(service), json.dumps({**settings, "file": str(file)})], file, limits

@@ -19,18 +19,17 @@ from .errors import Answered, Crashed, ProcessError, TimedOut, TooMuch
 
 CHUNK: Final = 1 << 16
 NOISE_CHARS: Final = 1000
-"""Of what it wrote to standard output and is no answer, that are kept."""
+"""How much is kept of what it wrote to standard output that is not an answer."""
 SHOWN: Final = 500
 MOST_OWED: Final = 100
-"""Requests of the process that wait for our answer; of more the oldest are dropped."""
+"""Requests of the process that await our answer; beyond that the oldest are dropped."""
 _NO_SUCH_METHOD: Final = {"code": -32601, "message": "Method not found"}
 
 
 class Talk:
-    """What goes to a started process and comes back. `Processes.start` makes it.
+    """The exchange with a started process. `Processes.start` makes it.
 
-    Any other line of its output that is no JSON object with the `id` of something asked is noise: kept apart, never
-    an answer.
+    Any output line that is not a JSON object with the `id` of a question is noise: kept apart, never an answer.
     """
 
     def __init__(self, stdin: ByteSendStream, limits: Limits) -> None:
@@ -54,20 +53,20 @@ class Talk:
 
     @property
     def status(self) -> int | None:
-        """How it ended; None while it goes on. 128 and more: by a signal."""
+        """How it ended; None while it is running. 128 and above: by a signal."""
         return self._status
 
     @property
     def waiting(self) -> int:
-        """How many answers are waited for."""
+        """How many answers are awaited."""
         return len(self._asked)
 
     async def ask(self, question: Mapping[str, Any], timeout_s: float = math.inf) -> dict[str, Any]:
         """The answer to a question, without its `id`. May be called concurrently; raises ProcessError.
 
         `question` is a JSON object; it is sent with an `id` of ours. An answer with `error` (a text, `{kind, text}` or
-        JSON-RPC's `{code, message}`) is raised as Answered. After TimedOut, or where the caller was cancelled,
-        a later answer is dropped.
+        JSON-RPC's `{code, message}`) is raised as Answered. After TimedOut, or if the caller was cancelled, a later
+        answer is dropped.
         """
         if not self.alive:
             raise self._over or Crashed("was ended")
@@ -89,16 +88,16 @@ class Talk:
         return _told(mine.answer)
 
     async def tell(self, notice: Mapping[str, Any]) -> None:
-        """Send what has no answer."""
+        """Send a message that has no answer."""
         await self._send(notice)
 
     async def stop(self) -> None:
-        """End it and all that it started; comes back when nothing of it is left. May be called again."""
+        """End it and everything it started; returns when none of that is left. May be called again."""
         self._to_end.set()
         await self._ended.wait()
 
     def heard(self) -> str:
-        """What it wrote that was no answer, for the end of an error text; "" where nothing."""
+        """What it wrote that was not an answer, to append to an error text; "" if nothing."""
         said = [
             f"its {n}: {_tail(t)}"
             for n, t in (("stderr", self._stderr), ("output", self._noise))
@@ -106,14 +105,14 @@ class Talk:
         ]
         return f"; {'; '.join(said)}" if said else ""
 
-    # For Processes, which runs these in tasks of its own
+    # For Processes, which runs these in its own tasks
 
     async def to_be_ended(self) -> None:
-        """Until somebody asks for its end, or an answer was too long."""
+        """Wait until someone asks for its end, or an answer was too long."""
         await self._to_end.wait()
 
     async def silent(self) -> None:
-        """Until its standard error is closed."""
+        """Wait until its standard error is closed."""
         await self._silent.wait()
 
     async def listen(self, stdout: ByteReceiveStream) -> None:
@@ -139,20 +138,20 @@ class Talk:
         self._silent.set()
 
     def over(self, why: ProcessError) -> None:
-        """Nothing more is to be expected of it: whoever waits gets `why`. The first reason stands."""
+        """Nothing more is to be expected of it: everyone waiting gets `why`. The first reason stands."""
         if self._over is None:
             self._over = why
         for question in self._asked.values():
             question.fail(self._over)
 
     def gone(self, status: int | None) -> None:
-        """The process is no more."""
+        """Note that the process has ended."""
         self._status = status
         self.over(Crashed(f"{_ending(status)}{self.heard()}"))
         self._ended.set()
 
     async def _answer_owed(self, question: _Question) -> None:
-        """Answer what the process asked; whoever waits for it does this, within his own time."""
+        """Answer what the process asked; a waiting caller does this, within its own time."""
         question.news = anyio.Event()
         while self._owed and not question.over:
             await self._send(self._owed.popleft())
@@ -163,7 +162,8 @@ class Talk:
             try:
                 await self._stdin.send(text.encode("utf-8", "replace") + b"\n")
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                # It reads no more, but may have answered or may be ending; what it wrote until then is the reason.
+                # It no longer reads, but may have answered or be ending; what it wrote until then is the
+                # reason.
                 await self._ended.wait()
                 raise self._over or Crashed("was ended") from None
 
@@ -194,7 +194,7 @@ class Talk:
 
 
 class _Question:
-    """One question under way. `news`: it is over, or the process waits for an answer of ours."""
+    """One question in progress. `news`: it is over, or the process waits for an answer of ours."""
 
     def __init__(self) -> None:
         self.news = anyio.Event()
@@ -244,7 +244,7 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tail(text: str) -> str:
-    """The end of a text of others, in one printable line."""
+    """The end of a foreign text, in one printable line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= SHOWN else f"...{line[-SHOWN:]}"
 

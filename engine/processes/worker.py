@@ -2,13 +2,13 @@
 
     python -I worker.py SERVICE SETTINGS
 
-SERVICE is a Python file with `open_service(settings, load)`. It gives an object whose `answer(question)` takes a JSON
-object and gives one, or is a coroutine function that does; what it raises is told as an error. SETTINGS is a JSON
-object; its `file` is the file of others that the service is about, and `load(file, name)` runs a file as a module.
+SERVICE is a Python file with `open_service(settings, load)`. It returns an object whose `answer(question)` takes and
+returns a JSON object, or is a coroutine function that does; what it raises is sent as an error. SETTINGS is a JSON
+object; its `file` is the user's file that the service is about, and `load(file, name)` runs a file as a module.
 Questions carry an `id` and are answered in any order: coroutines side by side on one loop, the others in threads.
 
-Standard output is ours alone: what others' code prints goes to standard error. Only the standard library is imported,
-since the interpreter may be one that has nothing of ours installed.
+Standard output is ours alone: what the user's code prints goes to standard error. Only the standard library is
+imported, since the interpreter may have none of our packages installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST_ERROR = 2000
 
 
 def load(file: str, name: str) -> ModuleType:
-    """The module that a file makes when it is run now, under this name."""
+    """Run a file now as a module of this name, and return it."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
@@ -85,7 +85,7 @@ def main(service: str, settings: str) -> None:
     sys.path.insert(0, os.path.dirname(told["file"]))
     opened = load(service, "caseharden_service").open_service(told, load)
     asyncio.run(Worker(opened, output).serve())
-    # Threads of others may still go on; nobody waits for them.
+    # Threads of the loaded code may still be running; nobody waits for them.
     os._exit(0)
 
 

@@ -1,8 +1,8 @@
 """Where everything is kept: TinyDB's document API over append-only journals, conversations in segments, jobs.
 
-`Store(home)` is the one face. Nothing acknowledged is lost when the process is killed; two processes may
-share one data folder. All calls are synchronous and quick (well under a millisecond) unless their docstring
-says that they belong in a worker thread.
+`Store(home)` is the only entry point. Nothing acknowledged is lost if the process is killed; two processes may share
+one data folder. All calls are synchronous and quick (well under a millisecond) unless their docstring says that they
+belong in a worker thread.
 """
 
 from __future__ import annotations

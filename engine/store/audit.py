@@ -21,9 +21,9 @@ _ACTOR: ContextVar[str] = ContextVar("caseharden_actor", default="")
 
 @contextmanager
 def acting_as(actor: str) -> Generator[None]:
-    """What is changed inside was changed by `actor`, such as `stdio`, `http:ann` or `cli`.
+    """Attribute changes made inside the block to `actor`, such as `stdio`, `http:ann` or `cli`.
 
-    Tasks and worker threads that are started inside go on as the same.
+    Tasks and worker threads started inside inherit it.
     """
     before = _ACTOR.set(actor)
     try:
@@ -33,7 +33,7 @@ def acting_as(actor: str) -> Generator[None]:
 
 
 class Audit:
-    """The file `audit.jsonl`, which several processes add to. `actor`: who changes what nobody is named for."""
+    """The file `audit.jsonl`, which several processes append to. `actor`: who makes changes if nobody is named."""
 
     def __init__(self, path: Path, clock: Clock, *, actor: str, durable: bool) -> None:
         self._path = path
@@ -47,11 +47,11 @@ class Audit:
 
     @property
     def actor(self) -> str:
-        """Who makes the changes now."""
+        """Who is making the changes now."""
         return _ACTOR.get() or self._actor
 
     def add(self, action: str, kind: str, id: str, **details: Any) -> None:
-        """Add a line: time, action, kind, id, actor and what else is told."""
+        """Add a line: time, action, kind, id, actor and any details."""
         told = {"time": self._clock.stamp(), "action": action, "kind": kind, "id": id}
         line = lines.to_bytes(lines.encode({**told, "actor": self.actor, **details}))
         with self._mutex, telling("Cannot write the audit", self._path):
@@ -62,7 +62,7 @@ class Audit:
                 self._lock.release()
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
-        """The newest lines, oldest of them first; what is damaged is left out."""
+        """The newest lines, oldest of them first; damaged ones are left out."""
         with telling("Cannot read the audit", self._path), open(self._path, "rb") as file:
             file.seek(max(0, self._path.stat().st_size - TAIL_BYTES))
             raw = file.read().split(b"\n")

@@ -1,4 +1,4 @@
-"""The two times of the store: the calendar's, which may jump, and the steady one that leases go by."""
+"""The store's two clocks: wall time, which may jump, and monotonic time, which leases use."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 class Clock:
     """`wall`: seconds since the epoch; `steady`: seconds that never go back.
 
-    The steady time is the same for all processes of a machine since it was started (CLOCK_MONOTONIC).
+    The steady time is the same for all processes of a machine since it booted (CLOCK_MONOTONIC).
     """
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
 
     def now(self) -> datetime:
-        """The calendar's time, UTC."""
+        """Wall time, UTC."""
         return datetime.fromtimestamp(self.wall(), UTC)
 
     def stamp(self) -> str:
-        """The calendar's time, UTC, as ISO 8601 with microseconds."""
+        """Wall time, UTC, as ISO 8601 with microseconds."""
         return self.now().isoformat(timespec="microseconds").replace("+00:00", "Z")

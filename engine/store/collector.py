@@ -1,7 +1,7 @@
 """Python's garbage collector while a large file is read.
 
-It is the whole process's, and whoever uses us as a library has set it as they want: it is touched only where a program
-of ours has said that the process is its own.
+It belongs to the whole process, and whoever uses us as a library has set it up as they want: it is touched only if one
+of our own programs has declared the process its own.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _readers = 0
 
 
 def own_process() -> None:
-    """Say, once at the start of a program, that nobody else's code relies on the collector of this process."""
+    """Declare, once at the start of a program, that no other code relies on the collector of this process."""
     _ours.set()
 
 
 @contextmanager
 def uncollected() -> Generator[None]:
-    """While a large file is read: none of the many objects made is garbage, and the collector would look at all of
-    them again and again. Afterwards it leaves them alone: looking at a million of them stops everything for a second.
+    """Turn the collector off while a large file is read, since none of the many objects made is garbage.
 
-    What is garbage already is taken away first, since it would be left alone too. Several threads may be inside.
+    It would look at all of them again and again. Afterwards it leaves them alone: looking at a million of them stops
+    everything for a second. Existing garbage is collected first. Several threads may be inside.
     """
     if not _ours.is_set():
         yield

@@ -1,12 +1,11 @@
-"""TinyDB over journals: a database is a folder, a table is a journal in it. Only this module and `storage`
-know TinyDB.
+"""TinyDB over journals: a database is a folder, a table is a journal in it.
 
-`Table` is TinyDB's table (its queries, `insert`, `search`, `update`, `upsert`, `remove`… work as they do
-there) with ids that are strings chosen by us, no query cache, and what lists need: pages that walk an index.
-Whatever is read is a copy: changing it changes nothing in the store.
+Only this module and `storage` know TinyDB. `Table` is TinyDB's table (its queries, `insert`, `search`, `update`,
+`upsert`, `remove`… work as they do there) with string ids chosen by us, no query cache, and what lists need: pages
+that walk an index. Everything read is a copy: changing it changes nothing in the store.
 """
 
-# TinyDB's annotations speak of integer ids and bare mappings; ours are narrower.
+# TinyDB's annotations have integer ids and bare mappings; ours are narrower.
 # pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -30,11 +29,11 @@ from .storage import JournalStorage
 from .transaction import Touched, Transaction
 
 Condition: TypeAlias = Callable[[Any], bool]
-"""A TinyDB query, or any function from a document to whether it is wanted."""
+"""A TinyDB query, or any function from a document to whether it matches."""
 Fields: TypeAlias = Mapping[str, Any] | Callable[[Any], None]
 
 Show: TypeAlias = Callable[[Document, str], Any]
-"""What a list says of a document and its id, which it must not change. What it says is copied."""
+"""What a list shows of a document and its id; it must not change the document. What it returns is copied."""
 
 SCAN_LIMIT: Final = 2000
 
@@ -52,14 +51,12 @@ else:
 
 
 def whole(document: Document, id: str) -> Row:
-    """A copy of all of it."""
+    """A copy of the whole document."""
     return Row(copied(document), id)
 
 
 class Table(TinyTable):
-    """A table of documents under string ids, shared with other processes;
-    safe to use from several threads.
-    """
+    """A table of documents under string ids, shared with other processes; safe to use from several threads."""
 
     document_id_class = str  # pyright: ignore[reportAssignmentType]
     default_query_cache_capacity = 0
@@ -90,13 +87,13 @@ class Table(TinyTable):
         self.put_many({id: document})
 
     def put_many(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make or replace several at once: all of them or, if it fails, none."""
+        """Make or replace several at once: all of them or, on failure, none."""
         with self.transaction() as change:
             for id, document in documents.items():
                 change.put(id, dict(document))
 
     def add(self, id: str, document: Mapping[str, Any]) -> bool:
-        """Make the document unless the id is taken; whether it was made."""
+        """Make the document unless the id is taken; return whether it was made."""
         with self.transaction() as change:
             if change.get(id) is not None:
                 return False
@@ -106,9 +103,8 @@ class Table(TinyTable):
     def change(self, id: str, how: Callable[[Document], Document | None], what: str = "document") -> Row:
         """Read, change and write under the lock, so that no other writer comes between.
 
-        `how` gets a copy, which it may change in place or replace by what it returns; what it raises leaves
-        the document as it was. It runs under the lock between processes: nothing slow in it. NotFound as in
-        `fetch`.
+        `how` gets a copy, which it may change in place or replace by what it returns; if it raises, the document stays
+        as it was. It runs under the lock between processes, so it must be quick. NotFound as in `fetch`.
         """
         with self.transaction() as change:
             found = change.get(id)
@@ -121,8 +117,10 @@ class Table(TinyTable):
         return Row(copied(new), id)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
-        """Remove documents and purge them from the file at once, also those that were removed before; the ids that
-        were there. For a worker thread.
+        """Remove documents and purge them from the file at once, also those removed earlier; return the ids that were
+        there.
+
+        For a worker thread.
         """
         named = list(ids)
         with self.transaction() as change:
@@ -139,11 +137,11 @@ class Table(TinyTable):
 
     @property
     def indexes(self) -> tuple[str, ...]:
-        """The fields that `page`, `walk` and `tally` can ask for."""
+        """The fields that `page`, `walk` and `tally` can filter by."""
         return tuple(self._indexes)
 
     def declare(self, indexes: Iterable[str]) -> None:
-        """More fields that can be asked for; each is indexed when first used."""
+        """Add fields to filter by; each is indexed when first used."""
         self._indexes.update(dict.fromkeys(indexes))
 
     def load(self) -> None:
@@ -160,12 +158,12 @@ class Table(TinyTable):
         match_name: str = "",
         show: Show = whole,
     ) -> Page[Any]:
-        """Newest first, the documents whose fields equal `where` (a field with a list in it: contain it).
+        """The documents whose fields equal `where` (a field holding a list: contain it), newest first.
 
-        Walks an index and stops at `limit` (1..1000). `match` filters further by looking at documents, at
-        most 2,000 a page, so that a page may hold fewer items and still have a cursor; `match_name` tells one
-        such filter from another. `show`: what an item says of its document, by default all. InvalidArgument for a
-        field without index and a cursor of another query.
+        Walks an index and stops at `limit` (1..1000). `match` filters further by looking at documents, at most 2,000 a
+        page, so a page may hold fewer items and still have a cursor; `match_name` tells one such filter from another.
+        `show`: what an item shows of its document, by default all. InvalidArgument for a field without index and for
+        another query's cursor.
         """
         if not 1 <= limit <= 1000:
             raise InvalidArgument(f"`limit` is {limit}.", where="limit", allowed="1 to 1000")
@@ -190,7 +188,7 @@ class Table(TinyTable):
         return Page([_shown(show, document, id) for id, document in found], ended)
 
     def tally(self, where: Mapping[str, Any] | None = None, match: Condition | None = None) -> int:
-        """How many documents match; at once for up to one field, else the shortest posting list is walked.
+        """How many documents match; immediate for up to one field, else the shortest posting list is walked.
 
         `match` looks at each of them: for a worker thread.
         """
@@ -204,9 +202,9 @@ class Table(TinyTable):
     def walk(
         self, where: Mapping[str, Any] | None = None, *, oldest_first: bool = False, show: Show = whole
     ) -> Iterator[Any]:
-        """What `show` says of all that match, one after the other, as they were when the walk began; newest first.
+        """What `show` returns for each match, as they were when the walk began; newest first.
 
-        For a worker thread when there may be more than some hundreds.
+        For a worker thread if there may be more than a few hundred.
         """
         asked = self._asked(where)
         documents = self.journal.documents
@@ -216,7 +214,7 @@ class Table(TinyTable):
             yield _shown(show, document, id)
 
     def oldest(self, where: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Document]]:
-        """(id, document) of those that match, oldest first, one at a time and not copied: not to be changed.
+        """(id, document) of those that match, oldest first, one at a time and not copied: do not change them.
 
         Only inside a transaction, which holds the table still.
         """
@@ -229,7 +227,7 @@ class Table(TinyTable):
     # TinyDB's methods, with our ids and copies
 
     def insert(self, document: Mapping[str, Any]) -> str:
-        """Insert it under its `doc_id` (a `Row`) or a new random id. Conflict when the id is taken."""
+        """Insert it under its `doc_id` (a `Row`) or a new random id. Conflict if the id is taken."""
         return self.insert_multiple([document])[0]
 
     def insert_multiple(self, documents: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -247,7 +245,7 @@ class Table(TinyTable):
         return ids
 
     def all(self) -> list[Row]:
-        """Copies of all documents, in the order of their making. For a worker thread when there are many."""
+        """Copies of all documents, in order of creation. For a worker thread if there are many."""
         return list(iter(self))
 
     def search(self, cond: Condition) -> list[Row]:
@@ -283,7 +281,7 @@ class Table(TinyTable):
     def update(
         self, fields: Fields, cond: Condition | None = None, doc_ids: Iterable[str] | None = None
     ) -> list[str]:
-        """Set fields of, or call a function on, the documents of a query, of ids, or all; the ids changed."""
+        """Set fields of, or call a function on, the documents of a query, with ids, or all; return the ids changed."""
         with self.transaction():
             ids = self._chosen(cond) if doc_ids is None else list(doc_ids)
             return cast("list[str]", super().update(cast("Any", fields), doc_ids=cast("Any", ids)))
@@ -299,16 +297,12 @@ class Table(TinyTable):
         return ids
 
     def upsert(self, document: Mapping[str, Any], cond: Condition | None = None) -> list[str]:
-        """Update the documents of a query, or that of the `doc_id` of a `Row`;
-        insert it when there is none.
-        """
+        """Update the documents matching a query, or that with the `doc_id` of a `Row`; insert it if there is none."""
         with self.transaction():
             return cast("list[str]", super().upsert(document, cast("Any", cond)))
 
     def remove(self, cond: Condition | None = None, doc_ids: Iterable[str] | None = None) -> list[str]:
-        """Remove the documents of a query or of ids. The file keeps the text until it is compacted:
-        see `delete`.
-        """
+        """Remove the documents matching a query, or with ids. The file keeps the text until compacted: see `delete`."""
         if cond is None and doc_ids is None:
             raise RuntimeError("Use truncate() to remove all documents")
         with self.transaction() as change:
@@ -375,7 +369,7 @@ class Database(tinydb.TinyDB):
         return cast(JournalStorage, self.storage).journals()
 
     def table(self, name: str, indexes: Iterable[str] = ()) -> Table:
-        """The table, which need not exist yet; `indexes` are fields that lists can ask for."""
+        """The table, which need not exist yet; `indexes` are the fields that lists can filter by."""
         table = cast(Table, super().table(name))
         table.declare(indexes)
         return table

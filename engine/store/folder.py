@@ -1,5 +1,4 @@
-"""Folders, files and locks: what the operating system does for the store, with errors that an operator can
-act on.
+"""Folders, files and locks: what the operating system does for the store, with errors an operator can act on.
 
 Folders are made 0700 and files 0600.
 """
@@ -18,7 +17,7 @@ from ..errors import StorageError, Unavailable
 
 try:
     import fcntl
-except ImportError:  # not on this operating system: Store says so
+except ImportError:  # not on this operating system: need_locks reports it
     fcntl = None
 
 LOCK_PATIENCE_S: Final = 20.0
@@ -46,7 +45,7 @@ _REASONS: Final = {
 
 @contextmanager
 def telling(what: str, path: Path) -> Generator[None]:
-    """OSError inside becomes a StorageError: `what` (such as "Cannot write"), why, where, what would do."""
+    """Turn an OSError inside into a StorageError: `what` (such as "Cannot write"), why, where, what would help."""
     try:
         yield
     except OSError as error:
@@ -60,7 +59,7 @@ def storage_error(what: str, path: Path, error: OSError) -> StorageError:
 
 
 def need_locks() -> None:
-    """Raises Unavailable where the operating system has no `fcntl` locks."""
+    """Raise Unavailable if the operating system has no `fcntl` locks."""
     if fcntl is None:
         raise Unavailable(
             "The store needs the file locks of a POSIX system (fcntl), which are not here.",
@@ -113,7 +112,7 @@ def read_span(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in the folder durable. Raises OSError."""
+    """Make the names in the folder durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -122,7 +121,7 @@ def sync_folder(path: Path) -> None:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take the lock of an open file if nobody holds it. It goes with the process, however that ends."""
+    """Take the lock of an open file if nobody holds it. It disappears with the process, however that ends."""
     assert fcntl is not None
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -132,7 +131,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Let go of the lock of an open file."""
+    """Release the lock of an open file."""
     assert fcntl is not None
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
@@ -145,8 +144,9 @@ class FileLock:
         self._descriptor = -1
 
     def acquire(self) -> None:
-        """Wait for the lock;
-        StorageError when another process holds it for 20 s, OSError when it cannot be made.
+        """Wait for the lock.
+
+        StorageError if another process holds it for 20 s, OSError if it cannot be made.
         """
         deadline = time.monotonic() + LOCK_PATIENCE_S
         pause = 0.0001

@@ -1,8 +1,8 @@
 """Secondary indexes of a table: equality on fields, newest first, without looking at the other documents.
 
-A posting list holds, for one value of a field, the serials of its documents in ascending order. A field that
-holds a list is indexed by each member. Values that can be asked for are strings, numbers, booleans and null;
-1 equals 1.0, true does not equal 1, a missing field equals nothing.
+A posting list holds, for one value of a field, the serials of its documents in ascending order. A field that holds a
+list is indexed by each member. Values that can be looked up are strings, numbers, booleans and null; 1 equals 1.0,
+true does not equal 1, a missing field equals nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .lines import Document
 
 T = TypeVar("T")
 FEW: Final = 1_000
-"""Documents that are looked at one by one sooner than two whole posting lists are."""
+"""Up to this many documents are looked at one by one rather than intersecting whole posting lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items of a list, newest first; `cursor` asks for those behind them, None when there are none."""
+    """Some items of a list, newest first; `cursor` asks for the next ones, None if there are none."""
 
     items: list[T]
     cursor: str | None
 
 
 class Index:
-    """Posting lists over the documents of one journal. Fields are added when first asked for."""
+    """Posting lists over the documents of one journal. Fields are added when first used."""
 
     def __init__(self) -> None:
         self._order: list[int] = []
@@ -41,13 +41,13 @@ class Index:
         self._fields: dict[str, dict[Hashable, list[int]]] = {}
 
     def fill(self, serials: Mapping[str, int]) -> None:
-        """Take all documents of the journal."""
+        """Load all documents of the journal."""
         self._ids = {serial: id for id, serial in serials.items()}
         self._order = sorted(self._ids)  # in order already, unless a damaged line was lost
         self._fields = {}
 
     def want(self, field: str, documents: Mapping[str, Document]) -> None:
-        """Index one more field."""
+        """Index one more field, if it is not indexed yet."""
         if field in self._fields:
             return
         postings: dict[Hashable, list[int]] = {}
@@ -59,7 +59,7 @@ class Index:
         self._fields[field] = postings
 
     def change(self, serial: int, id: str, old: Document | None, new: Document) -> None:
-        """A document was made (`old` is None) or replaced."""
+        """Note that a document was made (`old` is None) or replaced."""
         if old is None:
             self._ids[serial] = id
             insort(self._order, serial)
@@ -72,7 +72,7 @@ class Index:
                 insort(postings.setdefault(key, []), serial)
 
     def remove(self, serial: int, old: Document) -> None:
-        """A document was removed."""
+        """Note that a document was removed."""
         self._ids.pop(serial, None)
         _cut(self._order, serial)
         for field, postings in self._fields.items():
@@ -80,9 +80,7 @@ class Index:
                 _discard(postings, key, serial)
 
     def serials(self, where: Mapping[str, Any]) -> list[int]:
-        """The shortest posting list of the fields asked for (all of them indexed), ascending;
-        not to be changed.
-        """
+        """The shortest posting list of the given fields (all of them indexed), ascending; do not change it."""
         shortest = self._order
         for field, value in where.items():
             found = self._fields[field].get(key_of(value), [])
@@ -98,7 +96,7 @@ class Index:
         before: int | None = None,
         oldest_first: bool = False,
     ) -> Iterator[tuple[int, str]]:
-        """(serial, id) of the documents that match, newest first, those older than the serial `before`."""
+        """(serial, id) of the documents that match, newest first; only those older than the serial `before`."""
         wanted = {field: key_of(value) for field, value in where.items()}
         chosen = self.serials(where)
         check = len(wanted) > 1
@@ -110,7 +108,7 @@ class Index:
                 yield serial, id
 
     def count(self, where: Mapping[str, Any], documents: Mapping[str, Document]) -> int:
-        """How many match; at once for one field, else by looking at a few or by what the posting lists share."""
+        """How many match; immediate for one field, else by looking at a few or by intersecting the posting lists."""
         shortest = self.serials(where)
         if len(where) <= 1:
             return len(shortest)
@@ -121,7 +119,7 @@ class Index:
 
 
 def key_of(value: Any) -> Hashable:
-    """What a value is indexed under. InvalidArgument for objects and lists."""
+    """The key a value is indexed under. InvalidArgument for objects and lists."""
     if isinstance(value, bool):
         return (value,)
     if value is None or isinstance(value, str | int | float):
@@ -132,13 +130,13 @@ def key_of(value: Any) -> Hashable:
 
 
 def make_cursor(query: Any, serial: int) -> str:
-    """An opaque text that goes on behind `serial` in this query and in no other."""
+    """An opaque text that continues after `serial` in this query and no other."""
     raw = json.dumps([digest(query)[:12], serial], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def read_cursor(query: Any, cursor: str) -> int:
-    """The serial in a cursor. InvalidArgument when it is none of ours, or of another query."""
+    """The serial in a cursor. InvalidArgument if it is not one of ours, or belongs to another query."""
     try:
         raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), b"-_", validate=True)
         mark, serial = json.loads(raw)

@@ -1,8 +1,7 @@
 """Jobs as durable records: made once, owned by one process at a time, found again after a crash.
 
-The coroutine that does the work lives with whoever calls: it takes the job, claims its units, gives signs of
-life, answers, and marks how it ended. A job whose owner is gone is an orphan, to be taken by the next process
-that starts.
+The coroutine that does the work lives with the caller: it takes the job, claims its units, gives signs of life,
+answers, and marks how it ended. A job whose owner is gone is an orphan, to be taken by the next process that starts.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from .waiting import Waiting
 JOB_INDEXES: Final = ("state", "kind", "key", "environment", "run", "untidy")
 PROGRESS_EVERY_S: Final = 0.1
 BRIEF: Final = tuple(name for name in Job.model_fields if name not in ("spec", "result", "error"))
-"""What a list says of a job."""
+"""The fields of a job that lists show."""
 
 
 class TakenOver(Conflict):
-    """The lease was lost: another process goes on with the job, or it was ended. What is still at hand is late."""
+    """The lease was lost: another process resumed the job, or it was ended. Anything still at hand is late."""
 
 
 class Jobs:
@@ -61,11 +60,11 @@ class Jobs:
     def create(
         self, kind: str, spec: Mapping[str, Any], *, key: str = "", total: int = 0, **fields: Any
     ) -> tuple[Job, bool]:
-        """Make a job, owned by this process and queued; (job, whether it is new).
+        """Make a job, owned by this process and queued; return (job, whether it is new).
 
-        With an idempotency `key` there is one job for a kind and key: the second call gets the first's job,
-        or Conflict when its spec differs. `total` is for jobs without units. `fields` (such as
-        environment="support", run="run-7") are stored beside and can be asked for in `page`.
+        With an idempotency `key` there is one job for a kind and key: the second call gets the first's job, or
+        Conflict if its spec differs. `total` is for jobs without units. `fields` (such as environment="support",
+        run="run-7") are stored too and can be filtered by in `page`.
         """
         with self.table.transaction() as change:
             found = self._keyed(kind, key) if key else None
@@ -104,7 +103,7 @@ class Jobs:
         match: Condition | None = None,
         match_name: str = "",
     ) -> Page[Job]:
-        """Newest first, without spec, result and error; `where` over state, kind, key, environment, run."""
+        """Newest first, without spec, result and error; `where` may filter by state, kind, key, environment and run."""
         page = self.table.page(where, limit, cursor, match, match_name, show=_brief)
         return Page([self._read(row) for row in page.items], page.cursor)
 
@@ -116,7 +115,7 @@ class Jobs:
         return sorted(map(Job.model_validate, rows), key=lambda job: (job.created_at, job.id))
 
     def orphans(self) -> list[Job]:
-        """The active jobs that nobody looks after, oldest first: to be taken and gone on with."""
+        """The active jobs without a living owner, oldest first, to be taken and resumed."""
         left = [job.id for job in self.active() if not (self.is_mine(job) or self._held(job))]
         return [self._read(row) for row in map(self.table.find, left) if row is not None]
 
@@ -125,10 +124,10 @@ class Jobs:
         return job.owner == self._owner.token
 
     def check_ours(self, job: Job) -> None:
-        """Raises TakenOver unless this process has the job as it took it. Microseconds.
+        """Raise TakenOver unless this process still holds the job as it took it. Microseconds.
 
-        Asked under the lock of the table that is about to be written: what another process wrote there since it took
-        the job is then not overwritten.
+        Called under the lock of the table about to be written, so that nothing another process wrote there since it
+        took the job is overwritten.
         """
         now = self.table.journal.current(job.id)
         if now is None or now["owner"] != self._owner.token or now["attempt"] != job.attempt:
@@ -139,7 +138,7 @@ class Jobs:
     def take(self, id: str) -> Job | None:
         """Become the owner and set the job running.
 
-        None when a living other owner has it, or it is not active.
+        None if another living owner has it, or it is not active.
         """
         self._owner.beat()
         with self.table.transaction() as change:
@@ -160,13 +159,11 @@ class Jobs:
         return self.get(id)
 
     def heartbeat(self) -> None:
-        """Give a sign of life for all jobs and units of this process. Microseconds;
-        call it every few seconds.
-        """
+        """Give a sign of life for all jobs and units of this process. Microseconds; call it every few seconds."""
         self._owner.beat()
 
     def progress(self, id: str, *, completed: int = 0, failed: int = 0, total: int | None = None) -> None:
-        """Tell how far a job without units is (absolute numbers). Written at most ten times a second."""
+        """Report the progress of a job without units (absolute numbers). Written at most ten times a second."""
         with self._mutex:
             known = self._progress.setdefault(id, _Progress())
             known.counts = (completed, failed, total)
@@ -176,7 +173,7 @@ class Jobs:
         self._waiting.wake(id)
 
     def write_progress(self, id: str | None = None) -> None:
-        """Write the progress that was told and is not written yet: of one job, or of all."""
+        """Write the progress reported but not written yet: of one job, or of all."""
         with self._mutex:
             told = [i for i, p in self._progress.items() if p.counts is not None and id in (None, i)]
         for one in told:
@@ -204,11 +201,11 @@ class Jobs:
         result: Mapping[str, Any] | None = None,
         error: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Set the state of a job that this process owns, or that no living one owns.
+        """Set the state of a job that this process owns, or that has no living owner.
 
-        `result` and `error` stay as they are when not given. Leaving the active states gives back running
-        units and freezes the counts. Conflict: it has another living owner, has ended already in another
-        state, or is to be done while units are unfinished.
+        `result` and `error` stay as they are if not given. Leaving the active states gives back running units and
+        freezes the counts. Conflict: it has another living owner, has already ended in another state, or is to be done
+        while units are unfinished.
         """
         self.write_progress(id)
         with self.table.transaction() as change:
@@ -235,10 +232,9 @@ class Jobs:
         return self.get(id)
 
     def request_cancel(self, id: str) -> Job:
-        """Ask the owner to cancel the job (it sees `cancel_requested`); cancelled at once when nobody owns
-        it.
+        """Ask the owner to cancel the job (it sees `cancel_requested`); cancelled at once if nobody owns it.
 
-        Conflict when it has ended.
+        Conflict if it has ended.
         """
         with self.table.transaction() as change:
             job = self._within(change, id)
@@ -258,10 +254,9 @@ class Jobs:
         return self.get(id)
 
     def resume(self, id: str, *, retry_failed: bool = False, reopen: bool = False) -> Job:
-        """Queue a paused, failed or cancelled job again, owned by this process; `take` then goes on with what
-        is left.
+        """Queue a paused, failed or cancelled job again, owned by this process; `take` then resumes what is left.
 
-        An active job is returned as it is. Conflict when it is done, unless it is to be opened again.
+        An active job is returned as it is. Conflict if it is done, unless `reopen`.
         """
         with self.table.transaction() as change:
             job = self._within(change, id)
@@ -285,9 +280,9 @@ class Jobs:
     # waiting
 
     async def changed(self, id: str, timeout: float, since: Job | None = None) -> Job:
-        """Wait until the job is other than `since` (default: than now) or `timeout` seconds have passed.
+        """Wait until the job differs from `since` (default: from now) or `timeout` seconds have passed.
 
-        Changes by this process wake it at once, those of others within 0.1 s. Signs of life are no change.
+        Changes by this process wake it at once, those of others within 0.1 s. Signs of life do not count as changes.
         """
         before = _face(since or self.get(id))
         with anyio.move_on_after(timeout):
@@ -300,8 +295,9 @@ class Jobs:
         return self.get(id)
 
     async def settled(self, id: str, timeout: float) -> Job:
-        """Wait until the job neither is queued nor running (done, failed, cancelled, paused, or waiting for
-        the caller) or `timeout` seconds have passed.
+        """Wait until the job is neither queued nor running, or `timeout` seconds have passed.
+
+        It is then done, failed, cancelled, paused, or waiting for the caller.
         """
         job = self.get(id)
         with anyio.move_on_after(timeout):
@@ -315,7 +311,7 @@ class Jobs:
         return bool(document["owner"] != self._owner.token)
 
     def _held(self, job: Job) -> bool:
-        """Whether the owner of a job lives and is well."""
+        """Whether the owner of a job is alive and well."""
         return self._owner.holds(job.owner, self._lease_s)
 
     def _keyed(self, kind: str, key: str) -> Job | None:
@@ -385,7 +381,7 @@ def _counts_told(before: UnitCounts, told: tuple[int, int, int | None]) -> UnitC
 
 
 def _settled(counts: UnitCounts, active: bool) -> UnitCounts:
-    """Counts as they are frozen: nothing runs in a job that is not active."""
+    """Counts as they are frozen: nothing is running in a job that is not active."""
     if active:
         return counts
     return counts.model_copy(update={"pending": counts.pending + counts.running, "running": 0})

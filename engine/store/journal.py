@@ -1,11 +1,10 @@
 """One table as an append-only file that several processes share and that a killed one cannot damage.
 
-A transaction is one line, written under a lock between processes. Every access first looks at the file: a
-longer one is replayed from where we stopped, another one (compacted by somebody) is read anew. A last line
-without an end belongs to a writer that was killed: readers pass it over, the next writer cuts it off. A
-damaged line in the middle is put aside, counted, and everything else goes on. What a killed
-process had acknowledged is in the system's cache and stays; what a power cut may take is bounded by how often
-the owner calls `sync`.
+A transaction is one line, written under a lock between processes. Every access first looks at the file: if it has
+grown, it is replayed from where we stopped; if it was replaced (compacted by another process), it is read anew. A last
+line without an end belongs to a writer that was killed: readers skip it, the next writer cuts it off. A damaged line
+in the middle is quarantined and counted, and everything else carries on. What a killed process had acknowledged is in
+the system's cache and stays; what a power cut may take is bounded by how often the owner calls `sync`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ _COMPACTIONS: Final = 20
 class Journal:
     """The file `path`, its lock beside it, and the file `aside` that its damaged lines are put into.
 
-    May be used from several threads. `on_write` is told of each write, `on_damage` how many lines were put aside.
+    May be used from several threads. `on_write` is called after each write, `on_damage` with the number of lines put
+    aside.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Journal:
         """The table's name as people see it, with its partition: `runs/run-7/trials`."""
         self.mutex = threading.RLock()
         self.documents: dict[str, Document] = {}
-        """In the order of their making. Values are never changed in place, only replaced."""
+        """In order of creation. Values are never changed in place, only replaced."""
         self.serials: dict[str, int] = {}
         self.index: Index | None = None
         self.wants_compaction = False
@@ -78,7 +78,7 @@ class Journal:
                     pass
 
     def current(self, id: str) -> Document | None:
-        """The document as it is now; not to be changed in place."""
+        """The document as it is now; do not change it in place."""
         with self.mutex:
             self.refresh()
             return self.documents.get(id)
@@ -99,10 +99,9 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
-        """A block under the lock; its changes become one line at its end. Inside another one it is part of
-        that.
+        """A block under the lock; its changes become one line at its end. A nested one joins the outer one.
 
-        Raises StorageError when the line could not be written; then nothing was.
+        Raises StorageError if the line could not be written; then nothing was.
         """
         with self.mutex:
             if self._transaction is not None:
@@ -134,8 +133,7 @@ class Journal:
             os.close(copy)
 
     def compact(self) -> bool:
-        """Write the file anew without what is out of date; whether it was done (not when another process was
-        first).
+        """Rewrite the file without outdated lines; return whether it was done (not if another process was first).
 
         About 10 us a document, most of it without the lock: for a worker thread.
         """
@@ -143,8 +141,10 @@ class Journal:
             return self._compact()
 
     def purge(self) -> None:
-        """Compact until nothing out of date is left in the file, and throw away what was put aside, which may be
-        of what was deleted. For a worker thread. StorageError where other processes compacted first each time.
+        """Compact until nothing outdated is left in the file, and delete the quarantined lines.
+
+        Those may come from deleted documents. For a worker thread. StorageError if other processes compacted first
+        each time.
         """
         for _ in range(_COMPACTIONS):
             if self.compact() or self.mark() == (0, 0):
@@ -160,8 +160,9 @@ class Journal:
             self.aside.unlink(missing_ok=True)
 
     def unload(self) -> None:
-        """Give back memory and descriptors, unless something was written since the last `sync`; the next access
-        reads the file again.
+        """Give back memory and descriptors, unless something was written since the last `sync`.
+
+        The next access reads the file again.
         """
         with self.mutex:
             if not self._unsynced:
@@ -185,7 +186,7 @@ class Journal:
     # the file
 
     def mark(self) -> tuple[int, int]:
-        """What is other whenever somebody has written: the file's inode and size, zeros when there is none."""
+        """Changes whenever anyone writes: the file's inode and size, or zeros if there is no file."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -233,7 +234,7 @@ class Journal:
                     self._lock.release()
 
     def _catch_up(self, *, locked: bool) -> bool:
-        """Replay growth. False: a damaged line was met, which only the lock's holder may judge."""
+        """Replay growth. False: a damaged line was found, which only the lock's holder may judge."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -279,7 +280,7 @@ class Journal:
         return True
 
     def _take(self, batch: list[bytes], bad: list[bytes] | None) -> bool:
-        """Apply lines; at a damaged one put it into `bad`, or stop before it when there is no such list."""
+        """Apply lines; put a damaged one into `bad`, or stop before it if that is None."""
         for line, value in zip(batch, lines.parse(batch), strict=True):
             if (found := lines.transaction_of(line, value)) is not None:
                 self._apply(*found)
@@ -345,7 +346,7 @@ class Journal:
             self._on_write(self)
 
     def _quarantine(self, bad: list[bytes]) -> None:
-        """Put damaged lines aside unless they stand there; the next compaction drops them here."""
+        """Put damaged lines into `aside` unless they are there already; the next compaction drops them here."""
         try:
             there = Counter(self.aside.read_bytes().split(b"\n"))
         except FileNotFoundError:
@@ -406,8 +407,6 @@ class Journal:
             sync_folder(self.path.parent)
 
     def _clear_drafts(self) -> None:
-        """Remove what compactions left that were killed;
-        one that goes on elsewhere will find that it lost.
-        """
+        """Remove what killed compactions left; one still running elsewhere will find that it lost."""
         for draft in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             draft.unlink(missing_ok=True)

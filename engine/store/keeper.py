@@ -1,4 +1,4 @@
-"""The thread that makes writes survive a power cut in groups, and compacts tables beside the event loop."""
+"""The thread that makes writes survive a power cut, in groups, and compacts tables beside the event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("caseharden.store")
 class Keeper:
     """Starts its thread with the first write; `flush` does at once what the thread would do later.
 
-    `also`: what is done each time before. What one of them raises keeps nothing else from being done.
+    `also`: called each time before that. If one raises, the rest is still done.
     """
 
     def __init__(self, segments: Segments, also: Sequence[Callable[[], None]]) -> None:
@@ -43,9 +43,9 @@ class Keeper:
         self._wake.set()
 
     def flush(self) -> None:
-        """Make all that was written durable, conversations before the documents that point to them.
+        """Make everything written durable, conversations before the documents that point to them.
 
-        Raises StorageError, also for what the thread failed to make durable since the last call.
+        Raises StorageError, also for anything the thread failed to make durable since the last call.
         """
         self._work()
         trouble, self._trouble = self._trouble, None

@@ -1,11 +1,11 @@
 """The lines of a journal: how a transaction is written, and how many lines are read back quickly.
 
-A line is `[serial, {id: document or null, ...}, checksum]`; null removes. New documents of the line are numbered
-from `serial` on, so that their order is the order of their making whatever is compacted away. The first line of a
-file is `{"format": "journal/2", "next": serial, "crc": checksum}`. A checksum is the CRC-32 of the line's bytes before
-the comma in front of it: a flipped bit that leaves valid JSON is damage too. Files of journal/1 have none; they are
-read, and added to in their own format until they are compacted. Lone surrogates are kept as they are (UTF-8 with
-surrogates let through).
+A line is `[serial, {id: document or null, ...}, checksum]`; null removes. New documents of the line are numbered from
+`serial` on, so they keep their order of creation whatever is compacted away. The first line of a file is `{"format":
+"journal/2", "next": serial, "crc": checksum}`. A checksum is the CRC-32 of the line's bytes before the comma in front
+of it: a flipped bit that leaves valid JSON is damage too. Files of journal/1 have no checksums; they are read, and
+appended to in their own format, until they are compacted. Lone surrogates are kept as they are (UTF-8 with surrogates
+let through).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class NewerFormat(Exception):
 
 
 class Header(NamedTuple):
-    """What the first line of a file says: its version, and the serial of the next new document."""
+    """The contents of the first line of a file: its version, and the serial of the next new document."""
 
     version: int
     next: int
 
 
 def encode(value: Any) -> str:
-    """Compact JSON of a value; InvalidArgument when it is not one, or is nested deeper than 100 levels."""
+    """Compact JSON of a value; InvalidArgument if it is not JSON, or is nested deeper than 100 levels."""
     try:
         text = _dump(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -56,7 +56,7 @@ def encode(value: Any) -> str:
 
 
 def copied(value: Any) -> Any:
-    """A deep copy of a JSON value; whoever gets it may change it."""
+    """A deep copy of a JSON value, which the caller may change."""
     if isinstance(value, dict):
         return {k: copied(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, list):
@@ -83,12 +83,12 @@ def to_bytes(text: str) -> bytes:
 
 
 def from_bytes(line: bytes) -> Any:
-    """The JSON value; ValueError or RecursionError when there is none."""
+    """Parse a line as JSON; ValueError or RecursionError if it is invalid."""
     return json.loads(line.decode("utf-8", "surrogatepass"))
 
 
 def parse(lines: list[bytes]) -> list[Any]:
-    """The value of each line; None for a damaged one. Joined they are parsed in a third of the time."""
+    """The value of each line; None for a damaged one. Joined, they are parsed in a third of the time."""
     try:
         values = from_bytes(b"[" + b",".join(lines) + b"]")
         if len(values) == len(lines):
@@ -99,7 +99,7 @@ def parse(lines: list[bytes]) -> list[Any]:
 
 
 def header_of(line: bytes, value: Any) -> Header | None:
-    """What a header line holds; None when it is none, or damaged. Raises NewerFormat."""
+    """The contents of a header line; None if it is not one, or is damaged. Raises NewerFormat."""
     if not isinstance(value, dict):
         return None
     head = cast("dict[str, Any]", value)
@@ -114,7 +114,7 @@ def header_of(line: bytes, value: Any) -> Header | None:
 
 
 def transaction_of(line: bytes, value: Any) -> tuple[int, Changes] | None:
-    """(serial, changes) of the line of a transaction; None when it is none, or its checksum is another."""
+    """(serial, changes) of a transaction's line; None if it is not one, or its checksum does not match."""
     if type(value) is not list or len(value) not in (2, 3):  # pyright: ignore[reportUnknownArgumentType]
         return None
     serial, changes, *seal = cast("list[Any]", value)

@@ -1,8 +1,7 @@
-"""Who holds what: a process proves that it lives by a file lock, and that it is well by a time in that file.
+"""Who holds what: a process proves by a file lock that it is alive, and by a time in that file that it is well.
 
-The lock goes with the process, however it ends, so nobody waits for the leases of a dead one. The time is the
-steady one: a lock that is held was taken since the machine started, so the times of its holder can be
-compared with ours.
+The lock disappears with the process, however it ends, so nobody waits for the leases of a dead one. The time is
+monotonic: a held lock was taken since the machine booted, so its holder's times can be compared with ours.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Owner:
 
     @property
     def token(self) -> str:
-        """Names this owner in records; its file is made when it is first asked for."""
+        """Names this owner in records; its file is made on first use."""
         if not self._token:
             token = f"p{os.getpid()}-{secrets.token_hex(8)}"
             make_folder(self._folder)
@@ -44,13 +43,13 @@ class Owner:
         return self._token
 
     def beat(self) -> None:
-        """Give a sign of life: it renews all leases of this owner. A few microseconds."""
+        """Give a sign of life, which renews all leases of this owner. A few microseconds."""
         token = self.token
         with telling("Cannot write", self._folder / token):
             os.pwrite(self._descriptor, struct.pack("<d", self._clock.steady()), 0)
 
     def age(self, token: str) -> float | None:
-        """Seconds since the owner's last sign of life; None when it is dead. StorageError when that cannot be told."""
+        """Seconds since the owner's last sign of life; None if it is dead. StorageError if that cannot be told."""
         if not _TOKEN.match(token):
             return None
         path = self._folder / token
@@ -72,12 +71,12 @@ class Owner:
         return max(0.0, self._clock.steady() - struct.unpack("<d", raw)[0]) if len(raw) == 8 else 0.0
 
     def holds(self, token: str, lease_s: float) -> bool:
-        """Whether the owner lives and gave a sign of life within `lease_s` seconds."""
+        """Whether the owner is alive and gave a sign of life within `lease_s` seconds."""
         age = self.age(token)
         return age is not None and age <= lease_s
 
     def close(self) -> None:
-        """Give up everything held: to others this owner is dead."""
+        """Give up everything held: others then see this owner as dead."""
         if self._token:
             with suppress(OSError):
                 (self._folder / self._token).unlink()

@@ -1,7 +1,7 @@
 """Conversations: each process appends to a file of its own, documents elsewhere hold a pointer.
 
-No lock is needed, because no two processes append to one file; what stands in a file is never changed, but for
-one document that is deleted, which becomes blanks. A file goes with the folder of its run.
+No lock is needed, because no two processes append to one file. What is in a file never changes, except that a deleted
+document becomes blanks. A file is deleted with the folder of its run.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _POINTER = re.compile(r"([a-z0-9_-]{1,64})/([0-9a-f]{16}):(\d{1,15}):(\d{1,12})(
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Where a document lies: segment `run-7/0123456789abcdef`, first byte, length in bytes, CRC-32 of its bytes.
+    """Where a document is: segment `run-7/0123456789abcdef`, first byte, length in bytes, CRC-32 of its bytes.
 
-    `str` and `parse`.
+    `str` and `parse` convert it to text and back.
     """
 
     segment: str
@@ -46,7 +46,7 @@ class Pointer:
 
     @classmethod
     def parse(cls, text: str) -> Pointer:
-        """The pointer that `str` gave. InvalidArgument for anything else."""
+        """Parse what `str` gave. InvalidArgument for anything else."""
         found = _POINTER.match(text)
         if not found:
             raise InvalidArgument(f"`{text[:80]}` is no pointer into a segment.", where="pointer")
@@ -75,12 +75,12 @@ class Segments:
         self._on_write = on_write
         self._mutex = threading.Lock()
         self._open: dict[str, _Segment] = {}
-        """By run, the longest unused first."""
+        """By run, the least recently used first."""
 
     def append(self, run: str, document: Mapping[str, Any]) -> Pointer:
         """Store a document with a run. About 10 us and 3 ns a byte.
 
-        StorageError when it cannot be written.
+        StorageError if it cannot be written.
         """
         check_slug(run, "run")
         line = lines.to_bytes(lines.encode(document))
@@ -104,7 +104,7 @@ class Segments:
         return pointer
 
     def read(self, pointer: Pointer | str) -> dict[str, Any]:
-        """The document. NotFound when its run was deleted, StorageError when the bytes there are damaged."""
+        """The document. NotFound if its run was deleted, StorageError if the bytes there are damaged."""
         place = Pointer.parse(str(pointer))
         path = self._path(place.segment)
         with telling("Cannot read the conversation", path):
@@ -130,9 +130,9 @@ class Segments:
         return document  # pyright: ignore[reportUnknownVariableType]
 
     def erase(self, pointer: Pointer | str) -> None:
-        """Write blanks over a document, so that nothing of it is left in the file; no other one moves.
+        """Overwrite a document with blanks, so that nothing of it is left in the file; no other one moves.
 
-        Reading it afterwards is a StorageError. Repeatable; nothing where the segment is gone. For a worker thread.
+        Reading it afterwards is a StorageError. Repeatable; does nothing if the segment is gone. For a worker thread.
         """
         place = Pointer.parse(str(pointer))
         path = self._path(place.segment)
@@ -151,7 +151,7 @@ class Segments:
                 os.close(descriptor)
 
     def sync(self) -> None:
-        """Make what was written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""
+        """Make everything written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""
         with self._mutex:
             copies = [
                 (os.dup(s.descriptor), s.path if s.new_name else None) for s in self._open.values() if s.dirty

@@ -13,7 +13,7 @@ from .journal import Journal
 
 
 class JournalStorage(Storage):
-    """All tables of a folder, as TinyDB's storage. `open_journal` makes the journal of a table's file."""
+    """All tables of a folder, as TinyDB's storage. `open_journal` makes the journal for a table's file."""
 
     def __init__(self, folder: Path, open_journal: Callable[[Path], Journal]) -> None:
         self.folder = Path(folder)
@@ -33,11 +33,11 @@ class JournalStorage(Storage):
         return {path.stem for path in self.folder.glob("*.jsonl")} if self.folder.is_dir() else set()
 
     def journals(self) -> list[Journal]:
-        """Those in use by this process."""
+        """The journals in use by this process."""
         return list(self._journals.values())
 
     def read(self) -> dict[str, dict[str, Any]] | None:
-        """Everything, as TinyDB expects it; None when there is no table."""
+        """Everything, as TinyDB expects it; None if there is no table."""
         content: dict[str, dict[str, Any]] = {}
         for name in sorted(self.names()):
             journal = self.journal(name)

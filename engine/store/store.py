@@ -1,4 +1,4 @@
-"""The one face of the store: a data folder.
+"""The entry point of the store: a data folder.
 
 <home>/tables/<table>.jsonl         one journal a table, and its .lock
 <home>/runs/<run>/<table>.jsonl     what belongs to one run; deleting the run deletes the folder
@@ -53,15 +53,14 @@ class Damage:
 
 
 class Store:
-    """A data folder, shared with other processes. Made when it is not there; use it as a context manager, or
-    `close`.
+    """A data folder, shared with other processes. Made if missing; use it as a context manager, or `close` it.
 
-    `durable`: every write survives a power cut (about 5 ms each, for worker threads); otherwise a killed
-    process loses nothing and a power cut at most what was written in the last half second. `actor`: who the
-    audit names where `acting_as` does not. `lease_s`: a process that gives no sign of life for so many seconds
-    loses its jobs to another. Methods may be called from any thread.
+    `durable`: every write survives a power cut (about 5 ms each, for worker threads); otherwise a killed process loses
+    nothing and a power cut at most the last half second of writes. `actor`: named in the audit unless `acting_as`
+    names another. `lease_s`: a process that gives no sign of life for that many seconds loses its jobs to another.
+    Methods may be called from any thread.
 
-    Raises StorageError when the folder cannot be made or written, Unavailable where there are no POSIX file locks.
+    Raises StorageError if the folder cannot be made or written, Unavailable if there are no POSIX file locks.
     """
 
     def __init__(
@@ -93,9 +92,9 @@ class Store:
         self._bury()
 
     def table(self, name: str, indexes: tuple[str, ...] = ()) -> Table:
-        """The table of that name; `indexes` are the fields that its lists can ask for.
+        """The table of that name; `indexes` are the fields that its lists can filter by.
 
-        The first access reads the file, about 10 us a document: in a worker thread when it may be large.
+        The first access reads the file, about 10 us a document: use a worker thread if it may be large.
         """
         return self._main.table(name, indexes)
 
@@ -108,13 +107,13 @@ class Store:
         return self._partition("runs", run).table(name, indexes)
 
     def runs(self) -> list[str]:
-        """The runs that have a folder, in no order that means anything."""
+        """The runs that have a folder, in no meaningful order."""
         folder = self.home / "runs"
         names = (p.name for p in folder.iterdir()) if folder.is_dir() else ()
         return sorted(name for name in names if not name.startswith("."))
 
     def delete_run(self, run: str) -> bool:
-        """Delete all that is stored in a run's folder, at once; whether there was any.
+        """Delete everything stored in a run's folder, at once; return whether there was any.
 
         For a worker thread.
         """
@@ -123,7 +122,7 @@ class Store:
         return self._delete_partition("runs", run)
 
     def delete_jobs(self, jobs: Collection[str]) -> None:
-        """Delete the records and units of jobs, of those that there are. For a worker thread."""
+        """Delete the records and units of those jobs that exist. For a worker thread."""
         for job in jobs:
             self._delete_partition("jobs", check_slug(job, "job"))
         self.jobs.table.delete(jobs)
@@ -137,7 +136,7 @@ class Store:
         self._partition("jobs", job).drop_table(name)
 
     def next_id(self, kind: str) -> str:
-        """The next id of a kind (`run` gives `run-1`, `run-2`, …), never given twice, in whatever process."""
+        """The next id of a kind (`run` gives `run-1`, `run-2`, …), never given twice, by any process."""
         check_slug(kind, "kind")
         with self.table("sequences").transaction() as change:
             last = (change.get(kind) or {}).get("last", 0)
@@ -145,7 +144,7 @@ class Store:
         return f"{kind}-{last + 1}"
 
     def claim_id(self, kind: str, number: int) -> bool:
-        """Take the id with this number, so that `next_id` gives a later one; False where it may be taken already."""
+        """Take the id with this number, so that `next_id` gives a later one; False if it may be taken already."""
         check_slug(kind, "kind")
         with self.table("sequences").transaction() as change:
             if number <= (change.get(kind) or {}).get("last", 0):
@@ -159,15 +158,15 @@ class Store:
 
     @property
     def actor(self) -> str:
-        """Who makes changes here, as the audit names them."""
+        """Who is making changes here, as named in the audit."""
         return self._audit.actor
 
     def audited(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest lines of the audit, oldest of them first; what is damaged is left out."""
+        """The newest lines of the audit, oldest of them first; damaged ones are left out."""
         return self._audit.newest(limit)
 
     def damage(self) -> list[Damage]:
-        """The tables of which damaged lines were put aside: one small folder is looked through."""
+        """The tables from which damaged lines were put aside; reads one small folder."""
         found: list[Damage] = []
         with telling("Cannot read", self.home / "damaged"):
             for path in sorted((self.home / "damaged").glob("*.jsonl")):
@@ -177,7 +176,7 @@ class Store:
         return found
 
     def flush(self) -> None:
-        """Make all that was written survive a power cut. Milliseconds or more: for a worker thread."""
+        """Make everything written survive a power cut. Milliseconds or more: for a worker thread."""
         self._keeper.flush()
 
     def close(self) -> None:
@@ -213,7 +212,7 @@ class Store:
         )
 
     def _damaged(self, journal: Journal, count: int) -> None:
-        """Damage is told once, in the log and in the audit; that it was met must not stop who met it."""
+        """Report damage once, in the log and in the audit; it must not stop the caller that found it."""
         _log.error("%d damaged lines of %s were put aside in %s", count, journal.name, journal.aside)
         with suppress(StorageError):
             self.audit("damage", "table", journal.name, lines=count)
@@ -252,13 +251,13 @@ class Store:
                 os.rename(folder, grave)
             except FileNotFoundError:
                 return False
-            shutil.rmtree(grave, ignore_errors=True)  # a process that starts buries it too
+            shutil.rmtree(grave, ignore_errors=True)  # a process that starts deletes it too
             if grave.is_dir():
                 shutil.rmtree(grave)
         return True
 
     def _bury(self) -> None:
-        """Finish the deletions of processes that were killed in the middle of one."""
+        """Finish the deletions of processes that were killed during one."""
         for group in ("runs", "jobs"):
             for grave in (self.home / group).glob(f"{_GRAVES}*"):
                 shutil.rmtree(grave, ignore_errors=True)
@@ -267,7 +266,7 @@ class Store:
         self.jobs.write_progress()
 
     def _unload_spare(self) -> None:
-        """Unload the partitions that were not asked for lately."""
+        """Unload the partitions that were not used recently."""
         with self._mutex:
             spare = list(self._partitions.values())[:-OPEN_PARTITIONS]
         for database in spare:

@@ -27,7 +27,7 @@ class Transaction:
         self.changes[id] = document
 
     def remove(self, id: str) -> bool:
-        """Remove it; whether it was there."""
+        """Remove it; return whether it was there."""
         there = self.get(id) is not None
         if id in self._documents:
             self.changes[id] = None
@@ -76,7 +76,7 @@ class Touched(MutableMapping[str, Any]):
             self._change.remove(id)
 
     def settle(self) -> None:
-        """Put those that are other than before."""
+        """Put the documents that have changed."""
         for id, document in self._taken.items():
             before = self._change.get(id)
             if before is None or encode(before) != encode(document):

@@ -1,9 +1,8 @@
 """The queue of a job's units: handed out under leases, answered once.
 
-A lease holds while its owner lives and gave a sign of life in time; then the unit is handed out again with a
-higher attempt, and answers of older attempts are refused. What `complete` or `fail` accepted is not lost when
-the process is killed. Each answer is one line in a table of the job's own (about 50 us); the job's record is
-not touched.
+A lease holds while its owner is alive and gave a sign of life in time; after that the unit is handed out again with a
+higher attempt, and answers of older attempts are refused. What `complete` or `fail` accepted is not lost if the
+process is killed. Each answer is one line in the job's own table (about 50 us); the job's record is not touched.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ LEASE_S: Final = 60.0
 class WorkQueue:
     """The units of all jobs.
 
-    `open_table` gives the table of a job's units, `changed` is told of each change.
+    `open_table` gives the table of a job's units, `changed` is called with the job after each change.
     """
 
     def __init__(
@@ -41,9 +40,7 @@ class WorkQueue:
         self._lease_s = lease_s
 
     def enqueue(self, job: str, specs: Iterable[Mapping[str, Any]]) -> int:
-        """Put units in the queue, each under the hash of its spec;
-        how many were new (the others stay as they are).
-        """
+        """Queue units, each under the hash of its spec; return how many were new (others stay as they are)."""
         table = self._table(job)
         new = 0
         with table.transaction() as change:
@@ -57,9 +54,7 @@ class WorkQueue:
         return new
 
     def claim(self, job: str, limit: int = 1, lease_s: float | None = None) -> list[Unit]:
-        """Take up to `limit` units, oldest first:
-        pending ones that are due, and those whose lease ran out.
-        """
+        """Take up to `limit` units, oldest first: pending ones that are due, and those whose lease ran out."""
         self._owner.beat()
         table = self._table(job)
         taken: list[Unit] = []
@@ -86,14 +81,12 @@ class WorkQueue:
         self._owner.beat()
 
     def complete(self, unit: Unit, result: Mapping[str, Any] | None = None) -> bool:
-        """Answer a claimed unit. False, and nothing kept, when the claim is no longer the newest."""
+        """Answer a claimed unit. False, and nothing is kept, if the claim is no longer the newest."""
         done = {"state": "completed", "result": None if result is None else dict(result), "error": None}
         return self._answer(unit, done)
 
     def fail(self, unit: Unit, error: Mapping[str, Any], retry_in_s: float | None = None) -> bool:
-        """Answer that a claimed unit failed:
-        for good, or to be handed out again after `retry_in_s` seconds.
-        """
+        """Answer that a claimed unit failed: for good, or to be handed out again after `retry_in_s` seconds."""
         if retry_in_s is None:
             return self._answer(unit, {"state": "failed", "error": dict(error)})
         later = {"not_before": self._clock.wall() + retry_in_s, "retry_in_s": retry_in_s}
@@ -104,18 +97,16 @@ class WorkQueue:
         return self._answer(unit, {"state": "pending", "owner": ""})
 
     def release_all(self, job: str) -> int:
-        """Give back every unit of the job that is running, whoever holds it;
-        their answers will be refused.
-        """
+        """Give back every running unit of the job, whoever holds it; their answers will be refused. Return how many."""
         return self._reset(job, "running", {"state": "pending", "owner": ""})
 
     def retry_failed(self, job: str) -> int:
-        """Put the failed units of the job back in the queue; how many."""
+        """Put the failed units of the job back in the queue; return how many."""
         again = {"state": "pending", "owner": "", "error": None, "not_before": 0.0, "retry_in_s": 0.0}
         return self._reset(job, "failed", again)
 
     def redo(self, job: str, ids: Iterable[str]) -> int:
-        """Put completed units back in the queue, because what they made is not to stand; how many."""
+        """Put completed units back in the queue, because their results are to be discarded; return how many."""
         again = {"state": "pending", "owner": "", "result": None, "not_before": 0.0, "retry_in_s": 0.0}
         count = 0
         with self._table(job).transaction() as change:
@@ -129,7 +120,7 @@ class WorkQueue:
         return count
 
     def stats(self, job: str) -> UnitCounts:
-        """How many units are in which state."""
+        """How many units are in each state."""
         table = self._table(job)
         return UnitCounts(
             total=table.tally(),
@@ -140,7 +131,7 @@ class WorkQueue:
         )
 
     def units(self, job: str, state: UnitState | None = None) -> Iterator[Unit]:
-        """The units of a job in the order they were put in, those of one state if it is given."""
+        """The units of a job in the order they were queued; only those in `state` if given."""
         where = {"state": state} if state else None
         return (Unit.model_validate(row) for row in self._table(job).walk(where, oldest_first=True))
 

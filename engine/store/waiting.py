@@ -1,4 +1,4 @@
-"""Waiting for a sign: what this thread tells wakes at once, what others write is seen by the files that grow."""
+"""Waiting for changes: those reported in this thread wake at once, those others write show in the growing files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 import anyio
 
 LOOK_EVERY_S: Final = 0.1
-"""How often is looked whether other processes or threads have written: two calls of the system, no reading."""
+"""How often to check whether other processes or threads have written: two system calls, no reading."""
 
 
 class Sign:
-    """Something was told or written since this was made."""
+    """Whether anything was reported or written since this was made."""
 
     def __init__(self, written: Callable[[], object]) -> None:
         self.thread = threading.get_ident()
@@ -23,14 +23,14 @@ class Sign:
         self._before = written()
 
     async def given(self) -> None:
-        """Until there is one."""
+        """Wait until there is a sign."""
         while not self.event.is_set() and self._written() == self._before:
             with anyio.move_on_after(LOOK_EVERY_S):
                 await self.event.wait()
 
 
 class Waiting:
-    """Those who wait, by what they wait for. `written` gives what is other after each write about it."""
+    """The waiters, by what they wait for. `written` returns a value that changes with each write about it."""
 
     def __init__(self, written: Callable[[str], object]) -> None:
         self._written = written
@@ -39,7 +39,7 @@ class Waiting:
 
     @contextmanager
     def sign(self, id: str) -> Generator[Sign]:
-        """A sign to wait for; whatever happens about `id` from here on gives it."""
+        """A sign to wait for; anything that happens about `id` from now on triggers it."""
         mine = Sign(lambda: self._written(id))
         with self._mutex:
             self._signs.setdefault(id, []).append(mine)
@@ -54,7 +54,7 @@ class Waiting:
                     del self._signs[id]
 
     def wake(self, id: str) -> None:
-        """Give the sign to those who wait in this thread."""
+        """Give the sign to those waiting in this thread."""
         with self._mutex:
             signs = list(self._signs.get(id, ()))
         here = threading.get_ident()

@@ -226,15 +226,12 @@ class Exporting:
             warnings=made.warnings,
         )
         if made.held_out:
+            number = len(made.held_out)
+            scenarios = "held-out scenario" if number == 1 else "held-out scenarios"
             report.warnings.insert(
                 0,
-                "Exporting counts as reading: "
-                + plural(
-                    len(made.held_out),
-                    f"held-out scenario of {made.environment} now counts",
-                    f"held-out scenarios of {made.environment} now count",
-                )
-                + " as train for any text that you submit.",
+                f"Exporting counts as reading: {number} {scenarios} of {made.environment} now "
+                f"{'counts' if number == 1 else 'count'} as train for any text that you submit.",
             )
         if inline:
             report.text = made.text if len(made.text) <= INLINE else made.text[:INLINE]
