@@ -319,6 +319,8 @@ def test_a_second_folder_of_the_same_name_is_refused_with_a_way_out(
 ) -> None:
     twin = tmp_path / "two" / "my-agent"
     assert call("init", str(twin), home=home).returncode == 0
+    text = twin / "instructions.md"
+    text.write_text(text.read_text() + "Be brief.\n")
     assert call("run", str(folder), home=home).returncode == 0
     done = call("run", str(twin), home=home)
     assert done.returncode == 2
