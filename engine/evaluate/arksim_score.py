@@ -21,7 +21,7 @@ NO_FAILURE: Final = frozenset(("no failure", "skipped_good_performance"))
 
 
 class ArkSimScore:
-    """The profile `arksim`: by its judge's labels; in our trials by the metric `arksim_score`, if measured; else unknown."""
+    """The profile `arksim`: by its judge's labels; in our trials by `arksim_score`, if measured; else unknown."""
 
     needs_expected_world: bool = False
     closing: Sequence[Closing] = ()
