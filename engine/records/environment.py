@@ -197,6 +197,8 @@ class EnvironmentRecord(Stored):
     """Counts every change; `update_item` can refuse on it."""
     source: str = ""
     """The shipped world, world file or folder it came from."""
+    source_content: str = ""
+    """Digest of what that folder said."""
     created_at: str = ""
     updated_at: str = ""
 
