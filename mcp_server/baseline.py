@@ -15,13 +15,14 @@ from typing import Any, Final
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
 from ..engine.evaluate.comparison import MAX_DROP
 from ..engine.exchange import CaseFolder, Roots
+from ..engine.plural import plural
 from ..engine.workbench import Workbench
 from ..engine.workbench.baselines import MOST_BYTES, read_baseline, write_baseline
 from ..engine.workbench.compared import ComparedRun
 from ..engine.workbench.comparing import ComparisonReport
 from ..tools.comparisons import change, finding
 from .called import called
-from .terminal import clean, count, cut
+from .terminal import clean, cut
 
 OF_FOLDER: Final = "."
 """`--save-baseline` without a file: the one that caseharden.yaml names."""
@@ -127,11 +128,13 @@ def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: i
     if report is None:
         return []
     found, base = report.found, report.base
-    lines = [f"Against {baseline.file} ({base.run}, {base.instructions}, {count(len(base.played), 'trial')})"]
+    lines = [
+        f"Against {baseline.file} ({base.run}, {base.instructions}, {plural(len(base.played), 'trial')})"
+    ]
     if found.pairs:
         worse, better = len(found.worse), len(found.better)
         lines.append(
-            f"  {worse} of {count(found.scenarios, 'scenario')} worse, {better} better; {change(found)}"
+            f"  {worse} of {plural(found.scenarios, 'scenario')} worse, {better} better; {change(found)}"
         )
         lines.append(f"  {finding(found)}")
     for word, names in (("broken", found.broken), ("fixed", found.fixed), ("flaky", found.flaky)):

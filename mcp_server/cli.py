@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
 that helps after an error. It is imported when it is called: the help and the version need none of them.
 
-Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 interrupted.
+Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ COMMANDS = {
     ),
     "play": (".play", "be the agent yourself, in the terminal"),
     "label": (".label", "judge conversations yourself, and see how far the judge agrees with you"),
+    "cancel": (".cancel", "stop a job that another process is at work on; what it finished is kept"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
         ".import_files",

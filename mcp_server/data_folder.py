@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.errors import CasehardenError
+from ..engine.plural import plural
 from ..engine.store import Store
 from ..resources.home import shown
 from .findings import Finding
 from .settings import Settings
-from .terminal import count, size
+from .terminal import size
 
 SCARCE: Final = 1_000_000_000
 """Bytes free on the disk below which a long run may fill it."""
@@ -52,7 +53,7 @@ def _opened(home: Path, source: str) -> Finding:
         told = f"{shown(home)}: {error.what.rstrip('.')}"
         return Finding("fail", "data folder", told, source, f"{error.allowed} ({error.where})")
     damaged = sum(one.lines for one in damage)
-    told = f"{shown(home)}, {size(_bytes(home))}, writable, {count(damaged, 'damaged line')}"
+    told = f"{shown(home)}, {size(_bytes(home))}, writable, {plural(damaged, 'damaged line')}"
     fix = f"kept as they were in {', '.join(str(one.file) for one in damage[:3])}" if damage else ""
     return Finding("warn" if damage else "ok", "data folder", told, source, fix)
 

@@ -19,13 +19,14 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 
 from ..engine.errors import InternalError, NeedsConfirm, Unavailable, UserError
+from ..engine.plural import plural
 from ..resources.library import WORLDS
 from .called import called
 from .demo_model import DemoModel, add_model_arguments, ask, model_of
 from .output_files import copy_out
 from .setting_values import flag
 from .settings import add_flags
-from .terminal import Screen, bar, clean, count, cut, interval, money, percent
+from .terminal import Screen, bar, clean, cut, interval, money, percent
 
 WORLD = "shop"
 REPORT = Path(".caseharden/demo/report.html")
@@ -138,7 +139,7 @@ class _Loop:
         made = await self._call("create_environment", id=WORLD, world=WORLD, instructions=text)
         world, self._models = made["world"], made["models"]
         held = sorted(world["collections"].items(), key=lambda item: -item[1])[:3]
-        told = [f"{number:,} {name}" for name, number in held] + [count(world["tools"], "tool")]
+        told = [f"{number:,} {name}" for name, number in held] + [plural(world["tools"], "tool")]
         shown = await self._call("get_item", kind="instructions", id=f"{WORLD}@1", view="text")
         chars = len(shown["item"]["text"])
         names = sorted({m for m in self._models.values() if m})
@@ -257,7 +258,7 @@ class _Loop:
             self._line(f"  version {number:<4} {bar(totals['rate'])} {percent(totals['rate']):>5}")
         left = again["totals"]["simulations"] - again["totals"]["passed"]
         self._line(
-            f"  Left         {left} of {count(again['totals']['simulations'], 'simulation')} not passed"
+            f"  Left         {left} of {plural(again['totals']['simulations'], 'simulation')} not passed"
         )
         self._line()
 
@@ -306,7 +307,7 @@ class _Loop:
 
 def _made(reply: Mapping[str, Any], noun: str) -> str:
     names = [str(id).partition("/")[2] for id in reply.get("made", [])]
-    return cut(f"{count(len(names), noun)}: {', '.join(names)}", 84)
+    return cut(f"{plural(len(names), noun)}: {', '.join(names)}", 84)
 
 
 def _rate(totals: Mapping[str, Any]) -> str:
@@ -331,7 +332,7 @@ def _moved(train: Mapping[str, Any]) -> str:
     base, candidate, of, better, worse = [
         int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
     ]
-    moved = f"{count(better, 'scenario')} better, {worse} worse"
+    moved = f"{plural(better, 'scenario')} better, {worse} worse"
     return f"{base} -> {candidate} of {of} simulations    {moved}"
 
 

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from ..engine.errors import CasehardenError, UserError
 from ..engine.exchange import parse_json
+from ..engine.plural import plural
 from ..engine.records.environment import ModelChoice
 from ..resources.home import shown
 from .called import called
@@ -28,7 +29,7 @@ from .findings import Finding, as_json, exit_code, lines
 from .installed import installed
 from .setting_values import DEFAULT, FILE
 from .settings import Settings, WrongSetting, add_flags, read_settings, unknown_variables
-from .terminal import Screen, count, listed
+from .terminal import Screen, listed
 from .tried_agent import models_of, read_cases, tried_agent
 from .tried_models import chosen_models, tried_models
 
@@ -99,7 +100,7 @@ def _settings(settings: Settings, mistakes: list[WrongSetting]) -> Iterator[Find
         yield Finding("warn", "settings", told)
     number = sum(source == FILE for source in settings.sources.values())
     if number:
-        yield Finding("ok", "settings", f"{count(number, 'setting')} in {shown(settings.file)}")
+        yield Finding("ok", "settings", f"{plural(number, 'setting')} in {shown(settings.file)}")
 
 
 def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:

@@ -15,12 +15,14 @@ import anyio.to_thread
 
 from ..engine.errors import CasehardenError, InvalidArgument, Unavailable
 from ..engine.exchange.export_formats import EXPORTERS
+from ..engine.plural import plural
 from ..engine.workbench.exporting import PAGE
 from .called import called
+from .instead import instead
 from .output_files import OPTION, copy_out
 from .report import newest
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen
 
 FORMATS = (*EXPORTERS, PAGE)
 STDOUT = "-"
@@ -68,7 +70,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("export", *source, "--format", args.format, "--output", "other" + _suffix(args.format))
     if where.startswith(("where", "--where")):
         return called("export", *source, "--format", "csv", "--where", "verdict=fail")
-    return called("run", "DIR") + "        (makes a run), or name one: " + called("export", "run-1")
+    known = instead(error, "source")
+    return called("export", known) if known else called("run", "DIR") + "        (makes a run)"
 
 
 async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
@@ -88,7 +91,7 @@ async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
         screen.note("warn", warning)
     for left in made.left_out:
         screen.note("note", f"Not in it: {left}")
-    told = f"{made.says}, {count(made.records, made.record)} of {source}, {made.bytes:,} bytes"
+    told = f"{made.says}, {plural(made.records, made.record)} of {source}, {made.bytes:,} bytes"
     screen.line(told if args.output == STDOUT else f"{target}  {told}")
     return 0
 

@@ -1,7 +1,7 @@
 """Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
 
 `run`, `simulate` and `score` go through it alike. Exit codes: 0 passed, 1 a threshold or the baseline was missed,
-3 no result: nothing was counted, or nothing of it could be judged.
+3 no result: nothing was counted, or nothing of it could be judged; 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
+from ..engine.plural import plural
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
@@ -26,10 +27,12 @@ from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, 
 from .called import called
 from .ci_reports import write_reports
 from .progress import Progress, result_lines
-from .terminal import Screen, clean, count
+from .terminal import Screen, clean
 
 STEP_S = 0.5
 """How often a run is looked at."""
+NO_RESULT = 3
+"""The exit code, or the least of those that say that there is none."""
 
 
 Start = Callable[[], Awaitable[RunReport]]
@@ -37,12 +40,12 @@ Again = Callable[[str], Sequence[str]]
 """The words of the command that goes on with a run."""
 
 
-async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, bool]:
-    """What came of what `start` begins, and whether Ctrl-C stopped it."""
+async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, int]:
+    """What came of what `start` begins; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
     async with _interrupts() as interrupts:
         report = await start()
         progress = Progress(bench, screen, report)
-        stopped = False
+        stopped = 0
         job = report.job
         while job is not None and job.active:
             with interrupts.waiting():
@@ -51,8 +54,8 @@ async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> 
                     progress.waits(job, bench.home)
                     await anyio.sleep(STEP_S)
             await progress.look(job)
-            if interrupts.number and not stopped:
-                stopped = True
+            if interrupts.code and not stopped:
+                stopped = interrupts.code
                 kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
                 screen.line(f"Stopping. {kept}; {called(*again(report.run.id))} goes on.")
                 with suppress(Conflict):  # it was over at the same moment
@@ -67,13 +70,13 @@ async def finished(
     args: argparse.Namespace,
     screen: Screen,
     report: RunReport,
-    stopped: bool,
+    stopped: int,
     baseline: Baseline,
     again: Sequence[str],
 ) -> int:
     """Tell what a run came to, write the reports and the baseline that are wanted; the exit code."""
-    code = 3 if stopped else _exit_code(report, getattr(args, "metric", ()))
-    against = None if code == 3 else await compared(bench, baseline, report.run.id)
+    code = stopped or _exit_code(report, getattr(args, "metric", ()))
+    against = None if code >= NO_RESULT else await compared(bench, baseline, report.run.id)
     code = max(code, 1) if fails(against) else code
     if args.json:
         result = {**as_json(report, code), **baseline_json(baseline, against)}
@@ -85,7 +88,7 @@ async def finished(
             screen.line(line)
     for line in await write_reports(bench, args, report, code):
         screen.line(line)
-    if code != 3:
+    if code < NO_RESULT:
         saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
         screen.line(saved) if saved else None
     return code
@@ -95,10 +98,10 @@ def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
     """What a run says to whoever started it, but for its baseline. `asked`: metrics that the command names."""
     run, totals = report.run, report.run.totals
     if run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
-        return 3
+        return NO_RESULT
     if any(t.result == "fail" for t in run.thresholds):
         return 1
-    return 0 if _has_result(run, asked) else 3
+    return 0 if _has_result(run, asked) else NO_RESULT
 
 
 def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
@@ -111,8 +114,11 @@ def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
 
 
 def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
-    """Of a run that paused: why, and what to type; where a resumed run may have a higher budget, with that."""
+    """Of a run that did not come to its end: why, and what to type; after a spent budget with a higher one."""
     job, run = report.job, report.run
+    if run.state == "cancelled":
+        kept = plural(run.totals.trials - run.totals.error, "trial")
+        return [f"Cancelled from elsewhere. Kept: {kept}; {called(*again)} goes on."]
     if job is None or job.state != "paused" or job.error is None:
         return []
     limits: dict[str, float] = run.options.get("budget") or {}
@@ -120,7 +126,7 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     more = (
         ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
     )
-    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 
@@ -150,10 +156,13 @@ def as_json(report: RunReport, code: int) -> dict[str, Any]:
 
 
 class _Interrupts:
-    """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
+    """Whether Ctrl-C or SIGTERM came. The first ends a wait, the second the process, which loses nothing that is
+    stored.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.code = 0
+        """The exit code of the first, as shells have it."""
         self._waiting: anyio.CancelScope | None = None
 
     @contextmanager
@@ -163,24 +172,24 @@ class _Interrupts:
             yield
         self._waiting = None
 
-    def came(self) -> None:
-        self.number += 1
-        if self.number > 1:
-            os._exit(130)
+    def came(self, number: int) -> None:
+        if self.code:
+            os._exit(128 + number)
+        self.code = 128 + number
         if self._waiting is not None:
             self._waiting.cancel()
 
 
 @asynccontextmanager
 async def _interrupts() -> AsyncGenerator[_Interrupts]:
-    """Listens for Ctrl-C within the block."""
+    """Listens for Ctrl-C and SIGTERM within the block."""
     interrupts = _Interrupts()
 
     async def listen() -> None:
-        async for _ in signals:
-            interrupts.came()
+        async for number in signals:
+            interrupts.came(number)
 
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
             try:

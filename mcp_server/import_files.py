@@ -14,10 +14,11 @@ import anyio
 
 from ..engine.errors import NotFound
 from ..engine.exchange import IMPORTERS
+from ..engine.plural import plural
 from ..engine.workbench.results import EnvironmentReport, ImportReport
 from .called import called
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean, count
+from .terminal import Screen, clean
 
 WAIT_S = 45
 TOPS = (".git", "pyproject.toml", "setup.py")
@@ -91,13 +92,13 @@ def told(report: EnvironmentReport) -> list[str]:
     lines = [f"ok    {verb} {taken.get('format')} as {id}"]
     if "run" in taken:
         lines.append(
-            f"ok    {taken['run']}: {count(taken['conversations'], 'conversation')}, {taken['passed']} pass"
+            f"ok    {taken['run']}: {plural(taken['conversations'], 'conversation')}, {taken['passed']} pass"
         )
         lines += _compared(taken.get("compared") or {})
     else:
         solved = f"{report.proven} proven of {report.counts['scenarios']}"
-        lines.append(f"ok    {count(report.counts['scenarios'], 'scenario')}, solutions: {solved}")
-        lines.append(f"ok    {count(report.world.get('tools', 0), 'tool')}")
+        lines.append(f"ok    {plural(report.counts['scenarios'], 'scenario')}, solutions: {solved}")
+        lines.append(f"ok    {plural(report.world.get('tools', 0), 'tool')}")
     for row in report.lost:
         at = ", ".join(map(str, row["at"])) if isinstance(row.get("at"), list) else row.get("at", "")
         number = f"{row['count']} x " if row.get("count", 1) > 1 else ""

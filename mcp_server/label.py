@@ -20,6 +20,7 @@ from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
 from .called import called
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut
 from .typed import ask_line
@@ -53,7 +54,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return fixing(error, "label")
     if args.file:
         return called("label", args.run or "RUN", "--file", args.file) + "        (when it is mended)"
-    return called("label", "--help")
+    known = instead(error, "run")
+    return called("label", known) if known else called("label", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -17,9 +17,11 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupError, UserError, did_you_mean
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import SessionReport
 from .called import called
+from .instead import instead
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
@@ -77,7 +79,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if where.endswith("start"):
         return called("play", *name, "--list")
-    return called("play", "--help")
+    known = instead(error, "environment")
+    return called("play", known) if known else called("play", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -127,7 +130,9 @@ async def _list(bench: Bench, screen: Screen, environment: str) -> None:
     rows = [(f"#{case['number']}", clean(case["id"]), clean(case["goal"]) or "(held out)") for case in cases]
     for line in _columns(rows, screen.width):
         screen.line(line)
-    screen.line(f"{len(rows)} cases. {called('play', environment, '--start', '3')} plays the third.")
+    screen.line(
+        f"{plural(len(rows), 'case')}. {called('play', environment, '--start', '3')} plays the third."
+    )
 
 
 async def _chosen(bench: Bench, screen: Screen, environment: str) -> str:

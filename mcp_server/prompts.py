@@ -18,6 +18,7 @@ from ..engine.exchange import is_case_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.prompts import ROLES, Prompt
 from .called import called
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean
 
@@ -48,6 +49,9 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, WrongSetting):
         return fixing(error, "prompts")
     where = error.where if isinstance(error, CasehardenError) else ""
+    known = instead(error, "environment")
+    if known:
+        return called("prompts", "--environment", known)
     if where == "scenario":
         return called("prompts", "--environment", args.environment or "ID")
     return (

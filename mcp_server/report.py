@@ -11,6 +11,7 @@ import anyio.to_thread
 from ..engine.errors import CasehardenError, NotFound
 from ..engine.workbench import Workbench as Bench
 from .called import called
+from .instead import instead
 from .output_files import OPTION, copy_out
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
@@ -37,7 +38,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     source = [args.source] if args.source else []
     if where == OPTION:
         return called("report", *source, "--output", "other.html")
-    return called("run", "DIR") + "        (makes a run), or name one: " + called("report", "run-1")
+    known = instead(error, "source")
+    return called("report", known) if known else called("run", "DIR") + "        (makes a run)"
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """`caseharden run DIR`: read a folder of cases, simulate, score, and say whether thresholds and baseline are held;
 `caseharden simulate DIR` is its first half, and `caseharden score` the other.
 
-Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
+Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ from ..engine.errors import (
 )
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.llm import Mode
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
 from .baseline import Baseline, add_baseline_arguments, then_baseline, wanted
 from .called import called
 from .ci_reports import add_report_arguments
-from .following import as_json, finished, followed, how_to_go_on
+from .following import NO_RESULT, as_json, finished, followed, how_to_go_on
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +116,8 @@ def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
     if where.startswith("--budget"):
         return called(args.command, args.folder, "--budget", "25")
     if where == "--resume":
-        return _again(args) + "        (a new run)"
+        known = instead(error, where)
+        return _again(args, "--resume", known) if known else _again(args) + "        (a new run)"
     return then_baseline(_words(args), args.baseline, error, where) if args.command == "run" else ""
 
 
@@ -181,21 +184,21 @@ async def _simulate(
 
 
 def _simulated(
-    args: argparse.Namespace, screen: Screen, report: RunReport, stopped: bool, again: Sequence[str]
+    args: argparse.Namespace, screen: Screen, report: RunReport, stopped: int, again: Sequence[str]
 ) -> int:
     """Tell how many trials there are of a run that is to be scored later; thresholds wait for that."""
     run = report.run
     played = run.totals.trials - run.totals.error
-    code = 0 if run.state == "done" and played and not stopped else 3
+    code = stopped or (0 if run.state == "done" and played else NO_RESULT)
     if args.json:
         print(json.dumps(as_json(report, code), ensure_ascii=False))
         return code
     if not stopped:
-        for warning in run.warnings:
+        for warning in report.warnings if report.job is None else run.warnings:
             screen.note("warn", warning)
-        left = f"; {count(run.totals.error, 'error')}" if run.totals.error else ""
+        left = f"; {plural(run.totals.error, 'error')}" if run.totals.error else ""
         waits = "" if run.options.get("score", True) else ", not scored yet"
-        screen.line(f"{run.id}  {run.instructions}  {count(played, 'trial')} simulated{left}{waits}")
+        screen.line(f"{run.id}  {run.instructions}  {plural(played, 'trial')} simulated{left}{waits}")
         for line in how_to_go_on(report, again):
             screen.line(line)
         if code == 0:
@@ -246,12 +249,12 @@ async def _started(
 
 def _checked(report: EnvironmentReport, screen: Screen) -> int:
     taken, world = report.taken, report.world
-    cases = f"{count(taken['scenarios'], 'scenario')}, {count(taken['personas'], 'persona')}"
-    screen.line(f"ok    {report.environment.id}: {cases} in {count(taken['files'], 'file')}")
+    cases = f"{plural(taken['scenarios'], 'scenario')}, {plural(taken['personas'], 'persona')}"
+    screen.line(f"ok    {report.environment.id}: {cases} in {plural(taken['files'], 'file')}")
     if report.counts["scenarios"]:
         screen.line(f"ok    solutions: {report.proven} proven of {report.counts['scenarios']}")
     if world.get("tools"):
-        screen.line(f"ok    world {world['name']}: {count(world['tools'], 'tool')}")
+        screen.line(f"ok    world {world['name']}: {plural(world['tools'], 'tool')}")
     for warning in report.warnings:
         screen.note("warn", warning)
     return 0

@@ -1,6 +1,7 @@
 """`caseharden score RUN`: the second half of `run`: grade a stored run, with other metrics, judge or thresholds too.
 
-Nothing is simulated. Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
+Nothing is simulated. Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result,
+130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .baseline import add_baseline_arguments, then_baseline, wanted
 from .called import called
 from .ci_reports import add_report_arguments
 from .following import finished, followed
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
 
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     where = error.where if isinstance(error, CasehardenError) else ""
-    words = ["score", args.run or "run-1"]
+    known = instead(error, "run")
+    words = ["score", known or args.run or "run-1"]
+    if known:
+        return called(*words)
     if isinstance(error, WrongSetting):
         return fixing(error, "score")
     if where.startswith((THRESHOLD, "thresholds")):

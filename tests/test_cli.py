@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     run = first.split()[0]
-    assert (process.returncode, err) == (3, ""), out
+    assert (process.returncode, err) == (130, ""), out
     assert f"--resume {run} goes on.\n" in out
     page = call("run", str(folder), "--resume", run, "--json", home=home)
     assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 25

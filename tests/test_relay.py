@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
+from caseharden.engine.records.model_call import ModelCall
+from caseharden.engine.workbench.model_call_views import BATCH_CHARS, Batch
 from caseharden.tests.hosting import STOP, View, answers, as_user, by_role, heard, judgement, lent_desk, play
 from caseharden.tests.server_desk import Desk, desk
 from caseharden.tools.fit import CAP
@@ -108,6 +110,20 @@ async def test_history_new_tells_only_what_came_since_the_last_answer(tmp_path: 
         assert "sheet" in view
 
 
+async def test_what_was_refused_comes_again_without_what_the_client_has_before_it(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 2, models=MODELS)
+        users = await at.ok("take_model_calls", job=await started(at), history="new")
+        bad = {"id": users["calls"][0]["id"], "text": " "}
+        back = await at.ok("answer_model_calls", answers=[bad], history="new")
+        (again,) = [view for view in back["calls"] if view["id"] == bad["id"]]
+        assert "uses" not in again and again["history"] == [] and again["reply"] == "text"
+        assert "shared" not in back
+        whole = await at.ok("answer_model_calls", answers=[bad])
+        (again,) = [view for view in whole["calls"] if view["id"] == bad["id"]]
+        assert again["uses"] == ["user-rules"] and "user-rules" in whole["shared"]
+
+
 async def test_wrong_answers_come_back_with_the_reason_and_the_others_are_taken(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         await lent_desk(at, 4, models=MODELS)
@@ -168,6 +184,18 @@ async def test_a_batch_keeps_within_a_reply_and_counts_what_is_left(tmp_path: Pa
         second = await at.ok("take_model_calls", job=job)
     ids = [view["id"] for reply in (first, second) for view in reply["calls"]]
     assert len(ids) == len(set(ids))
+
+
+def test_a_history_too_long_for_a_batch_tells_how_much_of_its_texts_is_left_out() -> None:
+    batch = Batch(full=True)
+    messages = [{"role": "user", "content": "y" * length} for length in (100_000, 30_000, 500)]
+    asks = {"messages": messages, "tools": [], "schema": None}
+    assert batch.add(ModelCall(id="m-1", role="writer"), asks)
+    first, second, short = (entry["text"] for entry in batch.calls[0]["history"])
+    assert len(json.dumps(batch.calls)) <= BATCH_CHARS
+    for text, length in ((first, 100_000), (second, 30_000)):
+        assert text.endswith(f" … ({length - text.count('y')} characters left out)")
+    assert short == "y" * 500
 
 
 async def test_what_a_client_asks_wrongly_is_told(tmp_path: Path) -> None:

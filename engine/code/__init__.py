@@ -1,9 +1,9 @@
-"""Tools that are no steps, and metrics that are code: Python in a warm process, below allowed folders; servers."""
+"""Tools without steps, and coded metrics: Python in a warm process, below allowed folders; servers."""
 
 from __future__ import annotations
 
 from .metric_code import MetricCode
 from .python_tools import PythonTools
-from .server_tools import ServerTools
+from .server_tools import ServerTools, processes_of
 
-__all__ = ["MetricCode", "PythonTools", "ServerTools"]
+__all__ = ["MetricCode", "PythonTools", "ServerTools", "processes_of"]

@@ -1,7 +1,7 @@
-"""Tools of worlds that are a server's: an MCP server, or an endpoint behind a URL.
+"""World tools served by an MCP server or an HTTP endpoint.
 
-A trial has sessions, and processes, of its own, and sends a key of its own with every request. Where a server names a
-`reset`, all trials share what it keeps: they take turns, and each begins with the reset.
+A trial has its own sessions and processes, and sends its own key with every request. If a server names a `reset`, all
+trials share its state: they take turns, and each begins with the reset.
 """
 
 from __future__ import annotations
@@ -27,37 +27,46 @@ from ..agents import (
     sent_headers,
     texts_of,
 )
-from ..errors import CasehardenError
+from ..errors import CasehardenError, InvalidArgument
 from ..llm.chat_format import NoCompletion, parsed
 from ..llm.origin import queued
 from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
 from ..records.world import Tool, World
+from ..store import Turns
 from ..world import CodeAnswer, ErrorKind, RemoteTrial
 from .waited import waited
 
 TRIAL_HEADER: Final = "Caseharden-Trial"
-"""A key of the trial, the same in all its requests: a service that keeps states apart needs no reset."""
+"""The key of the trial, the same in all its requests: a service that separates states by it needs no reset."""
 ONCE: Final = Retries(tries=1)
-"""A call may have done something there, so it is not repeated."""
+"""A call may have had an effect, so it is not repeated."""
 REFUSALS: Final = frozenset({400, 404, 409, 410, 412, 422})
-"""Statuses by which an endpoint refuses a call; the others are its own or the set-up's mistake."""
+"""Statuses by which an endpoint refuses a call; all others are mistakes of the endpoint or the set-up."""
 INVALID_PARAMS: Final = -32602
 SHOWN: Final = 2000
+MOST_COMMANDS: Final = 16
+"""Servers that are started for each trial."""
 _ELSEWHERE: Final = "servers are asked in trials only"
 _IN_QUERY: Final = ("GET", "DELETE")
 
 
 class ServerTools:
-    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`."""
+    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`. `turns`: at servers with a reset."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, turns: Turns) -> None:
         self._reach = reach
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns = turns
 
     def check(self, world: World, where: str) -> None:
         """See `RemoteTools`."""
+        if processes_of(world) > MOST_COMMANDS:
+            raise InvalidArgument(
+                f"{processes_of(world)} servers are started for each trial.",
+                where=f"{where}.servers",
+                allowed=f"at most {MOST_COMMANDS} with a command; others by their url",
+            )
         for name, server in world.servers.items():
             _opened(server, self._reach, f"{where}.servers.{name}")
         guard = self._reach.connections.client.guard
@@ -76,14 +85,21 @@ class ServerTools:
         """See `RemoteTools`."""
         async with AsyncExitStack() as stack:
             with queued():
+                # Whoever has its turn has its places too: nobody waits for those while others wait for the turn.
+                await stack.enter_async_context(self._reach.processes.together(processes_of(world)))
                 for key in sorted(_shared(world)):
-                    await stack.enter_async_context(self._turns.setdefault(key, anyio.Lock()))
+                    await stack.enter_async_context(self._turns.turn(key))
             servers = _Servers(self._reach, world)
             try:
                 yield servers
             finally:
                 with anyio.CancelScope(shield=True):
                     await servers.aclose()
+
+
+def processes_of(world: World) -> int:
+    """How many processes a trial in this world has of its own."""
+    return sum(bool(server.command) for server in world.servers.values())
 
 
 class _Servers:
@@ -105,7 +121,7 @@ class _Servers:
         return waited(self._snapshot, tool, elsewhere=_ELSEWHERE)
 
     async def aclose(self) -> None:
-        """Let go of every session and process."""
+        """Close every session and process."""
         for peer in self._peers.values():
             await let_go(peer)
 
@@ -145,7 +161,7 @@ class _Servers:
             return self._failed(error, "arguments" if error.code == INVALID_PARAMS else "runtime")
         except PEER_FAILURES as error:
             if isinstance(peer, StdioPeer):
-                # What hangs goes on hanging, and a later answer would be one to another question.
+                # What hangs keeps hanging, and a late answer would be taken for another question's.
                 await let_go(peer)
             return self._failed(error, "runtime")
         except CasehardenError as error:
@@ -188,7 +204,7 @@ class _Servers:
             return self._failed(error, "arguments")
 
     def _given(self, value: Any, error: ErrorKind | None = None) -> CodeAnswer:
-        """What a server gave, as far as it is JSON, without our secrets."""
+        """A server's result, if it is JSON, without our secrets."""
         try:
             kept = checked_json(value)
         except ValueError as broken:
@@ -205,7 +221,7 @@ def _opened(server: ToolServer, reach: Reach, where: str) -> McpServer:
 
 
 def _resets(world: World) -> list[HttpTool]:
-    """The endpoints with a reset; one for each URL of a reset."""
+    """The endpoints with a reset; one for each reset URL."""
     found: dict[str, HttpTool] = {}
     for tool in world.tools:
         http = tool.impl.http if tool.impl is not None else None
@@ -221,7 +237,7 @@ def _shared(world: World) -> set[str]:
 
 
 def _value(result: Mapping[str, Any]) -> Any:
-    """What an MCP tool gave: structured, without the wrapper that servers put around what is no object; else text."""
+    """An MCP tool's result: structured, without the wrapper that servers put around non-objects; else text."""
     told = as_object(result.get("structuredContent"))
     if told:
         return told["result"] if list(told) == ["result"] else told
@@ -229,7 +245,7 @@ def _value(result: Mapping[str, Any]) -> Any:
 
 
 def _read(text: str) -> Any:
-    """A text that is a JSON object or list is that; any other is a text."""
+    """Parse a text that is a JSON object or list; return any other text unchanged."""
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
@@ -239,7 +255,7 @@ def _read(text: str) -> Any:
 
 
 def _body(response: Response) -> Any:
-    """JSON where the endpoint says that it is; any other text as `_read` takes it."""
+    """JSON if the endpoint says so; any other text as `_read` takes it."""
     text = response.body.decode("utf-8", "replace")
     if not text.strip():
         return None
@@ -252,7 +268,7 @@ def _body(response: Response) -> Any:
 
 
 def _reason(error: BadStatus) -> str:
-    """Why an endpoint refuses, in its words."""
+    """Why an endpoint refuses, in its own words."""
     told = _read(error.body[:SHOWN])
     words = as_object(told)
     named = next((words[name] for name in ("error", "detail", "message") if words.get(name)), None)

@@ -269,7 +269,9 @@ class _Reader:
         file = self._roots.resolve(self._folder / name, f"{self._config.name}, world")
         value = self._document(file)
         if not isinstance(value, dict):
-            raise InvalidArgument("A world is an object.", where=self._show(file))
+            raise InvalidArgument(
+                "A world is an object.", where=self._show(file), allowed="format, db, tools, ..."
+            )
         return "", value, self._show(file)  # pyright: ignore[reportUnknownVariableType]
 
     def _records(self, kind: Kind, told: str | list[Any] | None) -> tuple[Sourced, ...]:
@@ -328,7 +330,8 @@ class _Reader:
         items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         for index, item in enumerate(items):
             if not isinstance(item, dict):
-                raise InvalidArgument("This is not an object.", where=f"{shown}, {kind}[{index}]")
+                at = f"{shown}, {kind}[{index}]"
+                raise InvalidArgument("This is not an object.", where=at, allowed="id: ..., and so on")
         return [Sourced(item, f"{shown}, {kind}[{index}]") for index, item in enumerate(items)]
 
     @staticmethod

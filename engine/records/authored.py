@@ -154,13 +154,26 @@ def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     if mistake["type"] == "unknown_field":
         return mistake["msg"], place, context["allowed"]
     if mistake["type"] == "missing":
-        return "A needed field is missing.", place, ""
+        return "A needed field is missing.", place, f"a value for `{_location(mistake)[-1]}`"
     allowed = str(context.get("expected", ""))
     given = mistake.get("input")
     shown = repr(given) if isinstance(given, str) else reprlib.repr(given)
     known = re.findall(r"'([^']+)'", allowed)
     hint = did_you_mean(given, known) if isinstance(given, str) and allowed else ""
-    return f"{_wanted(mistake)} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}", place, allowed
+    return (
+        f"{_wanted(mistake)} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}",
+        place,
+        allowed or _instead(mistake),
+    )
+
+
+def _instead(mistake: ErrorDetails) -> str:
+    """What would do: a kind of value, or the bound that was passed."""
+    kind, _, how = mistake["type"].rpartition("_")
+    if how in ("type", "parsing") and kind in _KINDS:
+        return _KINDS[kind]
+    found = re.search(r" should (?:be|have) (.+)", mistake["msg"])
+    return found[1].rstrip(".") if found else ""
 
 
 def _wanted(mistake: ErrorDetails) -> str:

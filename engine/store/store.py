@@ -5,6 +5,7 @@
 <home>/runs/<run>/segments/…        its conversations
 <home>/jobs/<job>/units.jsonl       the units of one job
 <home>/owners/…                     one locked file for each living process
+<home>/turns/…                      locks of what trials of all processes share, such as a tool server with a reset
 <home>/damaged/<table>.jsonl        damaged lines of a table, `runs.run-7.trials` for one of a run
 <home>/audit.jsonl                  a line for every change
 """
@@ -280,7 +281,8 @@ class Store:
         return True
 
     def _bury(self) -> None:
-        """Finish the deletions of processes that were killed during one."""
+        """Finish the deletions of processes that were killed during one, and forget those processes."""
+        self._owner.bury()
         for group in ("runs", "jobs"):
             for grave in (self.home / group).glob(f"{_GRAVES}*"):
                 shutil.rmtree(grave, ignore_errors=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from ..errors import CasehardenError, Conflict, InvalidArgument
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
+from ..plural import plural
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
@@ -143,7 +144,11 @@ class Environments:
             if self._archive.environments.add(draft.id, draft):
                 self._archive.store.audit("create", "environment", draft.id)
                 return
-        raise Conflict(f"Somebody else made environment `{draft.id}` at the same moment.", where="id")
+        raise Conflict(
+            f"Somebody else made environment `{draft.id}` at the same moment.",
+            where="id",
+            next=[NextCall("get_item", {"kind": "environment", "id": draft.id})],
+        )
 
     async def _take_along(
         self, environment: EnvironmentRecord, source: WorldSource, report: EnvironmentReport
@@ -325,7 +330,7 @@ class Environments:
                 deleted.append(f"{kind} {id}")
         if deleted:
             more = f" and {len(deleted) - 5} more" if len(deleted) > 5 else ""
-            with_them = f", with {simulations} simulations" if simulations else ""
+            with_them = f", with {plural(simulations, 'simulation')}" if simulations else ""
             told = f"{', '.join(deleted[:5])}{more}{with_them}"
             warnings.insert(
                 0, f"Deleted, for the folder no longer holds it: {told}. Runs made before are kept."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
 from ..records.model_call import ModelCall
@@ -25,12 +26,16 @@ _AGENT: Final = (
 
 
 class Batch:
-    """The calls that go out together. `full`: tell every history whole; else only what is new since the last answer."""
+    """The calls that go out together. `full`: tell every history whole; else only what is new since the last answer.
 
-    def __init__(self, *, full: bool) -> None:
+    `known`: ids of calls that the client has before it: it gave an answer that was refused.
+    """
+
+    def __init__(self, *, full: bool, known: Collection[str] = ()) -> None:
         self.shared: dict[str, Any] = {}
         self.calls: list[dict[str, Any]] = []
         self._full = full
+        self._known = known
         self._size = 0
 
     def add(self, call: ModelCall, asks: Mapping[str, Any]) -> bool:
@@ -56,8 +61,9 @@ class Batch:
         view: dict[str, Any] = {"id": call.id, "role": call.role}
         if call.conversation:
             view["conversation"] = call.conversation
-        first = self._full or not call.seen
-        before = 0 if first else call.seen
+        seen = len(messages) if call.id in self._known else call.seen
+        first = self._full or not seen
+        before = 0 if first else seen
         system = [str(m["content"]) for m in messages[:1] if m["role"] == "system" and not before]
         if system:
             view |= self._told(call, system[0], shared)
@@ -170,14 +176,20 @@ def _entry(message: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 def _shorten(view: dict[str, Any], room: int) -> None:
     """Cut the longest texts of a history that alone is too long for a batch; what is left out is counted."""
-    texts = [entry for entry in view["history"] if len(entry.get("text", "")) > _CUT]
-    while texts and _size(view) > room:
-        longest = max(texts, key=lambda entry: len(entry["text"]))
-        text: str = longest["text"]
-        half = max(_CUT, len(text) // 2)
-        longest["text"] = f"{text[:half]} … ({len(text) - half} characters left out)"
-        if half == _CUT:
-            texts.remove(longest)
+    over = _size(view) - room
+    texts = [(-len(entry.get("text", "")), k) for k, entry in enumerate(view["history"])]
+    cuttable = [one for one in texts if -one[0] > _CUT]
+    whole = {k: view["history"][k]["text"] for _, k in cuttable}
+    heapify(cuttable)
+    while cuttable and over > 0:
+        length, k = heappop(cuttable)
+        half = max(_CUT, -length // 2)
+        entry, text = view["history"][k], whole[k]
+        short = f"{text[:half]} … ({len(text) - half} characters left out)"
+        over -= _size(entry["text"]) - _size(short)
+        entry["text"] = short
+        if half > _CUT:
+            heappush(cuttable, (-half, k))
 
 
 def _size(value: Any) -> int:
