@@ -156,7 +156,7 @@ class ChatAgent:
         return ModelReply(found)
 
     def _as_reply(self, told: ModelReply, offered: set[str]) -> AgentReply:
-        """Separate calls to execute on the world from calls beside words on unknown tools, which are the agent's own."""
+        """Separate calls to execute on the world from calls beside words on unknown tools: the agent's own."""
         told = without_secrets(told, self._connections.secrets)
         text, calls = told.text, told.tool_calls
         usage = TokenUsage(

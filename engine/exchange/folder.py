@@ -1,17 +1,17 @@
-"""A folder of cases: what is tested, written as files of a repository (`caseharden run DIR`).
+"""A folder of cases: what is tested, as files in a repository (`caseharden run DIR`).
 
-`caseharden.yaml` (or .yml, .json) names the rest; everything in it may be left out but `environment.id`:
+`caseharden.yaml` (or .yml, .json) names the rest; everything in it except `environment.id` is optional:
 
     environment: {id: support, settings: {trials: 2, thresholds: {pass_rate: 0.9}}}
-    instructions: instructions.md       the text that is hardened, in a file of its own
+    instructions: instructions.md       the text that is hardened, in its own file
     world: shop                         a shipped world, or world.json, world.yaml
     personas: personas.yaml             a list, a file, a glob, or a list of these and of personas
     scenarios: scenarios/*.yaml         likewise
     simulations: cover                  cover, all, or a list of {scenario, persona, ...}
-    baseline: baseline.json             a run that a new one must hold; or {file, max_drop: 0.05}
+    baseline: baseline.json             a run that a new one must match; or {file, max_drop: 0.05}
 
 Files are JSON, JSONL or YAML: a list, one record, or an object with `personas` or `scenarios`. This module
-reads and says where each record stands; whether a record is right is decided where records are stored.
+reads them and notes where each record is; whether a record is valid is decided when it is stored.
 """
 
 from __future__ import annotations

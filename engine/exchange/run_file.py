@@ -61,9 +61,9 @@ class RunFile(Stored):
     environment: FileEnvironment
     world: dict[str, Any]
     recordings: list[Any] = Field(default_factory=list[Any])
+    """What a recorded agent played back."""
     knowledge: list[str] = Field(default_factory=list[str])
     """The passages of the knowledge base that claims were checked against."""
-    """What a recorded agent played back."""
     scenarios: list[ScenarioRecord]
     personas: list[PersonaRecord]
     simulations: list[SimulationRecord]
