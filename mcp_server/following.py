@@ -1,7 +1,7 @@
 """Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
 
-`run`, `simulate` and `score` go through it alike. Exit codes: 0 passed, 1 a threshold or the baseline was missed,
-3 no result: nothing was counted, or nothing of it could be judged.
+`run`, `simulate` and `score` go through it alike; `harden` is watched in the same way. Exit codes: 0 passed, 1 a
+threshold or the baseline was missed, 3 no result: nothing was counted, or nothing of it could be judged.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
+from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
@@ -37,29 +39,44 @@ Again = Callable[[str], Sequence[str]]
 """The words of the command that goes on with a run."""
 
 
+class Watch(Protocol):
+    """What is shown of a job while it goes on."""
+
+    async def look(self, job: Job) -> None: ...
+
+    def waits(self, job: Job, home: Path) -> None: ...
+
+
 async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, bool]:
     """What came of what `start` begins, and whether Ctrl-C stopped it."""
-    async with _interrupts() as interrupts:
+    async with listening() as interrupts:
         report = await start()
         progress = Progress(bench, screen, report)
-        stopped = False
-        job = report.job
-        while job is not None and job.active:
-            with interrupts.waiting():
-                job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
-                if job.state == "waiting":
-                    progress.waits(job, bench.home)
-                    await anyio.sleep(STEP_S)
-            await progress.look(job)
-            if interrupts.number and not stopped:
-                stopped = True
-                kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
-                screen.line(f"Stopping. {kept}; {called(*again(report.run.id))} goes on.")
-                with suppress(Conflict):  # it was over at the same moment
-                    await bench.jobs.cancel(job.id, reason="interrupted")
+        stopped = await watched(bench, report.job, progress, interrupts, screen, again(report.run.id))
     report = await _ended(bench, report)
     await progress.end()
     return report, stopped
+
+
+async def watched(
+    bench: Bench, job: Job | None, watch: Watch, interrupts: Interrupts, screen: Screen, again: Sequence[str]
+) -> bool:
+    """Look at a job until it is over; whether Ctrl-C stopped it. `again`: the words that go on with it."""
+    stopped = False
+    while job is not None and job.active:
+        with interrupts.waiting():
+            job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+            if job.state == "waiting":
+                watch.waits(job, bench.home)
+                await anyio.sleep(STEP_S)
+        await watch.look(job)
+        if interrupts.number and not stopped:
+            stopped = True
+            kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
+            screen.line(f"Stopping. {kept}; {called(*again)} goes on.")
+            with suppress(Conflict):  # it was over at the same moment
+                await bench.jobs.cancel(job.id, reason="interrupted")
+    return stopped
 
 
 async def finished(
@@ -81,7 +98,7 @@ async def finished(
     elif not stopped:
         lines = await result_lines(bench, report, screen.width)
         lines += baseline_lines(baseline, against, screen.width)
-        for line in [*lines, *how_to_go_on(report, again)]:
+        for line in [*lines, *_to_harden(report.run, args), *how_to_go_on(report, again)]:
             screen.line(line)
     for line in await write_reports(bench, args, report, code):
         screen.line(line)
@@ -89,6 +106,17 @@ async def finished(
         saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
         screen.line(saved) if saved else None
     return code
+
+
+def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
+    """What to type to have the instructions of the folder hardened, where a run of it shows failures."""
+    folder: str = getattr(args, "folder", "")
+    if not folder or run.state != "done" or not run.totals.failed or not run.clusters:
+        return []
+    whole = "" if "/" in run.instructions else str(run.options.get("part_of", run.id))
+    base = ["--run", whole] if whole else []
+    home = ["--home", args.home] if args.home else []
+    return [f"Or here: {called('harden', folder, *home, *base)}"]
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
@@ -113,14 +141,20 @@ def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
 def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     """Of a run that paused: why, and what to type; where a resumed run may have a higher budget, with that."""
     job, run = report.job, report.run
-    if job is None or job.state != "paused" or job.error is None:
+    if job is None:
         return []
-    limits: dict[str, float] = run.options.get("budget") or {}
+    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    return paused_lines(job, run.options.get("budget") or {}, kept, again)
+
+
+def paused_lines(job: Job, limits: Mapping[str, float], kept: str, again: Sequence[str]) -> list[str]:
+    """Why a job paused, and what to type; with a higher budget where its `limits` are spent."""
+    if job.state != "paused" or job.error is None:
+        return []
     told = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
     more = (
         ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
     )
-    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 
@@ -149,7 +183,7 @@ def as_json(report: RunReport, code: int) -> dict[str, Any]:
     }
 
 
-class _Interrupts:
+class Interrupts:
     """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
 
     def __init__(self) -> None:
@@ -172,9 +206,9 @@ class _Interrupts:
 
 
 @asynccontextmanager
-async def _interrupts() -> AsyncGenerator[_Interrupts]:
+async def listening() -> AsyncGenerator[Interrupts]:
     """Listens for Ctrl-C within the block."""
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
 
     async def listen() -> None:
         async for _ in signals:
