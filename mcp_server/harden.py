@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import anyio
 import anyio.to_thread
 
 from ..engine.errors import CasehardenError, InvalidArgument, SetupError, did_you_mean
+from ..engine.llm.relay import RELAY
 from ..engine.records.environment import ModelName, short_name
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, HardeningReport
@@ -88,6 +90,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return fixing(error, "harden")
     if other:
         return called(*command_words(args, "--resume", other))
+    if option.startswith("--model-"):
+        return called(*command_words(args, option, "offline"))
     if option in _SPEAKS:
         return called(*command_words(args, option, _SPEAKS[option]))
     if option in ("--run", "--resume", "--select"):
@@ -128,16 +132,18 @@ async def _run(args: argparse.Namespace) -> int:
 
 def _needs_nobody(environment: EnvironmentReport, flagged: Mapping[str, ModelName], strategy: str) -> None:
     """Refuse roles that a client plays: a command has nobody who would answer."""
+    owner = environment.environment
     models = {**environment.models, **{role: short_name(model) for role, model in flagged.items()}}
-    lent = lent_roles(models, environment.environment.agent)
-    if models.get("writer") == "relay" and strategy != "rules":
+    lent = lent_roles(models, owner.agent)
+    if models.get("writer") == RELAY and strategy != "rules":
         lent.append("writer")
     if lent:
-        call = f"harden_agent({json.dumps({'environment': environment.environment.id})})"
+        caller = owner.agent.kind == "caller"
+        call = f"harden_agent({json.dumps({'environment': owner.id})}) in an MCP client"
         raise InvalidArgument(
-            f"Your assistant plays {listed(lent)} here, and on a terminal there is none.",
-            where="models",
-            allowed=f"a model of its own, such as --model-{lent[0]} offline; or {call} in an MCP client",
+            f"A client plays {listed(lent)} here, and a command has none.",
+            where="agent" if caller else f"--model-{lent[0]}",
+            allowed=call if caller else f"a model that answers by itself; or {call}",
         )
 
 
@@ -148,7 +154,7 @@ async def _followed(
     options = spending(args)
     options |= {name: value for name, value in (("trials", args.trials), ("select", args.select)) if value}
     async with listening() as interrupts:
-        with naming_options(_OPTIONS):
+        with naming_options(_OPTIONS), _without_submit():
             report = await bench.hardenings.harden(
                 environment,
                 strategy=args.strategy,
@@ -167,6 +173,17 @@ async def _followed(
         report = bench.hardenings.report_of((await bench.jobs.wait(job.id, wait_s=0)).job)
     await progress.end()
     return report, stopped
+
+
+@contextmanager
+def _without_submit() -> Generator[None]:
+    """Within the block a strategy that cannot write is refused with those that a command has."""
+    try:
+        yield
+    except InvalidArgument as error:
+        if error.where == "strategy":
+            error.allowed = "rules, or reflect with --model-writer MODEL"
+        raise
 
 
 async def _decided(
@@ -197,16 +214,17 @@ def _tell(
     """What came of it. `said`: warnings that need no second time."""
     hardening, job = report.hardening, report.job
     again = command_words(args, "--resume", hardening.id)
-    for line in outcome_lines(report, became):
+    if job is not None:
+        for line in paused_lines(job, hardening.limits.budget, "What it ran is kept", again):
+            screen.line(line)
+        return
+    for line in outcome_lines(report, became, screen.width):
         screen.line(line)
     for warning in (one for one in hardening_reply(report).warnings if one not in said):
         screen.note("warn", warning)
     if why_not:
         screen.note("", why_not)
-    if job is not None:
-        for line in paused_lines(job, hardening.limits.budget, "What it ran is kept", again):
-            screen.line(line)
-    elif hardening.outcome == "improved" and became is None:
+    if hardening.outcome == "improved" and became is None:
         screen.line(f"Nothing was written. Put it in place: {called(*again, '--promote')}")
 
 

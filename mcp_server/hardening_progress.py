@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,22 +96,20 @@ async def rounds_of(bench: Workbench, hardening: str) -> list[dict[str, Any]]:
     return rounds
 
 
-def outcome_lines(report: HardeningReport, became: HardeningReport | None) -> list[str]:
+def outcome_lines(report: HardeningReport, became: HardeningReport | None, width: int) -> list[str]:
     """The proof and the outcome; `became`: the promotion that followed."""
     hardening, reply = report.hardening, hardening_reply(report)
     held = reply.evidence.get("held_out")
     lines: list[str] = []
     if held:
-        looks = (
-            "the first at these scenarios" if held["look"] == 1 else f"look {held['look']} at these scenarios"
-        )
-        lines = [proof_heading(held), *proof_lines(held, reply.guards), f"  Look         {looks}"]
-    if hardening.outcome is None:
-        return [*lines, clean(reply.summary)]
+        look = f"  Look         {held['look']} at these scenarios"
+        lines = [proof_heading(held), *proof_lines(held, reply.guards), look]
+    outcome = str(hardening.outcome or hardening.state).replace("_", " ")
     players = played_by(hardening.models, hardening.snapshot.agent if hardening.snapshot else {})
-    told = f"  Outcome      {hardening.outcome.upper().replace('_', ' ')}{offline_roles(players)}"
-    if hardening.outcome != "improved":
-        return [*lines, f"{told}: {clean(reply.summary)}"]
+    told = f"  Outcome      {outcome.upper()}{offline_roles(players)}"
+    if outcome != "improved":
+        why = clean(reply.summary.partition(". ")[2])
+        return [*lines, told, *textwrap.wrap(why, width, initial_indent=" " * 15, subsequent_indent=" " * 15)]
     version = became.became.number if became and became.became else 0
     promoted = f"; promoted as version {version}" if version else ""
     wrote = [f"  Wrote        {clean(became.wrote_file)}"] if became and became.wrote_file else []

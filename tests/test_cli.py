@@ -292,9 +292,19 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
     assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 25
 
 
-def test_without_words_on_a_pipe_the_server_speaks_only_protocol(home: Path) -> None:
-    done = started(home=home)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_without_words_nothing_waits_for_input_and_the_help_is_told(home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "caseharden"],
+        env={**os.environ, "CASEHARDEN_HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.wait(timeout=60) == 2, "its input was left open"
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read() == ""
+        assert "caseharden serve" in process.stderr.read()
 
 
 def test_the_next_line_fits_the_option_that_was_wrong(folder: Path, home: Path, tmp_path: Path) -> None:
