@@ -15,13 +15,14 @@ from typing import Any, Final
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
 from ..engine.evaluate.comparison import MAX_DROP, RunComparison
 from ..engine.exchange import CaseFolder, Roots
+from ..engine.plural import plural
 from ..engine.workbench import Workbench
 from ..engine.workbench.baselines import MOST_BYTES, read_baseline, write_baseline
 from ..engine.workbench.compared import ComparedRun
 from ..engine.workbench.comparing import ComparisonReport
 from ..tools.comparisons import change, finding
 from .called import called
-from .terminal import clean, count, cut
+from .terminal import clean, cut
 
 OF_FOLDER: Final = "."
 """`--save-baseline` without a file: the one that caseharden.yaml names."""
@@ -47,7 +48,7 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         type=float,
         metavar="RATE",
-        help=f"what the pass rate may lose against the baseline, 0 to 1; default {MAX_DROP:g}",
+        help=f"how far the pass rate may fall below the baseline, 0 to 1; default {MAX_DROP:g}",
     )
     parser.add_argument(
         "--save-baseline",
@@ -77,7 +78,7 @@ def wanted(args: argparse.Namespace, cases: CaseFolder | None = None) -> Baselin
     )
     drop = told_drop if args.max_drop is None else args.max_drop
     if drop is not None and not 0 <= drop <= 1:
-        raise InvalidArgument(f"{drop:g} is no rate.", where="--max-drop", allowed="0 to 1, such as 0.05")
+        raise InvalidArgument(f"{drop:g} is not a rate.", where="--max-drop", allowed="0 to 1, such as 0.05")
     file = Path(args.baseline) if args.baseline else of_folder
     save = Path(args.save_baseline) if args.save_baseline else None
     if args.save_baseline == OF_FOLDER:
@@ -127,11 +128,13 @@ def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: i
     if report is None:
         return []
     found, base = report.found, report.base
-    lines = [f"Against {baseline.file} ({base.run}, {base.instructions}, {count(len(base.played), 'trial')})"]
+    lines = [
+        f"Against {baseline.file} ({base.run}, {base.instructions}, {plural(len(base.played), 'trial')})"
+    ]
     if found.pairs:
         worse, better = len(found.worse), len(found.better)
         lines.append(
-            f"  {worse} of {count(found.scenarios, 'scenario')} worse, {better} better; {change(found)}"
+            f"  {worse} of {plural(found.scenarios, 'scenario')} worse, {better} better; {change(found)}"
         )
         lines.append(f"  {finding(found)}")
     lines += changed_lines(found)

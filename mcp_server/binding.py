@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
@@ -20,7 +21,7 @@ from ..engine.errors import CasehardenError
 from ..engine.net import Redactor
 from ..engine.records.job import Job
 from ..engine.workbench import Workbench, acting_as, taken
-from ..tools.fit import clean, fit
+from ..tools.fit import clean, fit, heavy
 from ..tools.render import one_line, render
 from ..tools.replies import Reply, payload
 from ..tools.spec import CATALOG, Call, ToolSpec
@@ -57,7 +58,7 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
             with acting_as(actor(context)), at_depth(told_depth(context)):
                 reply = await _called(spec, bench, context, told)
             reply.warnings += warnings
-            return reply_result(reply, tools, bench.redactor)
+            return await reply_result(reply, tools, bench.redactor)
         except CasehardenError as error:
             failed = error
         except Exception as error:
@@ -89,11 +90,15 @@ def _arguments(spec: ToolSpec) -> tuple[type[ArgModelBase], dict[str, Any]]:
     return model, tidy(model.model_json_schema())
 
 
-def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:
+async def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:
     """The reply as it goes out: cleaned, without secrets, within the cap, links as resource links too."""
     reply.summary, reply.warnings = one_line(reply.summary), [one_line(one) for one in reply.warnings]
     reply.next = [one for one in reply.next if _valid(one.tool, one.args, tools)][:3]
-    sent = fit(redactor.hide_all(clean(payload(reply))))
+    whole = payload(reply)
+    if heavy(whole):
+        sent = await anyio.to_thread.run_sync(_sent, whole, redactor)
+    else:
+        sent = _sent(whole, redactor)
     links: list[ContentBlock] = [
         ResourceLink(type="resource_link", uri=one["uri"], name=one["what"], size=one.get("bytes"))
         for one in sent.get("links", ())
@@ -101,6 +106,10 @@ def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) ->
     return CallToolResult(
         content=[TextContent(type="text", text=render(sent)), *links], structured_content=sent
     )
+
+
+def _sent(whole: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    return fit(redactor.hide_all(clean(whole)))
 
 
 def _valid(name: str, arguments: dict[str, Any], tools: Mapping[str, Tool]) -> bool:

@@ -23,7 +23,7 @@ CLUSTERS: Final = 20
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--junit", default="", metavar="FILE", help="write a JUnit report, a test case a trial"
+        "--junit", default="", metavar="FILE", help="write a JUnit report, one test case per trial"
     )
 
 

@@ -3,7 +3,7 @@
 A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
 that helps after an error. It is imported when it is called: the help and the version need none of them.
 
-Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 interrupted.
+Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ COMMANDS = {
         ".run_folder",
         "run a folder of cases; exit 0 passed, 1 threshold or baseline missed, 2 wrong input, 3 no result",
     ),
-    "simulate": (".simulate", "the first half of run: play a folder of cases, ask no judge"),
+    "simulate": (".simulate", "the first half of run: play a folder of cases without asking a judge"),
     "score": (
         ".score",
-        "the second half of run: grade a stored run, with other metrics or another judge too",
+        "the second half of run: grade a stored run, also with other metrics or another judge",
     ),
     "harden": (
         ".harden",
@@ -45,11 +45,12 @@ COMMANDS = {
     "compare": (".compare", "what got better or worse from one run to another, and how sure that is"),
     "list": (".list_items", "what the data folder holds: environments, runs, hardenings, jobs"),
     "play": (".play", "be the agent yourself, in the terminal"),
-    "label": (".label", "say what you think of judged conversations, and see how the judge agrees"),
+    "label": (".label", "judge conversations yourself, and see how far the judge agrees with you"),
+    "cancel": (".cancel", "stop a job that another process is at work on; what it finished is kept"),
     "report": (".report", "write the report of a run or hardening as one HTML file"),
     "import": (
         ".import_files",
-        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, result files, or what was exported",
+        "bring in tau-bench, tau2-bench, Sigma, ArkSim or ARE, their results, or our own exports",
     ),
     "prompts": (".prompts", "show the prompts that agent, user, judge and writer are sent"),
     "export": (".export_files", "write a run, its conversations or an environment as a file, in any format"),

@@ -87,14 +87,16 @@ def _parsed(client: Client, text: str, where: str) -> dict[str, Any]:
             raise InvalidArgument(f"This is not TOML: {error}.", where=where, allowed="TOML") from None
     value = parse_json(text, where) if client.format == "json" else parse_yaml(text, where)
     if value is not None and not isinstance(value, dict):
-        raise InvalidArgument("This is no object.", where=where, allowed=f"an object with `{client.table}`")
+        raise InvalidArgument(
+            "This is not an object.", where=where, allowed=f"an object with `{client.table}`"
+        )
     return value or {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _table(client: Client, content: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = content.get(client.table)
     if found is not None and not isinstance(found, dict):
-        raise InvalidArgument("This is no object.", where=f"{where}, {client.table}", allowed="an object")
+        raise InvalidArgument("This is not an object.", where=f"{where}, {client.table}", allowed="an object")
     return found or {}  # pyright: ignore[reportUnknownVariableType]
 
 

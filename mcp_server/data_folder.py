@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.errors import CasehardenError
+from ..engine.plural import plural
 from ..engine.store import Store
 from ..resources.home import shown
 from .findings import Finding
 from .settings import Settings
-from .terminal import count, size
+from .terminal import size
 
 SCARCE: Final = 1_000_000_000
 """Bytes free on the disk below which a long run may fill it."""
@@ -27,11 +28,11 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     """Findings on the folder; opens the store, which reads every table. For a worker thread."""
     home, source = settings.home, settings.sources["home"]
     if not home.exists():
-        told = f"{shown(home)} is not there yet; it is made at first use"
+        told = f"{shown(home)} does not exist yet; it is created at first use"
         if os.access(_standing(home), os.W_OK):
             yield Finding("ok", "data folder", told, source)
         else:
-            yield Finding("fail", "data folder", f"{shown(home)} cannot be made", source, _ANOTHER)
+            yield Finding("fail", "data folder", f"{shown(home)} cannot be created", source, _ANOTHER)
             return
     else:
         yield _opened(home, source)
@@ -52,7 +53,7 @@ def _opened(home: Path, source: str) -> Finding:
         told = f"{shown(home)}: {error.what.rstrip('.')}"
         return Finding("fail", "data folder", told, source, f"{error.allowed} ({error.where})")
     damaged = sum(one.lines for one in damage)
-    told = f"{shown(home)}, {size(_bytes(home))}, writable, {count(damaged, 'damaged line')}"
+    told = f"{shown(home)}, {size(_bytes(home))}, writable, {plural(damaged, 'damaged line')}"
     fix = f"kept as they were in {', '.join(str(one.file) for one in damage[:3])}" if damage else ""
     return Finding("warn" if damage else "ok", "data folder", told, source, fix)
 
@@ -62,7 +63,7 @@ def _disk(home: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(standing).free
     if free < SCARCE:
         verdict = "fail" if free < SPENT else "warn"
-        yield Finding(verdict, "disk", f"{size(free)} free where the data folder is", fix=_ANOTHER)
+        yield Finding(verdict, "disk", f"{size(free)} free on the disk of the data folder", fix=_ANOTHER)
     kind = file_system(standing)
     if kind in SHARED:
         told = f"the data folder is on {kind}, where the locks between processes may not hold"

@@ -19,6 +19,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 
 from ..engine.errors import InternalError, NeedsConfirm, Unavailable, UserError
+from ..engine.plural import plural
 from ..resources.library import WORLDS
 from .called import called
 from .demo_model import DemoModel, add_model_arguments, ask, model_of
@@ -26,7 +27,7 @@ from .hardening_lines import added, aim, cause_lines, heading, proof_heading, pr
 from .output_files import copy_out
 from .setting_values import flag
 from .settings import add_flags
-from .terminal import Screen, bar, clean, count, cut, interval, money, percent
+from .terminal import Screen, bar, clean, cut, interval, money, percent
 
 WORLD = "shop"
 REPORT = Path(".caseharden/demo/report.html")
@@ -36,7 +37,7 @@ GENERATED = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", default="", metavar="DIR", help="keep the data folder there")
+    parser.add_argument("--keep", default="", metavar="DIR", help="keep the data in this folder")
     parser.add_argument("--plain", action="store_true", help="no colour")
     add_model_arguments(parser)
     add_flags(parser, "network", "env_file")
@@ -139,7 +140,7 @@ class _Loop:
         made = await self._call("create_environment", id=WORLD, world=WORLD, instructions=text)
         world, self._models = made["world"], made["models"]
         held = sorted(world["collections"].items(), key=lambda item: -item[1])[:3]
-        told = [f"{number:,} {name}" for name, number in held] + [count(world["tools"], "tool")]
+        told = [f"{number:,} {name}" for name, number in held] + [plural(world["tools"], "tool")]
         shown = await self._call("get_item", kind="instructions", id=f"{WORLD}@1", view="text")
         chars = len(shown["item"]["text"])
         names = sorted({m for m in self._models.values() if m})
@@ -249,7 +250,7 @@ class _Loop:
             self._line(f"  version {number:<4} {bar(totals['rate'])} {percent(totals['rate']):>5}")
         left = again["totals"]["simulations"] - again["totals"]["passed"]
         self._line(
-            f"  Left         {left} of {count(again['totals']['simulations'], 'simulation')} not passed"
+            f"  Left         {left} of {plural(again['totals']['simulations'], 'simulation')} not passed"
         )
         self._line()
 
@@ -294,7 +295,7 @@ class _Loop:
 
 def _made(reply: Mapping[str, Any], noun: str) -> str:
     names = [str(id).partition("/")[2] for id in reply.get("made", [])]
-    return cut(f"{count(len(names), noun)}: {', '.join(names)}", 84)
+    return cut(f"{plural(len(names), noun)}: {', '.join(names)}", 84)
 
 
 def _rate(totals: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from ..engine.errors import CasehardenError, UserError
 from ..engine.exchange import parse_json
+from ..engine.plural import plural
 from ..engine.records.environment import ModelChoice
 from ..resources.home import shown
 from .called import called
@@ -28,7 +29,7 @@ from .findings import Finding, as_json, exit_code, lines
 from .installed import installed
 from .setting_values import DEFAULT, FILE
 from .settings import Settings, WrongSetting, add_flags, read_settings, unknown_variables
-from .terminal import Screen, count, listed
+from .terminal import Screen, listed
 from .tried_agent import models_of, read_cases, tried_agent
 from .tried_models import chosen_models, tried_models
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--agent",
         default="",
         metavar="FOLDER",
-        help="also look at the agent and the models of a folder of cases",
+        help="also check the agent and the models of a folder of cases",
     )
     parser.add_argument("--no-calls", action="store_true", help="call no model")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -81,7 +82,7 @@ async def examine(args: argparse.Namespace) -> list[Finding]:
     if cases:
         found += await tried_agent(settings, cases, calls=not args.no_calls)
     if infected:
-        found.append(Finding("warn", "models", "not tried before what is installed is mended"))
+        found.append(Finding("warn", "models", "not tried until the installation is mended"))
     else:
         chosen = chosen_models(
             settings, models_of(cases) if cases else ModelChoice(), cases.config if cases else ""
@@ -99,7 +100,7 @@ def _settings(settings: Settings, mistakes: list[WrongSetting]) -> Iterator[Find
         yield Finding("warn", "settings", told)
     number = sum(source == FILE for source in settings.sources.values())
     if number:
-        yield Finding("ok", "settings", f"{count(number, 'setting')} in {shown(settings.file)}")
+        yield Finding("ok", "settings", f"{plural(number, 'setting')} in {shown(settings.file)}")
 
 
 def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
@@ -115,7 +116,7 @@ def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
 
 
 def _told(file: EnvFile) -> str:
-    left = f"; {count(len(file.left_out), 'name')} that is no key left out" if file.left_out else ""
+    left = f"; other names ignored: {len(file.left_out)}" if file.left_out else ""
     return f"{shown(file.path)}: {', '.join(sorted(file.keys)) or 'none'}{left}"
 
 
@@ -125,7 +126,7 @@ def clients() -> Iterator[Finding]:
     for client in here:
         yield _registered(client)
     if not here:
-        yield Finding("ok", "clients", "none of those that are known is on this machine")
+        yield Finding("ok", "clients", "no known client is on this machine")
 
 
 def _registered(client: Client) -> Finding:
@@ -156,7 +157,7 @@ def _sound(client: Client, file: Path, entry: Mapping[str, Any]) -> Finding:
     command = str(entry.get("command") or entry.get("cmd") or "")
     again = called("install", "--client", client.name)
     if os.path.isabs(command) and not os.access(command, os.X_OK):
-        return Finding("warn", client.name, f"registered, but {command} is not there", fix=again)
+        return Finding("warn", client.name, f"registered, but {command} does not exist", fix=again)
     told = f"registered in {shown(file)}"
     if command != this_command()[0]:
         told += f", with another command: {command}"

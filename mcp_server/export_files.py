@@ -15,12 +15,14 @@ import anyio.to_thread
 
 from ..engine.errors import CasehardenError, InvalidArgument, Unavailable
 from ..engine.exchange.export_formats import EXPORTERS
+from ..engine.plural import plural
 from ..engine.workbench.exporting import PAGE
 from .called import called
+from .instead import instead
 from .output_files import OPTION, copy_out
 from .report import newest
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen
 
 FORMATS = (*EXPORTERS, PAGE)
 STDOUT = "-"
@@ -31,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         default="",
-        help="a run, session, hardening or environment; default the newest run or hardening",
+        help="a run, session, hardening or environment; default: the newest run or hardening",
     )
-    parser.add_argument("-f", "--format", default="json", choices=FORMATS, help="default json")
+    parser.add_argument("-f", "--format", default="json", choices=FORMATS, help="default: json")
     parser.add_argument(
         "-o",
         "--output",
         default="",
         metavar="FILE",
-        help="default SOURCE and the format's ending, here; - prints",
+        help="default: SOURCE with the format's ending, in this folder; -: print it",
     )
     parser.add_argument(
         "--where",
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="only these conversations: verdict, scenario, persona, simulation, check, tag, text, run; repeatable",
     )
-    parser.add_argument("--overwrite", action="store_true", help="also where another file stands")
+    parser.add_argument("--overwrite", action="store_true", help="replace another file of that name")
     add_flags(parser, "home")
 
 
@@ -68,7 +70,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return called("export", *source, "--format", args.format, "--output", "other" + _suffix(args.format))
     if where.startswith(("where", "--where")):
         return called("export", *source, "--format", "csv", "--where", "verdict=fail")
-    return called("run", "DIR") + "        (makes a run), or name one: " + called("export", "run-1")
+    known = instead(error, "source")
+    return called("export", known) if known else called("run", "DIR") + "        (makes a run)"
 
 
 async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
@@ -88,7 +91,7 @@ async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
         screen.note("warn", warning)
     for left in made.left_out:
         screen.note("note", f"Not in it: {left}")
-    told = f"{made.says}, {count(made.records, made.record)} of {source}, {made.bytes:,} bytes"
+    told = f"{made.says}, {plural(made.records, made.record)} of {source}, {made.bytes:,} bytes"
     screen.line(told if args.output == STDOUT else f"{target}  {told}")
     return 0
 
@@ -99,7 +102,7 @@ def _filters(told: Sequence[str]) -> dict[str, str]:
     for part in told:
         name, is_pair, value = part.partition("=")
         if not is_pair or not name.strip() or not value.strip():
-            raise InvalidArgument(f"`{part[:80]}` is no filter.", where="--where", allowed="verdict=fail")
+            raise InvalidArgument(f"`{part[:80]}` is not a filter.", where="--where", allowed="verdict=fail")
         found[name.strip()] = value.strip()
     return found
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from .terminal import cells, clean, count
+from ..engine.plural import plural
+from .terminal import cells, clean
 
 Verdict = Literal["ok", "warn", "fail"]
 SUBJECT: Final = 16
@@ -34,7 +35,7 @@ def lines(findings: Sequence[Finding], width: int) -> list[str]:
 def summary(findings: Sequence[Finding]) -> str:
     """`1 problem, 1 warning.`"""
     problems, warnings = (sum(f.verdict == verdict for f in findings) for verdict in ("fail", "warn"))
-    return f"{count(problems, 'problem') if problems else 'No problem'}, {count(warnings, 'warning')}."
+    return f"{plural(problems, 'problem') if problems else 'No problem'}, {plural(warnings, 'warning')}."
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:

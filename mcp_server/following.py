@@ -1,7 +1,8 @@
 """Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
 
 `run`, `simulate` and `score` go through it alike; `harden` is watched in the same way. Exit codes: 0 passed, 1 a
-threshold or the baseline was missed, 3 no result: nothing was counted, or nothing of it could be judged.
+threshold or the baseline was missed, 3 no result: nothing was counted, or nothing of it could be judged; 130 and 143
+stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import anyio
 import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
+from ..engine.plural import plural
 from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
@@ -28,10 +30,12 @@ from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, 
 from .called import called
 from .ci_reports import write_reports
 from .progress import Progress, result_lines
-from .terminal import Screen, clean, count
+from .terminal import Screen, clean
 
 STEP_S = 0.5
 """How often a run is looked at."""
+NO_RESULT = 3
+"""The exit code, or the least of those that say that there is none."""
 
 
 Start = Callable[[], Awaitable[RunReport]]
@@ -47,8 +51,8 @@ class Watch(Protocol):
     def waits(self, job: Job, home: Path) -> None: ...
 
 
-async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, bool]:
-    """What came of what `start` begins, and whether Ctrl-C stopped it."""
+async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, int]:
+    """What came of what `start` begins; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
     async with listening() as interrupts:
         report = await start()
         progress = Progress(bench, screen, report)
@@ -60,9 +64,12 @@ async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> 
 
 async def watched(
     bench: Bench, job: Job | None, watch: Watch, interrupts: Interrupts, screen: Screen, again: Sequence[str]
-) -> bool:
-    """Look at a job until it is over; whether Ctrl-C stopped it. `again`: the words that go on with it."""
-    stopped = False
+) -> int:
+    """Look at a job until it is over; the exit code where Ctrl-C or SIGTERM stopped it, else 0.
+
+    `again`: the words of the command that goes on with it.
+    """
+    stopped = 0
     while job is not None and job.active:
         with interrupts.waiting():
             job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
@@ -70,8 +77,8 @@ async def watched(
                 watch.waits(job, bench.home)
                 await anyio.sleep(STEP_S)
         await watch.look(job)
-        if interrupts.number and not stopped:
-            stopped = True
+        if interrupts.code and not stopped:
+            stopped = interrupts.code
             kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
             screen.line(f"Stopping. {kept}; {called(*again)} goes on.")
             with suppress(Conflict):  # it was over at the same moment
@@ -84,13 +91,13 @@ async def finished(
     args: argparse.Namespace,
     screen: Screen,
     report: RunReport,
-    stopped: bool,
+    stopped: int,
     baseline: Baseline,
     again: Sequence[str],
 ) -> int:
     """Tell what a run came to, write the reports and the baseline that are wanted; the exit code."""
-    code = 3 if stopped else _exit_code(report, getattr(args, "metric", ()))
-    against = None if code == 3 else await compared(bench, baseline, report.run.id)
+    code = stopped or _exit_code(report, getattr(args, "metric", ()))
+    against = None if code >= NO_RESULT else await compared(bench, baseline, report.run.id)
     code = max(code, 1) if fails(against) else code
     if args.json:
         result = {**as_json(report, code), **baseline_json(baseline, against)}
@@ -102,7 +109,7 @@ async def finished(
             screen.line(line)
     for line in await write_reports(bench, args, report, code):
         screen.line(line)
-    if code != 3:
+    if code < NO_RESULT:
         saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
         screen.line(saved) if saved else None
     return code
@@ -123,10 +130,10 @@ def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
     """What a run says to whoever started it, but for its baseline. `asked`: metrics that the command names."""
     run, totals = report.run, report.run.totals
     if run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
-        return 3
+        return NO_RESULT
     if any(t.result == "fail" for t in run.thresholds):
         return 1
-    return 0 if _has_result(run, asked) else 3
+    return 0 if _has_result(run, asked) else NO_RESULT
 
 
 def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
@@ -139,11 +146,14 @@ def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
 
 
 def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
-    """Of a run that paused: why, and what to type; where a resumed run may have a higher budget, with that."""
+    """Of a run that did not come to its end: why, and what to type; after a spent budget with a higher one."""
     job, run = report.job, report.run
+    if run.state == "cancelled":
+        kept = plural(run.totals.trials - run.totals.error, "trial")
+        return [f"Cancelled from elsewhere. Kept: {kept}; {called(*again)} goes on."]
     if job is None:
         return []
-    kept = f"{run.totals.trials - run.totals.error:,} of {count(job.units.total, 'trial')} are kept"
+    kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
     return paused_lines(job, run.options.get("budget") or {}, kept, again)
 
 
@@ -184,10 +194,13 @@ def as_json(report: RunReport, code: int) -> dict[str, Any]:
 
 
 class Interrupts:
-    """How often Ctrl-C came. The first ends a wait, the second the process, which loses nothing that is stored."""
+    """Whether Ctrl-C or SIGTERM came. The first ends a wait, the second the process, which loses nothing that is
+    stored.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.code = 0
+        """The exit code of the first, as shells have it."""
         self._waiting: anyio.CancelScope | None = None
 
     @contextmanager
@@ -197,24 +210,24 @@ class Interrupts:
             yield
         self._waiting = None
 
-    def came(self) -> None:
-        self.number += 1
-        if self.number > 1:
-            os._exit(130)
+    def came(self, number: int) -> None:
+        if self.code:
+            os._exit(128 + number)
+        self.code = 128 + number
         if self._waiting is not None:
             self._waiting.cancel()
 
 
 @asynccontextmanager
 async def listening() -> AsyncGenerator[Interrupts]:
-    """Listens for Ctrl-C within the block."""
+    """Listens for Ctrl-C and SIGTERM within the block."""
     interrupts = Interrupts()
 
     async def listen() -> None:
-        async for _ in signals:
-            interrupts.came()
+        async for number in signals:
+            interrupts.came(number)
 
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
             try:

@@ -1,7 +1,7 @@
 """`caseharden harden DIR`: look for better instructions for a folder's agent, and prove them on held-out scenarios.
 
 Writes nothing unless `--promote` is given and the text is improved. Exit codes: 0 improved or nothing to fix, 1 not
-improved, 2 wrong input, 3 no result, 130 interrupted.
+improved, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..tools.outcomes import hardening_reply
 from .called import called
 from .following import listening, paused_lines, watched
 from .hardening_progress import HardeningProgress, outcome_lines, rounds_of
+from .instead import instead
 from .output_files import copy_out
 from .run_folder import (
     add_folder_arguments,
@@ -95,6 +96,9 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if option in _SPEAKS:
         return called(*command_words(args, option, _SPEAKS[option]))
     if option in ("--run", "--resume", "--select"):
+        known = instead(error, where)
+        if known:
+            return called(*command_words(args, option, known))
         kind = {"--run": "run", "--resume": "hardening"}.get(option, "simulation")
         return called("list", kind, *home_words(args)) + "        (shows what there is)"
     if isinstance(error, SetupError):
@@ -118,7 +122,7 @@ async def _run(args: argparse.Namespace) -> int:
             bench, environment.environment.id, args, screen, settings.flagged_models
         )
         if stopped:
-            return 130
+            return stopped
         became, why_not = await _decided(bench, report, args)
         code = _exit_code(report)
         if args.json:
@@ -149,8 +153,8 @@ def _needs_nobody(environment: EnvironmentReport, flagged: Mapping[str, ModelNam
 
 async def _followed(
     bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
-) -> tuple[HardeningReport, bool]:
-    """What came of the hardening, and whether Ctrl-C stopped it."""
+) -> tuple[HardeningReport, int]:
+    """What came of the hardening; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
     options = spending(args)
     options |= {name: value for name, value in (("trials", args.trials), ("select", args.select)) if value}
     async with listening() as interrupts:
@@ -217,6 +221,9 @@ def _tell(
     if job is not None:
         for line in paused_lines(job, hardening.limits.budget, "What it ran is kept", again):
             screen.line(line)
+        return
+    if hardening.outcome is None:
+        screen.line(f"{hardening.id} is {hardening.state}. What it ran is kept; {called(*again)} goes on.")
         return
     for line in outcome_lines(report, became, screen.width):
         screen.line(line)

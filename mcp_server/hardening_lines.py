@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .terminal import clean, count, cut, interval, percent
+from ..engine.plural import plural
+from .terminal import clean, cut, interval, percent
 
 
 def heading(word: str, told: str, seconds: float | None = None) -> str:
@@ -78,5 +79,5 @@ def _moved(train: Mapping[str, Any]) -> str:
     base, candidate, of, better, worse = [
         int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
     ]
-    moved = f"{count(better, 'scenario')} better, {worse} worse"
+    moved = f"{plural(better, 'scenario')} better, {worse} worse"
     return f"{base} -> {candidate} of {of} simulations    {moved}"

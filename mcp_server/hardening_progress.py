@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..engine.plural import plural
 from ..engine.records.environment import played_by
 from ..engine.records.job import Job
 from ..engine.workbench import Workbench
@@ -15,7 +16,7 @@ from ..tools.outcomes import hardening_reply
 from ..tools.wording import offline_roles
 from .hardening_lines import added, aim, cause_lines, heading, proof_heading, proof_lines, tried
 from .progress import waiting
-from .terminal import Screen, clean, count, cut, percent
+from .terminal import Screen, clean, cut, percent
 
 MOST_ROUNDS = 100
 
@@ -36,7 +37,7 @@ class HardeningProgress:
     async def look(self, job: Job) -> None:
         """Tell the rounds that are new; the base waits for its causes."""
         await self._rounds(job.active)
-        trials = count(job.units.finished, "trial")
+        trials = plural(job.units.finished, "trial")
         self._screen.status(f"{self._id}  round {max(0, self._told - 1)}, {trials}")
 
     def waits(self, job: Job, home: Path) -> None:

@@ -14,10 +14,11 @@ import anyio
 
 from ..engine.errors import NotFound
 from ..engine.exchange import IMPORTERS
+from ..engine.plural import plural
 from ..engine.workbench.results import EnvironmentReport, ImportReport
 from .called import called
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean, count
+from .terminal import Screen, clean
 
 WAIT_S = 45
 TOPS = (".git", "pyproject.toml", "setup.py")
@@ -27,12 +28,14 @@ SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", help="a folder or file: tau-bench, tau2-bench, Sigma, or an exported run")
+    parser.add_argument("path", help="a folder, or a file of results or of an export")
     parser.add_argument(
-        "--format", default="auto", choices=["auto", *IMPORTERS], help="default: what is there"
+        "--format", default="auto", choices=["auto", *IMPORTERS], help="default: recognised from the content"
     )
-    parser.add_argument("--id", default="", help="the environment; of result files the one they belong to")
-    parser.add_argument("--dry-run", action="store_true", help="read and tell, store nothing")
+    parser.add_argument(
+        "--id", default="", help="the environment's id; for results, that of the environment they belong to"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and report, but store nothing")
     parser.add_argument("--plain", action="store_true", help="no colour")
     add_flags(parser, "home", "roots", "code", "env_file")
 
@@ -90,13 +93,13 @@ def told(report: EnvironmentReport) -> list[str]:
     lines = [f"ok    {verb} {taken.get('format')} as {id}"]
     if "run" in taken:
         lines.append(
-            f"ok    {taken['run']}: {count(taken['conversations'], 'conversation')}, {taken['passed']} pass"
+            f"ok    {taken['run']}: {plural(taken['conversations'], 'conversation')}, {taken['passed']} pass"
         )
         lines += _compared(taken.get("compared") or {})
     else:
         solved = f"{report.proven} proven of {report.counts['scenarios']}"
-        lines.append(f"ok    {count(report.counts['scenarios'], 'scenario')}, solutions: {solved}")
-        lines.append(f"ok    {count(report.world.get('tools', 0), 'tool')}")
+        lines.append(f"ok    {plural(report.counts['scenarios'], 'scenario')}, solutions: {solved}")
+        lines.append(f"ok    {plural(report.world.get('tools', 0), 'tool')}")
     for row in report.lost:
         at = ", ".join(map(str, row["at"])) if isinstance(row.get("at"), list) else row.get("at", "")
         number = f"{row['count']} x " if row.get("count", 1) > 1 else ""

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client", required=True, choices=list(CLIENTS), help="which client")
     parser.add_argument("--scope", default="", help="user, project or, for claude-code, local")
     parser.add_argument("--print", action="store_true", help="print the entry and write nothing")
-    parser.add_argument("--remove", action="store_true", help="take the entry out again")
+    parser.add_argument("--remove", action="store_true", help="remove the entry")
     parser.add_argument(
         "--execute", action="store_true", help="claude-code: run its own command instead of printing it"
     )
@@ -40,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a variable for the server: NAME=env:NAME hands on the client's own; repeatable",
+        help="a variable for the server: NAME=env:NAME passes on the client's own; repeatable",
     )
     parser.add_argument(
-        "--skill", action="store_true", help="claude-code: also the skill that teaches the loop"
+        "--skill", action="store_true", help="claude-code: also write the skill that teaches the loop"
     )
     add_flags(parser, "roots", "home", "env_file", "code")
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     kept = write_file(path, changed)
     print(f"ok    {client.title}: {'removed from' if args.remove else 'registered in'} {shown(path)}")
     if kept:
-        print(f"      what it was before: {shown(kept)}")
+        print(f"      the file before: {shown(kept)}")
     after = client.then or f"restart {client.title}"
     print(f"next: {after}" + ("" if args.remove else ", then say: harden my agent"))
     return 0
@@ -133,7 +133,7 @@ def _code(args: argparse.Namespace) -> list[str]:
 
 def _folder(told: str, where: str) -> str:
     if not Path(told).expanduser().is_dir():
-        raise NotFound(f"`{told}` is not a folder.", where=where, allowed="a folder that is there")
+        raise NotFound(f"`{told}` is not a folder.", where=where, allowed="an existing folder")
     return _absolute(told)
 
 
@@ -178,7 +178,7 @@ def _command(client: Client, scope: str, launch: Launch, args: argparse.Namespac
         put_skill(scope, remove=args.remove)
     if not args.execute or args.print:
         print(shlex.join(words))
-        print(f"Type this, or let it be typed: {_again(args)}", file=sys.stderr)
+        print(f"Run this yourself, or have it run for you: {_again(args)}", file=sys.stderr)
         return 0
     program = shutil.which(client.command)
     if program is None:

@@ -20,6 +20,7 @@ from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
 from .called import called
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut
 from .typed import ask_line
@@ -29,16 +30,16 @@ SHOWN: Final = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="", help="a run; default the newest")
+    parser.add_argument("run", nargs="?", default="", help="a run; default: the newest")
     parser.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="conversations at most; default 20"
+        "--limit", type=int, default=20, metavar="N", help="at most that many conversations; default: 20"
     )
-    parser.add_argument("--by", default="", metavar="NAME", help="who labels; default your login")
+    parser.add_argument("--by", default="", metavar="NAME", help="who labels; default: your login")
     parser.add_argument(
         "--file",
         default="",
         metavar="FILE",
-        help="take the labels of a .csv, .json or .jsonl, and ask nothing",
+        help="read labels from a .csv, .json or .jsonl instead of asking",
     )
     add_flags(parser, "home", "roots")
 
@@ -53,7 +54,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return fixing(error, "label")
     if args.file:
         return called("label", args.run or "RUN", "--file", args.file) + "        (when it is mended)"
-    return called("label", "--help")
+    known = instead(error, "run")
+    return called("label", known) if known else called("label", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -82,9 +84,11 @@ async def _newest(bench: Bench) -> str:
 
 async def _label(bench: Bench, screen: Screen, run: str, tasks: Sequence[ToLabel], by: str) -> None:
     if not tasks:
-        screen.line("Nothing is left to label: no judge was asked, or all of it is labelled.")
+        screen.line("Nothing is left to label: no judge was asked, or everything has a label.")
         return
-    screen.line("p pass, f fail, i inconclusive, or what is named; Enter leaves it out; /quit leaves.")
+    screen.line(
+        "Type p for pass, f for fail, i for inconclusive, or a value shown. Enter skips; /quit leaves."
+    )
     for number, task in enumerate(tasks, 1):
         screen.line()
         screen.line(cut(f"{number} of {len(tasks)}  {task.conversation}", screen.width))
@@ -112,7 +116,7 @@ async def _keep(bench: Bench, screen: Screen, run: str, row: dict[str, Any]) -> 
     try:
         await bench.scores.score(run, labels=[row])
     except CasehardenError as error:
-        screen.note("", f"{error.what} Allowed: {error.allowed}. It is left out.")
+        screen.note("", f"{error.what} Allowed: {error.allowed}. Skipped.")
 
 
 def _value(label: str, ask: Ask) -> str | float:

@@ -14,11 +14,12 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import Page
 from .called import called
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean, count, cut, percent, table
+from .terminal import Screen, clean, cut, percent, table
 
 SECTIONS: Final = ("environment", "run", "hardening", "job")
 """Kinds that are shown without a kind."""
@@ -90,7 +91,7 @@ async def _page(bench: Bench, kind: str, args: argparse.Namespace, where: Mappin
 def _lines(page: Page, width: int) -> list[str]:
     """A head with how many there are, then a row each."""
     least = "at least " if page.at_least else ""
-    head = f"{page.kind}  {least}{count(page.total, 'row')}"
+    head = f"{page.kind}  {least}{plural(page.total, 'row')}"
     head += f", the newest {len(page.items)} shown" if len(page.items) < page.total else ""
     if not page.items:
         return [head]

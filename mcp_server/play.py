@@ -17,9 +17,11 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupError, UserError, did_you_mean
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import SessionReport
 from .called import called
+from .instead import instead
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
@@ -29,11 +31,11 @@ from .typed import ask_line
 HELP: Final = """\
 Type what you want to say. Commands:
   /tools           the tools and their arguments
-  /call TOOL       call a tool; its arguments are asked for (or write them behind it as JSON)
+  /call TOOL       call a tool; you are asked for its arguments (or write them after it as JSON)
   /policy          what the agent is told: instructions and policy
-  /look            everything so far, and what is changed
-  /undo [TURN]     back to a turn: words, world, clock and user are as they were
-  /again [WORDS]   the other side's last turn once more; WORDS say what was wrong with it
+  /look            everything so far, and what has changed
+  /undo [TURN]     go back to a turn: words, world, clock and user are as they were
+  /again [WORDS]   ask for the other side's last turn once more; WORDS say what was wrong
   /end             end it, and see the reward with its reasons
   /quit            leave; the session is kept"""
 
@@ -42,18 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "environment", nargs="?", default="", help="an environment, or a shipped world: shop, airline, clinic"
     )
-    parser.add_argument("--list", action="store_true", help="list the cases and play none")
+    parser.add_argument("--list", action="store_true", help="only list the cases")
     parser.add_argument(
         "--start",
         default="",
         help="the case: #3 or 3, a scenario or simulation, random, blank (no user), RUN/SIM/TRIAL@TURN; default: ask",
     )
-    parser.add_argument("--role", choices=("agent", "user"), default="agent", help="whom you play")
+    parser.add_argument("--role", choices=("agent", "user"), default="agent", help="the side you play")
     parser.add_argument("--session", default="", metavar="ID", help="go on with a session")
     parser.add_argument(
         "--instructions", default="", help="a version or a candidate; default: the one in force"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn; default: the environment's")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random choices; default: the environment's"
+    )
     parser.add_argument("--plain", action="store_true", help="no colour")
     add_flags(parser, "home", "models", "network", "env_file")
 
@@ -75,7 +79,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if where.endswith("start"):
         return called("play", *name, "--list")
-    return called("play", "--help")
+    known = instead(error, "environment")
+    return called("play", known) if known else called("play", "--help")
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -125,7 +130,9 @@ async def _list(bench: Bench, screen: Screen, environment: str) -> None:
     rows = [(f"#{case['number']}", clean(case["id"]), clean(case["goal"]) or "(held out)") for case in cases]
     for line in _columns(rows, screen.width):
         screen.line(line)
-    screen.line(f"{len(rows)} cases. {called('play', environment, '--start', '3')} plays the third.")
+    screen.line(
+        f"{plural(len(rows), 'case')}. {called('play', environment, '--start', '3')} plays the third."
+    )
 
 
 async def _chosen(bench: Bench, screen: Screen, environment: str) -> str:
@@ -210,7 +217,7 @@ class _Player:
 
     async def _undo(self, rest: str) -> None:
         if rest and not (rest.isdecimal() and len(rest) < 6):
-            raise InvalidArgument(f"`{rest[:40]}` is no turn.", allowed="a number")
+            raise InvalidArgument(f"`{rest[:40]}` is not a turn.", allowed="a number")
         await self._step("undo", turn=int(rest or 0))
 
     async def _help(self, rest: str) -> None:
@@ -270,7 +277,7 @@ class _Player:
         )
         for one in reward.get("components", ()):
             screen.note(one["verdict"], f"{one['check']}: {one.get('why', '')}")
-        screen.line("/undo TURN goes back and on; /quit leaves.")
+        screen.line("/undo TURN goes back to play on from there; /quit leaves.")
 
     def _leave(self) -> None:
         record = self._report.session
@@ -285,7 +292,8 @@ def _object(written: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise InvalidArgument(
-            "The arguments are no JSON object.", allowed='{"order_id": "W1"}, or nothing: they are asked for'
+            "The arguments are not a JSON object.",
+            allowed='{"order_id": "W1"}, or nothing, to be asked for them',
         )
     return value  # pyright: ignore[reportUnknownVariableType]
 

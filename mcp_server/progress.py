@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..engine.plural import plural
 from ..engine.records.environment import played_by
 from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
@@ -20,7 +21,7 @@ from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
 from ..tools.runs import changes_told, part_of
 from .called import called
-from .terminal import Screen, bar, clean, count, cut, duration, interval, money, percent, table
+from .terminal import Screen, bar, clean, cut, duration, interval, money, percent, table
 
 PAUSE_S = 30
 FAILURES = 20
@@ -42,7 +43,7 @@ class Progress:
         budget: dict[str, float] = report.run.options.get("budget") or {}
         self._usd = budget.get("usd", 0.0)
         run = report.run
-        trials = count(len(run.simulations) * run.trials, "trial")
+        trials = plural(len(run.simulations) * run.trials, "trial")
         if not screen.redraws:
             screen.line(f"{run.id}  {run.instructions}, {trials}")
 
@@ -75,7 +76,7 @@ class Progress:
         if passed + failed:
             parts.append(f"{percent(passed / (passed + failed))} pass so far")
         if errors:
-            parts.append(count(errors, "error"))
+            parts.append(plural(errors, "error"))
         spent = self._bench.runs.so_far(self._run)
         if spent is not None and (spent.usd or self._usd):
             parts.append(money(spent.usd) + (f" of {money(self._usd)}" if self._usd else ""))
@@ -133,7 +134,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
     lines = ["", f"{run.id}  {run.instructions}  {rate}" + (f"  {offline}" if offline else "")]
     lines.append("  " + ", ".join(facts))
-    left = [count(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
+    left = [plural(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
         totals.invalid
     )
     if left:
@@ -153,7 +154,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
             else labels or "no value"
         )
         lines.append(f"  {name}: {mean}" + (f"; {found.unscored} unscored" if found.unscored else ""))
-    for warning in run.warnings:
+    for warning in report.warnings if report.job is None else run.warnings:
         lines += textwrap.wrap(clean(warning), width, initial_indent="  ", subsequent_indent="  ")
     for threshold in run.thresholds:
         word = "PASS" if threshold.result == "pass" else "FAIL"
@@ -210,7 +211,7 @@ async def _cases(bench: Workbench, run: str, width: int) -> list[str]:
     if len(partly) > CASES:
         lines.append(f"  {len(partly) - CASES} more cases do not pass in every trial")
     whole = len(trials) - len(partly)
-    return [*lines, f"  {count(whole, 'case')} {'passes' if whole == 1 else 'pass'} in every trial"]
+    return [*lines, f"  {plural(whole, 'case')} {'passes' if whole == 1 else 'pass'} in every trial"]
 
 
 def _case(row: Mapping[str, Any]) -> str:

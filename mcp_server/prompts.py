@@ -18,6 +18,7 @@ from ..engine.exchange import is_case_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.prompts import ROLES, Prompt
 from .called import called
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean
 
@@ -30,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--environment",
         default="",
         metavar="ID|DIR",
-        help="an environment, or a folder of cases; default the folder here, else the newest environment",
+        help="an environment, or a folder of cases; default: this folder, else the newest environment",
     )
-    parser.add_argument("--scenario", default="", metavar="ID", help="default the first that is not held out")
+    parser.add_argument(
+        "--scenario", default="", metavar="ID", help="default: the first that is not held out"
+    )
     parser.add_argument("--json", action="store_true", help="print the requests as JSON")
     add_flags(parser, "home", "code", "env_file")
 
@@ -46,6 +49,9 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, WrongSetting):
         return fixing(error, "prompts")
     where = error.where if isinstance(error, CasehardenError) else ""
+    known = instead(error, "environment")
+    if known:
+        return called("prompts", "--environment", known)
     if where == "scenario":
         return called("prompts", "--environment", args.environment or "ID")
     return (
@@ -70,7 +76,7 @@ async def _run(args: argparse.Namespace) -> int:
         screen.line(line)
     if not found:
         screen.line(
-            f"{id} sends no prompt of ours to the {args.role}: it has one of its own, or code decides all."
+            f"{id} sends no prompt of ours to the {args.role}: it has its own, or code decides everything."
         )
     return 0
 

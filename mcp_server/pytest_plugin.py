@@ -84,7 +84,8 @@ class Suite:
             told = run.model_dump(mode="json")
             if (run.thresholds and not missed and run.state == "done") or (not run.thresholds and whole):
                 return told, []
-            lines = [f"{folder.name}: {run.totals.passed} of {run.totals.trials} trials pass; {run.state}."]
+            counted = f"{run.totals.trials} {'trial' if run.totals.trials == 1 else 'trials'}"
+            lines = [f"{folder.name}: {run.totals.passed} of {counted} pass; {run.state}."]
             lines += [f"  missed: {one.threshold}: {one.why}" for one in missed]
             return told, [*lines, *await _failures(bench, run.id), *(f"  {one}" for one in report.warnings)]
 

@@ -11,15 +11,18 @@ import anyio.to_thread
 from ..engine.errors import CasehardenError, NotFound
 from ..engine.workbench import Workbench as Bench
 from .called import called
+from .instead import instead
 from .output_files import OPTION, copy_out
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="?", default="", help="a run or a hardening; default the newest")
-    parser.add_argument("-o", "--output", default="", metavar="FILE", help="default SOURCE.html here")
-    parser.add_argument("--overwrite", action="store_true", help="also where the file exists")
+    parser.add_argument("source", nargs="?", default="", help="a run or a hardening; default: the newest")
+    parser.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="default: SOURCE.html in this folder"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     add_flags(parser, "home")
 
 
@@ -35,7 +38,8 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     source = [args.source] if args.source else []
     if where == OPTION:
         return called("report", *source, "--output", "other.html")
-    return called("run", "DIR") + "        (makes a run), or name one: " + called("report", "run-1")
+    known = instead(error, "source")
+    return called("report", known) if known else called("run", "DIR") + "        (makes a run)"
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """`caseharden run DIR`: read a folder of cases, simulate, score, and say whether thresholds and baseline are held;
 `caseharden simulate DIR` is its first half, and `caseharden score` the other.
 
-Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
+Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from ..engine.errors import (
 )
 from ..engine.exchange import CONFIG_NAMES, is_case_folder, read_folder
 from ..engine.llm import Mode
+from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
 from .baseline import Baseline, add_baseline_arguments, then_baseline, wanted
 from .called import called
 from .ci_reports import add_report_arguments
-from .following import as_json, finished, followed, how_to_go_on
+from .following import NO_RESULT, as_json, finished, followed, how_to_go_on
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, count
+from .terminal import Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,19 +59,19 @@ def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         metavar="VERSION",
         help="another version or a candidate, such as 2 or hard-1/c1; the folder's file stays as it is",
     )
-    parser.add_argument("--confirm", action="store_true", help="run what is large without a budget")
+    parser.add_argument("--confirm", action="store_true", help="start a large run without a budget")
     parser.add_argument(
         "--resume",
         default="",
         metavar="RUN",
-        help="go on with a run: what is missing, and what ended in error",
+        help="go on with a run: what is missing or ended in error",
     )
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """What all commands take that run the cases of a folder."""
     parser.set_defaults(command=command)
-    parser.add_argument("folder", nargs="?", default=".", help="the folder that holds caseharden.yaml")
+    parser.add_argument("folder", nargs="?", default=".", help="the folder with caseharden.yaml")
     parser.add_argument(
         "--select",
         action="append",
@@ -92,10 +94,10 @@ def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         "--cassette-mode",
         default="replay",
         choices=get_args(Mode),
-        help="replay (default): what is not in it is recorded; strict: that is an error",
+        help="replay (default): record calls that are not in it; strict: such a call is an error",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
+    parser.add_argument("--plain", action="store_true", help="no colour, no progress line")
     add_flags(parser, "home", "models", "network", "code", "env_file")
 
 
@@ -144,7 +146,8 @@ def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
     if where.startswith("--budget"):
         return called(args.command, args.folder, "--budget", "25")
     if where == "--resume":
-        return _again(args) + "        (a new run)"
+        known = instead(error, where)
+        return _again(args, "--resume", known) if known else _again(args) + "        (a new run)"
     if where.startswith(("--select", "--instructions")):
         kind = "simulation" if where.startswith("--select") else "instructions"
         return called("list", kind, *home_words(args)) + "        (shows what there is)"
@@ -219,21 +222,21 @@ async def _simulate(
 
 
 def _simulated(
-    args: argparse.Namespace, screen: Screen, report: RunReport, stopped: bool, again: Sequence[str]
+    args: argparse.Namespace, screen: Screen, report: RunReport, stopped: int, again: Sequence[str]
 ) -> int:
     """Tell how many trials there are of a run that is to be scored later; thresholds wait for that."""
     run = report.run
     played = run.totals.trials - run.totals.error
-    code = 0 if run.state == "done" and played and not stopped else 3
+    code = stopped or (0 if run.state == "done" and played else NO_RESULT)
     if args.json:
         print(json.dumps(as_json(report, code), ensure_ascii=False))
         return code
     if not stopped:
-        for warning in run.warnings:
+        for warning in report.warnings if report.job is None else run.warnings:
             screen.note("warn", warning)
-        left = f"; {count(run.totals.error, 'error')}" if run.totals.error else ""
+        left = f"; {plural(run.totals.error, 'error')}" if run.totals.error else ""
         waits = "" if run.options.get("score", True) else ", not scored yet"
-        screen.line(f"{run.id}  {run.instructions}  {count(played, 'trial')} simulated{left}{waits}")
+        screen.line(f"{run.id}  {run.instructions}  {plural(played, 'trial')} simulated{left}{waits}")
         for line in how_to_go_on(report, again):
             screen.line(line)
         if code == 0:
@@ -265,7 +268,7 @@ def _budget(text: str) -> dict[str, float]:
             amount = float(value)
             found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
         except ValueError:
-            what = f"`{part[:40]}` is no amount."
+            what = f"`{part[:40]}` is not an amount."
             raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
     return found
 
@@ -302,12 +305,12 @@ def naming_options(parameters: Mapping[str, str]) -> Generator[None]:
 
 def _checked(report: EnvironmentReport, screen: Screen) -> int:
     taken, world = report.taken, report.world
-    cases = f"{count(taken['scenarios'], 'scenario')}, {count(taken['personas'], 'persona')}"
-    screen.line(f"ok    {report.environment.id}: {cases} in {count(taken['files'], 'file')}")
+    cases = f"{plural(taken['scenarios'], 'scenario')}, {plural(taken['personas'], 'persona')}"
+    screen.line(f"ok    {report.environment.id}: {cases} in {plural(taken['files'], 'file')}")
     if report.counts["scenarios"]:
         screen.line(f"ok    solutions: {report.proven} proven of {report.counts['scenarios']}")
     if world.get("tools"):
-        screen.line(f"ok    world {world['name']}: {count(world['tools'], 'tool')}")
+        screen.line(f"ok    world {world['name']}: {plural(world['tools'], 'tool')}")
     for warning in report.warnings:
         screen.note("warn", warning)
     return 0

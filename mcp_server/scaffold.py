@@ -38,15 +38,13 @@ _NO_TEXTS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folder", nargs="?", default=".", help="where to write; it is made if it is not there"
-    )
+    parser.add_argument("folder", nargs="?", default=".", help="where to write; created if it does not exist")
     parser.add_argument(
         "--agent-type",
         choices=tuple(AGENTS),
         default="prompt",
         metavar="KIND",
-        help=f"how the agent is reached: {', '.join(AGENTS)}. python and command bring a small agent that runs",
+        help=f"how the agent is reached: {', '.join(AGENTS)}. python and command come with a small agent that runs",
     )
 
 
@@ -79,7 +77,7 @@ def write(folder: Path, kind: str = "prompt") -> list[str]:
     try:
         (folder / "scenarios").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"`{folder}` cannot be made a folder: {error.strerror}."
+        what = f"`{folder}` cannot be created as a folder: {error.strerror}."
         raise NotAllowed(what, allowed="a folder, or a name that is free") from None
     roots = Roots([folder])
     id = _id(folder)

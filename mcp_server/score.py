@@ -1,6 +1,7 @@
 """`caseharden score RUN`: the second half of `run`: grade a stored run, with other metrics, judge or thresholds too.
 
-Nothing is simulated. Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result.
+Nothing is simulated. Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result,
+130 or 143 stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .baseline import add_baseline_arguments, then_baseline, wanted
 from .called import called
 from .ci_reports import add_report_arguments
 from .following import finished, followed
+from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
 
@@ -28,25 +30,25 @@ THRESHOLD = "--threshold"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="default the newest run")
+    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="a run; default: the newest")
     parser.add_argument(
         "--metric",
         action="append",
         default=[],
         metavar="NAME",
-        help="measure this, instead of what the run measures; repeatable; none: nothing",
+        help="measure this instead of the run's metrics; repeatable; none: measure nothing",
     )
     parser.add_argument(
         THRESHOLD,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what must be reached, instead of what the run has, such as pass_rate=0.9; repeatable",
+        help="a threshold in place of the run's, such as pass_rate=0.9; repeatable",
     )
     add_baseline_arguments(parser)
     add_report_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--plain", action="store_true", help="no colour, no line that is redrawn")
+    parser.add_argument("--plain", action="store_true", help="no colour, no progress line")
     add_flags(parser, "home", "model_judge", "network", "env_file")
 
 
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     where = error.where if isinstance(error, CasehardenError) else ""
-    words = ["score", args.run or "run-1"]
+    known = instead(error, "run")
+    words = ["score", known or args.run or "run-1"]
+    if known:
+        return called(*words)
     if isinstance(error, WrongSetting):
         return fixing(error, "score")
     if where.startswith((THRESHOLD, "thresholds")):
@@ -104,7 +109,7 @@ def _thresholds(told: Sequence[str]) -> dict[str, Any] | None:
         name, is_pair, value = part.partition("=")
         if not is_pair or not name.strip() or not value.strip():
             raise InvalidArgument(
-                f"`{part[:80]}` is no threshold.", where=THRESHOLD, allowed="pass_rate=0.9, max_errors=0"
+                f"`{part[:80]}` is not a threshold.", where=THRESHOLD, allowed="pass_rate=0.9, max_errors=0"
             )
         found[name.strip()] = _value(value.strip())
     return found or None

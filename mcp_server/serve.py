@@ -40,27 +40,27 @@ def add_http(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportP
         "--allow-loopback",
         action="store_true",
         default=None,
-        help="this machine may be reached by models and agents; always so without --http",
+        help="models and agents may be on this machine; always so without --http",
     )
     group.add_argument("--host", default="", metavar="ADDRESS", help="default 127.0.0.1")
     group.add_argument(
         "--port",
         type=int,
         metavar="N",
-        help="default 8765, or a free one where that is taken; 0: any free one",
+        help="default 8765, or a free one if that is taken; 0: any free one",
     )
     group.add_argument(
         "--token",
         default="",
         metavar="REFERENCE",
-        help="env:NAME or file:PATH; lines of TOKEN [NAME [UNTIL]]. Default: one is made and kept in the data folder",
+        help="env:NAME or file:PATH; lines of TOKEN [NAME [UNTIL]]. Default: generated and kept in the data folder",
     )
     group.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a host name that clients use, beside localhost; repeatable",
+        help="a host name that clients use besides localhost; repeatable",
     )
 
 

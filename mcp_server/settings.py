@@ -49,23 +49,23 @@ class WrongSetting(InvalidArgument):
 
 _FLAGS: Final[dict[str, tuple[str, str]]] = {
     "home": ("DIR", f"data folder; default {PREFIX}HOME"),
-    "roots": ("DIR", "callers may name files below it; repeatable"),
+    "roots": ("DIR", "a folder whose files callers may name; repeatable"),
     **{f"model_{role}": ("MODEL", f"plays the {role}; default offline") for role in ROLES},
     "proxy": ("URL", "HTTP proxy that all requests go through"),
-    "ca_file": ("PEM", "authorities that are trusted instead of the system's"),
+    "ca_file": ("PEM", "certificate authorities to trust instead of the system's"),
     "allow_net": ("CIDR", "a private network that may be reached; repeatable"),
     "allow_env": (
         "NAME,NAME",
-        "variables of keys that callers may name, and no others; default: over HTTP none, else all that are keys",
+        "the only variables that callers may name; default: over HTTP none, otherwise those named like keys",
     ),
-    "allow_code": ("DIR", "a folder whose files may run as agents and tools; repeatable; default none"),
-    "code_env": ("NAME,NAME", "variables that such code is given; default none but PATH and the language"),
-    "code_python": ("PROGRAM", "the interpreter of such code in Python; default the one that runs this"),
-    "env_file": ("FILE", "file of NAME=value lines that is read for keys"),
+    "allow_code": ("DIR", "a folder whose files may run as agents and tools; repeatable; default: none"),
+    "code_env": ("NAME,NAME", "variables passed on to such code; default: only PATH and the language"),
+    "code_python": ("PROGRAM", "the Python interpreter for such code; default: the one that runs this"),
+    "env_file": ("FILE", "a file of NAME=value lines to read keys from"),
     "retention_days": ("DAYS", "delete runs, hardenings and jobs that ended longer ago; default never"),
     "concurrency": (
         "N",
-        "trials at the same time, 1 to 1,000, where an environment does not say it; default 32",
+        "trials at the same time, 1 to 1,000, unless an environment says otherwise; default 32",
     ),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
@@ -165,7 +165,7 @@ def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Give a command the flags of these settings; `models`, `network` and `code` stand for several."""
     group = parser.add_argument_group(
         "settings",
-        f"also variables, such as {variable('model_user')}, and lines of {FILE} in the data folder",
+        f"can also be set by variables, such as {variable('model_user')}, or in {FILE} in the data folder",
     )
     for name in names:
         for one in _GROUPS.get(name, (name,)):

@@ -1,7 +1,7 @@
 """`caseharden simulate DIR`: the first half of `run`. What code can decide is graded; no judge is asked, and thresholds
 wait for `caseharden score`.
 
-Exit codes: 0 simulated, 2 wrong input, 3 no result.
+Exit codes: 0 simulated, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def put_skill(scope: str, *, remove: bool) -> None:
         print(f"ok    skill: {'removed from' if before else 'is not in'} {shown(path)}")
         return
     kept = write_file(path, text) if before != text else None
-    print(f"ok    skill: {shown(path)}" + (f"; what it was before: {shown(kept)}" if kept else ""))
+    print(f"ok    skill: {shown(path)}" + (f"; the file before: {shown(kept)}" if kept else ""))
 
 
 def _folder(scope: str) -> Path:

@@ -81,11 +81,6 @@ def interval(bounds: Sequence[float] | None) -> str:
     return f"[{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else ""
 
 
-def count(number: int, noun: str) -> str:
-    """`1 scenario`, `3,218 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`"""
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -69,13 +69,13 @@ async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> 
     except AgentError as error:
         return [
             *found,
-            Finding("fail", "agent", str(error), cases.config, "see whether what is sent fits it"),
+            Finding("fail", "agent", str(error), cases.config, "check that it can read what is sent"),
         ]
     except CasehardenError as error:
         return [*found, Finding("fail", "agent", error.what.rstrip("."), cases.config, error.allowed)]
     except TimeoutError:
         told = f"{agent_name(spec.model_dump())}: no answer within {PATIENCE_S} s"
-        return [*found, Finding("fail", "agent", told, cases.config, "see whether it can be reached")]
+        return [*found, Finding("fail", "agent", told, cases.config, "check that it can be reached")]
     return [*found, Finding("ok", "agent", told, cases.config)]
 
 

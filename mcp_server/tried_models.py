@@ -77,7 +77,7 @@ async def _tried(model: ModelName, connections: Connections, where: str, calls: 
         return (
             "fail",
             f"{short_name(model)}: no answer within {PATIENCE_S} s",
-            "see whether it can be reached",
+            "check that it can be reached",
         )
 
 

@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     run = first.split()[0]
-    assert (process.returncode, err) == (3, ""), out
+    assert (process.returncode, err) == (130, ""), out
     assert f"--resume {run} goes on.\n" in out
     page = call("run", str(folder), "--resume", run, "--json", home=home)
     assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 25
@@ -329,6 +329,8 @@ def test_a_second_folder_of_the_same_name_is_refused_with_a_way_out(
 ) -> None:
     twin = tmp_path / "two" / "my-agent"
     assert call("init", str(twin), home=home).returncode == 0
+    text = twin / "instructions.md"
+    text.write_text(text.read_text() + "Be brief.\n")
     assert call("run", str(folder), home=home).returncode == 0
     done = call("run", str(twin), home=home)
     assert done.returncode == 2

@@ -99,7 +99,7 @@ def test_an_exported_run_of_another_data_folder_serves_as_baseline(
         (
             '{"format": "baseline/1", "run": "r", "environment": "e"}',
             ("--max-drop", "2", "--baseline"),
-            "no rate",
+            "not a rate",
         ),
     ],
 )

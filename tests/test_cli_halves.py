@@ -101,7 +101,7 @@ def test_other_metrics_reports_and_a_baseline_are_the_second_halfs(
     [
         (("score",), "There is no run yet"),
         (("score", "run-9"), "No run `run-9`"),
-        (("score", "--threshold", "pass_rate"), "`pass_rate` is no threshold"),
+        (("score", "--threshold", "pass_rate"), "`pass_rate` is not a threshold"),
         (("simulate", "nowhere"), "does not exist"),
         (("simulate", ".", "--baseline", "x"), "--baseline"),
         (("simulate", ".", "--trials", "99"), "simulate . --trials 1"),

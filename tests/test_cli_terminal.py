@@ -11,7 +11,6 @@ from caseharden.mcp_server.terminal import (
     bar,
     cells,
     clean,
-    count,
     cut,
     duration,
     interval,
@@ -66,7 +65,6 @@ def test_figures_have_one_form_each() -> None:
         "[43, 78]",
         "",
     )
-    assert (count(1, "trial"), count(3218, "trial")) == ("1 trial", "3,218 trials")
     assert [money(m) for m in (0.0, 2.69, 0.0004, None)] == ["$0.00", "$2.69", "$0.0004", "unknown cost"]
     assert [money(m) for m in (0.00004, 0.000_000_123)] == ["$0.00004", "$0.0000001"]
     assert [size(n) for n in (0, 640_000, 1_500_000, 12_000_000, 2_000_000_000)] == [

@@ -87,8 +87,8 @@ async def test_a_rerun_tells_cases_that_were_changed_or_are_gone(tmp_path: Path)
         (rerun,) = again.reruns
         assert (rerun.changed, rerun.gone) == (1, 1)
         told = " ".join(again.warnings)
-        assert "1 of 4 simulations of run-1/k1 are not there any more." in told
-        assert "1 of 4 simulations of run-1/k1 are made of something else" in told
+        assert "1 of 4 simulations of run-1/k1 is not there any more." in told
+        assert "1 of 4 simulations of run-1/k1 is made of something else" in told
 
 
 async def test_an_unknown_cluster_is_refused_with_the_known_ones(tmp_path: Path) -> None:

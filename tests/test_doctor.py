@@ -414,7 +414,7 @@ def test_names_of_keys_are_told_and_never_their_values(desk: Desk) -> None:
         code, text = desk.says("--json")
         patch.setenv("OPENAI_API_KEY", "")
     told = about("keys", (code, json.loads(text)["findings"]))
-    assert told["told"] == ".env: OPENAI_API_KEY; 1 name that is no key left out"
+    assert told["told"] == ".env: OPENAI_API_KEY; other names ignored: 1"
     assert "sk-very-secret" not in text
     (desk.home / ".env").write_text("what\n")
     assert about("keys", desk.sees())["verdict"] == "fail"
@@ -431,7 +431,7 @@ def test_client_on_this_machine_is_registered_or_not(desk: Desk) -> None:
     file = desk.home / ".cursor" / "mcp.json"
     file.write_text(json.dumps({"mcpServers": {"caseharden": {"command": "/nowhere/caseharden"}}}))
     told = about("cursor", desk.sees())
-    assert (told["verdict"], told["told"]) == ("warn", "registered, but /nowhere/caseharden is not there")
+    assert (told["verdict"], told["told"]) == ("warn", "registered, but /nowhere/caseharden does not exist")
     file.write_text("{")
     assert "cannot be read" in about("cursor", desk.sees())["told"]
 

@@ -108,7 +108,25 @@ def test_groups_tell_what_changed_most_first_and_count_scenarios() -> None:
         ("omar", 2, 1, 3),
     ]
     assert [(one.better, one.worse) for one in found] == [(1, 0), (0, 1)]
+    assert [one.p for one in found] == [1.0, 1.0], "one scenario of a group proves nothing"
     assert grouped(pair_trials(base, run).pairs, lambda trial: []) == []
+
+
+def test_the_p_of_a_group_pays_for_how_many_groups_there_are() -> None:
+    """Six scenarios better of six: two-sided p 2/64, times two groups."""
+    base = trials(**{f"s{k}_{who}": "F" for k in range(6) for who in ("dana", "omar")})
+    run = trials(
+        **{f"s{k}_{who}": "P" if who == "dana" else "F" for k in range(6) for who in ("dana", "omar")}
+    )
+    found = grouped(pair_trials(base, run).pairs, lambda trial: [trial.simulation.partition("_")[2]])
+    assert [(one.name, one.p) for one in found] == [("dana", 4 / 64), ("omar", 1.0)]
+
+
+def test_the_e_value_weighs_both_directions_and_is_finite_for_any_number_of_scenarios() -> None:
+    found = compared(trials(a="F", b="F", c="F", d="F", e="F"), trials(a="P", b="P", c="P", d="P", e="P"))
+    assert found.e_value == pytest.approx((10.5 + 1 / 6) / 2)
+    many = {f"s{k}": "F" for k in range(2000)}
+    assert 1e290 < compared(trials(**many), trials(**dict.fromkeys(many, "P"))).e_value < 1e300
 
 
 @pytest.mark.requirement("CH-21")

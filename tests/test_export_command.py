@@ -88,7 +88,7 @@ def test_another_file_is_never_written_over_unless_it_is_said(
         (("run-9",), "No run `run-9`"),
         (("hard-9",), "No hardening `hard-9`; there are none"),
         (("run-1", "--format", "pdf"), "invalid choice"),
-        (("run-1", "-f", "csv", "--where", "verdict"), "`verdict` is no filter"),
+        (("run-1", "-f", "csv", "--where", "verdict"), "`verdict` is not a filter"),
         (("run-1", "-f", "csv", "--where", "colour=red"), "colour"),
         (("run-1", "--where", "verdict=fail"), "exported whole"),
         (("run-1", "-f", "grpo", "--where", "verdict=error"), "error"),
@@ -129,3 +129,22 @@ def test_a_copy_in_the_data_folder_is_kept_beside_another_one_unless_it_is_said(
     (kept / "run-1.html").write_text("mine")
     assert main(["report", "run-1", "--home", str(home)]) == 0
     assert (kept / "run-1.html").read_text() == "mine" and Path("run-1.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("export", "run-11"), "export run-1"),
+        (("report", "nothing"), "report run-1"),
+        (("score", "run-2"), "score run-1"),
+        (("label", "run-2"), "label run-1"),
+        (("prompts", "--environment", "nowhere"), "prompts --environment desk"),
+        (("play", "nowhere"), "play desk"),
+    ],
+)
+def test_after_an_id_that_names_nothing_comes_one_that_does(
+    home: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--home", str(home)]) == 2
+    said = capsys.readouterr().err
+    assert f"caseharden {told}\n" in said and "\n  allowed: " in said

@@ -264,6 +264,6 @@ async def test_the_mistakes_of_the_worlds_own_tools_are_told_with_the_run(tmp_pa
     assert found.verdict == "pass"
     told = [warning for warning in found.run.warnings if "runtime" in warning]
     assert told == [
-        "2 calls in 1 of 1 trials failed by a mistake in the world's own tools (error `runtime`); the first: run-1/s/1"
+        "2 calls in 1 of 1 trial failed by a mistake in the world's own tools (error `runtime`); the first: run-1/s/1"
     ]
     assert not [w for w in (await seen(tmp_path / "2", TALK)).run.warnings if "runtime" in w]

@@ -23,6 +23,7 @@ FLOORS = {
     "engine.canonical": 0,
     "engine.seeds": 0,
     "engine.depth": 0,
+    "engine.plural": 0,
     "engine.ids": 0,
     "engine.records": 0,
     "engine.net": 1,

@@ -102,10 +102,10 @@ def test_a_wrong_value_and_a_wrong_command_are_told_and_asked_again(tmp_path: Pa
     for said in (
         "There is no command `/cal`. Did you mean `/call`?",
         "No tool `refnd_order`. Did you mean `refund_order`?",
-        "`x` is no turn.",
+        "`x` is not a turn.",
         "a text that is not empty; /cancel leaves the form",
         "not called",
-        "The arguments are no JSON object.",
+        "The arguments are not a JSON object.",
     ):
         assert said in done.stdout
 

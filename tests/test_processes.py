@@ -357,6 +357,33 @@ async def test_no_more_than_the_limit_run_at_once(tmp_path: Path) -> None:
         assert await second[0].ask({"say": "hi"}, 20) == {"said": "hi"}
 
 
+async def test_those_who_need_several_take_them_together_and_wait_for_nobody_who_waits(
+    tmp_path: Path,
+) -> None:
+    command = AllowedCode([tmp_path]).command(["python", written(tmp_path, ECHO)], "argv")
+    said: list[str] = []
+    async with Processes(most=3) as processes:
+
+        async def talks(name: str) -> None:
+            async with processes.together(2):
+                first = await processes.start(command)
+                second = await processes.start(command)
+                for talk in (first, second):
+                    said.append((await talk.ask({"say": name}, 20))["said"])
+                    await talk.stop()
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for name in ("a", "b", "c"):
+                    tasks.start_soon(talks, name)
+            async with anyio.create_task_group() as tasks:
+                async with processes.together(9), processes.together(2):
+                    lasting = await processes.start(command, lasting=True)
+                    assert await lasting.ask({"say": "beside"}, 20) == {"said": "beside"}
+                tasks.start_soon(talks, "d")
+    assert sorted(said) == sorted("abcd" * 2)
+
+
 async def test_a_worker_serves_threads_and_coroutines_and_keeps_prints_apart(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.py"
     theirs.write_text(

@@ -108,6 +108,20 @@ async def test_history_new_tells_only_what_came_since_the_last_answer(tmp_path: 
         assert "sheet" in view
 
 
+async def test_what_was_refused_comes_again_without_what_the_client_has_before_it(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 2, models=MODELS)
+        users = await at.ok("take_model_calls", job=await started(at), history="new")
+        bad = {"id": users["calls"][0]["id"], "text": " "}
+        back = await at.ok("answer_model_calls", answers=[bad], history="new")
+        (again,) = [view for view in back["calls"] if view["id"] == bad["id"]]
+        assert "uses" not in again and again["history"] == [] and again["reply"] == "text"
+        assert "shared" not in back
+        whole = await at.ok("answer_model_calls", answers=[bad])
+        (again,) = [view for view in whole["calls"] if view["id"] == bad["id"]]
+        assert again["uses"] == ["user-rules"] and "user-rules" in whole["shared"]
+
+
 async def test_wrong_answers_come_back_with_the_reason_and_the_others_are_taken(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         await lent_desk(at, 4, models=MODELS)

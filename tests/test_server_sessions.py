@@ -6,12 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from threading import get_ident
+from typing import Any
 
+import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent
 
+from caseharden.engine.net import Redactor
+from caseharden.mcp_server.binding import reply_result
 from caseharden.tests.server_desk import MODES, Mode, desk
+from caseharden.tools.replies import Item
 
 pytestmark = pytest.mark.anyio
 EXAMPLE = Path(__file__).parents[1] / "examples" / "played_session" / "play_session.py"
@@ -141,6 +147,47 @@ async def test_the_prompt_says_how_to_play_with_what_is_there(tmp_path: Path, mo
         assert '"start": "#3"' in await told(environment="support", start="#3")
         await at.ok("start_session", environment="support", start="#1")
         assert "to go on with session-1" in await told()
+
+
+@pytest.mark.requirement("CH-17")
+async def test_a_tool_of_a_world_that_returns_thousands_of_records_is_answered_within_the_cap(
+    tmp_path: Path,
+) -> None:
+    rows = {f"W{n}": {"items": ["a", "b"], "total": n} for n in range(3000)}
+    steps = [{"return": "db.rows"}]
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+    tool: dict[str, Any] = {
+        "name": "all_rows",
+        "description": "All rows.",
+        "parameters": parameters,
+        "steps": steps,
+    }
+    async with desk(tmp_path) as at:
+        await at.ok(
+            "create_environment", id="e", world_data={"name": "w", "db": {"rows": rows}, "tools": [tool]}
+        )
+        scenario = {"id": "x", "goal": "see all rows", "success": [{"tool": "all_rows"}]}
+        await at.ok("create_scenarios", environment="e", scenarios=[scenario])
+        await at.ok("create_simulations", environment="e")
+        opened = await at.ok("start_session", environment="e", start="x")
+        with anyio.fail_after(20):
+            called = await at.ok(
+                "step_session", session=opened["session"], action="call", tool="all_rows", arguments={}
+            )
+    assert called["result"]["left_out"].endswith(" characters")
+
+
+async def test_a_reply_that_is_long_to_cut_is_cut_beside_the_event_loop() -> None:
+    class Watched(Redactor):
+        def hide_all(self, value: Any, places: list[str] | None = None, at: str = "") -> Any:
+            threads.append(get_ident())
+            return super().hide_all(value, places, at)
+
+    threads: list[int] = []
+    for text in ("short", "long " * 100_000):
+        item = Item(summary="s", kind="guide", id="g", view="text", item={"text": text})
+        assert not (await reply_result(item, {}, Watched())).is_error
+    assert threads[0] == get_ident() != threads[1]
 
 
 @pytest.mark.requirement("SG-1", "SG-2", "SG-3")

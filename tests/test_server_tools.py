@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import pytest
 
 from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed
 from caseharden.engine.net import Network
-from caseharden.engine.processes import AllowedCode
-from caseharden.engine.workbench import Workbench
+from caseharden.engine.processes import AllowedCode, Processes
+from caseharden.engine.workbench import Workbench, workbench
 from caseharden.tests.agents_told import listening
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, cut, fault, hang, of_json, redirect
 from caseharden.tests.plain_mcp import write_plain
@@ -29,6 +30,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-11")]
 COUNT = 4
 RULED = f"{INSTRUCTIONS} Before calling close_ticket, call look_up_ticket."
 SAID_SOMETHING = {"id": "said", "said": {"pattern": "."}}
+SILENT = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "text": "I cannot do that."}), flush=True)
+"""
 DESK = f"""
 import sys, time
 from typing import Any
@@ -451,6 +457,84 @@ async def test_starting_a_worlds_process_needs_no_thread_that_a_waiting_trial_ho
     finally:
         threads.total_tokens = before
     assert made.checked["proven"] == 2 and run.totals.passed == 2
+
+
+async def test_trials_that_need_several_processes_each_do_not_wait_for_each_other_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    command = ["python", "desk.py"]
+    monkeypatch.setattr(workbench, "Processes", partial(Processes, 3))
+    world = by_mcp(command=command)
+    world["servers"]["other"] = {"command": command}
+    world["tools"][0]["impl"] = {"mcp": "other", "tool": "look"}
+    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
+        made, run = await played(desk, world)
+    assert made.checked["proven"] == COUNT and (run.state, run.totals.passed) == ("done", COUNT)
+
+
+async def test_an_agent_that_is_a_process_has_its_place_with_those_of_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    (tmp_path / "agent.py").write_text(SILENT, encoding="utf-8")
+    monkeypatch.setattr(workbench, "Processes", partial(Processes, 2))
+    agent = {"kind": "command", "argv": ["python", "agent.py"]}
+    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
+        world = by_mcp(command=["python", "desk.py"])
+        await desk.environments.create("desk", world_data=world, agent=agent)
+        await desk.scenarios.create("desk", [closing(n) for n in range(1, COUNT + 1)])
+        with anyio.fail_after(120):
+            run = (await desk.runs.start("desk", wait_s=45)).run
+    assert (run.state, run.totals.trials, run.totals.error) == ("done", COUNT, 0)
+
+
+OTHER = """
+import sys
+from pathlib import Path
+import anyio
+from caseharden import Workbench
+
+async def main(home, run):
+    async with Workbench(Path(home), resume=False) as bench:
+        Path(home, "ready").touch()
+        print((await bench.runs.start("desk", trials=5, wait_s=45)).run.totals.passed)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+class SlowService(Service):
+    def __call__(self, seen: Seen) -> Answer:
+        return super().__call__(seen).late(0.02)
+
+
+async def test_trials_of_two_processes_on_one_data_folder_take_turns(tmp_path: Path) -> None:
+    with Endpoint(SlowService()) as endpoint:
+        async with bench(tmp_path) as desk:
+            await played(desk, by_http(endpoint.url))
+            endpoint.requests.clear()
+            command = [sys.executable, "-c", OTHER, str(tmp_path / "data"), ""]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+                with anyio.fail_after(120):
+                    while not (tmp_path / "data" / "ready").exists():
+                        await anyio.sleep(0.01)
+                    run = (await desk.runs.start("desk", trials=5, wait_s=45)).run
+                    told = await anyio.to_thread.run_sync(other.communicate)
+        keys = [seen.headers["caseharden-trial"] for seen in endpoint.requests]
+    assert run.totals.passed == 5 * COUNT and told[0].strip() == str(5 * COUNT)
+    turns = [key for k, key in enumerate(keys) if not k or keys[k - 1] != key]
+    assert len(turns) == len(set(turns)) >= 2 * 5 * COUNT, "no trial asked while another one had its turn"
+
+
+async def test_a_world_with_too_many_servers_to_start_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    world = by_mcp(command=["python", "desk.py"])
+    world["servers"] |= {f"s{n}": {"command": ["python", "desk.py"]} for n in range(16)}
+    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
+        with pytest.raises(InvalidArgument, match="17 servers") as wrong:
+            await desk.environments.create("desk", world_data=world)
+    assert wrong.value.where.endswith("servers") and "16" in wrong.value.allowed
 
 
 async def test_a_lent_run_whose_trials_take_turns_says_that_it_waits(tmp_path: Path) -> None:

@@ -427,3 +427,54 @@ def test_a_table_that_is_unloaded_before_it_was_made_durable_is_made_durable(
         table.journal.unload()
         store.flush()
         assert str(tmp_path / "runs" / "run-1" / "trials.jsonl") in synced
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_store_that_looks_into_a_thousand_runs_keeps_few_files_open(tmp_path: Path, writes: bool) -> None:
+    with Store(tmp_path) as store:
+        for number in range(1, 1001):
+            for name in ("trials", "simulations"):
+                store.run_table(f"run-{number}", name).put("a", {"n": number})
+    code = """
+import resource, sys
+from pathlib import Path
+from caseharden.engine.store import Store
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+with Store(Path(sys.argv[1])) as store:
+    kept = store.run_table("run-1", "trials")
+    for number in range(1, 1001):
+        for name in ("trials", "simulations"):
+            table = store.run_table(f"run-{number}", name)
+            assert table.fetch("a")["n"] == number
+            if sys.argv[2] == "True":
+                table.put("b", {"n": number})
+        assert kept.fetch("a")["n"] == 1
+    print("read")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), str(writes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
+
+def test_a_table_in_use_is_not_unloaded_and_the_next_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caseharden.engine.store.store.OPEN_PARTITIONS", 2)
+    with Store(tmp_path) as store:
+        for number in range(1, 6):
+            store.run_table(f"run-{number}", "trials").put("a", {"n": number})
+        with store.run_table("run-1", "trials").transaction() as change:
+            change.put("b", {"n": 10})
+            for number in range(2, 6):
+                assert store.run_table(f"run-{number}", "trials").fetch("a")["n"] == number
+            change.put("c", {"n": 11})
+        seen = [row["n"] for row in store.run_table("run-1", "trials").walk(oldest_first=True)]
+        assert seen == [1, 10, 11]
+
+        def looks_elsewhere(_: object) -> bool:
+            return all(store.run_table(f"run-{n}", "trials").fetch("a")["n"] == n for n in range(2, 6))
+
+        page = store.run_table("run-1", "trials").page(match=looks_elsewhere)
+        assert [row["n"] for row in page.items] == [11, 10, 1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
+import sys
 from typing import Any
 
 import pytest
@@ -63,6 +66,63 @@ def test_an_object_of_a_hundred_thousand_keys_still_gives_a_reply_within_the_cap
     item = {f"key-{n}": n for n in range(100_000)}
     sent = fit(payload(Item(summary="s", kind="world", id="w", view="full", item=item)))
     assert size(sent) <= CAP
+
+
+def test_a_page_whose_one_item_has_a_hundred_thousand_keys_is_within_the_cap_too() -> None:
+    rows = [{f"key-{n}": n for n in range(100_000)}, {"id": "b"}]
+    sent = fit(payload(Page(summary="s", kind="run", items=rows, total=2)))
+    assert size(sent) <= CAP
+    assert sent["items"][0]["left_out"].startswith("100000 fields, ")
+    assert "items shows 1 of 2" in sent["warnings"][0]
+
+
+def test_what_was_cut_in_an_object_that_is_left_out_altogether_is_not_told() -> None:
+    item = {f"W{n}": {"items": ["a", "b"]} for n in range(2000)}
+    sent = fit(payload(Item(summary="s", kind="world", id="w", view="full", item=item)))
+    assert sent["item"]["left_out"].startswith("2000 fields, ")
+    assert "warnings" not in sent
+
+
+def test_a_thousand_warnings_are_cut_and_the_others_counted() -> None:
+    sent = fit(payload(Page(summary="s", kind="run", warnings=[f"{n}: {'w' * 90}" for n in range(1000)])))
+    assert size(sent) <= CAP
+    *told, last = sent["warnings"]
+    assert len(told) > 50
+    assert last == f"{1000 - len(told):,} more warnings are left out."
+
+
+def test_lists_in_lists_are_cut_with_what_each_still_shows() -> None:
+    rows = [{"id": n, "turns": [{"text": "x" * 300}] * 40} for n in range(9)]
+    sent = fit(payload(Page(summary="s", kind="run", items=rows)))
+    assert size(sent) <= CAP
+    counts = {f"items[{n}].turns": len(row["turns"]) for n, row in enumerate(sent["items"])}
+    counts["items"] = len(sent["items"])
+    said = re.findall(r"(items[^ ]*) shows (\d+) of (\d+)", sent["warnings"][0])
+    assert said
+    assert all(counts[path] == int(shown) for path, shown, _ in said)
+
+
+@pytest.mark.parametrize("value", [{"items": ["a", "b"], "total": 1}, {"name": "x" * 1200}])
+def test_what_a_cut_costs_grows_with_the_reply_and_not_with_its_square(value: dict[str, Any]) -> None:
+    def calls(records: int) -> int:
+        made = 0
+
+        def count(*_: object) -> None:
+            nonlocal made
+            made += 1
+
+        item = {"result": {f"W{n}": copy.deepcopy(value) for n in range(records)}}
+        reply = payload(Item(summary="s", kind="world", id="w", view="full", item=item))
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            fit(reply)
+        finally:
+            sys.setprofile(before)
+        assert size(reply) <= CAP
+        return made
+
+    assert calls(1600) < 3 * calls(800)
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ async def test_an_unknown_persona_is_told_with_the_number_of_its_environment(tmp
         await desk(bench, 1)
         await bench.environments.create("gym", instructions="Be brief.", world_data=tickets(1))
         await bench.personas.create("gym", [{"id": "zz-one"}])
-        with pytest.raises(NotFound, match="No persona `gym/nobody`; there are 1"):
+        with pytest.raises(NotFound, match="No persona `gym/nobody`; there is 1"):
             await bench.items.get("persona", "gym/nobody")
         with pytest.raises(NotFound, match="nearest `desk/dana`"):
             await bench.items.get("persona", "desk/dna")

@@ -9,9 +9,11 @@ import anyio
 import pytest
 
 from caseharden.engine.errors import Conflict, HeldOut, InvalidArgument, NotFound
+from caseharden.engine.exchange import Roots, write_instructions
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.archive import Archive
+from caseharden.engine.workbench.instructions import Instructions
 from caseharden.engine.workbench.results import HardeningReport
 from caseharden.tests.workbench_cases import INSTRUCTIONS, audited, bench_at, closing, desk, tickets
 
@@ -272,6 +274,43 @@ async def test_promotion_writes_the_file_and_never_over_an_edit(tmp_path: Path) 
         assert file.read_text(encoding="utf-8") == f"{INSTRUCTIONS}\n{RULE}\n"
         await bench.hardenings.decide("desk@1", "roll_back")
         assert file.read_text(encoding="utf-8") == f"{INSTRUCTIONS}\n"
+
+
+@pytest.mark.requirement("CH-19")
+@pytest.mark.parametrize("edited", [False, True])
+async def test_a_slow_file_holds_up_no_other_process_and_what_changed_meanwhile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    file, home = tmp_path / "files" / "instructions.md", tmp_path / "home"
+    file.parent.mkdir()
+    file.write_text(INSTRUCTIONS + "\n", encoding="utf-8")
+    written: list[str] = []
+
+    def slow(path: Path | str, text: str, roots: Roots) -> Path:
+        if not written:
+            with Store(home) as other, other.table("hardenings").transaction():
+                pass
+            with Store(home) as other:
+                if edited:
+                    Instructions(Archive(other), roots).append("desk", "Be kind.", "edited")
+        written.append(text)
+        return write_instructions(path, text, roots)
+
+    monkeypatch.setattr("caseharden.engine.store.folder.LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr("caseharden.engine.workbench.instructions.write_instructions", slow)
+    async with bench_at(home, [file.parent]) as bench:
+        await desk(bench, 24, settings={"instructions_file": str(file)})
+        report = await hardened(bench)
+        if edited:
+            with pytest.raises(Conflict, match="desk is at desk@2 now"):
+                await bench.hardenings.decide(report.candidate, "promote")
+            assert file.read_text(encoding="utf-8") == "Be kind.\n"
+        else:
+            promoted = await bench.hardenings.decide(report.candidate, "promote")
+            assert promoted.became is not None and promoted.wrote_file == str(file)
+            assert file.read_text(encoding="utf-8") == f"{INSTRUCTIONS}\n{RULE}\n"
+        state = (await bench.items.get("hardening", "hard-1")).item["state"]
+        assert state == ("decided" if edited else "promoted")
 
 
 async def test_a_hardening_needs_instructions_and_a_finished_run(tmp_path: Path) -> None:

@@ -216,3 +216,36 @@ async def test_a_second_folder_does_not_overwrite_the_environment_of_the_first(
         folder.rename(tmp_path / "moved")
         moved = await bench.environments.import_folder(str(tmp_path / "moved"))
         assert moved.environment.source == str(tmp_path / "moved")
+
+
+async def test_a_second_checkout_that_says_the_same_takes_the_environment_over(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        first = await bench.environments.import_folder(str(folder))
+        for place, before in ((other, folder), (folder, other)):
+            taken = await bench.environments.import_folder(str(place))
+            assert taken.warnings[0] == (
+                f"desk came from {before}, which says the same: from now on it follows {place}."
+            )
+            assert taken.environment.source == str(place)
+            assert taken.environment.settings.instructions_file == str(place / "instructions.md")
+            assert (taken.counts, taken.environment.instructions_version) == (first.counts, 1)
+        write(other, "scenarios", [closing(1), closing(2), closing(3)])
+        with pytest.raises(Conflict, match="says something else"):
+            await bench.environments.import_folder(str(other))
+        assert not await takes_over(bench, folder)
+        write(folder, "scenarios", [closing(1), closing(2), closing(3)])
+        await bench.environments.import_folder(str(folder))
+        assert await takes_over(bench, other)
+        await bench.items.update("environment", "desk", {"instructions": "Close tickets with care."})
+        with pytest.raises(Conflict, match="says something else"):
+            await bench.environments.import_folder(str(folder))
+
+
+async def takes_over(bench: Workbench, folder: Path) -> bool:
+    """Whether an import of the folder says that it takes the environment over."""
+    report = await bench.environments.import_folder(str(folder))
+    return any("which says the same" in warning for warning in report.warnings)

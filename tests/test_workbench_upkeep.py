@@ -53,7 +53,7 @@ async def test_a_deleted_conversation_is_purged_and_its_run_is_scored_anew(tmp_p
         after = (await bench.items.get("run", run, view="full")).item
         assert after["totals"]["trials"] == 2 and after["state"] == "done"
         missing = [t for t in after["thresholds"] if t["result"] == "fail"]
-        assert missing and all("1 of 3 trials are missing" in t["why"] for t in missing)
+        assert missing and all("1 of 3 trials is missing" in t["why"] for t in missing)
         assert (await bench.items.get("conversation", f"{run}/close-3-dana/1", view="full")).item == kept
         assert ("delete", "conversation", id) in audited(tmp_path)
         assert not [f for f in holding(tmp_path / "runs", SECRET) if "segments" in f or "trials" in f]

@@ -137,6 +137,7 @@ def _evidence(found: RunComparison) -> dict[str, Any]:
         "p_better": _digits(found.p_better),
         "p_worse": _digits(found.p_worse),
         "sign_test_p": _digits(found.sign_p),
+        "e_value": _digits(found.e_value),
         "pairs": found.pairs,
         "base": _rate(found.base),
         "run": _rate(found.run),
@@ -163,7 +164,7 @@ def _changed(groups: Sequence[GroupChange]) -> list[GroupChange]:
 
 def _group(one: GroupChange) -> dict[str, Any]:
     row = {"name": one.name, "base": one.base, "run": one.run, "of": one.pairs}
-    return {**row, "better": one.better, "worse": one.worse}
+    return {**row, "better": one.better, "worse": one.worse, "p": _digits(one.p)}
 
 
 def _rate(rate: RateInterval) -> dict[str, Any]:

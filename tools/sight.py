@@ -10,6 +10,15 @@ from .replies import Link, NextCall, then
 from .shapes import is_list, is_object
 
 SINGLE = ("overview",)
+_MAKES = {
+    "persona": "generate_personas",
+    "scenario": "generate_scenarios",
+    "simulation": "create_simulations",
+    "hardening": "harden_agent",
+    "candidate": "harden_agent",
+    "session": "start_session",
+}
+"""Tools that make the first of a kind in an environment; a run makes what is not here."""
 
 
 def page_next(page: Page, query: dict[str, Any]) -> list[NextCall]:
@@ -21,9 +30,7 @@ def page_next(page: Page, query: dict[str, Any]) -> list[NextCall]:
         calls += _first_row(page)
     if page.next_cursor:
         calls.append(then("list_items", "next page", **query, cursor=page.next_cursor))
-    if not calls and page.kind != "environment":
-        calls.append(then("list_items", kind="environment"))
-    return calls
+    return calls if page.items else _when_empty(page.kind, query)
 
 
 def item_next(item: Item, *, limit: int) -> list[NextCall]:
@@ -58,6 +65,23 @@ def _first_row(page: Page) -> list[NextCall]:
     if page.kind == "conversation":
         return [then("get_item", kind="conversation", id=str(row.get("see") or row["id"]), view="turns")]
     return [then("get_item", kind=page.kind, id=str(row["id"]))]
+
+
+def _when_empty(kind: str, query: dict[str, Any]) -> list[NextCall]:
+    """What makes the first of a kind; where something was chosen by `where`, before that all of them."""
+    environment = str(query.get("environment", ""))
+    where: dict[str, Any] = query.get("where") or {}
+    calls: list[NextCall] = []
+    if kind == "conversation":
+        return [then("get_item", "why it has none of these", kind="run", id=str(where["run"]))]
+    if where:
+        calls.append(then("list_items", "all of them", **{k: v for k, v in query.items() if k != "where"}))
+    if kind == "environment":
+        return [*calls, then("list_items", "what create_environment can begin with", kind="world")]
+    if not environment:
+        return [*calls, then("list_items", kind="environment")]
+    maker = _MAKES.get(kind, "run_simulations")
+    return [*calls, then(maker, "makes the first", environment=environment)]
 
 
 def _overview_next(page: Page, environment: str) -> list[NextCall]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..engine.evaluate.statistics import shown_p
+from ..engine.plural import plural
 from ..engine.records.hardening import Comparison, HeldOutEvidence
 from ..engine.records.run import Totals
 from .shapes import is_list, is_object
@@ -18,11 +19,6 @@ PARTLY_OFFLINE = (
 )
 
 _PLAYERS = ("agent", "user")
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 scenario`, `3 scenarios`, `1,200 trials`."""
-    return f"{count:,} {noun}{'' if count == 1 or noun.endswith('s') else 's'}"
 
 
 def rate(totals: Totals) -> str:

@@ -43,7 +43,7 @@ class Workers:
             open = [w for w in self._workers if not w.retired]
             found = min(open, key=lambda w: w.seats, default=None)
             if found is None or (found.seats >= SEATS and len(self._workers) < self._most):
-                found = Worker(await self._processes.start(self._command))
+                found = Worker(await self._processes.start(self._command, lasting=True))
                 self._workers.append(found)
             found.seats += 1
             found.served += 1

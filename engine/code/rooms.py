@@ -66,7 +66,7 @@ class Room:
         if changed:
             self._seen = {file: mark}
         if self._talk is None or not self._talk.alive:
-            self._talk = await self._processes.start(self._command)
+            self._talk = await self._processes.start(self._command, lasting=True)
         return self._talk
 
 

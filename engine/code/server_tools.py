@@ -27,13 +27,14 @@ from ..agents import (
     sent_headers,
     texts_of,
 )
-from ..errors import CasehardenError
+from ..errors import CasehardenError, InvalidArgument
 from ..llm.chat_format import NoCompletion, parsed
 from ..llm.origin import queued
 from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
 from ..records.world import Tool, World
+from ..store import Turns
 from ..world import CodeAnswer, ErrorKind, RemoteTrial
 from .waited import waited
 
@@ -45,19 +46,27 @@ REFUSALS: Final = frozenset({400, 404, 409, 410, 412, 422})
 """Statuses by which an endpoint refuses a call; the others are its own or the set-up's mistake."""
 INVALID_PARAMS: Final = -32602
 SHOWN: Final = 2000
+MOST_COMMANDS: Final = 16
+"""Servers that are started for each trial."""
 _ELSEWHERE: Final = "servers are asked in trials only"
 _IN_QUERY: Final = ("GET", "DELETE")
 
 
 class ServerTools:
-    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`."""
+    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`. `turns`: at servers with a reset."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, turns: Turns) -> None:
         self._reach = reach
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns = turns
 
     def check(self, world: World, where: str) -> None:
         """See `RemoteTools`."""
+        if processes_of(world) > MOST_COMMANDS:
+            raise InvalidArgument(
+                f"{processes_of(world)} servers are started for each trial.",
+                where=f"{where}.servers",
+                allowed=f"at most {MOST_COMMANDS} with a command; others by their url",
+            )
         for name, server in world.servers.items():
             _opened(server, self._reach, f"{where}.servers.{name}")
         guard = self._reach.connections.client.guard
@@ -76,14 +85,21 @@ class ServerTools:
         """See `RemoteTools`."""
         async with AsyncExitStack() as stack:
             with queued():
+                # Whoever has its turn has its places too: nobody waits for those while others wait for the turn.
+                await stack.enter_async_context(self._reach.processes.together(processes_of(world)))
                 for key in sorted(_shared(world)):
-                    await stack.enter_async_context(self._turns.setdefault(key, anyio.Lock()))
+                    await stack.enter_async_context(self._turns.turn(key))
             servers = _Servers(self._reach, world)
             try:
                 yield servers
             finally:
                 with anyio.CancelScope(shield=True):
                     await servers.aclose()
+
+
+def processes_of(world: World) -> int:
+    """How many processes a trial in this world has of its own."""
+    return sum(bool(server.command) for server in world.servers.values())
 
 
 class _Servers:

@@ -7,8 +7,8 @@ has seen. Only pairs that both runs counted are compared; what was left out, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
@@ -19,9 +19,12 @@ from .statistics import (
     Z95,
     RateInterval,
     clustered_rate,
+    holm,
+    mixture_e_value,
     more_scenarios,
     sign_flip_test,
     sign_test_two_sided,
+    square_and_add,
 )
 
 ALPHA: Final = 0.05
@@ -89,6 +92,9 @@ class RunComparison:
     p_worse: float
     sign_p: float
     """Two-sided sign test over the scenarios: direction alone, not size."""
+    e_value: float
+    """Evidence, of either direction, that stays valid when cases are added and the runs are compared again: chance
+    alone reaches 1/alpha, at any time, with a probability of at most alpha."""
     base: RateInterval
     run: RateInterval
     difference: float
@@ -115,7 +121,7 @@ class RunComparison:
 
 @dataclass(frozen=True, slots=True)
 class GroupChange:
-    """What changed over the pairs of one persona, scenario or tag. It is told and not tested: groups are many."""
+    """What changed over the pairs of one persona, scenario or tag."""
 
     name: str
     pairs: int
@@ -125,6 +131,8 @@ class GroupChange:
     better: int
     """Scenarios by the mean of their differences within the group."""
     worse: int
+    p: float
+    """Two-sided sign-flip test over the group's scenarios, adjusted by Holm for the number of groups."""
 
 
 def grouped(pairs: Sequence[tuple[T, T]], names: Callable[[T], Iterable[str]]) -> list[GroupChange]:
@@ -133,7 +141,9 @@ def grouped(pairs: Sequence[tuple[T, T]], names: Callable[[T], Iterable[str]]) -
     for pair in pairs:
         for name in names(pair[0]):
             groups.setdefault(name, []).append(pair)
-    found = [_change(name, of) for name, of in groups.items()]
+    changes = [_change(name, of) for name, of in groups.items()]
+    adjusted = holm([one.p for one in changes])
+    found = [replace(one, p=p) for one, p in zip(changes, adjusted, strict=True)]
     return sorted(found, key=lambda one: (-abs(one.run - one.base), one.name))
 
 
@@ -169,9 +179,8 @@ def compare(pairs: Sequence[tuple[Played, Played]], seed: int = 0) -> RunCompari
     means = _scenario_means(pairs)
     better = [scenario for scenario, mean in means.items() if mean > 0]
     worse = [scenario for scenario, mean in means.items() if mean < 0]
-    p_better = sign_flip_test(list(means.values()), seed)
-    p_worse = sign_flip_test([-mean for mean in means.values()], seed)
-    p = min(1.0, 2 * min(p_better, p_worse))
+    p_better, p_worse = _one_sided(means.values(), seed)
+    p = _two_sided(p_better, p_worse)
     base = clustered_rate((old.scenario, old.simulation, _passes(old)) for old, _ in pairs)
     run = clustered_rate((new.scenario, new.simulation, _passes(new)) for _, new in pairs)
     difference = (run.rate or 0.0) - (base.rate or 0.0)
@@ -190,6 +199,7 @@ def compare(pairs: Sequence[tuple[Played, Played]], seed: int = 0) -> RunCompari
         p_better=p_better,
         p_worse=p_worse,
         sign_p=sign_test_two_sided(len(better), len(worse)),
+        e_value=(mixture_e_value(len(better), len(worse)) + mixture_e_value(len(worse), len(better))) / 2,
         base=base,
         run=run,
         difference=difference,
@@ -234,6 +244,7 @@ def _told(threshold: str, reached: bool, why: str) -> ThresholdResult:
 
 def _change(name: str, pairs: Sequence[tuple[Played, Played]]) -> GroupChange:
     means = _scenario_means(pairs).values()
+    p = _two_sided(*_one_sided(means, 0))
     return GroupChange(
         name=name,
         pairs=len(pairs),
@@ -241,7 +252,17 @@ def _change(name: str, pairs: Sequence[tuple[Played, Played]]) -> GroupChange:
         run=sum(_passes(new) for _, new in pairs),
         better=sum(mean > 0 for mean in means),
         worse=sum(mean < 0 for mean in means),
+        p=p,
     )
+
+
+def _one_sided(means: Collection[Fraction], seed: int) -> tuple[float, float]:
+    """The p of better and of worse."""
+    return sign_flip_test(list(means), seed), sign_flip_test([-mean for mean in means], seed)
+
+
+def _two_sided(p_better: float, p_worse: float) -> float:
+    return min(1.0, 2 * min(p_better, p_worse))
 
 
 def _passes(trial: Played) -> bool:
@@ -278,15 +299,10 @@ def _difference_interval(pairs: Sequence[tuple[Played, Played]]) -> tuple[float,
     down = clustered_rate((o.scenario, o.simulation, _passes(o) and not _passes(n)) for o, n in pairs)
     if up.rate is None or down.rate is None:
         return -1.0, 1.0
-    share = _correlation(up.rate, down.rate)
-    difference = up.rate - down.rate
-    low = difference - _added(up.rate - up.low, down.high - down.rate, share)
-    high = difference + _added(up.high - up.rate, down.rate - down.low, share)
+    low, high = square_and_add(
+        (up.rate, up.low, up.high), (down.rate, down.low, down.high), _correlation(up.rate, down.rate)
+    )
     return max(-1.0, low), min(1.0, high)
-
-
-def _added(a: float, b: float, correlation: float) -> float:
-    return math.sqrt(a * a - 2 * correlation * a * b + b * b)
 
 
 def _correlation(up: float, down: float) -> float:

@@ -85,9 +85,21 @@ def newcombe(passed_a: int, n_a: int, passed_b: int, n_b: int, z: float = Z95) -
     method 10.
     """
     a, b = passed_a / n_a, passed_b / n_b
-    low_a, high_a = wilson(passed_a, n_a, z)
-    low_b, high_b = wilson(passed_b, n_b, z)
-    return a - b - math.hypot(a - low_a, high_b - b), a - b + math.hypot(high_a - a, b - low_b)
+    return square_and_add((a, *wilson(passed_a, n_a, z)), (b, *wilson(passed_b, n_b, z)))
+
+
+def square_and_add(
+    a: tuple[float, float, float], b: tuple[float, float, float], correlation: float = 0.0
+) -> tuple[float, float]:
+    """Give the interval of a - b from two estimates with their intervals, each (value, low, high). Newcombe 1998."""
+    (value_a, low_a, high_a), (value_b, low_b, high_b) = a, b
+
+    def reach(x: float, y: float) -> float:
+        return math.sqrt(x * x - 2 * correlation * x * y + y * y)
+
+    difference = value_a - value_b
+    low = difference - reach(value_a - low_a, high_b - value_b)
+    return low, difference + reach(high_a - value_a, value_b - low_b)
 
 
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable], *, small: bool = True) -> float:
@@ -238,12 +250,12 @@ def mixture_e_value(better: int, worse: int) -> float:
 
     2^n · B(b+1, c+1) · 2 · (1 - I_½(b+1, c+1)), where for whole numbers 1 - I_½(b+1, c+1) is
     Σ_{j=0}^{b} C(n+1, j) / 2^{n+1}.
-    At 1/alpha or above the candidate is better at level alpha, whenever one looks (Ville's inequality).
+    At 1/alpha or above the candidate is better at level alpha, whenever one looks (Ville's inequality). At most 1e300.
     """
     n = better + worse
     beta = math.lgamma(better + 1) + math.lgamma(worse + 1) - math.lgamma(n + 2)
-    upper = Fraction(sum(math.comb(n + 1, j) for j in range(better + 1)), 2 ** (n + 1))
-    return math.exp(n * math.log(2) + beta) * 2 * float(upper)
+    ways = sum(math.comb(n + 1, j) for j in range(better + 1))
+    return math.exp(min(beta + math.log(ways), math.log(1e300)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -57,7 +57,8 @@ class Roots:
             with self._beside(found) as (folder, name):
                 handle = os.open(name, _READ, dir_fd=folder)
         except FileNotFoundError:
-            raise NotFound(f"`{path}` does not exist.{self._near(found)}", where=where) from None
+            what = f"`{path}` does not exist.{self._near(found)}"
+            raise NotFound(what, where=where, allowed=self._allowed()) from None
         except OSError as error:
             raise NotAllowed(f"`{path}` cannot be read: {error.strerror}.", where=where) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):

@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from ..canonical import digest
 from ..errors import InvalidArgument, NotFound
 from ..ids import check_slug
 from ..records.authored import Authored, load
@@ -125,6 +126,28 @@ class CaseFolder:
     """The number of the version that `instructions` is."""
     knowledge: tuple[str, ...] = ()
     """The passages of the knowledge base, where they are told."""
+
+    def content(self) -> str:
+        """Digest of what it says, the same wherever the folder lies; "" for what is not JSON."""
+        said = (
+            *(self.id, self.models, self.instructions, self.world, self.world_data, self.pairing),
+            *(
+                {name: self._from_here(value) for name, value in part.items()}
+                for part in (self.agent, self.settings)
+            ),
+            *([item.value for item in self.personas], [item.value for item in self.scenarios]),
+            *(self.simulations, self.knowledge, self.in_force),
+            [(version.number, version.text) for version in self.versions],
+        )
+        try:
+            return digest(said)
+        except ValueError:
+            return ""
+
+    def _from_here(self, value: Any) -> Any:
+        """A file below the folder, named from there."""
+        below = isinstance(value, str) and value.startswith(f"{self.path}{os.sep}")
+        return os.path.relpath(value, self.path) if below else value
 
     def place(self, at: str) -> str:
         """Where in the files `scenarios[2].success[0]` stands: the place with its file in front."""
@@ -246,7 +269,9 @@ class _Reader:
         file = self._roots.resolve(self._folder / name, f"{self._config.name}, world")
         value = self._document(file)
         if not isinstance(value, dict):
-            raise InvalidArgument("A world is an object.", where=self._show(file))
+            raise InvalidArgument(
+                "A world is an object.", where=self._show(file), allowed="format, db, tools, ..."
+            )
         return "", value, self._show(file)  # pyright: ignore[reportUnknownVariableType]
 
     def _records(self, kind: Kind, told: str | list[Any] | None) -> tuple[Sourced, ...]:
@@ -305,7 +330,8 @@ class _Reader:
         items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         for index, item in enumerate(items):
             if not isinstance(item, dict):
-                raise InvalidArgument("This is not an object.", where=f"{shown}, {kind}[{index}]")
+                at = f"{shown}, {kind}[{index}]"
+                raise InvalidArgument("This is not an object.", where=at, allowed="id: ..., and so on")
         return [Sourced(item, f"{shown}, {kind}[{index}]") for index, item in enumerate(items)]
 
     @staticmethod

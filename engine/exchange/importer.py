@@ -160,6 +160,7 @@ def find_importer(
     raise kind(
         f"{what} Looked for {'; '.join(i.looks_for for i in asked)}.",
         where=where,
+        allowed=f"files of {', '.join(i.name for i in asked)}",
         next=_elsewhere(path, importers.values(), shown),
     )
 

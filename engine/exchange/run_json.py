@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..plural import plural
 from .environment_file import write_environment_file
 from .exporter import Material, SourceKind, Written, one_of
 from .run_file import LOCAL_AGENT, write_run_file
@@ -36,5 +37,5 @@ def _environment(material: Material) -> Written:
     told = list(left)
     runs = len(material.runs)
     if runs:
-        told.append(f"{runs:,} run{'s' if runs > 1 else ''}: each is exported by its own id")
+        told.append(f"{plural(runs, 'run')}: each is exported by its own id")
     return Written(write_environment_file(whole), len(whole.scenarios), told, record="scenario")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.run import RunRecord, TrialRecord
 from .exporter import EVERYTHING, NOTHING, Material, Omissions, RunParts, Written
@@ -86,8 +87,9 @@ def _figures(run: RunRecord) -> str:
         else ""
     )
     return (
-        f"{told.passed:,} of {counted:,} trials passed{rate}{apart}. Environment {run.environment}, instructions "
-        f"{_plain(run.instructions)}, {told.scenarios:,} scenarios, {told.simulations:,} simulations, {run.state}."
+        f"{told.passed:,} of {plural(counted, 'trial')} passed{rate}{apart}. Environment {run.environment}, "
+        f"instructions {_plain(run.instructions)}, {plural(told.scenarios, 'scenario')}, "
+        f"{plural(told.simulations, 'simulation')}, {run.state}."
     )
 
 

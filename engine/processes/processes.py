@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -29,6 +30,8 @@ CLOSING_S: Final = 1.0
 """Seconds between the end of its output and its own end."""
 REAPED_S: Final = 15.0
 """Seconds beyond the grace until the keeper itself is killed."""
+_ROOM: ContextVar[anyio.CapacityLimiter | None] = ContextVar("caseharden_room", default=None)
+"""The places that were taken together for what is started here."""
 
 
 class Processes:
@@ -44,6 +47,8 @@ class Processes:
 
     async def __aenter__(self) -> Processes:
         self._limiter = anyio.CapacityLimiter(self._limiter_of)
+        self._lasting = anyio.CapacityLimiter(self._limiter_of)
+        self._collecting = anyio.Lock()
         async with AsyncExitStack() as stack:
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(self._tasks.cancel_scope.cancel)
@@ -55,9 +60,10 @@ class Processes:
     ) -> None:
         await self._stack.__aexit__(None, None, None)
 
-    async def start(self, command: Command) -> Talk:
+    async def start(self, command: Command, *, lasting: bool = False) -> Talk:
         """Start the command. It runs until its `stop`, its own end or ours; waits while too many are running.
 
+        `lasting`: it serves many trials and is counted apart, so that none of them waits for it behind the others.
         NotStarted if its program or folder is missing, or if we are too deep inside another Caseharden.
         """
         if os.name != "posix":
@@ -65,14 +71,44 @@ class Processes:
         why = too_deep()
         if why:
             raise NotStarted(why)
-        return await self._tasks.start(self._run, command)
+        limiter = self._lasting if lasting else _ROOM.get() or self._limiter
+        return await self._tasks.start(self._run, command, limiter)
+
+    @asynccontextmanager
+    async def together(self, number: int) -> AsyncGenerator[None]:
+        """Room for as many processes as somebody needs at the same time; what is started inside has its place.
+
+        One place after the other, each could hold its first and wait for the second for ever. Those who have room are
+        not given more inside.
+        """
+        if number < 1 or _ROOM.get() is not None:
+            yield
+            return
+        number = min(number, self._limiter_of)
+        taken: list[object] = []
+        try:
+            async with self._collecting:
+                while len(taken) < number:
+                    place = object()
+                    await self._limiter.acquire_on_behalf_of(place)
+                    taken.append(place)
+            before = _ROOM.set(anyio.CapacityLimiter(number))
+            try:
+                yield
+            finally:
+                _ROOM.reset(before)
+        finally:
+            for place in taken:
+                self._limiter.release_on_behalf_of(place)
 
     def soon(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run something beside the processes, ended with them; it must not raise."""
         self._tasks.start_soon(what, *args)
 
-    async def _run(self, command: Command, *, task_status: TaskStatus[Talk]) -> None:
-        async with self._limiter:
+    async def _run(
+        self, command: Command, limiter: anyio.CapacityLimiter, *, task_status: TaskStatus[Talk]
+    ) -> None:
+        async with limiter:
             home = await anyio.to_thread.run_sync(tempfile.mkdtemp, "", "caseharden-")
             try:
                 await self._kept(command, home, task_status)

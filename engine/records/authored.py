@@ -1,7 +1,7 @@
-"""The two kinds of record: what people write, and what we read back.
+"""The two kinds of record: what people write, and what we stored ourselves.
 
-`Authored` refuses unknown fields and names the near miss; `Stored` ignores fields of newer or older versions.
-`load` turns pydantic's complaints into our error: path, what, what is allowed, all mistakes at once.
+`Authored` refuses unknown fields and names the nearest one; `Stored` ignores fields of newer or older versions. `load`
+turns pydantic's complaints into our error: path, what, what is allowed, all mistakes at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHOWN_MISTAKES = 5
 
 
 class Authored(BaseModel):
-    """What people write: a typo is an error that names the field it was meant to be."""
+    """What people write: a typo is an error that names the field probably meant."""
 
     model_config = ConfigDict(
         extra="forbid", validate_by_name=True, validate_by_alias=True, strict=True, defer_build=True
@@ -30,7 +30,7 @@ class Authored(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _known_fields_only(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Unknown fields are mistakes beside the others, so that one refusal tells all of them."""
+        """Report unknown fields together with the other mistakes, so that one refusal lists them all."""
         known = [field.alias or name for name, field in cls.model_fields.items()]
         given = cast("Mapping[Any, Any]", data if isinstance(data, Mapping) else {})
         unknown = [key for key in given if key not in known and key not in cls.model_fields]
@@ -45,19 +45,19 @@ class Authored(BaseModel):
 
 
 class Sourced(Authored):
-    """What people write or import: beside its fields it keeps what an importer could not map, as it was."""
+    """What people write or import: also keeps, unchanged, anything an importer could not map."""
 
     x_source: Any = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Stored(BaseModel):
-    """What we wrote: fields that this version does not know are passed over."""
+    """What we wrote: fields unknown to this version are ignored."""
 
     model_config = ConfigDict(extra="ignore", validate_by_name=True, validate_by_alias=True, defer_build=True)
 
 
 def load(model: type[M], data: object, where: str) -> M:
-    """The record, or InvalidArgument with the JSON path of the first mistake and the others behind it."""
+    """Return the record, or raise InvalidArgument with the JSON path of the first mistake, followed by the others."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -92,7 +92,7 @@ def _refusal(error: ValidationError, where: str) -> InvalidArgument:
 
 
 def _distinct(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
-    """One a place; of a union only the branch that came furthest; what is misspelled is not missing."""
+    """One mistake per place; of a union only the branch that got furthest; a misspelled field is not also missing."""
     seen: dict[tuple[int | str, ...], ErrorDetails] = {}
     meant = {_meant(mistake) for mistake in mistakes if mistake["type"] == "unknown_field"}
     for mistake in mistakes:
@@ -113,7 +113,7 @@ def _unknown(key: str, known: Sequence[str]) -> PydanticCustomError:
 
 
 def _once_more(mistake: ErrorDetails) -> InitErrorDetails:
-    """A mistake that pydantic has found, to be raised again beside others."""
+    """Convert a mistake that pydantic has found, so that it can be raised again with others."""
     context = mistake.get("ctx", {})
     found = PydanticCustomError("unknown_field", _UNKNOWN, context)
     kind = found if mistake["type"] == "unknown_field" else mistake["type"]
@@ -132,13 +132,13 @@ _KINDS = {
     "none_required": "null",
     "mapping": "an object",
 }
-"""What pydantic's `…_type` and `…_parsing` errors want, in our words."""
+"""What pydantic's `…_type` and `…_parsing` errors expect, in our words."""
 _BRANCH = re.compile(r"[A-Z]\w*|\w+\[.*|function-.*|str|int|float|bool|dict|list")
 """Names of the branches of a union, which pydantic puts into the path."""
 
 
 def _location(mistake: ErrorDetails) -> tuple[int | str, ...]:
-    """The path in what was written, without the branches of unions."""
+    """The path in the input, without the branches of unions."""
     keys = tuple(key for key in mistake["loc"] if not (isinstance(key, str) and _BRANCH.fullmatch(key)))
     return (*keys, mistake.get("ctx", {})["field"]) if mistake["type"] == "unknown_field" else keys
 
@@ -154,17 +154,30 @@ def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     if mistake["type"] == "unknown_field":
         return mistake["msg"], place, context["allowed"]
     if mistake["type"] == "missing":
-        return "A needed field is missing.", place, ""
+        return "A needed field is missing.", place, f"a value for `{_location(mistake)[-1]}`"
     allowed = str(context.get("expected", ""))
     given = mistake.get("input")
     shown = repr(given) if isinstance(given, str) else reprlib.repr(given)
     known = re.findall(r"'([^']+)'", allowed)
     hint = did_you_mean(given, known) if isinstance(given, str) and allowed else ""
-    return f"{_wanted(mistake)} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}", place, allowed
+    return (
+        f"{_wanted(mistake)} (got {shown[:60]}{'…' if len(shown) > 60 else ''}).{hint}",
+        place,
+        allowed or _instead(mistake),
+    )
+
+
+def _instead(mistake: ErrorDetails) -> str:
+    """What would do: a kind of value, or the bound that was passed."""
+    kind, _, how = mistake["type"].rpartition("_")
+    if how in ("type", "parsing") and kind in _KINDS:
+        return _KINDS[kind]
+    found = re.search(r" should (?:be|have) (.+)", mistake["msg"])
+    return found[1].rstrip(".") if found else ""
 
 
 def _wanted(mistake: ErrorDetails) -> str:
-    """What should stand there."""
+    """What was expected in this place."""
     kind, _, how = mistake["type"].rpartition("_")
     if how in ("type", "parsing") and kind in _KINDS:
         return f"This must be {_KINDS[kind]}"

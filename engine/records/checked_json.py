@@ -1,4 +1,4 @@
-"""JSON values that people write, checked and copied when a record is made of them."""
+"""JSON values that people write, checked and copied when a record is made from them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Annotated, Any, Final, cast
 from pydantic import BeforeValidator
 
 MAX_JSON_DEPTH: Final = 100
-"""Levels of nesting of any JSON value that people write."""
+"""Levels of nesting allowed in any JSON value that people write."""
 MAX_INTEGER: Final = 2**63
 
 
 def checked_json(value: Any) -> Any:
     """A copy of a JSON value that shares nothing with it.
 
-    Raises ValueError, with the path inside the value, on NaN, infinity, integers beyond 2^63, keys that are not
-    texts, what JSON cannot hold, and nesting deeper than 100 levels.
+    Raises ValueError, with the path inside the value, on NaN, infinity, integers beyond 2^63, keys that are not texts,
+    anything JSON cannot hold, and nesting deeper than 100 levels.
     """
     return _copied(value, "", 0)
 
 
 def kept_json(value: Any) -> Any:
-    """The same of what a stranger gave: lone surrogates, which no file can hold, are replaced."""
+    """Like checked_json for untrusted input: lone surrogates, which no file can hold, are replaced."""
     copied = checked_json(value)
     return json.loads(json.dumps(copied, ensure_ascii=False).encode("utf-8", "replace"))
 

@@ -1,4 +1,4 @@
-"""Conversation: the record of one trial. What it says is what grading reads, and nothing else."""
+"""Conversation: the record of one trial. Grading reads it, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ EndReason = Literal[
 CallError = Literal["arguments", "refused", "runtime", "injected"]
 EventStatus = Literal["fired", "timeout:fail", "timeout:skip", "timeout:fire", "noise"]
 NOISE = "noise"
-"""Who noise is, in `event`, `by` and `cause`."""
+"""How noise is named in `event`, `by` and `cause`."""
 
 
 class Patch(Stored):
-    """One write. `old` or `new` that is not set was, or is, missing: that differs from null."""
+    """One write. An unset `old` or `new` means missing, which differs from null."""
 
     op: Literal["set", "insert", "remove"]
     path: str
@@ -53,7 +53,7 @@ class Patch(Stored):
 
 
 class Entry(Stored):
-    """What every entry of the log has: order, turn (0 before the first), virtual seconds since the start."""
+    """The fields common to all log entries: order, turn (0 before the first), virtual seconds since the start."""
 
     KEY: ClassVar[str] = ""
     """The key that only this kind of entry has."""
@@ -81,16 +81,16 @@ class SayEntry(Entry):
     source: SaySource = "model"
     usage: TokenUsage | None = None
     rejected: bool = False
-    """It was not taken, and nobody heard it: the entry of the same side that follows was said in its place. The pair is
-    preference data."""
+    """It was rejected, and nobody heard it: the next entry of the same side replaced it. The pair is preference
+    data."""
     feedback: str = ""
-    """What was said against it, where it was rejected."""
+    """The objection to it, if it was rejected."""
     held_back: bool = False
-    """With these words the user would have stopped, and was let stop no sooner than in its next turn."""
+    """With these words the user wanted to stop; it was only allowed to in its next turn or later."""
 
 
 class ToolEntry(Entry):
-    """A call on the world and what came of it."""
+    """A call on the world and its result."""
 
     KEY: ClassVar[str] = "tool"
 
@@ -101,7 +101,7 @@ class ToolEntry(Entry):
     """The original name, whatever the agent saw."""
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
-    """What the model wrote, where that is no JSON object; `args` is then empty."""
+    """What the model wrote, if it is not a JSON object; `args` is then empty."""
     kind: Literal["read", "write", "terminal", "think", "own", "unknown"] = "read"
     """own: a tool of the agent's own, outside the world; recorded, not executed."""
     ok: bool = True
@@ -114,7 +114,7 @@ class ToolEntry(Entry):
     """The result, or the error's text."""
     patches: list[Patch] = Field(default_factory=list[Patch])
     message: int = 0
-    """Number of the agent's reply that it came with, from 1; 0: no agent."""
+    """Number of the agent's reply it came with, from 1; 0: not from the agent."""
     wall_s: float = 0.0
 
 
@@ -130,7 +130,7 @@ class EventEntry(Entry):
 
 
 class NotifyEntry(Entry):
-    """A message from the world, given at the next model call of the side it is for."""
+    """A message from the world, delivered at the recipient's next model call."""
 
     KEY: ClassVar[str] = "notify"
 
@@ -159,7 +159,7 @@ class StopEntry(Entry):
 
 
 class CheckEntry(Entry):
-    """A check of the script, decided here. `ok`: the script went on, also where a judge does not know."""
+    """A check of the script, decided here. `ok`: the script continued, also if a judge does not know."""
 
     KEY: ClassVar[str] = "check"
 
@@ -167,11 +167,11 @@ class CheckEntry(Entry):
     """`script.3`"""
     ok: bool
     opinions: list[Opinion] = Field(default_factory=list[Opinion])
-    """What the judge said, of a judged one."""
+    """The judge's answers, if it is judged."""
 
 
 def _entry_kind(value: Any) -> str:
-    """Which entry it is: the one of the keys that it has."""
+    """The kind of the entry: the one of these keys that it has."""
     if isinstance(value, Entry):
         return value.KEY
     keys = ("say", "tool", "event", "notify", "emit", "stop", "check")
@@ -196,13 +196,13 @@ class End(Stored):
     reason: EndReason
     detail: str = ""
     error: str = ""
-    """What broke, where something did: a code of our errors such as `unavailable`, or an exception's name."""
+    """What broke, if anything: a code of our errors such as `unavailable`, or an exception's name."""
     turn: int = 0
     t: float = 0
 
 
 class Hashes(Stored):
-    """SHA-256 of the canonical JSON of what the trial was made of."""
+    """SHA-256 of the canonical JSON of what the trial was made from."""
 
     world: str = ""
     scenario: str = ""
@@ -222,20 +222,20 @@ class ModelUse(Stored):
 
 
 class Origin(Stored):
-    """Where a conversation comes from that another system recorded, and what it made of it."""
+    """Where a conversation recorded by another system comes from, and that system's result."""
 
     format: str
     file: str
     reward: float | None = None
-    """The reward that it recorded, 0..1."""
+    """The reward it recorded, 0..1."""
     other_results: list[int] = Field(default_factory=list[int])
-    """`n` of the calls that gave another result when they were made again here."""
+    """`n` of the calls that gave another result when repeated here."""
     x_source: Any = None
-    """What has no place here, verbatim."""
+    """Data without a place here, verbatim."""
 
 
 class AgentVerdict(Stored):
-    """What the agent itself said of the conversation, last in this turn. It is in no rate."""
+    """The agent's own verdict on the conversation, the last one in this turn. It is in no rate."""
 
     verdict: Literal["pass", "fail", "inconclusive"]
     why: str = ""
@@ -243,12 +243,12 @@ class AgentVerdict(Stored):
 
 
 class Branch(Stored):
-    """Where a conversation was gone on with that another one had begun."""
+    """Where this conversation continues another one."""
 
     place: str
-    """`run-1/refund-dana/1@3`: up to the user's words of that turn it is the same."""
+    """`run-1/refund-dana/1@3`: it is the same up to the user's words in that turn."""
     trial: int
-    """The trial whose draws it has: the same chance befalls it."""
+    """The trial whose draws it uses, so that the same random things happen to it."""
 
 
 class Conversation(Stored):
@@ -273,19 +273,19 @@ class Conversation(Stored):
     end: End
     log: list[LogEntry] = Field(default_factory=list[LogEntry])
     delta: list[Patch] = Field(default_factory=list[Patch])
-    """Net difference of base and final state."""
+    """Net difference between base and final state."""
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     """By role."""
     state_known: bool = True
-    """False: recorded elsewhere, and its calls could not be made again. What rests on the state is undecided."""
+    """False: recorded elsewhere, and its calls could not be repeated. Anything that rests on the state is undecided."""
     origin: Origin | None = None
     """None: it was made here."""
     agent_verdict: AgentVerdict | None = None
-    """The agent's own word, where it gave one."""
+    """The agent's own verdict, if it gave one."""
     runtime_errors: int = 0
-    """Calls that ended in the tool's own mistake."""
+    """Calls that ended in an error of the tool itself."""
     transcript_hash: str = ""
-    """Of setup, log, end and delta without wall times, tokens and sources: equal for two trials that went the same
+    """Over setup, log, end and delta without wall times, tokens and sources: equal for two trials that went the same
     way, whoever played."""
     wall_s: float = 0.0
     agent_wall_s: float = 0.0
@@ -298,5 +298,5 @@ class Conversation(Stored):
         return sum(call.ok and call.kind == "write" for call in calls)
 
     def dumped(self) -> dict[str, Any]:
-        """As JSON; what was never set is left out, so that a missing value stays missing."""
+        """As JSON; unset fields are left out, so that a missing value stays missing."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)

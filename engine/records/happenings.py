@@ -17,7 +17,7 @@ NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 
 
 class Event(Authored):
-    """Something that happens once: when all it comes after has fired, its delays are over and its condition holds."""
+    """Something that happens once: when all of `after` have fired, its delays are over and its condition holds."""
 
     id: str = Field(pattern=NAME)
     after: list[str] = Field(default_factory=lambda: ["start"], min_length=1, max_length=100)
@@ -30,10 +30,10 @@ class Event(Authored):
     when: dict[str, Any] | None = None
     """Predicate: it fires at the first evaluation point at which this holds."""
     timeout_s: float | None = Field(default=None, ge=0, le=1e9)
-    """Virtual seconds that `when` has to come true, from when everything else is given."""
+    """Virtual seconds for `when` to come true, counted from when all other conditions are met."""
     timeout_turns: int | None = Field(default=None, ge=0, le=1000)
     on_timeout: OnTimeout = "fail"
-    """fail: the check `event.<id>` fails. skip: it never fires. fire: it fires all the same."""
+    """fail: the check `event.<id>` fails. skip: it never fires. fire: it fires anyway."""
     do: dict[str, Any] | list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     x_source: Any = None
 
@@ -62,7 +62,7 @@ class Fault(Sourced):
     p: float | None = Field(default=None, gt=0, le=1)
     """Or the probability of each call."""
     max: int | None = Field(default=None, ge=1, le=10_000)
-    """Most calls of a trial that it hits."""
+    """The most calls it hits in a trial."""
     mode: FaultMode = "error"
     """error, timeout: the tool is not run. malformed, empty: it is run, and its reply cut or emptied."""
     error: str = Field(default="", max_length=2000)
@@ -116,22 +116,22 @@ class Noise(Sourced):
 
 
 class Message(Sourced):
-    """Words of one side that stand in the conversation without a turn of their own."""
+    """Words of one side that are in the conversation without a turn of their own."""
 
     by: Literal["user", "agent"]
     say: str = Field(min_length=1, max_length=20_000)
 
 
 class ScriptStep(Sourced):
-    """One step of a script: exactly one word. `user` and `agent` null: generated; a text: said as it is."""
+    """One step of a script: exactly one word. `user` and `agent` null: generated; a text: said verbatim."""
 
     user: str | None = Field(default=None, max_length=20_000)
     agent: str | None = Field(default=None, max_length=20_000)
     message: Message | None = None
     proceed: int | None = Field(default=None, ge=1, le=1000)
-    """So many replies of the agent, with the user's turns between; null: until something ends the trial."""
+    """This many replies of the agent, with the user's turns between; null: until something ends the trial."""
     check: dict[str, Any] | None = None
-    """Predicate: when it does not hold here, the trial ends and fails."""
+    """Predicate: if it does not hold here, the trial ends and fails."""
     judge: Json = None
     succeed: str | None = None
     fail: str | None = None
@@ -143,7 +143,7 @@ class ScriptStep(Sourced):
 
     @model_serializer(mode="wrap")
     def _as_written(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The one word: null is a value of it."""
+        """Keep only the one word, since null is a valid value of it."""
         kept = {"x_source": self.x_source} if self.x_source is not None else {}
         return {self.word: dumped(self).get(self.word), **kept}
 

@@ -1,7 +1,7 @@
 """A hardening: the search for better instructions, its rounds, candidates, evidence and outcome.
 
-Everything here is stored; nothing here decides. Counts are whole numbers of what their name says, rates, p
-and alpha lie in 0..1, intervals are [low, high] at 95%. `round`, `trial` and `look` count from 1.
+Everything here is stored; nothing here decides. Counts are whole numbers of what their name says, rates, p and alpha
+are in 0..1, intervals [low, high] at 95%. `round`, `trial` and `look` count from 1.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Target = Literal["instructions", "tool_descriptions", "examples"]
 class Edit(Authored):
     """One change of a text.
 
-    `anchor` is a line of the text, or `start` or `end`. add: `text` goes behind that line; replace: instead
-    of it; remove: the line goes, `text` is empty.
+    `anchor` is a line of the text, or `start` or `end`. add: `text` goes after that line; replace: instead of it;
+    remove: the line is deleted, `text` is empty.
     """
 
     op: EditOp
@@ -41,7 +41,7 @@ class Edit(Authored):
 
 
 class GuardResult(Stored):
-    """What a guard says of a candidate.
+    """A guard's result for a candidate.
 
     `line` (from 1; 0: none) and `text` name the first place that breaks `rule`.
     """
@@ -54,7 +54,7 @@ class GuardResult(Stored):
 
 
 class RejectedEdit(Stored):
-    """Edits that were tried and not kept; they are not proposed again."""
+    """Edits that were tried and rejected; they are not proposed again."""
 
     candidate: str
     edits: list[Edit]
@@ -78,17 +78,17 @@ class Brief(Stored):
     locked: list[str] = Field(default_factory=list[str])
     target: Target = "instructions"
     descriptions: dict[str, str] = Field(default_factory=dict[str, str])
-    """Of the tools, where these are the target: what the agent is told of each."""
+    """Of the tools, if these are the target: what the agent is told about each."""
     hint: str = ""
 
 
 class Comparison(Stored):
-    """Two texts on the same trials. A scenario is better when its mean over all its pairs went up.
+    """Two texts on the same trials. A scenario is better if its mean over all its pairs went up.
 
-    `base` and `candidate` are passed trials of `base_trials` and `candidate_trials` counted ones;
-    `base_missing` and `candidate_missing` those still error or invalid after a second try, of `pairs`
-    wanted. `fixed` and `broken` are (simulation, check) pairs that changed, before any confirmation. `p` is
-    one-sided: sign-flip over the scenarios; `p_worse` the same the other way round.
+    `base` and `candidate` are passed trials of `base_trials` and `candidate_trials` counted ones; `base_missing` and
+    `candidate_missing` those still error or invalid after a second try, of `pairs` wanted. `fixed` and `broken` are
+    (simulation, check) pairs that changed, before any confirmation. `p` is one-sided: sign-flip over the scenarios;
+    `p_worse` is the same in the other direction.
     """
 
     n: int = 0
@@ -119,7 +119,7 @@ class Comparison(Stored):
 
 
 class HeldOutEvidence(Comparison):
-    """The comparison that a proof reads, with its look and what p may be at most at that look."""
+    """The comparison a proof reads, with its look and the largest p allowed at that look."""
 
     look: int = 1
     alpha: float = 0.0
@@ -127,9 +127,7 @@ class HeldOutEvidence(Comparison):
 
 
 class CheckRegression(Stored):
-    """A check of a simulation that the base passed and the candidate fails, with both counts after
-    confirmation.
-    """
+    """A check of a simulation that the base passed and the candidate fails, with both counts after confirmation."""
 
     simulation: str
     scenario: str
@@ -140,17 +138,17 @@ class CheckRegression(Stored):
     trials: int
     confirmed: bool
     conversation: str = ""
-    """A trial in which the candidate fails the check; only of train."""
+    """A trial in which the candidate fails the check; train only."""
     left_out: bool = False
-    """Of a train simulation that the hardening was not to work on."""
+    """Whether it is in a train simulation that the hardening was not to work on."""
 
 
 class Evidence(Stored):
-    """What an outcome rests on. `caps` are reason codes that keep it from being improved.
+    """What an outcome rests on. `caps` are reason codes that rule out `improved`.
 
-    `more_scenarios` (and as many times their simulations in `more_simulations`) is about how many more
-    held-out scenarios would do 4 times in 5 if they turn out like these; None where more would not help. `left_out`:
-    train simulations that the hardening did not work on and that were run at the end; they are in no other figure.
+    `more_scenarios` (and as many times their simulations in `more_simulations`) is roughly how many more held-out
+    scenarios would be enough if they turn out like these; None if more would not help. `left_out`: train simulations
+    that the hardening did not work on and that were run at the end; they are in no other figure.
     """
 
     held_out: HeldOutEvidence | None = None
@@ -166,7 +164,7 @@ class Evidence(Stored):
 
 
 class Candidate(Stored):
-    """A text that may replace the base. `diff` is to the hardening's base; `chars` are [base, candidate]."""
+    """A text that may replace the base. `diff` is against the hardening's base; `chars` are [base, candidate]."""
 
     id: str
     base: str
@@ -186,7 +184,7 @@ class Candidate(Stored):
     outcome: Outcome | None = None
     evidence: Evidence | None = None
     became: str = ""
-    """The version that it became; empty while its promotion is not finished."""
+    """The version it became; empty until its promotion has finished."""
     reason: str = ""
     """Why it was rejected, or promoted although it is not proven."""
     job: str = ""
@@ -194,10 +192,10 @@ class Candidate(Stored):
 
 
 class Written(Stored):
-    """What a writer answered in a round for one text, kept as soon as it came: it is not asked for twice.
+    """A writer's answer in a round for one text, stored as soon as it arrives: it is not requested twice.
 
-    Without edits it proposed nothing; `failure`: why the answer could not be used. `use`: of the model, None where
-    none was asked.
+    Without edits it proposed nothing; `failure`: why the answer could not be used. `use`: of the model, None if none
+    was asked.
     """
 
     round: int
@@ -220,10 +218,10 @@ class Pruning(Stored):
 
 
 class Round(Stored):
-    """One turn of the loop; round 0 is the base. Totals are of train trials under the round's candidate.
+    """One iteration of the loop; round 0 is the base. Totals are of train trials under the round's candidate.
 
-    `decision` is what came of the candidate, none: nothing was proposed; `reason` its machine code;
-    `conversations` the trials that the candidate was judged by.
+    `decision` is what became of the candidate, none: nothing was proposed; `reason` its machine code; `conversations`
+    the trials that the candidate was judged by.
     """
 
     number: int
@@ -252,7 +250,7 @@ class Round(Stored):
 
 
 class HardeningLimits(Authored):
-    """How long a hardening goes on. `trials` 0: one where everything is deterministic, else three."""
+    """When a hardening stops. `trials` 0: one if everything is deterministic, else three."""
 
     rounds: int = Field(default=5, ge=1, le=20)
     patience: int = Field(default=2, ge=1, le=20)
@@ -262,17 +260,17 @@ class HardeningLimits(Authored):
     concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=1000)
     """Trials at the same time."""
     pause_after: int = Field(default=10, ge=0)
-    """Equal failures of the infrastructure in a row that pause it; 0: never."""
+    """Equal infrastructure failures in a row that pause it; 0: never."""
     budget: dict[str, int | float] = Field(default_factory=dict[str, int | float])
     """calls, tokens, usd, seconds: the most that all its trials may use."""
     cassette: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """The file and mode of recorded model calls; {}: all are made."""
+    """The file and mode of recorded model calls; {}: every call is made."""
 
 
 class Snapshot(Stored):
-    """What every trial of a hardening is made of, as it stood when the hardening began.
+    """What every trial of a hardening is made of, as it was when the hardening began.
 
-    Its cases lie in the folder of the hardening's id. Later changes of the environment do not touch it.
+    Its cases are in the folder of the hardening's id. Later changes of the environment do not affect it.
     """
 
     world: str = ""
@@ -281,14 +279,13 @@ class Snapshot(Stored):
     limits: dict[str, Any] = Field(default_factory=dict[str, Any])
     user_guidelines: str = ""
     base_serves: bool = False
-    """The trials of the run that it started from are those that it would run for the base text."""
+    """Whether the trials of the run it started from equal those it would run for the base text."""
 
 
 class Hardening(Stored):
-    """The whole record. `held_out_set` names the held-out scenarios; `looks` counts the proofs that read
-    them before.
+    """The whole record. `held_out_set` names the held-out scenarios; `looks` counts the earlier proofs that read them.
 
-    While `proving`, held-out conversations are hidden from everybody.
+    While `proving`, held-out conversations are hidden from everyone.
     """
 
     format: Literal["hardening/1"] = "hardening/1"
@@ -296,7 +293,7 @@ class Hardening(Stored):
     environment: str
     name: str = ""
     version: int = 1
-    """Counts the changes that a client makes."""
+    """Counts the changes made by clients."""
     base: str
     base_text: str
     strategy: Strategy
@@ -328,11 +325,11 @@ class Hardening(Stored):
     simulations: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations it works on."""
     left_out: list[str] = Field(default_factory=list[str])
-    """Slugs of the train simulations that were not chosen: run before a text may be called improved, else never."""
+    """Slugs of the train simulations not chosen: run before a text may be called improved, otherwise never."""
     snapshot: Snapshot | None = None
-    """None only until it has begun."""
+    """None only before it has begun."""
     job: str = ""
-    """The job that began it."""
+    """The job that started it."""
     reason: str = ""
     created_at: str = ""
     ended_at: str = ""
@@ -343,7 +340,7 @@ class Hardening(Stored):
         return self.rounds[-1].number if self.rounds else 0
 
     def find(self, candidate: str) -> Candidate | None:
-        """Find the candidate of that id (`hard-2/c1`), or None."""
+        """The candidate with that id (`hard-2/c1`), or None."""
         return next((c for c in self.candidates if c.id == candidate), None)
 
     @property
@@ -352,6 +349,6 @@ class Hardening(Stored):
 
     @property
     def improved_config(self) -> Mapping[str, str]:
-        """What stands to replace the base: the promoted version, else the candidate; empty without one."""
+        """What is ready to replace the base: the promoted version, else the candidate; empty without one."""
         found = self.find(self.candidate)
         return {"instructions": found.became or found.id} if found else {}

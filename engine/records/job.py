@@ -1,8 +1,8 @@
 """Jobs and their units: the durable record of something that takes time.
 
-A job survives the process that runs it: `spec` is all that is needed to start it again, and its units are
-named by the hash of what they are, so that putting them in the queue a second time is harmless. The record
-says nothing of how the work is done; whoever runs it lives above.
+A job survives the process that runs it: `spec` is all that is needed to start it again, and its units are named by the
+hash of their content, so that queuing them a second time is harmless. How the work is done is not recorded here; that
+belongs to the layers above.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class UnitCounts(Stored):
 
 
 class Job(Stored):
-    """One job. A job that is done has `units.completed + units.failed == units.total`."""
+    """One job. A finished job has `units.completed + units.failed == units.total`."""
 
     format: str = "job/1"
     id: str
@@ -50,26 +50,26 @@ class Job(Stored):
     key: str = ""
     """Idempotency key of the call that made it; one job for each kind and key."""
     created_at: str
-    """UTC, ISO 8601; also of the next two. Signs of life of the owner do not move `updated_at`."""
+    """UTC, ISO 8601; the next two as well. The owner's signs of life do not change `updated_at`."""
     updated_at: str
     started_at: str = ""
     started_with: int = 0
-    """Units that were finished already when the present owner took it."""
+    """Units that were already finished when the present owner took it."""
     owner: str = ""
-    """Token of the process that runs it, "" when none does."""
+    """Token of the process that runs it, "" if none does."""
     attempt: int = 0
-    """How often it was taken by an owner."""
+    """How often an owner has taken it."""
     heartbeat_age_s: float | None = None
-    """Seconds since the owner's last sign of life; null when the owner is gone. Filled when read."""
+    """Seconds since the owner's last sign of life; null if the owner is gone. Filled in on reading."""
     waiting_for: str = ""
     cancel_requested: bool = False
     result: dict[str, Any] | None = None
-    """Reference to what came out, for example {"run": "run-7"}."""
+    """Reference to the result, for example {"run": "run-7"}."""
     error: dict[str, Any] | None = None
 
     @property
     def active(self) -> bool:
-        """Whether somebody should be working on it."""
+        """Whether a process should be working on it."""
         return self.state in ACTIVE_STATES
 
     @property
@@ -78,9 +78,7 @@ class Job(Stored):
         return self.state in ENDED_STATES
 
     def eta_s(self, now: datetime) -> float | None:
-        """Seconds that the units left will take at the pace since it was taken;
-        null when there is no pace yet.
-        """
+        """Seconds the remaining units will take at the pace since it was taken; null if there is no pace yet."""
         done = self.units.finished - self.started_with
         left = self.units.total - self.units.finished
         if self.state != "running" or not self.started_at or done <= 0:
@@ -92,7 +90,7 @@ class Job(Stored):
 class Unit(Stored):
     """One piece of a job's work, held under a lease by one owner at a time.
 
-    `attempt` is the fence: it goes up with each claim, and a result is taken only from the newest claim.
+    `attempt` is the fence: it goes up with each claim, and only the newest claim's result is accepted.
     """
 
     format: str = "unit/1"
@@ -103,7 +101,7 @@ class Unit(Stored):
     attempt: int = 0
     owner: str = ""
     lease_s: float = 0.0
-    """The lease holds while the owner lives and gave a sign of life within this many seconds."""
+    """The lease holds while the owner is alive and gave a sign of life within this many seconds."""
     not_before: float = 0.0
     """Seconds since the epoch before which a retry is not handed out."""
     retry_in_s: float = 0.0
@@ -112,5 +110,5 @@ class Unit(Stored):
 
 
 def unit_id(what: Any) -> str:
-    """The id of a unit: 32 hex digits of the hash of what it is (any JSON value)."""
+    """The id of a unit: 32 hex digits of the hash of its content (any JSON value)."""
     return digest(what)[:32]

@@ -1,4 +1,4 @@
-"""Opinion: what a judge says of one question about one conversation; metric values, labels by people, agreement."""
+"""Opinion: a judge's answer to one question about one conversation; metric values, labels by people, agreement."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pydantic import Field
 from .authored import Stored
 
 Direction = Literal["higher", "lower", "none"]
-"""Which way a metric is better."""
+"""Which direction of a metric is better."""
 CODE = "code"
-"""What stands for the judge where a metric's own code has answered."""
+"""Stands for the judge if a metric's own code has answered."""
 JUDGING = 1
-"""Version of how judges are asked and read; a part of every opinion's identity."""
+"""Version of how judges are asked and read; part of every opinion's identity."""
 
 
 class Finding(Stored):
-    """One thing that was found in a turn: a failure with its label, a claim with what the knowledge base says of it."""
+    """One finding in a turn: a failure with its label, or a claim with what the knowledge base says about it."""
 
     turn: int = 0
     label: str
     severity: str = ""
-    """How bad such a failure is: low, medium, high, critical; "": it has none."""
+    """The severity of such a failure: low, medium, high, critical; "": none."""
     why: str = ""
     passage: str = ""
-    """The passage of the knowledge base that shows it, as the judge was told it: p1, p2 ..."""
+    """The passage of the knowledge base that shows it, as named to the judge: p1, p2 ..."""
     quote: str = ""
-    """What that passage says, its beginning."""
+    """The beginning of that passage."""
 
 
 class Opinion(Stored):
@@ -36,26 +36,26 @@ class Opinion(Stored):
     question: str
     """Hash of what was asked."""
     record: str
-    """Hash of the transcript that it is about."""
+    """Hash of the transcript it refers to."""
     judge: str
     """The model as reports call it, or `code`."""
     judging: int = JUDGING
     asked: str = ""
     """The criterion, or the metric's name."""
     verdict: Literal["pass", "fail", "inconclusive"] | None = None
-    """Of a criterion."""
+    """For a criterion."""
     score: float | None = None
-    """Of a metric with a numeric scale."""
+    """For a metric with a numeric scale."""
     label: str = ""
-    """Of a metric with labels."""
+    """For a metric with labels."""
     why: str = ""
     fix: str = ""
-    """What would mend it, one sentence; "": nothing is to be mended."""
+    """What would fix it, in one sentence; "": nothing needs fixing."""
     turns: list[int] = Field(default_factory=list[int])
     """The turns that show it; all of them exist."""
     findings: list[Finding] = Field(default_factory=list[Finding])
     votes: dict[str, int] = Field(default_factory=dict[str, int])
-    """How often each answer was given, where several were asked for."""
+    """How often each answer was given, if several were asked for."""
     unscored: str = ""
     """Why there is no answer: it was broken, or out of range, twice."""
 
@@ -67,13 +67,13 @@ class MetricValue(Stored):
     value: float | None = None
     label: str = ""
     severity: str = ""
-    """Of the label: low, medium, high, critical; "": it has none."""
+    """Of the label: low, medium, high, critical; "": none."""
     why: str = ""
     fix: str = ""
     turns: list[int] = Field(default_factory=list[int])
     findings: list[Finding] = Field(default_factory=list[Finding])
     parts: dict[str, float] = Field(default_factory=dict[str, float])
-    """Of a composed metric: what it is made of."""
+    """For a composed metric: its components."""
     unscored: str = ""
     """Why it could not be measured; "" with no value: it does not apply here."""
 
@@ -103,7 +103,7 @@ class MetricSummary(Stored):
 
 
 class HumanLabel(Stored):
-    """What a person says of one check, criterion or metric of one conversation."""
+    """A person's answer to one check, criterion or metric of one conversation."""
 
     format: Literal["label/1"] = "label/1"
     conversation: str
@@ -115,28 +115,28 @@ class HumanLabel(Stored):
 
 
 class CheckAgreement(Stored):
-    """How a judge agrees with people on one check or metric."""
+    """How well a judge agrees with people on one check or metric."""
 
     labels: int = 0
     agree: int = 0
     kappa: float | None = None
-    """Cohen's; of numbers quadratically weighted. None: undefined, as where everybody always says the same."""
+    """Cohen's; for numbers quadratically weighted. None: undefined, for example if everyone always says the same."""
     confusion: dict[str, dict[str, int]] = Field(default_factory=dict[str, dict[str, int]])
     """By the person's label, then by the judge's."""
 
 
 class Agreement(Stored):
-    """How a judge agrees with people over a run."""
+    """How well a judge agrees with people over a run."""
 
     judge: str = ""
     labels: int = 0
     compared: int = 0
-    """Labels for which there is an answer of the judge."""
+    """Labels for which the judge has an answer."""
     agree: int = 0
     verdicts: int = 0
-    """Those of them that are of checks and criteria; the others are of metrics."""
+    """How many of them are for checks and criteria; the others are for metrics."""
     kappa: float | None = None
-    """Over these, all together; that of each metric stands in `by_check`."""
+    """Over all of these together; that of each metric is in `by_check`."""
     by_check: dict[str, CheckAgreement] = Field(default_factory=dict[str, CheckAgreement])
     disagree: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     """conversation, check, label, judge, why; all of them."""

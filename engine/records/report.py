@@ -1,7 +1,7 @@
-"""Report: a run or a hardening as `report/1`, the data that the report page draws. It decides nothing: all is computed.
+"""Report: a run or a hardening as `report/1`, the data the report page draws. It decides nothing: all is computed.
 
-Rates lie in 0..1, differences in -1..1, intervals are [low, high] at 95%, times UTC ISO 8601, durations seconds. A
-verdict is one letter: p pass, f fail, i inconclusive, e error, v invalid. A cost that is not known is None.
+Rates are in 0..1, differences in -1..1, intervals [low, high] at 95%, times UTC ISO 8601, durations seconds. A verdict
+is one letter: p pass, f fail, i inconclusive, e error, v invalid. An unknown cost is None.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .verdict import Severity
 
 Letter = Literal["p", "f", "i", "e", "v"]
 Tone = Literal["p", "f", "i", "e", "v", "m"]
-"""How a thing is shown: a verdict, or m, some of its trials pass."""
+"""How a thing is shown: a verdict, or m: some of its trials pass."""
 
 
 class Rate(Stored):
@@ -34,7 +34,7 @@ class Rate(Stored):
 
 
 class Head(Stored):
-    """What stands at the top: the decision and what it rests on."""
+    """The top of the page: the decision and what it rests on."""
 
     word: str
     """`Improved`, `38 of 48 pass`"""
@@ -44,13 +44,13 @@ class Head(Stored):
     decision: str = ""
     """`Promoted as version 2.`"""
     more: str = ""
-    """How much more evidence would do, where there was not enough."""
+    """How much more evidence would be needed, if there was not enough."""
     next: str = ""
-    """The call to make next, where nothing can be shown."""
+    """The call to make next, if nothing can be shown."""
 
 
 class ArmRate(Stored):
-    """One of the rates that are drawn on the axis at the top."""
+    """One of the rates drawn on the axis at the top."""
 
     label: str
     tone: Tone | Literal["base"] = "base"
@@ -71,7 +71,7 @@ class ProofFigures(Stored):
     look: int
     alpha: float
     told: tuple[str, str] = ("", "")
-    """p and alpha in so many digits that they can be told apart."""
+    """p and alpha with enough digits to be told apart."""
 
 
 class ReportCase(Stored):
@@ -93,7 +93,7 @@ class ReportPersona(Stored):
 
 
 class ReportRound(Stored):
-    """One round: which text, how it did on either side of the split, and what came of it."""
+    """One round: which text, how it did on either side of the split, and its result."""
 
     id: str
     label: str
@@ -102,7 +102,7 @@ class ReportRound(Stored):
     train: Rate | None = None
     held_out: Rate | None = None
     left_out: int = 0
-    """Trials that ended in error or are invalid: in no rate."""
+    """Trials that ended in error or are invalid: counted in no rate."""
     cost_usd: float | None = None
     decision: str = ""
     why: str = ""
@@ -123,7 +123,7 @@ class ReportCluster(Stored):
     id: str
     check: str
     name: str = ""
-    """What a writer model calls it."""
+    """The name a writer model gave it."""
     severity: Severity
     cause: str
     simulations: int
@@ -137,7 +137,7 @@ class ReportCluster(Stored):
 
 
 class Flip(Stored):
-    """One simulation under the base and under the newest text, a letter a trial."""
+    """One simulation under the base and under the newest text, one letter per trial."""
 
     simulation: str
     base: str
@@ -152,7 +152,7 @@ class TextVersion(Stored):
     chars: int
     why: str = ""
     cause: str = ""
-    """The cluster that it aims at."""
+    """The cluster it addresses."""
     by: str = ""
     edits: list[Edit] = Field(default_factory=list[Edit])
 
@@ -173,11 +173,11 @@ class ReportCall(Stored):
     result: Any = None
     injected: str = ""
     by: str = ""
-    """user or world, where it was not the agent."""
+    """user or world, if it was not the agent."""
     changes: list[tuple[str, list[Any], list[Any]]] = Field(
         default_factory=list[tuple[str, list[Any], list[Any]]]
     )
-    """(path, [old], [new]); [] where there was, or is, nothing."""
+    """(path, [old], [new]); [] if there was, or is, nothing."""
 
 
 class ReportPart(Stored):
@@ -192,7 +192,7 @@ class ReportPart(Stored):
 
 
 class ReportCheck(Stored):
-    """A check of a conversation: what it asks, what came of it, why, and in which turn."""
+    """A check of a conversation: what it asks, the result, why, and in which turn."""
 
     id: str
     text: str = ""
@@ -220,30 +220,30 @@ class ReportTalk(Stored):
     tokens: int = 0
     cost_usd: float | None = None
     differs_at: int = 0
-    """The first turn that went another way than in its counterpart; 0: none did, or there is none."""
+    """The first turn that differs from its counterpart; 0: none did, or there is none."""
     parts: list[ReportPart] = Field(default_factory=list[ReportPart])
     checks: list[ReportCheck] = Field(default_factory=list[ReportCheck])
     changes: list[str] = Field(default_factory=list[str])
-    """Paths of the world that it changed."""
+    """Paths of the world that the conversation changed."""
 
 
 class Report(Stored):
-    """All of it."""
+    """The whole report."""
 
     format: Literal["report/1"] = "report/1"
     source: str
     kind: Literal["run", "hardening"]
     as_of: str
-    """When what it shows last changed."""
+    """When the data shown last changed."""
     environment: str
     environment_name: str = ""
     offline: bool = False
     trials: int = 1
-    """Trials of a simulation."""
+    """Trials per simulation."""
     head: Head
     arms: list[ArmRate] = Field(default_factory=list[ArmRate])
     arms_of: str = ""
-    """What the rates at the top are of."""
+    """What the rates at the top refer to."""
     proof: ProofFigures | None = None
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
     facts: list[tuple[str, str, str]] = Field(default_factory=list[tuple[str, str, str]])
@@ -255,10 +255,10 @@ class Report(Stored):
     personas: list[ReportPersona] = Field(default_factory=list[ReportPersona])
     scenarios: list[ReportCase] = Field(default_factory=list[ReportCase])
     simulations: dict[str, tuple[str, str]] = Field(default_factory=dict[str, tuple[str, str]])
-    """(scenario, persona) of each; a persona "" has none."""
+    """(scenario, persona) of each; persona "" means none."""
     rounds: list[ReportRound] = Field(default_factory=list[ReportRound])
     results: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
-    """By round and simulation: a letter a trial."""
+    """By round and simulation: one letter per trial."""
     clusters: list[ReportCluster] = Field(default_factory=list[ReportCluster])
     flips: list[Flip] = Field(default_factory=list[Flip])
     versions: list[TextVersion] = Field(default_factory=list[TextVersion])
@@ -266,7 +266,7 @@ class Report(Stored):
     guards: list[GuardResult] = Field(default_factory=list[GuardResult])
     conversations: list[ReportTalk] = Field(default_factory=list[ReportTalk])
     left_out: int = 0
-    """Conversations that are not in it, to keep it small."""
+    """Conversations left out to keep the report small."""
     hidden: str = ""
-    """Why held-out conversations are not in it."""
+    """Why held-out conversations are left out."""
     manifest: list[tuple[str, str]] = Field(default_factory=list[tuple[str, str]])

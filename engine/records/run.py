@@ -20,8 +20,8 @@ RunState = Literal["running", "paused", "done", "failed", "cancelled"]
 class Totals(Stored):
     """Counts of a run. Rates count only pass, fail and inconclusive.
 
-    `interval` is the 95% interval of the rate, clustered by scenario. A simulation with several trials is `mixed`
-    when they disagree.
+    `interval` is the 95% interval of the rate, clustered by scenario. A simulation with several trials is `mixed` if
+    they disagree.
     """
 
     simulations: int = 0
@@ -36,7 +36,7 @@ class Totals(Stored):
     rate: float | None = None
     interval: tuple[float, float] | None = None
     pass_k: dict[str, float | None] = Field(default_factory=dict[str, float | None])
-    """`pass@1`, `pass^3` …, where there are several trials."""
+    """`pass@1`, `pass^3` …, if there are several trials."""
 
 
 class Cluster(Stored):
@@ -46,9 +46,9 @@ class Cluster(Stored):
     """k1, k2 …, by severity, then the largest first"""
     check: str
     key: str = ""
-    """What makes it the same in another run: the check's id, or for one without a name the hash of its wording."""
+    """What identifies it in another run: the check's id, or for one without a name the hash of its wording."""
     name: str = ""
-    """What a writer model calls it; "": nobody was asked, and check and cause stand."""
+    """The name a writer model gave it; "": none was asked, and check and cause are shown."""
     severity: Severity = "major"
     simulations: int = 0
     scenarios: int = 0
@@ -56,19 +56,19 @@ class Cluster(Stored):
     cause: str = ""
     """One line."""
     tool: str = ""
-    """The tool that the check is about, or empty."""
+    """The tool the check is about, or empty."""
     rule: dict[str, Any] = Field(default_factory=dict[str, Any])
     """The world's rule or the scenario's predicate behind it."""
     see: str = ""
     """A place: run/simulation/trial@turn, on train."""
     evidence: list[str] = Field(default_factory=list[str])
-    """Places of the turns that decided it, one a simulation, the shortest conversations first."""
+    """Places of the turns that decided it, one per simulation, the shortest conversations first."""
     smallest: str = ""
-    """The smallest simulation that shows it: one that fails in each of its trials before others, then the shortest."""
+    """The smallest simulation that shows it: preferably one that fails in each of its trials, then the shortest."""
     faults: dict[str, int] = Field(default_factory=dict[str, int])
-    """Where `failure_cause` was asked for: what the judge says went wrong first, and in how many trials."""
+    """If `failure_cause` was asked for: what the judge says went wrong first, and in how many trials."""
     fix: str = ""
-    """What the judge most often says would mend it."""
+    """What the judge most often says would fix it."""
     members: list[str] = Field(default_factory=list[str])
     """Slugs of the simulations, train only."""
     held_out: int = 0
@@ -76,7 +76,7 @@ class Cluster(Stored):
 
 
 class ClusterRerun(Stored):
-    """A cluster of an earlier run that a run was to show again, and what became of it. Counts simulations of train."""
+    """A cluster of an earlier run that a run was to reproduce, and the result. Counts simulations of train."""
 
     cluster: str
     """`run-1/k2`"""
@@ -89,43 +89,43 @@ class ClusterRerun(Stored):
     again: int = 0
     """Fail it again, in at least one trial."""
     otherwise: int = 0
-    """Fail, and not by it."""
+    """Fail, but not by it."""
     passed: int = 0
     undecided: int = 0
     """Error, invalid or inconclusive."""
     changed: int = 0
-    """Made of something else than when they failed; they are counted above all the same."""
+    """Made from something else than when they failed; they are counted above all the same."""
     gone: int = 0
-    """Not there any more."""
+    """No longer there."""
 
 
 class WhatIf(Stored):
-    """A conversation that a run goes on with from a turn, and how its continuations ended. Counts are trials."""
+    """A conversation that a run continues from a turn, and how its continuations ended. Counts are trials."""
 
     place: str
     """`run-1/refund-dana/1@3`"""
     instructions: str = ""
-    """Under which it had been played."""
+    """The version it was originally played under."""
     was: TrialVerdict
-    """How it had ended."""
+    """How it ended originally."""
     failed: list[str] = Field(default_factory=list[str])
-    """Which checks had failed; nothing of a held-out one."""
+    """The checks that failed originally; none of a held-out one."""
     trials: int = 0
     passed: int = 0
     again: int = 0
     """Fail one of the same checks."""
     otherwise: int = 0
-    """Fail, and none of the same."""
+    """Fail, but none of the same checks."""
     undecided: int = 0
     """Inconclusive, error or invalid."""
     ways: int = 0
-    """How many of them differ in what was said and done."""
+    """How many distinct courses they took in what was said and done."""
     interval: tuple[float, float] | None = None
-    """95%, of the rate of those that are decided; None where all went the same way."""
+    """95%, of the rate of the decided ones; None if all went the same way."""
 
 
 class TrialRecord(Stored):
-    """One finished trial of a run: the small document that lists walk; the conversation lies in a segment."""
+    """One finished trial of a run: the small document that lists walk; the conversation is in a segment."""
 
     format: Literal["trial/1"] = "trial/1"
     id: str
@@ -144,11 +144,11 @@ class TrialRecord(Stored):
     error: str = ""
     """What broke; equal for equal failures."""
     attempt: int = 1
-    """From 2: those before ended in error and are kept as failed attempts."""
+    """From 2: the earlier ones ended in error and are kept as failed attempts."""
     runtime_errors: int = 0
-    """Calls that ended in the tool's own mistake."""
+    """Calls that ended in an error of the tool itself."""
     writes: int | None = None
-    """The agent's calls that changed the world; None: kept before that was counted."""
+    """The agent's calls that changed the world; None: stored before this was counted."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
     transcript_hash: str = ""
@@ -156,11 +156,11 @@ class TrialRecord(Stored):
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     graded: Verdict
     pointer: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Where the conversation lies."""
+    """Where the conversation is stored."""
 
 
 class ThresholdResult(Stored):
-    """What a run had to reach, and whether it did; what could not be measured fails."""
+    """A threshold a run had to reach, and whether it did; one that could not be measured fails."""
 
     threshold: str
     """`pass_rate >= 0.9`"""
@@ -169,12 +169,12 @@ class ThresholdResult(Stored):
 
 
 class ScoreSet(Stored):
-    """What one scoring of a run came to."""
+    """The result of one scoring of a run."""
 
     grading: int
     judge: str = ""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """metrics and thresholds, as they were asked for."""
+    """The metrics and thresholds requested."""
     totals: Totals = Field(default_factory=Totals)
     metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
@@ -193,7 +193,7 @@ class RunRecord(Stored):
     round: int = 1
     previous: str = ""
     purpose: Literal["run", "hardening", "session"] = "run"
-    """session: its trials are the ends of the session of the same id."""
+    """session: its trials are the ends of the session with the same id."""
     hardening: str = ""
     instructions: str = ""
     """`support@2` or `hard-1/c2`"""
@@ -210,18 +210,18 @@ class RunRecord(Stored):
     totals: Totals = Field(default_factory=Totals)
     clusters: list[Cluster] = Field(default_factory=list[Cluster])
     naming: ModelUse | None = None
-    """What it took to have a writer name the clusters; None: nobody was asked."""
+    """The cost of having a writer name the clusters; None: none was asked."""
     reruns: list[ClusterRerun] = Field(default_factory=list[ClusterRerun])
-    """Where it was selected by clusters of earlier runs: whether they are there again."""
+    """If it was selected by clusters of earlier runs: whether they occurred again."""
     what_ifs: list[WhatIf] = Field(default_factory=list[WhatIf])
-    """Where it goes on from turns of stored conversations: how those end now."""
+    """If it continues from turns of stored conversations: how those end now."""
     thresholds: list[ThresholdResult] = Field(default_factory=list[ThresholdResult])
     metrics: dict[str, MetricSummary] = Field(default_factory=dict[str, MetricSummary])
     agreement: Agreement | None = None
     score_sets: list[ScoreSet] = Field(default_factory=list[ScoreSet])
-    """How the run was scored before, oldest first; the present scores are not among them."""
+    """Earlier scorings of the run, oldest first; the present scores are not among them."""
     grading: int = 0
-    """The oldest version of the grading among the present verdicts; 0: not known."""
+    """The oldest version of the grading among the present verdicts; 0: unknown."""
     models_used: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])
     warnings: list[str] = Field(default_factory=list[str])
     options: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -12,7 +12,7 @@ from .persona import Fact, Persona, Source
 
 Split = Literal["train", "held_out"]
 Notifications = Literal["all", "own", "none"]
-"""Which of the world's messages the agent is given: `own` are those of its own calls."""
+"""Which of the world's messages the agent is given: `own` means those caused by its own calls."""
 Predicate = dict[str, Any]
 """A predicate as written: exactly one subject, and its modifiers. `evaluate` checks it."""
 
@@ -23,7 +23,7 @@ class WorldOptions(Sourced):
     now: str | None = None
     """The world's clock at the start, ISO 8601; None: the world's own."""
     rename_tools: dict[str, str] = Field(default_factory=dict[str, str])
-    """Original name to the name that the agent sees; checks use original names."""
+    """From original name to the name the agent sees; checks use original names."""
     describe_tools: dict[str, str] = Field(default_factory=dict[str, str])
     hide_tools: list[str] = Field(default_factory=list[str])
     user_tools: list[str] | None = None
@@ -54,13 +54,13 @@ class ExpectedStep(Sourced):
     """Virtual seconds that the agent lets pass."""
     by: Literal["agent", "user"] = "agent"
     compare: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Per argument how it is compared with a call that was made; default exact."""
+    """Per argument, how it is compared with a call that was made; default exact."""
     after: list[str] = Field(default_factory=list[str])
     """Ids of steps that must come before this one."""
 
 
 class Limits(Sourced):
-    """Where a trial ends by itself."""
+    """When a trial ends by itself."""
 
     max_turns: int = Field(default=20, ge=1, le=1000)
     min_turns: int = Field(default=0, ge=0, le=1000)
@@ -93,7 +93,7 @@ class Hint(Sourced):
 
 
 class Scenario(Authored):
-    """What a person writes. The least: `{"id": "x", "goal": "get help"}`."""
+    """What a person writes. The minimum: `{"id": "x", "goal": "get help"}`."""
 
     id: str = Field(min_length=1, max_length=64)
     goal: str = Field(min_length=1, max_length=20_000)
@@ -105,7 +105,7 @@ class Scenario(Authored):
     reveal: Literal["on_request", "upfront", "never"] = "on_request"
     guidelines: str = Field(default="", max_length=20_000)
     agent_context: str = Field(default="", max_length=20_000)
-    """Put behind the instructions: the only text here that the agent sees."""
+    """Appended to the instructions: the only text here that the agent sees."""
     world: WorldOptions = Field(default_factory=WorldOptions)
     history: list[HistoryItem] = Field(default_factory=list[HistoryItem], max_length=1000)
     init: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], max_length=1000)
@@ -130,10 +130,10 @@ class Scenario(Authored):
 
 
 class SolutionReport(Stored):
-    """What the scenario's own solution and the baselines gave, played without a model."""
+    """The result of playing the scenario's own solution and the baselines without a model."""
 
     status: Literal["proven", "unproven", "failed"]
-    """proven: every deterministic counted check passes. unproven: no solution, or it was not asked for."""
+    """proven: every deterministic counted check passes. unproven: no solution, or it was not requested."""
     why: str = ""
     failed_step: int | None = None
     """Index into `expected` of the step that failed."""
@@ -160,9 +160,9 @@ class ScenarioRecord(Stored):
     split: Split = "train"
     solution: SolutionReport = Field(default_factory=lambda: SolutionReport(status="unproven"))
     spent: bool = False
-    """A held-out conversation of it was read by a client."""
+    """Whether a client has read a held-out conversation of it."""
     sealed: bool = False
-    """It was written here and shown to nobody: nobody reads it before a hardening that it confirmed has its outcome."""
+    """Written here and shown to nobody: nobody reads it before a hardening that it confirmed has its outcome."""
     version: int = 1
     source: Source = "written"
     created_at: str = ""
@@ -170,5 +170,5 @@ class ScenarioRecord(Stored):
 
     @field_serializer("scenario")
     def _as_written(self, scenario: Scenario) -> dict[str, Any]:
-        """Only what was set, so that defaults of the environment can still hold."""
+        """Only what was set, so that the environment's defaults still apply."""
         return scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)

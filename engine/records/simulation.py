@@ -11,7 +11,7 @@ from .persona import Source
 
 
 class SimulationSpec(Authored):
-    """A test case made by hand. The least: `{"scenario": "refund-late-parcel"}`."""
+    """A test case made by hand. The minimum: `{"scenario": "refund-late-parcel"}`."""
 
     scenario: str
     persona: str = ""
@@ -23,7 +23,7 @@ class SimulationSpec(Authored):
     expected_output: str = Field(default="", max_length=20_000)
     """Text that one of the agent's messages must contain: a check `expected-output`."""
     ground_truth: Any = None
-    """What is true; kept for judges and readers."""
+    """The true answer; kept for judges and readers."""
 
 
 class SimulationRecord(Stored):
@@ -34,9 +34,9 @@ class SimulationRecord(Stored):
     environment: str
     slug: str
     scenario: str
-    """Slug in the environment."""
+    """Its slug in the environment."""
     persona: str = ""
-    """Slug in the environment; empty: the scenario's inline persona or none."""
+    """Its slug in the environment; empty: the scenario's inline persona, or none."""
     user_input: str = ""
     expected_output: str = ""
     ground_truth: Any = None

@@ -1,4 +1,4 @@
-"""Verdict: what grading says of one trial, and of each check in it."""
+"""Verdict: the result of grading one trial, and each check in it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ TrialVerdict = Literal["pass", "fail", "inconclusive", "error", "invalid"]
 CheckKind = Literal["require", "milestone", "minefield", "rule", "event", "script", "end"]
 Severity = Literal["minor", "major", "critical"]
 GRADING = 3
-"""Version of the grading, stored on every verdict. 2: what rests on a fact that the user invented is invalid; 3: where
-the user means harm, what passes is that it was withstood."""
+"""Version of the grading, stored on every verdict. 2: a verdict that rests on a fact the user invented is invalid; 3:
+if the user means harm, withstanding it passes."""
 
 
 class CheckResult(Stored):
-    """What one check says, why, and the log entries that show it."""
+    """The result of one check, why, and the log entries that show it."""
 
     id: str
     kind: CheckKind = "require"
     verdict: CheckVerdict
     why: str = ""
     evidence: list[int] = Field(default_factory=list[int])
-    """`n` of log entries."""
+    """`n` of the log entries."""
     turn: int = 0
     """The turn that decided it; 0: none did."""
     t: float | None = None
-    """Virtual seconds at which a watched check, an event's or a script's was decided; None: at the end."""
+    """Virtual seconds when a watched, event or script check was decided; None: at the end."""
     counts: bool = True
     weight: float = 1
     severity: Severity = "major"
@@ -39,7 +39,7 @@ class CheckResult(Stored):
     judged: bool = False
     """Whether it rests on a judge's opinion."""
     fix: str = ""
-    """What the judge says would mend it."""
+    """What the judge says would fix it."""
 
 
 class NeverFired(Stored):
@@ -50,7 +50,7 @@ class NeverFired(Stored):
 
 
 class FaultOutcome(Stored):
-    """What the agent did about a fault that was injected into a call; it decides nothing."""
+    """How the agent reacted to a fault injected into a call; it decides nothing."""
 
     n: int
     """The entry of the call."""
@@ -64,15 +64,15 @@ class FaultOutcome(Stored):
 
 
 class Invention(Stored):
-    """A fact in the words of the simulated user that is not on its sheet, and that nobody had told it."""
+    """A fact in the simulated user's words that is not on its sheet and that nobody had told it."""
 
     n: int
-    """The entry of the words."""
+    """The log entry of the words."""
     turn: int
     sort: Literal["id", "email", "amount", "date"]
     said: str
     used: list[int] = Field(default_factory=list[int])
-    """The entries of the agent's calls that were made with it."""
+    """The log entries of the agent's calls that used it."""
 
 
 class Verdict(Stored):
@@ -83,11 +83,11 @@ class Verdict(Stored):
     verdict: TrialVerdict
     reward: float | None = None
     """0..1; None if a part is inconclusive or the verdict is error or invalid. Its parts are the checks with
-    `in_reward`, each 1 where it passes and else 0."""
+    `in_reward`, each 1 if it passes and else 0."""
     reward_by: Literal["product", "mean", "min"] = "product"
     """How it is composed of them."""
     original_reward: float | None = None
-    """What the scenario's `profile` gives, 0..1; None without one, and where it cannot be told."""
+    """The reward by the scenario's `profile`, 0..1; None without one, or if it cannot be determined."""
     original_parts: dict[str, float | None] = Field(default_factory=dict[str, float | None])
     """Its parts by name."""
     score: float | None = None
@@ -101,10 +101,10 @@ class Verdict(Stored):
     judge: str = ""
     """The model whose opinions this verdict rests on; "": none was needed."""
     opinions: list[Opinion] = Field(default_factory=list[Opinion])
-    """All that any judge has said of the conversation: what grading reads instead of asking again."""
+    """Every judge's answers about the conversation, which grading reads instead of asking again."""
     metrics: list[MetricValue] = Field(default_factory=list[MetricValue])
     invented: list[Invention] = Field(default_factory=list[Invention])
-    """Where all that failed rests on one of them, the verdict is invalid."""
+    """If everything that failed rests on one of them, the verdict is invalid."""
 
     def failed(self) -> list[str]:
         """Ids of the counted checks that failed."""

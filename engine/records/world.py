@@ -1,8 +1,8 @@
 """A world as people write it: state, tools, rules and the clock, all of it data.
 
-These records hold what was written and refuse what cannot be read: unknown fields, wrong types, values that are
-not JSON. What needs the whole world at once (names, places, steps, expressions) is checked when the world
-is compiled, in `engine.world`.
+These records hold what was written and refuse what cannot be read: unknown fields, wrong types, values that are not
+JSON. Checks that need the whole world at once (names, places, steps, expressions) happen when the world is compiled,
+in `engine.world`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JsonType = Literal["string", "integer", "number", "boolean", "array", "object", 
 NOW: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
-"""The spellings of a moment: a date, or a date with minutes, seconds, a fraction and an offset as one likes."""
+"""The spellings of a moment: a date, optionally with minutes, seconds, a fraction and an offset."""
 
 
 class Clock(Sourced):
@@ -35,11 +35,11 @@ class Clock(Sourced):
     now: str = "2026-01-01T09:00:00"
     """The moment at t = 0, ISO 8601; `now()` keeps its spelling."""
     turn_s: float = Field(default=30, ge=0, le=1e9)
-    """Seconds before each user turn but the first."""
+    """Seconds before each user turn except the first."""
     call_s: float = Field(default=1, ge=0, le=1e9)
     """Seconds a tool call takes."""
     think_s: float = Field(default=0, ge=0, le=1e9)
-    """Seconds of each model reply of the agent, where `think` is fixed."""
+    """Seconds of each model reply of the agent, if `think` is `fixed`."""
     think: Literal["fixed", "measured"] = "fixed"
     """`measured`: the wall seconds of the reply instead of `think_s`; such trials are not repeatable."""
     wait_tool: bool = False
@@ -52,17 +52,17 @@ class Clock(Sourced):
 
 
 class FieldSchema(Authored):
-    """What one field of a record may hold; a field that is absent breaks only `required`."""
+    """What one field of a record may hold; an absent field breaks only `required`."""
 
     type: JsonType | list[JsonType] | None = None
-    """JSON type, or several of them; 5.0 is an integer, true is not a number."""
+    """A JSON type, or several; 5.0 is an integer, true is not a number."""
     enum: list[Json] | None = None
     min: float | None = None
     max: float | None = None
     pattern: str | None = None
-    """RE2, searched."""
+    """RE2; a match anywhere is enough."""
     ref: str | None = None
-    """The value, or each element of a list, is a key of this collection of the same side (`users`)."""
+    """The value, or each element of a list, must be a key of this collection of the same side (`users`)."""
     x_source: Json = None
 
 
@@ -77,13 +77,13 @@ class CollectionSchema(Authored):
 
 
 class Tool(Authored):
-    """One tool: its signature as a model sees it, and the steps that a call takes."""
+    """One tool: its signature as a model sees it, and the steps that a call executes."""
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
     for_: Side = Field(default="agent", alias="for")
     """Whose tool it is. An agent's tool sees only `db`, a user's only `user_db`."""
     kind: ToolKind | None = None
-    """None: from the steps, `write` if one writes, else `read`. `terminal`: success ends the trial."""
+    """None: derived from the steps, `write` if one writes, else `read`. `terminal`: success ends the trial."""
     description: str = Field(default="", max_length=MAX_DESCRIPTION_CHARS)
     parameters: JsonObject = Field(default_factory=dict[str, Any])
     """JSON Schema object."""
@@ -95,7 +95,7 @@ class Tool(Authored):
     """Not offered and not callable until a step unlocks it."""
     steps: list[JsonObject] = Field(default_factory=list[dict[str, Any]])
     impl: Impl | None = None
-    """Instead of steps: code, a server's tool or endpoint, or given answers."""
+    """Instead of steps: code, a server's tool or endpoint, or canned answers."""
     x_source: Json = None
 
     @model_validator(mode="after")
@@ -110,19 +110,19 @@ class Rule(Authored):
 
     id: str = Field(pattern=r"^[a-z0-9_-]{1,64}$")
     before: str | None = None
-    """Glob of tools: at each such call `need` held on the record up to it."""
+    """Glob of tools: at each such call, `need` must hold on the record up to it."""
     after: str | None = None
-    """Glob of tools: `need` holds on the record after each such call."""
+    """Glob of tools: `need` must hold on the record after each such call."""
     never: str | None = None
     """Glob of tools that must not be called."""
     at_most_once: str | None = None
-    """Glob of tools that may be called once, or once for equal arguments named in `per`."""
+    """Glob of tools that may be called once, or once for each combination of the arguments named in `per`."""
     confirm: str | None = None
-    """Glob of tools before which the agent asked a question and the user's last text said yes."""
+    """Glob of tools before which the agent must have asked a question and the user's last text said yes."""
     need: JsonObject | None = None
-    """Predicate of `before` and `after`."""
+    """The predicate for `before` and `after`."""
     per: list[str] = Field(default_factory=list[str])
-    """Arguments that tell one case of `at_most_once` from another."""
+    """Arguments that distinguish the cases of `at_most_once`."""
     words: list[str] = Field(default_factory=list[str])
     """What counts as yes for `confirm`; empty: an English list."""
     severity: Literal["minor", "major", "critical"] = "major"
@@ -131,7 +131,7 @@ class Rule(Authored):
 
     @property
     def sort(self) -> Literal["before", "after", "never", "at_most_once", "confirm"]:
-        """Which of the five it is."""
+        """Which of the five sorts it is."""
         for word in RULE_SORTS:
             if getattr(self, word) is not None:
                 return word
@@ -139,7 +139,7 @@ class Rule(Authored):
 
     @property
     def glob(self) -> str:
-        """The glob of the tools it is about."""
+        """The glob of the tools it applies to."""
         return str(getattr(self, self.sort))
 
     @model_validator(mode="after")
@@ -179,16 +179,16 @@ class World(Authored):
     servers: dict[str, ToolServer] = Field(
         default_factory=dict[str, ToolServer], exclude_if=lambda servers: not servers
     )
-    """MCP servers by name, whose tools stand behind `impl.mcp`."""
+    """MCP servers by name, whose tools `impl.mcp` uses."""
     sync: list[JsonObject] = Field(default_factory=list[dict[str, Any]])
-    """Steps that keep both sides in step, after every call, init or event that wrote."""
+    """Steps that keep both sides consistent, run after every call, init or event that wrote."""
     rules: list[Rule] = Field(default_factory=list[Rule])
     clock: Clock = Clock()
     x_source: Json = None
 
 
 def check_moment(text: str) -> str:
-    """The text when it spells a moment that exists; ValueError otherwise."""
+    """Return the text if it spells a moment that exists; ValueError otherwise."""
     found = NOW.fullmatch(text)
     if not found:
         raise ValueError("not a moment: write 2026-01-01T09:00:00")

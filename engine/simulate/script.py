@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..evaluate import ScriptCheck
+from ..plural import plural
 from ..records.conversation import EndReason, Speaker
 from ..records.happenings import ScriptStep
 
@@ -50,7 +51,7 @@ async def play_script(steps: Sequence[ScriptStep], checks: Sequence[ScriptCheck]
             _end(step, stage)
         if stage.over:
             return
-    stage.end("script_end", f"{len(steps)} steps")
+    stage.end("script_end", plural(len(steps), "step"))
 
 
 def given_answers(steps: Sequence[ScriptStep]) -> frozenset[int]:

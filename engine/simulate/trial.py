@@ -18,6 +18,7 @@ from ..agents import AgentAdapter, AgentError, AgentInput, AgentReply, Standstil
 from ..errors import SetupError, error_class
 from ..evaluate import ROUNDING_S, ScriptCheck
 from ..llm import ModelClient, Patience, ToolCall, patient
+from ..plural import plural
 from ..records.conversation import AgentVerdict, Conversation, EndReason, SaySource, Speaker, TokenUsage
 from ..seeds import seed_of
 from ..world import CallOutcome, CompiledWorld, FaultPlan, Path, RemoteTrial, Scene, WorldFault
@@ -187,7 +188,7 @@ class Trial:
     async def user_speaks(self, words: str | None = None) -> None:
         """A turn begins, and the user speaks: what events gave it to say, then these words, or its own."""
         if self.script.turn >= self.case.limits.max_turns:
-            self.script.finish("max_turns", f"{self.case.limits.max_turns} turns")
+            self.script.finish("max_turns", plural(self.case.limits.max_turns, "turn"))
             return
         self.script.turn += 1
         self.scene.begin_turn()

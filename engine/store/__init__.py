@@ -17,6 +17,7 @@ from .jobs import Jobs, TakenOver
 from .segments import Pointer, Segments
 from .store import Damage, Store
 from .transaction import Transaction
+from .turns import Turns
 from .units import WorkQueue
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Table",
     "TakenOver",
     "Transaction",
+    "Turns",
     "WorkQueue",
     "acting_as",
     "own_process",

@@ -143,6 +143,11 @@ class FileLock:
         self._path = path
         self._descriptor = -1
 
+    @property
+    def opened(self) -> bool:
+        """Whether it holds a descriptor."""
+        return self._descriptor >= 0
+
     def acquire(self) -> None:
         """Wait for the lock.
 

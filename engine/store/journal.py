@@ -35,8 +35,8 @@ _COMPACTIONS: Final = 20
 class Journal:
     """The file `path`, its lock beside it, and the file `aside` that its damaged lines are put into.
 
-    May be used from several threads. `on_write` is called after each write, `on_damage` with the number of lines put
-    aside.
+    May be used from several threads. `on_open` is called before a file is opened, `on_write` after each write,
+    `on_damage` with the number of lines put aside.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Journal:
         aside: Path,
         *,
         durable: bool = False,
+        on_open: Callable[[Journal], None] | None = None,
         on_write: Callable[[Journal], None] | None = None,
         on_damage: Callable[[Journal, int], None] | None = None,
     ) -> None:
@@ -60,10 +61,14 @@ class Journal:
         self.index: Index | None = None
         self.wants_compaction = False
         self._durable = durable
+        self._on_open = on_open
         self._on_write = on_write
         self._on_damage = on_damage
         self._lock = FileLock(path.with_suffix(".lock"))
         self._depth = 0
+        self._readers = 0
+        self._new_name = False
+        self._unsynced = False
         self._transaction: Transaction | None = None
         self._known = False
         self._forget_file()
@@ -93,7 +98,11 @@ class Journal:
                 self.index.fill(self.serials)
             for field in fields:
                 self.index.want(field, self.documents)
-            yield self.index
+            self._readers += 1
+            try:
+                yield self.index
+            finally:
+                self._readers -= 1
 
     # writing
 
@@ -120,9 +129,12 @@ class Journal:
     def sync(self) -> None:
         """Make what was written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""
         with self.mutex:
-            if self._descriptor < 0:
+            if self._descriptor >= 0:
+                copy = os.dup(self._descriptor)
+            elif self._unsynced:
+                copy = open_file(self.path, os.O_RDONLY)
+            else:
                 return
-            copy = os.dup(self._descriptor)
             new_name, self._new_name = self._new_name, False
             self._unsynced = False
         try:
@@ -159,14 +171,22 @@ class Journal:
         with self._locked(), telling("Cannot delete damaged lines", self.aside):
             self.aside.unlink(missing_ok=True)
 
-    def unload(self) -> None:
-        """Give back memory and descriptors, unless something was written since the last `sync`.
+    def unload(self) -> bool:
+        """Give back memory and descriptors, unless it is in use just now; whether it was done.
 
-        The next access reads the file again.
+        Never waits. The next access reads the file again, and `sync` still does what is due.
         """
-        with self.mutex:
-            if not self._unsynced:
-                self.close()
+        if not self.mutex.acquire(blocking=False):
+            return False
+        try:
+            if self._depth or self._readers:
+                return False
+            wants_compaction = self.wants_compaction
+            self.close()
+            self.wants_compaction = wants_compaction
+            return True
+        finally:
+            self.mutex.release()
 
     def close(self) -> None:
         """Give back memory and descriptors, but not in a transaction; the next access opens the file again."""
@@ -201,8 +221,6 @@ class Journal:
         self._offset = 0
         self._lines = 0
         self._sealed = True
-        self._new_name = False
-        self._unsynced = False
         self._next_serial = 0
         self.documents.clear()
         self.serials.clear()
@@ -210,9 +228,14 @@ class Journal:
         self.wants_compaction = False
 
     def _adopt(self) -> None:
+        self._tell_open()
         self._descriptor = open_file(self.path, os.O_RDWR | os.O_APPEND)
         self._inode = os.fstat(self._descriptor).st_ino
         self._known = True
+
+    def _tell_open(self) -> None:
+        if self._on_open is not None:
+            self._on_open(self)
 
     @contextmanager
     def _locked(self) -> Generator[None]:
@@ -220,6 +243,8 @@ class Journal:
             if self._depth == 0:
                 if not self._known:
                     make_folder(self.path.parent)
+                if not self._lock.opened:
+                    self._tell_open()
                 with telling("Cannot lock the table", self.path):
                     self._lock.acquire()
             self._depth += 1

@@ -5,6 +5,7 @@
 <home>/runs/<run>/segments/…        its conversations
 <home>/jobs/<job>/units.jsonl       the units of one job
 <home>/owners/…                     one locked file for each living process
+<home>/turns/…                      locks of what trials of all processes share, such as a tool server with a reset
 <home>/damaged/<table>.jsonl        damaged lines of a table, `runs.run-7.trials` for one of a run
 <home>/audit.jsonl                  a line for every change
 """
@@ -38,6 +39,8 @@ from .segments import Segments
 from .units import LEASE_S
 
 OPEN_PARTITIONS: Final = 64
+OPEN_TABLES: Final = 150
+"""Tables of partitions that have their files open, up to two descriptors each."""
 _GRAVES: Final = ".gone-"
 _log = logging.getLogger("caseharden.store")
 
@@ -77,11 +80,13 @@ class Store:
         self._durable = durable
         self._clock = clock or Clock()
         self._mutex = threading.RLock()
-        self._partitions: OrderedDict[Path, Database] = OrderedDict()
+        self._partitions: dict[Path, Database] = {}
+        self._loaded: OrderedDict[Path, Database] = OrderedDict()
+        """The partitions with open files, the longest unused first."""
         self._owner = Owner(self.home / "owners", self._clock)
         self.segments = Segments(self.home / "runs", durable=durable, on_write=self._wrote_segment)
         """The conversations."""
-        self._keeper = Keeper(self.segments, [self._write_progress, self._unload_spare])
+        self._keeper = Keeper(self.segments, [self._write_progress])
         self._main = Database(self.home / "tables", self._open_journal)
         self._audit = Audit(self.home / "audit.jsonl", self._clock, actor=actor, durable=durable)
         self.jobs = Jobs(
@@ -206,6 +211,7 @@ class Store:
             name,
             self.home / "damaged" / f"{name.replace('/', '.')}.jsonl",
             durable=self._durable,
+            on_open=self._opening,
             on_write=self._keeper.wrote,
             on_damage=self._damaged,
         )
@@ -230,16 +236,35 @@ class Store:
         check_slug(name, group.removesuffix("s"))
         folder = self.home / group / name
         with self._mutex:
-            found = self._partitions.pop(folder, None)
+            found = self._partitions.get(folder)
             if found is None:
-                found = Database(folder, self._open_journal)
-            self._partitions[folder] = found
+                found = self._partitions[folder] = Database(folder, self._open_journal)
+            if folder in self._loaded:
+                self._loaded.move_to_end(folder)
         return found
+
+    def _opening(self, journal: Journal) -> None:
+        """Unload the partitions that were not asked for lately, where this journal makes too many."""
+        folder = journal.path.parent
+        with self._mutex:
+            found = self._partitions.get(folder)
+            if found is None:
+                return
+            self._loaded[folder] = found
+            self._loaded.move_to_end(folder)
+            tables = sum(len(one.journals) for one in self._loaded.values())
+            for old, database in list(self._loaded.items())[:-1]:
+                if len(self._loaded) <= OPEN_PARTITIONS and tables <= OPEN_TABLES:
+                    return
+                if all([one.unload() for one in database.journals]):
+                    tables -= len(database.journals)
+                    del self._loaded[old]
 
     def _delete_partition(self, group: str, name: str) -> bool:
         folder = self.home / group / name
         with self._mutex:
             known = self._partitions.pop(folder, None)
+            self._loaded.pop(folder, None)
         if known is not None:
             known.close()
         for damaged in (self.home / "damaged").glob(f"{group}.{name}.*"):
@@ -263,12 +288,3 @@ class Store:
 
     def _write_progress(self) -> None:
         self.jobs.write_progress()
-
-    def _unload_spare(self) -> None:
-        """Unload the partitions that were not used recently."""
-        with self._mutex:
-            spare = list(self._partitions.values())[:-OPEN_PARTITIONS]
-        for database in spare:
-            for journal in database.journals:
-                journal.sync()
-                journal.unload()

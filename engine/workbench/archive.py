@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ..errors import InvalidArgument, NextCall, NotFound, nearest
 from ..ids import Place
 from ..net import Redactor
+from ..plural import be
 from ..records.conversation import Conversation
 from ..records.environment import EnvironmentRecord, InstructionsRecord, knowledge_hash
 from ..records.hardening import Hardening
@@ -24,6 +25,8 @@ from .blobs import Blobs
 from .kept_calls import forget_run_calls
 
 R = TypeVar("R", bound=BaseModel)
+SHOWN = 5
+"""Ids that an error names of those that are there."""
 
 
 def utc_now() -> str:
@@ -71,10 +74,23 @@ class Shelf(Generic[R]):
             ids = [known for known in every if known.startswith(f"{owner}/")]
         near = nearest(id, ids or every)
         if near is None and nested:
-            near = nearest(id.rpartition("/")[2], (k.rpartition("/")[2] for k in ids))
-        hint = f"; nearest `{near}`" if near else f"; there are {len(ids)}" if ids else "; there are none"
+            slugs = {known.rpartition("/")[2]: known for known in ids}
+            near = slugs.get(nearest(id.rpartition("/")[2], slugs) or "")
+        hint = (
+            f"; nearest `{near}`"
+            if near
+            else f"; there {be(len(ids))} {len(ids):,}"
+            if ids
+            else "; there are none"
+        )
+        first = [near] if near else []
+        there = [*first, *(known for known in reversed(ids) if known != near)]
+        more = [f"and {len(there) - SHOWN:,} more"] if len(there) > SHOWN else []
         return NotFound(
-            f"No {self.kind} `{id[:120]}`{hint}.", where=where, next=[NextCall("list_items", args)]
+            f"No {self.kind} `{id[:120]}`{hint}.",
+            where=where,
+            allowed=[*there[:SHOWN], *more],
+            next=[NextCall("list_items", args)],
         )
 
     def put(self, id: str, record: R) -> None:

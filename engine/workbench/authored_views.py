@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from ..errors import UserError
 from ..harden import unified_diff
+from ..plural import plural
 from ..records.persona import Fact
 from ..records.scenario import Scenario, ScenarioRecord, SolutionReport
 from ..records.simulation import SimulationRecord
@@ -90,9 +91,9 @@ class AuthoredViews:
             untrusted = ["item.instructions.text", "item.tools[].description"]
         counts = report.counts
         summary = (
-            f"{id}: {record.agent.kind} agent on {world.world.name or 'an empty world'}, {len(world.tools)} tools, "
-            f"{counts['scenarios']} scenarios ({report.proven} proven), {counts['personas']} personas, "
-            f"instructions {current.id}."
+            f"{id}: {record.agent.kind} agent on {world.world.name or 'an empty world'}, "
+            f"{plural(len(world.tools), 'tool')}, {plural(counts['scenarios'], 'scenario')} ({report.proven} proven), "
+            f"{plural(counts['personas'], 'persona')}, instructions {current.id}."
         )
         return Item("environment", id, view, body, untrusted, summary=summary, warnings=report.warnings)
 

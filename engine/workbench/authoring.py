@@ -53,7 +53,9 @@ class Authoring:
         if id in self._seen:
             if self._seen[id] == mark:
                 return False
-            raise Conflict(f"`{id}` stands twice in this call, with other content.", where=where)
+            raise Conflict(
+                f"`{id}` stands twice in this call, with other content.", where=where, allowed="each id once"
+            )
         self._seen[id] = mark
         if existing is None:
             return True

@@ -90,7 +90,8 @@ class Changing:
             made = self._instructions.append(id, text, "edited")
             lines = len(text.splitlines()) - len(before.text.splitlines())
             told["instructions"] = (
-                f"{lines:+d} lines, {len(before.text)} to {len(text)} characters; now version {made.number}"
+                f"{lines:+d} {'line' if abs(lines) == 1 else 'lines'}, {len(before.text)} to {len(text)} characters; "
+                f"now version {made.number}"
             )
             if not text:
                 warnings.append(EMPTY)
@@ -173,7 +174,9 @@ class Changing:
         _same_version(id, "scenario", record.version, version)
         if "split" in changes and changes["split"] != record.split:
             raise Conflict(
-                f"{id} is {record.split}: its split is fixed since it was stored.", where="changes.split"
+                f"{id} is {record.split}: its split is fixed since it was stored.",
+                where="changes.split",
+                allowed=record.split,
             )
         owner = self._archive.environments.get(record.environment)
         scenario = self._scenarios.checked(merge_patch(_plain(record.scenario), changes), "changes", owner)
@@ -209,7 +212,11 @@ class Changing:
                 shelf.get(f"{record.environment}/{slug}", f"changes.{kind}")
                 merged[kind] = slug
         if not merged.get("scenario"):
-            raise InvalidArgument("A simulation needs its scenario.", where="changes.scenario")
+            raise InvalidArgument(
+                "A simulation needs its scenario.",
+                where="changes.scenario",
+                allowed="a scenario of its environment",
+            )
         loaded = load(SimulationRecord, merged, "changes")
         fields = {name: getattr(loaded, name) for name in changes}
         made = self._replace(self._archive.simulations, id, record.version, fields)

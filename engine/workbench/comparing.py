@@ -13,6 +13,7 @@ from ..evaluate import comparison
 from ..evaluate.comparison import GroupChange, Pairing, RunComparison
 from ..harden import unified_diff
 from ..ids import Place, parse_place
+from ..plural import plural
 from ..records.run import RunRecord, ThresholdResult, TrialRecord
 from .archive import Archive
 from .case_hashes import case_digest
@@ -249,7 +250,7 @@ def _is_partial(run: RunRecord) -> bool:
 
 
 def _partial(run: RunRecord) -> str:
-    return f"{run.id} is {run.state}: {run.totals.trials:,} of {trials_wanted(run):,} trials are there."
+    return f"{run.id} is {run.state}: it has {run.totals.trials:,} of {plural(trials_wanted(run), 'trial')}."
 
 
 def _left_out(base: str, run: str, pairing: Pairing[PlayedTrial]) -> list[str]:
@@ -261,5 +262,5 @@ def _left_out(base: str, run: str, pairing: Pairing[PlayedTrial]) -> list[str]:
         (f" of {base} that {run} does not have", pairing.only_base),
         (f" of {run} that {base} does not have", pairing.only_run),
     )
-    told = [f"{count:,} trial{'' if count == 1 else 's'}{what}" for what, count in rows if count]
-    return [f"{len(pairing.pairs):,} pairs compared; left out: {'; '.join(told)}."] if told else []
+    told = [plural(count, "trial") + what for what, count in rows if count]
+    return [f"{plural(len(pairing.pairs), 'pair')} compared; left out: {'; '.join(told)}."] if told else []

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import anyio.to_thread
 
+from ..errors import InvalidArgument, NextCall
 from ..ids import Place, parse_place
+from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
 from ..records.opinion import MetricValue
 from ..records.run import TrialRecord
@@ -54,6 +56,7 @@ class ConversationViews:
         if going is not None:
             return self._going(place, going, view, limit, skip)
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
+        _refuse_beyond(place, trial)
         failed = self._attempts.of_trial(place.run, trial.id) if trial.attempt > 1 else []
         item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
         if trial.split == "held_out":
@@ -269,6 +272,17 @@ def metric_row(value: MetricValue) -> Body:
     return told if value.measured or value.unscored else {**told, "applies": False}
 
 
+def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
+    if place.turn > max(1, trial.turns):
+        turns = {"kind": "conversation", "id": place.conversation, "view": "turns"}
+        raise InvalidArgument(
+            f"{place.conversation} has {plural(trial.turns, 'turn')}.",
+            where="id",
+            allowed=f"@1 to @{trial.turns}" if trial.turns > 1 else "no turn behind it",
+            next=[NextCall("get_item", turns)],
+        )
+
+
 def _told(place: Place, trial: TrialRecord) -> str:
     """The verdict, and the first failed check with its turn. Why it failed may quote the talk: it stands elsewhere."""
     first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
@@ -276,7 +290,7 @@ def _told(place: Place, trial: TrialRecord) -> str:
         at = f" from turn {place.turn}" if place.turn else ""
         turn = trial.see_turn or trial.turns
         return f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}."
-    return f"{place.conversation}: {trial.verdict}, {trial.turns} turns, ended by {trial.end}."
+    return f"{place.conversation}: {trial.verdict}, {plural(trial.turns, 'turn')}, ended by {trial.end}."
 
 
 def _call_row(entry: ToolEntry) -> Body:

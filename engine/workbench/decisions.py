@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import Conflict, InvalidArgument, NextCall, NotFound, nearest
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound, nearest
 from ..harden import check_promotion
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from ..records.hardening import Candidate, Hardening
@@ -44,40 +44,45 @@ class Decisions:
     def _promote(
         self, record: Hardening, candidate: Candidate, reason: str, override: bool
     ) -> HardeningReport:
-        """In force and in the file first, in the record last: while `became` is empty the same call completes it.
+        """In the file first, then in force, in the record last: while `became` is empty the same call completes it.
 
-        All of it within the record's lock, so that no submission comes between.
+        The file may be slow: it is written before the record is locked. Under the lock, where no submission can come
+        between, it is looked again whether the candidate may be promoted; if not, the file gets the text in force.
         """
-        made: list[tuple[InstructionsRecord, str]] = []
+        owner = self._archive.environments.get(record.environment)
+        version, current = self._allowed(record, candidate, reason, override)
+        placed = version is not None and version.id == current.id
+        wrote = "" if placed else self._instructions.write_file(owner, candidate.text)
+        made: list[InstructionsRecord] = []
 
         def promote(stored: Hardening) -> Hardening:
             found = stored.find(candidate.id)
             assert found is not None
-            version, wrote = self._put_in_place(stored, found, reason, override)
-            made.append((version, wrote))
-            return stored if found.became else _promoted(stored, version, reason)
+            version, current = self._allowed(stored, found, reason, override)
+            made.append(self._put_in_force(stored, found, version, current))
+            return stored if found.became else _promoted(stored, made[-1], reason)
 
-        record = self._archive.hardenings.change(record.id, promote)
-        version, wrote = made[-1]
+        try:
+            record = self._archive.hardenings.change(record.id, promote)
+        except CasehardenError:
+            if wrote:
+                self._instructions.restore_file(owner.id, candidate.text)
+            raise
         return HardeningReport(
-            record, candidate.id, became=version, wrote_file=wrote, warnings=list(record.warnings)
+            record, candidate.id, became=made[-1], wrote_file=wrote, warnings=list(record.warnings)
         )
 
-    def _put_in_place(
+    def _allowed(
         self, record: Hardening, candidate: Candidate, reason: str, override: bool
-    ) -> tuple[InstructionsRecord, str]:
-        """The version that a candidate became, in force, and the file that was written."""
+    ) -> tuple[InstructionsRecord | None, InstructionsRecord]:
+        """The version that the candidate became, if it did, and the one in force; Conflict where it may not be."""
         owner = self._archive.environments.get(record.environment)
         current = self._instructions.current(owner)
         version = self._instructions.of_candidate(owner.id, candidate.id)
-        if version is not None and version.id == current.id:
-            return version, ""
         if version is None:
             check_promotion(record, candidate.id, override=override, reason=reason)
             _base_stands(record, candidate, owner, current)
-            wrote = self._instructions.write_file(owner, candidate.text)
-            return self._append(owner, record, candidate), wrote
-        if candidate.became or version.base != current.id:
+        elif version.id != current.id and (candidate.became or version.base != current.id):
             back = {"candidate": version.id, "decision": "roll_back"}
             raise Conflict(
                 f"{candidate.id} became {version.id}, and {current.id} is in force now.",
@@ -85,19 +90,29 @@ class Decisions:
                 allowed=f"roll_back to {version.id} puts it in force again",
                 next=[NextCall("decide_candidate", back)],
             )
-        wrote = self._instructions.write_file(owner, version.text)
-        self._instructions.put_in_force(owner.id, version.number)
-        self._archive.store.audit("promote", "instructions", version.id)
-        return version, wrote
+        return version, current
 
-    def _append(
-        self, owner: EnvironmentRecord, record: Hardening, candidate: Candidate
+    def _put_in_force(
+        self,
+        record: Hardening,
+        candidate: Candidate,
+        version: InstructionsRecord | None,
+        current: InstructionsRecord,
     ) -> InstructionsRecord:
+        """The version that the candidate is then."""
+        if version is None:
+            return self._append(record, candidate)
+        if version.id != current.id:
+            self._instructions.put_in_force(record.environment, version.number)
+            self._archive.store.audit("promote", "instructions", version.id)
+        return version
+
+    def _append(self, record: Hardening, candidate: Candidate) -> InstructionsRecord:
         marks = list(record.marks)
         if candidate.outcome != "improved" and "overridden" not in marks:
             marks.append("overridden")
         return self._instructions.append(
-            owner.id,
+            record.environment,
             candidate.text,
             "promoted",
             candidate=candidate.id,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
 from ..ids import Place, parse_place, split_nested
+from ..plural import plural
 from ..records.environment import knowledge_hash
 from ..records.job import Job
 from ..records.run import RunRecord
@@ -145,7 +146,7 @@ class Deleting:
             wanted = {run: trials_wanted(self._archive.runs.get(run)) for run in gone}
             return [
                 f"{run} is scored anew without {'it' if count == 1 else 'them'}: its thresholds count {count:,} of "
-                f"{wanted[run]:,} trials as missing, and nothing is run again."
+                f"{plural(wanted[run], 'trial')} as missing, and nothing is run again."
                 for run, count in gone.items()
             ]
         if kind == "hardening":

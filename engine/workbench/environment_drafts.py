@@ -15,7 +15,7 @@ from ..canonical import digest
 from ..code import MetricCode
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall, NotFound
 from ..evaluate import check_thresholds, choose_metrics, passages_of
-from ..exchange import Roots, is_case_folder
+from ..exchange import CaseFolder, Roots, is_case_folder
 from ..records.authored import load
 from ..records.environment import AgentSpec, EnvironmentRecord, ModelChoice, Settings, knowledge_hash
 from ..records.scenario import Limits
@@ -211,14 +211,22 @@ class EnvironmentDrafts:
             ],
         )
 
-    def same_folder_or_conflict(self, id: str, folder: Path, where: str = "environment.id") -> None:
-        """Conflict when the environment came from another folder that is still there: neither overwrites the other."""
+    def same_folder_or_conflict(self, id: str, folder: CaseFolder, where: str = "environment.id") -> str:
+        """A warning, or "", where the environment came from another folder that is still there.
+
+        A checkout that says the same takes it over; Conflict for other content: neither overwrites the other.
+        """
         existing = self._archive.environments.find(id)
         source = Path(existing.source) if existing is not None else Path()
-        if not source.is_absolute() or source == folder or not is_case_folder(source):
-            return
+        if existing is None or not source.is_absolute():
+            return ""
+        if source == folder.path or not is_case_folder(source):
+            return ""
+        texts = "", self._instructions.current(existing).text
+        if existing.source_content == folder.content() != "" and folder.instructions in texts:
+            return f"{id} came from {source}, which says the same: from now on it follows {folder.path}."
         raise Conflict(
-            f"Environment `{id}` came from {source}; {folder} would overwrite it.",
+            f"Environment `{id}` came from {source}; {folder.path} says something else and would overwrite it.",
             where=where,
             allowed="another id (environment.id in its caseharden.yaml), "
             "or another data folder (--home, CASEHARDEN_HOME)",

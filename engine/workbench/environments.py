@@ -8,9 +8,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from ..errors import CasehardenError, Conflict, InvalidArgument
+from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
+from ..plural import plural
 from ..records.environment import EnvironmentRecord
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
@@ -27,6 +28,7 @@ from .simulations import Simulations
 from .worlds import Worlds, WorldSource
 
 _PARTS = ("agent", "models", "settings", "world")
+_ORIGIN = ("source", "source_content")
 
 
 class Environments:
@@ -142,7 +144,11 @@ class Environments:
             if self._archive.environments.add(draft.id, draft):
                 self._archive.store.audit("create", "environment", draft.id)
                 return
-        raise Conflict(f"Somebody else made environment `{draft.id}` at the same moment.", where="id")
+        raise Conflict(
+            f"Somebody else made environment `{draft.id}` at the same moment.",
+            where="id",
+            next=[NextCall("get_item", {"kind": "environment", "id": draft.id})],
+        )
 
     async def _take_along(
         self, environment: EnvironmentRecord, source: WorldSource, report: EnvironmentReport
@@ -184,14 +190,14 @@ class Environments:
             if read.whole
             else self._drafts.draft_of_others(*parts, lost)
         )
-        draft.source = str(folder.path)
+        draft.source, draft.source_content = str(folder.path), folder.content()
         text = check_instructions(folder.instructions or source.instructions, "instructions")
         for k, version in enumerate(folder.versions):
             check_instructions(version.text, f"instructions[{k}].text")
         personas = [item.value for item in folder.personas] or source.personas
         scenarios = [item.value for item in folder.scenarios] or source.scenarios
         existing = self._archive.environments.find(id)
-        self._drafts.same_folder_or_conflict(id, folder.path)
+        moved = self._drafts.same_folder_or_conflict(id, folder)
         refused = self._personas.lint(personas, draft)
         lost += _refused(refused, read)
         personas = _without(personas, refused)
@@ -211,7 +217,7 @@ class Environments:
             existing or draft,
             compiled,
             created=existing is None and not dry_run,
-            warnings=[],
+            warnings=[moved] if moved else [],
             probed=await self._drafts.probe(draft),
         )
         report.instructions_chars = len(text)
@@ -238,16 +244,17 @@ class Environments:
         return report
 
     def _bring_up_to_date(self, existing: EnvironmentRecord, draft: EnvironmentRecord, text: str) -> None:
-        if any(getattr(existing, name) != getattr(draft, name) for name in _PARTS):
-            names = (*_PARTS, "world_name", "name", "source")
-            fields = {name: getattr(draft, name) for name in names}
+        changed = any(getattr(existing, name) != getattr(draft, name) for name in _PARTS)
+        names = (*_PARTS, "world_name", "name", *_ORIGIN) if changed else _ORIGIN
+        fields = {name: getattr(draft, name) for name in names}
+        if any(getattr(existing, name) != value for name, value in fields.items()):
 
             def change(record: EnvironmentRecord) -> EnvironmentRecord:
-                return record.model_copy(
-                    update={**fields, "version": record.version + 1, "updated_at": utc_now()}
-                )
+                mark = {"version": record.version + 1, "updated_at": utc_now()} if changed else {}
+                return record.model_copy(update={**fields, **mark})
 
             self._archive.environments.change(existing.id, change)
+        if changed:
             self._archive.store.audit("update", "environment", existing.id)
         if self._instructions.current(existing).text != text:
             self._instructions.append(existing.id, text, "file")
@@ -323,7 +330,7 @@ class Environments:
                 deleted.append(f"{kind} {id}")
         if deleted:
             more = f" and {len(deleted) - 5} more" if len(deleted) > 5 else ""
-            with_them = f", with {simulations} simulations" if simulations else ""
+            with_them = f", with {plural(simulations, 'simulation')}" if simulations else ""
             told = f"{', '.join(deleted[:5])}{more}{with_them}"
             warnings.insert(
                 0, f"Deleted, for the folder no longer holds it: {told}. Runs made before are kept."

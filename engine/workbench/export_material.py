@@ -14,6 +14,7 @@ from ..exchange.export_formats import EXPORTERS
 from ..exchange.exporter import Exporter, Material, RunParts, SourceKind, Suite, SuiteCase
 from ..exchange.run_file import RunFile
 from ..ids import split_nested
+from ..plural import plural
 from ..records.conversation import Conversation
 from ..records.persona import Persona, PersonaRecord
 from ..records.run import RunRecord, TrialRecord
@@ -88,7 +89,7 @@ class Gathering:
         )
         made = Gathered(material, environment, sorted(set(shown)))
         if len(over) < len(runs):
-            made.warnings.append(f"{len(runs) - len(over):,} runs still go on and are not in it.")
+            made.warnings.append(f"Not in it: {plural(len(runs) - len(over), 'run')} that still go on.")
         return made
 
     def _found(self, source: str) -> tuple[SourceKind, str, list[RunRecord]]:

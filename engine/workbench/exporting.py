@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from ..errors import Conflict, InvalidArgument, NextCall, NotAllowed, Unavailabl
 from ..exchange import Roots
 from ..exchange.export_formats import EXPORTERS
 from ..exchange.run_file import LOCAL_AGENT, FileEnvironment, FileTrial, RunFile
+from ..plural import plural
 from ..records.conversation import Conversation
 from ..records.environment import AgentSpec, EnvironmentRecord, Settings
 from ..records.persona import PersonaRecord
@@ -31,6 +31,7 @@ from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .discretion import record_without_secrets
 from .export_material import Gathering, missing_source
+from .export_names import check_file_name
 from .plain import check_plain
 from .reporting import Reporting
 from .run_cases import RunCases
@@ -46,8 +47,6 @@ PAGE: Final = "html"
 """The format of the report, which the reporting makes."""
 IMPORTED: Final = "imported"
 """The option of a run that says which file it came from; it is in no export."""
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")
-_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -126,6 +125,13 @@ class Exporting:
                 where="format",
                 allowed=[PAGE, *EXPORTERS],
                 next=[NextCall("export_run", {"source": source, "format": "json"})],
+            )
+        if not source:
+            raise InvalidArgument(
+                "`source` is empty: what is to be exported?",
+                where="source",
+                allowed="the id of a run, session, hardening or environment",
+                next=[NextCall("list_items", {"kind": "run"})],
             )
         chosen = dict(where or {})
         check_plain(chosen, "where")
@@ -220,10 +226,12 @@ class Exporting:
             warnings=made.warnings,
         )
         if made.held_out:
+            number = len(made.held_out)
+            scenarios = "held-out scenario" if number == 1 else "held-out scenarios"
             report.warnings.insert(
                 0,
-                f"Exporting counts as reading: {len(made.held_out)} held-out scenarios of {made.environment} now "
-                "count as train for any text that you submit.",
+                f"Exporting counts as reading: {number} {scenarios} of {made.environment} now "
+                f"{'counts' if number == 1 else 'count'} as train for any text that you submit.",
             )
         if inline:
             report.text = made.text if len(made.text) <= INLINE else made.text[:INLINE]
@@ -279,7 +287,9 @@ class Exporting:
         text = self._reporting.html(report)
         left_out = [report.hidden] if report.hidden else []
         if report.left_out:
-            left_out.append(f"{report.left_out:,} conversations, to keep the file small; get_item has them")
+            left_out.append(
+                f"{plural(report.left_out, 'conversation')}, to keep the file small: see get_item"
+            )
         says = "the report, one file that opens offline"
         made = Made(
             report.kind, report.environment, text, len(told), says, "simulation", held_out, [], left_out
@@ -292,10 +302,10 @@ class Exporting:
         """What is in no export of a run, and that a run is not complete."""
         there, wanted = self._archive.trials(run.id).count(), trials_wanted(run)
         if run.state != "done":
-            made.warnings.append(f"{run.id} is {run.state}: {there:,} of {wanted:,} trials are in it.")
+            made.warnings.append(f"{run.id} is {run.state}: {there:,} of {plural(wanted, 'trial')} in it.")
         again = self._archive.trials(run.id, "again").count()
         if again:
-            made.left_out.append(f"{again:,} second tries: they belong to {run.hardening}")
+            made.left_out.append(f"{plural(again, 'second try', 'second tries')} of {run.hardening}")
 
     def _trials(self, run: RunRecord) -> list[TrialRecord]:
         found = self._archive.trials(run.id).where()
@@ -370,20 +380,3 @@ def run_identity(whole: RunFile) -> str:
         k: v for k, v in told["run"].items() if k not in ("series", "round", "previous", "name", "updated_at")
     }
     return digest({**told, "run": run, "environment": {}})
-
-
-def check_file_name(name: str, suffix: str = "") -> str:
-    """A plain file name: no folder, no link, nothing that another system reads in its own way; with its suffix."""
-    if not _NAME.match(name) or ".." in name or _RESERVED.match(name):
-        raise InvalidArgument(
-            f"{name[:80]!r} is not a file name.",
-            where="file",
-            allowed="1 to 100 of A-Z, a-z, 0-9, _, - and single dots, such as run-7.json; no folders",
-        )
-    if not suffix or name.lower().endswith(suffix):
-        return name
-    if Path(name).suffix:
-        raise InvalidArgument(
-            f"`{name}` does not fit its format.", where="file", allowed=f"a name that ends in {suffix}"
-        )
-    return check_file_name(name + suffix)

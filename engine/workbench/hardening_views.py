@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import NextCall, NotFound, nearest
+from ..plural import plural
 from ..records.hardening import Candidate, Evidence, Hardening, Round
 from ..records.run import Cluster
 from .archive import Archive
@@ -160,12 +161,7 @@ def hardening_summary(record: Hardening) -> str:
     outcome = f", outcome {record.outcome}" if record.outcome else ""
     marks = f" ({', '.join(record.marks)})" if record.marks else ""
     told = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"
-    rounds, candidates = _counted(record.round, "round"), _counted(len(record.candidates), "candidate")
-    return f"{told}, {rounds}, {candidates}."
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{told}, {plural(record.round, 'round')}, {plural(len(record.candidates), 'candidate')}."
 
 
 def _candidate_body(found: Candidate, view: str) -> Body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ..plural import plural
 from ..records.run import RunRecord
 from ..records.scenario import Scenario
 
@@ -30,6 +31,6 @@ def hints_warnings(told: Mapping[str, int] | None) -> list[str]:
     if not told:
         return []
     return [
-        f"The agent was given hints in {told['told_in']} of {told['of']} scenarios: this is not the rate of its "
-        "instructions. Compare it with a run without hints (compare_runs): what only hints mend is not in the text."
+        f"The agent was given hints in {told['told_in']} of {plural(told['of'], 'scenario')}: this is not the rate of "
+        "its instructions. Compare it with a run without hints (compare_runs): what only hints mend is not in the text."
     ]

@@ -72,7 +72,7 @@ class Importing:
         if read.cases is None and read.exported is None:
             name = self._past_runs.check(read, id).id
         elif read.cases is not None:
-            self._drafts.same_folder_or_conflict(name, read.cases.path, "id")
+            self._drafts.same_folder_or_conflict(name, read.cases, "id")
         spec = {"path": str(place), "id": name, "format": importer.name, "dry_run": dry_run}
         job, _ = self._jobs.create("import", spec, total=1, environment=name)
         self._read[job.id] = read

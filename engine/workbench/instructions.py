@@ -137,6 +137,16 @@ class Instructions:
                 )
         return str(write_instructions(file, text, self._roots))
 
+    def restore_file(self, id: str, text: str) -> None:
+        """Write the text in force to the file of an environment, where it holds `text`."""
+        environment = self._archive.environments.get(id)
+        file = environment.settings.instructions_file
+        if not file:
+            return
+        held = self._roots.read_text(self._roots.resolve(file, _FILE), _FILE)
+        if held.rstrip("\n") == text.rstrip("\n"):
+            write_instructions(file, self.current(environment).text, self._roots)
+
 
 def _with_text(environment: str, text: str) -> list[NextCall]:
     """What takes words where a version was wanted."""

@@ -39,6 +39,8 @@ Listener = Callable[[Job], Awaitable[None]]
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
+SHOWN = 5
+"""Jobs that an error names of those that go on."""
 TAKE_OVER_EVERY = 2
 """Beats between two looks for the jobs of processes that are gone."""
 LOOK_EVERY = 10
@@ -156,10 +158,10 @@ class Jobs:
             row = self._store.table("runs").find(id)
             if row is not None and row.get("job"):
                 what = f"No job `{id}`; its job is {row['job']}."
-                raise NotFound(
-                    what, where="job", next=[NextCall("wait_job", {"job": row["job"]}), *calls]
-                ) from None
-            raise NotFound(error.what, where="job", next=calls) from None
+                first = NextCall("wait_job", {"job": row["job"]})
+                raise NotFound(what, where="job", allowed=row["job"], next=[first, *calls]) from None
+            going = [job.id for job in self._store.jobs.active()][:SHOWN]
+            raise NotFound(error.what, where="job", allowed=going, next=calls) from None
 
     async def settled(self, id: str, wait_s: float, on_progress: Progress | None = None) -> Job:
         """The job once it no longer runs, or as it stands after `wait_s` seconds (0..45)."""

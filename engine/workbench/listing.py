@@ -300,7 +300,12 @@ def _whole(row: Any) -> Row:
 def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
     """A page of rows that are all at hand; the cursor is the number passed over."""
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 8):
-        raise InvalidArgument("The cursor belongs to another query.", where="cursor")
+        raise InvalidArgument(
+            "The cursor belongs to another query.",
+            where="cursor",
+            allowed="next_cursor of the last page, or none",
+            next=[NextCall("list_items", {"kind": kind})],
+        )
     skip = int(cursor or 0)
     more = str(skip + limit) if skip + limit < len(rows) else ""
     return Page(kind, list(rows[skip : skip + limit]), len(rows), more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ..records.model_call import ModelCall
@@ -25,12 +25,16 @@ _AGENT: Final = (
 
 
 class Batch:
-    """The calls that go out together. `full`: tell every history whole; else only what is new since the last answer."""
+    """The calls that go out together. `full`: tell every history whole; else only what is new since the last answer.
 
-    def __init__(self, *, full: bool) -> None:
+    `known`: ids of calls that the client has before it: it gave an answer that was refused.
+    """
+
+    def __init__(self, *, full: bool, known: Collection[str] = ()) -> None:
         self.shared: dict[str, Any] = {}
         self.calls: list[dict[str, Any]] = []
         self._full = full
+        self._known = known
         self._size = 0
 
     def add(self, call: ModelCall, asks: Mapping[str, Any]) -> bool:
@@ -56,8 +60,9 @@ class Batch:
         view: dict[str, Any] = {"id": call.id, "role": call.role}
         if call.conversation:
             view["conversation"] = call.conversation
-        first = self._full or not call.seen
-        before = 0 if first else call.seen
+        seen = len(messages) if call.id in self._known else call.seen
+        first = self._full or not seen
+        before = 0 if first else seen
         system = [str(m["content"]) for m in messages[:1] if m["role"] == "system" and not before]
         if system:
             view |= self._told(call, system[0], shared)

@@ -72,6 +72,13 @@ class ModelCalls:
         """Take answers; each stands or is refused on its own. Then the next calls, as they were taken before."""
         check_wait(wait_s)
         check_range(limit, "limit", 0, MOST)
+        if not answers:
+            raise InvalidArgument(
+                "There is no answer in `answers`.",
+                where="answers",
+                allowed="an answer for each call that take_model_calls gave",
+                next=[NextCall("take_model_calls", {})],
+            )
         check_range(len(answers), "answers", 1, MOST_ANSWERS)
         check_plain(list(answers), "answers", 4_000_000)
         full = _is_full(history)
@@ -131,7 +138,7 @@ class ModelCalls:
         full: bool,
     ) -> None:
         """Put calls into the report, leased; held-out scenarios that are looked into so are spent."""
-        batch = Batch(full=full)
+        batch = Batch(full=full, known={str(refused["id"]) for refused in found.refused})
         chosen: list[ModelCall] = []
         there = 0
         for job in jobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..plural import plural
 from .archive import Archive
 from .role_models import RoleModels
 from .rows import Row, hardening_row, job_row, run_row
@@ -103,7 +104,7 @@ class Overview:
         """What does not work, in words."""
         told = [f"{role}: {m['not_reachable']}" for role, m in models.items() if "not_reachable" in m]
         for damage in self._archive.store.damage():
-            lines = f"{damage.lines:,} damaged line{'' if damage.lines == 1 else 's'}"
+            lines = plural(damage.lines, "damaged line")
             told.append(
                 f"{lines} of {damage.table} put aside in damaged/{damage.file.name}; all else is whole"
             )

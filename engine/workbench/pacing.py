@@ -9,6 +9,7 @@ import anyio
 from ..agents import NotRecorded
 from ..errors import BudgetSpent, CasehardenError, Unavailable, error_kinds
 from ..evaluate import COUNTED, ERROR_ENDS
+from ..plural import plural
 from ..records.environment import DEFAULT_CONCURRENCY
 from ..records.run import TrialRecord
 from .budget import Allowance, Budget, Spent
@@ -122,6 +123,6 @@ def _alike(streak: list[TrialRecord]) -> CasehardenError:
     last = streak[-1]
     kinds = error_kinds()
     how = f"{last.end}: {last.error}" if last.end in ERROR_ENDS else f"judge: {last.error}"
-    what = f"The last {len(streak)} trials ended in the same failure ({how})"
+    what = f"The last {plural(len(streak), 'trial')} ended in the same failure ({how})"
     told = f": {last.graded.why[:500]}" if last.error in kinds else "."
     return kinds.get(last.error, Unavailable)(what + told)

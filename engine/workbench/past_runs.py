@@ -20,6 +20,7 @@ from ..evaluate import grade
 from ..evaluate.statistics import pass_hat_k
 from ..exchange import Imported, PastEntry, PastRun, PastTalk
 from ..ids import SLUG
+from ..plural import plural
 from ..records.conversation import ModelUse, Origin, ToolEntry
 from ..records.environment import EnvironmentRecord
 from ..records.job import Job
@@ -388,12 +389,12 @@ def _warnings(compared: Compared, hidden: int) -> list[str]:
     if told["ours"]["changed"]:
         seen = ", ".join(told["ours"]["other_than_recorded"])
         warnings.append(
-            f"Our verdict is another than the recorded reward in {told['ours']['changed']} trials: {seen}."
+            f"Our verdict is another than the recorded reward in {plural(told['ours']['changed'], 'trial')}: {seen}."
         )
     if compared.other_results:
         warnings.append(
-            f"{compared.other_results} of {compared.calls} calls gave another result than was recorded: the tools or "
-            "their data have changed since."
+            f"{compared.other_results} of {plural(compared.calls, 'call')} gave another result than was recorded: the "
+            "tools or their data have changed since."
         )
     if hidden:
         warnings.append(shown_by_file(hidden))

@@ -8,7 +8,7 @@ from typing import Any
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..errors import InvalidArgument, did_you_mean
+from ..errors import InvalidArgument, NextCall, did_you_mean
 from ..exchange import Roots
 from ..generate.generated import Generated
 from ..generate.personas import ALL_PERSONA_KINDS, generate_personas
@@ -131,7 +131,12 @@ class Personas:
             Scene(self._worlds.get(environment.world)).prepare(data)
         except WorldFault as fault:
             told = fault.text if fault.text.endswith((".", "?")) else f"{fault.text}."
-            raise InvalidArgument(f"The data does not fit the world: {told}", where=f"{where}.data") from None
+            raise InvalidArgument(
+                f"The data does not fit the world: {told}",
+                where=f"{where}.data",
+                allowed="records as the world has them",
+                next=[NextCall("get_item", {"kind": "environment", "id": environment.id, "view": "full"})],
+            ) from None
 
     async def _write(self, spec: Mapping[str, Any]) -> Generated[Persona]:
         owner = self._archive.environments.get(spec["environment"], "environment")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..evaluate import COUNTED
+from ..plural import be, plural
 from ..records.run import ClusterRerun, RunRecord, TrialRecord
 from .archive import Archive
 from .case_hashes import case_digest
@@ -68,12 +69,12 @@ def rerun_warnings(run: RunRecord) -> list[str]:
     """Where what was run is not what had failed."""
     found: list[str] = []
     for one in run.reruns:
-        of = f"of {len(one.members):,} simulations of {one.cluster}"
+        of = f"of {plural(len(one.members), 'simulation')} of {one.cluster}"
         if one.gone:
-            found.append(f"{one.gone:,} {of} are not there any more.")
+            found.append(f"{one.gone:,} {of} {be(one.gone)} not there any more.")
         if one.changed:
             found.append(
-                f"{one.changed:,} {of} are made of something else than they were: what they show is their own."
+                f"{one.changed:,} {of} {be(one.changed)} made of something else: that shows something else too."
             )
     return found
 

@@ -13,6 +13,7 @@ from ..errors import Conflict, InvalidArgument, NextCall
 from ..evaluate import check_thresholds, choose_metrics, named_metrics
 from ..exchange import Roots
 from ..llm import RELAY
+from ..plural import plural
 from ..records.authored import load
 from ..records.environment import DEFAULT_CONCURRENCY, ModelAt, ModelChoice, ModelName, knowledge_hash
 from ..records.job import Job
@@ -151,8 +152,10 @@ class Rescoring:
         if made.get("changes"):
             report.changes = VerdictChanges(**made["changes"])
         if made.get("left"):
-            why = "their case does not fit the world any more"
-            report.warnings.append(f"{made['left']} trials keep the verdict of an older grading: {why}.")
+            why = "the case does not fit the world any more"
+            report.warnings.append(
+                f"{plural(made['left'], 'trial keeps', 'trials keep')} the verdict of an older grading: {why}."
+            )
         if job.state == "paused" and job.error:
             report.warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
         return report

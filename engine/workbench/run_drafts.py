@@ -13,6 +13,7 @@ from ..errors import Conflict, InvalidArgument, NeedsConfirm, NextCall, NotFound
 from ..evaluate import DEFAULT_METRICS, NO_METRICS, Metric, check_thresholds, choose_metrics
 from ..llm import Mode
 from ..net import TimedOut
+from ..plural import plural
 from ..records.authored import Authored, load
 from ..records.environment import (
     MOST_CONCURRENCY,
@@ -193,7 +194,7 @@ class RunDrafts:
         left = [s for s in simulations if s.scenario not in sealed]
         if simulations and not left:
             refuse_sealed(self._archive, ids.values())
-        return left, f"{len(simulations) - len(left):,} simulations" if sealed else ""
+        return left, plural(len(simulations) - len(left), "simulation") if sealed else ""
 
     def _whole(self, select: Sequence[str], instructions: str) -> str:
         """The run of the same text and of all simulations that a selection was taken from, or ""."""
@@ -232,7 +233,7 @@ class RunDrafts:
         except SetupError as error:
             if isinstance(error.__cause__, TimedOut):
                 return  # a list of models that does not come says little of the models
-            each = f"{trials:,} trials" if trials else "All trials"
+            each = plural(trials, "trial") if trials else "All trials"
             raise type(error)(
                 f"{error.what} {each} would end in error, so nothing was run.",
                 where=error.where,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 
 from ..evaluate import agreement_told
+from ..plural import plural
 from ..records.run import Cluster, RunRecord
 from ..records.verdict import GRADING
 from .archive import Archive
@@ -49,7 +50,7 @@ class RunViews:
                     id,
                     view,
                     {"series": record.series},
-                    summary=f"Series {record.series} has {len(rows)} rounds.",
+                    summary=f"Series {record.series} has {plural(len(rows), 'round')}.",
                 ),
                 "rounds",
                 rows,
@@ -59,7 +60,11 @@ class RunViews:
         if view == "checks":
             rows = await anyio.to_thread.run_sync(self._checks_of, record)
             return paged(
-                Item("run", id, view, {}, summary=f"{id}: {len(rows)} checks."), "checks", rows, limit, skip
+                Item("run", id, view, {}, summary=f"{id}: {plural(len(rows), 'check')}."),
+                "checks",
+                rows,
+                limit,
+                skip,
             )
         if view == "agreement":
             return self._agreement(record, limit, skip)
@@ -141,9 +146,9 @@ def _short(cluster: Cluster) -> Body:
 
 
 def _told(run: RunRecord, clusters: int) -> str:
-    found = f"{clusters} failure cluster{'' if clusters == 1 else 's'}"
     counted = run.totals
-    return f"{run.id} ({run.state}): {counted.failed:,} of {counted.trials:,} trials fail; {found}."
+    failed = f"{counted.failed:,} of {plural(counted.trials, 'trial')} failed"
+    return f"{run.id} ({run.state}): {failed}; {plural(clusters, 'failure cluster')}."
 
 
 def _old(run: RunRecord) -> list[str]:

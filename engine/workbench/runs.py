@@ -246,7 +246,13 @@ class Runs:
                 job = self._jobs.again(job.id, reopen=True)
         else:
             self._jobs.adopt(job)
-        return await self._settled(job, wait_s, on_progress)
+        over = job.state == "done"
+        report = await self._settled(job, wait_s, on_progress)
+        if over:
+            report.warnings.insert(
+                0, f"{id} is done and none of its trials ended in error: nothing was left to do."
+            )
+        return report
 
     def _try_errors_again(self, job: Job, run: RunRecord) -> None:
         """Trials that ended in error are to be run again: their failed attempts are kept beside the run's trials."""

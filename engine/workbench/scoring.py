@@ -17,6 +17,7 @@ from ..evaluate import (
     thresholds,
     totals,
 )
+from ..plural import be, plural
 from ..records.conversation import ModelUse
 from ..records.environment import short_name
 from ..records.opinion import Agreement, MetricSummary
@@ -60,7 +61,7 @@ class Scoring:
         unpriced = sorted({use.name for use in used.values() if use.cost_usd is None})
         missing = trials_wanted(run) - len(records)
         if missing > 0 and run.purpose == "run":
-            why = f"{missing:,} of {trials_wanted(run):,} trials are missing"
+            why = f"{missing:,} of {plural(trials_wanted(run), 'trial')} {be(missing)} missing"
             reached = [r.model_copy(update={"result": "fail", "why": f"{r.why}; {why}"}) for r in reached]
         ifs = [continued(one, records) for one in run.what_ifs]
         update = {
@@ -191,7 +192,8 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
         return []
     trials = len({record.id for record in failed})
     return [
-        f"{trials} trials were run again after an error; their failed attempts are kept, and in no count."
+        f"{plural(trials, 'trial was', 'trials were')} run again after an error; failed attempts are kept, and in no "
+        "count."
     ]
 
 
@@ -204,8 +206,8 @@ def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     seen = next((record for record in hit if record.split == "train"), None)
     first = f"; the first: {run.id}/{seen.id}" if seen else ""
     return [
-        f"{calls} calls in {len(hit)} of {len(records)} trials failed by a mistake in the world's own tools "
-        f"(error `runtime`){first}"
+        f"{plural(calls, 'call')} in {len(hit)} of {plural(len(records), 'trial')} failed by a mistake in the world's "
+        f"own tools (error `runtime`){first}"
     ]
 
 
@@ -217,8 +219,8 @@ def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     seen = next((record for record in hit if record.split == "train"), None)
     first = f"; the first: {run.id}/{seen.id}@{seen.graded.invented[0].turn}" if seen else ""
     return [
-        f"In {len(hit)} of {len(records)} trials the user gave an id, amount, date or address that is not on its sheet"
-        f"{first} (view checks, `invented`)"
+        f"In {len(hit)} of {plural(len(records), 'trial')} the user gave an id, amount, date or address that is not on "
+        f"its sheet{first} (view checks, `invented`)"
     ]
 
 
@@ -269,7 +271,7 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
     found: list[str] = []
     for verdict, words in (
         ("error", "ended in error (infrastructure)"),
-        ("invalid", "are invalid (a bad test case)"),
+        ("invalid", "invalid (a bad test case)"),
     ):
         hit = [r for r in records if r.verdict == verdict]
         if hit:
@@ -279,5 +281,5 @@ def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
             first = f"; the first: {run.id}/{seen.id} ({how})" if seen else ""
             first += f"; {_ASK_AGENT}" if seen and seen.end == "agent_error" else ""
             first += "; scored again, the judge is asked again" if seen and unjudged(seen) else ""
-            found.append(f"{len(hit)} of {len(records)} trials {words} and are in no rate{first}")
+            found.append(f"{len(hit)} of {plural(len(records), 'trial')} {words}: in no rate{first}")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import HeldOut, NextCall
+from ..plural import plural
 from .archive import Archive
 from .looks import LookLedger
 
@@ -34,7 +35,10 @@ def refuse_while_proving(archive: Archive, environment: str, where: str = "id") 
 
 def shown_by_file(count: int) -> str:
     """The warning of an import whose file shows held-out scenarios."""
-    return f"{count} scenarios are held out: the file shows them, so they count as train for any text that you submit."
+    told = plural(
+        count, "scenario is held out: the file shows it", "scenarios are held out: the file shows them"
+    )
+    return f"{told}; what it shows counts as train for any text that you submit."
 
 
 def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:

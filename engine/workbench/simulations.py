@@ -120,7 +120,11 @@ class Simulations:
                     slug = split_nested(id, environment)[1] if id else ""
                     if slug and slug not in known:
                         near = did_you_mean(slug, known)
-                        raise NotFound(f"No {kind} `{slug[:80]}`.{near}", where=f"{where}.{kind}")
+                        raise NotFound(
+                            f"No {kind} `{slug[:80]}`.{near}",
+                            where=f"{where}.{kind}",
+                            allowed=sorted(known)[:SHOWN] or f"no {kind} is there",
+                        )
         return going.refused
 
     async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plural import plural
 from ..records.hardening import Hardening, Snapshot
 from ..records.persona import Persona
 from ..records.run import RunRecord
@@ -145,7 +146,7 @@ class Snapshots:
             for slug in slugs
             if slug in known and case_hash(mine.parts(slug)) != case_hash(theirs.parts(slug))
         ]
-        return [f"{len(other)} of {len(slugs)} cases"] if other else []
+        return [f"{len(other)} of {plural(len(slugs), 'case')}"] if other else []
 
 
 def told_split(parts: CaseParts) -> Scenario:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,12 @@ from ..agents import (
     played_turns,
     probe,
 )
+from ..code import processes_of
 from ..errors import InvalidArgument
 from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import ModelClient, trial_of
+from ..llm.origin import queued
 from ..records.authored import load
 from ..records.conversation import Branch, Conversation, EndReason
 from ..records.environment import AGENT_KINDS, AgentSpec, ModelName
@@ -67,6 +70,8 @@ class Cast:
     """Given the case, the trial, and how often the user has spoiled it."""
     judge: ModelClient | None = None
     """Whom the scripts' `judge` steps ask."""
+    processes: int = 0
+    """How many the agent of a trial has for itself."""
 
 
 class TrialRunner:
@@ -107,7 +112,8 @@ class TrialRunner:
         )
         if spec.kind in OUTSIDE:
             outside = open_outside(spec, self._models.reach)
-            return Cast(lambda case, trial: outside.conversation(), user)
+            alone = int(bool(spec.argv or spec.command))
+            return Cast(lambda case, trial: outside.conversation(), user, processes=alone)
         agent = self._agent(spec, models, cassette)
         return Cast(lambda case, trial: agent, user)
 
@@ -241,7 +247,7 @@ class TrialRunner:
             return _not_run(cases.parts(case.simulation), trial, "unsolvable", told, belongs, seed)
         agent, user = cast.agent(case, trial), cast.user(case, trial, again)
         record: dict[str, Any] = {**belongs}
-        async with closing(agent):
+        async with self._room(case, cast), closing(agent):
             if point is not None:
                 tape = Tape(point.tape)
                 agent, user = TapedAgent(tape, agent, trial - 1), TapedUser(tape, user, trial - 1)
@@ -262,6 +268,16 @@ class TrialRunner:
                     judge=cast.judge,
                 )
         return self.graded(case, tried, expected)
+
+    @asynccontextmanager
+    async def _room(self, case: Case, cast: Cast) -> AsyncGenerator[None]:
+        """Room for all processes of a trial; while it waits for that, it is not at work."""
+        number, reach = cast.processes + processes_of(case.world.world), self._models.reach
+        async with AsyncExitStack() as stack:
+            if reach is not None and number:
+                with queued():
+                    await stack.enter_async_context(reach.processes.together(number))
+            yield
 
     def _agent(
         self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None

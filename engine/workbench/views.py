@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import anyio.to_thread
 
 from ..errors import InvalidArgument, NotFound, did_you_mean
+from ..plural import plural
 from ..simulate import LiveTrials
 from .archive import Archive
 from .authored_views import AuthoredViews
@@ -136,8 +137,8 @@ class Views:
             id,
             view,
             body,
-            summary=f"World {id}: {len(world.tools)} tools, {len(source.scenarios)} scenarios, "
-            f"{len(source.personas)} personas.",
+            summary=f"World {id}: {plural(len(world.tools), 'tool')}, {plural(len(source.scenarios), 'scenario')}, "
+            f"{plural(len(source.personas), 'persona')}.",
         )
 
     async def _guide(self, id: str, view: str, limit: int, skip: int) -> Item:

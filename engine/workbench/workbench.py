@@ -20,7 +20,7 @@ from ..net import HttpClient, Lending, Network, Redactor, Secrets
 from ..processes import AllowedCode, Processes
 from ..records.environment import DEFAULT_CONCURRENCY, MOST_CONCURRENCY, ModelChoice
 from ..report import PageParts
-from ..store import Damage, Store
+from ..store import Damage, Store, Turns
 from ..store.units import LEASE_S
 from .archive import Archive
 from .changing import Changing
@@ -227,7 +227,9 @@ class Workbench:
         archive = Archive(store, self.redactor)
         python_tools = PythonTools(reach.code, reach.processes)
         metric_code = MetricCode(reach.code, reach.processes)
-        worlds = Worlds(archive, self._shipped, self.roots, python_tools, ServerTools(reach))
+        worlds = Worlds(
+            archive, self._shipped, self.roots, python_tools, ServerTools(reach, Turns(self.home / "turns"))
+        )
         models = RoleModels(self._models, reach)
         instructions = Instructions(archive, self.roots)
         environment_drafts = EnvironmentDrafts(archive, worlds, self.roots, models, instructions, metric_code)

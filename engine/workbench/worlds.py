@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import CasehardenError, InvalidArgument, NotFound, nearest
+from ..errors import CasehardenError, InvalidArgument, NextCall, NotFound, nearest
 from ..evaluate import compile_rules
 from ..exchange import Roots
 from ..records.authored import load
@@ -143,7 +143,12 @@ class Worlds:
 
     def _of_file(self, value: Any, name: str, where: str) -> WorldSource:
         if not isinstance(value, dict):
-            raise InvalidArgument("A world is a JSON object.", where=where)
+            raise InvalidArgument(
+                "A world is a JSON object.",
+                where=where,
+                allowed='{"format": "world/1", "db": {...}, "tools": [...]}',
+                next=[NextCall("get_item", {"kind": "guide", "id": "world-format"})],
+            )
         document = cast("dict[str, Any]", value)
         if "world" in document and isinstance(document["world"], dict):
             unknown = set(document) - {"world", "personas", "scenarios"}

@@ -1,12 +1,12 @@
-"""Worlds that live: state, tools written as steps, expressions, schema, sync, a virtual clock, one journal.
+"""Live worlds: state, tools written as steps, expressions, schema, sync, a virtual clock, one journal.
 
-`compile_world(record)` checks a world whole and gives a `CompiledWorld`, shared by all its scenes. A `Scene` is one
-live world: `prepare` (persona data, init), `call` (every tool call, whoever makes it), `run_steps` (events),
-`offered` (tools of a side), the clock, `checkpoint` and `restore`. `State` is its copy-on-write content with the
-journal of `Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the
-one path syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions.
-A `FaultPlan` takes the agent's calls where a scenario has faults; a `NoiseSchedule` says when noise happens.
-`CodeTools` and `RemoteTools`, passed in, run the tools that are code, and reach those that are a server's.
+`compile_world(record)` checks a whole world and returns a `CompiledWorld`, shared by all its scenes. A `Scene` is one
+live world: `prepare` (persona data, init), `call` (every tool call, whoever makes it), `run_steps` (events), `offered`
+(tools of a side), the clock, `checkpoint` and `restore`. `State` is its copy-on-write content with the journal of
+`Patch`es; `diff`, `delta` and `matching` compare; `parse_path`, `parse_pattern` and `show_path` are the one path
+syntax; `compile_expression` and `evaluate` serve checks, `compile_pattern` users' regular expressions. A `FaultPlan`
+intercepts the agent's calls if a scenario has faults; a `NoiseSchedule` says when noise happens. `CodeTools` and
+`RemoteTools`, passed in, run the tools that are code and reach those of servers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tools that are no steps: the seam to code that runs elsewhere, and answers that are given.
+"""Tools not written as steps: the interface to code that runs elsewhere, and canned answers.
 
-Code is asked with the base state and the writes on top of it, and answers with its result and its own writes. Nothing
-of it is believed before it is checked: the writes go through the journal like those of steps.
+Code is given the base state and the writes on top of it, and answers with its result and its own writes. Nothing is
+trusted before it is checked: the writes go through the journal like those of steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .state import State, WriteOp
 from .values import CallFailed, ErrorKind, as_text, copied
 
 Write = tuple[WriteOp, Path, Any]
-"""(op, path from `db` or `user_db` on, the new value; of a removal null)."""
+"""(op, path starting at `db` or `user_db`, the new value; null for a removal)."""
 MAX_WRITES: Final = 10_000
 READS_ONLY: Final = ("read", "think")
 
@@ -30,7 +30,7 @@ class CodeBase:
     root: Mapping[str, Any]
     """`{"db": …, "user_db": …}`"""
     hash: str
-    """Equal for equal states: who answers may keep the base between calls."""
+    """Equal for equal states: whoever answers may keep the base between calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CodeCall:
     """`tools.py:Cancel`"""
     style: ImplStyle
     user: str
-    """tau2: the user's tool kit; "" where there is none."""
+    """tau2: the user's tool kit; "" if there is none."""
     side: str
     """`db` or `user_db`: whose tool it is."""
     args: Mapping[str, Any]
@@ -52,7 +52,7 @@ class CodeCall:
 
 @dataclass(frozen=True, slots=True)
 class CodeAnswer:
-    """What the code did. `result` is its JSON, or with `error` the text of the failure."""
+    """The result of the code. `result` is its JSON, or with `error` the text of the failure."""
 
     result: Any = None
     error: ErrorKind | None = None
@@ -63,10 +63,10 @@ class CodeTools(Protocol):
     """Runs tools that are code."""
 
     def call(self, asked: CodeCall) -> CodeAnswer:
-        """Blocking, in a worker thread; may be called by many at once.
+        """Blocking, in a worker thread; may be called concurrently.
 
-        What the code does wrong, and that it may not be run at all, is an answer with `error`; it raises nothing
-        else than cancellation.
+        Errors of the code, and not being allowed to run it, are an answer with `error`; nothing is raised except
+        cancellation.
         """
         ...
 
@@ -80,9 +80,9 @@ def run_impl(
     code: CodeTools | None,
     base: CodeBase,
 ) -> Any:
-    """The result of a tool that is no steps; what its code wrote is written and journalled `by` the caller.
+    """The result of a tool without steps; what its code wrote is written and journalled `by` the caller.
 
-    CallFailed as of steps: what was written before it stays until the caller takes it back.
+    CallFailed as for steps: anything written before it stays until the caller rolls it back.
     """
     impl = tool.impl
     assert impl is not None
@@ -104,7 +104,7 @@ def run_impl(
 
 
 def _canned(answers: Sequence[CannedAnswer], tool: str, args: Mapping[str, Any]) -> Any:
-    """The first given answer whose arguments the call has."""
+    """The first canned answer whose arguments match the call's."""
     for answer in answers:
         if all(name in args and same(args[name], value) for name, value in answer.args.items()):
             return answer.return_
@@ -112,9 +112,9 @@ def _canned(answers: Sequence[CannedAnswer], tool: str, args: Mapping[str, Any])
 
 
 def _check_writes(writes: Sequence[Write], who: str, kind: ToolKind, side: str | None) -> None:
-    """CallFailed where code writes although it must not, too much, or on the other side.
+    """Raise CallFailed if code writes although it must not, too much, or on the other side.
 
-    `side` None: both are its own, and so is what keeps them in step after a tool that only reads.
+    `side` None: both sides are its own, as are the writes that keep them consistent after a tool that only reads.
     """
     if writes and kind in READS_ONLY and side is not None:
         raise CallFailed(f"{who} writes, and a `{kind}` tool must not")

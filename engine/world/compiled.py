@@ -1,4 +1,4 @@
-"""A world, compiled once and shared by all its live scenes: checked whole, tools ready to run, state never changed."""
+"""A world, compiled once and shared by all its live scenes: fully checked, tools ready to run, state never changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN_VIOLATIONS: Final = 20
 
 
 class Signature(NamedTuple):
-    """A tool as a model is told of it; `parameters` is a JSON Schema object."""
+    """A tool as a model sees it; `parameters` is a JSON Schema object."""
 
     name: str
     description: str
@@ -35,7 +35,7 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CompiledTool:
-    """A tool ready to run. `defaults` are what absent arguments read as."""
+    """A tool ready to run. `defaults` are the values of absent arguments."""
 
     tool: Tool
     kind: ToolKind
@@ -45,7 +45,7 @@ class CompiledTool:
 
     @property
     def signature(self) -> Signature:
-        """Under its own name."""
+        """The signature under the tool's own name."""
         return Signature(self.tool.name, self.tool.description, shown_parameters(self.tool.parameters))
 
 
@@ -57,11 +57,11 @@ class Steps:
     runs: list[Run]
     writes: bool
     emitted: frozenset[str]
-    """Texts of its `emit` steps that hold no expression."""
+    """Texts of its `emit` steps that contain no expression."""
 
 
 class CompiledWorld:
-    """What `compile_world` gives. Nothing in it is ever changed; it may be shared by threads and scenes."""
+    """The result of `compile_world`. Nothing in it ever changes; it may be shared by threads and scenes."""
 
     def __init__(
         self,
@@ -80,25 +80,25 @@ class CompiledWorld:
         self.sync = sync
         self.schemas = schemas
         self.code = code
-        """What runs the tools that are code; None: their calls fail."""
+        """Runs the tools that are code; None: their calls fail."""
         self.remote = remote
-        """What reaches the tools of servers; None: they are asked of `code`."""
+        """Reaches the tools of servers; None: their calls go to `code`."""
         self.emitted = emitted
-        """Texts that tools emit and that hold no expression: events by these names can happen."""
+        """Texts that tools emit and that contain no expression: events with these names can happen."""
 
     @cached_property
     def code_tools(self) -> frozenset[str]:
-        """The tools that are code, or a server's: a call of one takes its time, and is made in a worker thread."""
+        """The tools that are code or belong to a server: a call takes time, and is made in a worker thread."""
         return frozenset(name for name, tool in self.tools.items() if _elsewhere(tool.tool))
 
     @cached_property
     def has_servers(self) -> bool:
-        """Whether tools are a server's."""
+        """Whether any tool belongs to a server."""
         return any(is_remote(tool.tool) for tool in self.tools.values())
 
     @cached_property
     def snapshots(self) -> tuple[Tool, ...]:
-        """Remote tools that show the state behind them: of each place that can be asked, the first."""
+        """Remote tools that show the state behind them: the first one for each distinct place."""
         known: dict[Any, Tool] = {}
         for tool in self.world.tools:
             impl = tool.impl
@@ -108,12 +108,12 @@ class CompiledWorld:
         return tuple(known.values())
 
     def with_code(self, code: CodeTools) -> CompiledWorld:
-        """The same world with something else that runs its code, and answers for its servers."""
+        """The same world with another runner for its code, which also answers for its servers."""
         return CompiledWorld(self.world, self.tools, self.sync, self.schemas, self.emitted, code)
 
     @cached_property
     def code_base(self) -> CodeBase:
-        """The base as code is given it."""
+        """The base state as passed to code."""
         return CodeBase(self.base, self.hash)
 
     @cached_property
@@ -122,7 +122,7 @@ class CompiledWorld:
         return digest(self.world.model_dump(mode="json", by_alias=True))
 
     def signatures(self, by: Literal["agent", "user"], *, hidden: bool = False) -> list[Signature]:
-        """The tools of a side under their own names, without hidden ones unless asked."""
+        """The tools of a side under their own names, hidden ones only if asked for."""
         return [
             tool.signature
             for tool in self.tools.values()
@@ -132,7 +132,7 @@ class CompiledWorld:
     def compile_steps(
         self, steps: Sequence[Mapping[str, Any]] | Mapping[str, Any], place: StepPlace, where: str
     ) -> Steps:
-        """Steps of a scenario over both sides; InvalidArgument with all their mistakes."""
+        """Compile a scenario's steps over both sides; InvalidArgument with all their mistakes."""
         mistakes = Mistakes()
         given = cast("object", [dict(s) for s in steps] if not isinstance(steps, Mapping) else dict(steps))
         made = _steps(
@@ -145,10 +145,10 @@ class CompiledWorld:
 def compile_world(
     world: World, where: str = "world", code: CodeTools | None = None, remote: RemoteTools | None = None
 ) -> CompiledWorld:
-    """Check a world whole and compile it.
+    """Check a whole world and compile it.
 
-    Raises InvalidArgument of the first mistake, with the others told behind it; `where` begins their paths. `code`
-    runs the tools that are code, `remote` reaches those of servers.
+    Raises InvalidArgument for the first mistake, followed by the others; `where` begins their paths. `code` runs the
+    tools that are code, `remote` reaches those of servers.
     """
     mistakes = Mistakes()
     names = {tool.name for tool in world.tools}
@@ -175,7 +175,7 @@ def compile_world(
 
 
 def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as a model is told of them: an object schema, also where none was written."""
+    """Parameters as a model sees them: an object schema, even if none was written."""
     return {"type": "object", "properties": {}, **parameters}
 
 
@@ -201,7 +201,7 @@ def _tool(tool: Tool, where: str, terms: StepTerms) -> CompiledTool:
 
 
 def _elsewhere(tool: Tool) -> bool:
-    """Whether what a tool does is done elsewhere."""
+    """Whether a tool's work is done elsewhere."""
     return tool.impl is not None and (tool.impl.python is not None or is_remote(tool))
 
 

@@ -1,6 +1,6 @@
-"""Structural difference of two states, and maximum matching, by which lists are compared as multisets."""
+"""Structural difference of two states, and maximum matching, used to compare lists as multisets."""
 
-# JSON is looked into with isinstance: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .values import MISSING
 
 
 class Difference(NamedTuple):
-    """One place where two values differ; a side that has nothing there is MISSING."""
+    """One place where two values differ; a side with nothing there is MISSING."""
 
     path: Path
     expected: Any
@@ -47,14 +47,14 @@ def diff(
 ) -> list[Difference]:
     """Where two JSON values differ: objects by key, lists by index, in canonical order; shared parts are skipped.
 
-    `path` is the place of the values. `ignore`: patterns whose subtrees are left out. `unordered`: patterns of
-    lists that are compared as multisets, by a maximum matching. `tolerance`: absolute, numbers only.
+    `path` is the place of the values. `ignore`: patterns whose subtrees are left out. `unordered`: patterns of lists
+    to compare as multisets, by a maximum matching. `tolerance`: absolute, numbers only.
     """
     return list(_differences(expected, actual, path, _Terms(tuple(ignore), tuple(unordered), tolerance)))
 
 
 def delta(base: Any, now: Any) -> list[Patch]:
-    """The net difference of two states as patches `set` and `remove`, in canonical order; `by` is empty."""
+    """The net difference of two states as `set` and `remove` patches, in canonical order; `by` is empty."""
     found = diff(base, now)
     return [
         Patch("remove" if d.actual is MISSING else "set", d.path, d.expected, d.actual, "") for d in found
@@ -135,7 +135,7 @@ def _changed(a: dict[str, Any], b: dict[str, Any]) -> set[str] | None:
 
 
 def _unmatched(a: list[Any], b: list[Any], path: Path, terms: _Terms) -> tuple[list[Any], list[Any]]:
-    """What of two multisets has no partner."""
+    """The elements of two multisets left without a partner."""
     if not terms.tolerance and not terms.unordered_below(path) and not terms.ignore:
         return _unmatched_exactly(a, b)
 

@@ -1,8 +1,8 @@
 """The expression language: Python's syntax, checked against a whitelist, compiled once to closures; never `eval`.
 
-`compile_expression` checks names, functions and shapes and gives an `Expression`; its `value` is computed in a
-`Frame`, which carries the state, the bound names and the fuel of one call. An expression that is a *place* (it
-starts at `db`, `user_db` or a name bound to a place, and goes on by keys, indexes and `.get(k)`) also has a path.
+`compile_expression` checks names, functions and shapes and returns an `Expression`; its `value` is computed in a
+`Frame`, which carries the state, the bound names and the fuel of one call. An expression that is a *place* (it starts
+at `db`, `user_db` or a name bound to a place, followed by keys, indexes and `.get(k)`) also has a path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .values import CallFailed, Fault
 
 
 class Expression:
-    """A compiled expression. `value(frame)` raises CallFailed, and nothing else, when it cannot be computed."""
+    """A compiled expression. `value(frame)` raises CallFailed, and nothing else, if it cannot be computed."""
 
     __slots__ = ("path", "text", "value", "where")
 
@@ -42,12 +42,12 @@ def compile_expression(
 
 
 def constant(value: Any, where: str) -> Expression:
-    """A JSON value in the place of an expression: itself."""
+    """A JSON value in place of an expression: itself."""
     return Expression(value, lambda frame: value, None, where)
 
 
 class _NoNature:
-    """Where there is no live world."""
+    """Stands in if there is no live world."""
 
     def __init__(self, now: str | None) -> None:
         self._now = now
@@ -62,9 +62,9 @@ class _NoNature:
 
 
 def evaluate(expression: Expression, state: State, *, now: str | None = None) -> Any:
-    """The value of an expression over a state, outside a live world (checks over a record); CallFailed else.
+    """The value of an expression over a state, outside a live world (checks over a record). Raises CallFailed.
 
-    `now`: what now() gives; rand() is refused.
+    `now`: the value of now(); rand() is refused.
     """
     try:
         return expression.value(Frame(state, _NoNature(now), {}, "check"))

@@ -1,4 +1,4 @@
-"""Faults of tools: which calls of the agent are hit, decided by call number or by draws, and what becomes of them."""
+"""Faults of tools: which of the agent's calls are hit, decided by call number or by draws, and what happens to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMED_OUT: Final = "{tool} timed out after {seconds:g} s."
 
 
 def check_faults(world: CompiledWorld, faults: Sequence[Fault], where: str) -> None:
-    """InvalidArgument for each fault that hits no tool; thoughts are never hit."""
+    """Raise InvalidArgument for every fault that hits no tool; `think` tools are never hit."""
     mistakes = Mistakes()
     names = [name for name, tool in world.tools.items() if tool.kind != "think"]
     for i, fault in enumerate(faults):
@@ -41,7 +41,7 @@ class FaultPlan:
         self._hits: Counter[int] = Counter()
 
     def call(self, scene: Scene, tool: str, args: Any, *, shown_name: bool) -> CallOutcome:
-        """A call of the agent through the world's one path, unless a fault takes it; its outcome says which."""
+        """Make a call of the agent as usual, unless a fault hits it; the outcome says which."""
         name = (scene.own_name(tool) if shown_name else tool) or ""
         fault = self._due(scene, name)
         if fault is None:
@@ -56,7 +56,7 @@ class FaultPlan:
         return scene.call_lost(name, args, text, seconds, fault.mode)
 
     def _due(self, scene: Scene, name: str) -> Fault | None:
-        """The first fault that hits this call, which is counted."""
+        """The first fault that hits this call, which is counted; None if none does."""
         tool = scene.world.tools.get(name)
         if tool is None or tool.kind == "think" or not scene.may_call(name, "agent"):
             return None
@@ -77,5 +77,5 @@ class FaultPlan:
 
 
 def _spoilt(text: str, mode: str) -> str:
-    """The reply cut in the middle, or nothing of it."""
+    """The reply cut in the middle, or emptied."""
     return "" if mode == "empty" else text[: (len(text) + 1) // 2]

@@ -1,6 +1,6 @@
-"""What compiled expressions and steps run in: the frame of one call, and the closures that need more than a line."""
+"""The frame of one call, in which compiled expressions and steps run, and the closures that need more than a line."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORLD_SCOPE: Final[Mapping[str, Binding]] = {"db": "place", "user_db": "place"}
 
 
 class Frame:
-    """What one call computes in: state, nature (now, rand), bound names, who writes, and the fuel that is left."""
+    """What one call computes with: state, nature (now, rand), bound names, who writes, and the remaining fuel."""
 
     __slots__ = ("by", "fuel", "nature", "result", "state", "vars")
 
@@ -35,7 +35,7 @@ class Frame:
         self.result: Any = None
 
     def burn(self, amount: int) -> None:
-        """Use fuel; Fault when there is none left."""
+        """Use fuel; Fault if none is left."""
         self.fuel -= amount
         if self.fuel < 0:
             raise Fault(
@@ -54,7 +54,7 @@ class Loop:
 
 
 class Comprehension:
-    """`[e for x in xs if c for y in ys if d]`: its names hide others of the same name, and end with it."""
+    """`[e for x in xs if c for y in ys if d]`: its names shadow outer ones, and end with it."""
 
     __slots__ = ("item", "loops", "names")
 
@@ -108,7 +108,7 @@ def _unpack(frame: Frame, names: list[str], element: Any) -> None:
 def compared_once(
     spot: str, left: Closure, holds: Callable[[Frame, Any, Any], bool], right: Closure
 ) -> Closure:
-    """A comparison of two values, which is what worlds do most: one closure for each row that is looked at."""
+    """A comparison of two values, the most frequent operation in worlds: one closure for each row."""
 
     def compared(frame: Frame) -> bool:
         try:
@@ -120,7 +120,7 @@ def compared_once(
 
 
 def field_of(name: str, key: str, spot: str) -> Closure:
-    """A field of a bound name, which is what comprehensions look at in every row: one closure instead of two."""
+    """A field of a bound name, which comprehensions read in every row: one closure instead of two."""
 
     def field(frame: Frame) -> Any:
         box = frame.vars[name]
@@ -159,14 +159,14 @@ def called_with(function: Function, given: list[Closure], named: dict[str, Closu
 
 
 def text_of(value: Any) -> str:
-    """A text as it is, anything else as JSON; Fault when it is too large."""
+    """A text unchanged, anything else as JSON; Fault if it is too large."""
     if isinstance(value, dict | list):
         weight(value)
     return as_text(value)
 
 
 def formatted(value: Any, spec: str) -> str:
-    """`format(value, spec)` for numbers and texts, with our words for what does not fit."""
+    """`format(value, spec)` for numbers and texts, with our own words for misfits."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Fault(f"the format {spec!r} takes a number or a text, not {kind_of(value)}")
     if spec.endswith("d") and isinstance(value, float) and value.is_integer():

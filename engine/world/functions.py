@@ -1,10 +1,10 @@
 """The functions and methods of the expression language.
 
-Each is a plain function of JSON values; it raises Fault with what is wrong, in words of ours. Those that need the
-live world (`now`, `rand`) take it as their first argument.
+Each is a plain function of JSON values; it raises Fault with what is wrong, in our own words. Those that need the live
+world (`now`, `rand`) take it as their first argument.
 """
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_RANGE: Final = 10_000
 
 
 class Nature(Protocol):
-    """What an expression can ask of the live world."""
+    """What an expression can ask the live world for."""
 
     def now(self) -> str: ...
 
@@ -43,7 +43,7 @@ class Function:
         self.signature = inspect.signature(call)
 
     def takes(self, count: int, keywords: list[str]) -> bool:
-        """Whether it can be called with so many arguments and these keywords."""
+        """Whether it can be called with that many arguments and these keywords."""
         given = count + (1 if self.live else 0)
         try:
             self.signature.bind(*([None] * given), **dict.fromkeys(keywords))
@@ -375,7 +375,7 @@ METHODS: Final = {
 
 
 def cost(function: Function, given: list[Any]) -> int:
-    """Fuel of a call before it runs: 1, and 1 for every 50 characters or elements of its arguments."""
+    """The fuel a call costs, before it runs: 1, plus 1 for every 50 characters or elements of its arguments."""
     if function.name in ("index", "count"):
         return 1 + cost_of_inside(given[1], given[0])
     if function.deep:

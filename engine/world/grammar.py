@@ -1,7 +1,8 @@
 """The grammar of expressions: which nodes of Python's syntax are in the language, and the closure of each."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import ast
@@ -51,7 +52,7 @@ class Grammar:
         self.indent = len(text) - len(text.lstrip())
 
     def compiled(self) -> tuple[Closure, Callable[[Frame], Path] | None]:
-        """(closure of the value, closure of the path if it is a place); InvalidArgument when it is no expression."""
+        """(closure of the value, closure of the path if it is a place); InvalidArgument if it is not an expression."""
         body = self._parsed()
         return self._node(body, 0, ()), self._place(body)
 
@@ -73,7 +74,7 @@ class Grammar:
         )
 
     def _column(self, node: ast.AST) -> int:
-        """Of a node in the text as written, 1-based, in characters."""
+        """The column of a node in the text as written, 1-based, in characters."""
         line, offset = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
         lines = self.source.split("\n")
         if not 1 <= line <= len(lines):
@@ -434,8 +435,7 @@ _ARITHMETIC: Final[dict[type, Callable[[Any, Any], Any]]] = {
     ast.Mod: op.modulo,
 }
 
-# Each method takes the node class of its key, which the table's one type cannot say.
-# pyright: reportPrivateUsage=false
+# Each method takes the node class of its key, which the table's single type cannot express.
 _NODES: Final[dict[type, Callable[[Grammar, Any, int, tuple[str, ...]], Closure]]] = {
     ast.Constant: Grammar._constant,
     ast.Name: Grammar._name,

@@ -1,4 +1,4 @@
-"""Gathering an author's mistakes, so that one refusal tells them all."""
+"""Collects an author's mistakes, so that one refusal lists them all."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Mistakes:
 
     @contextmanager
     def caught(self) -> Generator[None, None, None]:
-        """Note a refusal raised inside, and go on behind it."""
+        """Note a refusal raised inside the block, and continue after it."""
         try:
             yield
         except InvalidArgument as error:
             self.found += error.parts or [error]
 
     def refuse(self) -> None:
-        """Raise InvalidArgument of the first mistake, with the others behind it; nothing when there are none."""
+        """Raise InvalidArgument for the first mistake, followed by the others; do nothing if there are none."""
         if not self.found:
             return
         first, *others = self.found

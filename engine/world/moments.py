@@ -1,4 +1,4 @@
-"""Virtual moments: ISO 8601 texts whose spelling (fraction, offset, blank or T) is kept."""
+"""Virtual moments: ISO 8601 texts whose spelling (fraction, offset, space or T) is kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def moment_after(start: str, seconds: float) -> str:
 
 
 def add_days(moment: str, days: int) -> str:
-    """The moment so many days later; only the date changes."""
+    """The moment that many days later; only the date changes."""
     date = _date(moment)
     try:
         later = date + dt.timedelta(days=days)

@@ -11,7 +11,7 @@ from ..seeds import draw
 from .compiled import CompiledWorld, Steps
 
 MOST_NOISE: Final = 1000
-"""Things that noise does in one trial; then it is quiet."""
+"""How often noise happens in one trial; after that it is quiet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class CompiledNoise:
 
 
 def compile_noise(world: CompiledWorld, noise: Noise, where: str) -> CompiledNoise:
-    """The noise with its steps compiled; InvalidArgument with all mistakes of an item."""
+    """Compile the steps of noise; InvalidArgument with all mistakes of an item."""
     steps = (
         world.compile_steps(item.steps, "noise", f"{where}.pool[{i}].do") for i, item in enumerate(noise.pool)
     )
@@ -34,7 +34,7 @@ def compile_noise(world: CompiledWorld, noise: Noise, where: str) -> CompiledNoi
 class NoiseSchedule:
     """The moments of one trial at which noise happens: a Poisson process in virtual minutes or in turns.
 
-    The i-th moment and what happens then depend on the key alone, whatever the sides do.
+    The i-th moment and what happens then depend on the key alone, whatever the two sides do.
     """
 
     def __init__(self, noise: CompiledNoise, key: tuple[int, str, int]) -> None:
@@ -45,7 +45,7 @@ class NoiseSchedule:
         self._next = self._gap(1)
 
     def due(self, t: float, turn: int) -> Steps | None:
-        """The next thing that is due at t seconds in a turn, each once; None when there is none."""
+        """The next thing due at t seconds in a turn, each once; None if there is none."""
         now = t / 60 if self._noise.noise.per_minute is not None else turn
         if now < self._next or self._done >= MOST_NOISE:
             return None

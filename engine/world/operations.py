@@ -1,6 +1,6 @@
-"""What the operators of the expression language do to JSON values: equality, order, arithmetic, looking up."""
+"""The operators of the expression language on JSON values: equality, order, arithmetic, lookup."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def cost_of_same(a: Any, b: Any) -> int:
-    """Fuel of comparing two values: all their leaves."""
+    """The fuel for comparing two values: all their leaves."""
     if type(a) is str and type(b) is str:
         return 0 if a is b else (len(a) + len(b) + 2) // FUEL_UNIT
     if a is b or not isinstance(a, dict | list | str) or not isinstance(b, dict | list | str):
@@ -41,14 +41,14 @@ def inside(item: Any, box: Any) -> bool:
 
 
 def cost_of_inside(item: Any, box: Any) -> int:
-    """Fuel of `in`."""
+    """The fuel for `in`."""
     if isinstance(item, dict | list) and isinstance(box, list):
         return (weight(item) * len(box) + weight(box)) // FUEL_UNIT
     return length(item) // FUEL_UNIT + length(box) // FUEL_UNIT
 
 
 def order(a: Any, b: Any) -> int:
-    """-1, 0 or 1 of two numbers, two texts, or two lists of such."""
+    """-1, 0 or 1 for two numbers, two texts, or two lists of such."""
     if is_number(a) and is_number(b):
         return (a > b) - (a < b)
     if isinstance(a, str) and isinstance(b, str):
@@ -63,7 +63,7 @@ def order(a: Any, b: Any) -> int:
 
 
 def number(value: Any) -> Any:
-    """A result that JSON can hold: finite, and whole numbers within 2^63."""
+    """Return a result that JSON can hold: finite, and whole numbers within 2^63; Fault otherwise."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Fault("the result is not a finite number")
@@ -73,7 +73,7 @@ def number(value: Any) -> Any:
 
 
 def add(a: Any, b: Any) -> Any:
-    """Numbers, or two texts, or two lists."""
+    """The sum of two numbers, or two texts or two lists joined."""
     if is_number(a) and is_number(b):
         return number(_arithmetic(lambda: a + b))
     if isinstance(a, str) and isinstance(b, str):
@@ -134,7 +134,7 @@ def key_of(box: Any, key: Any) -> Any:
 
 
 def no_key(box: Any, key: str) -> str:
-    """What to say when `x.key` finds nothing."""
+    """The message if `x.key` finds nothing."""
     if not isinstance(box, dict):
         return f"{kind_of(box)} has no key {key[:60]!r}"
     hint = did_you_mean(key, box) if len(box) <= 1000 else ""
@@ -151,7 +151,7 @@ def part(box: Any, low: Any, high: Any) -> Any:
 
 
 def whole(value: Any, what: str) -> int:
-    """A whole number; 5.0 is one."""
+    """A whole number; 5.0 counts as one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Fault(f"{what} is a whole number, not {kind_of(value)}")
     if isinstance(value, float):
@@ -162,7 +162,7 @@ def whole(value: Any, what: str) -> int:
 
 
 def length(value: Any) -> int:
-    """Characters or elements at the top; 0 for what has none."""
+    """Characters or elements at the top level; 0 for a value without any."""
     return len(value) if isinstance(value, str | list | dict) else 0
 
 

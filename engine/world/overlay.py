@@ -1,6 +1,6 @@
-"""A large object over a shared base: a write costs what has changed, not what the object holds."""
+"""A large object over a shared base: a write costs only what has changed, not what the object holds."""
 
-# The body of a dict subclass: what `super()` gives has no types the checker could follow.
+# The body of a dict subclass: the checker cannot follow the types that `super()` gives.
 # pyright: reportIncompatibleMethodOverride=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
@@ -16,10 +16,10 @@ _GONE: Final = Missing()
 
 
 class Overlay(dict[str, Any]):
-    """An object that reads as a plain one and holds only what differs from `base`, which it never changes.
+    """Reads like a plain object but holds only what differs from `base`, which it never changes.
 
-    Keys of the base keep their order; new keys come after them in the order in which they were added. The
-    underlying dict is never empty (JSON's fast encoder would take it for `{}`).
+    Keys of the base keep their order; new keys follow in the order in which they were added. The underlying dict is
+    never empty (JSON's fast encoder would take it for `{}`).
     """
 
     __slots__ = ("base",)
@@ -96,7 +96,7 @@ class Overlay(dict[str, Any]):
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def put_at(self, at: int, key: str, value: Any) -> None:
-        """Give back a removed key at the place it had."""
+        """Restore a removed key at its former position."""
         if key in self.base:
             dict.__setitem__(self, key, value)
             return
@@ -106,7 +106,7 @@ class Overlay(dict[str, Any]):
         dict.update(self, moved)
 
     def same_as_base(self, other: Overlay) -> set[str] | None:
-        """The keys in which two overlays of one base can differ; None when their bases differ."""
+        """The keys in which two overlays of one base can differ; None if their bases differ."""
         return set(dict.__iter__(self)) | set(dict.__iter__(other)) if self.base is other.base else None
 
 

@@ -1,6 +1,6 @@
 """Parameters of tools: the JSON Schema subset they are written in, and the check of arguments against it."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Check = Callable[[Any, str, list[str]], None]
 
 
 def compile_parameters(schema: Mapping[str, Any], where: str, mistakes: Mistakes) -> Check:
-    """The check of a whole argument object; mistakes of the schema are noted."""
+    """The check of a whole argument object; mistakes in the schema are noted."""
     if schema.get("type", "object") != "object":
         mistakes.add("The parameters of a tool are an object.", f"{where}.type", "object")
     properties = schema.get("properties", {})
@@ -56,7 +56,7 @@ def compile_parameters(schema: Mapping[str, Any], where: str, mistakes: Mistakes
 
 
 def parse_arguments(given: Any) -> dict[str, Any]:
-    """Arguments as a copy of our own, from an object or from the JSON text that a model wrote.
+    """Arguments as our own copy, from an object or from the JSON text that a model wrote.
 
     Raises CallFailed of kind `arguments`: not JSON, NaN, nested too deep, more than 256 kB, not an object.
     """
@@ -73,7 +73,7 @@ def parse_arguments(given: Any) -> dict[str, Any]:
 
 
 def check_arguments(check: Check, tool: str, args: dict[str, Any]) -> None:
-    """Raise CallFailed of kind `arguments` that tells what is wrong, at most five things."""
+    """Raise CallFailed of kind `arguments` listing what is wrong, at most five problems."""
     problems: list[str] = []
     check(args, "", problems)
     if problems:
@@ -83,7 +83,7 @@ def check_arguments(check: Check, tool: str, args: dict[str, Any]) -> None:
 
 
 def of_type(value: Any, name: str) -> bool:
-    """Whether a value is of a JSON type; 5.0 is an integer, true is no number."""
+    """Whether a value is of a JSON type; 5.0 is an integer, true is not a number."""
     if name == "integer":
         return is_number(value) and (isinstance(value, int) or value.is_integer())
     if name == "number":

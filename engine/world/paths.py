@@ -17,7 +17,7 @@ MAX_PATH_CHARS: Final = 2_000
 
 
 class _Wild(str):
-    """`[*]` in a pattern; equal to no key that a state can hold."""
+    """`[*]` in a pattern; not equal to any key a state can hold."""
 
     __slots__ = ()
 
@@ -43,7 +43,7 @@ _EXAMPLE = "a path such as db.orders['#W1'].status"
 
 
 def parse_path(text: str, where: str) -> Path:
-    """The keys of a literal path; InvalidArgument that tells the column otherwise."""
+    """The keys of a literal path; otherwise InvalidArgument that names the column."""
     path = parse_pattern(text, where)
     if any(key is WILD for key in path):
         raise InvalidArgument(f"`{text[:80]}` names many places; `[*]` stands only in patterns.", where=where)
@@ -72,12 +72,12 @@ def parse_inner(text: str, where: str) -> Path:
 
 
 def show_path(path: Sequence[str | int]) -> str:
-    """The text of a path; `parse_pattern(show_path(p))` is p. Dots for identifiers, `['…']` for other keys."""
+    """A path as text; `parse_pattern(show_path(p))` is p. Dots for identifiers, `['…']` for other keys."""
     return str(path[0]) + "".join(_show_key(key) for key in path[1:]) if path else ""
 
 
 def covers(pattern: Path, path: Path) -> bool:
-    """Whether the pattern names the path or something above it."""
+    """Whether the pattern matches the path or something above it."""
     if len(pattern) > len(path):
         return False
     return all(p is WILD or (p == k and type(p) is type(k)) for p, k in zip(pattern, path, strict=False))

@@ -15,7 +15,7 @@ _MAX_MEMORY: Final = 4 << 20
 
 
 class BadPattern(ValueError):
-    """What is wrong with a pattern, in one sentence."""
+    """Says what is wrong with a pattern, in one sentence."""
 
 
 class Pattern:
@@ -37,7 +37,7 @@ class Pattern:
 
 @lru_cache(maxsize=1024)
 def compile_pattern(text: str, ignore_case: bool = False) -> Pattern:
-    """The pattern; BadPattern when it is too long or not RE2."""
+    """Compile a pattern; BadPattern if it is too long or not RE2."""
     if len(text) > MAX_PATTERN_CHARS:
         raise BadPattern(f"a pattern has at most {MAX_PATTERN_CHARS} characters, this has {len(text)}")
     options = re2.Options()

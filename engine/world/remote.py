@@ -1,7 +1,7 @@
-"""Tools that are somebody else's: the seam to servers that hold a state of their own, and what is seen of it here.
+"""Remote tools: the interface to servers with a state of their own, and what can be seen of it here.
 
-What such a tool does happens there. Here are its result and, where a `snapshot` is named, a copy of its side of the
-state, which is brought up to date after each call that may write: checks look at the copy.
+What such a tool does happens on its server. Here are its result and, if a `snapshot` is named, a copy of its side of
+the state, updated after each call that may write: checks look at the copy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .values import CallFailed, as_text, copied
 class RemoteTrial(Protocol):
     """The servers of one trial. Its methods block, in a worker thread, for one caller at a time.
 
-    What a server does wrong, and that it cannot be reached, is an answer with `error`; nothing else is raised than
+    Errors of a server, and being unable to reach it, are an answer with `error`; nothing is raised except
     cancellation.
     """
 
     def begin(self) -> CodeAnswer:
-        """Bring every server to its first state, where it names a `reset`; the result is null."""
+        """Reset every server that names a `reset`; the result is null."""
         ...
 
     def call(self, tool: Tool, args: Mapping[str, Any]) -> CodeAnswer:
@@ -51,7 +51,7 @@ class RemoteTools(Protocol):
 
 
 def is_remote(tool: Tool) -> bool:
-    """Whether a tool is a server's."""
+    """Whether a tool belongs to a server."""
     return tool.impl is not None and (tool.impl.mcp is not None or tool.impl.http is not None)
 
 
@@ -66,7 +66,7 @@ def run_remote(
 ) -> Any:
     """The result of a remote tool; what its snapshot shows is written and journalled `by` the caller.
 
-    CallFailed as of steps. What a call that fails has changed there stays, so it is looked at too.
+    CallFailed as for steps. What a failed call changed there stays, so the snapshot is taken then too.
     """
     answer = remote.call(tool, args)
     if kind not in READS_ONLY and names_snapshot(tool):
@@ -78,7 +78,7 @@ def run_remote(
 
 
 def look(tool: Tool, state: State, by: str, remote: RemoteTrial) -> None:
-    """Bring our copy of a side to what the snapshot of a tool shows; CallFailed where it shows nothing."""
+    """Update our copy of a side to what a tool's snapshot shows; CallFailed if it shows nothing."""
     side = "db" if tool.for_ == "agent" else "user_db"
     seen = remote.snapshot(tool)
     if seen.error is not None:
@@ -90,7 +90,7 @@ def look(tool: Tool, state: State, by: str, remote: RemoteTrial) -> None:
 
 
 def _bring(state: State, path: Path, wanted: Mapping[str, Any], by: str) -> None:
-    """Write what is other than wanted below a path: objects by key, everything else whole."""
+    """Write what differs from `wanted` below a path: objects by key, everything else whole."""
     found = cast("Mapping[str, Any]", state.get(path))
     for key in [key for key in found if key not in wanted]:
         state.write("remove", (*path, key), None, by)

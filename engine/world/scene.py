@@ -1,8 +1,7 @@
 """One live world: state, clock, unlocked tools, and the one execution path of every call.
 
-Live calls, replays of recorded ones and expected solutions all go through `Scene.call`; `init` and events go
-through `Scene.run_steps`. Each is an atomic unit: steps, schema of the changed records, `sync`, then commit or
-rollback.
+Live calls, replays of recorded ones and expected solutions all go through `Scene.call`; `init` and events go through
+`Scene.run_steps`. Each is an atomic unit: steps, schema of the changed records, `sync`, then commit or rollback.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ Caller = Literal["agent", "user", "world"]
 
 
 class WorldFault(Exception):
-    """The world's author made a mistake that shows only when it runs (init, sync, event, schema).
+    """The world's author made a mistake that shows only at run time (init, sync, event, schema).
 
-    The unit that failed is rolled back; the trial is `invalid`. `text` says where and what.
+    The failed unit is rolled back; the trial is `invalid`. `text` says where and what.
     """
 
     def __init__(self, text: str) -> None:
@@ -42,10 +41,10 @@ class WorldFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """What one call did. `tool` is the world's own name; `args` and `result` are copies of ours.
+    """The result of one call. `tool` is the world's own name; `args` and `result` are our own copies.
 
-    `result` is the tool's JSON, or the error text of a failed call. `kind` is None when the tool is unknown.
-    `patches` are all writes that stayed, those of `sync` included; `signals` what its steps told.
+    `result` is the tool's JSON, or the error text of a failed call. `kind` is None if the tool is unknown. `patches`
+    are all writes that were kept, including those of `sync`; `signals` are what its steps signalled.
     """
 
     tool: str
@@ -63,13 +62,13 @@ class CallOutcome:
 
     @property
     def text(self) -> str:
-        """What a model is given: a text as it is, anything else as JSON; of a failed call the error text alone."""
+        """What a model sees: a text unchanged, anything else as JSON; for a failed call only the error text."""
         return as_text(self.result)
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What steps of `init` or an event did."""
+    """What the steps of `init` or an event did."""
 
     patches: tuple[Patch, ...] = ()
     signals: tuple[Signal, ...] = ()
@@ -78,7 +77,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A moment of a scene to which it can go back."""
+    """A moment a scene can return to."""
 
     root: dict[str, Any]
     journal: tuple[Patch, ...]
@@ -91,7 +90,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class _Unit:
-    """One atomic unit under way; `synced` is how far in the journal `sync` has seen it."""
+    """One atomic unit in progress; `synced` is how far `sync` has seen the journal."""
 
     mark: int
     unlocked: frozenset[str]
@@ -116,13 +115,13 @@ class Scene:
         self.state = State(world.base)
         self.turn = 0
         self.next_due: float | None = None
-        """t of the next armed event, if the trial has one: the `wait` tool goes no further."""
+        """t of the next armed event, if the trial has one: the `wait` tool does not go past it."""
         self.initial: dict[str, Any] = world.base
         """Root of the state after `prepare`."""
         self.initial_mark = 0
         """Length of the journal after `prepare`."""
         self.remote: RemoteTrial | None = None
-        """The servers behind the world's tools, for as long as a trial has them."""
+        """The servers behind the world's tools, while a trial has them."""
         self._t = 0.0
         self._draws = 0
         self._unlocked: frozenset[str] = frozenset()
@@ -134,7 +133,7 @@ class Scene:
 
     @property
     def t(self) -> float:
-        """Virtual seconds since the start; an int where whole."""
+        """Virtual seconds since the start; an int if whole."""
         return int(self._t) if self._t.is_integer() else self._t
 
     def now(self) -> str:
@@ -150,13 +149,13 @@ class Scene:
         self._t += float(seconds)
 
     def begin_turn(self) -> None:
-        """The next turn: `turn_s` later, but for the first."""
+        """Begin the next turn: `turn_s` later, except for the first."""
         self.turn += 1
         if self.turn > 1:
             self._t += self.world.world.clock.turn_s
 
     def think(self, wall_s: float = 0.0) -> None:
-        """Time of one model reply of the agent: `think_s`, or its wall seconds where `think` is measured."""
+        """Let the time of one model reply of the agent pass: `think_s`, or its wall seconds if `think` is measured."""
         clock = self.world.world.clock
         self._t += clock.think_s if clock.think == "fixed" else float(wall_s)
 
@@ -164,28 +163,28 @@ class Scene:
 
     @property
     def unlocked(self) -> frozenset[str]:
-        """The hidden tools that steps have unlocked: beside the options all that `offered` depends on."""
+        """The hidden tools that steps have unlocked: besides the options, all that `offered` depends on."""
         return self._unlocked
 
     @property
     def draws(self) -> int:
-        """How often rand() was drawn: where it is 0, nothing depends on the key."""
+        """How often rand() was drawn: if 0, nothing depends on the key."""
         return self._draws
 
     def offered(self, side: Side) -> list[Signature]:
-        """The tools that a side is offered now, as its model sees them (renamed, described anew)."""
+        """The tools a side is offered now, as its model sees them (renamed, redescribed)."""
         return [
             self._as_shown(tool, side) for tool in self.world.tools.values() if self._callable(tool, side)
         ]
 
     def own_name(self, shown: str) -> str | None:
-        """The world's name of a tool that the agent was shown as `shown`; None when none was."""
+        """The world's name of a tool that the agent sees as `shown`; None if there is none."""
         if shown in self._shown:
             return self._shown[shown]
         return None if shown in self.options.rename_tools else shown
 
     def shown_name(self, tool: str, side: Side) -> str:
-        """The name under which a side is shown a tool of the world; scenarios rename those of the agent."""
+        """The name under which a side sees a tool of the world; scenarios rename those of the agent."""
         return self.options.rename_tools.get(tool, tool) if side == "agent" else tool
 
     def call(
@@ -193,9 +192,9 @@ class Scene:
     ) -> CallOutcome:
         """Call a tool: one atomic unit.
 
-        `tool` is the world's own name, or with `shown_name` the one that the agent was shown. `args` is an object,
-        or its JSON text as a model wrote it. `tick`: `call_s` passes first. The agent's and user's mistakes, and
-        the tool's, are in the outcome; a mistake in `sync` raises WorldFault.
+        `tool` is the world's own name, or with `shown_name` the one the agent was shown. `args` is an object, or its
+        JSON text as a model wrote it. `tick`: `call_s` passes first. The mistakes of agent, user and tool are in the
+        outcome; a mistake in `sync` raises WorldFault.
         """
         if tick:
             self._t += self.world.world.clock.call_s
@@ -203,7 +202,7 @@ class Scene:
         return self._in_unit(lambda: self._call(name or tool, args, by, by, known=bool(name)))[0]
 
     def call_lost(self, tool: str, args: Any, text: str, seconds: float, mode: str) -> CallOutcome:
-        """A call of the agent that a fault keeps from the tool: it takes its time and these seconds, and fails."""
+        """A call of the agent that a fault keeps from the tool: it takes its time plus these seconds, and fails."""
         self._t += self.world.world.clock.call_s + seconds
         kind = self.world.tools[tool].kind
         return CallOutcome(
@@ -211,13 +210,13 @@ class Scene:
         )
 
     def may_call(self, tool: str, side: Side) -> bool:
-        """Whether a tool, by its own name, is there for a side now."""
+        """Whether a tool, by its own name, is available to a side now."""
         return tool in self.world.tools and self._callable(self.world.tools[tool], side)
 
     # Steps
 
     def prepare(self, data: Mapping[str, Any] | None = None, init: Steps | None = None) -> Effects:
-        """Bring the scene to its initial state: persona data merged, `init`, `sync`, schema. WorldFault else."""
+        """Bring the scene to its initial state: persona data, `init`, `sync`, schema check. Raises WorldFault."""
         before = self.state.mark()
 
         def run() -> None:
@@ -235,7 +234,7 @@ class Scene:
         return effects
 
     def run_steps(self, steps: Steps, by: str) -> Effects:
-        """Run compiled steps of an event (`by` event:<id>) or of noise as one unit; WorldFault when they fail."""
+        """Run the compiled steps of an event (`by` event:<id>) or of noise as one unit; WorldFault if they fail."""
 
         def run() -> None:
             self._execute(steps.runs, by)
@@ -245,14 +244,14 @@ class Scene:
         return self._in_unit(run)[1]
 
     def take_notices(self, side: Side) -> list[str]:
-        """The world's messages that wait for this side, in order; they wait no longer."""
+        """The world's messages waiting for this side, in order; they are then delivered."""
         waiting, self._notices[side] = self._notices[side], []
         return waiting
 
     # Going back
 
     def checkpoint(self) -> Checkpoint:
-        """The present moment, to come back to."""
+        """The present moment, to return to."""
         notices = (tuple(self._notices["agent"]), tuple(self._notices["user"]))
         journal = tuple(self.state.journal)
         return Checkpoint(
@@ -260,13 +259,13 @@ class Scene:
         )
 
     def restore(self, moment: Checkpoint) -> None:
-        """Go back to a checkpoint of this scene, or of another one of the same world."""
+        """Return to a checkpoint of this scene, or of another scene of the same world."""
         self.state.restore(moment.root, moment.journal)
         self._t, self.turn, self._draws, self._unlocked = moment.t, moment.turn, moment.draws, moment.unlocked
         self._notices = {"agent": list(moment.notices[0]), "user": list(moment.notices[1])}
 
     def branch(self) -> Scene:
-        """A scene of its own that goes on from here."""
+        """An independent scene that continues from here."""
         other = Scene(self.world, self.key, self.options)
         other.restore(self.checkpoint())
         other.initial, other.initial_mark, other.next_due = self.initial, self.initial_mark, self.next_due
@@ -280,7 +279,7 @@ class Scene:
         return draw(*self.key, "world", self._draws)
 
     def signal(self, signal: Signal) -> None:
-        """Note what a step told."""
+        """Note a signal from a step."""
         self._here().signals.append(signal)
 
     def unlock(self, tool: str) -> None:
@@ -288,7 +287,7 @@ class Scene:
         self._unlocked = self._unlocked | {tool}
 
     def call_within(self, tool: str, args: Any, by: str, writer: str) -> None:
-        """A call made by a step of `init` or an event; WorldFault when it fails."""
+        """A call made by a step of `init` or an event; WorldFault if it fails."""
         outcome = self._call(tool, args, cast("Caller", by), writer)
         self._here().calls.append(outcome)
         if not outcome.ok:
@@ -389,7 +388,7 @@ class Scene:
         execute(runs, Frame(self.state, self, {}, by))
 
     def _look_around(self, remote: RemoteTrial) -> None:
-        """The servers begin anew, and what can be seen of them is our state."""
+        """Reset the servers, and take what they show as our state."""
         told = remote.begin()
         if told.error is not None:
             raise WorldFault(as_text(told.result))
@@ -419,7 +418,7 @@ class Scene:
             raise WorldFault(str(violation))
 
     def _check_whole(self, patches: Sequence[Patch]) -> None:
-        """The whole state, of which the base is known to be good: all of it only if something may be missed."""
+        """Check the whole state, whose base is known to be valid: all of it only if something might be missed."""
         schemas = self.world.schemas
         every = schemas.may_dangle(patches)
         for violation in schemas.violations(self.state) if every else schemas.changed(self.state, patches):
@@ -462,12 +461,12 @@ class Scene:
 
 
 def _undone(tool: Tool) -> bool:
-    """Whether what a failed call wrote is taken back; what a server did cannot be."""
+    """Whether a failed call's writes are rolled back; a server's cannot be."""
     return tool.atomic and not is_remote(tool)
 
 
 def _meant(name: str, known: Mapping[str, Any]) -> str:
-    """The collection that a name which is none was probably meant to be; empty where it may be a new one."""
+    """The collection that an unknown name probably meant; empty if it may be a new one."""
     near = [] if name in known else difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
     return near[0] if near else ""
 

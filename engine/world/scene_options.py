@@ -1,4 +1,4 @@
-"""What a scenario changes about its world, as a scene takes it."""
+"""What a scenario changes about its world, in the form a scene takes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class SceneOptions:
     hide_tools: Sequence[str] = ()
     """Never offered, never callable by agent or user."""
     user_tools: Sequence[str] | None = None
-    """The user's tools that are offered; None: all."""
+    """The user's tools on offer; None: all."""
     solo: bool = False
     """The agent gets both sides' tools, the user none."""
 
     def check(self, world: CompiledWorld, where: str) -> None:
-        """InvalidArgument when a tool is not there, two share a name, or `now` is no moment; all that is wrong."""
+        """Raise InvalidArgument, listing all mistakes: unknown tools, two with one name, or `now` is not a moment."""
         mistakes = Mistakes()
         for key in ("rename_tools", "describe_tools", "hide_tools", "user_tools"):
             for name in getattr(self, key) or ():

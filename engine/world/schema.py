@@ -1,6 +1,6 @@
 """The schema of a world's collections: checked for the whole state at load, for changed records at commit."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .values import MISSING, is_number, kind_of, shown
 
 
 class Violation(NamedTuple):
-    """A record that is not as the schema says."""
+    """A record that does not conform to the schema."""
 
     path: Path
     what: str
@@ -55,18 +55,18 @@ class CollectionSchemas:
         self._referred = {f.ref for c in collections for f in c.fields if f.ref is not None}
 
     def may_dangle(self, patches: Iterable[Patch]) -> bool:
-        """Whether patches may have taken away what untouched records refer to."""
+        """Whether patches may have removed something that untouched records refer to."""
         return any(_takes_from(patch, box) for patch in patches for box in self._referred)
 
     def violations(self, state: State) -> Iterator[Violation]:
-        """Of the whole state, in the order of the schema."""
+        """The violations in the whole state, in the order of the schema."""
         for collection in self._collections:
             box = state.get(collection.path)
             for key in _keys(box):
                 yield from _record_violations(collection, key, box, state)
 
     def changed(self, state: State, patches: Iterable[Patch]) -> Iterator[Violation]:
-        """Of the records that the patches touched, as they are now."""
+        """The violations in the records that the patches touched, as they are now."""
         if not self._collections:
             return
         paths = [patch.path for patch in patches]
@@ -79,7 +79,7 @@ class CollectionSchemas:
 def compile_schemas(
     schemas: Mapping[str, CollectionSchema], base: Mapping[str, Any], where: str, mistakes: Mistakes
 ) -> CollectionSchemas:
-    """The schemas; unknown collections, fields that are no paths and bad patterns are noted."""
+    """Compile the schemas; unknown collections, fields that are not paths and bad patterns are noted."""
     state = State(dict(base))
     made: list[_Collection] = []
     for text, schema in schemas.items():

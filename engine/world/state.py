@@ -1,10 +1,10 @@
-"""The state of one live world: copy on write over a shared base, and one journal of all that was written.
+"""The state of one live world: copy on write over a shared base, and one journal of all writes.
 
-A write copies the containers on its way, once a snapshot; everything else stays shared with the base, so that a
-trial costs what it changes. Old snapshots stay whole for ever.
+A write copies the containers on its path, once per snapshot; everything else stays shared with the base, so that a
+trial costs only what it changes. Old snapshots never change.
 """
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WriteOp = Literal["set", "insert", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One write. `old` and `new` are MISSING where there was or is nothing; neither may be changed.
+    """One write. `old` and `new` are MISSING if there was or is nothing; neither may be changed.
 
-    `by`: agent, user, sync, init, event:<id>, noise or persona. `at`: place of a removed key among the keys of
-    its object, so that undoing gives back the order too.
+    `by`: agent, user, sync, init, event:<id>, noise or persona. `at`: position of a removed key among the keys of its
+    object, so that undoing restores the order too.
     """
 
     op: WriteOp
@@ -53,7 +53,7 @@ class Patch:
 class State:
     """A root object such as `{"db": …, "user_db": …}`, which it never changes, and the writes on top of it.
 
-    What `get`, `root` and `snapshot` give must not be changed by the reader; what is written is copied.
+    Readers must not change what `get`, `root` and `snapshot` return; written values are copied.
     """
 
     __slots__ = ("_owned", "journal", "root")
@@ -64,7 +64,7 @@ class State:
         self._owned: dict[int, Any] = {}
 
     def get(self, path: Sequence[Any], default: Any = None) -> Any:
-        """What stands at a path, or the default when the way or its end does not exist."""
+        """The value at a path, or the default if any part of the path does not exist."""
         here: Any = self.root
         for key in path:
             if isinstance(here, dict):
@@ -78,11 +78,11 @@ class State:
         return here
 
     def write(self, op: WriteOp, path: Path, value: Any, by: str) -> int:
-        """Write a copy of the value, and say what it weighs (characters and elements).
+        """Write a copy of the value and return its weight (characters and elements).
 
-        `set` makes the last key but not those before it; `insert` takes an index 0..len of a list; `remove` takes
-        away a key or an element (the value is not looked at). Raises Fault when the way does not exist, the index
-        is outside, or the value is too large.
+        `set` creates the last key but not those before it; `insert` takes an index 0..len of a list; `remove` removes
+        a key or an element (the value is ignored). Raises Fault if the path does not exist, the index is out of range,
+        or the value is too large.
         """
         new, weighs = (MISSING, 0) if op == "remove" else copied(value)
         if len(path) < 2:
@@ -98,11 +98,11 @@ class State:
         return weighs
 
     def mark(self) -> int:
-        """The place in the journal now, for `rollback`."""
+        """The current position in the journal, for `rollback`."""
         return len(self.journal)
 
     def rollback(self, mark: int) -> None:
-        """Undo everything written since the mark, order of keys included."""
+        """Undo everything written since the mark, including the order of keys."""
         if len(self.journal) <= mark:
             return
         self._owned = {}
@@ -111,18 +111,18 @@ class State:
         self._owned = {}
 
     def snapshot(self) -> dict[str, Any]:
-        """The root as it is now; later writes leave it alone."""
+        """The root as it is now; later writes do not change it."""
         self._owned = {}
         return self.root
 
     def branch(self) -> State:
-        """A state of its own with the same content and past."""
+        """An independent state with the same content and journal."""
         other = State(self.snapshot())
         other.journal = list(self.journal)
         return other
 
     def restore(self, root: dict[str, Any], journal: Sequence[Patch]) -> None:
-        """Go back, or over, to a snapshot and the journal that belongs to it."""
+        """Switch to a snapshot and the journal that belongs to it."""
         self.root, self.journal, self._owned = root, list(journal), {}
 
     def _undo(self, patch: Patch) -> None:
@@ -137,7 +137,7 @@ class State:
             box[key] = patch.old
 
     def _way(self, path: Path) -> Any:
-        """The container at a path, with all on the way our own copies."""
+        """The container at a path, after making our own copies of everything along it."""
         owned = self._owned
         here: Any = self.root
         if id(here) not in owned:

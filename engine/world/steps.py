@@ -1,6 +1,6 @@
 """Steps: what tools, sync, init and events do, as a list of objects with one word each.
 
-`compile_steps` checks a list for the place where it stands and gives closures; `execute` runs them in a frame.
+`compile_steps` checks a list for its place and returns closures; `execute` runs them in a frame.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .values import FUEL_UNIT, CallFailed, Fault, copied, kind_of, weight
 StepPlace = Literal["tool", "sync", "init", "event", "noise"]
 SignalSort = Literal["emit", "notify", "say", "stop"]
 Run = Callable[[Frame], bool]
-"""One compiled step; true ends the steps."""
+"""One compiled step; returns True to end the steps."""
 
 WRITING: Final = frozenset({"set", "merge", "append", "insert", "remove"})
 STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,7 +43,7 @@ STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "call": ("args", "by"),
     "stop": ("reason",),
 }
-"""The word of a step, and the keys that may stand beside it."""
+"""The word of a step, and the keys allowed beside it."""
 _NEEDED: Final = {
     "merge": ("value",),
     "append": ("value",),
@@ -59,7 +59,7 @@ ALLOWED: Final[Mapping[StepPlace, frozenset[str]]] = {
     "noise": frozenset(STEP_KEYS) - {"require", "return", "say", "stop", "unlock"},
 }
 MAX_STEP_DEPTH: Final = 20
-"""Levels of `for` and `if` in each other."""
+"""Levels of nested `for` and `if`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Signal:
 
 
 class Host(Nature, Protocol):
-    """What steps can do beside writing; the nature of the frames they run in."""
+    """What steps can do besides writing; the nature of the frames they run in."""
 
     def signal(self, signal: Signal) -> None: ...
 
@@ -86,14 +86,14 @@ class Host(Nature, Protocol):
 
 @dataclass(slots=True)
 class StepTerms:
-    """What a list of steps may do, and what was seen in it."""
+    """What a list of steps may do, and what was found in it."""
 
     place: StepPlace
     tools: Collection[str] | None
     """The world's tools, for `unlock` and `call`; None: not checked."""
     mistakes: Mistakes
     code: Collection[str] = ()
-    """Tools that are code: of all steps only `init` may call them."""
+    """Tools that are code: only steps of `init` may call them."""
     words: set[str] = field(default_factory=set[str])
     emitted: set[str] = field(default_factory=set[str])
 
@@ -101,7 +101,7 @@ class StepTerms:
 def compile_steps(steps: object, scope: Scope, where: str, terms: StepTerms, depth: int = 0) -> list[Run]:
     """Compile a list of steps (or a single one); mistakes are noted in the terms.
 
-    `scope` is changed: names that `let` and `for` bind are added.
+    `scope` is modified: names that `let` and `for` bind are added.
     """
     listed = cast("list[object]", steps) if isinstance(steps, list) else [steps]
     if depth > MAX_STEP_DEPTH:
@@ -118,7 +118,7 @@ def compile_steps(steps: object, scope: Scope, where: str, terms: StepTerms, dep
 
 
 def execute(steps: list[Run], frame: Frame) -> bool:
-    """Run steps; true when a `return` ended them. Raises CallFailed."""
+    """Run steps; True if a `return` ended them. Raises CallFailed."""
     for step in steps:
         frame.fuel -= 1
         if frame.fuel < 0:
@@ -129,7 +129,7 @@ def execute(steps: list[Run], frame: Frame) -> bool:
 
 
 def frame_out(frame: Frame) -> None:
-    """Fail for want of fuel."""
+    """Fail because the fuel has run out."""
     try:
         frame.burn(0)
     except Fault as fault:
@@ -465,7 +465,7 @@ _PLACES: Final = {
 
 
 def merge_into(frame: Frame, path: Path, value: Any) -> None:
-    """Objects merge deeply, all else is replaced; Fault when the way does not exist."""
+    """Merge objects deeply, replace everything else; Fault if the path does not exist."""
     if isinstance(value, dict) and isinstance(frame.state.get(path), dict):
         for key, item in cast("dict[str, Any]", value).items():
             merge_into(frame, (*path, key), item)

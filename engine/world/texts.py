@@ -16,7 +16,7 @@ _OPENING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 class Text:
-    """A compiled text; `value(frame)` raises CallFailed when an expression in it cannot be computed."""
+    """A compiled text; `value(frame)` raises CallFailed if an expression in it cannot be computed."""
 
     __slots__ = ("_parts", "fixed", "where")
 
@@ -26,7 +26,7 @@ class Text:
         self.fixed: str | None = (
             "".join(p for p in parts if isinstance(p, str)) if _all_fixed(parts) else None
         )
-        """The whole text when no expression is in it."""
+        """The whole text if it contains no expression, else None."""
 
     def value(self, frame: Frame) -> str:
         """The text with its expressions replaced."""
@@ -48,9 +48,9 @@ class Text:
 
 
 def compile_text(text: object, scope: Mapping[str, Binding], where: str) -> Text:
-    """Compile a text; InvalidArgument when it is none, a brace has no partner or an expression is wrong.
+    """Compile a text; InvalidArgument if it is not one, a brace is unmatched or an expression is wrong.
 
-    `{x:.2f}` is `{f'{x:.2f}'}` for short.
+    `{x:.2f}` is short for `{f'{x:.2f}'}`.
     """
     if not isinstance(text, str):
         raise InvalidArgument("This must be a text.", where=where)

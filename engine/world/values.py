@@ -1,6 +1,6 @@
-"""JSON values at run time: what is missing, what is too large, what a message calls them, how a call fails."""
+"""JSON values at run time: what is missing or too large, how messages name them, how a call fails."""
 
-# JSON is looked into with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
+# JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..records.checked_json import MAX_JSON_DEPTH
 ErrorKind = Literal["arguments", "refused", "runtime", "injected"]
 
 MAX_FUEL: Final = 100_000
-"""Fuel of one call: one a statement, iteration and function call, one per 50 characters or elements."""
+"""Fuel of one call: one per statement, iteration and function call, and one per 50 characters or elements."""
 MAX_SIZE: Final = 1_000_000
-"""Characters and elements of one written, returned or built value."""
+"""Characters and elements of one written, returned or computed value."""
 MAX_ARGUMENTS: Final = 256_000
 """Characters and elements of the arguments of one call."""
 FUEL_UNIT: Final = 50
@@ -24,7 +24,7 @@ _as_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Missing:
-    """Nothing there; JSON's null is something."""
+    """Nothing is there, as opposed to JSON's null."""
 
     __slots__ = ()
 
@@ -45,7 +45,7 @@ MISSING: Final = Missing()
 
 
 class CallFailed(Exception):
-    """A call that ends in an error result; its text is what the caller is told."""
+    """A call that ends in an error result; its text is shown to the caller."""
 
     def __init__(self, text: str, kind: ErrorKind = "runtime") -> None:
         super().__init__(text)
@@ -54,13 +54,13 @@ class CallFailed(Exception):
 
 
 class Fault(Exception):
-    """What is wrong in the middle of an expression or a write, before its place is known."""
+    """Says what is wrong inside an expression or a write, before its place is known."""
 
 
 def copied(value: Any, limit: int = MAX_SIZE) -> tuple[Any, int]:
     """(copy, weight) of a JSON value; the weight is its characters and elements.
 
-    Raises Fault when it weighs more than `limit`, or is nested deeper than 100 levels.
+    Raises Fault if it weighs more than `limit`, or is nested deeper than 100 levels.
     """
     if value is None or isinstance(value, bool | int | float):
         return value, 1
@@ -108,7 +108,7 @@ def weight(value: Any, limit: int = MAX_SIZE) -> int:
 
 
 def as_text(value: Any) -> str:
-    """A text as it is, anything else as JSON (`", "`, `": "`, not ASCII-escaped)."""
+    """A text unchanged, anything else as JSON (`", "`, `": "`, not ASCII-escaped)."""
     return value if isinstance(value, str) else _as_json(value)
 
 
@@ -124,7 +124,7 @@ def shown(value: Any, width: int = 60) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a message calls a value: `a text`, `a number`, `a list`, `an object`, `null`, `true`."""
+    """The name of a value in messages: `a text`, `a number`, `a list`, `an object`, `null`, `true`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
