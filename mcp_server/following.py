@@ -104,8 +104,9 @@ async def finished(
         print(json.dumps(result, ensure_ascii=False))
     elif not stopped:
         lines = await result_lines(bench, report, screen.width)
+        lines += _to_harden(report.run, args)
         lines += baseline_lines(baseline, against, screen.width)
-        for line in [*lines, *_to_harden(report.run, args), *how_to_go_on(report, again)]:
+        for line in [*lines, *how_to_go_on(report, again)]:
             screen.line(line)
     for line in await write_reports(bench, args, report, code):
         screen.line(line)

@@ -96,7 +96,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if option in _SPEAKS:
         return called(*command_words(args, option, _SPEAKS[option]))
     if option in ("--run", "--resume", "--select"):
-        known = instead(error, where)
+        known = instead(error, where) if option != "--select" else ""
         if known:
             return called(*command_words(args, option, known))
         kind = {"--run": "run", "--resume": "hardening"}.get(option, "simulation")
