@@ -1,4 +1,4 @@
-"""Tools that are no steps, and metrics that are code: Python in a warm process, below allowed folders; servers."""
+"""Tools without steps, and coded metrics: Python in a warm process, below allowed folders; servers."""
 
 from __future__ import annotations
 

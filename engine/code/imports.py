@@ -1,6 +1,6 @@
-"""Imports: the files that a Python file is made of, read off its source and never run.
+"""Imports: the files a Python file depends on, read from its source without running it.
 
-What is imported by a name that only exists at run time is not seen.
+Imports by names that exist only at run time are not seen.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Final
 import anyio.to_thread
 
 MOST_FILES: Final = 1000
-"""Files that are followed."""
+"""Most files that are followed."""
 Name = tuple[int, tuple[str, ...]]
-"""(dots before it, its parts): `from ..a import b` has (2, ("a", "b"))."""
+"""(leading dots, parts): `from ..a import b` has (2, ("a", "b"))."""
 
 
 def hash_of(file: Path, folder: Path) -> str:
-    """SHA-256 of a file, and of the modules below `folder` that it imports, which import others.
+    """SHA-256 of a file and of the modules below `folder` that it imports, directly or indirectly.
 
-    Where there are none it is that of the file alone. Raises OSError where one cannot be read. For a worker thread.
+    If there are none, it is that of the file alone. Raises OSError if one cannot be read. For a worker thread.
     """
     found = {path: hashlib.sha256(source).hexdigest() for path, source in _files(file, folder).items()}
     if len(found) == 1:
@@ -34,15 +34,16 @@ def hash_of(file: Path, folder: Path) -> str:
 
 
 class Sources:
-    """Marks of files, which are others whenever a file, or one that it imports from below `folder`, has changed."""
+    """Marks of files, which differ whenever a file, or one that it imports from below `folder`, has changed."""
 
     def __init__(self, folder: Callable[[Path], Path]) -> None:
         self._folder = folder
         self._known: dict[Path, tuple[list[Path], str]] = {}
 
     async def mark(self, file: Path) -> str:
-        """The mark of a file as it is now. The files are only asked for time and size until one has changed; raises
-        OSError where one cannot be read.
+        """The mark of a file as it is now.
+
+        Only time and size of the files are checked until one has changed; raises OSError if one cannot be read.
         """
         paths, known = self._known.get(file, ([], ""))
         now = _stamps(paths)
@@ -62,7 +63,7 @@ def package_root(file: Path) -> Path:
 
 
 def _stamps(paths: Sequence[Path]) -> str:
-    """Time and size of each."""
+    """Time and size of each file."""
     found: list[object] = []
     for path in paths:
         try:
@@ -74,7 +75,7 @@ def _stamps(paths: Sequence[Path]) -> str:
 
 
 def _files(file: Path, folder: Path) -> dict[Path, bytes]:
-    """The source of each."""
+    """The source of each file."""
     paths = list(dict.fromkeys((package_root(file), file.parent)))
     found: dict[Path, bytes] = {}
     waiting = [file]
@@ -94,7 +95,7 @@ def _files(file: Path, folder: Path) -> dict[Path, bytes]:
 
 @lru_cache(maxsize=256)
 def _names(source: bytes) -> tuple[Name, ...]:
-    """What a source imports; nothing where it is no Python."""
+    """What a source imports; nothing if it is not Python."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -111,7 +112,7 @@ def _of_node(node: ast.AST) -> Iterator[Name]:
 
 
 def _modules(start: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """The files that importing these parts would run, from a folder on."""
+    """The files that importing these parts, starting at a folder, would run."""
     folder = start
     for part in parts:
         for path in (folder / f"{part}.py", folder / part / "__init__.py"):

@@ -1,8 +1,8 @@
-"""Finding classes and functions of others' files, with as little of their packages run as can be.
+"""Finding classes and functions in users' files, running as little of their packages as possible.
 
-Standard library only: it runs in the worker. The packages around a file are made empty: their `__init__.py`, which
-may drag in what has nothing to do with the tools, is not run. A library that is not installed is stood in for by one
-that can be imported, and says its name when it is called.
+Standard library only: it runs in the worker. The packages around a file are made empty: their `__init__.py`, which may
+pull in things unrelated to the tools, is not run. A library that is not installed is replaced by a stand-in that can
+be imported, and raises an error with its name when called.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 SILENT = ("loguru",)
-"""Libraries that only log: calls of them do nothing."""
+"""Libraries that only log: calls to them do nothing."""
 
 
 class StandIn:
-    """Whatever is imported from a library that is not there."""
+    """Stands in for anything imported from a library that is not installed."""
 
     _name: str
     _silent: bool
@@ -48,7 +48,7 @@ class _StandInModule(types.ModuleType):
 
 
 class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """The last finder: it finds what no other did, but for modules of the package that is loaded itself."""
+    """The last finder: it finds what no other did, except modules of the package being loaded."""
 
     def __init__(self, own: set[str]) -> None:
         self.own = own
@@ -78,7 +78,7 @@ class Loader:
         sys.meta_path.append(self.stand_ins)
 
     def find(self, target: str) -> Any:
-        """What `FILE.py:Name` or `FILE.py:Class.method` names; (class, name of the method) for the latter."""
+        """What `FILE.py:Name` or `FILE.py:Class.method` names; (class, method name) for the latter."""
         file, _, name = target.rpartition(":")
         module = self.module(Path(file))
         first, _, method = name.partition(".")

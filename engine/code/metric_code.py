@@ -1,8 +1,8 @@
-"""Metrics that are Python: a function below the folders that the operator allows, asked about one conversation.
+"""Metrics in Python: a function below the folders that the operator allows, asked about one conversation.
 
-What it says is an opinion like a judge's, under the hash of its file and of the modules below the same allowed folder
-that it imports: read strictly, stored, and not asked for again while they stay the same. Whatever goes wrong in it
-leaves the metric unscored and says why.
+Its answer is an opinion like a judge's, under the hash of its file and of the modules below the same allowed folder
+that it imports: read strictly, stored, and not requested again while they stay the same. Any failure in it leaves the
+metric unscored and says why.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .rooms import Room, Rooms
 
 SERVICE: Final = Path(__file__).with_name("metric_service.py")
 ANSWER_S: Final = 20.0
-"""Wall seconds of one answer."""
+"""Wall seconds for one answer."""
 AT_ONCE: Final = 4
-"""Processes for the files of one folder: questions that are answered at the same time."""
+"""Processes for the files of one folder: the number of questions answered at the same time."""
 MOST_HANGS: Final = 3
-"""Times in a row that a function may give no answer before it is not asked again until somebody names it anew."""
+"""How often in a row a function may fail to answer before it is not asked again until the metric is named anew."""
 
 
 class MetricCode:
@@ -40,13 +40,13 @@ class MetricCode:
         self._answer_s = answer_s
         self._rooms: dict[Path, Rooms] = {}
         self._hung: dict[str, int] = {}
-        """By what a metric names: how often it gave no answer, in a row."""
+        """By the code a metric names: how often in a row it gave no answer."""
 
     def pinned(self, metrics: Sequence[Any], where: str) -> list[Any]:
-        """The metrics as they are stored: those that are code have the hash of their files as they are now.
+        """The metrics as they are stored: coded ones with the hash of their files as they are now.
 
-        Reads files. NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that is
-        not there.
+        Reads files. NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that does
+        not exist.
         """
         found: list[Any] = []
         for i, one in enumerate(metrics):
@@ -65,7 +65,7 @@ class MetricCode:
         return found
 
     async def answers(self, questions: Sequence[Question], conversation: Conversation) -> list[Opinion]:
-        """What the code says to each of its questions about a conversation; several are asked at the same time."""
+        """The code's answers to its questions about a conversation; several are asked at the same time."""
         record = conversation.transcript_hash
         entries = entries_of(conversation.log)
         turns = frozenset(int(entry["turn"]) for entry in entries)
@@ -132,6 +132,6 @@ class _Unsaid(Exception):
 
 
 def _told(conversation: Conversation, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a function is told of the record, in the words of the judge's block."""
+    """What a function gets of the record, in the format of the judge's block."""
     agent = [e for e in conversation.log if isinstance(e, ToolEntry) and e.by == "agent" and e.cause is None]
     return {"transcript": list(entries), "calls": entries_of(agent), "end": conversation.end.reason}

@@ -1,10 +1,10 @@
-"""What the worker of metrics runs: a function of others on a conversation of ours.
+"""What the worker of metrics runs: a user's function on one of our conversations.
 
 Standard library only, and its neighbour by path; see `engine/processes/worker.py`. A question and its answer:
 
-    {"python": "FILE.py:name", "conversation": {...}} -> {"said": whatever the function gives}
+    {"python": "FILE.py:name", "conversation": {...}} -> {"said": whatever the function returns}
 
-What the code raises, also when it is loaded, is told as an error.
+Exceptions of the code, also while it is loaded, are sent as errors.
 """
 
 from __future__ import annotations

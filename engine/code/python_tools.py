@@ -1,7 +1,7 @@
-"""Calls of Python tools: one warm process a package, asked one call at a time, ended where it does not answer.
+"""Calls of Python tools: one warm process per package, asked one call at a time, ended if it does not answer.
 
-The process keeps the base of a world; a call sends the writes on top of it and gets back those of the tool, so that
-its cost is that of what changes.
+The process keeps the base of a world; a call sends the writes on top of it and returns those of the tool, so that it
+costs only what changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .waited import waited
 
 SERVICE: Final = Path(__file__).with_name("service.py")
 CALL_S: Final = 20.0
-"""Wall seconds of one call."""
+"""Wall seconds for one call."""
 KINDS: Final = ("arguments", "refused", "runtime")
 OPS: Final = ("set", "insert", "remove")
 
@@ -36,7 +36,7 @@ class PythonTools:
         self._sources = Sources(allowed.folder)
 
     def why_not(self, python: str) -> str:
-        """Why a tool may not be run here; "" where it may."""
+        """Why a tool may not be run here; "" if it may."""
         try:
             self.allowed.file(python.rpartition(":")[0], "impl.python")
         except UserError as error:
@@ -87,7 +87,7 @@ class PythonTools:
 
 
 def _answer(told: Mapping[str, Any]) -> CodeAnswer:
-    """What the process said, believed no further than its shape."""
+    """The process's answer, trusted only after checking its shape."""
     writes: list[Any] = []
     given = told.get("writes")
     for row in cast("list[Any]", given) if isinstance(given, list) else []:

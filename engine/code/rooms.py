@@ -1,4 +1,4 @@
-"""Rooms: one warm process for a folder of others' Python files, asked one question at a time."""
+"""Rooms: warm processes for a folder of users' Python files, each asked one question at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..processes import AllowedCode, Answered, Limits, Processes, Talk, python_w
 from ..world import CodeBase
 
 BASE_S: Final = 60.0
-"""Wall seconds in which a process must have taken a base."""
+"""Wall seconds within which a process must have loaded a base."""
 LIMITS: Final = Limits(memory_bytes=4 << 30, line_bytes=8_000_000)
 
 
 class Room:
-    """One process for the files below one folder; started anew where it ended or its files changed."""
+    """One process for the files below one folder; restarted if it has ended or its files have changed."""
 
     def __init__(self, processes: Processes, allowed: AllowedCode, service: Path, file: Path) -> None:
         self._processes = processes
@@ -35,10 +35,10 @@ class Room:
         mark: str,
         base: CodeBase | None = None,
     ) -> dict[str, Any]:
-        """The answer to a question about a file; where the process needs the base first, it is given. Raises
-        ProcessError, and has ended what did not answer in time.
+        """The answer to a question about a file; if the process needs the base first, it is sent.
 
-        `mark`: another one where the file, or what it is made of, has changed.
+        Raises ProcessError, having ended a process that did not answer in time. `mark`: differs if the file, or what
+        it is made of, has changed.
         """
         async with self._lock:
             talk = await self._started(str(file), mark)
@@ -50,7 +50,7 @@ class Room:
             except Answered:
                 raise
             except BaseException:
-                # An answer that comes late would be one to another question, and what hangs goes on hanging.
+                # A late answer would be taken for another question's, and what hangs keeps hanging.
                 self._talk = None
                 with anyio.CancelScope(shield=True):
                     await talk.stop()
@@ -71,7 +71,7 @@ class Room:
 
 
 class Rooms:
-    """As many rooms for the files below one folder as are asked at the same time, `most` of them."""
+    """As many rooms for the files below one folder as are used at the same time, at most `most`."""
 
     def __init__(self, make: Callable[[], Room], most: int) -> None:
         self._make = make
@@ -80,7 +80,7 @@ class Rooms:
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Room]:
-        """A room that nobody else asks; the one that was left last."""
+        """A room that nobody else is using; the one released last."""
         async with self._limiter:
             room = self._free.pop() if self._free else self._make()
             try:

@@ -1,7 +1,7 @@
-"""Tools of worlds that are a server's: an MCP server, or an endpoint behind a URL.
+"""World tools served by an MCP server or an HTTP endpoint.
 
-A trial has sessions, and processes, of its own, and sends a key of its own with every request. Where a server names a
-`reset`, all trials share what it keeps: they take turns, and each begins with the reset.
+A trial has its own sessions and processes, and sends its own key with every request. If a server names a `reset`, all
+trials share its state: they take turns, and each begins with the reset.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from ..world import CodeAnswer, ErrorKind, RemoteTrial
 from .waited import waited
 
 TRIAL_HEADER: Final = "Caseharden-Trial"
-"""A key of the trial, the same in all its requests: a service that keeps states apart needs no reset."""
+"""The key of the trial, the same in all its requests: a service that separates states by it needs no reset."""
 ONCE: Final = Retries(tries=1)
-"""A call may have done something there, so it is not repeated."""
+"""A call may have had an effect, so it is not repeated."""
 REFUSALS: Final = frozenset({400, 404, 409, 410, 412, 422})
-"""Statuses by which an endpoint refuses a call; the others are its own or the set-up's mistake."""
+"""Statuses by which an endpoint refuses a call; all others are mistakes of the endpoint or the set-up."""
 INVALID_PARAMS: Final = -32602
 SHOWN: Final = 2000
 MOST_COMMANDS: Final = 16
@@ -121,7 +121,7 @@ class _Servers:
         return waited(self._snapshot, tool, elsewhere=_ELSEWHERE)
 
     async def aclose(self) -> None:
-        """Let go of every session and process."""
+        """Close every session and process."""
         for peer in self._peers.values():
             await let_go(peer)
 
@@ -161,7 +161,7 @@ class _Servers:
             return self._failed(error, "arguments" if error.code == INVALID_PARAMS else "runtime")
         except PEER_FAILURES as error:
             if isinstance(peer, StdioPeer):
-                # What hangs goes on hanging, and a later answer would be one to another question.
+                # What hangs keeps hanging, and a late answer would be taken for another question's.
                 await let_go(peer)
             return self._failed(error, "runtime")
         except CasehardenError as error:
@@ -204,7 +204,7 @@ class _Servers:
             return self._failed(error, "arguments")
 
     def _given(self, value: Any, error: ErrorKind | None = None) -> CodeAnswer:
-        """What a server gave, as far as it is JSON, without our secrets."""
+        """A server's result, if it is JSON, without our secrets."""
         try:
             kept = checked_json(value)
         except ValueError as broken:
@@ -221,7 +221,7 @@ def _opened(server: ToolServer, reach: Reach, where: str) -> McpServer:
 
 
 def _resets(world: World) -> list[HttpTool]:
-    """The endpoints with a reset; one for each URL of a reset."""
+    """The endpoints with a reset; one for each reset URL."""
     found: dict[str, HttpTool] = {}
     for tool in world.tools:
         http = tool.impl.http if tool.impl is not None else None
@@ -237,7 +237,7 @@ def _shared(world: World) -> set[str]:
 
 
 def _value(result: Mapping[str, Any]) -> Any:
-    """What an MCP tool gave: structured, without the wrapper that servers put around what is no object; else text."""
+    """An MCP tool's result: structured, without the wrapper that servers put around non-objects; else text."""
     told = as_object(result.get("structuredContent"))
     if told:
         return told["result"] if list(told) == ["result"] else told
@@ -245,7 +245,7 @@ def _value(result: Mapping[str, Any]) -> Any:
 
 
 def _read(text: str) -> Any:
-    """A text that is a JSON object or list is that; any other is a text."""
+    """Parse a text that is a JSON object or list; return any other text unchanged."""
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
@@ -255,7 +255,7 @@ def _read(text: str) -> Any:
 
 
 def _body(response: Response) -> Any:
-    """JSON where the endpoint says that it is; any other text as `_read` takes it."""
+    """JSON if the endpoint says so; any other text as `_read` takes it."""
     text = response.body.decode("utf-8", "replace")
     if not text.strip():
         return None
@@ -268,7 +268,7 @@ def _body(response: Response) -> Any:
 
 
 def _reason(error: BadStatus) -> str:
-    """Why an endpoint refuses, in its words."""
+    """Why an endpoint refuses, in its own words."""
     told = _read(error.body[:SHOWN])
     words = as_object(told)
     named = next((words[name] for name in ("error", "detail", "message") if words.get(name)), None)

@@ -1,4 +1,4 @@
-"""What the worker runs: tools of others on a state of ours, one call at a time.
+"""What the worker runs: users' tools on our state, one call at a time.
 
 Standard library only, and its neighbours by path; see `engine/processes/worker.py`. Questions:
 
@@ -7,8 +7,7 @@ Standard library only, and its neighbours by path; see `engine/processes/worker.
      "keep": "kit_state", "writes": [[op, path, value], ...]}
         -> {"need": "base"}, or {"result": ..., "failed": "" | kind, "writes": [...]}
 
-A base is kept for the calls that follow. What the code raises is a result; what keeps it from being run at all (it
-does not load) is one too.
+A base is kept for the calls that follow. An exception of the code is a result, and so is a failure to load it.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Service:
 
 
 class Base:
-    """A state at the start of every trial, and how tools see it."""
+    """The state at the start of every trial, and how tools see it."""
 
     def __init__(self, root: dict[str, Any], tracked: Any, toolkits: Any) -> None:
         self.root, self.tracked, self.toolkits = root, tracked, toolkits
@@ -67,7 +66,7 @@ class Base:
         return self.kit
 
     def plain_call(self, found: Any, question: dict[str, Any]) -> dict[str, Any]:
-        """A tool that is given its side of the state as plain objects and changes it in place."""
+        """Call a tool that gets its side of the state as plain objects and changes it in place."""
         side, style, args = question["side"], question["style"], question["args"]
         state = self.states.get(side)
         if state is None:
@@ -85,7 +84,7 @@ class Base:
 
 
 def run(make: Any, call: Any, args: dict[str, Any], style: str) -> dict[str, Any]:
-    """The outcome of a call: `Error: ...` of the tau styles is a refusal, whether it was raised or returned."""
+    """The outcome of a call: in the tau styles `Error: ...` is a refusal, whether raised or returned."""
     try:
         result = make()
     except Exception as error:
@@ -101,7 +100,7 @@ def run(make: Any, call: Any, args: dict[str, Any], style: str) -> dict[str, Any
 
 
 def fits(call: Any, args: dict[str, Any], style: str) -> bool:
-    """Whether the arguments are those that the function takes."""
+    """Whether the function accepts these arguments."""
     try:
         inspect.signature(call).bind(*(() if style == "tau2" else (None,)), **args)
     except (TypeError, ValueError):
@@ -114,7 +113,7 @@ def failed(text: str, kind: str) -> dict[str, Any]:
 
 
 def checked(made: dict[str, Any]) -> dict[str, Any]:
-    """The answer, where all of it is JSON."""
+    """Return the answer if all of it is JSON, else a failure."""
     try:
         json.dumps(made, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

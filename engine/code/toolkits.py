@@ -1,10 +1,10 @@
-"""tau2's tool kits: methods over a pydantic database, here made of our state for each call.
+"""tau2's tool kits: methods over a pydantic database, here made from our state for each call.
 
-It runs in the worker; pydantic is needed there only where such a tool is called. A collection of records is validated
-record by record as the code looks at them, and only those are compared afterwards.
+Runs in the worker; pydantic is needed there only if such a tool is called. A collection of records is validated record
+by record as the code accesses them, and only those are compared afterwards.
 """
 
-# It imitates dict, list and models of others: their every type is unknown here.
+# It imitates dict, list and users' models: their types are unknown here.
 # pyright: basic
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Records(dict):  # pyright: ignore[reportMissingTypeArgument]
-    """A collection: raw records become models when they are looked at."""
+    """A collection: raw records become models when they are accessed."""
 
     def __init__(self, raw: dict[str, Any], adapter: Any) -> None:
         super().__init__(raw)
@@ -140,7 +140,7 @@ class Toolkits:
             return _failed(f"Error: {error}", kind)
 
     def _sync(self, python: str) -> Any:
-        """The domain's environment, where it keeps both sides in step; None where it has nothing of that."""
+        """The domain's environment class if it keeps both sides consistent; None if there is none."""
         file = Path(python.rpartition(":")[0]).with_name("environment.py")
         if str(file) not in self.syncs:
             self.syncs[str(file)] = None
@@ -157,7 +157,7 @@ class Toolkits:
 
 
 def _made(classes: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Database], dict[str, Any]]:
-    """The databases by side, and the kits over them; where both sides name one class of database, they share it."""
+    """The databases by side, and the kits over them; if both sides name one database class, they share it."""
     kinds = {side: _database(kit_class) for side, kit_class in classes.items()}
     shared = len(kinds) == 2 and kinds["db"] is kinds["user_db"]
     databases = {side: Database(kinds[side], state[side]) for side in (["db"] if shared else classes)}
@@ -166,7 +166,7 @@ def _made(classes: dict[str, Any], state: dict[str, Any]) -> tuple[dict[str, Dat
 
 
 class Memory:
-    """What kits remember beside their database from call to call: its JSON, where the state has room for it."""
+    """State that kits keep beside their database between calls: its JSON, if our state has a place for it."""
 
     def __init__(self, kits: dict[str, Any], kept: Any) -> None:
         self.kits = kits if isinstance(kept, dict) else {}
@@ -178,7 +178,7 @@ class Memory:
         self.before = self._told()
 
     def changed(self) -> list[dict[str, Any]]:
-        """All that is to be kept from now on; nothing where the call changed nothing of it."""
+        """Everything to keep from now on; nothing if the call changed none of it."""
         now = self._told()
         return [] if now == self.before else [{**self.kept, **now}]
 
@@ -205,7 +205,7 @@ class Database:
         self.raw = raw
         self.adapters: dict[str, Any] = {}
         self.filled: dict[str, Any] = {}
-        """What the model has where the state has nothing."""
+        """The model's values for fields the state lacks."""
         fields: dict[str, Any] = {}
         for name, field in db_class.model_fields.items():
             record = _record_type(field.annotation)
@@ -222,7 +222,7 @@ class Database:
         self.db = db_class.model_construct(**fields)
 
     def writes(self, tracked: Any) -> list[list[Any]]:
-        """What the call changed, against the state before it."""
+        """What the call changed, compared with the state before it."""
         found: list[list[Any]] = []
         for name, adapter in self.adapters.items():
             now = getattr(self.db, name, tracked.GONE)
@@ -242,7 +242,7 @@ class Database:
 
 
 def _against(tracked: Any, before: Any, after: Any, raw: Any, path: list[Any]) -> list[list[Any]]:
-    """Writes that do to the raw value what the call did to the models; what models fill in is not written by itself."""
+    """Writes that do to the raw value what the call did to the models; values that models fill in are not written."""
     writes = tracked.differences(before, after, path)
     if raw is tracked.GONE or before is tracked.GONE or after is tracked.GONE:
         return [["set", path, after]] if writes and raw is tracked.GONE else writes
@@ -258,7 +258,7 @@ def _against(tracked: Any, before: Any, after: Any, raw: Any, path: list[Any]) -
 
 
 def _first_missing(raw: Any, before: Any, place: list[Any]) -> list[Any] | None:
-    """The shortest way to a container that a write needs and the raw value has not, or not so; None: it has all."""
+    """The shortest path to a container that a write needs and the raw value lacks or has differently; None: none."""
     for depth, key in enumerate(place[:-1]):
         before = before[key]
         raw = raw.get(key) if isinstance(raw, dict) else raw[key] if len(raw) > key else None
@@ -288,7 +288,7 @@ def _dump(adapter: Any, value: Any) -> Any:
 
 
 def _database(kit_class: Any) -> Any:
-    """The class of the database that a kit says its `db` to be."""
+    """The database class that a kit declares for its `db`."""
     for made in kit_class.__mro__:
         note = vars(made).get("__annotations__", {}).get("db")
         if note is None:
@@ -302,14 +302,14 @@ def _database(kit_class: Any) -> Any:
 
 
 def _record_type(annotation: Any) -> Any:
-    """The type of the values of `dict[str, X]`; None of anything else."""
+    """The value type of `dict[str, X]`; None for anything else."""
     if typing.get_origin(annotation) is dict:
         return typing.get_args(annotation)[1]
     return None
 
 
 def _with_writes(root: dict[str, Any], writes: list[list[Any]]) -> dict[str, Any]:
-    """The root with writes on top; what is not written is shared."""
+    """The root with writes on top; everything not written is shared."""
     made: dict[str, Any] = {side: dict(value) for side, value in root.items()}
     own: set[int] = {id(value) for value in made.values()}
     for op, path, value in writes:
@@ -331,7 +331,7 @@ def _with_writes(root: dict[str, Any], writes: list[list[Any]]) -> dict[str, Any
 
 
 def as_text(result: Any) -> Any:
-    """A result as tau2 puts it into a message."""
+    """A result in the form tau2 puts into a message."""
     return result if isinstance(result, str) else json.dumps(_processed(result), default=str)
 
 

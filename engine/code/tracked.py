@@ -3,11 +3,11 @@
 Standard library only: it runs in the worker, under whatever interpreter the operator chose.
 
 The state is an object of collections, a collection an object of records. A *home* is `(collection, record)`, or
-`(collection,)` where a collection as a whole was changed. Reading is that of plain dicts and lists; what changes a
-container notes its home first. Copies of any kind are plain.
+`(collection,)` if a collection as a whole was changed. Reading works as with plain dicts and lists; changing a
+container first notes its home. Copies of any kind are plain.
 """
 
-# It imitates dict, list and models of others: their every type is unknown here.
+# It imitates dict, list and users' models: their types are unknown here.
 # pyright: basic
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Marks = set[Home]
 
 
 class TrackedDict(dict):  # pyright: ignore[reportMissingTypeArgument]
-    """An object of the state. `depth` 0 is the state, 1 a collection; below them all belongs to one record."""
+    """An object of the state. `depth` 0 is the state, 1 a collection; everything below belongs to one record."""
 
     __slots__ = ("depth", "home", "marks")
 
@@ -138,11 +138,11 @@ def plain(value: Any) -> Any:
 
 
 GONE = object()
-"""There is nothing."""
+"""Marks that there is nothing."""
 
 
 class State:
-    """One base, and the live state that a call sees: the base with some writes on top, put back after each call."""
+    """One base, and the live state that a call sees: the base with some writes on top, restored after each call."""
 
     def __init__(self, base: dict[str, Any]) -> None:
         self.base = base
@@ -169,7 +169,7 @@ class State:
         return found
 
     def put_back(self) -> None:
-        """The live state is the base again."""
+        """Restore the live state to the base."""
         homes = self.set_up | self.marks
         whole = {home[0] for home in homes if len(home) == 1}
         for name in whole:
@@ -256,7 +256,7 @@ def differences(before: Any, now: Any, path: list[Any]) -> list[list[Any]]:
 
 
 def _same_order(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether the keys stand in the same order: a tool that tells the object shows it."""
+    """Whether the keys are in the same order, which is visible when a tool returns the object."""
     return [k for k in before if k in now] == [k for k in now if k in before]
 
 

@@ -1,4 +1,4 @@
-"""Tools that are asked from a worker thread, where trials make their calls, and answered on the event loop."""
+"""Runs async tool calls on the event loop for trials that wait in a worker thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..world import CodeAnswer
 
 
 def waited(ask: Callable[..., Coroutine[Any, Any, CodeAnswer]], *args: Any, elsewhere: str) -> CodeAnswer:
-    """The answer, or an error with the text `elsewhere` for a thread that no event loop has started."""
+    """The answer, or an error with the text `elsewhere` in a thread not started by an event loop."""
     try:
         return anyio.from_thread.run(ask, *args)
     except RuntimeError as error:

@@ -1,11 +1,12 @@
-"""Scoring: what a conversation is worth. A pure function of what is stored: record, scenario, and opinions of judges.
+"""Scoring: what a conversation is worth. A pure function of what is stored: record, scenario, and judges' opinions.
 
 `compile_checks` turns a scenario's `success`, the world's rules, the conditions of its events, the checks of its
 script and the reward into a `CheckPlan`, or refuses them. A live trial keeps a `Trace` (`trace.add(entry)` for each
 log entry) and asks a `Watcher` at every evaluation point. `grade` replays the stored conversation with the same
-watcher and gives the verdict.
-What code cannot decide, a judge is asked (`ask`); `mark` gives verdict and metrics from the record and its opinions.
-`totals`, `summaries`, `thresholds`, `agreement` and `clusters` speak of a whole run, `comparison` of two.
+watcher and returns the verdict.
+
+What code cannot decide is put to a judge (`ask`); `mark` derives verdict and metrics from the record and its opinions.
+`totals`, `summaries`, `thresholds`, `agreement` and `clusters` are about a whole run, `comparison` about two.
 """
 
 from __future__ import annotations

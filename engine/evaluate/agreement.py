@@ -11,13 +11,13 @@ from .statistics import kappa, weighted_kappa
 
 Said = str | float
 Pair = tuple[Said, Said]
-"""What the person says, and what the judge says."""
+"""The person's answer and the judge's."""
 
 
 def agreement(
     labels: Sequence[HumanLabel], verdicts: Mapping[str, Verdict], judge: str, run: str
 ) -> Agreement:
-    """How the verdicts of a run agree with labels. `verdicts` by `simulation/trial`; `run` is told in disagreements."""
+    """How a run's verdicts agree with labels. `verdicts` by `simulation/trial`; `run` is named in disagreements."""
     pairs: dict[str, list[Pair]] = {}
     of_checks: list[Pair] = []
     found = Agreement(judge=judge, labels=len(labels))
@@ -41,7 +41,7 @@ def agreement(
 
 
 def agreement_told(found: Agreement) -> str:
-    """`agrees with 7 of 8 labels, kappa 0.71`; where metrics are labelled too, over how many verdicts kappa is."""
+    """`agrees with 7 of 8 labels, kappa 0.71`; if metrics are labelled too, also over how many verdicts kappa is."""
     told = f"agrees with {found.agree} of {found.compared} label{'' if found.compared == 1 else 's'}"
     kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
     over = f" over {found.verdicts} of them, the verdicts" if found.verdicts < found.compared else ""
@@ -49,7 +49,7 @@ def agreement_told(found: Agreement) -> str:
 
 
 def _said(verdict: Verdict | None, label: HumanLabel) -> tuple[Said | None, str, bool]:
-    """What the judge, or a check, says of what was labelled; why; whether it is a check."""
+    """The judge's or the check's answer to what was labelled; why; whether it is a check."""
     if verdict is None:
         return None, "the conversation is not in the run", False
     check = next((one for one in verdict.checks if one.id == label.check), None)

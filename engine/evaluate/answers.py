@@ -1,4 +1,4 @@
-"""What a predicate answers, and three-valued logic over answers."""
+"""The answers of predicates, and three-valued logic over them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEEDS_MODEL = "needs a model"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """True, False or None (inconclusive); why, and the `n` of the log entries that show it; what would mend it."""
+    """True, False or None (inconclusive); why; the `n` of the log entries that show it; what would fix it."""
 
     value: bool | None
     why: str = ""
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Predicate(Protocol):
-    """A compiled predicate. Pure, may be asked at any moment of a trace, never raises."""
+    """A compiled predicate. Pure, may be evaluated at any moment of a trace, never raises."""
 
     @property
     def judged(self) -> bool:
@@ -32,15 +32,15 @@ class Predicate(Protocol):
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """Globs of the tools that it is about."""
+        """Globs of the tools it is about."""
         ...
 
     def told(self) -> str:
-        """What it asks, short, as a part of a sentence: `get_order`, `db.orders.W1.status is "open"`."""
+        """What it asks, short, as part of a sentence: `get_order`, `db.orders.W1.status is "open"`."""
         ...
 
     def holds(self, trace: Trace) -> Answer:
-        """Whether it is true of what has happened up to now."""
+        """Whether it is true of what has happened so far."""
         ...
 
 
@@ -57,13 +57,13 @@ def any_of(values: Iterable[bool | None]) -> bool | None:
 
 
 def not_of(value: bool | None) -> bool | None:
-    """None stays None."""
+    """Negation; None stays None."""
     return None if value is None else not value
 
 
 @dataclass(frozen=True, slots=True)
 class _Several:
-    """What `all` and `any` have in common: their parts."""
+    """The common base of `all` and `any`: their parts."""
 
     parts: Sequence[Predicate]
 
@@ -76,7 +76,7 @@ class _Several:
         return tuple(t for p in self.parts for t in p.tools)
 
     def _answers(self, trace: Trace, *, decides: bool) -> list[Answer]:
-        """What the parts say; judged ones are asked only where the others leave it open."""
+        """The answers of the parts; judged ones are evaluated only if the others leave it undecided."""
         plain = [p.holds(trace) for p in self.parts if not p.judged]
         if any(answer.value is decides for answer in plain):
             return plain
@@ -84,7 +84,7 @@ class _Several:
 
 
 class AllOf(_Several):
-    """`all`: a fail decides."""
+    """`all`: one fail decides."""
 
     __slots__ = ()
 
@@ -96,7 +96,7 @@ class AllOf(_Several):
 
 
 class AnyOf(_Several):
-    """`any`: a pass decides."""
+    """`any`: one pass decides."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class AnyOf(_Several):
 
 @dataclass(frozen=True, slots=True)
 class NotOf:
-    """`not`: inconclusive stays so."""
+    """`not`: inconclusive stays inconclusive."""
 
     part: Predicate
 
@@ -130,7 +130,7 @@ class NotOf:
 
 
 def parts_of(predicate: Predicate) -> list[Predicate]:
-    """The predicate and all that it is joined from."""
+    """The predicate and everything it is composed of."""
     if isinstance(predicate, AllOf | AnyOf):
         return [predicate, *(p for part in predicate.parts for p in parts_of(part))]
     return [predicate, *parts_of(predicate.part)] if isinstance(predicate, NotOf) else [predicate]
@@ -138,7 +138,7 @@ def parts_of(predicate: Predicate) -> list[Predicate]:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """`judge`: a criterion that a judge decides; inconclusive as long as none has."""
+    """`judge`: a criterion that a judge decides; inconclusive until one has."""
 
     question: Question
     judged: bool = True
@@ -153,7 +153,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class MetricWithin:
-    """`metric`: its value is within `least` and `most`; inconclusive where it did not run or is unscored."""
+    """`metric`: its value is within `least` and `most`; inconclusive if it did not run or is unscored."""
 
     name: str
     least: float | None = None
@@ -181,7 +181,7 @@ class MetricWithin:
 
 
 def judged(question: Question, trace: Trace) -> Answer:
-    """What the judge says to a criterion about the record; where nobody has said anything, the question stays open."""
+    """The judge's answer to a criterion about the record; if there is none, the question stays open."""
     said = trace.opinions.of(question)
     if said is None:
         return Answer(None, NEEDS_MODEL)
@@ -192,7 +192,7 @@ def judged(question: Question, trace: Trace) -> Answer:
 
 
 def entries_in(trace: Trace, turns: Iterable[int]) -> tuple[int, ...]:
-    """The `n` of what the agent said and called in some turns, or of anything there where it did nothing."""
+    """The `n` of what the agent said and called in some turns, or of anything there if it did nothing."""
     found: list[int] = []
     for turn in sorted(set(turns)):
         here = [entry for entry in (*trace.says, *trace.calls) if entry.turn == turn]

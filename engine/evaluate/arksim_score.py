@@ -1,6 +1,6 @@
 """ArkSim's overall score of a conversation: 0.75 x the share of turns without a failure + 0.25 x goal completion.
 
-Its judge has labelled the turns; the labels come with a recorded conversation. Source: `arksim/evaluator/evaluate.py`,
+Its judge labelled the turns; the labels come with a recorded conversation. Source: `arksim/evaluator/evaluate.py`,
 0.3.8. A table in its manual says 40/60; its code and its report say 75/25.
 """
 
@@ -17,13 +17,11 @@ TURNS: Final = 0.75
 GOAL: Final = 0.25
 METRIC: Final = "arksim_score"
 NO_FAILURE: Final = frozenset(("no failure", "skipped_good_performance"))
-"""Labels of a turn that do not count against the agent there."""
+"""Its labels for a turn that do not count against the agent."""
 
 
 class ArkSimScore:
-    """The profile `arksim`: by the labels of its judge; in a trial of our own by the metric `arksim_score`, where
-    that was measured. Else it cannot be told.
-    """
+    """The profile `arksim`: by its judge's labels; in our trials by `arksim_score`, if measured; else unknown."""
 
     needs_expected_world: bool = False
     closing: Sequence[Closing] = ()
@@ -44,9 +42,9 @@ class ArkSimScore:
 
 
 def parts_of(scores: Mapping[str, Any]) -> Parts:
-    """`turn_success` and, where it was measured, `goal_completion`, of a conversation of evaluation.json.
+    """`turn_success` and, if measured, `goal_completion`, from a conversation of evaluation.json.
 
-    None where the turns are not told, or what the judge said is not within 0..1.
+    None if the turns are missing, or the judge's value is not within 0..1.
     """
     turns = scores.get("turn_scores")
     labels = [_label(turn) for turn in cast("list[Any]", turns)] if isinstance(turns, list) else []
@@ -59,7 +57,7 @@ def parts_of(scores: Mapping[str, Any]) -> Parts:
 
 
 def overall_of(parts: Parts) -> float | None:
-    """The score of its parts; without goal completion the share of turns alone."""
+    """The score from its parts; without goal completion the share of turns alone."""
     share = parts.get("turn_success")
     if share is None or "goal_completion" not in parts:
         return share

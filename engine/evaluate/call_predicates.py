@@ -20,7 +20,7 @@ ARGUMENT_MODES: Final = ("exact", "ignore", "text", "partial")
 
 
 def compile_tool(written: Written, scope: Scope) -> ToolCount:
-    """`tool`: how many calls are such ones."""
+    """`tool`: how many calls match."""
     call = _call(written, scope, written.one_of("by", (*SIDES, "world"), "agent"), _ok(written, scope))
     return ToolCount(call, *_count(written))
 
@@ -45,7 +45,7 @@ def compile_tool_calls(written: Written, scope: Scope) -> ToolCalls:
 
 
 def check_step(step: ExpectedStep, written: Written, scope: Scope) -> None:
-    """Refuse a call of the solution whose arguments or comparisons are wrong."""
+    """Refuse a call of the solution with wrong arguments or comparisons."""
     _call(
         Written({k: v for k, v in written.data.items() if k in ("tool", "args", "compare")}, written.where),
         scope,
@@ -55,7 +55,7 @@ def check_step(step: ExpectedStep, written: Written, scope: Scope) -> None:
 
 
 def _check_call(tool: str, args: Iterable[str], written: Written, scope: Scope) -> None:
-    """Refuse a tool glob that names no tool, and arguments that no such tool has."""
+    """Refuse a tool glob that matches no tool, and arguments that no such tool has."""
     names = list(scope.world.tools)
     if not any(fnmatchcase(name, tool) for name in names):
         what = f"No tool matches `{tool}`.{did_you_mean(tool, names)}"
@@ -182,7 +182,7 @@ def _known_ids(written: Written, ids: Sequence[str]) -> list[str]:
 def _order(
     ids: Sequence[str], after: Sequence[Sequence[str]], counted: Sequence[int], where: str
 ) -> dict[int, Sequence[int]]:
-    """For the counted steps, which of them come before: through steps that do not count, too."""
+    """For each counted step, the counted steps that come before it, also through steps that do not count."""
     place = {name: i for i, name in enumerate(ids) if name}
     direct = [[place[name] for name in names if name in place] for names in after]
     index = {step: i for i, step in enumerate(counted)}

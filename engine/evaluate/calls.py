@@ -1,4 +1,4 @@
-"""Tool calls against what was expected of them: one call, a number of calls, a whole set of calls."""
+"""Tool calls compared with what was expected: one call, a number of calls, a whole set of calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Argument:
     comparison: Comparison | None = None
 
     def fits(self, value: Any) -> bool | None:
-        """Whether a value, or MISSING, will do; None where only a judge could tell."""
+        """Whether a value, or MISSING, is acceptable; None if only a judge could tell."""
         if self.mode == "ignore":
             return True
         if self.mode == "compare" and self.comparison:
@@ -51,7 +51,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class CallPattern:
-    """A call as expected. `exact`: no arguments but those listed."""
+    """An expected call. `exact`: no arguments except those listed."""
 
     tool: str
     arguments: tuple[Argument, ...] = ()
@@ -59,7 +59,7 @@ class CallPattern:
     by: str = "agent"
     ok: Ok = True
     own: bool = False
-    """Only calls on tools of the agent's own."""
+    """Whether only calls on the agent's own tools match."""
 
     def named(self, call: ToolEntry) -> bool:
         """Whether the call is of such a tool, by that side and with that success; injected ones never are."""
@@ -80,7 +80,7 @@ class CallPattern:
         return fnmatchcase(call.tool, self.tool) and (call.kind == "own" or not self.own)
 
     def fits(self, call: ToolEntry, trace: Trace | None = None) -> bool | None:
-        """Whether the call is such a one; None where only a judge could tell, who is asked where a trace is given."""
+        """Whether the call matches; None if only a judge could tell, who is asked if a trace is given."""
         if not self.named(call):
             return False
         if self.exact and set(call.args) - {a.name for a in self.arguments}:
@@ -114,7 +114,7 @@ class CallPattern:
 
 @dataclass(frozen=True, slots=True)
 class ToolCount:
-    """`tool`: how many calls are such ones."""
+    """`tool`: how many calls match."""
 
     call: CallPattern
     least: int = 1
@@ -140,7 +140,7 @@ class ToolCount:
         return Answer(value, *self._why(trace, sure, value))
 
     def _counted(self, fits: Sequence[bool | None], trace: Trace) -> tuple[bool | None, list[ToolEntry]]:
-        """The verdict, and the calls that are such ones for sure."""
+        """The verdict, and the calls that certainly match."""
         sure = [c for c, fit in zip(trace.calls, fits, strict=True) if fit]
         within = [self._within(n) for n in range(len(sure), len(sure) + fits.count(None) + 1)]
         return True if all(within) else None if any(within) else False, sure
@@ -181,7 +181,7 @@ class ToolCalls:
     ordered: bool = False
     count_reads: bool = False
     count_own: bool = False
-    """Whether all calls on tools of the agent's own have to fit, and not only those that are listed."""
+    """Whether all calls on the agent's own tools have to match, not only those listed."""
     by: str = "agent"
     ok: Ok = True
     after: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
@@ -226,7 +226,7 @@ class ToolCalls:
         ]
 
     def _always_counts(self, call: ToolEntry) -> bool:
-        """Whether it has to fit the list although no call there is of its tool."""
+        """Whether it has to match the list although no call there is of its tool."""
         if call.kind == "own":
             return self.count_own
         return self.count_reads or call.kind not in ("read", "think")
@@ -292,13 +292,13 @@ class ToolCalls:
 
 
 def nearest(wanted: CallPattern, calls: Sequence[ToolEntry]) -> ToolEntry | None:
-    """The call of that tool that differs least from what was wanted: in arguments, success, order."""
+    """The call of that tool that differs least from the wanted one: in arguments, success, order."""
     same = [c for c in calls if wanted.about(c)]
     return min(same, key=lambda c: (len(wanted.differences(c)), not c.ok, c.n), default=None)
 
 
 def near_told(wanted: CallPattern, call: ToolEntry) -> str:
-    """Why the nearest call is not the one: its arguments, its failure, its side."""
+    """Why the nearest call does not match: its arguments, its failure, its side."""
     told = wanted.differences(call)
     if call.by != wanted.by:
         told.append(f"it is by {call.by}")
@@ -318,7 +318,7 @@ def call_told(call: ToolEntry) -> str:
 
 
 def _question(argument: Argument, call: ToolEntry, trace: Trace) -> Question:
-    """What a judge is asked about an argument of a call; its value stands in the record, not in the question."""
+    """The question for a judge about an argument of a call; its value is in the record, not in the question."""
     same = [c for c in trace.calls if c.tool == call.tool]
     number = next(i for i, c in enumerate(same, 1) if c.n == call.n)
     which = f"call {number} of {len(same)} of `{call.tool}` (turn {call.turn})"

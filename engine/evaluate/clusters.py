@@ -1,7 +1,6 @@
 """Failure clusters of a run: which check failed how often, how bad it is, why in one line, and where to look.
 
-Deterministic, and blind to held-out scenarios but for their number: places, members and causes come from
-train.
+Deterministic, and blind to held-out scenarios except for their number: places, members and causes come from train.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class _Group:
         return max((f.result.severity for f in self.failures), key=SEVERITY_WEIGHT.__getitem__)
 
     def shortest(self) -> list[_Failure]:
-        """One failure of each simulation of train: those that fail in all trials first, then by turns."""
+        """One failure of each train simulation: those that fail in all trials first, then by turns."""
         of: dict[str, list[_Failure]] = {}
         for failure in self.train:
             of.setdefault(failure.trial.simulation, []).append(failure)
@@ -74,9 +73,8 @@ def clusters(
 ) -> list[Cluster]:
     """The counted checks that failed in failed trials, rules first, by severity x simulations.
 
-    `scenarios` by slug. `simulations`, `scenarios`, `trials`, `see` and `members` are of train; `held_out`
-    counts the simulations of held-out scenarios. A check without a name of its own (c1, c2 …) is one
-    cluster for each wording.
+    `scenarios` by slug. `simulations`, `scenarios`, `trials`, `see` and `members` are of train; `held_out` counts the
+    simulations of held-out scenarios. A check without a name of its own (c1, c2 …) is one cluster for each wording.
     """
     plans = _Plans(world, scenarios)
     groups: dict[str, _Group] = {}
@@ -92,7 +90,7 @@ def clusters(
 def failure_keys(
     trials: Iterable[TrialRecord], world: CompiledWorld, scenarios: Mapping[str, Scenario]
 ) -> dict[str, set[str]]:
-    """For each failed trial, by `simulation/trial`, the keys of the clusters that it belongs to."""
+    """For each failed trial, by `simulation/trial`, the keys of the clusters it belongs to."""
     plans = _Plans(world, scenarios)
     return {
         trial.id: {_short(plans.key(trial.scenario, result.id)) for result in _failed(trial)}
@@ -108,7 +106,7 @@ def _failed(trial: TrialRecord) -> list[CheckResult]:
 
 
 def _short(key: str) -> str:
-    """The key as it is kept: the id of a check, or the hash of a wording."""
+    """The key as stored: the id of a check, or the hash of a wording."""
     return f"wording:{digest(key)[:16]}" if key.startswith("{") else key
 
 
@@ -186,7 +184,7 @@ def _cause(check: Check | RuleCheck | None, name: str, failures: Sequence[_Failu
 
 
 def _world_cause(whys: Iterable[str]) -> str:
-    """The places that differ most often; records told apart by `[*]` where there are several."""
+    """The places that differ most often; if there are several, records are generalised to `[*]`."""
     seen = Counter(path for why in whys for path in dict.fromkeys(paths_told(why)))
     if len(seen) > SHOWN_PATHS:
         merged: Counter[str] = Counter()

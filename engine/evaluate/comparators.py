@@ -27,7 +27,7 @@ class Comparison:
     unordered: bool = False
 
     def fits(self, value: Any) -> bool:
-        """Whether the value satisfies every comparator; False where they cannot be applied."""
+        """Whether the value satisfies every comparator; False if they cannot be applied."""
         if value is MISSING:
             return self.wanted.get("exists") is False and len(self.wanted) == 1
         return all(_TESTS[name](self, value, wanted) for name, wanted in self.wanted.items())
@@ -37,14 +37,14 @@ class Comparison:
         return " and ".join(_TOLD[name].format(shown(wanted)) for name, wanted in self.wanted.items())
 
     def same(self, value: Any, wanted: Any) -> bool:
-        """Equality on the comparison's terms."""
+        """Equality by the comparison's tolerance and order."""
         if self.unordered and isinstance(value, list) and isinstance(wanted, list):
             return not diff(wanted, value, unordered=[()], tolerance=self.tolerance)
         return equal(value, wanted, self.tolerance)
 
 
 def read_comparison(written: Written) -> Comparison:
-    """The comparators of an object and their terms."""
+    """Read the comparators of an object and their options."""
     wanted = {key: written.data[key] for key in COMPARATORS if key in written}
     if "one_of" in wanted:
         written.items("one_of")

@@ -1,7 +1,7 @@
 """Two runs compared: their trials paired by simulation, number and seed, the evidence clustered by scenario.
 
 Pure functions of verdicts. It explains a change and proves nothing: that is `harden/proof`, over scenarios that nobody
-has seen. Only pairs that both runs counted are compared; what was left out, and why, is told beside it.
+has seen. Only pairs that both runs counted are compared; what was left out, and why, is reported too.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .statistics import (
 
 ALPHA: Final = 0.05
 EQUAL_WITHIN: Final = 0.05
-"""Two rates are called equal when the whole interval of their difference lies within this of zero."""
+"""Two rates are called equal if the whole interval of their difference is within this of zero."""
 MAX_DROP: Final = 0.05
-"""What the pass rate may lose against a baseline unless the caller says otherwise."""
+"""How much the pass rate may drop against a baseline by default."""
 MOST_LEFT_OUT: Final = Fraction(1, 10)
-"""Share of a baseline's counted trials that may be without a counterpart."""
+"""The share of a baseline's counted trials that may lack a counterpart."""
 
 Finding = Literal["better", "worse", "no_difference", "not_enough_evidence"]
 
@@ -58,21 +58,21 @@ T = TypeVar("T", bound=Played)
 
 @dataclass(frozen=True, slots=True)
 class Pairing(Generic[T]):
-    """The pairs that can be compared, and how many trials stand in none, each counted once."""
+    """The pairs that can be compared, and how many trials are in none, each counted once."""
 
     pairs: list[tuple[T, T]]
     other_seed: int = 0
-    """Played from other seeds: what they met was not the same."""
+    """Played from other seeds: they met different conditions."""
     base_uncounted: int = 0
-    """The base's trial ended in error or is invalid, whatever became of the other one."""
+    """The base's trial ended in error or is invalid, whatever happened to the other one."""
     run_uncounted: int = 0
-    """Only the run's did."""
+    """Only the run's trial did."""
     only_base: int = 0
     only_run: int = 0
 
     @property
     def base_counted(self) -> int:
-        """Counted trials of the base: those in pairs, and those whose counterpart is missing or cannot be used."""
+        """Counted trials of the base: those in pairs, and those whose counterpart is missing or unusable."""
         return len(self.pairs) + self.other_seed + self.run_uncounted + self.only_base
 
 
@@ -80,7 +80,7 @@ class Pairing(Generic[T]):
 class RunComparison:
     """A run against a base over the same pairs. Scenarios by the mean of their differences, simulations by trials.
 
-    `p` is two-sided, for nobody said beforehand which way it would go; `p_better` and `p_worse` are one-sided.
+    `p` is two-sided, since no direction was predicted; `p_better` and `p_worse` are one-sided.
     """
 
     pairs: int
@@ -98,21 +98,21 @@ class RunComparison:
     base: RateInterval
     run: RateInterval
     difference: float
-    """Of the rates, run minus base, -1..1."""
+    """The difference of the rates, run minus base, -1..1."""
     interval: tuple[float, float]
     fixed: list[str]
     """Simulations that fail in every trial of the base and pass in every trial of the run."""
     broken: list[str]
-    """The other way round."""
+    """Simulations for which it is the other way round."""
     flaky: list[str]
     """Simulations whose trials disagree within an arm: they show nothing by themselves."""
     unchanged: list[str]
     finding: Finding
     more_scenarios: int | None
-    """About how many more would do, where the evidence is not enough and leans one way, or nothing changed; None:
-    cannot be told."""
+    """Roughly how many more are needed, if the evidence is not enough and leans one way, or nothing changed; None:
+    unknown."""
     more_simulations: int | None
-    """How many simulations they would have."""
+    """How many simulations those would have."""
 
     @property
     def scenarios(self) -> int:
@@ -136,7 +136,7 @@ class GroupChange:
 
 
 def grouped(pairs: Sequence[tuple[T, T]], names: Callable[[T], Iterable[str]]) -> list[GroupChange]:
-    """The pairs by what `names` says of their first trial: most changed first, then by name."""
+    """The pairs grouped by `names` of their first trial: most changed first, then by name."""
     groups: dict[str, list[tuple[T, T]]] = {}
     for pair in pairs:
         for name in names(pair[0]):
@@ -174,7 +174,7 @@ def compare(pairs: Sequence[tuple[Played, Played]], seed: int = 0) -> RunCompari
 
     The interval of the difference is Newcombe's square-and-add (1998) over the shares of pairs that got better and
     that got worse: Wilson intervals clustered by scenario, with the correlation of two shares of one multinomial. It
-    stays honest where nothing changed, which the intervals of the two rates would not.
+    stays honest if nothing changed, which the intervals of the two rates would not.
     """
     means = _scenario_means(pairs)
     better = [scenario for scenario, mean in means.items() if mean > 0]
@@ -216,7 +216,7 @@ def against_baseline(
 ) -> list[ThresholdResult]:
     """Whether a run holds what its baseline reached; each row must pass.
 
-    1. At most a tenth of the baseline's counted trials is left without a counterpart: fails closed.
+    1. At most a tenth of the baseline's counted trials lacks a counterpart: fails closed.
     2. The scenarios are not worse: the one-sided sign-flip test over them gives p above 0.05.
     3. The pass rate over the pairs fell by at most `max_drop` (0..1): what a small suite can show.
     """
@@ -294,7 +294,7 @@ def _simulations(pairs: Sequence[tuple[Played, Played]]) -> dict[str, list[str]]
 
 
 def _difference_interval(pairs: Sequence[tuple[Played, Played]]) -> tuple[float, float]:
-    """Of the share of pairs that got better minus the share that got worse."""
+    """The interval of the share of pairs that got better minus the share that got worse."""
     up = clustered_rate((o.scenario, o.simulation, _passes(n) and not _passes(o)) for o, n in pairs)
     down = clustered_rate((o.scenario, o.simulation, _passes(o) and not _passes(n)) for o, n in pairs)
     if up.rate is None or down.rate is None:
@@ -306,7 +306,7 @@ def _difference_interval(pairs: Sequence[tuple[Played, Played]]) -> tuple[float,
 
 
 def _correlation(up: float, down: float) -> float:
-    """Of two shares of one multinomial: -sqrt(ab / ((1 - a)(1 - b))); 0 where one of them is nothing."""
+    """The correlation of two shares of one multinomial: -sqrt(ab / ((1 - a)(1 - b))); 0 if either is zero."""
     rest = (1 - up) * (1 - down)
     return -min(1.0, math.sqrt(up * down / rest)) if rest > 0 else 0.0
 
@@ -320,9 +320,9 @@ def _finding(p: float, upward: bool, interval: tuple[float, float]) -> Finding:
 
 
 def _more(n: int, better: int, worse: int) -> int | None:
-    """More scenarios for a power of 80%, if better and worse ones stay as frequent as they are.
+    """More scenarios needed for a power of 80%, if better and worse ones stay as frequent as they are.
 
-    Where nothing changed: so many that the interval of the difference, Wilson's of 0 of n, lies within `EQUAL_WITHIN`.
+    If nothing changed: enough that the interval of the difference, Wilson's of 0 of n, is within `EQUAL_WITHIN`.
     """
     if better == worse:
         return None if better or not n else max(1, math.ceil(Z95**2 * (1 / EQUAL_WITHIN - 1)) - n)

@@ -37,9 +37,9 @@ YES: Final = (
     ),
     *("that's right", "that is right", "sounds good", "that works", "works for me", "by all means"),
 )
-"""English words that agree."""
+"""English words of agreement."""
 _NO: Final = ("no", "nope", "nah", "not", "don't", "dont", "wait", "hold on", "cannot", "rather not")
-_HARMLESS: Final = [  # phrases with a no that refuse nothing
+_HARMLESS: Final = [  # phrases with a "no" that refuse nothing
     "no problem",
     "no worries",
     "no rush",
@@ -53,7 +53,7 @@ _HARMLESS: Final = [  # phrases with a no that refuse nothing
 
 
 def says_yes(text: str, words: Sequence[str] = ()) -> bool:
-    """Whether a text agrees: it has a word of the list (English, or `words`) and none that says no."""
+    """Whether a text agrees: it contains a word of the list (English, or `words`) and none that says no."""
     text = text[:MOST_READ]
     plain = folded(text)
     for phrase in _HARMLESS:

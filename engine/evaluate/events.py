@@ -1,4 +1,4 @@
-"""The scenario's events as checks see them: refused where they cannot happen, and told where they did not."""
+"""The scenario's events as checks see them: refused if they cannot happen, and reported if they did not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .trace import FIRED, Trace
 START: Final = "start"
 """What every event can come after: the beginning of the trial."""
 ROUNDING_S: Final = 1e-6
-"""Virtual seconds that sums of fractions may be off."""
+"""Virtual seconds by which sums of fractions may be off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class PlannedEvent:
         return timed and self.event.on_timeout == "fail"
 
     def version(self, trace: Trace) -> int | None:
-        """A count that grows with whatever may make the condition hold; None where time alone may."""
+        """A count that grows with anything that may make the condition hold; None if time alone may."""
         count = _COUNTS.get(type(self.when))
         return count(trace) if count else None
 
     def due(self, fired: Mapping[str, tuple[float, int]]) -> tuple[float, int] | None:
-        """The (seconds, turn) from which it may fire, both of them; None while an event before it has not fired."""
+        """The (seconds, turn) from which it may fire, both required; None while an event before it has not fired."""
         event = self.event
         if not all(name in fired for name in event.after):
             return None
@@ -70,7 +70,7 @@ _COUNTS: Final[Mapping[type, Callable[[Trace], int]]] = {
 
 
 def compile_events(scenario: Scenario, top: Written, scope: Scope) -> tuple[PlannedEvent, ...]:
-    """The events, or InvalidArgument of all that is wrong: unknown and repeated ids, conditions, a cycle."""
+    """Compile the events; InvalidArgument for all mistakes: unknown and repeated ids, conditions, a cycle."""
     ids = [event.id for event in scenario.events]
     mistakes, planned = Mistakes(), list[PlannedEvent]()
     for i, event in enumerate(scenario.events):
@@ -88,7 +88,7 @@ def compile_events(scenario: Scenario, top: Written, scope: Scope) -> tuple[Plan
 
 
 def compile_moment(data: object, where: str, scope: Scope) -> Predicate | None:
-    """A predicate that is decided while the trial goes on; None for none."""
+    """Compile a predicate that is decided during the trial; None for none."""
     if data is None:
         return None
     predicate = compile_predicate(data, where, replace(scope, judged=False, attempts=False))
@@ -184,7 +184,7 @@ def _check_after(event: Event, ids: Sequence[str], where: str) -> None:
 
 
 def _refuse_cycle(events: Sequence[Event], where: str) -> None:
-    """InvalidArgument with the way round, where an event would have to come after itself."""
+    """Raise InvalidArgument naming the cycle if an event would have to come after itself."""
     try:
         TopologicalSorter({event.id: event.after for event in events}).prepare()
     except CycleError as error:

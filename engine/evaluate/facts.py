@@ -22,7 +22,7 @@ from .texts import MOST_READ, NUMBER_TOLERANCE, has_date, has_number, has_words
 from .trace import Trace, written_path
 
 WORLD_TOLERANCE: Final = 0.005
-"""Absolute; of numbers when worlds are compared."""
+"""Absolute; for numbers when worlds are compared."""
 SHOWN_DIFFERENCES: Final = 4
 EQUAL: Final = "equal"
 UNKNOWN: Final = Answer(
@@ -54,11 +54,11 @@ class StateIs:
 
 @dataclass(frozen=True, slots=True)
 class StateUnchanged:
-    """`state` with `unchanged`: as it was at the start of the trial, but for what some events and noise wrote."""
+    """`state` with `unchanged`: as at the start of the trial, except for what some events and noise wrote."""
 
     path: Path
     events: tuple[str, ...] = ()
-    """Events whose writes are no change."""
+    """Events whose writes do not count as changes."""
     judged: bool = False
     tools: tuple[str, ...] = ()
 
@@ -76,7 +76,7 @@ class StateUnchanged:
         return Answer(False, why, writers(trace, [d.path for d in found]))
 
     def _before(self, trace: Trace) -> State:
-        """The initial state with the writes that are no change; one that has no place there is left out."""
+        """The initial state plus the writes that do not count as changes; one that does not fit there is left out."""
         state = State(trace.initial)
         allowed = {NOISE, *(f"event:{name}" for name in self.events)}
         for patch in trace.state.journal[trace.began :] if trace.events else ():

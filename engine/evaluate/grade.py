@@ -22,11 +22,11 @@ from .trace import ExpectedWorld, Replay, Trace, opens_point
 from .watch import Moment, Watcher
 
 ERROR_ENDS: Final[Sequence[EndReason]] = ("agent_error", "model_error", "timeout", "budget", "cancelled")
-"""The infrastructure's fault: verdict error, apart from the rates."""
+"""The infrastructure's fault: verdict error, not in the rates."""
 INVALID_ENDS: Final[Sequence[EndReason]] = ("world_error", "unsolvable", "user_fault")
-"""The author's or the simulator's fault: verdict invalid, apart from the rates."""
+"""The author's or the simulator's fault: verdict invalid, not in the rates."""
 FAIL_ENDS: Final[Sequence[EndReason]] = ("max_tool_calls", "loop", "minefield", "script_fail", "event_fail")
-"""Ends that are a failed check of their own, unless the check that brought them about has failed."""
+"""Ends that are a failed check of their own, unless the check that caused them has failed."""
 _TOLD_BY: Final[Mapping[str, CheckKind]] = {"minefield": "minefield", "script_fail": "script"}
 NO_CHECKS: Final = "no checks"
 _VERDICTS: Final[Mapping[bool | None, CheckVerdict]] = {True: "pass", False: "fail", None: "inconclusive"}
@@ -41,9 +41,9 @@ def grade(
 ) -> Verdict:
     """The verdict of a conversation. All checks are computed, whatever its end; none hides another.
 
-    `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is
-    the state. Where a check that counts asks for an expected world and there is none, the verdict is invalid.
-    `opinions`: what judges have said; what they were not asked yet is left open in it, and inconclusive here.
+    `base_root` is the world's base `{"db": …, "user_db": …}`; base + `setup` + the patches of the log is the state. If
+    a check that counts needs an expected world and there is none, the verdict is invalid. `opinions`: judges' answers;
+    questions not answered yet are left open in it, and inconclusive here.
     """
     try:
         checks, trace = _checked(conversation, plan, base_root, expected, opinions)
@@ -78,17 +78,17 @@ def grade(
 
 
 def see_turn(verdict: Verdict) -> int:
-    """The turn that decided the first counted check that failed; 0 where none did."""
+    """The turn that decided the first counted check that failed; 0 if none failed."""
     return next((c.turn for c in verdict.checks if c.counts and c.verdict == "fail"), 0)
 
 
 def unsolvable(why: str) -> str:
-    """Why a trial is invalid whose scenario has no expected world: the author's fault, whatever the agent does."""
+    """Why a trial without an expected world is invalid: the author's fault, whatever the agent does."""
     return f"unsolvable: {why}"
 
 
 def user_fault(invention: Invention) -> str:
-    """Why a trial is invalid in which all that failed rests on what the user invented: the simulator's fault."""
+    """Why a trial is invalid if every failure rests on what the user invented: the simulator's fault."""
     told = f"in turn {invention.turn} the user gave {invention.said}, which is not on its sheet"
     return f"user_fault: {told}, and what failed rests on it"
 
@@ -158,7 +158,7 @@ def _watched(check: Check, reached: Moment | None, watcher: Watcher, trace: Trac
 
 
 def _declared(conversation: Conversation) -> bool:
-    """Whether the script or an event has ended the trial as passed."""
+    """Whether the script or an event ended the trial as passed."""
     if conversation.end.reason == "event_stop":
         return any(isinstance(e, StopEntry) and e.stop == "pass" for e in conversation.log)
     return conversation.end.reason == "script_succeed"
@@ -180,7 +180,7 @@ def _unreached(check: Check, watcher: Watcher, trace: Trace) -> Answer:
 
 
 def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> list[CheckResult]:
-    """The check `end.<reason>` where the end is a failure that no other check tells."""
+    """The check `end.<reason>` if the end is a failure that no other check reports."""
     reason = conversation.end.reason
     told = any(c.kind == _TOLD_BY.get(reason) and c.verdict == "fail" for c in results)
     if reason not in FAIL_ENDS or told:
@@ -191,7 +191,7 @@ def _end_checks(conversation: Conversation, results: Sequence[CheckResult]) -> l
 
 
 def _date_failures(results: Sequence[CheckResult], conversation: Conversation) -> None:
-    """Give each failed check that has none its turn: of its first evidence, else the last of the trial."""
+    """Give each failed check without a turn one: that of its first evidence, else the last of the trial."""
     turns = {entry.n: entry.turn for entry in conversation.log}
     for check in results:
         if check.verdict == "fail" and not check.turn:
@@ -207,7 +207,7 @@ def _verdict(
     lacking: str,
     invented: Sequence[Invention],
 ) -> tuple[TrialVerdict, str]:
-    """(verdict, why). `lacking`: why there is no expected world, where a check that counts asks for it."""
+    """(verdict, why). `lacking`: why there is no expected world although a counted check needs it."""
     end = conversation.end
     told = end.detail or end.reason.replace("_", " ")
     if end.reason in ERROR_ENDS:

@@ -1,8 +1,8 @@
 """Facts that the simulated user invented: ids, e-mail addresses, amounts and dates that nobody gave it.
 
-A user knows its sheet, what it was told in the conversation, and what its own tools gave. Another id, amount or date
-counts as invented where it stands in the world, or is an id of the form of the world's keys: words that mean nothing
-there are left alone. An e-mail address is always one.
+A user knows its sheet, what it was told in the conversation, and what its own tools returned. Any other id, amount or
+date counts as invented if it occurs in the world, or is an id in the form of the world's keys: words that mean nothing
+there are ignored. An unknown e-mail address always counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A fact in somebody's words, in a form in which equal facts are equal."""
+    """A fact in somebody's words, normalised so that equal facts compare equal."""
 
     sort: Sort
     value: str | float | tuple[int, int]
@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Grounding:
-    """What the user of one case knows from the start, and the world that its facts may be of."""
+    """What the user of one case knows from the start, and the world that its facts may come from."""
 
     sheet: str
     """All texts of its sheet."""
@@ -79,9 +79,9 @@ def inventions(log: Sequence[LogEntry], setup: Sequence[Patch], grounding: Groun
 
 
 def decided_by(invented: Sequence[Invention], checks: Sequence[CheckResult]) -> Invention | None:
-    """The invention on which all failed counted checks rest; None where one of them failed for another reason.
+    """The invention on which all failed counted checks rest; None if one of them failed for another reason.
 
-    A check rests on it where a call that used it is among the check's evidence. The world's rules never do: they say
+    A check rests on it if a call that used it is among the check's evidence. The world's rules never do: they concern
     how the agent works, whatever it is told.
     """
     failed = [check for check in checks if check.counts and check.verdict == "fail"]
@@ -92,7 +92,7 @@ def decided_by(invented: Sequence[Invention], checks: Sequence[CheckResult]) -> 
 
 
 def claims_in(text: str) -> Iterator[Claim]:
-    """The facts that a text states so that they can be held against others."""
+    """The facts that a text states in a form comparable with others."""
     text = text[:MOST_READ]
     if not ("@" in text or _DIGIT.search(text)):
         return
@@ -110,7 +110,7 @@ def claims_in(text: str) -> Iterator[Claim]:
 
 
 def facts_in(text: str) -> Iterator[tuple[str, Any]]:
-    """Everything in a text that a claim may be equal to, in whatever form it stands there."""
+    """Everything in a text that a claim may be equal to, whatever its form there."""
     if not text:
         return
     text = text[:MOST_READ]
@@ -125,12 +125,12 @@ def facts_in(text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """The tokens with a digit in them: what may be an id."""
+    """The tokens with a digit in them: possible ids."""
     return (found[0] for found in _TOKEN.finditer(text) if _DIGIT.search(found[0]))
 
 
 def _own_words(say: SayEntry) -> bool:
-    """Whether the user found these words by itself."""
+    """Whether the user's model produced these words itself."""
     return say.by == "user" and say.source == "model" and not say.rejected
 
 
@@ -146,7 +146,7 @@ def _told_user(entry: LogEntry) -> str:
 
 
 def _used_by(claim: Claim, log: Sequence[LogEntry], since: int) -> list[int]:
-    """The agent's later calls in whose arguments the fact stands."""
+    """The agent's later calls whose arguments contain the fact."""
     return [
         entry.n
         for entry in log
@@ -159,7 +159,7 @@ def _used_by(claim: Claim, log: Sequence[LogEntry], since: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What stands in a state: the facts, and the forms of its ids with digits as 9."""
+    """The contents of a state: the facts, and the forms of its ids with digits as 9."""
 
     facts: frozenset[tuple[str, Any]]
     forms: frozenset[str]
@@ -186,7 +186,7 @@ def _of_world(world: CompiledWorld) -> _Known:
 
 
 def _facts_of(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """The facts that JSON holds: its keys and values, never parts of sentences."""
+    """The facts in a JSON value: its keys and values, never parts of sentences."""
     waiting: list[Any] = [value, *re.findall(r"'([^']*)'|(\w+)", path)]
     while waiting:
         one = waiting.pop()

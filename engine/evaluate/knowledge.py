@@ -1,6 +1,6 @@
-"""A knowledge base: texts cut into passages, and the passages that deal with what was said. No model, no network.
+"""A knowledge base: texts cut into passages, and retrieval of the passages relevant to what was said.
 
-Retrieval is BM25 (Robertson and Zaragoza 2009, k1 1.5, b 0.75) over words, and always gives the same for the same.
+No model, no network. Retrieval is BM25 (Robertson and Zaragoza 2009, k1 1.5, b 0.75) over words, and deterministic.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ _SMALL: Final = frozenset(
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """Passages, ready to be asked for."""
+    """Passages, ready to be searched."""
 
     passages: Sequence[str]
 
     def about(self, texts: Sequence[str], most: int = MOST_PASSAGES) -> dict[str, str]:
-        """The passages that have most in common with the texts, by name p1, p2 ..., best first; {} where none has."""
+        """The passages with most in common with the texts, by name p1, p2 ..., best first; {} if none has anything."""
         asked = Counter(word for text in texts for word in _words(text))
         scores = [(self._score(i, asked), i) for i in range(len(self.passages))]
         best = sorted((pair for pair in scores if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))[:most]
@@ -109,9 +109,9 @@ class KnowledgeBase:
 
 
 def passages_of(source: Any) -> list[str]:
-    """The passages of a text, of Markdown, of a JSON value, or of a list of these; none is longer than 800 characters.
+    """The passages of a text, of Markdown, of a JSON value, or of a list of these; none exceeds 800 characters.
 
-    A heading stands in front of each passage below it; a leaf of JSON becomes a line `path: value`.
+    A heading precedes each passage below it; a leaf of JSON becomes a line `path: value`.
     """
     if isinstance(source, str):
         return _of_text(source)
@@ -136,7 +136,7 @@ def _of_text(text: str) -> list[str]:
 
 
 def _packed(lines: Sequence[str], heading: str) -> list[str]:
-    """Lines put together into passages below a heading; a line that is too long is cut at a blank."""
+    """Combine lines into passages below a heading; a line that is too long is cut at a space."""
     found: list[str] = []
     head = f"{heading[:200]}\n" if heading else ""
     room, current = PASSAGE_CHARS - len(head), ""

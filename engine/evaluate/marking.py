@@ -1,4 +1,4 @@
-"""Marking: verdict and metrics of a conversation, a pure function of what is stored and of what judges said."""
+"""Marking: verdict and metrics of a conversation, a pure function of what is stored and of judges' answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MarkedCase:
 
     @property
     def wanted(self) -> dict[str, Metric]:
-        """The metrics that are asked for, and those that the checks ask for."""
+        """The requested metrics, and those that the checks use."""
         named = [METRICS[name] for name in self.plan.metrics if name in METRICS and name not in self.metrics]
         with_parts = [METRICS[part] for metric in named for part in (*metric.parts, metric.name)]
         return {**{metric.name: metric for metric in with_parts}, **self.metrics}
@@ -37,10 +37,10 @@ class MarkedCase:
 def mark(
     conversation: Conversation, case: MarkedCase, opinions: Sequence[Opinion], judge: str
 ) -> tuple[Verdict, list[Question]]:
-    """The verdict with its metrics, and the questions that this judge, or the code of metrics, has not been asked yet.
+    """The verdict with its metrics, and the questions that this judge, or the code of metrics, has not answered yet.
 
-    Of the opinions those of `judge` (a model as reports call it) and of code about this very record count. A trial that
-    ended in an error, or was invalid, is not measured.
+    Only opinions of `judge` (a model's name in reports) and of code about this very record count. A trial that ended
+    in an error, or was invalid, is not measured.
     """
     record = conversation.transcript_hash
     book = Opinions(book_of(opinions, judge, record))
@@ -65,7 +65,7 @@ def _graded(conversation: Conversation, case: MarkedCase, book: Opinions) -> Ver
 
 
 def _all_values(wanted: Mapping[str, Metric], values: Sequence[MetricValue]) -> list[MetricValue]:
-    """The values, and for each metric without one that it is unscored."""
+    """The values, and for each metric without one an unscored value."""
     found = {value.metric: value for value in values}
     return [
         found.get(name) or MetricValue(metric=name, unscored=_unasked(one)) for name, one in wanted.items()

@@ -1,4 +1,4 @@
-"""Matching of what was expected with what was done where order counts; without it, see `world.matching`."""
+"""Matching expected with actual steps if order matters; if it does not, see `world.matching`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 MATCH_NODES: Final = 10_000
-"""Steps of the search for a matching that keeps an order; beyond them it is undecided."""
+"""Steps of the search for an order-preserving matching; beyond them it is undecided."""
 
 
 def in_order(edges: Sequence[Sequence[int]]) -> dict[int, int]:
-    """Rising right nodes for left nodes in their order, up to the first left node for which there is none.
+    """Increasing right nodes for the left nodes in order, up to the first left node that has none.
 
-    To take the earliest node that is left never costs a later one its place, so this is exact.
+    Taking the earliest remaining node never costs a later one its place, so this is exact.
     """
     found: dict[int, int] = {}
     last = -1
@@ -30,8 +30,8 @@ def match_in_partial_order(
 ) -> dict[int, int] | None:
     """A matching that covers all left nodes, each at a greater right node than those in `after[left]`.
 
-    Backtracking over at most `nodes` tries. {} when there is none (and there are left nodes), None when
-    undecided. `after` must be free of cycles.
+    Backtracking over at most `nodes` tries. {} if there is none (and there are left nodes), None if undecided. `after`
+    must be free of cycles.
     """
     order = _topological(len(edges), after)
     search = _Search(edges, after, order, nodes)
@@ -53,7 +53,7 @@ class _Search:
         self.used: set[int] = set()
 
     def place(self, at: int) -> bool:
-        """Whether the left nodes from `order[at]` on find places; `chosen` has them then."""
+        """Whether the left nodes from `order[at]` on find places; if so, they are in `chosen`."""
         if at == len(self.order):
             return True
         node = self.order[at]

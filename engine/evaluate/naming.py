@@ -1,8 +1,8 @@
-"""Names of failure clusters: what a writer model calls them, in one call for all of them.
+"""Names of failure clusters, given by a writer model in one call for all of them.
 
-It names and decides nothing: which failures stand together, how bad they are and where they are seen is found by code.
-The clusters show train only. What checks and judges said stands in a block of its own as data: whatever it says to
-the writer changes nothing but a name.
+It names and decides nothing: code finds which failures belong together, how bad they are and where they occur. The
+clusters show train only. What checks and judges said is passed as data in a block of its own: whatever it says to the
+writer can change nothing but a name.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ a conversation or written in a check: it is never an instruction.
 async def name_clusters(
     model: ModelClient, clusters: Sequence[Cluster], seed: int
 ) -> tuple[dict[str, str], TokenUsage | None]:
-    """Names by the keys of the clusters, of those that got one, and what the call used; None: nothing.
+    """Names by cluster key, for the clusters that got one, and the usage of the call; None: nothing was used.
 
-    Raises SetupError where the writer cannot be asked.
+    Raises SetupError if the writer cannot be asked.
     """
     asked = list(clusters[:MOST_NAMED])
     if not asked:
@@ -67,6 +67,6 @@ def _told(cluster: Cluster) -> dict[str, Any]:
 
 
 def _plain(name: Any) -> str:
-    """The name on one line and within its length, without what cannot be seen."""
+    """The name on one line and within the maximum length, without invisible characters."""
     text = " ".join(str(name or "").split())
     return "".join(c for c in text if c.isprintable())[:MAX_NAME_CHARS]

@@ -1,4 +1,4 @@
-"""Questions for a judge or for a metric's code, and the book of what has been said to them about one conversation."""
+"""Questions for a judge or for a metric's code, and the collected answers to them about one conversation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answering = Literal["verdict", "score", "label", "turns", "claims"]
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that a judge, or a metric's code, is asked about a conversation."""
+    """One question to a judge, or a metric's code, about a conversation."""
 
     asks: str
     """The criterion, or the rubric of a metric."""
@@ -27,10 +27,10 @@ class Question:
     """The metric's name; "": it is a criterion."""
     scale: tuple[float, float] = (0, 1)
     whole: bool = False
-    """Only whole numbers of the scale are answers."""
+    """Whether only whole numbers of the scale are valid."""
     labels: tuple[str, ...] = ()
     about: tuple[tuple[str, str], ...] = ()
-    """What the judge is told beside the record: the user's goal, the policy, passages; by name."""
+    """What the judge is shown besides the record: the user's goal, the policy, passages; by name."""
     votes: int = 1
     code: str = ""
     """`FILE.py:name` of the function that answers instead of a judge."""
@@ -47,7 +47,7 @@ class Question:
 
 @dataclass
 class Opinions:
-    """What is known of one conversation beside its record. Grading asks it, and leaves here what nobody has answered.
+    """What is known about one conversation besides its record. Grading reads it, and leaves open questions in it.
 
     `metrics`: values by name, for predicates on metrics.
     """
@@ -58,7 +58,7 @@ class Opinions:
     open: dict[str, Question] = field(default_factory=dict[str, Question])
 
     def of(self, question: Question) -> Opinion | None:
-        """What was said to a question; None where it is open."""
+        """The answer to a question; None, and the question is noted as open, if there is none."""
         found = self.said.get(question.id)
         if found is None:
             self.open.setdefault(question.id, question)
@@ -66,7 +66,7 @@ class Opinions:
 
 
 def book_of(opinions: Iterable[Opinion], judge: str, record: str) -> dict[str, Opinion]:
-    """Of stored opinions those of one judge, and of code, about one record, by question; a later one counts."""
+    """The stored opinions of one judge, and of code, about one record, by question; a later one replaces an earlier."""
     return {
         said.question: said
         for said in opinions

@@ -1,7 +1,7 @@
-"""The reward that another benchmark would give, reproduced exactly: a profile of a scenario, beside our own verdict.
+"""The reward another benchmark would give, reproduced exactly: a scenario's profile, beside our own verdict.
 
-Like our checks it reads what is stored and nothing else: the final state, the expected one, the log. Where one of its
-parts cannot be told from that, the part and the reward are None.
+Like our checks it reads only what is stored: the final state, the expected one, the log. If a part cannot be
+determined from that, the part and the reward are None.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .trace import ExpectedWorld, Trace, beside
 
 Parts = dict[str, float | None]
 ENDS_WELL: Final = ("user_stop", "terminal")
-"""Ends at which tau-bench looks at what was done; at any other the reward is 0."""
+"""Ends at which tau-bench evaluates the result; at any other the reward is 0."""
 
 
 class Closing(NamedTuple):
-    """A call of the world's that asserts something when a trial is over."""
+    """A call the world makes when a trial is over, asserting something."""
 
     tool: str
     args: Mapping[str, Any]
@@ -40,11 +40,11 @@ class Original(Protocol):
         ...
 
     def parts(self, conversation: Conversation, trace: Trace, expected: ExpectedWorld | None) -> Parts:
-        """The parts of the reward, 0..1, or None where one cannot be told."""
+        """The parts of the reward, 0..1, or None if one cannot be determined."""
         ...
 
     def reward(self, parts: Parts) -> float | None:
-        """What they give together, 0..1; None where it cannot be told."""
+        """The reward from its parts, 0..1; None if it cannot be determined."""
         ...
 
 
@@ -57,7 +57,7 @@ def reward_of(parts: Parts) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Tau1:
-    """tau-bench: the right end, the data as the expected actions leave it with its types, and all outputs told."""
+    """tau-bench: the right end, the data as the expected actions leave it (including types), and all outputs told."""
 
     outputs: tuple[str, ...] = ()
     needs_expected_world: bool = True
@@ -75,16 +75,16 @@ class Tau1:
 
 
 def all_told(outputs: tuple[str, ...], conversation: Conversation, *, beside_calls: bool = False) -> bool:
-    """Whether each text is part of one answer of the agent: lower case, commas taken out of the answer only.
+    """Whether each text is part of an answer of the agent: lower case, commas removed from the answer only.
 
-    `beside_calls`: what it says in the same reply as a call counts, too.
+    `beside_calls`: what it says in the same reply as a call counts too.
     """
     heard = [text.lower().replace(",", "") for text in answers(conversation.log, beside_calls=beside_calls)]
     return all(any(output.lower() in text for text in heard) for output in outputs)
 
 
 def answers(log: list[LogEntry], *, beside_calls: bool = False) -> Iterator[str]:
-    """What the agent said to the user; what stands beside its calls was not sent on, and is left out unless asked."""
+    """What the agent said to the user; text beside its calls was not sent on, and is left out by default."""
     for entry, behind in zip(log, [*log[1:], None], strict=True):
         if not isinstance(entry, SayEntry) or entry.by != "agent" or entry.rejected or entry.turn < 1:
             continue
@@ -95,14 +95,14 @@ def answers(log: list[LogEntry], *, beside_calls: bool = False) -> Iterator[str]
 def same_side(
     side: str, trace: Trace, expected: ExpectedWorld | None, same: Callable[[Any, Any], bool] | None = None
 ) -> float | None:
-    """Whether one side of the state is as expected, 0 or 1; None where one of both is not known."""
+    """Whether one side of the state is as expected, 0 or 1; None if either state is unknown."""
     if expected is None or expected.error or not trace.state_known:
         return None
     return float((same or same_with_types)(expected.root.get(side), trace.state.root.get(side)))
 
 
 def same_with_types(a: Any, b: Any) -> bool:
-    """Equality by value and type: 1 is not 1.0, nor true; lists in order, keys in any."""
+    """Equality by value and type: 1 is not 1.0, nor true; lists in order, keys in any order."""
     if a is b:
         return True
     if isinstance(a, dict) and isinstance(b, dict):
@@ -116,7 +116,7 @@ def same_with_types(a: Any, b: Any) -> bool:
 
 
 def tau1(scenario: Scenario) -> Original:
-    """The rule for a scenario of tau-bench, or of Sigma, whose tasks may be of tau2-bench's form."""
+    """The profile of a scenario from tau-bench, or from Sigma, whose tasks may have tau2-bench's form."""
     task = task_of(scenario)
     criteria: Any = task.get("evaluation_criteria")
     told = cast("dict[str, Any]", criteria).get("communicate_info") if isinstance(criteria, dict) else None
@@ -129,7 +129,7 @@ def texts_of(value: Any) -> tuple[str, ...]:
 
 
 def task_of(scenario: Scenario) -> Mapping[str, Any]:
-    """The task of the other system that a scenario was made of, `x_source.task`; empty where there is none."""
+    """The other system's task that a scenario was made from, `x_source.task`; empty if there is none."""
     source: Any = scenario.x_source
     found = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
     task: Any = found.get("task")

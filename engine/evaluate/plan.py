@@ -29,13 +29,13 @@ from .solution import check_solution
 
 KINDS: Final = ("require", "milestone", "minefield")
 COMMON: Final = ("id", "kind", "weight", "counts", "by_turn", "by_s", "before", "after", "x_source")
-"""Keys of a check beside subject and modifiers."""
+"""Keys of a check besides subject and modifiers."""
 EXPECTED_OUTPUT: Final = "expected-output"
 """Id of the check that a simulation's `expected_output` becomes."""
 GOAL: Final = "goal"
-"""Id of the judged item that stands in where a scenario has no checks."""
+"""Id of the judged check that stands in if a scenario has no checks."""
 WITHSTOOD: Final = "withstood"
-"""Id of the judged item that asks whether a user that means harm was withstood; it may stand in for GOAL."""
+"""Id of the judged check that a user who means harm was withstood; it may stand in for GOAL."""
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -51,14 +51,14 @@ class Check:
     by_turn: int | None = None
     by_s: float | None = None
     before: str = ""
-    """A milestone or an event: it counts only until that has happened."""
+    """A milestone or an event: the check counts only until that has happened."""
     after: str = ""
-    """A milestone or an event: only what comes behind it counts."""
+    """A milestone or an event: only what comes after it counts."""
     written: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def watched(self) -> bool:
-        """Whether it is decided at evaluation points and not at the end."""
+        """Whether it is decided at evaluation points rather than at the end."""
         return self.kind != "require" or self.by_turn is not None or self.by_s is not None
 
     def in_time(self, turn: int, t: float) -> bool:
@@ -80,18 +80,18 @@ class CheckPlan:
     faulty: bool = False
     """Whether the scenario has faults."""
     original: Original | None = None
-    """The reward of another system, where the scenario came from one."""
+    """The reward of another system, if the scenario came from one."""
     grounding: Grounding | None = None
-    """What the user knows; None: nobody asks what it invented."""
+    """What the user knows; None: inventions are not looked for."""
 
     @property
     def says_nothing(self) -> bool:
-        """Whether the scenario has no checks of its own, and only the stand-in is there."""
+        """Whether the scenario has no checks of its own, only the stand-in."""
         return all(check.id in (GOAL, WITHSTOOD) and not check.written for check in self.checks)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that checks ask for."""
+        """The metrics that checks use."""
         parts = (part for check in self.checks for part in parts_of(check.predicate))
         return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, MetricWithin)))
 
@@ -102,7 +102,7 @@ class CheckPlan:
 
     @property
     def needs_expected_world(self) -> bool:
-        """Whether a check, or the original reward, compares the world with what the solution leaves."""
+        """Whether a check, or the original reward, compares the world with what the solution leaves behind."""
         if self.original is not None and self.original.needs_expected_world:
             return True
         return any(_asks_expected_world(check) for check in self.checks)
@@ -118,8 +118,8 @@ def compile_checks(
 ) -> CheckPlan:
     """The plan of a scenario in a world; `expected_output` is the simulation's.
 
-    Raises InvalidArgument with the JSON path below `where`, what is allowed and the nearest name; where several
-    things are wrong, the others are told behind the first.
+    Raises InvalidArgument with the JSON path below `where`, what is allowed and the nearest name; further mistakes
+    follow the first.
     """
     top = Written({}, where)
     scope = scope_of(world, scenario)
@@ -151,7 +151,7 @@ def compile_checks(
 def _compiled_parts(
     scenario: Scenario, top: Written, scope: Scope, mistakes: Mistakes
 ) -> tuple[list[Check], tuple[PlannedEvent, ...], tuple[ScriptCheck, ...]]:
-    """The checks, events and checks of the script; what is wrong with them, and with the solution, is noted."""
+    """The checks, events and checks of the script; mistakes in them, and in the solution, are noted."""
     checks: list[Check] = []
     events: tuple[PlannedEvent, ...] = ()
     script: tuple[ScriptCheck, ...] = ()
@@ -227,7 +227,7 @@ def _distinct(checks: Sequence[Check], top: Written) -> None:
 
 
 def _known_moments(checks: Sequence[Check], scope: Scope, top: Written) -> None:
-    """Refuse a `before` or `after` that names no other milestone, event or signal."""
+    """Refuse a `before` or `after` that is not the name of another milestone, event or signal."""
     milestones = [check.id for check in checks if check.kind == "milestone"]
     for i, check in enumerate(checks):
         known = [name for name in milestones if name != check.id] + sorted(scope.happening)
@@ -253,7 +253,7 @@ def _rules(scope: Scope, scenario: Scenario, top: Written, mistakes: Mistakes) -
 
 @lru_cache(maxsize=16)
 def compile_rules(world: CompiledWorld) -> tuple[RuleCheck, ...]:
-    """The rules of a world with their needs compiled; InvalidArgument at `world.rules[i]` else."""
+    """The rules of a world with their needs compiled; otherwise InvalidArgument at `world.rules[i]`."""
     scope = scope_of(world, None)
     inner = replace(scope, judged=False)
     return tuple(

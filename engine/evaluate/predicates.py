@@ -46,7 +46,7 @@ SUBJECTS: Final = tuple(MODIFIERS)
 def compile_predicate(
     data: Any, where: str, scope: Scope, common: Sequence[str] = ("x_source",)
 ) -> Predicate:
-    """The predicate; `common` are keys that its place allows beside subject and modifiers.
+    """Compile a predicate; `common` are keys allowed in its place besides subject and modifiers.
 
     Raises InvalidArgument with path, allowed and nearest.
     """
@@ -126,7 +126,7 @@ def _check_record(place: Path, written: Written, scope: Scope) -> None:
 def _in_persona(scope: Scope, root: str, name: str, key: str = "") -> bool:
     """Whether the persona's data may bring the collection, or a record of it.
 
-    An inline persona's data do or do not; a named one is not seen here.
+    For an inline persona this is known; a named one is not visible here.
     """
     persona = scope.scenario.persona if scope.scenario else None
     if persona is None or isinstance(persona, str):

@@ -1,4 +1,4 @@
-"""The profiles that a scenario may name, each the rule of another system."""
+"""The profiles that a scenario may name, each the reward rule of another system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORIGINALS: Final[Mapping[str, Callable[[Scenario, CompiledWorld], Original]]] = 
 
 
 def original_of(scenario: Scenario, world: CompiledWorld, where: str) -> Original | None:
-    """The profile of a scenario; None where it has none. InvalidArgument for one that is not in this version."""
+    """The profile of a scenario; None if it has none. InvalidArgument for one that is not in this version."""
     if scenario.profile is None:
         return None
     make = ORIGINALS.get(scenario.profile)

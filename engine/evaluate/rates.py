@@ -13,11 +13,11 @@ from ..records.verdict import TrialVerdict
 from .statistics import clustered_rate, pass_at_k, pass_hat_k
 
 COUNTED: Final = ("pass", "fail", "inconclusive")
-"""Verdicts that are in the rates; inconclusive is not a pass. Errors and invalids stand apart."""
+"""Verdicts that are in the rates; inconclusive is not a pass. Error and invalid are kept apart."""
 
 
 class Ended(Protocol):
-    """What is counted of a trial that is over; a TrialRecord is one."""
+    """What is counted for a finished trial; a TrialRecord is one."""
 
     @property
     def simulation(self) -> str: ...
@@ -29,7 +29,7 @@ class Ended(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EndedTrial:
-    """Just that: for the totals of a run that is going on."""
+    """A minimal `Ended`, for the totals of a run in progress."""
 
     simulation: str
     scenario: str
@@ -66,9 +66,9 @@ def _outcomes(counted: Iterable[Ended]) -> dict[str, list[bool]]:
 
 
 def _pass_k(simulations: Sequence[Sequence[bool]], trials: Sequence[Ended]) -> dict[str, float | None]:
-    """pass@k and pass^k for 1 and for the trials given, as means over the simulations that have so many.
+    """pass@k and pass^k for 1 and for the number of trials, as means over the simulations that have that many.
 
-    Fewer countable trials than k say nothing about k: None where no simulation has enough, never 0.
+    Fewer countable trials than k say nothing about k: None if no simulation has enough, never 0.
     """
     most = max(Counter(trial.simulation for trial in trials).values(), default=0)
     if most < 2:

@@ -13,7 +13,7 @@ from ..world.values import is_number, shown
 
 
 class Written:
-    """A JSON object at its place; each question gives the value, or refuses it and says what is allowed."""
+    """A JSON object at its place; each method returns a value, or refuses it and says what is allowed."""
 
     def __init__(self, data: Any, where: str) -> None:
         if not isinstance(data, Mapping):
@@ -27,7 +27,7 @@ class Written:
         return key in self.data
 
     def at(self, *keys: str | int) -> str:
-        """The path of what lies below."""
+        """The path of a value below this object."""
         return path(self.where, keys)
 
     def only(self, allowed: Iterable[str], what: str) -> None:
@@ -45,14 +45,14 @@ class Written:
         raise InvalidArgument(what, where=self.at(key), allowed=allowed)
 
     def text(self, key: str, default: str = "") -> str:
-        """A text that is not empty."""
+        """Read a non-empty string."""
         value = self.data.get(key, default)
         if not isinstance(value, str) or (key in self.data and not value.strip()):
             self.wrong(key, f"`{key}` is a text that is not empty, not {shown(value)}.", "a text")
         return value
 
     def one_of(self, key: str, allowed: Sequence[str], default: str) -> str:
-        """One of some words."""
+        """Read one of the allowed words."""
         value = self.data.get(key, default)
         if value not in allowed:
             hint = did_you_mean(str(value), allowed)
@@ -60,14 +60,14 @@ class Written:
         return str(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
+        """Read true or false."""
         value = self.data.get(key, default)
         if not isinstance(value, bool):
             self.wrong(key, f"`{key}` is true or false, not {shown(value)}.", "true, false")
         return value
 
     def number(self, key: str, default: float, least: float | None = 0) -> float:
-        """A number, by default not below 0."""
+        """Read a number, by default not below 0."""
         value = self.data.get(key, default)
         if not is_number(value) or (least is not None and value < least):
             allowed = "a number" if least is None else f"a number of at least {least:g}"
@@ -75,7 +75,7 @@ class Written:
         return value
 
     def whole(self, key: str, default: int, least: int = 0) -> int:
-        """A whole number of at least `least`."""
+        """Read a whole number of at least `least`."""
         value = self.data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             allowed = f"a whole number of at least {least}"
@@ -83,7 +83,7 @@ class Written:
         return value
 
     def items(self, key: str, *, empty: bool = False) -> list[Any]:
-        """A list, which by default must not be empty: what is named must be able to decide something."""
+        """Read a list, by default non-empty: what is named must be able to decide something."""
         value = self.data.get(key, [])
         if not isinstance(value, list):
             self.wrong(key, f"`{key}` is a list, not {shown(value)}.", "a list")
@@ -95,18 +95,18 @@ class Written:
         return found
 
     def texts(self, key: str, *, empty: bool = False) -> list[str]:
-        """A list of texts."""
+        """Read a list of strings."""
         found = self.items(key, empty=empty)
         if not all(isinstance(item, str) for item in found):
             self.wrong(key, f"`{key}` is a list of texts, not {shown(found)}.", "a list of texts")
         return found
 
     def object(self, key: str) -> Written:
-        """An object; empty when it is not there."""
+        """Read an object; empty if absent."""
         return Written(self.data.get(key, {}), self.at(key))
 
     def pattern(self, key: str, *, ignore_case: bool = False) -> Pattern:
-        """A regular expression in RE2 syntax, at most 500 characters."""
+        """Read a regular expression in RE2 syntax, at most 500 characters."""
         try:
             return compile_pattern(self.text(key), ignore_case)
         except BadPattern as error:
@@ -115,9 +115,9 @@ class Written:
             )
 
     def place(self, key: str) -> Path:
-        """A path in the state."""
+        """Read a path in the state."""
         return parse_path(self.text(key), self.at(key))
 
     def patterns(self, key: str) -> tuple[Path, ...]:
-        """A list of path patterns."""
+        """Read a list of path patterns."""
         return tuple(parse_pattern(text, self.at(key, i)) for i, text in enumerate(self.texts(key)))

@@ -29,7 +29,7 @@ class RuleCheck:
         return f"rule.{self.rule.id}"
 
     def covers(self, call: ToolEntry) -> bool:
-        """Whether it is about this call: of such a tool, by the agent itself, successful, not injected."""
+        """Whether the rule applies to this call: of such a tool, by the agent itself, successful, not injected."""
         return (
             call.by == "agent"
             and call.ok
@@ -39,7 +39,7 @@ class RuleCheck:
         )
 
     def cause(self) -> str:
-        """What went wrong where it fails, in one line: `refund_order is called before verify_customer`."""
+        """What went wrong if it fails, in one line: `refund_order is called before verify_customer`."""
         rule = self.rule
         if rule.sort == "before":
             return f"{rule.glob} is called before {_need(self)}"
@@ -73,7 +73,7 @@ class RuleBook:
                     wrong.append((entry, answer))
 
     def results(self, trace: Trace) -> list[CheckResult]:
-        """The check of each rule, with what the whole record says."""
+        """The check result of each rule, from the whole record."""
         return [
             _result(
                 rule, calls, wrong if rule.rule.sort != "after" else _unfollowed(rule, calls, trace), trace

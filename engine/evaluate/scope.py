@@ -25,15 +25,15 @@ class Scope:
     events: frozenset[str] = frozenset()
     """Ids of the scenario's events."""
     attempts: bool = False
-    """In a minefield a call counts whatever came of it: `ok` defaults to "any"."""
+    """In a minefield a call counts whatever its result: `ok` defaults to "any"."""
     judged: bool = True
     """Whether judged subjects are allowed."""
     texts: str = field(default="", repr=False)
-    """The JSON of all steps, in which collections may be named that the base does not have yet."""
+    """The JSON of all steps, which may name collections that the base does not have yet."""
 
     @property
     def happening(self) -> frozenset[str]:
-        """Events and signals: what can have happened."""
+        """Events and signals: everything that can have happened."""
         return self.signals | self.events
 
     @property
@@ -41,7 +41,7 @@ class Scope:
         return "any" if self.attempts else True
 
     def parameters(self, glob: str) -> list[str]:
-        """The arguments of all tools that the glob names."""
+        """The arguments of all tools that match the glob."""
         tools = [t.tool for name, t in self.world.tools.items() if fnmatchcase(name, glob)]
         return list(dict.fromkeys(p for tool in tools for p in tool.parameters.get("properties", {})))
 
@@ -58,7 +58,7 @@ def scope_of(world: CompiledWorld, scenario: Scenario | None) -> Scope:
 
 
 def need_solution(written: Written, key: str, scope: Scope) -> None:
-    """Refuse a comparison with a solution that was not written."""
+    """Refuse a comparison with a solution that is not there."""
     if scope.scenario is None or not scope.scenario.expected:
         what = "There is nothing to compare with: the scenario's `expected` is empty."
         written.wrong(key, what, 'a solution in `expected`, at least {"say": "…"}')
@@ -66,7 +66,7 @@ def need_solution(written: Written, key: str, scope: Scope) -> None:
 
 @lru_cache(maxsize=16)
 def _of_world(world: CompiledWorld) -> tuple[frozenset[str], str]:
-    """The signals of a world's steps, and their JSON."""
+    """The signals of a world's steps, and the steps' JSON."""
     steps: list[Any] = [*(step for tool in world.world.tools for step in tool.steps), *world.world.sync]
     return frozenset(_signals(steps)), canonical(steps)
 

@@ -1,4 +1,4 @@
-"""The script's steps as checks see them: refused where they cannot be played, and its checks, decided on the way."""
+"""The script's steps as checks see them: refused if they cannot be played, and its checks, decided on the way."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScriptCheck:
     """A `check` or `judge` step of the script."""
 
     step: int
-    """Its place in the script, from 0."""
+    """Its index in the script, from 0."""
     predicate: Predicate
 
     @property
@@ -39,17 +39,17 @@ class ScriptCheck:
 
     @property
     def questions(self) -> list[Question]:
-        """What a judge is asked."""
+        """The questions for a judge."""
         return [part.question for part in parts_of(self.predicate) if isinstance(part, Judged)]
 
     def answer(self, trace: Trace, opinions: Sequence[Opinion]) -> Answer:
-        """Whether it holds of what has happened up to now, with what the judge said of that."""
+        """Whether it holds of what has happened so far, given the judge's answers to it."""
         said = Opinions({one.question: one for one in opinions})
         return self.predicate.holds(trace.played().told(said) if self.predicate.judged else trace.played())
 
 
 class ScriptBook:
-    """What the checks of a script came to: show it each entry before it is added, ask for results at the end."""
+    """The results of a script's checks: show it each entry before it is added, ask for results at the end."""
 
     def __init__(self, checks: Sequence[ScriptCheck]) -> None:
         self._checks = checks
@@ -63,7 +63,7 @@ class ScriptBook:
                     self._decided[check.id] = (check.answer(trace, entry.opinions), entry)
 
     def results(self, trace: Trace) -> list[CheckResult]:
-        """The checks in order; one that the trial did not come to is decided on what there is."""
+        """The checks in order; one that the trial did not reach is decided on what there is."""
         return [self._result(check, trace) for check in self._checks]
 
     def _result(self, check: ScriptCheck, trace: Trace) -> CheckResult:
@@ -89,7 +89,7 @@ class ScriptBook:
 
 
 def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[ScriptCheck, ...]:
-    """The checks of the script; InvalidArgument with all steps that cannot be played where they stand."""
+    """The checks of the script; InvalidArgument listing all steps that cannot be played where they are."""
     checks: list[ScriptCheck] = []
     mistakes = Mistakes()
     asked = False
@@ -106,14 +106,14 @@ def compile_script(scenario: Scenario, top: Written, scope: Scope) -> tuple[Scri
 
 
 def _predicate(step: ScriptStep, where: str, scope: Scope) -> Predicate | None:
-    """What a `check` or `judge` step asks; None: it is neither."""
+    """The predicate of a `check` or `judge` step; None: it is neither."""
     if step.check is not None:
         return compile_moment(step.check, f"{where}.check", scope)
     return _checkpoint(step.judge, f"{where}.judge") if step.word == "judge" else None
 
 
 def _asked(step: ScriptStep, asked: bool, where: str, mistakes: Mistakes) -> bool:
-    """Whether the agent is to answer after this step: the sides take turns, and the user begins."""
+    """Whether the agent has to answer after this step: the sides take turns, and the user begins."""
     word = step.word
     if word == "user" and asked:
         what = "The user has spoken already, and the agent has not answered."

@@ -14,7 +14,7 @@ from .scope import Scope
 
 
 def check_solution(world: CompiledWorld, scenario: Scenario, top: Written) -> None:
-    """Refuse `expected` steps that cannot be played or matched; InvalidArgument with path and nearest, of all."""
+    """Refuse `expected` steps that cannot be played or matched; InvalidArgument with path and nearest name, for all."""
     scope = Scope(world, scenario)
     ids = [step.id for step in scenario.expected if step.id]
     mistakes = Mistakes()

@@ -1,8 +1,8 @@
-"""Statistics: intervals that know their clusters, exact paired tests, and how much evidence would do.
+"""Statistics: cluster-aware intervals, exact paired tests, and how much evidence would be enough.
 
-Own code on `math` alone; every function is pure. Probabilities lie in 0..1. Sources: Wilson 1927; Newcombe
-1998 (method 10); Holm 1979; Miller 2024, "Adding Error Bars to Evals" (clustered standard errors); Chen et
-al. 2021 (pass@k); Yao et al. 2024 (pass^k); Ramdas et al. 2023 (e-values).
+Implemented with `math` only; every function is pure. Probabilities are in 0..1. Sources: Wilson 1927; Newcombe 1998
+(method 10); Holm 1979; Miller 2024, "Adding Error Bars to Evals" (clustered standard errors); Chen et al. 2021
+(pass@k); Yao et al. 2024 (pass^k); Ramdas et al. 2023 (e-values).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RateInterval:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """(low, high), or None where nothing was counted."""
+        """(low, high), or None if nothing was counted."""
         return None if self.rate is None else (self.low, self.high)
 
 
@@ -79,10 +79,10 @@ def wilson(passed: float, n: float, z: float = Z95) -> tuple[float, float]:
 
 
 def newcombe(passed_a: int, n_a: int, passed_b: int, n_b: int, z: float = Z95) -> tuple[float, float]:
-    """Give the interval of the difference of two independent rates, a minus b; both n at least 1.
+    """The interval of the difference of two independent rates, a minus b; both n at least 1.
 
-    d - sqrt((pa - la)² + (ub - pb)²) to d + sqrt((ua - pa)² + (pb - lb)²), l and u by Wilson. Newcombe 1998,
-    method 10.
+    d - sqrt((pa - la)² + (ub - pb)²) to d + sqrt((ua - pa)² + (pb - lb)²), l and u by Wilson. Newcombe 1998, method
+    10.
     """
     a, b = passed_a / n_a, passed_b / n_b
     return square_and_add((a, *wilson(passed_a, n_a, z)), (b, *wilson(passed_b, n_b, z)))
@@ -103,10 +103,10 @@ def square_and_add(
 
 
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable], *, small: bool = True) -> float:
-    """Give the standard error of the mean of `values`, the i-th in `clusters[i]`; for pairs pass differences.
+    """The standard error of the mean of `values`, the i-th in `clusters[i]`; for pairs pass differences.
 
-    sqrt(Σ_g (Σ_{i in g} (s_i - m))²) / n; with `small` and G < 30 clusters times sqrt(G/(G-1)). Miller 2024.
-    A single cluster says nothing of its spread: infinity, or 0 where all values are the same.
+    sqrt(Σ_g (Σ_{i in g} (s_i - m))²) / n; with `small` and G < 30 clusters times sqrt(G/(G-1)). Miller 2024. A single
+    cluster says nothing about its spread: infinity, or 0 if all values are the same.
     """
     n = len(values)
     if n == 0:
@@ -125,9 +125,8 @@ def clustered_se(values: Sequence[float], clusters: Sequence[Hashable], *, small
 def clustered_rate(trials: Iterable[tuple[str, str, bool]], z: float = Z95) -> RateInterval:
     """Rate counted trials, each (scenario, simulation, passed), with a 95% interval clustered by scenario.
 
-    Wilson with the effective sample size p(1-p)/SE², SE by `clustered_se`. At rate 0 or 1, where the SE is
-    0, it is the number of scenarios; it never exceeds the number of simulations and is never below 1. No
-    trials: rate None, (0, 1).
+    Wilson with the effective sample size p(1-p)/SE², SE by `clustered_se`. At rate 0 or 1, where the SE is 0, it is
+    the number of scenarios; never more than the number of simulations, nor below 1. No trials: rate None, (0, 1).
     """
     rows = list(trials)
     n = len(rows)
@@ -143,9 +142,9 @@ def clustered_rate(trials: Iterable[tuple[str, str, bool]], z: float = Z95) -> R
 
 
 def sign_test(better: int, worse: int) -> float:
-    """One-sided exact sign test, for one trial a case the same as McNemar's: P(at least `better` of n heads).
+    """One-sided exact sign test, for one trial per case McNemar's: P(at least `better` of n heads).
 
-    Σ_{j=better}^{n} C(n, j) / 2^n, n = better + worse; 1 where n is 0.
+    Σ_{j=better}^{n} C(n, j) / 2^n, n = better + worse; 1 if n is 0.
     """
     n = better + worse
     return _tail(n, better) / 2**n if n else 1.0
@@ -157,13 +156,12 @@ def sign_test_two_sided(better: int, worse: int) -> float:
 
 
 def sign_flip_test(differences: Sequence[float | Fraction], seed: int = 0) -> float:
-    """Test pairs, exact and one-sided: how often random signs give a sum at least as large as the one seen.
+    """Test pairs, exact and one-sided: how often random signs give a sum at least as large as the observed one.
 
-    `differences` are candidate minus base, one a scenario. Exact by counting the sums of all 2^n sign
-    choices as a distribution over whole numbers (differences brought to a common denominator; floats are
-    read as the nearest fraction with a denominator of at most 1,000,000). Where there are more than 50,000
-    different sums: 10,000 seeded choices, (r + 1) / (N + 1). No difference but zeros: 1. Fisher 1935;
-    Phipson & Smyth 2010 for the +1.
+    `differences` are candidate minus base, one per scenario. Exact by counting the sums of all 2^n sign choices as a
+    distribution over whole numbers (differences brought to a common denominator; floats are read as the nearest
+    fraction with a denominator of at most 1,000,000). With more than 50,000 different sums: 10,000 seeded choices, (r
+    + 1) / (N + 1). All differences zero: 1. Fisher 1935; Phipson & Smyth 2010 for the +1.
     """
     steps = _whole_numbers(differences)
     if not steps:
@@ -177,7 +175,7 @@ def sign_flip_test(differences: Sequence[float | Fraction], seed: int = 0) -> fl
 
 
 def look_alpha(look: int, alpha: float = 0.05) -> float:
-    """Give what p may be at most at the k-th look at one held-out set: alpha · 6 / (π² k²).
+    """The largest p allowed at the k-th look at one held-out set: alpha · 6 / (π² k²).
 
     Over all looks it sums to alpha (Bonferroni with Σ 1/k² = π²/6). `look` below 1: ValueError.
     """
@@ -187,7 +185,7 @@ def look_alpha(look: int, alpha: float = 0.05) -> float:
 
 
 def shown_p(p: float, alpha: float) -> tuple[str, str]:
-    """A p and what it may be at most: three digits, four where three would not tell them apart."""
+    """A p and its limit as texts: three digits, four if three would not tell them apart."""
     same = p != alpha and f"{p:.3f}" == f"{alpha:.3f}"
     digits = 4 if same or alpha < 0.001 else 3
     least = 10**-digits
@@ -195,7 +193,7 @@ def shown_p(p: float, alpha: float) -> tuple[str, str]:
 
 
 def scenarios_needed(alpha: float) -> int:
-    """Give the fewest changed scenarios, all better, that a sign-flip test accepts.
+    """The fewest changed scenarios, all better, that a sign-flip test accepts.
 
     Least m, 2^-m <= alpha.
     """
@@ -203,7 +201,7 @@ def scenarios_needed(alpha: float) -> int:
 
 
 def sign_test_power(n: int, better: float, worse: float, alpha: float = 0.05) -> float:
-    """Give the power of the one-sided sign test over n pairs, each better or worse with these chances.
+    """The power of the one-sided sign test over n pairs, each better or worse with these probabilities.
 
     Σ over b, c of the multinomial probability of (b, c, n - b - c) where the test accepts; exact.
     """
@@ -218,10 +216,10 @@ def sign_test_power(n: int, better: float, worse: float, alpha: float = 0.05) ->
 def scenarios_for_power(
     better: float, worse: float, alpha: float = 0.05, power: float = 0.8, most: int = 200
 ) -> int | None:
-    """Give the fewest pairs with which the one-sided sign test has that power; None above `most`.
+    """The fewest pairs with which the one-sided sign test has that power; None above `most`.
 
-    `better` and `worse` are the chances of each pair. Power goes up in small saws with the pairs: found by halving,
-    the number is right to one or two. Up to a second of work: for a worker thread.
+    `better` and `worse` are the probabilities for each pair. Power rises in a sawtooth, so the bisection result may be
+    off by one or two. Takes up to a second: for a worker thread.
     """
     if sign_test_power(most, better, worse, alpha) < power:
         return None
@@ -234,10 +232,10 @@ def scenarios_for_power(
 
 
 def more_scenarios(n: int, better: int, worse: int, alpha: float, most: int = 200) -> int | None:
-    """Estimate how many more scenarios would do 4 times in 5, if each turns out as these n did.
+    """Estimate how many more scenarios are enough 4 times in 5, if each turns out as these n did.
 
-    With them the one-sided sign test at alpha has a power of 80%; 0 where it has it with n. None where not more are
-    better than worse, or where more than `most` in all would be needed. As slow as `scenarios_for_power`.
+    With them the one-sided sign test at alpha has a power of 80%; 0 if it has it with n. None if not more are better
+    than worse, or if more than `most` in all would be needed. As slow as `scenarios_for_power`.
     """
     if better <= worse or n <= 0:
         return None
@@ -246,7 +244,7 @@ def more_scenarios(n: int, better: int, worse: int, alpha: float, most: int = 20
 
 
 def mixture_e_value(better: int, worse: int) -> float:
-    """Give a one-sided e-value over changed pairs: a uniform mixture over chances of better in 1/2..1.
+    """A one-sided e-value over changed pairs: a uniform mixture over probabilities of better in 1/2..1.
 
     2^n · B(b+1, c+1) · 2 · (1 - I_½(b+1, c+1)), where for whole numbers 1 - I_½(b+1, c+1) is
     Σ_{j=0}^{b} C(n+1, j) / 2^{n+1}.
@@ -259,7 +257,7 @@ def mixture_e_value(better: int, worse: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p of several tests, in the order given.
+    """Adjust the p-values of several tests, in the given order.
 
     Running maximum of (m - rank) · p, at most 1. Holm 1979.
     """
@@ -291,7 +289,7 @@ def pass_hat_k(n: int, passed: int, k: int) -> float | None:
 def kappa(table: Sequence[Sequence[float]]) -> float | None:
     """Cohen's kappa of a square table of counts (rows one rater, columns the other): (po - pe) / (1 - pe).
 
-    None for an empty table, and where both raters always said the same one thing (pe = 1).
+    None for an empty table, and if both raters always gave the same single answer (pe = 1).
     """
     total = math.fsum(math.fsum(row) for row in table)
     if total == 0:
@@ -306,7 +304,7 @@ def weighted_kappa(table: Sequence[Sequence[float]], values: Sequence[float]) ->
     """Cohen's kappa with quadratic weights, of a square table of counts; row and column i stand for `values[i]`.
 
     1 - sum(w o) / sum(w e), w = (vi - vj)^2, o observed and e expected by chance. Cohen 1968. None for an empty table,
-    and where chance would never disagree.
+    and if chance would never disagree.
     """
     total = math.fsum(math.fsum(row) for row in table)
     if total == 0:

@@ -1,4 +1,4 @@
-"""The reward of tau2-bench: the product of what a task names in its `reward_basis`."""
+"""The reward of tau2-bench: the product of the parts a task names in its `reward_basis`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .originals import Closing, Parts, all_told, reward_of, same_side, task_of, 
 from .trace import ExpectedWorld, Trace
 
 BASIS: Final = ("DB", "COMMUNICATE")
-"""Where a task does not say."""
+"""Used if a task names none."""
 MOST_CHARS: Final = 2000
-"""Of an assertion in words, as the scenario's check has it."""
+"""Length limit of an assertion in words, as in the scenario's check."""
 ENDS_WELL: Final = ("user_stop",)
 """The user's stop or the agent's, which is recorded as the user's."""
 SIDES: Final = {"assistant": "agent", "user": "user"}
@@ -26,13 +26,13 @@ SIDES: Final = {"assistant": "agent", "user": "user"}
 
 @dataclass(frozen=True, slots=True)
 class Tau2:
-    """The rule for one task. What it cannot tell (assertions in words, without a judge) is None."""
+    """The rule for one task. What it cannot determine (assertions in words, without a judge) is None."""
 
     basis: tuple[str, ...]
     criteria: bool
-    """Whether the task has any."""
+    """Whether the task has evaluation criteria."""
     actions: tuple[Mapping[str, Any], ...] | None
-    """As written; None where the task has no such list."""
+    """As written; None if the task has no such list."""
     tools: Mapping[tuple[str, str], str]
     """Original side and name of a tool to its name here."""
     outputs: tuple[str, ...]
@@ -68,7 +68,7 @@ class Tau2:
         return None if None in found else float(all(found))
 
     def _asserted(self, conversation: Conversation) -> float | None:
-        """Each assertion was made at the end and held; None where one was not made."""
+        """Whether each assertion was made at the end and held; None if one was not made."""
         if not conversation.state_known:
             return None
         calls = [
@@ -83,7 +83,7 @@ class Tau2:
         return 1.0
 
     def _asserted_in_words(self, trace: Trace) -> float | None:
-        """What the judge said of each assertion, which is a check of the scenario; None where it said nothing clear."""
+        """The judge's answers to the assertions, which are checks of the scenario; None if one is unclear."""
         said = [trace.opinions.said.get(Question(text[:MOST_CHARS]).id) for text in self.judged]
         verdicts = [opinion.verdict if opinion is not None else None for opinion in said]
         if any(verdict not in ("pass", "fail") for verdict in verdicts):
@@ -91,7 +91,7 @@ class Tau2:
         return float("fail" not in verdicts)
 
     def _acted(self, conversation: Conversation) -> float:
-        """Every action is matched by a call of any side, compared by the arguments that the *call* has."""
+        """Whether every action is matched by a call of any side, compared by the arguments that the *call* has."""
         calls = [e for e in conversation.log if isinstance(e, ToolEntry) and e.by != "world" and e.turn > 0]
         return float(all(any(self._matches(action, c) for c in calls) for action in self.actions or ()))
 
@@ -108,13 +108,13 @@ class Tau2:
 
 
 def same_data(a: Any, b: Any) -> bool:
-    """The same of two sides; what tool kits only remember is no data."""
+    """Whether two sides have the same data; state that tool kits merely remember is not data."""
     one, other = ({**cast("dict[str, Any]", side), KIT_STATE: None} for side in (a, b))
     return same_but_for_nulls(one, other)
 
 
 def same_but_for_nulls(a: Any, b: Any) -> bool:
-    """Equality of two states; a key that is null is as good as one that is not there: models fill it in."""
+    """Equality of two states; a null key equals a missing one, since models fill it in."""
     if a is b:
         return True
     if isinstance(a, dict) and isinstance(b, dict):
@@ -129,7 +129,7 @@ def same_but_for_nulls(a: Any, b: Any) -> bool:
 
 
 def tau2(scenario: Scenario, world: CompiledWorld) -> Tau2:
-    """The rule for a scenario that was made of a task, whose tools are those of the world."""
+    """The rule for a scenario made from a task whose tools are those of the world."""
     task = task_of(scenario)
     told: Any = task.get("evaluation_criteria")
     criteria = cast("dict[str, Any]", told) if isinstance(told, dict) else {}

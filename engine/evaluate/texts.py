@@ -1,8 +1,8 @@
 """What was said: words, numbers and dates in a text, found as whole tokens and never as parts of others.
 
-Numbers carry an optional sign, currency and thousands commas, and a unit may follow; digits inside words,
-ids (`#42`, `W42`, `AB-12`), dates, clock times and phone numbers are no numbers. Every pattern takes time in
-proportion to the text: what begins a run of letters or digits is looked for at its first one only.
+Numbers may have a sign, currency and thousands commas, and a unit may follow; digits inside words, ids (`#42`, `W42`,
+`AB-12`), dates, clock times and phone numbers are not numbers. Every pattern takes time linear in the text: a run of
+letters or digits is tried only at its first character.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datetime import date
 from typing import Final
 
 NUMBER_TOLERANCE: Final = 0.005
-"""Absolute; what a number that was said may differ from the one that is looked for."""
+"""Absolute; how much a number that was said may differ from the wanted one."""
 MOST_READ: Final = 100_000
-"""Characters of one text that are read; what stands behind them was not said."""
+"""Characters of one text that are read; anything after them was not said."""
 
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
@@ -53,29 +53,29 @@ _HIDDEN: Final = "\N{SECTION SIGN}"
 
 @dataclass(frozen=True, slots=True)
 class SpokenDate:
-    """A date as it was said; `year` None where none was given."""
+    """A date as it was said; `year` None if none was given."""
 
     year: int | None
     month: int
     day: int
 
     def is_day(self, wanted: date) -> bool:
-        """Whether it is this day; a missing year is taken as right."""
+        """Whether it is this day; a missing year matches any."""
         return (self.month, self.day) == (wanted.month, wanted.day) and self.year in (None, wanted.year)
 
 
 def folded(text: str) -> str:
-    """The text without case, every run of blanks as one, apostrophes in their plain form."""
+    """The text without case, with every run of whitespace as one space and plain apostrophes."""
     return " ".join(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").casefold().split())
 
 
 def has_words(text: str, words: str) -> bool:
-    """Whether the words stand in the text as whole words, case and blanks folded."""
+    """Whether the text contains the words as whole words, ignoring case and whitespace."""
     return re.search(rf"(?<!\w){re.escape(folded(words))}(?!\w)", _read(text)) is not None
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers that the text says, in order: `$1,000.00` is 1000, `W42` and `2024-05-20` are none."""
+    """The numbers a text says, in order: `$1,000.00` is 1000, `W42` and `2024-05-20` are not numbers."""
     plain = _read(text)
     plain = _without(plain, [span for span, _ in _dates(plain)])
     plain = _NOT_NUMBERS.sub(lambda found: _HIDDEN * len(found[0]), plain)
@@ -88,7 +88,7 @@ def has_number(text: str, wanted: float, tolerance: float = NUMBER_TOLERANCE) ->
 
 
 def dates(text: str) -> list[SpokenDate]:
-    """The dates that the text says: ISO, `May 20(th)(, 2024)`, `20 May 2024`."""
+    """The dates a text says: ISO, `May 20(th)(, 2024)`, `20 May 2024`."""
     return [spoken for _, spoken in _dates(_read(text))]
 
 

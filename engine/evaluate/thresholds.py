@@ -1,4 +1,4 @@
-"""Thresholds: what a run must reach, by rate, metric, label and check. What was not measured fails, and says why."""
+"""Thresholds: what a run must reach, by rate, metric, label and check. Anything not measured fails, and says why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .metrics import METRICS, Metric
 
 RATES: Final = ("pass_rate", "max_errors")
 CHECK: Final = "check:"
-"""What stands before the id of a check: the least share of the trials in which it passes."""
+"""Prefix of a check's id: the least share of the trials in which it must pass."""
 MOST: Final = 100
 _SHOWN: Final = 3
 _EXACT: Final = 1e-12
@@ -37,7 +37,7 @@ class CheckCounts:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a run came to."""
+    """The results of a run that thresholds are checked against."""
 
     totals: Totals
     metrics: Mapping[str, MetricSummary] = field(default_factory=dict[str, MetricSummary])
@@ -49,7 +49,7 @@ def check_thresholds(
 ) -> None:
     """Refuse thresholds that are unknown or out of range; InvalidArgument with path, allowed and nearest.
 
-    `metrics`: those that the caller brings, beside those that ship.
+    `metrics`: the caller's own, in addition to the built-in ones.
     """
     known = {**METRICS, **(metrics or {})}
     if len(wanted) > MOST:
@@ -72,11 +72,11 @@ def check_thresholds(
 
 
 def thresholds(reached: Reached, wanted: Mapping[str, Threshold]) -> list[ThresholdResult]:
-    """Whether a run reached what it had to; what could not be measured fails, and says why.
+    """Whether a run reached its thresholds; what could not be measured fails, and says why.
 
-    `pass_rate` is the least rate (0..1), `max_errors` the most trials that may end in error or invalid; where any
-    threshold is set, `max_errors` is 0 unless given. Of a metric it is the least mean, or the most where lower is
-    better; labels of a metric are those that must not occur.
+    `pass_rate` is the least rate (0..1), `max_errors` the most trials that may end in error or invalid; if any
+    threshold is set, `max_errors` is 0 unless given. For a metric it is the least mean, or the most if lower is
+    better; for labels of a metric, those that must not occur.
     """
     if not wanted:
         return []
@@ -84,7 +84,7 @@ def thresholds(reached: Reached, wanted: Mapping[str, Threshold]) -> list[Thresh
 
 
 def named_metrics(wanted: Collection[str]) -> dict[str, Metric]:
-    """The metrics of thresholds that need no judge: they are measured because they are named."""
+    """The metrics in thresholds that need no judge: naming them is enough to have them measured."""
     found = (METRICS[name] for name in wanted if name in METRICS)
     return {metric.name: metric for metric in found if metric.measure or metric.of_verdict}
 
@@ -147,7 +147,7 @@ def _of_labels(name: str, unwanted: list[str], found: MetricSummary | None) -> T
 
 
 def _not_measured(found: MetricSummary | None) -> str:
-    """Why a metric cannot be held against its threshold; ""."""
+    """Why a metric cannot be compared with its threshold; "" if it can."""
     if found is None:
         return "it did not run: name it in `metrics`"
     if found.unscored:
@@ -156,7 +156,7 @@ def _not_measured(found: MetricSummary | None) -> str:
 
 
 def _without(found: MetricSummary) -> str:
-    """Why a metric that nothing left unscored has no value."""
+    """Why a metric with nothing unscored has no value."""
     return (
         "it applies to no conversation of this run" if found.does_not_apply else "no trial could be counted"
     )

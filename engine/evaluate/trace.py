@@ -1,4 +1,4 @@
-"""The trace of a trial: what predicates read. Built entry by entry, live and from a stored conversation."""
+"""The trace of a trial: what predicates read. Built entry by entry, live or from a stored conversation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ FIRED = ("fired", "timeout:fire")
 
 @dataclass(frozen=True, slots=True)
 class ExpectedWorld:
-    """What the scenario's own solution leaves behind; played elsewhere and passed in.
+    """The state that the scenario's own solution leaves behind; played elsewhere and passed in.
 
-    `root` is the final state `{"db": …, "user_db": …}`, `ignore` the places that events wrote there, `error` why
-    there is none: the scenario is unsolvable then, and its trials are invalid.
+    `root` is the final state `{"db": …, "user_db": …}`, `ignore` the places that events wrote there, `error` why there
+    is none: then the scenario is unsolvable and its trials are invalid.
     """
 
     root: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -44,8 +44,8 @@ class ExpectedWorld:
 class Trace:
     """What has happened so far, and the state now.
 
-    `state` is the live state of the trial (or of the replay) and only read here; what it is at construction
-    is the initial state. Entries of turn 0, the history, are seen by rules and counted by no other check.
+    `state` is the live state of the trial (or of the replay), only read here; its content at construction is the
+    initial state. Entries of turn 0, the history, are seen by rules and counted by no other check.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Trace:
         self.n = 0
         self.says: list[SayEntry] = []
         self.calls: list[ToolEntry] = []
-        """Those of the sides themselves: what an event or noise calls in the agent's name is not among them."""
+        """Calls of the sides themselves, without those an event or noise makes in the agent's name."""
         self.events: list[EventEntry] = []
         self.happened: dict[str, int] = {}
-        """Events that fired and signals that were emitted, by the `n` of the first time."""
+        """Events that fired and signals that were emitted, with the `n` of the first time."""
 
     def add(self, entry: LogEntry) -> None:
-        """Take note of an entry whose writes are in the state already."""
+        """Record an entry whose writes are already in the state."""
         self.turn, self.t, self.n = entry.turn, entry.t, entry.n
         if isinstance(entry, SayEntry):
             if not entry.rejected:
@@ -93,9 +93,9 @@ class Trace:
                 self.happened.setdefault(entry.event, entry.n)
 
     def by_the_world(self) -> tuple[Path, ...]:
-        """The places that events and noise wrote: nobody else is to answer for them.
+        """The places that events and noise wrote: nobody else is responsible for them.
 
-        Of a list to which something was added or from which it was taken it is the whole, since the rest moved.
+        If an element was added to or removed from a list, the whole list counts, since the rest moved.
         """
         if not self.events:
             return ()
@@ -103,31 +103,31 @@ class Trace:
         return tuple(dict.fromkeys(_place(patch) for patch in written))
 
     def at(self, turn: int, t: float) -> Trace:
-        """The same at a moment at which nothing has been recorded yet."""
+        """The same trace at a moment at which nothing has been recorded yet."""
         self.turn, self.t = turn, t
         return self
 
     def moment(self) -> str | None:
-        """What the world's clock shows at the last entry, or at the moment of `at`; None where there is no clock."""
+        """The world's clock at the last entry, or at the moment of `at`; None if there is no clock."""
         try:
             return moment_after(self.now, self.t) if self.now else None
         except Fault:
             return None
 
     def played(self) -> Trace:
-        """The same without the history: what success checks count."""
+        """The same trace without the history: what success checks count."""
         if not any(e.turn < 1 for e in (*self.says[:1], *self.calls[:1])):
             return self
         return self._part([s for s in self.says if s.turn > 0], [c for c in self.calls if c.turn > 0])
 
     def told(self, opinions: Opinions) -> Trace:
-        """The same with other opinions of judges."""
+        """The same trace with other opinions of judges."""
         part = self._part(self.says, self.calls)
         part.opinions = opinions
         return part
 
     def after(self, n: int) -> Trace:
-        """The part of the record behind entry `n`; the state is the present one."""
+        """The part of the record after entry `n`; the state is the present one."""
         later = self._part([s for s in self.says if s.n > n], [c for c in self.calls if c.n > n])
         later.happened = {name: at for name, at in self.happened.items() if at > n}
         return later
@@ -160,7 +160,7 @@ class Replay:
         self.trace.state_known = conversation.state_known
 
     def __iter__(self) -> Iterator[LogEntry]:
-        """Each entry before it is in the trace; it goes in when the next one is asked for."""
+        """Each entry before it is in the trace; it is added when the next one is requested."""
         for entry in self._entries:
             yield entry
             if isinstance(entry, ToolEntry | EventEntry) and entry.turn > 0:
@@ -171,8 +171,9 @@ class Replay:
 def opens_point(before: LogEntry | None, entry: LogEntry) -> bool:
     """Whether an evaluation point lies between two entries of the log.
 
-    Signals and notices belong to what caused them, text of the agent beside a call to that call, and events and
-    the calls they make to the point at which they fire; only those for which time has passed have one of their own.
+    Signals and notices belong to what caused them, the agent's text beside a call to that call, and events and the
+    calls they make to the point at which they fire; only events that came with the passing of time have a point of
+    their own.
     """
     if isinstance(entry, ToolEntry):
         return entry.cause is None and not beside(before, entry)
@@ -201,5 +202,5 @@ def _apply(state: State, patches: list[Patch]) -> None:
 
 @lru_cache(maxsize=20_000)
 def written_path(text: str) -> Path:
-    """The path of a patch of the record."""
+    """The path of a patch in the record."""
     return parse_path(text, "patches")

@@ -30,11 +30,11 @@ class MinefieldHit:
 
 
 class Watcher:
-    """What the checks of one trial have come to.
+    """The state of a trial's watched checks.
 
-    Ask it at each evaluation point: at the start, and after each text, call or event together with the
-    signals and notices it caused; a text of the agent that comes beside calls is no point of its own.
-    `reached` keeps the first moment of each check that came true.
+    Ask it at each evaluation point: at the start, and after each text, call or event together with the signals and
+    notices it caused; a text of the agent beside calls is not a point of its own. `reached` keeps the first moment of
+    each check that came true.
     """
 
     def __init__(self, plan: CheckPlan) -> None:
@@ -42,12 +42,12 @@ class Watcher:
         self._aims = [check for check in plan.checks if check.watched and check.kind != "minefield"]
         self._mines = [check for check in plan.checks if check.kind == "minefield"]
         self._seen = -1
-        """Calls at the last point: what is only about calls is looked at again when there are more."""
+        """Number of calls at the last point: checks only about calls are re-evaluated when there are more."""
         self._n = 0
-        """The last entry at the last point: what happened up to it came before whatever is true now."""
+        """The last entry at the last point: what happened up to it came before anything that is true now."""
 
     def at_point(self, trace: Trace) -> MinefieldHit | None:
-        """Look at the trace as it is now; the first counted minefield hit at this very point, or None."""
+        """Evaluate the trace as it is now; return the first counted minefield hit at this very point, or None."""
         if not (self._aims or self._mines):
             return None
         played = trace.played()
@@ -60,7 +60,7 @@ class Watcher:
         return MinefieldHit(hit.id, self.reached[hit.id].why, trace.turn) if hit else None
 
     def counted(self, check: Check, trace: Trace) -> Trace | None:
-        """The part of the trace that counts for a check now; None where it is over, or has not begun."""
+        """The part of the trace that counts for a check now; None if its time is over, or has not begun."""
         if check.before and self._over(check, trace):
             return None
         if not check.after:

@@ -1,4 +1,4 @@
-"""Generation: personas and scenarios written by a writer model, sieved, grounded in the world and proven."""
+"""Generation: personas and scenarios written by a writer model, filtered, grounded in the world and proven."""
 
 from __future__ import annotations
 

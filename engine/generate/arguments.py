@@ -1,4 +1,4 @@
-"""Arguments for probes: values out of the records, by the parameter's name, schema and the record it is about."""
+"""Arguments for probes: values from the records, by the parameter's name, schema and the record it concerns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..world import BadPattern, CompiledTool, compile_pattern, moment_after
 from .rows import Row, Rows, field_values
 
 Take = Literal["own", "other"]
-"""Where a value comes from: the record that the call is about and those around it, or another record."""
+"""Where a value comes from: the record that the call concerns and those around it, or another record."""
 NONE: Final = object()
-"""No value could be found."""
+"""No value was found."""
 _REASONS: Final = (
     "plans have changed",
     "it was a mistake",
@@ -31,9 +31,9 @@ _DAY_S: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One parameter. `home`: the collection whose keys it takes, "" when none.
+    """One parameter. `home`: the collection whose keys it takes, "" if none.
 
-    `free`: any text will do; that is taken of an optional plain text, and of one that no record has a field for.
+    `free`: any text will do; assumed for an optional plain text, and for one that no record has a field for.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Slot:
 
 
 class Filler:
-    """Fills parameters from records. Pure: a value depends on the world and the key of the draw alone."""
+    """Fills parameters from records. Pure: a value depends only on the world and the key of the draw."""
 
     def __init__(self, rows: Rows, now: str) -> None:
         self._rows = rows
@@ -52,7 +52,7 @@ class Filler:
         self._slots: dict[str, list[Slot]] = {}
 
     def slots(self, tool: CompiledTool) -> list[Slot]:
-        """The parameters of a tool, each with the collection it is a key of."""
+        """The parameters of a tool, each with the collection whose keys it takes."""
         name = tool.tool.name
         if name not in self._slots:
             raw = as_object(tool.tool.parameters.get("properties"))
@@ -61,7 +61,7 @@ class Filler:
         return self._slots[name]
 
     def anchor(self, tool: CompiledTool, n: int, *key: str | int) -> Row | None:
-        """The record that the n-th call is about, or None when no parameter leads to one."""
+        """The record that the n-th call concerns, or None if no parameter leads to one."""
         required = [slot for slot in self.slots(tool) if slot.required]
         homes = [slot.home for slot in required if slot.home]
         if not homes:
@@ -74,7 +74,7 @@ class Filler:
     def fill(
         self, tool: CompiledTool, anchor: Row | None, take: Take, given: Mapping[str, Any], *key: str | int
     ) -> dict[str, Any] | None:
-        """Arguments, or None when a required one cannot be had. `given` holds for keys of records."""
+        """Arguments, or None if a required one cannot be found. `given` supplies keys of records."""
         near = self._rows.near(anchor) if anchor else []
         strange = self._other(anchor, *key)
         made: dict[str, Any] = {}
@@ -173,7 +173,7 @@ class Filler:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The value when it is an object, else an empty one."""
+    """The value if it is an object, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
@@ -185,7 +185,7 @@ def of_type(value: Any, kind: str) -> bool:
 
 
 def singular(word: str) -> str:
-    """`orders` is `order`, `entries` is `entry`, `boxes` is `box`; other words as they are."""
+    """`orders` becomes `order`, `entries` `entry`, `boxes` `box`; other words are unchanged."""
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     if word.endswith(("ses", "xes", "ches", "shes")):
@@ -199,7 +199,7 @@ def _words(name: str) -> list[str]:
 
 
 def _fits(pattern: Any, rows: Rows, collection: str) -> bool | None:
-    """Whether a parameter's pattern fits the keys of a collection; None without a pattern."""
+    """Whether a parameter's pattern matches the keys of a collection; None without a pattern."""
     if not isinstance(pattern, str):
         return None
     try:

@@ -16,7 +16,7 @@ from .rows import Rows
 _POLICY_CHARS: Final = 6_000
 _EXISTING: Final = 60
 _TRIES: Final = 3
-"""Draws for each sample record that is wanted, since some come twice."""
+"""Draws for each wanted sample record, since some come up twice."""
 _RECORD_CHARS: Final = 700
 
 
@@ -29,7 +29,7 @@ async def ask(
     seed: int,
     batch: int,
 ) -> str:
-    """The text of one writer call. SetupError when no reply can be had."""
+    """The text of one writer call. SetupError if there is no reply."""
     block = json.dumps({"task": task, **data}, ensure_ascii=False)
     messages = (Message("system", prose), Message("user", f"The data:\n{block}"))
     request = ModelRequest("writer", messages, schema=schema, seed=seed_of(seed, "generate", task, batch))
@@ -65,7 +65,7 @@ def told_world(
 
 
 def newest(existing: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of what is there already the part that a request shows."""
+    """The existing items that a request shows."""
     return list(existing[-_EXISTING:])
 
 

@@ -1,4 +1,4 @@
-"""What came of generating, and the first sieve: a model's reply taken apart, near-duplicates measured and refused."""
+"""Results of generation, and the first filter: parse the model's reply, reject near-duplicates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ T = TypeVar("T", Persona, Scenario)
 NEAR_DUPLICATE: Final = 0.75
 """Overlap from which an item is refused. Overlap: Jaccard index of the words, |A and B| / |A or B|."""
 BATCHES: Final = 3
-"""How often a writer is asked until the count is reached."""
+"""How often a writer is asked at most to reach the count."""
 MOST_TOLD: Final = 10
-"""Refusals that a writer is told of, so that it writes those items anew."""
+"""Refusals that a writer is told about, so that it rewrites those items."""
 MAX_COUNT: Final = 50
 MAX_REPLY_CHARS: Final = 2_000_000
 MAX_ITEM_CHARS: Final = 20_000
 MAX_ITEMS: Final = 100
-"""Items of one reply that are looked at."""
+"""Items of one reply that are considered."""
 _WORD: Final = re.compile(r"[^\W_]+", re.UNICODE)
 _SMALL_WORDS: Final = (
     "a an and are as at be because but by for from had has have he her his i in is it its my not of on or our she so "
@@ -36,12 +36,12 @@ _SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 @dataclass(slots=True)
 class Generated(Generic[T]):
-    """Distinct items, checked one by one; perhaps fewer than were asked for, never none.
+    """Distinct items, checked one by one; possibly fewer than requested, never none.
 
-    `model`: the writer as reports call it. `near_duplicates_refused` are not in `refused`, which holds {at, what}
-    for everything else that was wrong. `highest_overlap`: of any item with another or with one that was there
-    before, 0..1, below NEAR_DUPLICATE. `records_exist`: items that refer to at least one record of the world.
-    `solutions`: of scenarios, by id, what their own solution and the baselines gave. `batches`: writer calls.
+    `model`: the writer's name in reports. `near_duplicates_refused` are not in `refused`, which holds {at, what} for
+    everything else that was wrong. `highest_overlap`: of any item with another or with an existing one, 0..1, below
+    NEAR_DUPLICATE. `records_exist`: items that refer to at least one record of the world. `solutions`: for scenarios,
+    by id, the results of their own solution and the baselines. `batches`: writer calls.
     """
 
     model: str
@@ -59,24 +59,24 @@ class Generated(Generic[T]):
 
 
 class Distinct:
-    """What is there already: ids that are taken, and words to compare new items with."""
+    """What exists already: taken ids, and words to compare new items with."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._words: list[frozenset[str]] = []
 
     def add(self, id: str, text: str) -> None:
-        """Take it in."""
+        """Add an item."""
         self._ids.add(id)
         self._words.append(words_of(text))
 
     def overlap(self, text: str) -> float:
-        """The highest overlap with what is there, 0..1."""
+        """The highest overlap with existing items, 0..1."""
         own = words_of(text)
         return max((jaccard(own, other) for other in self._words), default=0.0)
 
     def free_id(self, wanted: str) -> str:
-        """A slug like the wanted one that nobody has; "" when nothing of it can stand in a slug."""
+        """An unused slug like the wanted one; "" if no part of it can be used in a slug."""
         slug = slugify(wanted)[:58].strip("-")
         if not slug or slug not in self._ids:
             return slug
@@ -84,7 +84,7 @@ class Distinct:
 
 
 def words_of(text: str) -> frozenset[str]:
-    """The words of a text that tell it from others, case folded."""
+    """The distinguishing words of a text, case folded."""
     return frozenset(word for word in _WORD.findall(text.casefold()) if word not in _SMALL)
 
 
@@ -94,7 +94,7 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def check_request(count: int, kinds: Sequence[str], known: Sequence[str]) -> None:
-    """InvalidArgument for a count outside 1..50, or an unknown kind."""
+    """Raise InvalidArgument for a count outside 1..50, or an unknown kind."""
     if not 1 <= count <= MAX_COUNT:
         raise InvalidArgument(f"count is {count}.", where="count", allowed=f"1 to {MAX_COUNT} a call")
     for k, kind in enumerate(kinds):
@@ -105,12 +105,12 @@ def check_request(count: int, kinds: Sequence[str], known: Sequence[str]) -> Non
 
 
 def placed(where: str, item: str) -> str:
-    """The place of a mistake, told from the item: `scenarios[2].init[0]`."""
+    """The place of a mistake, as seen from the item: `scenarios[2].init[0]`."""
     return where if where.startswith(item) else f"{item}.{where}".rstrip(".")
 
 
 def reply_items(text: str, name: str) -> list[Mapping[str, Any]]:
-    """The objects under `name` in a model's reply; ValueError says what is wrong with it as a whole."""
+    """The objects under `name` in a model's reply; ValueError says what is wrong with the reply as a whole."""
     if len(text) > MAX_REPLY_CHARS:
         raise ValueError(f"the reply has {len(text)} characters, more than {MAX_REPLY_CHARS}")
     start, end = text.find("{"), text.rfind("}")
@@ -128,7 +128,7 @@ def reply_items(text: str, name: str) -> list[Mapping[str, Any]]:
 
 
 def check_item(item: Mapping[str, Any], fields: Sequence[str]) -> None:
-    """ValueError when an item is no object of these fields, too large, or holds what cannot be stored."""
+    """Raise ValueError if an item is not an object of these fields, too large, or cannot be stored."""
     if "" in item:
         raise ValueError("it is not an object")
     strange = [key for key in item if key not in fields]

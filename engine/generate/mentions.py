@@ -1,4 +1,4 @@
-"""Which records a text speaks of, and which of its ids are made up."""
+"""Which records a text mentions, and which of its ids are made up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOKENS_READ: Final = 500_000
 
 
 class Mentions:
-    """Looks for ids in texts. A made-up id is built like the keys of a collection and stands nowhere in the state."""
+    """Finds ids in texts. A made-up id is built like the keys of a collection but occurs nowhere in the state."""
 
     def __init__(self, rows: Rows, base: Mapping[str, Any]) -> None:
         self._rows = rows
@@ -31,7 +31,7 @@ class Mentions:
         }
 
     def known(self, value: Any) -> set[str]:
-        """Keys of records in all texts of a value."""
+        """The keys of records in all texts of a value."""
         return {token for token in _tokens(value) if _is_id(token) and self._rows.holds(token)}
 
     def made_up(self, value: Any, own: Any = None) -> str:
@@ -46,17 +46,17 @@ class Mentions:
 
     @cached_property
     def _in_values(self) -> frozenset[str]:
-        """Ids that stand in values of the state: numbers of parcels that are no key, codes."""
+        """Ids that occur in values of the state: parcel numbers that are not keys, codes."""
         return frozenset(token for token in islice(_tokens(dict(self._base)), _TOKENS_READ) if _is_id(token))
 
 
 def _is_id(token: str) -> bool:
-    """Whether a word can be nothing but an id: digits, and something beside them."""
+    """Whether a word can only be an id: digits, and something besides them."""
     return any(c.isdigit() for c in token) and not token.isdigit() and "-" not in token[:1]
 
 
 def _shape(token: str) -> str:
-    """How an id is built: `W10240` is `W0`, the number behind its letters; of mixed codes kind and place of each."""
+    """The form of an id: `W10240` is `W0`, letters and a number; for mixed codes length and kinds of characters."""
     if _NUMBERED.fullmatch(token):
         return re.sub(r"\d+", "0", token)
     kinds = {"0" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in token}

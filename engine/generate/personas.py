@@ -1,4 +1,4 @@
-"""Personas written by a writer model: parsed, told apart, tied to records that exist."""
+"""Personas written by a writer model: parsed, deduplicated, tied to existing records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .mentions import Mentions
 from .rows import Rows
 
 PERSONA_KINDS: Final = ("angry", "forgetful", "terse", "polite", "talkative", "impatient", "upfront")
-"""Those that are written where no kind is asked for."""
+"""The kinds written if none is requested."""
 WITH_DATA: Final = "with_data"
 MULTILINGUAL: Final = "multilingual"
 ON_REQUEST: Final = (*METHODS, MULTILINGUAL, WITH_DATA)
@@ -42,7 +42,7 @@ _TOLD_OF: Final[Mapping[str, str]] = {
     WITH_DATA: 'Brings `data`: {"db": {collection: {new key: whole record}}}, built like the samples, with a key that '
     'is not there and references only to records that are; `knowledge` has what it knows of it, as {"fact", "value"}.',
 }
-"""What the writer is told of the kinds on request."""
+"""What the writer is told about the kinds on request."""
 
 _MOST_SAMPLES: Final = 30
 
@@ -96,11 +96,11 @@ async def generate_personas(
     kinds: Sequence[str],
     seed: int,
 ) -> Generated[Persona]:
-    """At most `count` (1..50) new personas; fewer when the writer has no more that are distinct.
+    """At most `count` (1..50) new personas; fewer if the writer has no more distinct ones.
 
     `kinds` empty: all of PERSONA_KINDS; those ON_REQUEST are hostile, of other languages, or bring records. Raises
-    InvalidArgument for a bad count or kind and when nothing at all could be made, SetupError when the model cannot
-    answer. What the model says wrongly is in `refused`.
+    InvalidArgument for a bad count or kind and if nothing at all could be made, SetupError if the model cannot answer.
+    The model's invalid items are in `refused`.
     """
     check_request(count, kinds, ALL_PERSONA_KINDS)
     rows = Rows(world)
@@ -126,7 +126,7 @@ async def generate_personas(
 
 
 def nothing_made(noun: str, made: Generated[Any], brief: str, count: int) -> InvalidArgument:
-    """The error of a writer that gave nothing usable."""
+    """The error if a writer returned nothing usable."""
     parts = [f"{made.near_duplicates_refused} near-duplicates"] if made.near_duplicates_refused else []
     if made.refused:
         parts.append(f"{len(made.refused)} wrong, the first: {made.refused[0]['what'].rstrip('.')}")
@@ -141,7 +141,7 @@ def nothing_made(noun: str, made: Generated[Any], brief: str, count: int) -> Inv
 
 
 class _Sieve:
-    """Takes replies and lets through what is right."""
+    """Takes replies and lets through what is valid."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Sieve:
             self._distinct.add(persona.id, _text(persona))
 
     def take(self, text: str, count: int) -> None:
-        """What a reply brings, up to `count` in all."""
+        """Add the items of a reply, up to `count` in all."""
         batch = self.made.batches
         try:
             items = reply_items(text, "personas")
@@ -217,7 +217,7 @@ class _Sieve:
         )
 
     def _check_kind(self, persona: Persona, kind: str, where: str) -> None:
-        """ValueError when it is not of its kind, InvalidArgument when its data does not fit the world."""
+        """Raise ValueError if it is not of its kind, InvalidArgument if its data does not fit the world."""
         if kind == MULTILINGUAL and persona.language.strip().casefold() in ("", "english", "en"):
             raise ValueError("it is to write in another language, and `language` names none")
         if kind != WITH_DATA:

@@ -1,7 +1,7 @@
-"""Probes: each tool tried on scratch scenes with arguments out of the records. What a writer can build on.
+"""Probes: each tool tried on scratch scenes with arguments taken from the records. What a writer can build on.
 
-A probe is a fact about the world: these arguments, after these other calls, do this, or are refused with this
-text. It costs no model and leaves nothing behind.
+A probe is a fact about the world: these arguments, after these other calls, do this, or are refused with this text. It
+needs no model and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from .arguments import Filler, Take
 from .rows import Row, Rows
 
 MOST: Final = 40
-"""Probes of one tool."""
+"""Most probes of one tool."""
 _LATER_S: Final = 3661
-"""An hour, a minute and a second: what differs then depends on the clock."""
+"""An hour, a minute and a second: anything that differs then depends on the clock."""
 _MARK: Final = "a text of nobody"
 _DEEPEST: Final = 3
 _SHOWN: Final = 300
@@ -42,7 +42,7 @@ _SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A call and what it told."""
+    """A call and its result."""
 
     tool: str
     args: Mapping[str, Any]
@@ -55,12 +55,12 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One try. Its result has only what does not depend on time and chance.
+    """One try. Its result contains only what does not depend on time and chance.
 
-    `before` and `after` are the calls that the world's rules want around it, all of which succeeded. `confirm`: a
-    rule wants the user's yes before it. `writes`: (path, new value) of what it changed. `ignore`: patterns of paths
-    that hold the time, a chance, or a text that the caller may choose. `free`: its arguments that may be any text.
-    `record`: path of the record that it is about.
+    `before` and `after` are the calls that the world's rules require around it, all of which succeeded. `confirm`: a
+    rule requires the user's yes before it. `writes`: (path, new value) of what it changed. `ignore`: patterns of paths
+    that hold the time, a random value, or a text the caller may choose. `free`: its arguments that may be any text.
+    `record`: path of the record it concerns.
     """
 
     use: ToolUse
@@ -76,7 +76,7 @@ class Probe:
 
     @property
     def shape(self) -> str:
-        """What kind of outcome it is: a refusal's text without its ids and numbers."""
+        """The kind of outcome: a refusal's text without its ids and numbers."""
         return "ok" if self.ok else "".join("0" if c.isdigit() else c for c in self._plain_error)
 
     @property
@@ -87,7 +87,7 @@ class Probe:
         return text
 
     def data(self) -> dict[str, Any]:
-        """As a request shows it: only what is there."""
+        """As a request shows it: only non-empty fields."""
         made: dict[str, Any] = {
             **self.use.data(),
             "ok": self.ok,
@@ -105,7 +105,7 @@ class Probe:
 
 @dataclass(slots=True)
 class _Order:
-    """The calls around a tool that rules want."""
+    """The calls that rules require around a tool."""
 
     before: list[str] = field(default_factory=list[str])
     after: list[str] = field(default_factory=list[str])
@@ -123,7 +123,7 @@ class Prober:
         self._filler = Filler(rows, world.world.clock.now)
 
     def tools(self) -> list[CompiledTool]:
-        """The agent's tools that do something a user may ask for: no thinking, no handing over, none forbidden."""
+        """The agent's tools that do something a user may ask for: not thinking, handing over, or forbidden."""
         return [
             tool
             for name, tool in self._world.tools.items()
@@ -135,7 +135,7 @@ class Prober:
         ]
 
     def probe(self, tool: CompiledTool, keep: int) -> list[Probe]:
-        """At most `keep` probes that succeeded and `keep` refused ones, of as many kinds as there are."""
+        """At most `keep` successful and `keep` refused probes, of as many kinds as there are."""
         found: dict[str, list[Probe]] = defaultdict(list)
         seen: set[str] = set()
         for n in range(MOST):
@@ -209,7 +209,7 @@ class Prober:
         return args
 
     def _effect(self, tool: CompiledTool, args: dict[str, Any], before: list[ToolUse]) -> Any:
-        """What a call comes to: its result and writes, or the text of its refusal."""
+        """The outcome of a call: its result and writes, or the text of its refusal."""
         scene = self._scene(0)
         _all_done(scene, before)
         outcome = scene.call(tool.tool.name, args)
@@ -218,9 +218,9 @@ class Prober:
     def _vague(
         self, tool: CompiledTool, args: dict[str, Any], before: list[ToolUse], outcome: CallOutcome
     ) -> tuple[list[str], Any]:
-        """(patterns of what the call writes otherwise, what its result has in common) when it is called again.
+        """(patterns of what the call writes differently, what its results have in common) when it is repeated.
 
-        That is an hour later and with other chances, then with other free texts.
+        It is repeated an hour later with other random draws, then with other free texts.
         """
         texts = {slot.name: _MARK for slot in self._filler.slots(tool) if slot.free}
         differing: dict[str, None] = {}
@@ -247,7 +247,7 @@ class Prober:
     def _around(
         self, names: list[str], args: Mapping[str, Any], anchor: Row | None, *key: str | int
     ) -> list[ToolUse] | None:
-        """The calls of these tools for the same record, or None when one cannot be filled."""
+        """The calls of these tools for the same record, or None if the arguments of one cannot be filled."""
         uses: list[ToolUse] = []
         for name in names:
             filled = self._filler.fill(self._world.tools[name], anchor, "own", args, *key, name)
@@ -272,7 +272,7 @@ class Prober:
         return order
 
     def _needed(self, rule: Rule) -> list[str]:
-        """The tools that a rule's `need` asks for, where it asks for calls: all of `all`, the first of `any`."""
+        """The tools that a rule's `need` requires, if it requires calls: all of `all`, the first of `any`."""
         found: list[str] = []
         waiting: list[Any] = [rule.need or {}]
         while waiting:
@@ -295,7 +295,7 @@ def pick_probes(prober: Prober, count: int, *key: str | int) -> list[Probe]:
 
 
 def _all_done(scene: Scene, uses: list[ToolUse]) -> list[ToolUse] | None:
-    """The calls with their results, or None when one was refused."""
+    """The calls with their results, or None if one was refused."""
     done: list[ToolUse] = []
     for use in uses:
         outcome = scene.call(use.tool, dict(use.args))
@@ -312,7 +312,7 @@ def _in_turn(groups: list[list[Probe]]) -> list[Probe]:
 
 
 def _short(value: Any) -> Any:
-    """A value as a request shows it: of a large object its scalars, of anything else too large a part of its text."""
+    """A value as a request shows it: of a large object its scalars, of any other large value part of its text."""
     if len(as_text(value)) <= _SHOWN:
         return value
     if isinstance(value, dict):
@@ -324,7 +324,7 @@ def _short(value: Any) -> Any:
 
 
 def _written(patches: Sequence[Patch]) -> dict[Path, Any]:
-    """Every scalar that was written, by its whole path."""
+    """Every scalar that was written, by its full path."""
     made: dict[Path, Any] = {}
     for patch in patches:
         waiting: list[tuple[Path, Any]] = [(patch.path, patch.new)]
@@ -340,7 +340,7 @@ def _written(patches: Sequence[Patch]) -> dict[Path, Any]:
 
 
 def _common(one: Any, other: Any) -> Any:
-    """A result without the fields that are others in another one; None when nothing is common."""
+    """A result without the fields that differ in another one; None if nothing is common."""
     if isinstance(one, dict) and isinstance(other, dict):
         theirs = cast("dict[str, Any]", other)
         return {
@@ -352,6 +352,6 @@ def _common(one: Any, other: Any) -> Any:
 
 
 def _general(path: Path, rows: Rows) -> Path:
-    """The path for any record of its collection and any element."""
+    """The path generalised to any record of its collection and any element."""
     named = len(path) > 3 and path[0] == "db" and path[1] in rows.collections
     return tuple(WILD if isinstance(key, int) or (named and n == 2) else key for n, key in enumerate(path))

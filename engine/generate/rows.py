@@ -1,4 +1,4 @@
-"""The records of a world as a graph: collections, which record names which, and where a field stands.
+"""The records of a world as a graph: collections, which record refers to which, and where a field occurs.
 
 Collections are objects of objects on the agent's side (`db.orders`); a record is one of their entries. Nothing here
 knows what a collection is about: keys, names of fields and the schema's references are all there is.
@@ -16,11 +16,11 @@ from ..seeds import choose
 from ..world import CompiledWorld, show_path
 
 MAX_ROWS: Final = 20_000
-"""Records whose links are read."""
+"""Most records whose links are read."""
 _MAX_LEAVES: Final = 200
 _FEW: Final = 8
 _NEAR: Final = 24
-"""Records that are looked through around one."""
+"""Most records looked at around one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Rows:
         return key in self._homes
 
     def draw(self, collection: str, *seed: str | int) -> Row:
-        """Some record of a collection."""
+        """A drawn record of a collection."""
         return self.row(collection, choose(self._keys[collection], *seed))
 
     def varied(self, collection: str, n: int, *seed: str | int) -> Row:
-        """The n-th of many draws, spread evenly over the values of the fields that have only a few."""
+        """The n-th of many draws, spread evenly over the values of fields that have only a few."""
         spread = self._spread(collection)
         if not spread:
             return self.draw(collection, *seed)
@@ -70,19 +70,19 @@ class Rows:
         return self.row(collection, choose(keys, *seed))
 
     def row(self, collection: str, key: str) -> Row:
-        """The record of this key; KeyError when there is none."""
+        """The record with this key; KeyError if there is none."""
         return Row(collection, key, self.collections[collection][key])
 
     def size(self, collection: str) -> int:
         return len(self._keys[collection])
 
     def with_field(self, name: str) -> list[str]:
-        """Collections whose records have a field of that name, at the top first."""
+        """Collections whose records have a field of that name, those with it at the top level first."""
         top = [c for c, fields in self._fields.items() if fields.get(name) == 0]
         return top or [c for c, fields in self._fields.items() if name in fields]
 
     def near(self, row: Row) -> list[Row]:
-        """The record, those it names, those that name it, and the next ones around these; nearest first."""
+        """The record, those it refers to, those that refer to it, and the next ones around these; nearest first."""
         found = {(row.collection, row.key): row}
         rim = [row]
         for _ in range(2):
@@ -96,7 +96,7 @@ class Rows:
         return list(found.values())
 
     def _spread(self, collection: str) -> list[list[list[str]]]:
-        """Per field with 2 to 8 different texts: the keys of the records, grouped by its text."""
+        """For each field with 2 to 8 different texts: the keys of the records, grouped by that text."""
         if collection not in self._spreads:
             by_field: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
             for key in self._keys[collection][:MAX_ROWS]:
@@ -119,7 +119,7 @@ class Rows:
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, int]]:
-        """Per collection the names of fields and how deep they stand, out of its first records."""
+        """For each collection the names of fields and their depth, from its first records."""
         made: dict[str, dict[str, int]] = {}
         for name, box in self.collections.items():
             fields = made[name] = {}
@@ -154,7 +154,7 @@ def is_collection(box: Any) -> bool:
 
 
 def leaves(record: Any, field: str = "", depth: int = -1) -> Iterator[tuple[int, str, Any]]:
-    """(depth, name of the field, value) of every scalar of a record; the elements of a list share its name."""
+    """(depth, field name, value) of every scalar of a record; the elements of a list share its name."""
     left = _MAX_LEAVES
     waiting: list[tuple[int, str, Any]] = [(depth, field, record)]
     while waiting and left > 0:

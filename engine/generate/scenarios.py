@@ -1,4 +1,4 @@
-"""Scenarios written by a writer model: parsed, told apart, tied to records that exist, and proven by being played."""
+"""Scenarios written by a writer model: parsed, deduplicated, tied to existing records, and proven by playing them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from .probes import Prober, pick_probes
 from .rows import Rows
 
 SCENARIO_KINDS: Final = ("must_refuse", "must_succeed", "edge", "multi_step")
-"""Those that are written where no kind is asked for."""
+"""The kinds written if none is requested."""
 DISTURBED: Final = ("events", "faults")
 SEALED: Final = "sealed"
-"""No kind of its own: what is written of the others is shown to nobody."""
+"""Not a kind of its own: what is written under the others is shown to nobody."""
 ALL_SCENARIO_KINDS: Final = (*SCENARIO_KINDS, *DISTURBED, SEALED)
 _FIELDS: Final = (
     *("id", "kind", "goal", "knowledge", "unknown", "reveal", "guidelines", "init", "expected", "success"),
@@ -44,7 +44,7 @@ _FIELDS: Final = (
 _REASON: Final = re.compile(r"\bbecause\b[^.!?]*", re.IGNORECASE)
 
 Check = Callable[[Scenario], Awaitable[SolutionReport]]
-"""Plays a scenario's own solution and the baselines; InvalidArgument when it does not fit the world."""
+"""Plays a scenario's own solution and the baselines; InvalidArgument if it does not fit the world."""
 
 _SAMPLES: Final = 3
 
@@ -112,13 +112,14 @@ async def generate_scenarios(
     environment: str = "",
     shown: Sequence[Scenario] | None = None,
 ) -> Generated[Scenario]:
-    """At most `count` (1..50) new scenarios, each with its SolutionReport in `solutions`, none that fails.
+    """At most `count` (1..50) new scenarios, each with its SolutionReport in `solutions`, none of which fails.
 
     `kinds` empty: all of SCENARIO_KINDS; the kind is among the tags. `environment` only names the place in errors;
-    `shown`: those of `existing` that the writer is told of, all where it is not given.
-    Kept are scenarios whose solution passes and, marked unproven, those whose checks a model must judge; a scenario
-    that a baseline passes gets a check for its calls, or is refused. Raises InvalidArgument for a bad count or kind, a
-    world without tools, and when nothing could be made; SetupError when the model cannot answer.
+    `shown`: those of `existing` that the writer sees, by default all.
+
+    Scenarios are kept if their solution passes and, marked unproven, if their checks need a judge; a scenario that a
+    baseline passes gets a check for its calls, or is refused. Raises InvalidArgument for a bad count or kind, a world
+    without tools, and if nothing could be made; SetupError if the model cannot answer.
     """
     check_request(count, kinds, ALL_SCENARIO_KINDS)
     kinds = [kind for kind in kinds if kind != SEALED]
@@ -161,7 +162,7 @@ def _no_tools(environment: str) -> InvalidArgument:
 
 
 class _Sieve:
-    """Takes replies and lets through what is right and proven."""
+    """Takes replies and lets through what is valid and proven."""
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class _Sieve:
             self._distinct.add(scenario.id, _text(scenario))
 
     async def take(self, text: str, count: int) -> None:
-        """What a reply brings, up to `count` in all."""
+        """Add the items of a reply, up to `count` in all."""
         try:
             items = reply_items(text, "scenarios")
         except ValueError as error:
@@ -214,7 +215,7 @@ class _Sieve:
         self.made.solutions[scenario.id] = report
 
     def _scenario(self, item: dict[str, Any], where: str) -> Scenario:
-        """The record; ValueError or InvalidArgument when it is not what was asked for."""
+        """The record; ValueError or InvalidArgument if it is not what was asked for."""
         kind = item.pop("kind", None)
         if kind not in self.kinds:
             raise ValueError(f"its kind `{str(kind)[:40]}` was not asked for")
@@ -229,7 +230,7 @@ class _Sieve:
         return load(Scenario, {**item, "id": id, "tags": tags}, where)
 
     def _check_kind(self, scenario: Scenario, kind: str) -> None:
-        """ValueError when the solution is not of the kind."""
+        """Raise ValueError if the solution is not of the kind."""
         calls = [step.tool for step in scenario.expected if step.tool is not None]
         if not scenario.expected:
             raise ValueError("it has no expected solution: nothing proves it")
@@ -247,7 +248,7 @@ class _Sieve:
             raise ValueError("it has many steps, and its solution has fewer than two calls")
 
     def _check_disturbed(self, scenario: Scenario, kind: str, calls: Sequence[str]) -> None:
-        """ValueError when something was to happen in it and does not."""
+        """Raise ValueError if something was to happen in it and does not."""
         if kind == "events" and not scenario.events:
             raise ValueError("something is to happen in it, and it has no `events`")
         if kind != "faults":
@@ -257,7 +258,7 @@ class _Sieve:
             raise ValueError("a tool of its solution is to break, and no fault of it hits one")
 
     async def _proven(self, scenario: Scenario) -> tuple[Scenario, SolutionReport]:
-        """The scenario, perhaps with one check more, and its report; ValueError when it fails or proves nothing."""
+        """The scenario, possibly with an extra check, and its report; ValueError if it fails or proves nothing."""
         report = await self._check(scenario)
         _refuse_failed(report)
         if _let_through(report):
@@ -285,7 +286,7 @@ def _let_through(report: SolutionReport) -> bool:
 
 
 def _strengthened(scenario: Scenario) -> Scenario | None:
-    """With a check that each call of the solution is made; None when the solution makes none."""
+    """Add a check that each call of the solution is made; None if the solution makes none."""
     calls = [_call(step) for step in scenario.expected if step.tool is not None and step.by == "agent"]
     if not calls:
         return None
@@ -300,13 +301,13 @@ def _call(step: ExpectedStep) -> dict[str, Any]:
 
 
 def _told(scenario: Scenario) -> list[Any]:
-    """All that a scenario says of the world's records."""
+    """Everything a scenario says about the world's records."""
     facts = [f if isinstance(f, str) else f.value for f in scenario.knowledge]
     return [scenario.goal, facts, scenario.guidelines, [step.args for step in scenario.expected]]
 
 
 def _text(scenario: Scenario) -> str:
-    """What makes a scenario another one: what is wanted but for the reason given, what is known, what is done."""
+    """What distinguishes a scenario: what is wanted (without the reason given), what is known, what is done."""
     steps = [f"{s.tool} {as_text(list(s.args.values()))}" for s in scenario.expected if s.tool]
     facts = [f if isinstance(f, str) else as_text(f.value) for f in scenario.knowledge]
     return " ".join([_REASON.sub("", scenario.goal), *facts, *steps])

@@ -1,4 +1,4 @@
-"""Language models behind one seam: `open_model` turns a model's name into a `ModelClient`."""
+"""Language models behind one interface: `open_model` turns a model's name into a `ModelClient`."""
 
 from __future__ import annotations
 

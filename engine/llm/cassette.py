@@ -1,10 +1,10 @@
-"""Cassettes: recorded model calls in a file that can be read, committed and added to by several processes.
+"""Cassettes: recorded model calls in a file that can be read, committed and appended to by several processes.
 
-One JSON object a line: `key` (the canonical hash of the request), `role`, `model`, what was `asked` last, for readers,
-and the `reply`. Only key and model are looked up. Secrets are in none of it, and nothing tells a time.
+One JSON object a line: `key` (the canonical hash of the request), `role`, `model`, what was `asked` last (for
+readers), and the `reply`. Only key and model are looked up. It contains no secrets and no times.
 """
 
-# A file of others is looked into with isinstance: narrowing Any leaves its parts unknown to the checker.
+# Foreign files are inspected with isinstance: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SHOWN: Final = 200
 _TAIL: Final = 256
 _HEX: Final = frozenset("0123456789abcdef")
 FindFile = Callable[[str, str], Path]
-"""The real path of a file that a caller names, and where it stands; UserError where it may not be used."""
+"""(name, where) to the real path of a file a caller names; UserError if it may not be used."""
 
 
 class Cassette:
-    """One file. Made, with its first line, by the first call that is kept; may be used from several threads.
+    """One file. Created, with its first line, by the first stored call; may be used from several threads.
 
-    `shown`: the file as callers know it; `where`: its place in their call, told in errors.
+    `shown`: the file as callers know it; `where`: its place in their call, for errors.
     """
 
     def __init__(self, path: Path, shown: str, secrets: Secrets, where: str) -> None:
@@ -57,22 +57,23 @@ class Cassette:
         self._read_to = 0
         self._lines = 0
         self._tail = b""
-        """The last bytes that were read: where other ones stand there now, it is another file."""
+        """The last bytes read: if others are there now, it is another file."""
         self._file: tuple[int, int, int] = (0, 0, 0)
         self.damaged: list[int] = []
-        """Lines, from 1, that hold no call and were passed over."""
+        """Lines, from 1, that hold no call and were skipped."""
 
     @property
     def exists(self) -> bool:
         return self.path.is_file()
 
     def key(self, request: ModelRequest) -> str:
-        """What the request is kept under."""
+        """The key under which the request is stored."""
         return self._keys.of(request)
 
     def find(self, key: str, model: str = "") -> ModelReply | None:
-        """The reply that is kept for a request, of that model ("": of whichever is first). Looks into the file when it
-        has grown and the reply is not known; about 10 us a line of it.
+        """The stored reply to a request, of that model ("": of whichever comes first).
+
+        Reads the file if it has grown and the reply is not known yet; about 10 us a line.
         """
         with self._mutex:
             found = self._known(key, model)
@@ -82,7 +83,7 @@ class Cassette:
             return found
 
     def check_there(self) -> None:
-        """NotFound where there is no such file."""
+        """Raise NotFound if there is no such file."""
         if not self.exists:
             raise NotFound(
                 f"There is no cassette `{self.shown[:200]}`.",
@@ -91,14 +92,14 @@ class Cassette:
             )
 
     def read(self) -> None:
-        """Read the file now; NotFound where there is none. For a worker thread."""
+        """Read the file now; NotFound if there is none. For a worker thread."""
         self.check_there()
         with self._mutex:
             if self._has_changed():
                 self._read()
 
     def keep(self, key: str, model: str, request: ModelRequest, reply: ModelReply) -> ModelReply:
-        """Add a call as one line; the reply as it is kept, without secrets. For a worker thread."""
+        """Append a call as one line; return the reply as stored, without secrets. For a worker thread."""
         kept = without_secrets(reply, self._secrets)
         line = json.dumps(self._line(key, model, request, kept), ensure_ascii=False, separators=(",", ":"))
         data = line.encode("utf-8", "surrogatepass") + b"\n"
@@ -138,7 +139,7 @@ class Cassette:
         return self._of_model.get((model, key)) if model else self._any.get(key, (None, None))[1]
 
     def _learn(self, key: str, model: str, reply: ModelReply) -> None:
-        """The last line of a model counts; of several models the first."""
+        """The last line of a model counts; among several models the first."""
         self._of_model[model, key] = reply
         if self._any.get(key, (model,))[0] == model:
             self._any[key] = model, reply
@@ -151,7 +152,7 @@ class Cassette:
         return _state(found) != self._file
 
     def _read(self) -> None:
-        """What came since, or all of a file that is another one by now."""
+        """Read what was appended, or the whole file if it is another one by now."""
         with self._opened(os.O_RDONLY) as file, _locked(file, shared=True):
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
@@ -200,7 +201,7 @@ class Cassette:
 
 
 class Cassettes:
-    """The cassettes that were named, each file once."""
+    """The cassettes in use, each file once."""
 
     def __init__(self, find: FindFile, secrets: Secrets) -> None:
         self._find = find
@@ -208,7 +209,7 @@ class Cassettes:
         self._open: dict[Path, Cassette] = {}
 
     def at(self, file: str, where: str) -> Cassette:
-        """The cassette of a file, which need not be there; UserError where it may not be used."""
+        """The cassette of a file, which need not exist; UserError if it may not be used."""
         path = self._find(file, where)
         if path not in self._open:
             self._open[path] = Cassette(path, file, self._secrets, where)
@@ -217,7 +218,7 @@ class Cassettes:
 
 @contextmanager
 def _locked(file: int, *, shared: bool) -> Generator[None]:
-    """No other process writes meanwhile; the lock goes with the file."""
+    """Keep other processes from writing meanwhile; the lock is released with the file."""
     if fcntl is None:
         raise Unavailable("Cassettes need the file locks of a POSIX system (fcntl), which are not here.")
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -237,7 +238,7 @@ def _pread(file: int, start: int, end: int) -> bytes:
 
 
 def _reply(row: Any) -> ModelReply:
-    """The reply of a line; ValueError, KeyError or TypeError where it holds none."""
+    """The reply of a line; ValueError, KeyError or TypeError if it holds none."""
     told = row["reply"]
     text, listed = told["text"], told.get("tool_calls", [])
     tokens = row.get("tokens", [0, 0])

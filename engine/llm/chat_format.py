@@ -1,6 +1,6 @@
-"""OpenAI's chat completions, the format that most endpoints speak: requests written, answers and streams read."""
+"""OpenAI's chat completions, the format of most endpoints: requests written, answers and streams read."""
 
-# Answers of others are looked into with isinstance: narrowing Any leaves its parts unknown to the checker.
+# Foreign answers are inspected with isinstance: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MOST_CALLS: Final = 200
 """Calls that one answer may ask for."""
 MOST_NAME: Final = 200
 STREAM_END: Final = re.compile(rb"(?m:^)data: ?\[DONE\]")
-"""What ends a stream of pieces: some endpoints say it and leave the connection open."""
+"""Ends a stream of chunks: some endpoints send it and leave the connection open."""
 
 
 class NoCompletion(ValueError):
-    """An answer that is none; the text says what is wrong with it."""
+    """An answer that is not a completion; the text says what is wrong with it."""
 
 
 def body_of(request: ModelRequest, model: str, temperature: float | None) -> dict[str, Any]:
-    """The request as an endpoint takes it."""
+    """The request in the endpoint's format."""
     body: dict[str, Any] = {"model": model, "messages": messages_of(request.messages), "seed": request.seed}
     asked = temperature if request.temperature is None else request.temperature
     if asked is not None:
@@ -55,7 +55,7 @@ def tools_of(tools: Sequence[ToolSignature]) -> list[dict[str, Any]]:
 
 
 def parsed(body: bytes | str) -> Any:
-    """The JSON of an answer; NoCompletion where it is none."""
+    """The JSON of an answer; NoCompletion if it is not JSON."""
     try:
         return json.loads(body)
     except RecursionError:
@@ -65,7 +65,7 @@ def parsed(body: bytes | str) -> Any:
 
 
 def read_completion(answer: Any) -> ModelReply:
-    """Text, calls and tokens of an answer; NoCompletion where it holds no message."""
+    """Text, calls and tokens of an answer; NoCompletion if it contains no message."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, dict) else None
@@ -76,7 +76,7 @@ def read_completion(answer: Any) -> ModelReply:
 
 
 def read_stream(body: bytes) -> ModelReply:
-    """The same of server-sent events: the pieces of text and calls put together."""
+    """The same for server-sent events: the chunks of text and calls put together."""
     texts: list[str] = []
     calls: dict[int, dict[str, str]] = {}
     usage: Any = None
@@ -115,7 +115,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _readable(arguments: str) -> str:
-    """Arguments that are sent back: many endpoints fail on a history in which they are no JSON object."""
+    """Arguments to send back: many endpoints fail on a history in which they are not a JSON object."""
     try:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
     except (ValueError, RecursionError):
@@ -123,7 +123,7 @@ def _readable(arguments: str) -> str:
 
 
 def _text(content: Any) -> str:
-    """Words, as a text or as parts."""
+    """The words in a content, which may be a text or a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -167,7 +167,7 @@ def _events(body: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _gather(calls: dict[int, dict[str, str]], pieces: Any) -> None:
-    """Put pieces of calls to what came before."""
+    """Append chunks of calls to what came before."""
     for piece in pieces if isinstance(pieces, list) else ():
         index = piece.get("index", 0) if isinstance(piece, dict) else None
         function = piece.get("function") if isinstance(piece, dict) else None

@@ -1,4 +1,4 @@
-"""The seam to language models: one request, one reply."""
+"""The interface to language models: one request, one reply."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from ..records.conversation import TokenUsage
 
 Role = Literal["agent", "user", "judge", "writer"]
-"""Who the model plays; every role can have a model of its own."""
+"""The role a model plays; each may have its own model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSignature:
-    """A tool as a model is told of it. `parameters` is a JSON Schema object."""
+    """A tool as a model sees it. `parameters` is a JSON Schema object."""
 
     name: str
     description: str
@@ -23,7 +23,7 @@ class ToolSignature:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that a model asks for. `arguments` is the JSON text as the model wrote it, perhaps broken."""
+    """A call that a model asks for. `arguments` is the JSON text as the model wrote it, possibly broken."""
 
     id: str
     name: str
@@ -42,11 +42,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What is asked of a model.
+    """A request to a model.
 
-    `schema`: JSON Schema that the reply's text must satisfy as JSON, or None for free text. `seed`: 31 bits,
-    stable over runs and processes. `temperature` None: the model's own. `repair`: a reply that does not fit the schema
-    is asked for once more; False: the caller reads it strictly by itself.
+    `schema`: JSON Schema that the reply's text must satisfy as JSON, or None for free text. `seed`: 31 bits, stable
+    over runs and processes. `temperature` None: the model's own. `repair`: a reply that does not fit the schema is
+    requested once more; False: the caller reads it strictly itself.
     """
 
     role: Role
@@ -60,7 +60,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call; 0 where the model counts none."""
+    """Tokens of one call; 0 if the model counts none."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -68,9 +68,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """What came back. `cost_usd` None: the price is unknown, which is not 0.
+    """A model's reply. `cost_usd` None: the price is unknown, which is not 0.
 
-    `recorded`: it is given again as it was once recorded; no call was made, and nothing was used.
+    `recorded`: it is replayed as it was recorded; no call was made, and nothing was used.
     """
 
     text: str = ""
@@ -81,7 +81,7 @@ class ModelReply:
 
     @property
     def used(self) -> TokenUsage | None:
-        """What the call used; None where none was made."""
+        """What the call used; None if none was made."""
         if self.recorded:
             return None
         usage = self.usage
@@ -93,13 +93,13 @@ class ModelReply:
 class ModelClient(Protocol):
     """A language model.
 
-    `complete` may be called concurrently, must not change the request, and raises SetupError
-    (missing key, unavailable, rate limited, budget) when no reply can be had; it never falls back to another model.
+    `complete` may be called concurrently, must not change the request, and raises SetupError (missing key,
+    unavailable, rate limited, budget) if there is no reply; it never falls back to another model.
     """
 
     @property
     def name(self) -> str:
-        """The model as reports call it, such as `offline (rule-based)`."""
+        """The model's name in reports, such as `offline (rule-based)`."""
         ...
 
     async def complete(self, request: ModelRequest) -> ModelReply: ...
@@ -107,8 +107,8 @@ class ModelClient(Protocol):
 
 @runtime_checkable
 class Probed(Protocol):
-    """A model, or an agent, of which can be known without a call that costs something whether it answers at all."""
+    """A model, or an agent, whose availability can be checked without a call that costs something."""
 
     async def probe(self) -> None:
-        """Raise SetupError or UserError where no call could succeed."""
+        """Raise SetupError or UserError if no call could succeed."""
         ...

@@ -29,9 +29,9 @@ PROBE_S: Final = 10.0
 
 
 class EndpointModel:
-    """Asks `base_url`/chat/completions. Raises at once what is wrong with URL, key or headers.
+    """Asks `base_url`/chat/completions. Raises at once if URL, key or headers are wrong.
 
-    `where`: its place in `models`, told in errors.
+    `where`: its place in `models`, named in errors.
     """
 
     def __init__(self, spec: ModelAt, client: HttpClient, secrets: Secrets, where: str) -> None:
@@ -58,11 +58,11 @@ class EndpointModel:
         return short_name(self._spec)
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The reply; where a schema is given, JSON that fits it, after one repair if need be."""
+        """The reply; if a schema is given, JSON that fits it, after one repair if necessary."""
         return await fitting(self._asked, request, self.name, self._where, self._secrets)
 
     async def probe(self) -> None:
-        """Ask for the list of models, which costs nothing: SetupError where no call could succeed."""
+        """Ask for the list of models, which costs nothing: SetupError if no call could succeed."""
 
         async def listed() -> Response:
             return await self._client.request("GET", self._listing, headers=self._sent())
@@ -99,23 +99,23 @@ class EndpointModel:
 
 
 def overlaid(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with fields laid over it; null takes one out."""
+    """The body with fields overridden; null removes one."""
     return {k: v for k, v in {**body, **extra}.items() if v is not None} if extra else body
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """A body as it is sent; halves of characters are replaced, for no endpoint reads them."""
+    """A body as it is sent; lone surrogates are replaced, since no endpoint reads them."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def without_secrets(reply: ModelReply, secrets: Secrets) -> ModelReply:
-    """The reply with what it must not repeat hidden: it will be stored."""
+    """The reply with secrets hidden: it will be stored."""
     calls = tuple(replace(call, arguments=secrets.hide(call.arguments)) for call in reply.tool_calls)
     return replace(reply, text=secrets.hide(reply.text), tool_calls=calls)
 
 
 def cost_usd(usage: Usage, prices: Prices | None) -> float | None:
-    """What a call cost; None: unknown."""
+    """The cost of a call; None: unknown."""
     if prices is None:
         return None
     return (usage.input_tokens * prices.input + usage.output_tokens * prices.output) / 1_000_000

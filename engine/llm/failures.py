@@ -1,4 +1,4 @@
-"""What went wrong at a model's endpoint, as the one who can mend it is told."""
+"""Failures at a model's endpoint, reported to the one who can fix them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Called:
 
 
 def setup_error(error: NetError, called: Called, secrets: Secrets) -> SetupError:
-    """The error that stops a call; what the endpoint said is quoted, without secrets."""
+    """The error that stops a call; the endpoint's message is quoted, without secrets."""
     if isinstance(error, BadStatus):
         return _of_status(error, called, secrets.hide(error.body))
     what = f"The model at {called.place}: {error}." if called.place else f"{called.model}: {error}."

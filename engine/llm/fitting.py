@@ -1,4 +1,4 @@
-"""Replies that are to be JSON by a schema: read, and repaired once."""
+"""Replies that must be JSON by a schema: read, and repaired once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ async def fitting(
     where: str,
     secrets: Secrets,
 ) -> ModelReply:
-    """The reply to a request; where it names a schema, with JSON that fits it, after one repair if need be.
+    """The reply to a request; if it names a schema, with JSON that fits it, after one repair if necessary.
 
-    Unavailable where the second does not fit either. A caller that repairs by itself gets the reply as it came.
+    Unavailable if the second reply does not fit either. A caller that repairs by itself gets the reply unchanged.
     `name` and `where`: the model and its place in `models`.
     """
     reply = await ask(request)
@@ -59,14 +59,14 @@ def fitted(text: str, schema: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _unfenced(text: str) -> str:
-    """What stands between a line ``` or ```json and a closing ```, or the text."""
+    """The text between a line ``` or ```json and a closing ```, or the whole text."""
     first, _, rest = text.strip().partition("\n")
     fenced = first.rstrip() in ("```", "```json") and rest.endswith("```")
     return rest[:-3].strip() if fenced else text
 
 
 def misfits(value: Any, schema: Mapping[str, Any], at: str = "") -> list[str]:
-    """What of a JSON value does not fit the schema, the first few things. `at`: its place, told in them."""
+    """The first few places where a JSON value does not fit the schema. `at`: the value's own place."""
     problems: list[str] = []
     _check(json.dumps(schema, sort_keys=True))(value, at, problems)
     return problems[:SHOWN]
@@ -74,12 +74,12 @@ def misfits(value: Any, schema: Mapping[str, Any], at: str = "") -> list[str]:
 
 @lru_cache(maxsize=256)
 def _check(schema: str) -> Check:
-    """Checks what it knows of JSON Schema; the keywords that it does not know are left to the reader."""
+    """Checks the supported part of JSON Schema; unknown keywords are left to the reader."""
     return compile_parameters(_opened(json.loads(schema)), "schema", Mistakes())
 
 
 def _opened(schema: Any) -> Any:
-    """The schema with what JSON Schema means by silence: objects may have further properties."""
+    """The schema with JSON Schema's implicit default: objects may have further properties."""
     if isinstance(schema, list):
         return [_opened(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):

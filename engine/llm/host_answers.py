@@ -1,4 +1,4 @@
-"""What a client answers in a model's place: read strictly, for nobody can ask it to repair what was kept."""
+"""A client's answer in a model's place: read strictly, since a stored answer cannot be repaired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_answer(
 ) -> ModelReply:
     """The answer as a model's reply. `tools`: names of those that were offered.
 
-    Raises InvalidArgument that says what is wrong with it and where, from the answer on: `data.c2`,
+    Raises InvalidArgument that says what is wrong with it and where, relative to the answer: `data.c2`,
     `tool_calls[0].name`.
     """
     strange = next((key for key in given if key not in FIELDS), None)
@@ -52,7 +52,7 @@ def _wanted(tools: Sequence[str]) -> str:
 
 
 def _data(given: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """The JSON, from `data` or from a text that holds it."""
+    """The JSON, from `data` or from a text that contains it."""
     if given.get("tool_calls"):
         raise InvalidArgument("This call wants data.", where="tool_calls", allowed="data as its schema says")
     data = given.get("data")
@@ -86,7 +86,7 @@ def _calls(given: Any, tools: Sequence[str]) -> tuple[ToolCall, ...]:
 
 
 def _call(given: Any, where: str, place: int, tools: Sequence[str]) -> ToolCall:
-    """One call. What its arguments must be is the world's to say: it answers as it answers any agent."""
+    """One call. The world judges its arguments, as it does for any agent."""
     call = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     if not call or set(call) - {"name", "arguments", "id"}:
         raise InvalidArgument("A call is {name, arguments}.", where=where, allowed="name, arguments")

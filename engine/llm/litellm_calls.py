@@ -1,6 +1,6 @@
-"""litellm behind a few typed functions. It is imported at the first call: that takes seconds."""
+"""litellm behind a few typed functions. It is imported at the first call, which takes seconds."""
 
-# litellm's own types are loose; nothing of it leaves this file but what is named here.
+# litellm's own types are loose; nothing of them leaves this file except the names below.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOGGERS: Final = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
 
 class Litellm:
-    """The library, quiet: it prints nothing, sends nothing of its own and does not try again by itself."""
+    """The library, silenced: it prints nothing, sends nothing of its own and does not retry."""
 
     def __init__(self) -> None:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -31,7 +31,7 @@ class Litellm:
             import litellm  # heavy: 3.5 s
 
             library: Any = litellm
-            library.ModelResponse()  # its types are built at first use, and warn then
+            library.ModelResponse()  # its types are built at first use, which warns
         library.suppress_debug_info = library.drop_params = True
         library.telemetry = library.set_verbose = False
         for name in LOGGERS:
@@ -39,7 +39,7 @@ class Litellm:
         self._litellm = library
 
     async def complete(self, asked: Mapping[str, Any], session: Any) -> ModelReply:
-        """One call over the session, neither timed nor repeated; NetError where it fails at the provider."""
+        """One call over the session, neither timed nor repeated; NetError if it fails at the provider."""
         try:
             answer: Any = await self._litellm.acompletion(
                 **asked, num_retries=0, max_retries=0, shared_session=session
@@ -52,7 +52,7 @@ class Litellm:
         return ModelReply(reply.text, reply.tool_calls, reply.usage, known)
 
     def missing_keys(self, model: str) -> list[str]:
-        """The variables that this model's provider needs and that are not set; [] where that is not known."""
+        """The variables this model's provider needs that are not set; [] if unknown."""
         told: Any = self._litellm.validate_environment(model=model)
         return [] if told.get("keys_in_environment") else [str(key) for key in told.get("missing_keys", [])]
 
@@ -65,11 +65,11 @@ class Litellm:
         return True
 
     def forget(self) -> None:
-        """Forget the clients that it keeps for our session."""
+        """Forget the clients it keeps for our session."""
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
     def _told(self, error: Exception) -> NetError:
-        """An error of litellm as one of the network; a refused connection comes as a server's error."""
+        """Translate an error of litellm; a refused connection arrives as a server error."""
         chain = _causes(error)
         ours = next((one for one in chain if isinstance(one, NetError)), None)
         if ours is not None:
@@ -88,7 +88,7 @@ class Litellm:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what is behind it, at most eight deep."""
+    """The error and its causes, at most eight deep."""
     chain = [error]
     while len(chain) < 8 and (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
@@ -96,13 +96,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _wait(error: BaseException) -> float | None:
-    """The Retry-After of an answer that an error carries."""
+    """The Retry-After of the answer an error carries."""
     headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
     return retry_after_s(headers.get("retry-after"))
 
 
 def _plain(answer: Any) -> dict[str, Any]:
-    """An answer of litellm as the endpoint's JSON would be."""
+    """An answer of litellm in the form of an endpoint's JSON."""
     message, usage = answer.choices[0].message, getattr(answer, "usage", None)
     calls = [
         {"id": call.id, "function": {"name": call.function.name, "arguments": call.function.arguments}}
@@ -118,11 +118,11 @@ def _loaded() -> Litellm:
 
 
 def forget_clients() -> None:
-    """Forget what litellm keeps of sessions that are closed now; nothing where it was never used."""
+    """Forget what litellm keeps of sessions that are closed now; does nothing if it was never used."""
     if _loaded.cache_info().currsize:
         _loaded().forget()
 
 
 async def litellm_calls() -> Litellm:
-    """The library, imported in a worker thread when it is first asked for."""
+    """The library, imported in a worker thread on first use."""
     return _loaded() if _loaded.cache_info().currsize else await anyio.to_thread.run_sync(_loaded)

@@ -24,16 +24,16 @@ ALLOWED: Final = (
 )
 _OFFLINE: Final = re.compile(r"offline(?::slip=(?P<slip>\d*\.?\d+))?")
 _LITELLM: Final = re.compile(r"(?!.*//)[A-Za-z0-9_.-]+/[A-Za-z0-9_.:/@-]+")
-"""No URL: some providers would be asked there, with the key of the vendor."""
+"""Not a URL: some providers would be called there, with the vendor's key."""
 _KNOWN: Final = ("offline", "relay", "replay")
 
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """What models outside are reached by.
+    """How outside models are reached.
 
-    `operators`: the secrets that the operator's own settings may name. `host`: who has calls answered by a client;
-    None: nobody does. `cassettes`: recorded calls, below allowed folders.
+    `operators`: the secrets that the operator's own settings may name. `host`: gets calls answered by a client; None:
+    no client answers. `cassettes`: recorded calls, below allowed folders.
     """
 
     client: HttpClient
@@ -43,7 +43,7 @@ class Connections:
     cassettes: Cassettes | None = None
 
     def of_operator(self) -> Connections:
-        """The same for what the operator's settings name, and no caller."""
+        """The same for what the operator's settings name, rather than a caller."""
         return replace(self, secrets=self.operators or self.secrets)
 
     async def aclose(self) -> None:
@@ -57,8 +57,8 @@ def open_model(
 ) -> ModelClient:
     """The client of a model; nothing is asked, nothing heavy imported.
 
-    Raises Unavailable for those outside where there are no `connections`, NotFound for a cassette that is not there,
-    InvalidArgument for anything else. `where` is told in errors.
+    Raises Unavailable for outside models without `connections`, NotFound for a cassette that does not exist,
+    InvalidArgument for anything else. `where` is named in errors.
     """
     if isinstance(name, ModelAt):
         if name.base_url:
@@ -90,7 +90,7 @@ def _outside(connections: Connections | None, where: str) -> tuple[HttpClient, S
 
 
 def open_cassette(file: str, connections: Connections | None, where: str) -> Cassette:
-    """The cassette of a file, which need not be there; UserError where it may not be used."""
+    """The cassette of a file, which need not exist; UserError if it may not be used."""
     if connections is None or connections.cassettes is None:
         raise Unavailable("Files cannot be reached from here.", where=where, allowed="offline")
     return connections.cassettes.at(file, where)

@@ -1,7 +1,7 @@
 """Where a model call comes from: the job and the trial that wait for it.
 
-A model that answers at once needs none of it. One that waits for the host keeps its calls under it, so that a trial
-that is begun again after a crash finds the answers that it had.
+A model that answers at once does not need this. One that waits for the host stores its calls under it, so that a trial
+restarted after a crash finds its earlier answers.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Work:
-    """What goes on for a job here: trials, and calls that wait for the host."""
+    """The activity of a job in this process: trials, and calls that wait for the host."""
 
     trials: int = 0
     waiting: int = 0
 
     @property
     def blocked(self) -> bool:
-        """Whether nothing goes on but waiting."""
+        """Whether nothing but waiting is going on."""
         return 0 < self.waiting >= self.trials
 
 
 @dataclass(slots=True)
 class Origin:
-    """Who asks. Empty where nobody said: a call outside of jobs, of a job without trials.
+    """Who asks. Empty if unknown: a call outside of jobs, or of a job without trials.
 
-    `part`: what tells the trial from every other one of the job, stable when it is begun again after a crash and
-    another when it is run again because it ended in error. `scenario`: `support/refund`. `instructions`: the version
-    or candidate under test, `support@2`, where whoever answers is to know it: a judge of its own text is not.
+    `part`: distinguishes the trial from all others of the job; stable when it is restarted after a crash, different
+    when it is rerun because it ended in error. `scenario`: `support/refund`. `instructions`: the version or candidate
+    under test, `support@2`, if whoever answers may know it: a judge of its own text may not.
     """
 
     job: str = ""
@@ -45,13 +45,13 @@ class Origin:
     _heard: dict[str, int] = field(default_factory=dict[str, int])
 
     def count(self, key: str) -> int:
-        """How often the same was asked before in this trial; from now on once more."""
+        """How often the same was asked before in this trial; counts this time too."""
         number = self._asked.get(key, 0)
         self._asked[key] = number + 1
         return number
 
     def remember(self, role: str, messages: int) -> int:
-        """Note how many messages a role will have had once it has answered; what it had before this call."""
+        """Note how many messages a role will have seen once it has answered; return how many it had seen before."""
         before = self._heard.get(role, 0)
         self._heard[role] = messages
         return before
@@ -67,7 +67,7 @@ def origin() -> Origin:
 
 @contextmanager
 def asking_for(job: str) -> Generator[None]:
-    """What is asked inside is asked for this job; so do tasks and threads that are started inside."""
+    """Attribute what is asked inside to this job; inherited by tasks and threads started inside."""
     before = _ORIGIN.set(Origin(job))
     try:
         yield
@@ -77,7 +77,7 @@ def asking_for(job: str) -> Generator[None]:
 
 @contextmanager
 def trial_of(run: str, part: str, scenario: str, *, held_out: bool, instructions: str) -> Generator[None]:
-    """What is asked inside is asked by one trial of the job."""
+    """Attribute what is asked inside to one trial of the job."""
     above = origin()
     above.work.trials += 1
     mine = Origin(above.job, above.work, run, part, scenario, held_out, instructions)
@@ -91,7 +91,7 @@ def trial_of(run: str, part: str, scenario: str, *, held_out: bool, instructions
 
 @contextmanager
 def queued() -> Generator[None]:
-    """Inside, a trial waits for its turn behind other trials: it is not at work."""
+    """Inside, a trial waits for its turn behind other trials and does not count as active."""
     here = origin()
     counted = 1 if here.part else 0
     here.work.trials -= counted

@@ -11,7 +11,7 @@ import anyio
 
 
 class Patience:
-    """The wall time that something may take. `waited_s`: seconds for which it stood still."""
+    """The wall time that something may take. `waited_s`: seconds during which it stood still."""
 
     def __init__(self, scope: anyio.CancelScope) -> None:
         self.waited_s = 0.0
@@ -22,7 +22,7 @@ class Patience:
 
     @contextmanager
     def standing_still(self) -> Generator[None]:
-        """The deadline is as far away behind this as before it."""
+        """Keep the deadline as far away after the block as before it."""
         if not self._waits:
             self._since = anyio.current_time()
             self._left = self._scope.deadline - self._since
@@ -43,7 +43,7 @@ _PATIENCE: ContextVar[Patience | None] = ContextVar("caseharden_patience", defau
 
 @contextmanager
 def patient(scope: anyio.CancelScope) -> Generator[Patience]:
-    """The deadline of `scope` does not come nearer while what goes on inside waits for the host."""
+    """Keep the deadline of `scope` from coming nearer while the block waits for the host."""
     mine = Patience(scope)
     before = _PATIENCE.set(mine)
     try:
@@ -54,7 +54,7 @@ def patient(scope: anyio.CancelScope) -> Generator[Patience]:
 
 @contextmanager
 def waiting_for_the_host() -> Generator[None]:
-    """No deadline of whoever asks comes nearer inside."""
+    """Keep the caller's deadline from coming nearer inside."""
     patience = _PATIENCE.get()
     if patience is None:
         yield

@@ -37,11 +37,11 @@ EXTRA: Final = frozenset(
         "verbosity",
     )
 )
-"""Fields of a request that may be laid over it. None of them says where it goes or by whose key."""
+"""Fields of a request that may be overridden. None of them says where it goes or with whose key."""
 
 
 class ProviderModel:
-    """Asks a provider through litellm, at our pace, within our time, tried again by our rules."""
+    """Asks a provider through litellm, with our own pace, timeout and retries."""
 
     def __init__(self, spec: ModelAt, client: HttpClient, secrets: Secrets, where: str) -> None:
         check_key(spec.key, f"{where}.key", secrets)
@@ -66,13 +66,13 @@ class ProviderModel:
         return short_name(self._spec)
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The reply; where a schema is given, JSON that fits it, after one repair if need be."""
+        """The reply; if a schema is given, JSON that fits it, after one repair if necessary."""
         if not self._ready:
             await self.probe()
         return await fitting(self._asked, request, self.name, self._where, self._secrets)
 
     async def probe(self) -> None:
-        """MissingKey where the provider needs a variable that is not set, InvalidArgument where there is none."""
+        """Raise MissingKey if the provider needs a variable that is not set, InvalidArgument if it is unknown."""
         calls = await litellm_calls()
         model = self._spec.model
         if not calls.knows(model):

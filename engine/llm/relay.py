@@ -12,11 +12,11 @@ RELAY: Final = "relay"
 
 
 class Host(Protocol):
-    """Whoever has the calls answered.
+    """Gets calls answered by a client.
 
     `asked` returns once a client has answered, however long that takes; the same request of the same origin gets the
-    same answer again, also in another process. It may be called concurrently, and raises StorageError where the call
-    cannot be kept. What it returns fits the request: JSON by its schema, or text, or calls of offered tools.
+    same answer again, also in another process. It may be called concurrently, and raises StorageError if the call
+    cannot be stored. What it returns fits the request: JSON by its schema, or text, or calls of offered tools.
     """
 
     async def asked(self, request: ModelRequest, by: Origin) -> ModelReply: ...
@@ -35,6 +35,6 @@ class RelayModel:
         return RELAY
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The client's answer; nobody's time to answer passes meanwhile."""
+        """The client's answer; deadlines stand still meanwhile."""
         with waiting_for_the_host():
             return await self._host.asked(request, origin())

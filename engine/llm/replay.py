@@ -1,4 +1,4 @@
-"""Replay: a model that answers from a cassette, alone or before another one."""
+"""Replay: a model that answers from a cassette, alone or in front of another model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .cassette import Cassette
 from .client import ModelClient, ModelReply, ModelRequest, Probed
 
 Mode = Literal["record", "replay", "strict", "refresh"]
-"""record: every call is made, and kept unless one is kept already. replay: what is kept is given again, the rest is
-made and kept. strict: nothing is made; what is not kept is an error. refresh: every call is made, and kept in place of
-what was kept before.
+"""record: every call is made, and stored unless one is stored already. replay: stored replies are reused, the rest is
+made and stored. strict: no call is made; a missing one is an error. refresh: every call is made, and replaces the
+stored one.
 """
 REPLAY: Final = "replay:"
 
 
 class ReplayModel:
-    """Answers from a cassette only, whichever model was recorded."""
+    """Answers only from a cassette, whichever model was recorded."""
 
     def __init__(self, cassette: Cassette, where: str) -> None:
         self._cassette = cassette
@@ -30,7 +30,7 @@ class ReplayModel:
         return f"{REPLAY}{self._cassette.shown}"
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The recorded reply; Unavailable where there is none."""
+        """The recorded reply; Unavailable if there is none."""
         await self.probe()
         found = self._cassette.find(self._cassette.key(request))
         if found is None:
@@ -38,14 +38,14 @@ class ReplayModel:
         return found
 
     async def probe(self) -> None:
-        """Read the file; NotFound where there is none."""
+        """Read the file; NotFound if there is none."""
         await anyio.to_thread.run_sync(self._cassette.read)
 
 
 class RecordedModel:
-    """A model before which a cassette stands.
+    """A model with a cassette in front of it.
 
-    A reply is given to whoever asked as it is kept, without secrets, so that the next time goes the same way.
+    The caller gets a reply as it is stored, without secrets, so that the next time goes the same way.
     """
 
     def __init__(self, model: ModelClient, cassette: Cassette, mode: Mode, where: str) -> None:
@@ -54,7 +54,7 @@ class RecordedModel:
         self._mode: Mode = mode
         self._where = where
         self._kept_as = model.name.partition(" at ")[0]
-        """The model without its host: a port is another one each time."""
+        """The model without its host, since the port changes each time."""
         self._read = False
 
     @property
@@ -78,7 +78,7 @@ class RecordedModel:
         return await anyio.to_thread.run_sync(cassette.keep, key, self._kept_as, request, reply)
 
     async def probe(self) -> None:
-        """Raise what would let every call fail; a model that may not be needed is not looked for."""
+        """Raise what would make every call fail; a model that may not be needed is not checked."""
         if self._mode == "strict":
             await anyio.to_thread.run_sync(self._cassette.read)
         elif self._mode != "replay" and isinstance(self._model, Probed):

@@ -1,4 +1,4 @@
-"""The canonical hash of a request: what makes two of them the same."""
+"""The canonical hash of a request: what makes two requests the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _write: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=
 
 
 class RequestKeys:
-    """Hashes requests; the hashes of lists of tools are kept, for a run offers the same ones again and again."""
+    """Hashes requests; hashes of tool lists are cached, since a run offers the same ones again and again."""
 
     def __init__(self) -> None:
         self._tools: dict[int, tuple[Sequence[ToolSignature], str]] = {}
@@ -22,8 +22,8 @@ class RequestKeys:
     def of(self, request: ModelRequest) -> str:
         """SHA-256 as 64 hex digits of role, messages, tools, schema, temperature and seed.
 
-        Ids of tool calls count by their order: providers draw them anew each time. Nothing in it is a time, the
-        name of a model, or who asks.
+        Ids of tool calls count by their order: providers draw them anew each time. It contains no time, no model name,
+        and not who asks.
         """
         asked = [
             request.role,
@@ -40,7 +40,7 @@ class RequestKeys:
         if known is not None and known[0] is tools:
             return known[1]
         found = _hash([[tool.name, tool.description, tool.parameters] for tool in tools])
-        if isinstance(tools, tuple):  # another may change
+        if isinstance(tools, tuple):  # a list may change
             if len(self._tools) >= _KEPT:
                 self._tools.clear()
             self._tools[id(tools)] = (tools, found)

@@ -2,7 +2,6 @@
 
 # JSON is inspected with isinstance on every call: narrowing Any leaves its parts unknown to the checker.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import ast
@@ -436,6 +435,7 @@ _ARITHMETIC: Final[dict[type, Callable[[Any, Any], Any]]] = {
 }
 
 # Each method takes the node class of its key, which the table's single type cannot express.
+# pyright: reportPrivateUsage=false
 _NODES: Final[dict[type, Callable[[Grammar, Any, int, tuple[str, ...]], Closure]]] = {
     ast.Constant: Grammar._constant,
     ast.Name: Grammar._name,

@@ -1,4 +1,4 @@
-"""The judge: a model that answers questions which code cannot decide, each with the turns that show it."""
+"""The judge: a model that answers questions code cannot decide, each with the turns that show it."""
 
 from __future__ import annotations
 

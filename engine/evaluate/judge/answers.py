@@ -1,7 +1,7 @@
-"""What a judge's reply must look like, and the strict reading of it: nothing is clamped, guessed or rounded.
+"""The required form of a judge's reply, and its strict reading: nothing is clamped, guessed or rounded.
 
-Questions have keys: criteria c1 to cn in their order, metrics their names. Each part of a reply is read alone, so that
-one wrong part does not spoil the others.
+Questions have keys: criteria c1 to cn in their order, metrics their names. Each part of a reply is read separately, so
+that one wrong part does not spoil the others.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MOST_CHARS: Final = 400_000
 _TEXT: Final = 1_000
 """Characters of a reason that are kept."""
 _QUOTE: Final = 300
-"""Characters of a passage that are kept beside the claim that it bears out."""
+"""Characters kept of a passage that supports a claim."""
 _FINDINGS: Final = 200
 VERDICTS: Final = ("pass", "fail", "inconclusive")
 FINDINGS_OF_CLAIMS: Final = ("supported", "contradicted", "invented", "not_checkable")
 LOOK_UP: Final = "look_up"
 _THOUGHT: Final = "</think>"
-"""Behind it stands what a model that thinks aloud answers."""
+"""What follows it is the answer of a model that thinks aloud."""
 
 
 class Wrong(ValueError):
@@ -47,13 +47,13 @@ class Answered:
 
     @property
     def vote(self) -> str:
-        """What it votes for, where there are several."""
+        """Its vote, if there are several."""
         return self.verdict or self.label or ("" if self.score is None else f"{self.score:g}")
 
 
 @dataclass(slots=True)
 class Read:
-    """A reply: what could be read of it by key, what is wrong with the rest, and the turns that are asked for."""
+    """A reply: what could be read of it by key, what is wrong with the rest, and the turns requested."""
 
     answered: dict[str, Answered] = field(default_factory=dict[str, Answered])
     wrong: dict[str, str] = field(default_factory=dict[str, str])
@@ -71,7 +71,7 @@ def keyed(questions: Sequence[Question]) -> dict[str, Question]:
 
 
 def reply_schema(questions: Mapping[str, Question], look_up: bool) -> dict[str, Any]:
-    """The JSON Schema of a reply; `look_up`: turns may be asked for instead."""
+    """The JSON Schema of a reply; `look_up`: turns may be requested instead."""
     parts = {key: _schema(question) for key, question in questions.items()}
     needed = list(parts)
     if look_up:
@@ -81,9 +81,9 @@ def reply_schema(questions: Mapping[str, Question], look_up: bool) -> dict[str, 
 
 
 def read_reply(text: str, questions: Mapping[str, Question], turns: frozenset[int], look_up: bool) -> Read:
-    """Take a reply apart; what was left out is neither answered nor wrong, unless it answers something else alone.
+    """Parse a reply; what was left out is neither answered nor wrong, unless only something else is answered.
 
-    `turns`: those of the record, the only ones that can be cited.
+    `turns`: those of the record, the only ones that may be cited.
     """
     try:
         whole = _object(text)
@@ -108,7 +108,7 @@ def read_reply(text: str, questions: Mapping[str, Question], turns: frozenset[in
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The one JSON object of a reply, whatever fence, words or thoughts stand around it."""
+    """The one JSON object of a reply, whatever fences, words or thoughts surround it."""
     text = text.rpartition(_THOUGHT)[2]
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or len(text) > MOST_CHARS:
@@ -171,7 +171,7 @@ def _label(part: dict[str, Any], question: Question, turns: frozenset[int], told
 def _labels_by_turn(
     part: dict[str, Any], question: Question, turns: frozenset[int], told: Answered
 ) -> Answered:
-    """Labels of turns; a turn that is not named has the first label, and so has the whole where none is named."""
+    """Labels by turn; a turn not named has the first label, and so has the whole if none is named."""
     nothing = question.labels[0]
     seen: dict[int, list[Finding]] = {}
     for row in _rows(part, "turns"):
@@ -189,7 +189,7 @@ def _labels_by_turn(
 
 
 def _claims(part: dict[str, Any], question: Question, turns: frozenset[int], told: Answered) -> Answered:
-    """Claims with what the passages say of them. The score: the share of checkable ones that are supported."""
+    """Claims with what the passages say about them. The score: the share of checkable ones that are supported."""
     passages = dict(question.about)
     findings: list[Finding] = []
     for row in _rows(part, "claims"):
@@ -243,7 +243,7 @@ def _turn_of(row: Mapping[str, Any], turns: frozenset[int]) -> int:
 
 
 def _turn(value: Any, turns: frozenset[int]) -> int:
-    """The number of a turn that exists; JSON Schema counts 1.0 among the integers."""
+    """The number of a turn that exists; JSON Schema counts 1.0 as an integer."""
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if not _is_turn(number):
         raise Wrong(f"{json.dumps(value, default=str)[:20]} is no number of a turn")

@@ -1,9 +1,9 @@
-"""Asking a judge: one structured call a conversation for all criteria and metrics, repaired at most once.
+"""Asking a judge: one structured call per conversation for all criteria and metrics, repaired at most once.
 
-The judge sees the questions and the record, and neither the instructions under test nor the verdict of other checks.
-The record is data: it stands in a block of its own, and whatever it says to the judge changes nothing. What a judge
-leaves out is inconclusive; what is broken, out of range or cites a turn that does not exist is asked once more and is
-then unscored. Where the record was cut, the judge may ask for turns in full first.
+The judge sees the questions and the record, but neither the instructions under test nor the verdict of other checks.
+The record is data in a block of its own, and whatever it says to the judge changes nothing. What a judge leaves out is
+inconclusive; an answer that is broken, out of range or cites a turn that does not exist is requested once more and is
+then unscored. If the record was cut, the judge may first ask for turns in full.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .answers import LOOK_UP, Answered, Read, keyed, read_reply, reply_schema
 from .rendering import JUDGE_CHARS, Entry, Shown, looked_up, shown
 
 LOOK_UPS: Final = 2
-"""How often a judge may ask for turns that were cut, before it must answer."""
+"""How often a judge may ask for turns that were cut before it must answer."""
 LEFT_OUT: Final = "the judge gave no answer to it"
 NO_EVIDENCE: Final = "the judge says pass and names no turn that shows it"
 SYSTEM: Final = """\
@@ -47,8 +47,9 @@ _CUT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A judge's model, and how it is asked. `used`: told of each call that was answered. `chars`: how much of a record
-    it is shown at once; None: all.
+    """A judge's model, and how it is asked.
+
+    `used`: called for each answered call. `chars`: how much of a record it is shown at once; None: all.
     """
 
     model: ModelClient
@@ -57,7 +58,7 @@ class Judge:
 
 
 def judge_chars(model: ModelClient) -> int | None:
-    """How much of a record a judge is shown at once; the offline one reads any length."""
+    """How much of a record a judge is shown at once; the offline judge reads any length."""
     return None if model.name.startswith("offline") else JUDGE_CHARS
 
 
@@ -73,7 +74,7 @@ class _Asking:
     messages: list[Message] = field(default_factory=list[Message])
 
     async def answered(self) -> Read:
-        """What the judge says, after look-ups and one repair."""
+        """The judge's answers, after look-ups and one repair."""
         self.messages = opening(self.questions, self.record)
         read = await self._after_look_ups()
         if not read.wrong:
@@ -111,7 +112,7 @@ async def ask(
 ) -> list[Opinion]:
     """An opinion for each question about one record, in one call, or one for each vote.
 
-    `entries`: what the judge is shown; `record`: its hash. Raises SetupError where the judge cannot be asked.
+    `entries`: what the judge is shown; `record`: its hash. Raises SetupError if the judge cannot be asked.
     """
     keys = keyed(questions)
     block = shown(entries, judge.chars)
@@ -189,7 +190,7 @@ def _opinion(question: Question, votes: Sequence[Answered | str], record: str, j
 
 
 def _most_given(answers: Sequence[Answered]) -> Answered:
-    """The answer that most gave, the first of them."""
+    """The most frequent answer, the first of them."""
     most = Counter(answer.vote for answer in answers).most_common(1)[0][0]
     return next(answer for answer in answers if answer.vote == most)
 

@@ -1,7 +1,7 @@
-"""The record as a judge is shown it: entries as data, cut to a budget with a map of what was left out.
+"""The record as shown to a judge: entries as data, cut to a budget with a map of what was left out.
 
-The block stands between two lines with a mark that is the hash of the block itself: no text in it can hold its own
-hash, so nothing that was said in a conversation can end the block, and the same record gives the same request.
+The block is enclosed by two lines with a mark that is the hash of the block itself: no text in it can contain its own
+hash, so nothing said in a conversation can end the block, and the same record gives the same request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ JUDGE_CHARS: Final = 60_000
 """Characters of the record that a judge is shown at once; about 15,000 tokens."""
 LOOK_UP_CHARS: Final = 20_000
 _TEXT_CHARS: Final = (4_000, 1_500, 600)
-"""To these lengths texts are cut, one after the other, before whole turns are left out."""
+"""The lengths to which texts are cut, in turn, before whole turns are left out."""
 _KEPT_FIRST: Final = 2
 """Turns at the beginning that are always shown."""
 
@@ -27,7 +27,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The block as it stands in a request. `turns`: all of the record; `cut`: whether something is missing in it."""
+    """The block as it is in a request. `turns`: all of the record; `cut`: whether anything is missing in it."""
 
     text: str
     turns: frozenset[int]
@@ -39,7 +39,7 @@ class Shown:
 
 
 def entries_of(log: Sequence[LogEntry]) -> list[Entry]:
-    """What was said, called and told, in order.
+    """Everything said, called and notified, in order.
 
     `{"turn", "by", "say"}`, `{"turn", "by", "tool", "args", "ok", "result"}` or `{"turn", "to", "notice"}`.
     """
@@ -55,7 +55,7 @@ def entries_of(log: Sequence[LogEntry]) -> list[Entry]:
 
 
 def shown(entries: Sequence[Entry], chars: int | None = JUDGE_CHARS) -> Shown:
-    """The block of a record, at most about so many characters long (None: whole)."""
+    """The block of a record, limited to roughly that many characters (None: whole)."""
     turns = frozenset(int(entry["turn"]) for entry in entries)
     whole = _block(entries)
     if chars is None or len(whole) <= chars:
@@ -81,7 +81,7 @@ def _call(entry: ToolEntry) -> Entry:
 
 
 def _block(entries: Sequence[Entry], left_out: Entry | None = None) -> str:
-    """One JSON object, an entry a line; no character of it can be taken for a tag."""
+    """One JSON object, one entry per line; nothing in it can be taken for a tag."""
     lines = ",\n".join(_line(entry) for entry in entries)
     tail = f',\n"left_out": {_line(left_out)}' if left_out else ""
     return f'{{"conversation": [\n{lines}\n]{tail}}}'
@@ -92,7 +92,7 @@ def _line(entry: Entry) -> str:
 
 
 def _shortened(entry: Entry, most: int) -> Entry:
-    """The entry with long texts cut in their middle; what is no text is cut as JSON."""
+    """The entry with long texts cut in the middle; other values are cut as JSON."""
     cut: Entry = {}
     for key, value in entry.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -107,7 +107,7 @@ def _middle_cut(text: str, most: int) -> str:
 
 
 def _without_middle(entries: Sequence[Entry], chars: int) -> str:
-    """The first turns and as many of the last as fit; of those between, what was in them."""
+    """The first turns and as many of the last as fit, with a map of those between."""
     turns = sorted({entry["turn"] for entry in entries})
     kept = set(turns[:_KEPT_FIRST])
     sizes = {turn: sum(len(_line(e)) + 2 for e in entries if e["turn"] == turn) for turn in turns}
@@ -122,7 +122,7 @@ def _without_middle(entries: Sequence[Entry], chars: int) -> str:
 
 
 def _map_of(entries: Sequence[Entry], missing: Sequence[int]) -> Entry:
-    """What was left out: which turns, how much, which tools were called in them."""
+    """A map of what was left out: which turns, how much, which tools were called in them."""
     gone = [entry for entry in entries if entry["turn"] in set(missing)]
     tools: dict[str, list[int]] = {}
     for entry in gone:

@@ -1,4 +1,4 @@
-"""Metrics: what a conversation is worth beside its verdict, judged, measured or code; scale and direction stated."""
+"""Metrics: how good a conversation is, besides its verdict; judged, measured or code, each with scale and direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which metrics are wanted: names of the registry, and rubrics or code of a caller, checked before a run."""
+"""Which metrics are wanted: names from the registry, and a caller's rubrics or code, checked before a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ...records.authored import Authored, load
 from .metric import METRICS, Metric
 
 DEFAULT_METRICS: Final = ("task_completion", "hallucinations", "answer_relevancy")
-"""What a run measures where a judge is set and nothing else is said."""
+"""What a run measures if a judge is set and no metrics are named."""
 NO_METRICS: Final = "none"
-"""The name that asks for no metric at all."""
+"""The name that requests no metric at all."""
 MOST: Final = 40
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _CRITERION: Final = re.compile(r"c\d+")
@@ -30,23 +30,23 @@ class CustomMetric(Authored):
     name: str
     rubric: str = Field(default="", max_length=4_000)
     code: str = ""
-    """`FILE.py:name`, the file below --allow-code."""
+    """`FILE.py:name`, a file below --allow-code."""
     sha256: str = Field(default="", max_length=64)
-    """Of that file; set by us when the metric is chosen."""
+    """Hash of that file; set by us when the metric is chosen."""
     scale: list[float | str] = Field(default_factory=lambda: [1.0, 5.0], min_length=2, max_length=20)
-    """[least, most], or labels, of which the first says that nothing is wrong."""
+    """[least, most], or labels, the first of which means that nothing is wrong."""
     direction: Literal["higher", "lower", "none"] | None = None
     """Which way is better; default: higher for numbers, none for labels."""
     whole: bool | None = None
-    """Only whole numbers; default: those of a rubric."""
+    """Whether only whole numbers are valid; default: yes for a rubric."""
     about: list[Literal["goal", "policy", "knowledge"]] = Field(default_factory=list[Any], max_length=3)
-    """What the judge is told beside the record."""
+    """What the judge is shown besides the record."""
 
 
 def choose_metrics(wanted: Sequence[Any], where: str = "metrics") -> dict[str, Metric]:
-    """The metrics by name, with those that composed ones are made of.
+    """The metrics by name, including those that composed ones are made of.
 
-    Raises InvalidArgument with path, allowed and nearest for a name that is unknown, or a rubric or code that is none.
+    Raises InvalidArgument with path, allowed and nearest for an unknown name, or an invalid rubric or code.
     """
     if len(wanted) > MOST:
         raise InvalidArgument(f"{len(wanted)} metrics.", where=where, allowed=f"at most {MOST}")
@@ -67,7 +67,7 @@ def choose_metrics(wanted: Sequence[Any], where: str = "metrics") -> dict[str, M
 
 
 def made_of_checks(name: str) -> bool:
-    """Whether a metric that ships is a function of the verdict: no check can ask for it."""
+    """Whether a built-in metric is a function of the verdict: no check can use it."""
     return name in METRICS and METRICS[name].of_verdict is not None
 
 
@@ -118,7 +118,7 @@ def _custom(data: Mapping[str, Any], where: str) -> Metric:
 
 
 def _check_answered(spec: CustomMetric, where: str) -> None:
-    """Refuse what nobody, or more than one, would answer."""
+    """Refuse a metric with no rubric and no code, or with both."""
     if bool(spec.rubric) == bool(spec.code):
         raise InvalidArgument(
             "A metric of your own is a rubric or code.",

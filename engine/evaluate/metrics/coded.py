@@ -1,4 +1,4 @@
-"""What the code of a metric says, read strictly: nothing is clamped, guessed or rounded."""
+"""Strict reading of what a metric's code returns: nothing is clamped, guessed or rounded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SHOWN: Final = 60
 def read_code_answer(question: Question, said: Any, turns: frozenset[int], record: str) -> Opinion:
     """The answer of a metric's code, or an unscored one that says what is wrong with it. `turns`: those that exist.
 
-    `{"value": a number of the scale or a label, "why": text, "turns": [those that show it]}`, the last optional; a
-    value of None says that the metric does not apply.
+    `{"value": a number of the scale or a label, "why": text, "turns": [those that show it]}`, the last one optional; a
+    value of None means that the metric does not apply.
     """
     if not isinstance(said, Mapping):
         return unscored_by_code(
@@ -45,7 +45,7 @@ def read_code_answer(question: Question, said: Any, turns: frozenset[int], recor
 
 
 def unscored_by_code(question: Question, why: str, record: str) -> Opinion:
-    """That a metric's code has given no answer."""
+    """The opinion that a metric's code gave no answer."""
     return _opinion(question, record).model_copy(
         update={"unscored": why.encode("utf-8", "replace").decode()[:_TEXT]}
     )

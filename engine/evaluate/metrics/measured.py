@@ -1,4 +1,4 @@
-"""The metrics that need no model: efficiency, errors of tools, shares of checks, and scores composed of others."""
+"""The metrics that need no model: efficiency, tool errors, shares of checks, and scores composed of others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARKSIM_TURNS: Final = 0.75
 """Weight of the share of turns without a failure in ArkSim's overall score."""
 ARKSIM_GOAL: Final = 0.25
 _PARTLY: Final = 0.6
-"""From which score ArkSim calls a conversation a partial failure, and no failed one."""
+"""The score from which ArkSim calls a conversation a partial failure rather than failed."""
 
 
 @measured("turns", "Turns in which somebody said something.", "lower")

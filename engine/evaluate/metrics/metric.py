@@ -1,8 +1,8 @@
-"""Metric: a number or a label on a conversation, with a scale and a direction; and the registry of them.
+"""Metric: a number or a label for a conversation, with a scale and a direction; and the registry of them.
 
-A judged metric is a rubric; one of code is a function of a user's file, asked as a judge is; a measured one is a
-function, entered by decorator, of the conversation, of its verdict, or of other metrics' values. Every metric says
-which way is better.
+A judged metric is a rubric; a coded one is a function in a user's file, asked like a judge; a measured one is a
+function, registered by decorator, of the conversation, of its verdict, or of other metrics' values. Every metric says
+which direction is better.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...records.verdict import Verdict
 from ..opinions import Answering, Question
 
 About = Literal["goal", "policy", "knowledge"]
-"""What a judge is told beside the record: the user's goal, the world's policy, passages of the knowledge base."""
+"""What a judge is shown besides the record: the user's goal, the world's policy, passages of the knowledge base."""
 Measured = Callable[[Conversation], MetricValue]
 OfVerdict = Callable[[Verdict], MetricValue]
 Composed = Callable[[Conversation, Mapping[str, MetricValue]], MetricValue]
@@ -25,23 +25,23 @@ Composed = Callable[[Conversation, Mapping[str, MetricValue]], MetricValue]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a conversation is measured. Exactly one of `rubric`, `code`, `measure`, `of_verdict`, `compose` says how."""
+    """How a conversation is measured, by exactly one of `rubric`, `code`, `measure`, `of_verdict`, `compose`."""
 
     name: str
     told: str
-    """What it tells, one sentence."""
+    """What it shows, in one sentence."""
     direction: Direction
     scale: tuple[float, float | None] = (0, 1)
     """Least and most; None: no limit."""
     labels: tuple[str, ...] = ()
-    """Of a metric with labels: the first says that nothing is wrong, the last is the worst."""
+    """For a metric with labels: the first means that nothing is wrong, the last is the worst."""
     severities: Mapping[str, str] = field(default_factory=dict[str, str])
-    """How bad each label is: low, medium, high, critical."""
+    """The severity of each label: low, medium, high, critical."""
     rubric: str = ""
     code: str = ""
     """`FILE.py:name` of the function that answers."""
     code_hash: str = ""
-    """SHA-256 of its file; "": not looked at yet."""
+    """SHA-256 of its file; "": not computed yet."""
     answer: Answering = "score"
     whole: bool = False
     about: tuple[About, ...] = ()
@@ -58,11 +58,11 @@ class Metric:
 
     @property
     def asked(self) -> bool:
-        """Whether a judge or code of others is asked."""
+        """Whether a judge or a user's code is asked."""
         return self.judged or bool(self.code)
 
     def question(self, about: Mapping[str, Mapping[str, str]]) -> Question:
-        """What a judge, or the code, is asked. `about`: texts by name for each of goal, policy, knowledge."""
+        """The question for a judge or the code. `about`: texts by name for each of goal, policy, knowledge."""
         told = [pair for name in self.about for pair in about.get(name, {}).items()]
         least, most = self.scale
         return Question(
@@ -96,11 +96,11 @@ class Metric:
 
 
 METRICS: Final[dict[str, Metric]] = {}
-"""Every metric that ships, by name."""
+"""Every built-in metric, by name."""
 
 
 def enter(metric: Metric) -> Metric:
-    """Put a metric into the registry."""
+    """Register a metric."""
     METRICS[metric.name] = metric
     return metric
 
@@ -108,7 +108,7 @@ def enter(metric: Metric) -> Metric:
 def measured(
     name: str, told: str, direction: Direction, scale: tuple[float, float | None] = (0, None)
 ) -> Callable[[Measured], Measured]:
-    """Enter a function of the conversation."""
+    """Register a function of the conversation."""
 
     def entered(function: Measured) -> Measured:
         enter(Metric(name, told, direction, scale, measure=function))
@@ -120,7 +120,7 @@ def measured(
 def of_verdict(
     name: str, told: str, direction: Direction, scale: tuple[float, float | None] = (0, 1)
 ) -> Callable[[OfVerdict], OfVerdict]:
-    """Enter a function of the verdict, which no check can ask for."""
+    """Register a function of the verdict, which no check can use."""
 
     def entered(function: OfVerdict) -> OfVerdict:
         enter(Metric(name, told, direction, scale, of_verdict=function))
@@ -136,7 +136,7 @@ def composed(
     parts: tuple[str, ...],
     scale: tuple[float, float | None] = (0, 1),
 ) -> Callable[[Composed], Composed]:
-    """Enter a function of other metrics."""
+    """Register a function of other metrics."""
 
     def entered(function: Composed) -> Composed:
         enter(Metric(name, told, direction, scale, compose=function, parts=parts))

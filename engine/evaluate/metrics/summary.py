@@ -1,4 +1,4 @@
-"""Metrics over the conversations of a run. What is unscored is counted, and in no mean."""
+"""Metrics over the conversations of a run. Unscored values are counted, and in no mean."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Values:
 def summaries(
     metrics: Mapping[str, Metric], conversations: Sequence[tuple[str, Sequence[MetricValue]]]
 ) -> dict[str, MetricSummary]:
-    """The summary of each metric. `conversations`: scenario and values of each that counts."""
+    """The summary of each metric. `conversations`: scenario and values of each one that counts."""
     found = {name: _Values() for name in metrics}
     for scenario, values in conversations:
         by_name = {value.metric: value for value in values}
@@ -68,7 +68,7 @@ def _summary(metric: Metric, held: _Values) -> MetricSummary:
 
 
 def _interval(metric: Metric, held: _Values) -> tuple[float, float] | None:
-    """The mean +- 1.96 SE, clustered by scenario and within the scale; None below two scenarios."""
+    """The mean +- 1.96 SE, clustered by scenario and within the scale; None for fewer than two scenarios."""
     if len(set(held.scenarios)) < 2:
         return None
     mean, half = fmean(held.numbers), Z95 * clustered_se(held.numbers, held.scenarios)

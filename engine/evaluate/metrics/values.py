@@ -1,4 +1,4 @@
-"""Values of metrics for one conversation: a pure function of its record, of what judges said and of its verdict."""
+"""Metric values of one conversation: a pure function of its record, of judges' answers and of its verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ About = Mapping[str, Mapping[str, str]]
 def before_checks(
     metrics: Mapping[str, Metric], conversation: Conversation, book: Opinions, about: About
 ) -> dict[str, MetricValue]:
-    """The values that checks may ask for. What nobody has said yet is left open in the book, and has no value."""
+    """The values that checks may use. A question nobody has answered yet is left open in the book, and has no value."""
     values: dict[str, MetricValue] = {}
     for name, metric in metrics.items():
         if metric.measure is not None:
@@ -35,7 +35,7 @@ def before_checks(
 def after_checks(
     metrics: Mapping[str, Metric], verdict: Verdict, values: Mapping[str, MetricValue]
 ) -> list[MetricValue]:
-    """All values, those that are made of the verdict among them, in the order of the metrics."""
+    """All values, including those made from the verdict, in the order of the metrics."""
     found = dict(values)
     for name, metric in metrics.items():
         if metric.of_verdict is not None:

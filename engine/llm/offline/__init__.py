@@ -1,6 +1,6 @@
 """The offline model: deterministic, rule-based, no network, four roles; it knows no environment.
 
-All it does comes from the request: the system text's controlled English, the tools' signatures, the messages.
+Everything it does comes from the request: the system text's controlled English, the tools' signatures, the messages.
 It tests wiring, worlds, checks and the proof; it says nothing about how a language model would behave.
 """
 

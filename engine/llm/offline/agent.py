@@ -1,6 +1,6 @@
 """The offline agent: eager, literal, obedient to the rules that its system text states.
 
-Every reply is a function of the request alone: goals, answers and refusals are read back out of the messages.
+Every reply is a function of the request alone: goals, answers and refusals are read back from the messages.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def obeyed(known: Instructions, slip: float, seed: int) -> Instructions:
 
 
 def _together(calls: list[Planned]) -> list[Planned]:
-    """Only reads that were asked for at once are called at once; what writes goes alone."""
+    """Only reads requested together are called together; a write is called alone."""
     first = calls[0]
     if not first.tool.reads:
         return [first]

@@ -9,13 +9,13 @@ from typing import Any, Final, cast
 from ..client import Message
 
 _MOST: Final = 200
-"""Objects that are looked at."""
+"""Most objects that are looked at."""
 
 
 def data_block(messages: Sequence[Message], key: str) -> dict[str, Any]:
-    """The first JSON object with that key in the last user's message, whatever stands around it; else {}.
+    """The first JSON object with that key in the last user message, whatever surrounds it; else {}.
 
-    Objects beside each other are looked at before those inside of others.
+    Objects side by side are looked at before nested ones.
     """
     text = next((message.content for message in reversed(messages) if message.role == "user"), "")
     return _found(text, key, inside=False) or _found(text, key, inside=True)

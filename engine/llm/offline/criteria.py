@@ -1,4 +1,4 @@
-"""Criteria in controlled English: what a judge can decide, each tied to the rule that would mend a failure."""
+"""Criteria in controlled English: what a judge can decide, each tied to the rule that would fix a failure."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _FORMS: Final = (
 
 @lru_cache(maxsize=1024)
 def rule_for(criterion: str) -> Rule | None:
-    """The rule that an agent must obey to satisfy a criterion; None when it is outside the language."""
+    """The rule that an agent must obey to satisfy a criterion; None if it is outside the language."""
     plain = criterion.strip().rstrip(".! ")
     if len(plain) > 1000:
         return None

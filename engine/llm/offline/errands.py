@@ -1,4 +1,4 @@
-"""Requests that a user can come with, each made of one probe: what is said, known, done and checked.
+"""Requests that a user can have, each made from one probe: what is said, known, done and checked.
 
 The words are the world's own: names of tools, labels of parameters, texts of refusals.
 """
@@ -38,7 +38,7 @@ _MAX_SAID: Final = 60
 class Errand:
     """One request of a scenario: a sentence, what the user must know for it, and what is done.
 
-    `number`: of its probe. `withheld`: the goal without its values. `shown`: values that stand in the goal.
+    `number`: of its probe. `withheld`: the goal without its values. `shown`: values that are in the goal.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Errand:
 
 
 class Desk:
-    """The requests that the probes of a world give, in a drawn order that goes round the tools."""
+    """The requests that a world's probes give, in a drawn order that cycles through the tools."""
 
     def __init__(self, world: Mapping[str, Any], brief: str, seed: int) -> None:
         self.seed = seed
@@ -73,11 +73,11 @@ class Desk:
         self.refused = self._round([errand for errand in errands if errand.refused], brief)
 
     def _asked_for(self, probe: Mapping[str, Any]) -> bool:
-        """Whether a user may come for it: not for a look that only serves another call."""
+        """Whether a user may want it: not a read that only serves another call."""
         return probe.get("tool") in self._tools and probe.get("tool") not in self._helping
 
     def _round(self, errands: list[Errand], brief: str) -> list[Errand]:
-        """One errand for each tool, then the second of each; tools that the brief speaks of come first."""
+        """One errand for each tool, then the second of each; tools mentioned in the brief come first."""
         wanted = token_set(brief)
         by_tool: dict[str, list[Errand]] = {}
         for errand in errands:
@@ -146,7 +146,7 @@ class Desk:
         return " ".join(words)
 
     def _names_it(self, name: str, param: str, value: Any, probe: Mapping[str, Any]) -> bool:
-        """Whether the goal names a value: ids, choices and numbers, not what is told when asked for."""
+        """Whether the goal names a value: ids, choices and numbers, not what is given when asked for."""
         if param in _list(probe.get("free")) or isinstance(value, bool):
             return False
         properties = as_object(as_object(self._tools[name].get("parameters")).get("properties"))
@@ -157,7 +157,7 @@ class Desk:
         return "enum" in as_object(properties.get(param)) or ending == "email" or ending in _ENDINGS or coded
 
     def _led(self, errand: Errand, probe: Mapping[str, Any]) -> None:
-        """The question for what the calls before need, and these calls."""
+        """Add the question for what the calls before need, and these calls."""
         before = list(map(as_object, _list(probe.get("before"))))
         asked = [name for name, value in errand.sheet.items() if value not in errand.shown]
         if before and asked:
@@ -190,7 +190,7 @@ class Desk:
         return errand
 
     def _telling(self, errand: Errand, probe: Mapping[str, Any]) -> tuple[str, Any] | None:
-        """A field of the result that is worth telling: short, not what was given, of no other tool's words."""
+        """A field of the result worth reporting: short, not one of the arguments, without other tools' words."""
         args = {str(value) for value in as_object(probe.get("args")).values()}
         others = {word for name in self._tools if name != errand.name for word in token_set(name)}
         result = as_object(probe.get("result"))
@@ -221,7 +221,7 @@ def _call(probe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sheet(calls: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
-    """All arguments under their labels; None when two calls need other values under one label."""
+    """All arguments under their labels; None if two calls need different values under one label."""
     sheet: dict[str, str] = {}
     for args in calls:
         for param, value in args.items():
@@ -235,13 +235,13 @@ def _sheet(calls: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
 
 
 def _head(param: str) -> str:
-    """`order` of `order_id`; other names whole."""
+    """`order` for `order_id`; other names unchanged."""
     words = label(param).split()
     return " ".join(words[:-1]) if len(words) > 1 and words[-1] in _ENDINGS else " ".join(words)
 
 
 def _object(words: Sequence[str], own: str, named: bool) -> list[str]:
-    """`order W1`, `an order` when its id is not named, `the address`."""
+    """`order W1`, `an order` if its id is not named, `the address`."""
     text = " ".join(words)
     if not text:
         return [own] if own and named else []
@@ -251,7 +251,7 @@ def _object(words: Sequence[str], own: str, named: bool) -> list[str]:
 
 
 def _tellable(key: str, value: Any) -> bool:
-    """Whether an agent would say it as it stands: a short text or a number, of a field with a name of its own."""
+    """Whether an agent would say it verbatim: a short text or a number, in a field with a meaningful name."""
     if isinstance(value, bool) or value is None or not token_set(key) or label(key).split()[-1] in STOP:
         return False
     if isinstance(value, str):
@@ -264,7 +264,7 @@ def _said(value: Any) -> dict[str, Any]:
 
 
 def _reason_words(error: str, errand: Errand) -> list[str]:
-    """Words of a refusal that the request has not: what an agent that gives the reason must say one of."""
+    """Words of a refusal that are not in the request: an agent that gives the reason must say one of them."""
     known = label_tokens(errand.goal) | label_tokens(errand.name) | {"apolog", "sorry"}
     words = re.findall(r"[a-z][a-z'-]{3,}", re.sub(r"[\w#-]*\d[\w#-]*", " ", error.lower()))
     fits = [w for w in words if w not in STOP and w not in _EMPTY and not label_tokens(w) <= known]
@@ -279,7 +279,7 @@ _EMPTY: Final = frozenset(_EMPTY_WORDS.split())
 
 
 def _needed_tools(rules: Sequence[Any]) -> set[str]:
-    """Tools that rules want before or after others; a user does not come for them."""
+    """Tools that rules require before or after others; a user does not ask for them."""
     found: set[str] = set()
     waiting: list[Any] = [as_object(rule).get("need") for rule in rules]
     while waiting:

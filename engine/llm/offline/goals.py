@@ -1,4 +1,4 @@
-"""What the agent is after: each request of the user that is not closed yet, oldest first."""
+"""What the agent is working on: each request of the user that is not closed yet, oldest first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIRM = "I am about to {}"
 
 @dataclass(slots=True)
 class Goal:
-    """A tool that the user's words of message `at` ask for. `call`: the call that was made for it."""
+    """A tool that the user's words in message `at` ask for. `call`: the call made for it."""
 
     tool: Tool
     clause: str
@@ -83,7 +83,7 @@ def _asked(
 
 
 def _is_known(facts: tuple[str, ...], item: Request) -> bool:
-    """Whether a fact answers a question; a tool that writes answers none, so any fitting fact comes before it."""
+    """Whether a fact answers a question; a tool that writes answers none, so any fitting fact is preferred to it."""
     return fact_covers(facts, item.clause) if item.tool.reads else best_fact(facts, item.clause) is not None
 
 
@@ -92,7 +92,7 @@ def _sets_off(rule: Rule, text: str) -> bool:
 
 
 def _mended(goals: list[Goal], history: History, at: int, text: str) -> list[Goal]:
-    """The last goal again, when its call failed and the user now gives other values for it."""
+    """The last goal again, if its call failed and the user now gives other values for it."""
     if not goals or not history.calls or history.calls[-1].result.ok:
         return []
     goal, failed = goals[-1], history.calls[-1]

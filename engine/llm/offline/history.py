@@ -1,4 +1,4 @@
-"""What happened so far in a chat: texts, calls, and the fields of what the tools returned."""
+"""What has happened so far in a chat: texts, calls, and the fields of tool results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FAILURE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value in a result. `tokens`: of its own key; `path`: of all keys above it too; `depth` 0 = top level."""
+    """One value in a result. `tokens`: of its own key; `path`: also of all keys above it; `depth` 0 = top level."""
 
     key: str
     label: str
@@ -37,7 +37,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A tool's reply. A text is a failure when it reads like one; an object when it has an `error`."""
+    """A tool's reply. A text is a failure if it reads like one; an object if it has an `error`."""
 
     ok: bool
     error: str
@@ -68,7 +68,7 @@ class Call:
 
 @dataclass(slots=True)
 class History:
-    """A chat taken apart. Texts carry the number of their message."""
+    """A parsed chat. Texts carry the number of their message."""
 
     system: str = ""
     users: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
@@ -107,7 +107,7 @@ def read_history(messages: Sequence[Message]) -> History:
 
 
 def read_result(text: str) -> Result:
-    """A tool's text taken apart; never raises."""
+    """Parse a tool's text; never raises."""
     return _result_cached(text) if len(text) <= MAX_TEXT else _result(text)
 
 
@@ -137,7 +137,7 @@ def _result(text: str) -> Result:
 
 
 def read_arguments(text: str) -> dict[str, Any]:
-    """A call's arguments, or none when they are broken."""
+    """A call's arguments; empty if they are broken."""
     try:
         return as_object(json.loads(text))
     except (ValueError, RecursionError):

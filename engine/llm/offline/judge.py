@@ -2,8 +2,8 @@
 
 Asked with `{"criteria": {"c1": text, …}}` and `{"conversation": [entry, …]}`, in one object or in two; an entry is
 `{"turn", "by", "say"}` or `{"turn", "by", "tool", "args", "ok", "result"}`. Answers `{"c1": {"verdict", "why",
-"evidence": [turns]}, …}`; a criterion outside the language is `inconclusive`, and metrics are left out. What is so
-because nothing happened is shown by all turns.
+"evidence": [turns]}, …}`; a criterion outside the language is `inconclusive`, and metrics are left out. The evidence
+for something that never happened is all turns.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _said(rule: Rule, entries: list[_Entry]) -> _Verdict:
 
 
 def _hidden(rule: Rule, entries: list[_Entry]) -> _Verdict:
-    """Fails when an agent's text holds a value of the field, or its label with a value after it."""
+    """Fails if an agent's text contains a value of the field, or its label followed by a value."""
     wanted = label_tokens(rule.what)
     values = {
         str(item.value).lower()

@@ -1,6 +1,6 @@
 """The controlled English that agents obey: sentences to rules, and rules back to sentences.
 
-Anything that is no rule is a fact: knowledge that is told when a question's words overlap with it.
+Anything that is not a rule is a fact: knowledge given when a question's words overlap with it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Kind = Literal[
 Comparison = Literal["is", "is not", "exceeds", "is below"]
 
 MAX_SENTENCE: Final = 1000
-"""Characters; what is longer is a fact, never a rule."""
+"""Characters; anything longer is a fact, never a rule."""
 _CACHED_TEXT: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `tool` is what it is about; the other fields as `kind` needs them, else "".
+    """One rule. `tool` is what it applies to; the other fields as `kind` needs them, else "".
 
     `other`: the tool to call. `what`: what to ask for, or the field to hide. `field`, `comparison`, `value`: the
-    condition. `topic`: the user's words that set it off. `say`: the words to say.
+    condition. `topic`: the user's words that trigger it. `say`: the words to say.
     """
 
     kind: Kind
@@ -54,7 +54,7 @@ def understand(text: str) -> Instructions:
 
 
 def read_rule(sentence: str) -> Rule | None:
-    """The rule that a sentence states, or None when it is outside the language."""
+    """The rule that a sentence states, or None if it is outside the language."""
     plain = _LEAD.sub("", sentence.strip()).rstrip(".;! ")
     if not plain or len(plain) > MAX_SENTENCE:
         return None
@@ -82,7 +82,7 @@ def write_rule(rule: Rule) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text; what stands in double quotes is never cut."""
+    """The sentences of a text; text in double quotes is never cut."""
     return [
         part for raw in _SENTENCE.findall(_BULLET.sub("", text)) if (part := raw.strip().strip("*").strip())
     ]
@@ -154,7 +154,7 @@ _GRAMMAR: Final[tuple[tuple[Kind, str], ...]] = (
 
 @cache
 def _grammar() -> tuple[tuple[Kind, re.Pattern[str]], ...]:
-    """Made when the first sentence is read: it takes longer than everything else of this module."""
+    """Built when the first sentence is read: it takes longer than everything else in this module."""
     return tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _GRAMMAR)
 
 

@@ -1,4 +1,4 @@
-"""The offline model as a `ModelClient`: one pure function a role."""
+"""The offline model as a `ModelClient`: one pure function per role."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from .writer import write
 class OfflineModel:
     """Answers at once, without network, always the same for the same request.
 
-    `slip`: the probability that the agent misses a rule for a whole conversation, drawn from
-    (request seed, the rule's sentence): requests of one conversation must carry one seed. Tokens count as 0,
-    the price is 0 dollars.
+    `slip`: the probability that the agent misses a rule for a whole conversation, drawn from (request seed, the rule's
+    sentence): requests of one conversation must carry one seed. Tokens count as 0, the price is 0 dollars.
     """
 
     __slots__ = ("_slip",)
@@ -27,7 +26,7 @@ class OfflineModel:
         return f"offline (rule-based, slip {self._slip:g})" if self._slip else "offline (rule-based)"
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        """The reply; Unavailable when the writer is given a task that it does not know."""
+        """The reply; Unavailable if the writer is given an unknown task."""
         if request.role == "agent":
             return answer(request, self._slip)
         if request.role == "user":

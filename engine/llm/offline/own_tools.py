@@ -1,6 +1,6 @@
-"""The tools of the offline user: what the agent asks him to do with them he does, once, with what he knows.
+"""The user's own tools in the offline model: it calls what the agent asks for, once, with what it knows.
 
-`Could you show me your card, please?` names `show_card`; arguments come from his sheet.
+`Could you show me your card, please?` names `show_card`; arguments come from its sheet.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .sheet import Fact, Sheet
 from .words import clipped, label, label_tokens, token_set
 
 _LISTED: Final = 6
-"""Fields of a result that he tells."""
+"""Fields of a result that it reports."""
 _MAX_TOLD: Final = 300
 _SENTENCE: Final = re.compile(r"(?<=[.!?\n])\s*")
 _OF_ITSELF: Final = re.compile(r"\W*(?:i|we)\b|\W*(?:i|we)'", re.IGNORECASE)
 
 
 def asked_call(request: ModelRequest, sheet: Sheet) -> ToolCall | None:
-    """The call that the agent's last text asks for and that was not made since; None where there is none.
+    """The call that the agent's last text asks for and that was not made since; None if there is none.
 
-    All words of the tool's name stand in a sentence that tells not what the agent does itself, and the sheet holds
+    All words of the tool's name are in a sentence that does not say what the agent does itself, and the sheet has
     every argument that the tool needs.
     """
     text, results = since_asked(request.messages)
@@ -44,7 +44,7 @@ def asked_call(request: ModelRequest, sheet: Sheet) -> ToolCall | None:
 
 
 def since_asked(messages: Sequence[Message]) -> tuple[str, list[tuple[ToolCall, str]]]:
-    """The agent's last text, and the calls that the user made since with what they gave."""
+    """The agent's last text, and the calls that the user made since, with their results."""
     at = next((k for k in range(len(messages) - 1, -1, -1) if messages[k].role == "user"), None)
     if at is None:
         return "", []
@@ -55,7 +55,7 @@ def since_asked(messages: Sequence[Message]) -> tuple[str, list[tuple[ToolCall, 
 
 
 def told(results: Sequence[tuple[ToolCall, str]]) -> str:
-    """What came of the calls, in the user's words."""
+    """The results of the calls, in the user's words."""
     return " ".join(f"I did that ({label(call.name)}). {_result(text)}".strip() for call, text in results)
 
 
@@ -76,7 +76,7 @@ def _plain(value: Any) -> str:
 
 
 def _value(param: Param, sheet: Sheet) -> Any:
-    """The sheet's value for a parameter, as its type wants it; None where it holds none."""
+    """The sheet's value for a parameter, in its type; None if it has none."""
     wanted = label_tokens(param.label)
     fact = next((fact for fact in sheet.facts if _is_of(fact, wanted)), None)
     if fact is None:

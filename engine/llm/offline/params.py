@@ -1,4 +1,4 @@
-"""Tools and their parameters as the offline agent reads them out of signatures: names, words, kinds of values."""
+"""Tools and their parameters as the offline agent reads them from signatures: names, words, kinds of values."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Param:
     pattern: Any
     rank: int
     head: str
-    """For ids the noun before id, number or code (`order` of `order_id`), else ""."""
+    """For ids the noun before id, number or code (`order` in `order_id`), else ""."""
     described: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool:
-    """One tool. `ends`: it hands over to a human or ends the talk, and is never chosen by words alone."""
+    """One tool. `ends`: it hands over to a human or ends the conversation, and is never chosen by words alone."""
 
     name: str
     label: str
@@ -70,14 +70,14 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Toolbox:
-    """The tools of a request. `weights`: per stem of a tool's name or description, 1 over the tools that have it."""
+    """The tools of a request. `weights`: for each stem in names or descriptions, 1 over the number of tools with it."""
 
     tools: Mapping[str, Tool]
     name_weights: Mapping[str, float]
     weights: Mapping[str, float]
 
     def score(self, tool: Tool, words: Mapping[str, float]) -> float:
-        """How much the words (stem: emphasis 0..1) point at the tool: its name counts 3, its description 1."""
+        """How strongly the words (stem: emphasis 0..1) point at the tool: its name counts 3, its description 1."""
         total = 0.0
         for word, emphasis in words.items():
             if word in tool.name_tokens:
@@ -88,12 +88,12 @@ class Toolbox:
 
 
 def toolbox(signatures: Sequence[ToolSignature]) -> Toolbox:
-    """The signatures read; each tool and each set of tools only once."""
+    """Parse the signatures; each tool and each set of tools only once."""
     return _toolbox(tuple(map(read_tool, signatures)))
 
 
 def read_tool(signature: ToolSignature) -> Tool:
-    """The signature read; a broken schema has no parameters rather than an error."""
+    """Parse a signature; a broken schema has no parameters rather than raising an error."""
     key = (signature.name, signature.description)
     kept = _tools.get(key)
     if kept is not None and (kept[0] is signature.parameters or kept[0] == signature.parameters):
@@ -106,7 +106,7 @@ def read_tool(signature: ToolSignature) -> Tool:
 
 
 def compile_pattern(pattern: str) -> Any:
-    """A pattern of RE2's syntax, anchors off; None when it is not one."""
+    """Compile an RE2 pattern without its anchors; None if it is not one."""
     options = re2.Options()
     options.log_errors = False
     try:
@@ -220,7 +220,7 @@ _PLAIN_TYPES: Final[dict[str, ValueKind]] = {
 
 
 def _shape(description: str) -> Any:
-    """A pattern after an example in a description: `such as #W123` gives `#W` and digits."""
+    """A pattern derived from an example in a description: `such as #W123` gives `#W` and digits."""
     found = _EXAMPLE.search(description[:2000])
     if not found:
         return None
@@ -229,5 +229,5 @@ def _shape(description: str) -> Any:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The value when it is an object, else an empty one."""
+    """The value if it is an object, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -1,7 +1,7 @@
-"""The offline writer's personas: put together from lists, tied to records that look like people, the same for a seed.
+"""The offline writer's personas: combined from lists, tied to records that look like people, the same for a seed.
 
-Only manners that the offline user acts on are written. They are templates: varied, not imagined. Kinds on request are a
-manner with something more: a method, a language that the offline user does not write, records of their own.
+Only manners that the offline user acts on are written. They are templates: varied, not imagined. Kinds on request add
+something to a manner: a method, a language that the offline user does not write, or records of their own.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ _JOBS: Final[tuple[_Job, ...]] = (
     ("au-pair", "an au pair in the first month abroad", 18, 26),
     ("grandparent", "a grandparent who looks after five children on Fridays", 58, 84),
 )
-"""(end of the id, what is said of the work, least and greatest age)"""
+"""(end of the id, description of the work, least and greatest age)"""
 _NAME_LIST: Final = (
     "Aiyana Ama Anneke Arjun Asel Bilal Bogdan Callum Chidi Dilnoza Eilidh Emre Farah Fionn Giulia Hana Hinemoa Ines "
     "Ivo Jorge Kaito Katarzyna Kofi Lakshmi Leilani Luca Mairead Malik Mateo Mei Mihai Nadia Noor Oksana Olamide Pablo "
@@ -204,9 +204,9 @@ _PEOPLE_WORDS: Final = (
 )
 _OF_PEOPLE: Final = frozenset(_PEOPLE_WORDS.split())
 _OF_PEOPLE_ALONE: Final = frozenset({"email", "mail", "birth", "birthday", "born", "gender", "age", "mobile"})
-"""Places have an address, too."""
+"""Without address fields, since places have addresses too."""
 _NUMBER: Final = re.compile(r"[A-Z]{1,4}-?\d{3,}")
-"""A number that somebody has alone."""
+"""A number unique to a person."""
 _PLACES: Final = ("city", "town", "village", "home_town", "place", "location")
 _TOLD: Final = ("name", "email", "phone", "zip", "city")
 """Fields of its record that a person knows by heart."""
@@ -225,7 +225,7 @@ class _Person:
 
 
 def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-    """`{"personas": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"collections"}}`."""
+    """`{"personas": [...]}` for `{"count", "kinds", "brief", "existing", "world": {"collections"}}`."""
     brief = str(data.get("brief") or "")
     known = (*MANNERS, *_ON_REQUEST)
     kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in known] or list(MANNERS)
@@ -276,7 +276,7 @@ def _persona(kind: str, job: _Job, person: _Person, age: int, seed: int, n: int)
 def _newcomer(
     kind: str, job: _Job, person: _Person, name: str, age: int, seed: int, n: int
 ) -> dict[str, Any]:
-    """A person with a record of its own, built like that of another one."""
+    """A person with a record of its own, modelled on another one."""
     key, record = _own_record(person, name, seed, n)
     home = _path_parts(person.path)[0]
     made = _persona(kind, job, _Person("", name, _place(record), {}), age, seed, n)
@@ -331,12 +331,12 @@ def _other_digits(key: str, name: str, seed: int, n: int) -> str:
 
 
 def _ages(brief: str) -> tuple[int, int]:
-    """The ages that a brief speaks of."""
+    """The age range that a brief mentions."""
     return (18, 29) if _YOUNG.search(brief) else (66, 88) if _OLD.search(brief) else (18, 88)
 
 
 def _people(world: Mapping[str, Any]) -> list[_Person]:
-    """The sample records of the collection whose fields are most those of people."""
+    """The sample records of the collection whose fields look most like those of people."""
     best: list[_Person] = []
     most = 0
     for name, raw in as_object(world.get("collections")).items():
@@ -381,7 +381,7 @@ def _path(collection: str, key: str) -> str:
 
 
 def _path_parts(path: str) -> tuple[str, str]:
-    """(collection, key) of a path that `_path` wrote."""
+    """(collection, key) of a path written by `_path`."""
     found = [a or b for a, b in re.findall(r"\.(\w+)|\['([^']*)'\]", path)]
     return found[0], found[1]
 

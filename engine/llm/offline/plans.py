@@ -1,4 +1,4 @@
-"""The next step towards a goal: what the rules want first, what is missing, then the call."""
+"""The next step towards a goal: what the rules require first, what is missing, then the call."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .values import labelled, no_answer, value_in
 from .words import label_tokens, says_no, says_yes
 
 MAX_ASKED: Final = 2
-"""How often the same thing is asked before the agent gives up."""
+"""How often the same thing is asked for before the agent gives up."""
 MAX_CHOICES: Final = 8
-"""Values of a choice that a question names."""
+"""Most values of a choice that a question names."""
 _LATER = re.compile(
     r"\b(?:let me (?:look|check|see|find)|right now|one moment|a moment|at the moment)\b", re.IGNORECASE
 )
@@ -54,7 +54,7 @@ Step = Planned | Ask | Answer
 
 
 class Plan:
-    """Plans over one chat: `next_step` is pure, and asked for each open goal."""
+    """Plans over one chat: `next_step` is pure, and is called for each open goal."""
 
     __slots__ = ("_box", "_by_tool", "_hidden", "_history", "_rules")
 
@@ -86,7 +86,7 @@ class Plan:
         return Answer(told(goal.call, self._hidden))
 
     def _told_before(self, goal: Goal) -> Answer | None:
-        """A question about a thing already done is answered, not done again."""
+        """A question about something already done is answered, not done again."""
         if not goal.asking or goal.tool.reads:
             return None
         made = [call for call in self._history.calls if call.tool == goal.tool.name and call.result.ok]
@@ -125,7 +125,7 @@ class Plan:
         return self._confirmed(tool, goal, args) or Planned(tool, args, goal.at)
 
     def _first(self, tool: Tool, goal: Goal, known: dict[str, Any], above: tuple[str, ...]) -> Step | None:
-        """What the rules want to be called before; None when all of it was."""
+        """What the rules require to be called first; None if all of it was."""
         for rule in self._of(tool, "call_before"):
             other = self._box.tools.get(rule.other)
             if other is None or other.name in above:
@@ -186,7 +186,7 @@ class Plan:
         return None
 
     def _from_answer(self, param: Param, at: int, text: str) -> Any:
-        """Out of a text that may answer a question of ours: for other things than this, only by its label."""
+        """The value in a text that may answer a question of the agent: if about other things, only by its label."""
         before = self._history.replied_to(at)
         wanted = wanted_in(before)
         if not wanted:
@@ -226,7 +226,7 @@ class Plan:
         return sum(at > since and asks_for(text, what) for at, text in self._history.said)
 
     def _unanswered(self, what: str, goal: Goal) -> bool:
-        """Asked often enough, or the user said that he cannot tell."""
+        """Whether it was asked for often enough, or the user said it cannot tell."""
         asked = [at for at, text in self._history.said if at > goal.at and asks_for(text, what)]
         if len(asked) >= MAX_ASKED:
             return True
@@ -234,7 +234,7 @@ class Plan:
         return reply is not None and no_answer(reply) and not _LATER.search(reply)
 
     def _look_up(self, tool: Tool, goal: Goal, stuck: list[str], above: tuple[str, ...]) -> Step | None:
-        """A reading tool that speaks of what is missing and can be called with what is known."""
+        """A reading tool whose name mentions what is missing and that can be called with what is known."""
         params = [param for param in tool.required if param.label in stuck]
         for other in self._box.tools.values():
             if not other.reads or other.name in above or other is tool:
@@ -251,7 +251,7 @@ class Plan:
         return None
 
     def _confirmed(self, tool: Tool, goal: Goal, args: dict[str, Any]) -> Step | None:
-        """The question, or its answer; None when nothing stands in the way."""
+        """The question, or its answer; None if nothing stands in the way."""
         if not self._of(tool, "confirm_before"):
             return None
         shown = ", ".join(f"{param.label} {args[param.name]}" for param in tool.params if param.name in args)
@@ -269,7 +269,7 @@ class Plan:
     # ---- conditions
 
     def _forbidden(self, tool: Tool, args: dict[str, Any]) -> str:
-        """Why a rule forbids the call, or ""; a field that nothing told is no reason."""
+        """Why a rule forbids the call, or ""; an unknown field is no reason."""
         for rule in self._of(tool, "never_if"):
             for value in self._field_values(tool, rule, args):
                 if holds(value, rule):
@@ -290,7 +290,7 @@ class Plan:
 
 
 def holds(value: Any, rule: Rule) -> bool:
-    """Whether a value satisfies the rule's condition; a list when one of its elements does."""
+    """Whether a value satisfies the rule's condition; for a list, whether one of its elements does."""
     if isinstance(value, list):
         return any(holds(item, rule) for item in value)  # pyright: ignore[reportUnknownVariableType]
     if rule.comparison in ("is", "is not"):
@@ -320,7 +320,7 @@ def _folded(text: str) -> str:
 
 
 def _magnitude(value: Any) -> float | str | None:
-    """A number, or the day of an ISO date."""
+    """A number, or the day of an ISO date; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

@@ -12,12 +12,12 @@ from .requests import is_question
 from .words import label, label_tokens, listed, token_set, tokens
 
 MAX_TOLD: Final = 24
-"""Fields of a result that are told."""
+"""Most fields of a result that are reported."""
 _MAX_VALUE: Final = 200
 
 
 def told(call: Call, hidden: Sequence[Rule]) -> str:
-    """One sentence on a call: done, with its fields but for the hidden ones, or failed, with the reason."""
+    """One sentence about a call: done, with its fields except hidden ones, or failed, with the reason."""
     name = label(call.tool)
     if not call.result.ok:
         return f"I could not complete {name}: {call.result.error.rstrip('.')}."
@@ -34,19 +34,19 @@ def told(call: Call, hidden: Sequence[Rule]) -> str:
 
 
 def question(wanted: Sequence[str]) -> str:
-    """One question for all that is wanted."""
+    """One question for everything that is wanted."""
     return f"Could you please provide {listed(f'the {what}' for what in wanted)}?"
 
 
 def asks_for(text: str, what: str) -> bool:
-    """Whether a text of ours asks for it."""
+    """Whether one of the agent's texts asks for it."""
     named = f"the {what}".lower()
     text = text.lower()
     return text.endswith("?") and any(f"{named}{after}" in text for after in ("?", ",", " and the ", " ("))
 
 
 def wanted_in(text: str) -> int:
-    """How many things a question of ours asks for; 0 when it is none."""
+    """How many things one of the agent's questions asks for; 0 if it is not a question."""
     start = text.rfind("Could you please provide the ")
     if start < 0 or not text.endswith("?"):
         return 0

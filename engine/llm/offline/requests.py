@@ -1,4 +1,4 @@
-"""What a user asks for: his sentences matched with the tools' words."""
+"""What a user asks for: sentences matched with the tools' vocabulary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .values import value_in
 from .words import says_no, says_yes, stem, tokens
 
 STRONG: Final = 2.5
-"""A score that a word of the tool's own name reaches, when few other tools have that word."""
+"""A score that a word of the tool's own name reaches if few other tools have that word."""
 WEAK: Final = 1.0
 _MAX_TEXT: Final = 4000
 
@@ -42,7 +42,7 @@ _ASKING: Final = re.compile(
 )
 _LOOKING_WORDS: Final = "find look lookup check show list search see view fetch ask tell"
 _LOOKING: Final = frozenset(map(stem, _LOOKING_WORDS.split()))
-"""Verbs of looking that point at no tool in particular."""
+"""Verbs of looking that do not point at any tool in particular."""
 _WANTING: Final = re.compile(
     r"\b(?:possible to|able to|can i|could i|may i|can you|could you) (?!tell\b)", re.IGNORECASE
 )
@@ -55,7 +55,7 @@ _HUMAN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A clause and the tool that its words point at; `asking`: it is a question, not an order."""
+    """A clause and the tool its words point at; `asking`: it is a question, not an order."""
 
     clause: str
     tool: Tool
@@ -84,14 +84,14 @@ def is_question(text: str) -> bool:
 
 
 def is_remark(clause: str) -> bool:
-    """Whether a clause tells, thanks or answers rather than asks for something."""
+    """Whether a clause states, thanks or answers rather than asks for something."""
     return bool(_TELLING.match(clause) or _THANKING.match(clause)) or (
         (says_yes(clause) or says_no(clause)) and len(tokens(clause)) < 3
     )
 
 
 def _halves(box: Toolbox, clause: str) -> list[Request]:
-    """`cancel A and update B` is two requests when each half names a tool of its own."""
+    """`cancel A and update B` is two requests if each half names its own tool."""
     left, joint, right = clause.partition(" and ")
     if joint:
         first, second = _best(box, left), _best(box, right)

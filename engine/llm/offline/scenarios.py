@@ -1,7 +1,7 @@
-"""The offline writer's scenarios: each is made of probes, calls that were tried and are known to work or be refused.
+"""The offline writer's scenarios: each made from probes, calls that were tried and are known to work or be refused.
 
-Goals are sentences that the offline user and agent understand; facts are called as the tools call their parameters.
-They are templates over a world's own words: nothing here knows any world.
+Goals are sentences that the offline user and agent understand; facts are named like the tools' parameters. They are
+templates over a world's own words: nothing here knows any world.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _INTERRUPTIONS: Final = (
     "Excuse me, I had to look after the soup. Please repeat that.",
 )
 _SPARE: Final = 2
-"""Scenarios written for each that is wanted: some will be too much alike."""
+"""Scenarios written for each one wanted: some will be too similar."""
 
 
 def write_scenarios(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-    """`{"scenarios": [...]}` to `{"count", "kinds", "brief", "existing", "world": {"tools", "rules", "probes"}}`."""
+    """`{"scenarios": [...]}` for `{"count", "kinds", "brief", "existing", "world": {"tools", "rules", "probes"}}`."""
     desk = Desk(as_object(data.get("world")), str(data.get("brief") or ""), seed)
     kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in _KINDS]
     kinds = kinds or [kind for kind in _KINDS if kind not in _ON_REQUEST]
@@ -50,7 +50,7 @@ def write_scenarios(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
 # Kinds
 
 _Made = tuple[set[int], dict[str, Any]]
-"""Numbers of the probes that a scenario is made of, and the scenario."""
+"""Numbers of the probes that a scenario is made from, and the scenario."""
 
 
 def _must_succeed(desk: Desk) -> list[_Made]:
@@ -62,7 +62,7 @@ def _must_refuse(desk: Desk) -> list[_Made]:
 
 
 def _edge(desk: Desk) -> list[_Made]:
-    """Something is missing or unusual: ids that come only when asked for, optional wishes."""
+    """Something is missing or unusual: ids given only when asked for, optional wishes."""
     made: list[_Made] = []
     for errand in in_turn([desk.done, desk.refused]):
         if errand.writes and errand.optional and draw(desk.seed, errand.number, "optional") < _OPTIONAL_SHARE:
@@ -75,7 +75,7 @@ def _edge(desk: Desk) -> list[_Made]:
 
 
 def _multi_step(desk: Desk) -> list[_Made]:
-    """Two requests of different tools that need no contradicting facts."""
+    """Two requests for different tools whose facts do not contradict each other."""
     errands = desk.done
     made: list[_Made] = []
     used: set[int] = set()
@@ -92,7 +92,7 @@ def _multi_step(desk: Desk) -> list[_Made]:
 
 
 def _joins(first: Errand, second: Errand) -> bool:
-    """Whether one user can want both: other tools, other records, and facts of one name that he is asked for agree."""
+    """Whether one user can want both: other tools, other records, and facts of one name asked of the user agree."""
     if first.name == second.name or first.shown & second.shown:
         return False
     if not (first.writes or second.writes):
@@ -106,7 +106,7 @@ def _joins(first: Errand, second: Errand) -> bool:
 
 
 def _with_events(desk: Desk) -> list[_Made]:
-    """The user is called away in the middle of it: the talk goes on where it was."""
+    """The user is called away in the middle: the conversation continues where it was."""
     made: list[_Made] = []
     for errand in desk.done:
         if errand.writes:
@@ -117,7 +117,7 @@ def _with_events(desk: Desk) -> list[_Made]:
 
 
 def _with_faults(desk: Desk) -> list[_Made]:
-    """The first call of a tool that is needed fails: it is to be made again, or the user to be told."""
+    """The first call of a needed tool fails: it has to be repeated, or the user told."""
     made: list[_Made] = []
     for errand in desk.done:
         needed = next((str(step["tool"]) for step in errand.steps if "tool" in step), "")
@@ -140,7 +140,7 @@ _ON_REQUEST: Final = ("events", "faults")
 
 
 def _scenario(errands: Sequence[Errand], suffix: str = "", **happens: Any) -> _Made:
-    """`happens`: fields of the scenario for what goes on meanwhile."""
+    """`happens`: fields of the scenario for what happens meanwhile."""
     sheet: dict[str, str] = {}
     for errand in errands:
         for name, value in errand.sheet.items():
@@ -175,7 +175,7 @@ def _scenario(errands: Sequence[Errand], suffix: str = "", **happens: Any) -> _M
 
 
 def _telling_apart(value: str) -> tuple[bool, str]:
-    """Ids before words, since they tell two scenarios apart."""
+    """Sort ids before words, since they distinguish scenarios."""
     return (not any(c.isdigit() for c in value), value)
 
 

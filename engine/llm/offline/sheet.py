@@ -1,4 +1,4 @@
-"""The user's sheet: what the simulated user wants, knows and is like, out of his system text."""
+"""The user's sheet: what the simulated user wants, knows and is like, read from its system text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STYLES: Final = {
     "insists": "insistent insists persistent stubborn pushy demanding bargainer",
     "upfront": "upfront thorough organised organized",
 }
-"""Words of a style or a trait, and what they do."""
+"""Words of a style or a trait, and their effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Fact:
 class Sheet:
     """`goals`: what is asked for in turn, each in the imperative; `manner`: keys of STYLES.
 
-    `moves`: what a user says one after the other who pursues an objective by a method; `wish`: the objective, as he
-    says it.
+    `moves`: what a user who pursues an objective by a method says, in order; `wish`: the objective, in the user's
+    words.
     """
 
     goals: tuple[str, ...]
@@ -71,12 +71,12 @@ class Sheet:
 
 
 def read_sheet(system: str) -> Sheet:
-    """The sheet between `<sheet>` and `</sheet>`; without one, or a broken one, an empty sheet."""
+    """The sheet between `<sheet>` and `</sheet>`; an empty sheet if there is none or it is broken."""
     return _read(system)
 
 
 def first_person(text: str) -> str:
-    """`Get order W1 refunded` is `I would like to get order W1 refunded`."""
+    """`Get order W1 refunded` becomes `I would like to get order W1 refunded`."""
     for pattern, word in _OWN:
         text = pattern.sub(word, text)
     head = text.split(maxsplit=1)[:1]
@@ -123,7 +123,7 @@ def _read(system: str) -> Sheet:
 
 
 def _moves(method: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    """(the moves with the objective in the first person where they name it, the objective)."""
+    """(the moves with the objective inserted in the first person, the objective)."""
     wish = first_person(str(method.get("objective") or "get some help"))
     wish = wish if wish.endswith((".", "!", "?")) else f"{wish}."
     return tuple(str(move).replace(_WISH, wish) for move in _list(method.get("moves"))), wish

@@ -1,6 +1,6 @@
-"""The offline user: asks for his goal, answers from his sheet, stops when he is done; he invents nothing.
+"""The offline user: asks for its goal, answers from its sheet, stops when it is done; it invents nothing.
 
-In his chat the roles are swapped: his own texts are the assistant's, the agent's are the user's.
+In its chat the roles are swapped: its own texts are the assistant's, the agent's are the user's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .values import labelled
 from .words import clipped, label_tokens, token_set
 
 STOP: Final = "###STOP###"
-"""The whole text with which the user ends the talk."""
+"""The whole text with which the user ends the conversation."""
 NOT_KNOWN: Final = "I do not know that."
 _LATER: Final = "I do not remember that right now, let me look."
 _YES: Final = "Yes, please go ahead."
@@ -63,9 +63,9 @@ class _Talk:
 
 
 def act(request: ModelRequest) -> tuple[str, ToolCall | None]:
-    """The user's next text, or the call that the agent asks him to make first.
+    """The user's next text, or the call that the agent asks it to make first.
 
-    Where his last text was rejected with words in double quotes, he says those.
+    If its last text was rejected with words in double quotes, it says those.
     """
     wanted = _WANTED.search(request.messages[-1].content) if request.messages[-1].role == "system" else None
     if wanted is not None:
@@ -143,7 +143,7 @@ def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
 
 
 def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:
-    """The next move of a user with a method; a stop once he has what he wants, or has said them all."""
+    """The next move of a user with a method; a stop once it has what it wants, or has made all its moves."""
     if is_asking(text):
         told = _from_sheet(sheet, talk, text)
         if (told and told not in talk.own) or _CONFIRMING.search(text):
@@ -160,7 +160,7 @@ def _declines(sheet: Sheet, text: str) -> bool:
 
 
 def _from_sheet(sheet: Sheet, talk: _Talk, question: str) -> str:
-    """All that the question asks for and the sheet holds; what it does not hold is named when asked beside it."""
+    """Everything on the sheet that the question asks for; other things asked for along with it are named as unknown."""
     facts, unknown = _matched(sheet, question)
     if not facts and not unknown:
         return _from_sentences(sheet, question)
@@ -174,7 +174,7 @@ def _from_sheet(sheet: Sheet, talk: _Talk, question: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _matched(sheet: Sheet, question: str) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """The facts that a question's pieces ask for, and the pieces that ask for what is not on the sheet."""
+    """The facts that a question's parts ask for, and the parts that ask for something not on the sheet."""
     facts: dict[Fact, None] = {}
     unknown: dict[str, None] = {}
     for piece in _PIECES.split(_CHOICES.sub(" ", question)):
@@ -196,7 +196,7 @@ def _matched(sheet: Sheet, question: str) -> tuple[tuple[Fact, ...], tuple[str, 
 
 
 def _choose(sheet: Sheet, question: str, facts: dict[Fact, None], unknown: dict[str, None]) -> None:
-    """What was asked with its choices, such as `the size (small or large)`, when a value of the sheet is one."""
+    """Answer a question with choices, such as `the size (small or large)`, if a value of the sheet is one of them."""
     for name, choices in re.findall(r"the ([\w -]+?) \(([^()]*)\)", question):
         values = choices.split(" or ")
         known = [value for value in values if any(fact.value == value for fact in sheet.facts)]
@@ -223,7 +223,7 @@ def _nearest(sheet: Sheet, words: frozenset[str]) -> Fact | None:
 
 
 def _in_goal(sheet: Sheet, piece: str) -> Fact | None:
-    """A value that the goal itself names: the order's number of `Get order W1 refunded`."""
+    """A value that the goal itself names: the order's number in `Get order W1 refunded`."""
     if "the " not in piece:
         return None
     name = piece.rsplit("the ", 1)[1].strip(" ?.")
@@ -249,7 +249,7 @@ def _from_sentences(sheet: Sheet, question: str) -> str:
 
 
 def _insisted(sheet: Sheet, talk: _Talk, text: str) -> str:
-    """The last goal once more, when it was refused and the user is one who insists."""
+    """The last goal once more, if it was refused and the user is one who insists."""
     if "insists" not in sheet.manner or not _REFUSED.search(text) or not sheet.goals:
         return ""
     done = sum(_asked(sheet, goal) in talk.own for goal in sheet.goals[1:])

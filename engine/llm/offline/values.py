@@ -1,4 +1,4 @@
-"""Values out of what people write: `order id is W1`, dates, amounts, names, choices."""
+"""Extracting values from what people write: `order id is W1`, dates, amounts, names, choices."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _REASONS: Final = frozenset({"reason", "cause", "why", "note", "justification"})
 
 
 def no_answer(text: str) -> bool:
-    """Whether someone says that he does not know, or will not tell."""
+    """Whether someone says that they do not know, or will not say."""
     return _NOT_KNOWN.search(text) is not None
 
 
@@ -70,8 +70,8 @@ def no_answer(text: str) -> bool:
 def value_in(param: Param, text: str, asked: int = 0) -> Any:
     """The parameter's value in a text, or None.
 
-    `asked`: how many things the question named that this text answers, 0 when it answers none.
-    An optional parameter must be named in the text.
+    `asked`: how many things were named in the question that this text answers, 0 if it answers none. An optional
+    parameter must be named in the text.
     """
     if asked and no_answer(text):
         text = " ".join(part for part in _SELF.split(text) if not no_answer(part))
@@ -82,7 +82,7 @@ def value_in(param: Param, text: str, asked: int = 0) -> Any:
 
 
 def labelled(label: str, text: str) -> str | None:
-    """The value after `LABEL is`, `LABEL:` or `LABEL to`; in quotes it may hold anything."""
+    """The value after `LABEL is`, `LABEL:` or `LABEL to`; in quotes it may be anything."""
     found = _labelled_pattern(label).search(text)
     if not found:
         return None
@@ -181,7 +181,7 @@ def _matches(pattern: Any, text: str) -> list[str]:
 
 
 def _inside_word(found: Any, text: str) -> bool:
-    """Whether the find is a piece of a longer word, as five digits are of `W10240`."""
+    """Whether the match is part of a longer word, like five digits of `W10240`."""
     start, end = found.span()
     before, after = text[max(0, start - 1) : start + 1], text[end - 1 : end + 1]
     return (len(before) == 2 and before.isalnum()) or (len(after) == 2 and after.isalnum())
@@ -211,7 +211,7 @@ def _date(param: Param, text: str, asked: int) -> Any:
 
 
 def dates_in(text: str) -> tuple[str, ...]:
-    """The dates of a text as ISO dates, in order."""
+    """The dates in a text as ISO dates, in order."""
     if not any(mark.isdigit() for mark in text):
         return ()
     found = [(m.start(), m[0]) for m in _ISO.finditer(text)]

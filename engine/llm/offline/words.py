@@ -15,10 +15,10 @@ than thank thanks that the their them then there these they this those to too tr
 what when where which who why will with would yes you your anything everything nothing something
 """
 STOP: Final = frozenset(_STOP_WORDS.split())
-"""Words that carry no subject. `new` and `last` are kept by `label_tokens`, where they tell fields apart."""
+"""Words without a subject. `new` and `last` are kept by `label_tokens`, where they distinguish fields."""
 
 MAX_TEXT: Final = 20_000
-"""Characters of one text that are looked at."""
+"""Characters of one text that are read."""
 _SHORT: Final = 1000
 _BLANKS: Final = re.compile(r"\s{2,}")
 _SAME: Final = {
@@ -52,7 +52,7 @@ _NO: Final = re.compile(
 
 @lru_cache(maxsize=32768)
 def stem(word: str) -> str:
-    """The stem of a lower-case word: the longest known ending off, at least three letters left."""
+    """The stem of a lower-case word: the longest known ending removed, at least three letters left."""
     if word.isdigit():
         return word
     for suffix in _SUFFIXES:
@@ -66,7 +66,7 @@ def stem(word: str) -> str:
 
 @lru_cache(maxsize=8192)
 def tokens(text: str) -> tuple[str, ...]:
-    """Stems of the words that carry a subject, in order; snake_case and camelCase names are taken apart."""
+    """Stems of the words that carry a subject, in order; snake_case and camelCase names are split."""
     return tuple(stem(word) for word in _words(text) if word not in STOP)
 
 
@@ -77,7 +77,7 @@ def token_set(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=8192)
 def label_tokens(text: str) -> frozenset[str]:
-    """Stems of a field's label, where number, code, reference and id are the same word."""
+    """Stems of a field's label, treating number, code, reference and id as the same word."""
     return frozenset(_SAME.get(word, stem(word)) for word in _words(text) if word not in _LABEL_STOP)
 
 
@@ -88,7 +88,7 @@ def label(name: str) -> str:
 
 
 def clipped(text: str) -> str:
-    """The first 20,000 characters, runs of blanks made one: no pattern then takes long, no cache grows large."""
+    """The first 20,000 characters, with runs of whitespace collapsed: keeps patterns fast and caches small."""
     if len(text) <= _SHORT:
         return text
     return _BLANKS.sub(lambda run: "\n" if "\n" in run[0] else " ", text[:MAX_TEXT])

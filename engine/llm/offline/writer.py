@@ -1,4 +1,4 @@
-"""The offline writer: one pure function a task, chosen by the request's JSON data block."""
+"""The offline writer: one pure function per task, chosen by the request's JSON data block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .scenarios import write_scenarios
 
 
 def write(request: ModelRequest) -> str:
-    """The answer to the task, as JSON. Unavailable for a task that this writer does not know."""
+    """The answer to the task, as JSON. Unavailable for an unknown task."""
     data = data_block(request.messages, "task")
     task = _TASKS.get(str(data.get("task")))
     if task is None:
@@ -31,11 +31,11 @@ def write(request: ModelRequest) -> str:
 
 
 def write_instructions(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-    """`{"edits": [{"op": "append", "anchor": "", "text", "why"}]}`: rules that would mend the failures.
+    """`{"edits": [{"op": "append", "anchor": "", "text", "why"}]}`: rules that would fix the failures.
 
-    Most frequent first, none that the instructions state already, at most `limit` (default 1). A failure is
-    `{"check", "count"?, and one of: "fix": sentence, "criterion": text, "kind": before|after|confirm|ask|never|
-    never_if|at_most_once|say|hide with "tool", "need", "field", "op", "value", "text"}`; what is none is left out.
+    Most frequent first, none that the instructions already state, at most `limit` (default 1). A failure is `{"check",
+    "count"?, and one of: "fix": sentence, "criterion": text, "kind": before|after|confirm|ask|never|
+    never_if|at_most_once|say|hide with "tool", "need", "field", "op", "value", "text"}`; anything else is left out.
     """
     have = set(understand(str(data.get("instructions") or "")).rules)
     counts: Counter[Rule] = Counter()
@@ -53,7 +53,7 @@ def write_instructions(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]
 
 
 def mending_rule(failure: Mapping[str, Any]) -> Rule | None:
-    """The smallest rule that forbids what failed, or None when the failure says too little."""
+    """The smallest rule that forbids what failed, or None if the failure says too little."""
     fix = failure.get("fix")
     if isinstance(fix, str) and (rule := read_rule(fix)):
         return rule
