@@ -7,7 +7,7 @@
     User: Close T1.
     Agent: (calls look_up_ticket) T1 is open. Shall I close it?
 
-These are lines of the one text that is versioned, hardened and proven. A description goes to the model with its tool and
+They are lines of the one text that is versioned, hardened and proven. A description goes to the model with its tool and
 not with the text; examples stay where they are. A part ends at the next heading of its level.
 """
 
