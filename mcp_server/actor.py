@@ -1,4 +1,4 @@
-"""Who calls, as the audit names them, and how deep inside another Caseharden they say that they are."""
+"""Who is calling, as the audit names them, and how deep inside another Caseharden they say they are."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..engine.depth import HEADER
 
 
 def actor(context: Context[Any, Any]) -> str:
-    """`http:NAME`, the name of the token that the request bore; "" where none was asked for.
+    """`http:NAME`, the name of the request's token; "" if none was required.
 
-    Then whoever opened the workbench is the one who acts: it was told so when it was made.
+    Then the actor is whoever opened the workbench, which was given that name when it was made.
     """
     request = context.request_context.request
     token = getattr(request.scope.get("user"), "access_token", None) if request is not None else None
@@ -20,6 +20,6 @@ def actor(context: Context[Any, Any]) -> str:
 
 
 def told_depth(context: Context[Any, Any]) -> str:
-    """What a request over HTTP says in its header; "" over other wires."""
+    """The depth header of an HTTP request; "" over other transports."""
     request = context.request_context.request
     return str(request.headers.get(HEADER, "")) if request is not None else ""

@@ -24,7 +24,7 @@ from .subscriptions import Subscriptions
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 NO_AUTHORITY = AuthSettings(issuer_url=AnyHttpUrl("http://localhost"), resource_server_url=None)
-"""The operator hands tokens out; there is no authorization server that clients could be sent to."""
+"""The operator hands out tokens; there is no authorization server to send clients to."""
 INSTRUCTIONS = """\
 Caseharden evaluates a conversational, tool-using agent in a simulated world and hardens its instructions.
 The loop:
@@ -63,10 +63,9 @@ def build_server(
 ) -> MCPServer[Workbench]:
     """The server over `bench`.
 
-    `owns`: the workbench is entered when serving starts and left when it ends, and its jobs with it; False: the
-    caller has entered it and leaves it. `offer`: what clients may call. `extra`: tools beside ours, offered always;
-    resources and prompts are added to the server that is returned. `verifier`: who may come in over HTTP. Logs go to
-    standard error.
+    `owns`: the workbench, with its jobs, is entered when serving starts and left when it ends; False: the caller has
+    entered it and leaves it. `offer`: what clients may call. `extra`: tools besides ours, always offered; add resources
+    and prompts to the server returned. `verifier`: who may come in over HTTP. Logs go to standard error.
     """
     tools = build_tools(bench, offer)
     tools |= {tool.name: tool for tool in extra}
@@ -103,7 +102,7 @@ def build_server(
 
 
 def build_tools(bench: Workbench, offer: Offer = EVERYTHING) -> dict[str, Tool]:
-    """Every tool that is offered, by name, in the order of the list."""
+    """Every offered tool by name, in list order."""
     tools: dict[str, Tool] = {}
     for name in offer.tools:
         tools[name] = bind(CATALOG[name], bench, tools)
@@ -111,7 +110,7 @@ def build_tools(bench: Workbench, offer: Offer = EVERYTHING) -> dict[str, Tool]:
 
 
 def instructions(offer: Offer = EVERYTHING) -> str:
-    """What a client is told of the server: the loop and the rules, under 2,048 characters."""
+    """What a client is told about the server: the loop and the rules, under 2,048 characters."""
     names = [f"`{name}`" for name in world_names()]
     ships = f"{', '.join(names)} {'ships' if len(names) == 1 else 'ship'}" if names else "A world comes"
     return offer.told(INSTRUCTIONS.format(worlds=ships))

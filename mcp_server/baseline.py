@@ -1,4 +1,4 @@
-"""The baseline of `caseharden run`: which file it is, whether the run holds it, and how that is told.
+"""The baseline of `caseharden run`: which file it is, whether the run holds it, and how that is shown.
 
 A run fails against its baseline when over a tenth of the baseline's trials has no counterpart, when its scenarios are
 worse (one-sided sign-flip test, p at most 0.05), or when the pass rate over the pairs fell by more than `max_drop`.
@@ -27,12 +27,12 @@ from .terminal import clean, cut
 OF_FOLDER: Final = "."
 """`--save-baseline` without a file: the one that caseharden.yaml names."""
 NAMED: Final = 10
-"""Simulations that are named."""
+"""How many simulations are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a run is to be compared with, and where it is to be saved; None: it is not."""
+    """What a run is compared with, and where it is saved; None: not at all."""
 
     file: Path | None = None
     run: ComparedRun | None = None
@@ -61,7 +61,7 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def then_baseline(command: Sequence[str], file: str, error: Exception, where: str) -> str:
-    """What to type where an option of the baseline is wrong, or "". `file`: the one that was named."""
+    """What to type if a baseline option is wrong, or "". `file`: the one that was named."""
     if where == "--max-drop":
         return called(*command, "--baseline", file or "FILE", "--max-drop", "0.05")
     if where == "--save-baseline":
@@ -90,7 +90,7 @@ def wanted(args: argparse.Namespace, cases: CaseFolder | None = None) -> Baselin
                 allowed="a file, such as --save-baseline baseline.json",
             )
     if save is not None and save.exists():
-        _read(save, "--save-baseline")  # what is no baseline is not written over
+        _read(save, "--save-baseline")  # a file that is not a baseline is not overwritten
     if file is None:
         return Baseline(save=save)
     if not file.exists() and save is not None and save == file:
@@ -100,19 +100,19 @@ def wanted(args: argparse.Namespace, cases: CaseFolder | None = None) -> Baselin
 
 
 async def compared(bench: Workbench, baseline: Baseline, run: str) -> ComparisonReport | None:
-    """The run against its baseline; None where there is none."""
+    """The run against its baseline; None if there is none."""
     if baseline.run is None:
         return None
     return await bench.comparisons.against(baseline.run, run, max_drop=baseline.max_drop)
 
 
 def fails(report: ComparisonReport | None) -> bool:
-    """Whether a run does not hold its baseline."""
+    """Whether a run fails its baseline."""
     return report is not None and any(row.result == "fail" for row in report.baseline)
 
 
 def save(bench: Workbench, baseline: Baseline, run: str, report: ComparisonReport | None) -> str:
-    """Write the run as a baseline; what is to be said of it, "" where it was not asked for. For a worker thread."""
+    """Write the run as a baseline; a note about it, "" if not requested. Run in a worker thread."""
     if baseline.save is None:
         return ""
     if fails(report):
@@ -124,7 +124,7 @@ def save(bench: Workbench, baseline: Baseline, run: str, report: ComparisonRepor
 
 
 def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: int) -> list[str]:
-    """How the run stands against its baseline, in lines."""
+    """How the run compares with its baseline, in lines."""
     if report is None:
         return []
     found, base = report.found, report.base

@@ -1,6 +1,4 @@
-"""A tool of the catalog as the SDK knows it: strict schema, published envelope, validated reply, taught
-errors.
-"""
+"""Binds a catalog tool to the SDK: strict schema, published envelope, validated reply, errors that teach."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ from .strict import refusal, strict_model, tidy
 
 logger = logging.getLogger("caseharden.server")
 NOTICE_S = 5.0
-"""Seconds between two notices of progress at the most."""
+"""Minimum seconds between two progress notices."""
 ENVELOPE: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -42,13 +40,11 @@ ENVELOPE: dict[str, Any] = {
         "error": {"type": "object"},
     },
 }
-"""What is published of a reply. A refusal is held to it too by many clients: nothing is required."""
+"""The published reply schema. Many clients validate refusals against it too, so nothing is required."""
 
 
 def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
-    """The tool, bound to the services. `tools`: all that are served, filled by the caller; `next` names
-    only these.
-    """
+    """The tool, bound to the services. `tools`: all served tools, filled by the caller; `next` names only these."""
     arguments, schema = _arguments(spec)
     names = list(arguments.model_fields)
 
@@ -85,13 +81,13 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
 
 @cache
 def _arguments(spec: ToolSpec) -> tuple[type[ArgModelBase], dict[str, Any]]:
-    """The model of a tool's arguments and its schema: alike in every server of a process, and dear to make."""
+    """The model of a tool's arguments and its schema: the same in every server of a process, and expensive to make."""
     model = strict_model(spec.name, spec.parameters())
     return model, tidy(model.model_json_schema())
 
 
 async def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:
-    """The reply as it goes out: cleaned, without secrets, within the cap, links as resource links too."""
+    """The reply as sent: cleaned, without secrets, within the cap, links also as resource links."""
     reply.summary, reply.warnings = one_line(reply.summary), [one_line(one) for one in reply.warnings]
     reply.next = [one for one in reply.next if _valid(one.tool, one.args, tools)][:3]
     whole = payload(reply)
@@ -143,11 +139,10 @@ async def _called(
 
 
 class Notices:
-    """Notices of progress while a call waits: whenever the job tells something, and at least every few
-    seconds.
+    """Progress notices while a call waits: whenever the job reports something, and at least every few seconds.
 
-    The protocol wants the number to rise with every notice; where nothing was done meanwhile it rises by
-    less than one unit.
+    The protocol requires the number to rise with every notice; if nothing was done in between it rises by less than one
+    unit.
     """
 
     def __init__(self, context: Context[Any, Any]) -> None:
@@ -158,20 +153,20 @@ class Notices:
         self.message = "working"
 
     async def told(self, job: Job) -> None:
-        """The job went on."""
+        """Notify that the job made progress."""
         units = job.units
         self.done, self.total = units.finished, units.total or None
         self.message = f"{job.id} {job.state}: {units.finished} of {units.total}"
         await self.send()
 
     async def repeated(self) -> None:
-        """Until cancelled."""
+        """Send notices until cancelled."""
         while True:
             await anyio.sleep(NOTICE_S)
             await self.send()
 
     async def send(self) -> None:
-        """One notice; a client that asked for none gets none."""
+        """Send one notice; a client that did not ask for any gets none."""
         following = int(self.shown) + 1
         self.shown = float(self.done) if self.done > self.shown else (self.shown + following) / 2
         await self.context.report_progress(self.shown, self.total, self.message)

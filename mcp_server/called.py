@@ -1,4 +1,4 @@
-"""The command as the caller has it: what a printed line must start with to work when it is typed."""
+"""How the caller must spell the command so that a printed line works when typed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NAME = "caseharden"
 
 
 def called(*words: str) -> str:
-    """`caseharden WORDS` where that is on the PATH, else with the path of the script; quoted for a shell.
+    """`caseharden WORDS` if that is on the PATH, else with the path of the script; quoted for a shell.
 
-    The script is the one that was started or, under `python -m`, the one beside that Python.
+    The script is the one that was started or, under `python -m`, the one next to that Python.
     """
     return " ".join([_script(), *(shlex.quote(word) for word in words)])
 

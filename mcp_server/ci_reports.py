@@ -17,7 +17,7 @@ from .output_files import copy_out
 from .terminal import clean
 
 SUMMARY: Final = "GITHUB_STEP_SUMMARY"
-"""The variable in which GitHub names the file of a step's summary."""
+"""The variable in which GitHub gives the file for a step's summary."""
 CLUSTERS: Final = 20
 
 
@@ -30,7 +30,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 async def write_reports(
     bench: Workbench, args: argparse.Namespace, report: RunReport, code: int
 ) -> list[str]:
-    """Write what was asked for; what was written, a line each."""
+    """Write the requested reports; what was written, one line each."""
     told: list[str] = []
     if args.junit:
         written = await bench.exports.export(report.run.id, "junit", beside=True)
@@ -43,7 +43,7 @@ async def write_reports(
 
 
 def step_summary(run: RunRecord, code: int) -> str:
-    """Markdown: the rate, thresholds, metrics and causes. What agents and tools said stands in code spans."""
+    """Markdown: the rate, thresholds, metrics and causes. Words of agents and tools are in code spans."""
     word = {0: "passed", 1: "failed"}.get(code, "no result")
     lines = [f"### caseharden: {word}", "", f"{run.id}, {_plain(run.instructions)}: {rate(run.totals)}", ""]
     if run.thresholds:
@@ -69,7 +69,7 @@ def step_summary(run: RunRecord, code: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line in a code span, in which nothing is Markdown, HTML or the end of a cell."""
+    """One line in a code span, in which nothing acts as Markdown, HTML or the end of a cell."""
     line = clean(" ".join(text.split())).replace("`", "'").replace("|", "/")[:300]
     return f"`{line}`" if line else ""
 

@@ -1,7 +1,7 @@
-"""The command `caseharden`: which word means which command, and how an error is told.
+"""The command `caseharden`: its subcommands, and how errors are shown.
 
-A command is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
-that helps after an error. It is imported when it is called: the help and the version need none of them.
+A subcommand is a module with `add_arguments(parser)`, `run(args) -> exit code` and `then(args, error)`, the command
+that helps after an error. It is imported when called: the help and the version need none of them.
 
 Exit codes: 0 done or passed, 1 a threshold or a baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(
                 errors="backslashreplace"
-            )  # agents and users speak Unicode, not every terminal does
+            )  # agents and users speak Unicode, but not every terminal does
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--debug"]:
         words = [*words[1:], "--debug"] if words[1:] else []
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def help_text(width: int) -> str:
-    """The page that `caseharden` prints on a terminal of that many cells."""
+    """The page that `caseharden` prints on a terminal `width` cells wide."""
     head = "caseharden evaluates a conversational agent in a simulated world and hardens its instructions."
     told = [*textwrap.wrap(head, width), ""]
     for name, (_, line) in COMMANDS.items():
@@ -109,10 +109,10 @@ def help_text(width: int) -> str:
 
 def _run(name: str, words: list[str]) -> int:
     where, line = COMMANDS[name]
-    gc.disable()  # an import makes objects by the hundred thousand, and none of them is garbage
+    gc.disable()  # an import makes objects by the hundred thousand, none of them garbage
     command: Any = importlib.import_module(where, __package__)
     gc.enable()
-    gc.set_threshold(5_000, 20, 20)  # conversations are many objects, and hardly any is in a cycle
+    gc.set_threshold(5_000, 20, 20)  # conversations are many objects, hardly any of them in a cycle
     parser = _Parser(
         prog=f"caseharden {name}", description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False
     )
@@ -137,7 +137,7 @@ def _run(name: str, words: list[str]) -> int:
 
 
 def tell(error: Exception, then: str = "") -> int:
-    """Print what, where, what is allowed and the next step on standard error; the exit code that fits."""
+    """Print what, where, what is allowed and the next step on standard error; return the matching exit code."""
     if not isinstance(error, CasehardenError):
         _tell(
             f"{type(error).__name__}: {clean(str(error))[:300]} (a fault of caseharden)",
@@ -160,7 +160,7 @@ def _tell(what: str, allowed: str = "", then: str = "") -> int:
 
 
 def _alone(error: Exception) -> Exception:
-    """The one error inside a group that a task group made of it."""
+    """Unwrap an exception group that holds a single exception."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return error  # pyright: ignore[reportUnknownVariableType]
@@ -175,7 +175,7 @@ def _print(text: str) -> int:
 
 
 class _WrongInput(Exception):
-    """The words of a command are not as its help says."""
+    """Invalid command-line arguments."""
 
 
 class _Parser(argparse.ArgumentParser):

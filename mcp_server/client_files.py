@@ -1,7 +1,7 @@
-"""Our entry in a client's file: found, put in, taken out, and nothing else of the file changed.
+"""Our entry in a client's settings file: find, add or remove it, changing nothing else in the file.
 
-JSON is written anew with the indent it had. TOML and YAML are changed line by line, so that comments stay; whatever
-the language, the result is read again and must be the old content and our entry, or nothing is written.
+JSON is rewritten with its existing indent. TOML and YAML are changed line by line, so that comments stay; in every
+language the result is read again and must be the old content plus our entry, or nothing is written.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..engine.exchange import Roots, decode, parse_json, parse_yaml
 from .clients import NAME, Client, toml_table, yaml_block
 
 KEPT: Final = ".before-caseharden"
-"""What is added to a file's name for the copy of what it was."""
+"""The suffix of the backup copy's name."""
 _JOINED: Final = ("env", "envs")
-"""Tables of an entry in which the values that somebody put there stay."""
+"""Tables of an entry in which values added by others stay."""
 
 
 def read_file(path: Path) -> str:
-    """The text of a client's file, "" where there is none."""
+    """The text of a client's file, "" if it does not exist."""
     real = path.resolve()
     if not real.exists():
         return ""
@@ -33,7 +33,7 @@ def read_file(path: Path) -> str:
 
 
 def write_file(path: Path, text: str) -> Path | None:
-    """Write the file whole or not at all, by the name that links lead to, and keep what it was; the copy of that."""
+    """Write the file atomically, following links, and keep a backup; return the backup's path."""
     real = path.resolve()
     kept = real.with_name(real.name + KEPT) if real.exists() else None
     try:
@@ -49,14 +49,14 @@ def write_file(path: Path, text: str) -> Path | None:
 
 
 def find_entry(client: Client, text: str, where: str) -> dict[str, Any] | None:
-    """Our entry in the text of a client's file. Raises InvalidArgument where it cannot be read."""
+    """Our entry in the text of a client's file. Raises InvalidArgument if it cannot be read."""
     table = _table(client, _parsed(client, text, where), where)
     found = table.get(NAME)
     return dict(found) if isinstance(found, Mapping) else None  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def put_entry(client: Client, text: str, entry: Mapping[str, Any], where: str) -> str:
-    """The text with our entry; what else stands in the entry that was there, such as variables, stays in it."""
+    """The text with our entry; other values in an existing entry, such as variables, stay in it."""
     before = _parsed(client, text, where)
     table = _table(client, before, where)
     old = find_entry(client, text, where)
@@ -106,7 +106,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(client: Client, text: str, wanted: Mapping[str, Any], where: str) -> str:
-    """The text, if it says what it should; comparing leaves out a table of servers that is empty."""
+    """The text, if it says what it should; an empty table of servers is ignored in the comparison."""
     try:
         found = _parsed(client, text, where)
     except InvalidArgument:
@@ -169,7 +169,9 @@ def _yaml(client: Client, text: str, before: Mapping[str, Any], entry: Mapping[s
 
 
 def _spliced(lines: list[str], start: int, end: int, block: str) -> str:
-    """The lines with `block` from `start` to `end`; blank lines and comments before `end` belong to what follows."""
+    """The lines with `block` in place of `start` to `end`; blank lines and comments before `end` belong to what
+    follows.
+    """
     while end > start and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
         end -= 1
     before = "".join(lines[:start])

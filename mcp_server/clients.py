@@ -1,6 +1,6 @@
-"""The MCP clients that `caseharden install` knows: where each keeps its servers, and what an entry looks like there.
+"""The MCP clients that `caseharden install` knows: where each keeps its servers, and the form of an entry.
 
-Every snippet that is printed or written comes from here.
+Every snippet printed or written comes from here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, Final, Literal
 from ..engine.errors import InvalidArgument
 
 NAME: Final = "caseharden"
-"""What our entry is called in every client."""
+"""The name of our entry in every client."""
 Format = Literal["json", "toml", "yaml"]
 Reference = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How the server is started. `env`: variables with their values; `passed`: names of variables that the client
-    takes from where it runs.
+    """How to start the server. `env`: variables with their values; `passed`: names of variables that the client takes
+    from its own environment.
     """
 
     command: str
@@ -38,8 +38,8 @@ class Launch:
 class Client:
     """One client.
 
-    `table`: the key of the file under which servers stand. `scopes`: where a file can be, the first by default.
-    `reference`: how a file names a variable of the client's own process, or None where it cannot.
+    `table`: the key under which the file keeps servers. `scopes`: where a file can be, the default first. `reference`:
+    how a file refers to a variable of the client's own process, or None if it cannot.
     """
 
     name: str
@@ -50,31 +50,31 @@ class Client:
     entry: Callable[[Launch, Reference], dict[str, Any]] = lambda launch, reference: plain(launch, reference)
     reference: Reference | None = None
     command: str = ""
-    """A program of the client that keeps the scopes for which `scopes` has no file: `claude`."""
+    """A program of the client that manages the scopes for which `scopes` has no file: `claude`."""
     commanded: tuple[str, ...] = ()
     """Those scopes."""
     kept: Callable[[], Path] | None = None
-    """The file in which that program keeps them."""
+    """The file in which that program stores them."""
     home: Callable[[], Path] | None = None
-    """A folder that shows that the client is on this machine; None: the one that holds its file."""
+    """A folder that shows that the client is installed; None: the one that holds its file."""
     then: str = ""
-    """What makes the client see the entry; "" is to restart it."""
+    """What makes the client pick up the entry; "": restart it."""
 
     def file(self, scope: str) -> Path:
         """The file of a scope."""
         return self.scopes[scope]()
 
     def files(self) -> list[Path]:
-        """Every file in which our entry may stand."""
+        """Every file that may hold our entry."""
         return [*(file() for file in self.scopes.values()), *([self.kept()] if self.kept else [])]
 
     def is_here(self) -> bool:
-        """Whether the client seems to be on this machine."""
+        """Whether the client seems to be installed."""
         home = self.home() if self.home else self.file("user").parent
         return home.is_dir() or bool(self.command and shutil.which(self.command))
 
     def server(self, launch: Launch) -> dict[str, Any]:
-        """Our entry. InvalidArgument where it names a variable and the client cannot pass one on."""
+        """Our entry. InvalidArgument if it names a variable and the client cannot pass one on."""
         if launch.passed and self.reference is None:
             raise InvalidArgument(
                 f"{self.title} passes on no variables, so `{launch.passed[0]}` cannot be named.",
@@ -84,25 +84,25 @@ class Client:
         return self.entry(launch, self.reference or str)
 
     def snippet(self, launch: Launch) -> str:
-        """What stands in the file for our entry, whole, in the file's language."""
+        """The complete file content for our entry, in the file's language."""
         return written(self.format, self.table, self.server(launch))
 
 
 def written(format: Format, table: str, entry: Mapping[str, Any]) -> str:
-    """A file that holds nothing but this entry."""
+    """A file that holds only this entry."""
     if format == "json":
         return json.dumps({table: {NAME: entry}}, indent=2, ensure_ascii=False) + "\n"
     return toml_table(table, entry) if format == "toml" else f"{table}:\n{yaml_block(entry)}"
 
 
 def toml_table(table: str, entry: Mapping[str, Any]) -> str:
-    """`[table.caseharden]` and its lines; tables within it stand inline."""
+    """`[table.caseharden]` and its lines; nested tables are inline."""
     lines = [f"[{table}.{NAME}]", *(f"{key} = {_toml(value)}" for key, value in entry.items())]
     return "\n".join(lines) + "\n"
 
 
 def yaml_block(entry: Mapping[str, Any], indent: str = "  ") -> str:
-    """`  caseharden:` and its lines, each value written as JSON, which YAML reads alike."""
+    """`  caseharden:` and its lines, each value written as JSON, which is also valid YAML."""
     lines = [f"{indent}{NAME}:", *(f"{indent * 2}{key}: {json.dumps(value)}" for key, value in entry.items())]
     return "\n".join(lines) + "\n"
 
@@ -117,13 +117,13 @@ def _toml(value: Any) -> str:
 
 
 def this_command(words: Sequence[str] = ()) -> list[str]:
-    """The command of this environment by its absolute path: clients know no PATH of a shell."""
+    """The command of this environment with its absolute path: clients do not have a shell's PATH."""
     beside = Path(sys.executable).parent / (f"{NAME}.exe" if os.name == "nt" else NAME)
     return [str(beside), *words] if beside.is_file() else [sys.executable, "-m", NAME, *words]
 
 
 def plain(launch: Launch, reference: Reference) -> dict[str, Any]:
-    """The entry that most clients share."""
+    """The form of entry that most clients use."""
     env = {**(launch.env or {}), **{name: reference(name) for name in launch.passed}}
     return {"command": launch.command, "args": list(launch.args), **({"env": env} if env else {})}
 

@@ -1,4 +1,4 @@
-"""The data folder as the doctor looks at it: can it be used, by whom, and is all of it whole."""
+"""The doctor's checks of the data folder: can it be used, by whom, and is all of it intact."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .settings import Settings
 from .terminal import size
 
 SCARCE: Final = 1_000_000_000
-"""Bytes free on the disk below which a long run may fill it."""
+"""Free bytes on the disk below which a long run may fill it."""
 SPENT: Final = 50_000_000
 SHARED: Final = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "lustre", "ceph")
-"""File systems of other machines, on which a lock may not hold."""
+"""Network file systems, on which locks may not work."""
 _ANOTHER: Final = "set CASEHARDEN_HOME, or --home, to another folder"
 
 
 def data_folder(settings: Settings) -> Iterator[Finding]:
-    """Findings on the folder; opens the store, which reads every table. For a worker thread."""
+    """Findings on the folder; opens the store, which reads every table. Run in a worker thread."""
     home, source = settings.home, settings.sources["home"]
     if not home.exists():
         told = f"{shown(home)} does not exist yet; it is created at first use"
@@ -71,7 +71,7 @@ def _disk(home: Path) -> Iterator[Finding]:
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The kind of file system that holds a path; "" where the machine does not say."""
+    """The kind of file system that holds a path; "" if unknown."""
     real, best, kind = path.resolve(), -1, ""
     try:
         rows = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -86,7 +86,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
 
 
 def _standing(path: Path) -> Path:
-    """The folder, or the first above it that is there."""
+    """The folder, or its nearest existing parent."""
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 

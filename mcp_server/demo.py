@@ -1,6 +1,6 @@
 """`caseharden demo`: the whole loop on a shipped world, through a real MCP client over stdio.
 
-Every figure and every quoted word is what the server answered; a line is printed when it is known.
+Every figure and every quoted word comes from the server; a line is printed as soon as it is known.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .terminal import Screen, bar, clean, cut, interval, money, percent
 
 WORLD = "shop"
 REPORT = Path(".caseharden/demo/report.html")
-"""Where the report is put, from the folder in which the demo is run."""
+"""Where the report is put, relative to the folder in which the demo runs."""
 GENERATED = 2
-"""Personas and scenarios that are generated beside the shipped ones."""
+"""Personas and scenarios generated in addition to the shipped ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ class _Server:
         self.calls = 0
 
     async def __call__(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """The structured reply of a tool; when it started a job, what the job came to."""
+        """The structured reply of a tool; if it started a job, the result of the job."""
         reply = await self._call(tool, arguments)
         job: Mapping[str, Any] = reply.get("job", {})
         while job.get("state") in ("queued", "running", "waiting"):
@@ -111,7 +111,7 @@ class _Server:
 
 
 class _Loop:
-    """One turn of the loop, told as it goes."""
+    """One pass through the loop, narrated as it goes."""
 
     def __init__(self, server: _Server, screen: Screen, model: DemoModel, confirmed: bool) -> None:
         self._model = model

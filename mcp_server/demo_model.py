@@ -1,4 +1,4 @@
-"""The demo with another model than the offline one: which, how the server is told of it, and the question before."""
+"""Running the demo with a model other than `offline`: which one, how the server is told, and the confirmation first."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .settings import read_settings
 from .terminal import Screen
 
 CALLS_OF_A_SIMULATION: Final = 100
-"""Model calls of both sides, in all ten trials that it has in the two runs, the rounds and the proof."""
+"""Model calls of both sides, in all ten trials of a simulation: two runs, the rounds and the proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoModel:
-    """Who plays every role. `words`: what `serve` is told of it; `env`: its variables, None: hardly any."""
+    """Who plays every role. `words`: arguments for `serve`; `env`: its variables, None: hardly any."""
 
     name: str = "offline"
     words: tuple[str, ...] = ()
@@ -33,12 +33,12 @@ class DemoModel:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of runs and hardenings: what was asked once is not asked again."""
+        """For runs and hardenings: do not ask again for what was confirmed once."""
         return {} if self.offline else {"options": {"confirm": True}}
 
     @property
     def pairing(self) -> str:
-        """A model that takes time and money plays each scenario once."""
+        """A model that costs time and money plays each scenario once."""
         return "all" if self.offline else "cover"
 
 
@@ -53,7 +53,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_of(args: argparse.Namespace) -> DemoModel:
-    """The model that the command names, with the network and the keys that are set. InvalidArgument for none."""
+    """The model that the command names, with the network and the keys that are set. InvalidArgument if invalid."""
     stray = next((name for name in ("base_url", "key", "confirm") if getattr(args, name)), "")
     if not args.model:
         if stray:
@@ -84,7 +84,7 @@ def model_of(args: argparse.Namespace) -> DemoModel:
 
 
 def ask(model: DemoModel, simulations: int, screen: Screen, confirmed: bool) -> None:
-    """Say what it takes, and go on where that is wanted; NeedsConfirm where nobody can be asked or says no."""
+    """State the cost and continue if confirmed; NeedsConfirm if nobody can be asked, or the answer is no."""
     if model.offline:
         return
     calls = round(CALLS_OF_A_SIMULATION * simulations, -1)

@@ -1,6 +1,6 @@
-"""`caseharden doctor`: what is set, what works, what is missing, and how to mend it.
+"""`caseharden doctor`: what is set, what works, what is missing, and how to fix it.
 
-Exit codes: 0, or 1 where something fails. Names of keys are told, never their values.
+Exit codes: 0, or 1 if something fails. Names of keys are shown, never their values.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def examine(args: argparse.Namespace) -> list[Finding]:
-    """Every finding, in the order in which they are shown. UserError for a folder of cases that cannot be read."""
+    """Every finding, in display order. UserError for a folder of cases that cannot be read."""
     cases = read_cases(args.agent) if args.agent else None
     mistakes: list[WrongSetting] = []
     settings = read_settings(args, mistakes=mistakes)
@@ -92,7 +92,7 @@ async def examine(args: argparse.Namespace) -> list[Finding]:
 
 
 def _settings(settings: Settings, mistakes: list[WrongSetting]) -> Iterator[Finding]:
-    """What is wrong with flags, variables and the file, or how much the file says."""
+    """What is wrong with flags, variables and the file, or how much the file sets."""
     for mistake in mistakes:
         fix = f"allowed: {mistake.allowed}" if mistake.allowed else ""
         yield Finding("fail", "settings", f"{mistake.where}: {mistake.what}", fix=fix)
@@ -104,7 +104,7 @@ def _settings(settings: Settings, mistakes: list[WrongSetting]) -> Iterator[Find
 
 
 def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
-    """The file of keys, which are lent to this process."""
+    """The file of keys, which are added to this process."""
     source = settings.sources["env_file"] if settings.values.env_file else DEFAULT
     try:
         file = settings.lend_keys([*folders, Path()])
@@ -121,7 +121,7 @@ def _told(file: EnvFile) -> str:
 
 
 def clients() -> Iterator[Finding]:
-    """Whether the server is registered with the clients that are on this machine."""
+    """Whether the server is registered with the clients installed on this machine."""
     here = [client for client in CLIENTS.values() if client.is_here()]
     for client in here:
         yield _registered(client)
@@ -144,7 +144,7 @@ def _registered(client: Client) -> Finding:
 
 
 def _local(client: Client, text: str, file: Path) -> dict[str, Any] | None:
-    """The entry that Claude Code keeps for this folder alone."""
+    """The entry that Claude Code keeps for this folder only."""
     if client.kept is None or file != client.kept():
         return None
     kept: Any = parse_json(text or "{}", str(file))

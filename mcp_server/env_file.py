@@ -1,7 +1,7 @@
-"""Files of NAME=value lines, read for keys alone.
+"""Files of NAME=value lines, read only for keys.
 
-Such a file may come with a repository of somebody else. So only names of keys are taken from it: a proxy, an
-address of a model or a path to load code from is left where it stands. What the process has already stays.
+Such a file may come with someone else's repository. So only names of keys are taken from it: a proxy, the address of a
+model or a path to load code from is ignored. Variables already set in the process stay.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from ..engine.net import names_a_key
 
 NAME: Final = ".env"
 LIMIT: Final = 1_000_000
-"""Bytes of such a file."""
+"""Maximum size of such a file, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """What stands in a file: `keys` by name, and the names that are `left_out` because they are no keys."""
+    """The content of a file: `keys` by name, and the names that are `left_out` because they are not keys."""
 
     path: Path
     keys: dict[str, str]
     left_out: tuple[str, ...]
 
     def lend(self, environ: MutableMapping[str, str] | None = None) -> None:
-        """Put the keys into the process's variables, where there is none of that name or an empty one."""
+        """Add the keys to the process's variables, unless one of that name is set and not empty."""
         environ = os.environ if environ is None else environ
         for name, value in self.keys.items():
             environ[name] = environ.get(name) or value
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """The keys of a file. InvalidArgument names the line that is not NAME=value."""
+    """The keys of a file. InvalidArgument names a line that is not NAME=value."""
     real = path.resolve()
     text = Roots([real.parent]).read_text(real, str(path), LIMIT)
     found: dict[str, str] = {}
@@ -60,7 +60,7 @@ def read_env_file(path: Path) -> EnvFile:
 
 
 def find_env_file(told: str, folders: Sequence[Path] = ()) -> EnvFile | None:
-    """The file that is set, else the first `.env` of these folders; None where there is none."""
+    """The file that is set, else the first `.env` in these folders; None if there is none."""
     if told:
         return read_env_file(Path(told))
     found = next((folder / NAME for folder in folders if (folder / NAME).is_file()), None)

@@ -97,7 +97,7 @@ async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
 
 
 def _filters(told: Sequence[str]) -> dict[str, str]:
-    """`verdict=fail` as a filter; which there are is the engine's to say."""
+    """`verdict=fail` as a filter; the engine decides which filters exist."""
     found: dict[str, str] = {}
     for part in told:
         name, is_pair, value = part.partition("=")

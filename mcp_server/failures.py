@@ -1,8 +1,7 @@
-"""Errors of the engine as the protocol tells them: the one place where that happens.
+"""Engine errors in protocol form: the only place where they are converted.
 
-A failed tool call is a result with `is_error` true, structured as {"error": {code, what, where, allowed,
-next}}, and the same in one paragraph. An unexpected exception gives an id that stands in the log, and
-nothing else.
+A failed tool call is a result with `is_error` true, structured as {"error": {code, what, where, allowed, next}}, and
+the same in one paragraph. An unexpected exception gives only an id that is found in the log.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ _GUIDES = {
     "labels": "metrics",
     "knowledge_base": "metrics",
 }
-"""By argument, or part of one, the guide to it."""
+"""The guide to each argument, or part of one."""
 _OF_TOOL = {
     "create_environment": "environment",
     "create_personas": "persona-format",
     "create_scenarios": "scenario-format",
 }
-"""By tool, for its other arguments."""
+"""The guide of each tool, for its other arguments."""
 
 
 def error_result(
@@ -91,7 +90,7 @@ def _guide(error: CasehardenError, tool: str) -> list[NextCall]:
 
 
 def paragraph(told: dict[str, Any]) -> str:
-    """The error in one paragraph; text of third parties stands behind it, quoted."""
+    """The error in one paragraph; third-party text comes last, quoted."""
     parts = [told["what"]]
     if "where" in told:
         parts.append(f"At: {told['where']}.")
@@ -107,20 +106,20 @@ def paragraph(told: dict[str, Any]) -> str:
 
 
 def placed(where: str, tool: str, parameters: Collection[str]) -> str:
-    """The place with the tool's name before it, where it starts with one of its parameters."""
+    """The place, prefixed by the tool's name if it starts with one of its parameters."""
     head = where.split(".", 1)[0].split("[", 1)[0]
     return f"{tool}.{where}" if head in parameters and head != tool else where
 
 
 def unexpected(error: BaseException, doing: str) -> InternalError:
-    """Our own fault, as a caller may know it: an id that finds the rest in the log."""
+    """An internal error as shown to a caller: an id that finds the rest in the log."""
     number = secrets.token_hex(4)
     logger.error("error %s while %s", number, doing, exc_info=error)
     return InternalError(f"Internal error {number}: the server's log (standard error) has the rest.")
 
 
 def resource_error(error: Exception, uri: str) -> ResourceError:
-    """An engine error as the protocol tells a failed reading of a resource."""
+    """An engine error in the protocol's form for a failed resource read."""
     if isinstance(error, NotFound):
         return ResourceNotFoundError(str(clean(str(error))))
     if isinstance(error, CasehardenError):

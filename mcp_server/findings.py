@@ -1,4 +1,4 @@
-"""What the doctor finds: one fact a line, the verdict before it, the fix under what is not right."""
+"""What the doctor finds: one fact per line, the verdict before it, the fix below anything wrong."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .terminal import cells, clean
 
 Verdict = Literal["ok", "warn", "fail"]
 SUBJECT: Final = 16
-"""Cells of the column that says what a finding is about."""
+"""Cells of the column that names the subject of a finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact. `source`: where the setting behind it came from; `fix`: what to do where it is not right."""
+    """One fact. `source`: where the setting behind it came from; `fix`: what to do if it is not right."""
 
     verdict: Verdict
     subject: str
@@ -48,7 +48,7 @@ def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """1 where something fails, else 0."""
+    """1 if something fails, else 0."""
     return int(any(f.verdict == "fail" for f in findings))
 
 

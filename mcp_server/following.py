@@ -1,4 +1,4 @@
-"""Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
+"""Follows a run, or its scoring, to the end: progress, Ctrl-C, the exit code, the result as JSON.
 
 `run`, `simulate` and `score` go through it alike; `harden` is watched in the same way. Exit codes: 0 passed, 1 a
 threshold or the baseline was missed, 3 no result: nothing was counted, or nothing of it could be judged; 130 and 143
@@ -33,18 +33,18 @@ from .progress import Progress, result_lines
 from .terminal import Screen, clean
 
 STEP_S = 0.5
-"""How often a run is looked at."""
+"""How often a run is polled, in seconds."""
 NO_RESULT = 3
 """The exit code, or the least of those that say that there is none."""
 
 
 Start = Callable[[], Awaitable[RunReport]]
 Again = Callable[[str], Sequence[str]]
-"""The words of the command that goes on with a run."""
+"""The words of the command that resumes a run."""
 
 
 class Watch(Protocol):
-    """What is shown of a job while it goes on."""
+    """Shows a job while it is active."""
 
     async def look(self, job: Job) -> None: ...
 
@@ -52,7 +52,7 @@ class Watch(Protocol):
 
 
 async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, int]:
-    """What came of what `start` begins; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
+    """The result of what `start` begins; the exit code if Ctrl-C or SIGTERM stopped it, else 0."""
     async with listening() as interrupts:
         report = await start()
         progress = Progress(bench, screen, report)
@@ -65,9 +65,9 @@ async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> 
 async def watched(
     bench: Bench, job: Job | None, watch: Watch, interrupts: Interrupts, screen: Screen, again: Sequence[str]
 ) -> int:
-    """Look at a job until it is over; the exit code where Ctrl-C or SIGTERM stopped it, else 0.
+    """Watch a job until it is over; the exit code if Ctrl-C or SIGTERM stopped it, else 0.
 
-    `again`: the words of the command that goes on with it.
+    `again`: the words of the command that resumes it.
     """
     stopped = 0
     while job is not None and job.active:
@@ -81,7 +81,7 @@ async def watched(
             stopped = interrupts.code
             kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
             screen.line(f"Stopping. {kept}; {called(*again)} goes on.")
-            with suppress(Conflict):  # it was over at the same moment
+            with suppress(Conflict):  # it ended at the same moment
                 await bench.jobs.cancel(job.id, reason="interrupted")
     return stopped
 
@@ -95,7 +95,7 @@ async def finished(
     baseline: Baseline,
     again: Sequence[str],
 ) -> int:
-    """Tell what a run came to, write the reports and the baseline that are wanted; the exit code."""
+    """Show the result of a run, write the requested reports and baseline; return the exit code."""
     code = stopped or _exit_code(report, getattr(args, "metric", ()))
     against = None if code >= NO_RESULT else await compared(bench, baseline, report.run.id)
     code = max(code, 1) if fails(against) else code
@@ -117,7 +117,7 @@ async def finished(
 
 
 def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
-    """What to type to have the instructions of the folder hardened, where a run of it shows failures."""
+    """What to type to harden the instructions of the folder, if a run of it shows failures."""
     folder: str = getattr(args, "folder", "")
     if not folder or run.state != "done" or not run.totals.failed or not run.clusters:
         return []
@@ -128,7 +128,7 @@ def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
-    """What a run says to whoever started it, but for its baseline. `asked`: metrics that the command names."""
+    """The exit code of a run, apart from its baseline. `asked`: metrics that the command names."""
     run, totals = report.run, report.run.totals
     if run.state != "done" or not totals.passed + totals.failed + totals.inconclusive:
         return NO_RESULT
@@ -138,7 +138,7 @@ def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
 
 
 def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
-    """Whether anything came of what was wanted: of the metrics that were asked for, else a verdict or any metric."""
+    """Whether the run gave what was wanted: the metrics asked for, else a verdict or any metric."""
     told = [found for name, found in run.metrics.items() if name in asked]
     if told:
         return any(found.scored or not found.unscored for found in told)
@@ -147,7 +147,7 @@ def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
 
 
 def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
-    """Of a run that did not come to its end: why, and what to type; after a spent budget with a higher one."""
+    """Why a run did not finish, and what to type; after a spent budget with a higher one."""
     job, run = report.job, report.run
     if run.state == "cancelled":
         kept = plural(run.totals.trials - run.totals.error, "trial")
@@ -159,7 +159,7 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
 
 
 def paused_lines(job: Job, limits: Mapping[str, float], kept: str, again: Sequence[str]) -> list[str]:
-    """Why a job paused, and what to type; with a higher budget where its `limits` are spent."""
+    """Why a job paused, and what to type; with a higher budget if its `limits` are spent."""
     if job.state != "paused" or job.error is None:
         return []
     told = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
@@ -206,7 +206,7 @@ class Interrupts:
 
     @contextmanager
     def waiting(self) -> Generator[None]:
-        """A wait that is over when Ctrl-C comes."""
+        """A wait that ends on Ctrl-C."""
         with anyio.CancelScope() as self._waiting:
             yield
         self._waiting = None

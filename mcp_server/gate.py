@@ -1,4 +1,4 @@
-"""The gate before the HTTP application: who may come in at all, and how those inside are seen out."""
+"""The gate in front of the HTTP application: who may come in, and how callers inside are seen out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 IN_ADDRESS = {"access_token", "token"}
-"""Names under which a token may stand in an address."""
+"""Names under which a token may appear in an address."""
 
 
 def security(hosts: Sequence[str]) -> TransportSecuritySettings:
-    """What `Host` and `Origin` may say."""
+    """What `Host` and `Origin` may be."""
     return TransportSecuritySettings(
         allowed_hosts=[form for name in hosts for form in (name, f"{name}:*")],
         allowed_origins=[
@@ -28,9 +28,9 @@ def security(hosts: Sequence[str]) -> TransportSecuritySettings:
 
 
 class Gate:
-    """Before anything else is looked at: Host, Origin, and no token in the address, where logs would keep it.
+    """Checks first of all Host, Origin, and that no token is in the address, where logs would keep it.
 
-    And the last word: once told to end, calls in flight are ended and new ones get 503.
+    Once told to end, it ends calls in flight and answers new ones with 503.
     """
 
     def __init__(self, app: ASGIApp, allowed: TransportSecuritySettings) -> None:
@@ -58,7 +58,7 @@ class Gate:
             await answer.end(scope, receive)
 
     def end(self) -> None:
-        """Let nobody in, and see out who is inside; what they started in the background is not theirs to end."""
+        """Admit nobody, and see out who is inside; background work that they started goes on."""
         self._ending = True
         for inside in list(self._inside):
             inside.cancel()
@@ -74,7 +74,7 @@ class Gate:
 
 
 class Answer:
-    """What was sent of an answer, so that it can be ended in the middle."""
+    """What was sent of an answer, so that it can be ended midway."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -86,7 +86,7 @@ class Answer:
         await self._send(message)
 
     async def end(self, scope: Scope, receive: Receive) -> None:
-        """Close a stream that goes on; an answer that was not begun is 503."""
+        """Close an open stream; an answer not yet begun becomes 503."""
         if not self._begun:
             await ended()(scope, receive, self._send)
         elif not self._whole:
@@ -94,5 +94,5 @@ class Answer:
 
 
 def ended() -> Response:
-    """What a caller hears while the server goes down."""
+    """The answer to a caller while the server shuts down."""
     return JSONResponse({"error": "unavailable", "error_description": "The server is ending."}, 503)

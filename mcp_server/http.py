@@ -1,4 +1,4 @@
-"""Serving over streamable HTTP: one workbench for all sessions, a bearer token always, Host and Origin checked."""
+"""Serves streamable HTTP: one workbench for all sessions, a bearer token always, Host and Origin checked."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ PORT = 8765
 PATH = "/mcp"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SESSIONS = 200
-"""Sessions of older clients at a time; one more gets 503."""
+"""Concurrent sessions of older clients; one more gets 503."""
 IDLE_S = 30 * 60
-"""Seconds after which a session without requests ends."""
+"""Seconds without requests after which a session ends."""
 CONNECTIONS = 1_000
 GRACE_S = 2
-"""Seconds that the ends of calls in flight have to be sent, when the server is told to end."""
+"""Seconds for the ends of calls in flight to be sent, once the server is told to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where to listen, and to whom.
 
-    `port`: None is 8765, or a free one where that is taken; 0 any free one. `hosts`: names under which clients reach
-    the server, beside the loopback ones. `token`: `env:NAME` or `file:PATH`; "" the token of the data folder.
+    `port`: None is 8765, or a free one if that is taken; 0 any free one. `hosts`: names under which clients reach the
+    server, besides the loopback ones. `token`: `env:NAME` or `file:PATH`; "": the token of the data folder.
     """
 
     host: str = "127.0.0.1"
@@ -59,8 +59,8 @@ class Listen:
 def serve_http(bench: Workbench, listen: Listen, offer: Offer, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until SIGINT or SIGTERM; the workbench is entered and left here.
 
-    Raises NotAllowed for an address beyond this machine without a given token and host names, Unavailable for one
-    that cannot be listened at, StorageError when the data folder cannot be used.
+    Raises NotAllowed for an address beyond this machine without a given token and host names, Unavailable for one that
+    cannot be listened on, StorageError if the data folder cannot be used.
     """
     with opened(listen) as listener:
         address = listener.getsockname()
@@ -98,7 +98,7 @@ def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> Gate
 
 
 def add_traces(server: MCPServer[Any], bench: Workbench, tokens: Tokens) -> None:
-    """Take the spans of agents at `/v1/traces`, behind the same tokens as the server."""
+    """Accept the spans of agents at `/v1/traces`, behind the same tokens as the server."""
     intake = SpanIntake()
 
     @server.custom_route(TRACES, methods=["POST"])
@@ -120,7 +120,7 @@ def opened(listen: Listen) -> socket.socket:
             f"`{listen.host}` is no address of this machine: {error.strerror}.", where="--host"
         ) from None
     family, kind, proto, _, address = found[0]
-    # Only where the protocol is named does the event loop switch off Nagle's algorithm: 40 ms a call.
+    # Only if the protocol is named does the event loop switch off Nagle's algorithm: 40 ms a call.
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,7 +139,7 @@ def opened(listen: Listen) -> socket.socket:
 
 
 def check_public(listen: Listen) -> None:
-    """Raises NotAllowed where others could reach the server and the operator did not say all that it takes."""
+    """Raise NotAllowed if others could reach the server and the operator has not set all that this requires."""
     missing = [
         flag for flag, given in (("--token", listen.token), ("--allow-host", listen.hosts)) if not given
     ]
@@ -153,7 +153,7 @@ def check_public(listen: Listen) -> None:
 
 
 def check_host_name(name: str) -> str:
-    """The name as a `Host` header has it, without a port. Raises InvalidArgument."""
+    """The name in the form of a `Host` header, without a port. Raises InvalidArgument."""
     if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]", name):
         raise InvalidArgument(
             f"`{name}` is no host name.", where="--allow-host", allowed="a name such as tests.example.com"
@@ -170,7 +170,7 @@ async def _serve(
     told: Sequence[str],
     log_level: LogLevel,
 ) -> None:
-    # The web server raises the signal that ended it once more: the receiver stays open until it has.
+    # The web server raises the signal that ended it once more: keep the receiver open until it has.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with bench, anyio.create_task_group() as group:
             server = build_server(bench, owns=False, offer=offer, verifier=tokens, log_level=log_level)

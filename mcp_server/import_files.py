@@ -1,4 +1,4 @@
-"""`caseharden import PATH`: bring in files of other systems, or an exported run, as an environment or as past runs.
+"""`caseharden import PATH`: import files of other systems, or an exported run, as an environment or as past runs.
 
 Exit codes: 0 imported, 2 wrong input, 3 the import did not end.
 """
@@ -22,7 +22,7 @@ from .terminal import Screen, clean
 
 WAIT_S = 45
 TOPS = (".git", "pyproject.toml", "setup.py")
-"""What stands at the top of a checkout."""
+"""Names found at the top of a checkout."""
 SHOWN = 12
 """Warnings that are printed."""
 
@@ -80,14 +80,14 @@ async def _run(args: argparse.Namespace, path: Path) -> int:
 
 
 def top_of(path: Path) -> Path:
-    """The checkout that a path belongs to; without one the folder itself."""
+    """The checkout that a path belongs to; else the folder itself."""
     real = path.resolve()
     folder = real if real.is_dir() else real.parent
     return next((p for p in (folder, *folder.parents) if any((p / name).exists() for name in TOPS)), folder)
 
 
 def told(report: EnvironmentReport) -> list[str]:
-    """What became of it, a line each."""
+    """The result of the import, in lines."""
     taken, id = report.taken, report.environment.id
     verb = "took" if report.stored else "would take"
     lines = [f"ok    {verb} {taken.get('format')} as {id}"]

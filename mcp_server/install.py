@@ -1,4 +1,4 @@
-"""`caseharden install`: put the server of this environment into a client's settings, or take it out."""
+"""`caseharden install`: add this environment's server to a client's settings, or remove it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .settings import add_flags
 from .skill import check_skill, put_skill
 
 _REPEATED: Final = (("--root", "roots"), ("--allow-code", "allow_code"), ("--code-env", "code_env"))
-"""Flags that may stand more than once, and where their values are."""
+"""Flags that may be repeated, and where their values are."""
 DEFAULT_SCOPE = {"claude-code": "user"}
-"""Where it is not the client's first one."""
+"""The default scope of clients that do not use their first one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +104,7 @@ def _scope(client: Client, told: str) -> str:
 
 
 def _launch(args: argparse.Namespace) -> Launch:
-    """How the client starts the server; what a shell would have told it is written out."""
+    """How the client starts the server; settings that a shell would supply are written out."""
     words = ["serve"]
     home = args.home or os.environ.get("CASEHARDEN_HOME", "")
     if home:
@@ -121,7 +121,7 @@ def _launch(args: argparse.Namespace) -> Launch:
 
 
 def _code(args: argparse.Namespace) -> list[str]:
-    """The flags for code of others, its folders and interpreter by their absolute paths."""
+    """The flags for third-party code, with absolute paths of its folders and interpreter."""
     words: list[str] = []
     for folder in args.allow_code or ():
         words += ["--allow-code", _folder(folder, "--allow-code")]
@@ -141,7 +141,7 @@ def _program(told: str) -> str:
     found = shutil.which(str(Path(told).expanduser()))
     if found is None:
         raise NotFound(f"`{told}` is not a program.", where="--code-python", allowed="a Python interpreter")
-    return os.path.abspath(found)  # not resolved: a virtual environment is known by its own path
+    return os.path.abspath(found)  # not resolved: a virtual environment is identified by its own path
 
 
 def _absolute(path: str) -> str:
@@ -149,7 +149,7 @@ def _absolute(path: str) -> str:
 
 
 def _variable(told: str) -> tuple[str, str | None]:
-    """Name and value; None is the client's own variable of that name. A key's value is never written down."""
+    """Name and value; None: the client's own variable of that name. A key's value is never written down."""
     name, _, value = told.partition("=")
     allowed = "NAME=VALUE, or NAME=env:NAME"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not value:
@@ -168,7 +168,7 @@ def _variable(told: str) -> tuple[str, str | None]:
 
 
 def _command(client: Client, scope: str, launch: Launch, args: argparse.Namespace) -> int:
-    """Type, or have typed, what makes the client's own program keep or forget the entry."""
+    """Run the client's own program to add or remove the entry, or show what to type."""
     words = [client.command, "mcp", "remove" if args.remove else "add", NAME, "--scope", scope]
     if not args.remove:
         env = client.server(launch).get("env", {})

@@ -1,4 +1,4 @@
-"""What is installed: versions, and the releases of libraries that are known to do harm."""
+"""What is installed: versions, and library releases known to be malicious."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .. import __version__
 from .findings import Finding
 
 STOLEN: Final = ("1.82.7", "1.82.8")
-"""Releases of litellm that carried a program which sent keys away at every start of Python."""
+"""Releases of litellm with a program that sent keys away at every start of Python."""
 CARRIER: Final = "litellm_init.pth"
-"""The file that started it; it stays when the release is replaced."""
+"""The file that started it; it remains when the release is replaced."""
 _MEND: Final = (
     "change every key and password this machine knows, then make the environment anew: scripts/setup"
 )
 
 
 def installed() -> Iterator[Finding]:
-    """Nothing is imported for it: an infected library must not run."""
+    """Imports nothing: an infected library must not run."""
     mcp = _version("mcp")
     yield Finding(
         "ok", "", f"caseharden {__version__}, Python {platform.python_version()}, mcp {mcp or 'missing'}"

@@ -1,6 +1,6 @@
-"""`caseharden label`: say of judged conversations what you think, blind to the judge, and see how it agrees with you.
+"""`caseharden label`: judge conversations yourself, without seeing the judge's answers, and see how far you agree.
 
-Conversations are of train scenarios, in an order that is drawn. What you say is kept at once: you can leave, and go on.
+Conversations are from train scenarios, in random order. Every answer is stored at once: you can leave and come back.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ async def _label(bench: Bench, screen: Screen, run: str, tasks: Sequence[ToLabel
 
 
 async def _answer(screen: Screen, ask: Ask) -> str | None:
-    """What is said; "" for nothing, None to leave."""
+    """The answer; "" for none, None to leave."""
     screen.note("", f"{ask.check}: {ask.asks}")
     typed = await ask_line(f"  {', '.join(ask.allowed)}> ")
     words = (typed or "").strip()
@@ -112,7 +112,7 @@ async def _answer(screen: Screen, ask: Ask) -> str | None:
 
 
 async def _keep(bench: Bench, screen: Screen, run: str, row: dict[str, Any]) -> None:
-    """Keep a label; what cannot be one is told, and is left out."""
+    """Store a label; an invalid one is reported and skipped."""
     try:
         await bench.scores.score(run, labels=[row])
     except CasehardenError as error:
@@ -129,7 +129,7 @@ def _value(label: str, ask: Ask) -> str | float:
 
 
 def _show(screen: Screen, turn: dict[str, Any]) -> None:
-    """A turn as it was said and done."""
+    """Show a turn as it was said and done."""
     for side in ("user", "agent"):
         if side == "agent":
             for call in turn.get("calls", []):

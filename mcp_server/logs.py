@@ -1,4 +1,4 @@
-"""What is logged, without secrets: a filter before every handler of the process."""
+"""Keeps secrets out of the log: a filter before every handler of the process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..engine.net import Redactor
 
 
 class Discreet(logging.Filter):
-    """Hides secrets in messages and tracebacks; it lets every record pass."""
+    """Hides secrets in messages and tracebacks; lets every record pass."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Discreet(logging.Filter):
 
 
 def hide_in_logs(redactor: Redactor) -> None:
-    """Let nothing that is logged from now on hold a secret; once for each handler."""
+    """Hide secrets in everything logged from now on; once per handler."""
     for handler in logging.getLogger().handlers:
         handler.filters = [one for one in handler.filters if not isinstance(one, Discreet)]
         handler.addFilter(Discreet(redactor))

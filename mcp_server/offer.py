@@ -1,4 +1,4 @@
-"""What a client may call: the operator's choice, and how the server speaks of it."""
+"""What a client may call: the operator's choice, and what the server says about it."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ STEP = re.compile(r"\d+\. ")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The tools that are offered. `read_only`: only those that change nothing, whatever the toolset."""
+    """The offered tools. `read_only`: only those that change nothing, whatever the toolset."""
 
     toolset: Toolset = "all"
     read_only: bool = False
 
     @property
     def tools(self) -> tuple[str, ...]:
-        """Their names, in the order of the list."""
+        """Their names, in list order."""
         return tuple(name for name in ORDER if self._holds(name))
 
     @property
     def flag(self) -> str:
-        """The operator's words for it; "" where every tool is offered."""
+        """The operator's flag for it; "" if every tool is offered."""
         if self.read_only:
             return "--read-only"
         return "" if self.toolset == "all" else f"--toolset {self.toolset}"
 
     def refusal(self, name: str) -> CasehardenError | None:
-        """The error for a call of a tool that exists and is not offered; None for every other name."""
+        """The error for calling an existing tool that is not offered; None for every other name."""
         if name not in CATALOG or name in self.tools:
             return None
         needed = CATALOG[name].toolset
@@ -45,7 +45,7 @@ class Offer:
         )
 
     def told(self, text: str) -> str:
-        """The text for clients without what it says of tools that are not offered; steps are numbered anew."""
+        """The text for clients, without what concerns tools that are not offered; steps are renumbered."""
         if not self.flag:
             return text
         lines: list[str] = []
@@ -57,7 +57,7 @@ class Offer:
                 steps += 1
                 kept = f"{steps}. {kept}"
             if kept.endswith(":") and lines and lines[-1].endswith(":"):
-                lines.pop()  # a heading that lost what stood under it
+                lines.pop()  # a heading with nothing left below it
             lines += [kept] if kept else []
         return "\n".join([*lines, f"- Other tools are switched off by the operator ({self.flag}).", ""])
 
@@ -69,7 +69,7 @@ class Offer:
         )
 
     def _kept(self, line: str, *, whole: bool) -> str:
-        """The sentences that may stand; nothing of a step whose first sentence may not."""
+        """The sentences that may stay; nothing of a step whose first sentence may not."""
         sentences = SENTENCE.split(line)
         kept = [one for one in sentences if self.mentions_only_offered(one)]
         return "" if whole and kept[:1] != sentences[:1] else " ".join(kept)

@@ -1,4 +1,4 @@
-"""Files that a command writes where its caller wants them."""
+"""Files that a command writes at the path its caller chose."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ OPTION = "--output"
 
 
 def copy_out(made: Path, target: Path, overwrite: bool, option: str = OPTION) -> None:
-    """Put what was made where it is wanted. Conflict where another file stands there, InvalidArgument where none can
-    be. For a worker thread.
+    """Copy the result to where it is wanted. Conflict if another file is there, InvalidArgument if none can be. Run in
+    a worker thread.
     """
     data = made.read_bytes()
     try:

@@ -1,6 +1,6 @@
 """`caseharden play`: you are the agent (or the user) of a case, in the terminal.
 
-What you type is said; a line that begins with `/` is a command. It is kept as a session: you can leave, and go on.
+What you type is said; a line starting with `/` is a command. It is stored as a session: you can leave and come back.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _environment(bench: Bench, name: str) -> str:
-    """The environment of that name, made of the shipped world where there is none; the only one for ""."""
+    """The environment of that name, created from the shipped world if it does not exist; for "" the only one."""
     known = [str(row["id"]) for row in (await bench.items.page("environment", limit=100)).items]
     worlds = [str(row["id"]) for row in (await bench.items.page("world", limit=100)).items]
     if not name and len(known) == 1:
@@ -136,7 +136,7 @@ async def _list(bench: Bench, screen: Screen, environment: str) -> None:
 
 
 async def _chosen(bench: Bench, screen: Screen, environment: str) -> str:
-    """The case that is typed; a random one where nothing is."""
+    """The case that is typed; a random one if none is."""
     await _list(bench, screen, environment)
     typed = await ask_line("Which case? Number, id, random or blank [random]: ")
     return (typed or "").strip() or "random"
@@ -166,7 +166,7 @@ class _Player:
         }
 
     async def play(self, opened: SessionReport) -> int:
-        """Until the end of the input, `/quit`, or an end that is not undone."""
+        """Play until the end of the input, `/quit`, or an end that is not undone."""
         self._report = opened
         self._begin()
         while True:
@@ -179,7 +179,7 @@ class _Player:
                 await self._take(words)
 
     async def _take(self, words: str) -> None:
-        """One line. What is wrong with it is told, and the session goes on."""
+        """Handle one line. Errors in it are reported, and the session goes on."""
         try:
             if not words.startswith("/"):
                 await self._step("reply", text=words)
@@ -238,7 +238,7 @@ class _Player:
             self._text(str(item.item["policy"]))
 
     def _text(self, text: str) -> None:
-        """A text of several lines, each made harmless and wrapped."""
+        """Print a text of several lines, each made safe and wrapped."""
         for line in text.splitlines():
             for part in textwrap.wrap(clean(line), self._screen.width) or [""]:
                 self._screen.line(part)

@@ -1,4 +1,4 @@
-"""Forms: the arguments of a tool asked for one by one, each as its schema says."""
+"""Forms: prompt for a tool's arguments one by one, each as its schema requires."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..engine.llm import ToolSignature
 from .terminal import clean, cut
 
 Ask = Callable[[str], Awaitable[str | None]]
-"""Shows a prompt and gives the line that was typed, None at the end of the input."""
+"""Shows a prompt and returns the typed line, None at the end of the input."""
 CANCEL: Final = "/cancel"
 _YES: Final[Mapping[str, bool]] = {
     "true": True,
@@ -24,11 +24,11 @@ _SHOWN: Final = 60
 
 
 class NotAValue(Exception):
-    """What was typed is no value of the field; says what would be."""
+    """What was typed is not a value of the field; says what would be."""
 
 
 async def fill(signature: ToolSignature, ask: Ask, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The arguments of a tool; None where the form was left. A wrong value is asked for again."""
+    """The arguments of a tool; None if the form was left. Invalid values are asked for again."""
     properties = cast("Mapping[str, Mapping[str, Any]]", signature.parameters.get("properties", {}))
     needed = cast("Sequence[str]", signature.parameters.get("required", ()))
     filled: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def form_line(signature: ToolSignature) -> str:
 
 
 def value_of(typed: str, schema: Mapping[str, Any]) -> Any:
-    """The typed text as a value of the schema's type. NotAValue where it is none."""
+    """The typed text as a value of the schema's type. NotAValue if it is not one."""
     kind = _kind(schema)
     value = _parsed(typed, kind)
     choices = cast("Sequence[Any]", schema.get("enum", ()))

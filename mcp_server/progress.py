@@ -1,7 +1,7 @@
-"""What `caseharden run` shows: how far a run is, its failures as they come, and the result.
+"""What `caseharden run` shows: the progress of a run, failures as they come, and the result.
 
-On a terminal one line is redrawn; elsewhere a line at the start, one every 30 s or 10% (whichever is later)
-and at most 20 failures.
+On a terminal one line is redrawn; elsewhere a line at the start, one every 30 s or 10% (whichever is later) and at most
+20 failures.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Progress:
             screen.line(f"{run.id}  {run.instructions}, {trials}")
 
     async def look(self, job: Job) -> None:
-        """Tell what has happened since the last look."""
+        """Show what has happened since the last look."""
         await self._failures()
         units = job.units
         share = units.finished / units.total if units.total else 0.0
@@ -66,7 +66,7 @@ class Progress:
             self._screen.line(waiting(job, home))
 
     async def end(self) -> None:
-        """The failures that are still untold; the status line stays as it is."""
+        """Show the remaining failures; the status line stays as it is."""
         await self._failures()
         self._screen.close()
 
@@ -90,7 +90,7 @@ class Progress:
         return (await self._bench.items.page("conversation", where=where, limit=1)).total
 
     async def _failures(self) -> None:
-        """The first failure of each case, as long as there are few."""
+        """Show the first failure of each case, as long as there are few."""
         if len(self._seen) >= FAILURES:
             return
         page = await self._bench.items.page(
@@ -121,7 +121,7 @@ def waiting(job: Job, home: Path) -> str:
 
 
 async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[str]:
-    """The result of a run that is over: rate, cases that are not all pass, causes, thresholds."""
+    """The result of a finished run: rate, cases not passed in every trial, causes, thresholds."""
     run = report.run
     totals = run.totals
     counted = totals.passed + totals.failed + totals.inconclusive
@@ -169,14 +169,14 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
 
 
 def _offline(players: Mapping[str, str]) -> str:
-    """`offline (rule-based)` where agent and user are; else the roles that are, before it."""
+    """`offline (rule-based)` if agent and user are; else preceded by the roles that are."""
     played = [role for role in ("agent", "user", "judge") if players.get(role, "").startswith("offline")]
     roles = "" if {"agent", "user"} <= set(played) else f"{', '.join(played)} "
     return f"{roles}offline (rule-based)" if played else ""
 
 
 def _go_on(run: RunRecord) -> list[str]:
-    """How to go on where something failed."""
+    """How to continue if something failed."""
     if not run.totals.failed:
         return []
     if not run.clusters:

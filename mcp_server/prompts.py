@@ -82,7 +82,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _environment(bench: Bench, named: str, place: Path) -> str:
-    """The id of the environment that is meant; a folder of cases is taken in as `run` does."""
+    """The id of the environment; a folder of cases is imported as by `run`."""
     if is_case_folder(place):
         return (await bench.environments.import_folder(str(place.resolve()))).environment.id
     if named:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ..engine.workbench import Workbench
 
 SHOWN: Final = 10
-"""Conversations that a failure names."""
+"""How many conversations a failure names."""
 
 
 class Suite:
-    """Runs folders of cases; what they leave behind lies in a folder of the test's own."""
+    """Runs folders of cases; their output stays in a folder of the test's own."""
 
     def __init__(self, home: Path, here: Path) -> None:
         self._home = home
@@ -43,10 +43,10 @@ class Suite:
         thresholds: Mapping[str, Any] | None = None,
         models: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Simulate and score the cases of a folder; the run as JSON, or the test fails with what went wrong.
+        """Simulate and score the cases of a folder; the run as JSON, or the test fails with the reasons.
 
-        A relative folder is looked for beside the test's file, then in the working directory. `trials` 0: the folder's
-        number. `thresholds` and `models` go before those of the folder. To be called from a plain test function.
+        A relative folder is looked up next to the test's file, then in the working directory. `trials` 0: the folder's
+        number. `thresholds` and `models` take precedence over the folder's. Call it from a plain test function.
         """
         options = {} if thresholds is None else {"thresholds": dict(thresholds)}
         call = {
@@ -97,7 +97,7 @@ def caseharden(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
 
 
 async def _failures(bench: Workbench, run: str) -> list[str]:
-    """The trials that did not pass, each with the first check that says why; of held-out ones only that they failed."""
+    """The trials that did not pass, each with the first check that says why; for held-out ones no reason."""
     lines: list[str] = []
     total = 0
     for verdict in ("fail", "inconclusive", "error", "invalid"):

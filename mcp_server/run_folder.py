@@ -1,5 +1,5 @@
-"""`caseharden run DIR`: read a folder of cases, simulate, score, and say whether thresholds and baseline are held;
-`caseharden simulate DIR` is its first half, and `caseharden score` the other.
+"""`caseharden run DIR`: read a folder of cases, simulate, score, and check thresholds and baseline;
+`caseharden simulate DIR` is its first half, and `caseharden score` the second.
 
 Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result, 130 or 143 stopped.
 """
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    """What `run` and its first half take alike."""
+    """Arguments shared by `run` and its first half."""
     add_folder_arguments(parser, command)
     parser.add_argument("--check", action="store_true", help="check every file and run nothing")
     parser.add_argument(
@@ -122,7 +122,7 @@ def check_folder(args: argparse.Namespace) -> None:
 
 
 def then(args: argparse.Namespace, error: Exception) -> str:
-    """What to type after an error: it fits the option that was wrong."""
+    """What to type after an error, depending on the option that was wrong."""
     where = error.where if isinstance(error, CasehardenError) else ""
     if isinstance(error, WrongSetting):
         return fixing(error, args.command)
@@ -136,7 +136,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 
 
 def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
-    """What to type where one option is wrong, or ""."""
+    """What to type if one option is wrong, or ""."""
     if where == "--trials":
         return called(args.command, args.folder, "--trials", "1")
     if isinstance(error, NeedsConfirm):
@@ -155,7 +155,7 @@ def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
 
 
 def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
-    """What to type where the folder's files are wrong."""
+    """What to type if the folder's files are wrong."""
     if not is_case_folder(Path(args.folder)):
         return called("init", "my-agent") + "        (writes a folder to start from)"
     if isinstance(error, Conflict) and where.endswith("environment.id"):
@@ -166,7 +166,7 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
 
 
 def command_words(args: argparse.Namespace, *words: str) -> list[str]:
-    """The command for the same folder and data folder, in words."""
+    """The command for the same folder and data folder, as words."""
     return [args.command, args.folder, *home_words(args), *words]
 
 
@@ -224,7 +224,7 @@ async def _simulate(
 def _simulated(
     args: argparse.Namespace, screen: Screen, report: RunReport, stopped: int, again: Sequence[str]
 ) -> int:
-    """Tell how many trials there are of a run that is to be scored later; thresholds wait for that."""
+    """Show the number of trials of a run to be scored later; thresholds wait for that."""
     run = report.run
     played = run.totals.trials - run.totals.error
     code = stopped or (0 if run.state == "done" and played else NO_RESULT)
@@ -245,7 +245,7 @@ def _simulated(
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the command line as those of a run."""
+    """The command line's options in the form of a run's."""
     options = spending(args)
     options |= {"resume": args.resume} if args.resume else {}
     options |= {"confirm": True} if args.confirm else {}
@@ -260,7 +260,7 @@ def spending(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _budget(text: str) -> dict[str, float]:
-    """`25` in dollars, or `usd=25,calls=4000`; what the names may be is the engine's to say."""
+    """`25` in dollars, or `usd=25,calls=4000`; the engine decides which names are valid."""
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, told, value = part.rpartition("=")
@@ -280,7 +280,7 @@ async def _started(
     options: dict[str, Any],
     models: Mapping[str, Any],
 ) -> RunReport:
-    """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
+    """The started run; an error names the option of the command line. `models` take precedence over the folder's."""
     with naming_options({"select": "select", "instructions": "instructions"}):
         try:
             return await bench.runs.start(environment, **how, options=options, models=models, wait_s=0)

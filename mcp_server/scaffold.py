@@ -1,4 +1,4 @@
-"""`caseharden init DIR`: a small folder of cases that runs as it is, offline, and is meant to be edited."""
+"""`caseharden init DIR`: a small folder of cases that runs offline as it is, to be edited."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ AGENTS: dict[str, tuple[str, dict[str, str]]] = {
     "mcp": ("{kind: mcp, url: http://127.0.0.1:8000/mcp, tool: chat}   # yours", {}),
     "a2a": ("{kind: a2a, card_url: http://127.0.0.1:9000}   # yours", {}),
 }
-"""By kind: how the agent stands in caseharden.yaml, and the files that it brings."""
+"""By kind: the agent's entry in caseharden.yaml, and the files that come with it."""
 _NO_TEXTS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
-"""What YAML reads as something else than a text."""
+"""Words that YAML does not read as text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 
 
 def write(folder: Path, kind: str = "prompt") -> list[str]:
-    """Write the starter's files; NotAllowed, and nothing written, where one of them is there already.
+    """Write the starter's files; NotAllowed, and nothing written, if one of them already exists.
 
     `kind`: how the agent is reached, one of AGENTS.
     """
@@ -89,6 +89,6 @@ def write(folder: Path, kind: str = "prompt") -> list[str]:
 
 
 def _id(folder: Path) -> str:
-    """An environment's id made of the folder's name, as YAML reads it back."""
+    """An environment id made from the folder's name, as YAML reads it back."""
     id = slugify(folder.resolve().name) or "my-agent"
     return id if id[0].isalpha() and id not in _NO_TEXTS else f'"{id}"'

@@ -1,4 +1,4 @@
-"""`caseharden score RUN`: the second half of `run`: grade a stored run, with other metrics, judge or thresholds too.
+"""`caseharden score RUN`: the second half of `run`: grade a stored run, also with other metrics, judge or thresholds.
 
 Nothing is simulated. Exit codes: 0 passed, 1 a threshold or the baseline was missed, 2 wrong input, 3 no result,
 130 or 143 stopped.
@@ -103,7 +103,7 @@ async def _newest(bench: Bench) -> str:
 
 
 def _thresholds(told: Sequence[str]) -> dict[str, Any] | None:
-    """`pass_rate=0.9` as a threshold, words after commas as labels that must not occur; None: those of the run."""
+    """`pass_rate=0.9` as a threshold, comma-separated words as labels that must not occur; None: those of the run."""
     found: dict[str, Any] = {}
     for part in told:
         name, is_pair, value = part.partition("=")

@@ -101,7 +101,7 @@ def listen_of(args: argparse.Namespace) -> Listen | None:
 
 
 def check_own(own: Sequence[str], lent: Sequence[str]) -> None:
-    """Raises InvalidArgument where clients would be lent what lets them in."""
+    """Raise InvalidArgument if clients could use the server's own tokens as secrets."""
     name = next((name for name in lent if f"env:{name}" in own), "")
     if name:
         raise InvalidArgument(

@@ -27,12 +27,12 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class Values(Authored):
-    """What can be set, as the file says it. Relative paths in the file start at the data folder."""
+    """The settings as the file gives them. Relative paths in the file start at the data folder."""
 
     roots: list[str] = Field(default_factory=list[str])
     """Folders below which callers may name files."""
     model_agent: str | dict[str, Any] = ""
-    """A model's name or its table, such as {model, base_url, key}; "" is offline."""
+    """A model's name or its table, such as {model, base_url, key}; "": offline."""
     model_user: str | dict[str, Any] = ""
     model_judge: str | dict[str, Any] = ""
     model_writer: str | dict[str, Any] = ""
@@ -41,29 +41,29 @@ class Values(Authored):
     allow_net: list[str] = Field(default_factory=list[str])
     """Private networks that may be reached, in CIDR form."""
     allow_env: list[str] | None = None
-    """Variables that callers may name in references, and no others; unset: over HTTP none, else all that are keys."""
+    """The only variables that callers may reference; unset: over HTTP none, else all that are keys."""
     allow_code: list[str] = Field(default_factory=list[str])
     """Folders below which agents and tools may be run as code."""
     code_env: list[str] = Field(default_factory=list[str])
-    """Variables that such code is given besides PATH and the language."""
+    """Variables passed to such code besides PATH and the language."""
     code_python: str = ""
-    """The interpreter of such code in Python; "": ours."""
+    """The interpreter for such code in Python; "": ours."""
     proxy: str = ""
     ca_file: str = ""
-    """PEM file of the authorities that are trusted instead of the system's."""
+    """PEM file of the authorities to trust instead of the system's."""
     env_file: str = ""
-    """File of NAME=value lines that is read for keys."""
+    """File of NAME=value lines to read keys from."""
     retention_days: float = Field(default=0, ge=0, le=36_500)
     """Runs, hardenings and jobs that ended longer ago are deleted; 0: never."""
     concurrency: int = Field(default=DEFAULT_CONCURRENCY, ge=1, le=MOST_CONCURRENCY)
-    """Trials at the same time where neither call nor environment says it."""
+    """Trials at the same time if neither call nor environment says."""
     log_level: Level = "WARNING"
-    """Of what is written to standard error."""
+    """Level of the log on standard error."""
 
 
 NAMES: Final = tuple(Values.model_fields)
 _SPELLED: Final = {"roots": "--root"}
-"""Flags that are not spelled as their setting: they can be given several times, one value each."""
+"""Flags not spelled like their setting: they can be repeated, with one value each."""
 LISTS: Final = {
     "roots": os.pathsep,
     "allow_net": ",",
@@ -84,7 +84,7 @@ def variable(name: str) -> str:
 
 
 def from_text(name: str, told: Any) -> Any:
-    """The value of a setting in a flag or a variable: lists in parts, true and false, objects as JSON."""
+    """The value of a setting in a flag or a variable: lists split, true and false, objects as JSON."""
     if LISTS.get(name) == "," and told:
         parts = [
             part.strip() for one in ([told] if isinstance(told, str) else told) for part in one.split(",")
@@ -108,7 +108,7 @@ def from_text(name: str, told: Any) -> Any:
 
 
 def checked(name: str, told: Any, start: Path) -> Any:
-    """The value of a setting, if it is one; relative paths start at the folder `start`. Raises InvalidArgument."""
+    """The validated value of a setting; relative paths start at the folder `start`. Raises InvalidArgument."""
     value = getattr(load(Values, {name: told}, ""), name)
     return _CHECKS[name](start, value) if name in _CHECKS else value
 
@@ -142,7 +142,7 @@ def _code_variables(start: Path, told: list[str]) -> list[str]:
 
 
 def _program(start: Path, told: str) -> str:
-    """An interpreter: a path, or a name that is looked for as a shell would."""
+    """An interpreter: a path, or a name looked up as a shell would."""
     if not told:
         return ""
     found = shutil.which(told if os.sep not in told else str(start / Path(told).expanduser()))
@@ -164,7 +164,7 @@ def _usable(network: Network) -> None:
 
 
 def _model(name: str) -> Callable[[Path, Any], Any]:
-    """A check that refuses what names no model, and a key that is no reference; whether it answers is seen later."""
+    """A check that refuses an invalid model name, or a key that is not a reference; it does not call the model."""
 
     def check(start: Path, told: str | dict[str, Any]) -> str | dict[str, Any]:
         model = told if isinstance(told, str) else load(ModelAt, told, name)
@@ -191,4 +191,4 @@ _CHECKS: Final[dict[str, Callable[[Path, Any], Any]]] = {
     "ca_file": _file,
     "env_file": _file,
 }
-"""What a setting must be beyond its type, and what it becomes; relative paths start at the folder given."""
+"""Checks of settings beyond their type, returning the final value; relative paths start at the given folder."""

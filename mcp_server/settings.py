@@ -1,7 +1,7 @@
-"""Settings: the one place where flags, variables and the file `settings.toml` of the data folder meet.
+"""Settings: the one place where flags, variables and the file `settings.toml` of the data folder are combined.
 
 A setting has one name in three forms: the flag `--model-user`, the variable `CASEHARDEN_MODEL_USER`, the key
-`model_user`. The first of them that says something counts, and where it came from is kept.
+`model_user`. The first one that is set wins, and its source is recorded.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .world_tools import world_tools
 
 
 class WrongSetting(InvalidArgument):
-    """A setting that is wrong; `where` is its flag, its variable, or the file and the line."""
+    """An invalid setting; `where` is its flag, its variable, or the file and the line."""
 
 
 _FLAGS: Final[dict[str, tuple[str, str]]] = {
@@ -69,7 +69,7 @@ _FLAGS: Final[dict[str, tuple[str, str]]] = {
     ),
     "log_level": ("LEVEL", "DEBUG, INFO, WARNING or ERROR; on standard error"),
 }
-"""Setting: its word in the help, and what it is for."""
+"""Setting: its placeholder in the help, and its purpose."""
 _GROUPS: Final = {
     "models": tuple(f"model_{role}" for role in ROLES),
     "code": ("allow_code", "code_env", "code_python"),
@@ -79,7 +79,7 @@ _GROUPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is set. `sources` says of each name where it came from: a flag, a variable, the file or `default`."""
+    """The settings. `sources` gives the source of each name: a flag, a variable, the file or `default`."""
 
     home: Path
     values: Values
@@ -87,7 +87,7 @@ class Settings:
 
     @property
     def file(self) -> Path:
-        """The file of the data folder, which need not be there."""
+        """The file in the data folder, which need not exist."""
         return self.home / FILE
 
     @property
@@ -100,7 +100,7 @@ class Settings:
 
     @property
     def flagged_models(self) -> dict[str, Any]:
-        """The models that flags name, by role: what the caller wants now, whatever a folder of cases says."""
+        """The models given by flags, by role: they override those of a folder of cases."""
         told = {role: f"model_{role}" for role in ROLES}
         return {
             role: getattr(self.values, name)
@@ -121,12 +121,12 @@ class Settings:
         return Lending(None if named is None else tuple(named), keys_folder=not http, own=tuple(own))
 
     def code(self) -> AllowedCode:
-        """Which code of others may run."""
+        """Which third-party code may run."""
         v = self.values
         return AllowedCode(v.allow_code, v.code_env, v.code_python)
 
     def lend_keys(self, folders: Sequence[Path] = ()) -> EnvFile | None:
-        """Let this process have the keys of the file that is set, else of the first `.env` of these folders."""
+        """Give this process the keys of the file that is set, else of the first `.env` in these folders."""
         found = find_env_file(self.values.env_file, folders)
         if found:
             found.lend()
@@ -162,7 +162,7 @@ class Settings:
 
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Give a command the flags of these settings; `models`, `network` and `code` stand for several."""
+    """Give a command the flags of these settings; `models`, `network` and `code` each stand for several."""
     group = parser.add_argument_group(
         "settings",
         f"can also be set by variables, such as {variable('model_user')}, or in {FILE} in the data folder",
@@ -180,10 +180,10 @@ def read_settings(
     environ: Mapping[str, str] | None = None,
     mistakes: list[WrongSetting] | None = None,
 ) -> Settings:
-    """The settings of a command that was called with `args`.
+    """The settings of a command called with `args`.
 
-    Raises WrongSetting, which names flag, variable or line. Given `mistakes`, it adds them there and goes on as
-    if what is wrong had not been said.
+    Raises WrongSetting, which names flag, variable or line. Given `mistakes`, adds them there instead, ignoring the
+    invalid settings.
     """
     environ = os.environ if environ is None else environ
     told: str = getattr(args, "home", None) or ""
@@ -202,7 +202,7 @@ def read_settings(
 
 
 class _Reading:
-    """Checks what a source says, one setting at a time, so that every mistake is told with its place."""
+    """Checks what a source sets, one setting at a time, so that every mistake is reported with its place."""
 
     def __init__(self, home: Path, mistakes: list[WrongSetting] | None) -> None:
         self._home = home
@@ -244,7 +244,7 @@ class _Reading:
 
 
 class _Flags:
-    """What the command line says."""
+    """The settings of the command line."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -260,7 +260,7 @@ class _Flags:
 
 
 class _Variables:
-    """What the variables of the process say; an empty one says nothing."""
+    """The settings in the process's variables; an empty one counts as unset."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -276,7 +276,7 @@ class _Variables:
 
 
 class _File:
-    """What the file in the data folder says."""
+    """The settings of the file in the data folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -310,13 +310,13 @@ class _File:
 
 
 def fixing(error: Exception, command: str) -> str:
-    """What to type after an error of a command: its help, or the doctor where a file or a variable is wrong."""
+    """What to type after a command's error: its help, or the doctor if a file or a variable is wrong."""
     wrong = isinstance(error, WrongSetting) and not error.where.startswith("--")
     return called("doctor") if wrong else called(command, "--help")
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like ours and are none, each with the one it may have been meant to be."""
+    """Variables that look like ours but are unknown, each with the likely intended one."""
     known = [variable(name) for name in ("home", *NAMES)]
     return [
         f"`{name}` is no setting.{did_you_mean(name, known)}"

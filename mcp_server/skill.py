@@ -1,4 +1,4 @@
-"""The skill that teaches a coding assistant the loop: put where Claude Code looks for skills, or taken out."""
+"""The skill that teaches a coding assistant the loop: install it where Claude Code looks for skills, or remove it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE: Final = "SKILL.md"
 
 
 def check_skill(client: Client) -> None:
-    """InvalidArgument for a client that knows no skills."""
+    """InvalidArgument for a client without skills."""
     if client.name != "claude-code":
         raise InvalidArgument(
             f"{client.title} knows no skills.", where="--skill", allowed="--client claude-code, or no --skill"
@@ -23,9 +23,9 @@ def check_skill(client: Client) -> None:
 
 
 def put_skill(scope: str, *, remove: bool) -> None:
-    """Write or remove the skill of a scope, and say so. One that is another is kept beside, or, to be removed, is left.
+    """Write or remove the skill of a scope, and print that. A different file there is backed up first.
 
-    Conflict where what is to be removed is not what this version writes.
+    Conflict if the file to remove is not what this version writes.
     """
     path = _folder(scope) / FILE
     text = SKILL.read_text(encoding="utf-8")

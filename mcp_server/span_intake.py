@@ -1,4 +1,4 @@
-"""Taking in what agents export by OpenTelemetry, OTLP over HTTP in JSON, and giving it to the trials it belongs to."""
+"""Takes in what agents export by OpenTelemetry, OTLP over HTTP in JSON, and assigns it to their trials."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 TRACES: Final = "/v1/traces"
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Of one request."""
+"""Limit for one request."""
 READ_S: Final = 10.0
-"""Seconds in which a request has to arrive."""
+"""Seconds within which a request must arrive."""
 AT_ONCE: Final = 4
-"""Requests that are read at the same time; others wait."""
+"""Requests read at the same time; others wait."""
 Take = Callable[[SpanBatch], int]
-"""Keeps spans; how many were left out."""
+"""Stores spans; returns how many were left out."""
 
 
 class SpanIntake:
@@ -33,7 +33,7 @@ class SpanIntake:
         self._limit = anyio.CapacityLimiter(AT_ONCE)
 
     def watch(self, key: bytes, watched: Watched) -> None:
-        """`key`: of the token that opens it."""
+        """Watch for a trial's spans. `key`: of its token."""
         self._watched[key] = watched
 
     def unwatch(self, key: bytes) -> None:
@@ -44,11 +44,11 @@ class SpanIntake:
         return self._watched.get(key)
 
     def sort_out(self, batch: SpanBatch) -> int:
-        """Give spans of any trial to theirs, by trace or by the conversation that they name; how many have none."""
+        """Assign spans to their trials, by trace or by the conversation that they name; how many have none."""
         return self._sorted_out(batch, None)
 
     def take_for(self, watched: Watched, batch: SpanBatch) -> int:
-        """The same of what came with the token of a trial, to which belongs what is of no other one."""
+        """The same for spans sent with a trial's token: any that match no other trial are that trial's."""
         return self._sorted_out(batch, watched)
 
     def _sorted_out(self, batch: SpanBatch, other: Watched | None) -> int:
@@ -65,7 +65,7 @@ class SpanIntake:
         return left_out + sum(watched.take(given) for watched, given in theirs.values())
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, take: Take) -> None:
-        """One request, whose sender is known: an export that is taken, or refused with what is wrong."""
+        """Answer one request from an authenticated sender: accept the export, or refuse it with the reason."""
         status, told = await self.taken(scope, receive, take)
         body = json.dumps(told).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -104,7 +104,7 @@ class SpanIntake:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """What is sent; None where it is too much."""
+    """The body; None if it is too large."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -121,5 +121,5 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _refused(what: str) -> dict[str, object]:
-    """A google.rpc.Status, as OTLP has failures."""
+    """A google.rpc.Status, the OTLP form of a failure."""
     return {"code": 3, "message": what}

@@ -1,7 +1,6 @@
-"""Serving over standard input and output. Nothing but the protocol ever stands on standard output.
+"""Serves standard input and output. Standard output carries nothing but the protocol.
 
-The SDK passes over a line that it cannot read, and its caller would wait for ever. Here such a line is
-answered.
+The SDK skips a line that it cannot read, and its caller would wait for ever. Here such a line is answered.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ REASONS = {
 def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLevel = "WARNING") -> None:
     """Serve until standard input ends, or SIGTERM comes; the workbench is entered and left here.
 
-    Raises StorageError when the data folder cannot be used.
+    Raises StorageError if the data folder cannot be used.
     """
     server = build_server(bench, owns=False, offer=offer, log_level=log_level)
     hide_in_logs(bench.redactor)
@@ -45,9 +44,9 @@ def serve_stdio(bench: Workbench, offer: Offer = EVERYTHING, *, log_level: LogLe
 
 
 def own_output() -> anyio.AsyncFile[str]:
-    """Standard output for the protocol alone.
+    """Reserve standard output for the protocol.
 
-    Until the process ends, all else that is printed goes to standard error.
+    Until the process ends, everything else printed goes to standard error.
     """
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
@@ -79,7 +78,7 @@ async def _serve(bench: Workbench, server: MCPServer[Any], output: anyio.AsyncFi
                 await over.wait()
             if not outcome:
                 sys.stderr.flush()
-                os._exit(0)  # a thread waits for standard input, and only its end would wake it
+                os._exit(0)  # a thread waits for standard input, and only the end of input would wake it
             group.cancel_scope.cancel()
     if outcome[0] is not None:
         raise outcome[0]
@@ -105,7 +104,7 @@ async def serve(server: MCPServer[Any], output: anyio.AsyncFile[str]) -> None:
 
 
 def unreadable(error: Exception) -> JSONRPCError:
-    """The answer to a line that is no message, to the caller whose id can still be found in it."""
+    """The answer to a line that is not a message, using the caller's id if it can be found."""
     mistake: dict[str, Any] = (
         dict(error.errors(include_url=False)[0]) if isinstance(error, ValidationError) else {}
     )

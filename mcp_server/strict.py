@@ -1,7 +1,6 @@
-"""Strict arguments: unknown names are refused, wrong values are told in our words, before a tool runs.
+"""Strict arguments: unknown names are refused, wrong values reported in our words, before a tool runs.
 
-The schema that is published is the one that is enforced: no titles, no empty defaults, no unions with null,
-no additional properties.
+The published schema is the one enforced: no titles, no empty defaults, no unions with null, no additional properties.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .failures import error_result
 from .offer import EVERYTHING, Offer
 
 MAX_CHARACTERS = 4 * 2**20
-"""Characters of all texts of one call; more comes in a file."""
+"""Characters of all texts of one call; longer input must come in a file."""
 MAX_DEPTH = 100
 EMPTY: tuple[Any, ...] = ("", [], {}, None)
 
@@ -41,7 +40,7 @@ class Arguments(ArgModelBase):
 
 
 class StrictArguments:
-    """Middleware of `tools/call`: what the tool would not take is answered here, everything else goes on."""
+    """Middleware of `tools/call`: answers calls that the tool would not accept, passes on everything else."""
 
     def __init__(self, tools: Mapping[str, Tool], offer: Offer = EVERYTHING) -> None:
         self.tools = tools
@@ -63,7 +62,7 @@ class StrictArguments:
 
 
 def refusal(tools: Mapping[str, Tool], name: str, arguments: dict[str, Any]) -> CasehardenError | None:
-    """What is wrong with the call, or None: the tool takes these arguments."""
+    """What is wrong with the call, or None if the tool accepts these arguments."""
     tool = tools.get(name)
     if tool is None:
         hint = did_you_mean(name, tools)
@@ -81,7 +80,7 @@ def refusal(tools: Mapping[str, Tool], name: str, arguments: dict[str, Any]) -> 
 
 
 def strict_model(name: str, parameters: Iterable[inspect.Parameter]) -> type[ArgModelBase]:
-    """The arguments of a tool as a model that forbids the unknown."""
+    """The arguments of a tool as a model that forbids unknown ones."""
     fields: dict[str, Any] = {
         one.name: (one.annotation, ... if one.default is inspect.Parameter.empty else one.default)
         for one in parameters
@@ -105,9 +104,7 @@ def tidy(schema: Any) -> Any:
 
 
 def check_size(arguments: dict[str, Any]) -> None:
-    """Raises InvalidArgument for texts that are too long, nesting that is too deep, NaN, and broken
-    Unicode.
-    """
+    """Raise InvalidArgument for texts that are too long, nesting that is too deep, NaN, and broken Unicode."""
     left = MAX_CHARACTERS
     queue: list[tuple[Any, str, int]] = [(value, name, 1) for name, value in arguments.items()]
     while queue:

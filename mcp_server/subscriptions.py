@@ -1,7 +1,7 @@
-"""Who wants to hear that a resource changed: told when a job ends, to clients of both protocol eras.
+"""Resource subscriptions: clients of both protocol eras are notified when a job ends.
 
-Newer clients listen on a stream that the SDK serves; older ones subscribe to single addresses, and are told on their
-connection.
+Newer clients listen on a stream that the SDK serves; older ones subscribe to single addresses, and are notified on
+their connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..engine.workbench import HardeningReport, JobReport, RunReport, Workbench
 MOST = 100
 """Addresses that one connection may subscribe to."""
 SEND_S = 5.0
-"""Seconds for the notices of one job; a client that does not read is passed over."""
+"""Seconds for the notices of one job; a client that does not read is skipped."""
 
 Context = ServerRequestContext[Any, Any]
 
@@ -34,13 +34,13 @@ class Subscriptions:
 
     def __init__(self, bench: Workbench) -> None:
         self.bus = InMemorySubscriptionBus()
-        """What the SDK's own streams hear."""
+        """The source of the SDK's own streams."""
         self._bench = bench
         self._older: dict[Connection, dict[str, ServerSession]] = {}
 
     @contextmanager
     def told(self) -> Generator[None]:
-        """While the workbench is open: every end of a job is told."""
+        """While the workbench is open, announce every end of a job."""
         stop = self._bench.jobs.on_end(self.job_ended)
         try:
             yield
@@ -48,13 +48,13 @@ class Subscriptions:
             stop()
 
     def serve_older_clients(self, server: MCPServer[Any]) -> None:
-        """Answer `resources/subscribe` and `resources/unsubscribe`, which only older clients send."""
+        """Handle `resources/subscribe` and `resources/unsubscribe`, which only older clients send."""
         inner = server._lowlevel_server  # pyright: ignore[reportPrivateUsage] # the server has no public way
         inner.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
         inner.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._unsubscribe)
 
     async def job_ended(self, report: JobReport) -> None:
-        """Tell what the job changed."""
+        """Announce what the job changed."""
         changed = addresses(report)
         for uri in changed:
             await self.bus.publish(ResourceUpdated(uri=uri))
@@ -79,7 +79,7 @@ class Subscriptions:
 
 
 def addresses(report: JobReport) -> list[str]:
-    """The resources that are other once the job has ended."""
+    """The resources that have changed once the job has ended."""
     result, changed = report.result, ["caseharden://overview"]
     if isinstance(result, RunReport):
         run = f"caseharden://run/{result.run.id}"
@@ -97,9 +97,9 @@ async def _tell(sessions: Mapping[str, ServerSession]) -> None:
             try:
                 await session.send_resource_updated(uri)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return  # it went away a moment ago
+                return  # it has just gone away
 
 
 def _connection(ctx: Context) -> Connection:
-    """What outlives the request."""
+    """The connection, which outlives the request."""
     return ctx.session._connection  # pyright: ignore[reportPrivateUsage] # the session has no public way to it

@@ -1,4 +1,4 @@
-"""What stands on a terminal: widths in cells, text of others made harmless, one line that is redrawn."""
+"""Terminal output: widths in cells, untrusted text made harmless, one line that is redrawn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most `width` cells; `...` stands for what was left out."""
+    """The text in at most `width` cells; `...` marks what was cut."""
     if cells(text) <= width:
         return text
     room, kept = max(0, width - 3), ""
@@ -46,13 +46,13 @@ def cut(text: str, width: int) -> str:
 
 
 def pad(text: str, width: int) -> str:
-    """The text cut or filled with blanks to exactly `width` cells."""
+    """The text, cut or padded with spaces to exactly `width` cells."""
     shown = cut(text, width)
     return shown + " " * (width - cells(shown))
 
 
 def table(rows: Sequence[Sequence[str]], width: int, indent: str = "  ") -> list[str]:
-    """Rows with their columns under each other; the first column gives way where the line is too short."""
+    """Rows with aligned columns; the first column shrinks if the line is too short."""
     if not rows:
         return []
     widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -72,12 +72,12 @@ def bar(share: float, width: int = 26) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`62%`; `-` where there is no rate."""
+    """`62%`; `-` if there is no rate."""
     return "-" if share is None else f"{100 * share:.0f}%"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """`[43, 78]`, in percent; "" where there is none."""
+    """`[43, 78]`, in percent; "" if there is none."""
     return f"[{100 * bounds[0]:.0f}, {100 * bounds[1]:.0f}]" if bounds else ""
 
 
@@ -87,7 +87,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def money(usd: float | None) -> str:
-    """`$2.69`, under a cent four digits or the first that is not 0, `unknown` where there is no price."""
+    """`$2.69`, under a cent four digits or the first that is not 0, `unknown` if there is no price."""
     if usd is None:
         return "unknown cost"
     if 0 < usd < 0.0001:
@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
 
 
 class Screen:
-    """Lines, and at the bottom one line that is redrawn where the stream is a terminal that can.
+    """Lines, with one line at the bottom that is redrawn if the stream is a terminal capable of it.
 
     `plain`, `NO_COLOR` and `TERM=dumb` are honoured.
     """
@@ -121,13 +121,13 @@ class Screen:
         self._stream = sys.stdout if stream is None else stream
         able = self._stream.isatty() and os.environ.get("TERM", "") != "dumb" and not plain
         self.redraws: bool = able
-        """Whether a status line can be drawn over."""
+        """Whether a status line can be redrawn."""
         self._colours = able and not os.environ.get("NO_COLOR")
         self._status = ""
 
     @property
     def width(self) -> int:
-        """Cells in a line: the terminal's, at most 100, and 100 where there is none."""
+        """Cells per line: the terminal's, at most 100, and 100 if there is none."""
         if not self._stream.isatty():
             return 100
         try:
@@ -137,19 +137,19 @@ class Screen:
         return max(40, min(100, columns or 100))
 
     def line(self, text: str = "") -> None:
-        """A line that stays. A word such as FAIL at its start is coloured."""
+        """Print a permanent line. A word such as FAIL at its start is coloured."""
         self._wipe()
         self._stream.write(f"{self._painted(text)}\n" + self._status)
         self._stream.flush()
 
     def note(self, word: str, text: str) -> None:
-        """A text of any length behind a word, on as many lines as it needs."""
+        """Print a text of any length after a word, on as many lines as it needs."""
         for line in textwrap.wrap(clean(text), self.width - 6):
             self.line(f"{word:<5} {line}")
             word = ""
 
     def status(self, text: str) -> None:
-        """The line at the bottom, drawn over the one before; nothing where that is not possible."""
+        """Redraw the line at the bottom; does nothing if that is not possible."""
         if self.redraws:
             self._wipe()
             self._status = cut(text, self.width - 1)

@@ -21,7 +21,7 @@ from ..engine.net import read_reference
 WHERE = "--token"
 FORM = "TOKEN [NAME [UNTIL]], one a line; UNTIL such as 2027-01-31T00:00:00Z"
 SHORTEST = 16
-"""Characters that a given token has at least."""
+"""Minimum length of a given token, in characters."""
 OWNER = "owner"
 """The holder of a token that has no name."""
 FILE = "http-token"
@@ -29,7 +29,7 @@ FILE = "http-token"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One token: its SHA-256, whose it is, and when it ends (seconds since 1970; 0: never)."""
+    """One token: its SHA-256, its holder, and when it expires (seconds since 1970; 0: never)."""
 
     digest: bytes
     name: str
@@ -37,13 +37,13 @@ class Holder:
 
 
 class Tokens(TokenVerifier):
-    """Knows a bearer token when it sees one. All are compared, each in constant time."""
+    """Verifies bearer tokens. All are compared, each in constant time."""
 
     def __init__(self, holders: Sequence[Holder]) -> None:
         self._holders = tuple(holders)
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token it is; None for an unknown and for an expired one. The answer does not hold the token."""
+        """Whose token it is; None for an unknown or expired one. The result does not contain the token."""
         digest = _digest(token)
         found = [one for one in self._holders if hmac.compare_digest(one.digest, digest)]
         found = [one for one in found if not one.until or one.until > time.time()]
@@ -53,9 +53,9 @@ class Tokens(TokenVerifier):
 
 
 def referred(reference: str) -> Tokens:
-    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its end; # begins a comment.
+    """The tokens of `env:NAME` or `file:PATH`: lines of a token, its holder's name and its expiry; # begins a comment.
 
-    Raises MissingKey, NotFound and InvalidArgument, none of which says anything of a token.
+    Raises MissingKey, NotFound and InvalidArgument, none of which reveals anything about a token.
     """
     found = read_reference(reference)
     if found is None or found.before:
@@ -75,9 +75,9 @@ def referred(reference: str) -> Tokens:
 
 
 def made(home: Path) -> tuple[Tokens, Path]:
-    """The token of this data folder, and the file that holds it; made at first use, readable only by its owner.
+    """The token of this data folder, and the file that holds it; made on first use, readable only by its owner.
 
-    Raises StorageError where the file cannot be written or read.
+    Raises StorageError if the file cannot be written or read.
     """
     path = home / FILE
     try:
@@ -93,7 +93,7 @@ def made(home: Path) -> tuple[Tokens, Path]:
 
 
 def _put(path: Path, token: str) -> None:
-    """Whole or not at all; of two processes the first one's stays."""
+    """Write atomically; of two processes the first one's token stays."""
     new = path.with_name(f"{FILE}.{secrets.token_hex(4)}")
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""The agent of a folder of cases as the doctor looks at it: how it is reached, and what is sent to it."""
+"""The doctor's check of the agent of a folder of cases: how it is reached, and what is sent to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATIENCE_S: Final = 30
 
 
 def read_cases(told: str) -> CaseFolder:
-    """The folder of cases, named by itself or by its file. Raises UserError with file and path of a mistake."""
+    """The folder of cases, given by itself or by its file. Raises UserError with file and path of a mistake."""
     path = Path(told).expanduser()
     if path.is_file() and path.name not in CONFIG_NAMES:
         what = f"`{path.name}` is not the file of a folder of cases."
@@ -51,7 +51,7 @@ def models_of(cases: CaseFolder) -> ModelChoice:
 
 
 async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> list[Finding]:
-    """How the agent is reached; of one outside what is sent, and if `calls` what it answered to a greeting."""
+    """How the agent is reached; for an outside one what is sent and, if `calls`, how it answered a greeting."""
     place = f"{cases.config}, environment.agent"
     spec = load(AgentSpec, cases.agent, place)
     found: list[Finding] = []
@@ -104,7 +104,7 @@ def _greeting(instructions: str) -> AgentInput:
 
 
 def _sent(spec: AgentSpec, agent: ChatAgent, cases: CaseFolder) -> str:
-    """What a turn looks like on its way; secrets stay the references that they are."""
+    """What a turn looks like when sent; secrets stay references."""
     body = json.dumps(agent.request(_greeting(cases.instructions)), ensure_ascii=False)
     headers = "".join(f", {name}: {value}" for name, value in spec.headers.items())
     return f"POST {spec.url}{headers}  {cut(clean(body), 400)}"

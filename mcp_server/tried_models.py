@@ -1,4 +1,4 @@
-"""Each role's model as the doctor tries it: one real call each, none where the model is rules."""
+"""The doctor's check of each role's model: one real call each, none if the model is rules."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _HERE: Final = " in the server's environment"
 Chosen = tuple[ModelName, str]
 """A model, and where it was chosen."""
 _Told = tuple[Verdict, str, str]
-"""Verdict, what is told, and the fix."""
+"""Verdict, text, and the fix."""
 
 
 async def tried_models(
     settings: Settings, chosen: Mapping[str, Chosen], *, calls: bool
 ) -> AsyncIterator[Finding]:
-    """A finding for each role; a model that several roles share is called once. `calls` False: none is."""
+    """A finding for each role; a model that several roles share is called once. `calls` False: none is called."""
     known: list[tuple[ModelName, _Told]] = []
     async with aclosing(settings.workbench("doctor").connections()) as connections:
         for role, (model, source) in chosen.items():
@@ -46,7 +46,7 @@ async def tried_models(
 
 
 def chosen_models(settings: Settings, cases: ModelChoice, place: str) -> dict[str, Chosen]:
-    """Who plays each role, and where that is said: a flag, then `cases` at their `place`, then what else is set."""
+    """Who plays each role, and the source: a flag, then `cases` at their `place`, then the other settings."""
     found: dict[str, Chosen] = {}
     for role in ROLES:
         told: ModelName = getattr(cases, role)
@@ -89,7 +89,7 @@ async def _called(client: ModelClient) -> str:
 
 
 def _missing(error: MissingKey, model: ModelName, where: str) -> str:
-    """What the tools say of a key that is not set, behind the model's name alone."""
+    """The tools' message about a missing key, after the model's name."""
     name = short_name(model)
     role = where.rpartition(".")[2]
     what = error.what.removeprefix(f"No key for {role} model {name}: ").rstrip(".")

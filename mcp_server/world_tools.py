@@ -1,5 +1,5 @@
-"""What agents that live elsewhere reach on this machine, with a token for each trial: the world's tools by MCP
-(streamable HTTP), and a place for their spans.
+"""What outside agents reach on this machine, with a token per trial: the world's tools over MCP (streamable HTTP), and
+an endpoint for their spans.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/mcp"
 END_S: Final = 3.0
-"""For the web server to end, before it is cut off."""
+"""Seconds for the web server to end before it is cut off."""
 
 
 class WorldTools:
@@ -40,7 +40,7 @@ class WorldTools:
         self._server: Any = None
 
     def end(self) -> None:
-        """Serve no longer."""
+        """Stop serving."""
         self._served.clear()
         if self._server is not None:
             self._server.should_exit = True
@@ -73,9 +73,9 @@ class WorldTools:
         return self._url
 
     async def _listen(self) -> str:
-        # Only where tools are served: these take half a second to import.
+        # Only if tools are served: these take half a second to import.
         app, serve = await anyio.to_thread.run_sync(self._app)
-        # Only where the protocol is named does the event loop switch off Nagle's algorithm: 40 ms a call.
+        # Only if the protocol is named does the event loop switch off Nagle's algorithm: 40 ms a call.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -83,13 +83,13 @@ class WorldTools:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     def _app(self) -> tuple[ASGIApp, Any]:
-        """The application, and what serves it."""
+        """The application, and the function that serves it."""
         import uvicorn
         from mcp.server import Server
         from mcp.server.transport_security import TransportSecuritySettings
 
         class Beside(uvicorn.Server):
-            """A web server that leaves signals to the program it runs in."""
+            """A web server that leaves signals to the program that it runs in."""
 
             @contextmanager
             def capture_signals(self) -> Generator[None]:
@@ -168,7 +168,7 @@ class WorldTools:
 
 @asynccontextmanager
 async def world_tools() -> AsyncGenerator[WorldTools]:
-    """Serves while it is entered."""
+    """Serve while the context is open."""
     async with anyio.create_task_group() as tasks:
         tools = WorldTools(tasks)
         try:
