@@ -239,7 +239,7 @@ def test_each_thing_is_shown_by_its_id(tmp_path: Path, says: Any) -> None:
     place = next(line for line in told.splitlines() if "what was said: " in line and " show " in line)
     done = says("show", place.rpartition(" ")[2])
     assert (done.returncode, done.stderr) == (0, "")
-    assert "> I would like to get ticket T1 closed." in done.stdout and "rule.looked-up" in done.stdout
+    assert '> [{"tool":"close_ticket"' in done.stdout and "rule.looked-up" in done.stdout
     says("harden", str(folder), "--run", "run-1")
     for words, shown in (
         (("run-1",), "run-1 (round 1, desk@1): 0 of 6 pass"),
@@ -252,6 +252,6 @@ def test_each_thing_is_shown_by_its_id(tmp_path: Path, says: Any) -> None:
         assert shown in says("show", *words).stdout, words
     assert json.loads(says("show", "job-1", "--json").stdout)["item"]["kind"] == "run"
     assert "There is more: --limit 2" in says("show", "hard-1", "--view", "rounds", "--limit", "1").stdout
-    for wrong, next in ((("nope",), "list"), (("run-1", "--view", "foo"), "show run-1")):
+    for wrong, typed in ((("nope",), "list"), (("run-1", "--view", "foo"), "show run-1")):
         done = says("show", *wrong)
-        assert done.returncode == 2 and next in done.stderr.splitlines()[-1]
+        assert done.returncode == 2 and typed in done.stderr.splitlines()[-1]
