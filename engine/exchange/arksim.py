@@ -1,4 +1,4 @@
-"""ArkSim: scenarios.json, config.yaml, and what it wrote of past runs (simulation.json, evaluation.json)."""
+"""ArkSim: scenarios.json, config.yaml, and its records of past runs (simulation.json, evaluation.json)."""
 
 from __future__ import annotations
 

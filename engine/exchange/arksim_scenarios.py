@@ -1,7 +1,8 @@
-"""ArkSim's scenarios as ours, in each of its forms: that of its files (`scenario_id`, `goal` as text), and those of its
-manual (`goal` as object, `expected_behavior`, `category`, `metrics`; or `id` and `conversation`).
+"""ArkSim's scenarios as ours, in each of their forms.
 
-What has no place here is kept: a scenario carries the original in `x_source`, from which it is written back.
+That of its files (`scenario_id`, `goal` as text), and those of its manual (`goal` as object, `expected_behavior`,
+`category`, `metrics`; or `id` and `conversation`). Data without a place here is kept: a scenario has the original in
+`x_source`, from which it is written back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that callers name: only below allowed roots, no link out, no silent overwriting."""
+"""Files that callers name: only below allowed roots, no links leading out, no silent overwriting."""
 
 from __future__ import annotations
 

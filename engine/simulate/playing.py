@@ -43,7 +43,7 @@ async def run_trial(
     execution: str = "",
     judge: ModelClient | None = None,
 ) -> Tried:
-    """Run the case once. What goes wrong in it ends its record; only cancellation is raised.
+    """Run the case once. Any failure in it becomes the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.

@@ -285,7 +285,7 @@ class Trial:
             self.script.finish("user_stop")
 
     def _may_stop(self, reply: UserReply) -> bool:
-        """Not before `min_turns`, and once not in answer to a question or an announced action."""
+        """Whether it may stop: not before `min_turns`, nor at first after a question or an announced action."""
         if reply.source != "model":
             return True
         if self.script.turn <= self.case.limits.min_turns:
