@@ -6,7 +6,7 @@ connection.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..engine.workbench import HardeningReport, JobReport, RunReport, Workbench
 MOST = 100
 """Addresses that one connection may subscribe to."""
 SEND_S = 5.0
-"""Seconds for one notice; a client that does not read is passed over."""
+"""Seconds for the notices of one job; a client that does not read is passed over."""
 
 Context = ServerRequestContext[Any, Any]
 
@@ -55,12 +55,13 @@ class Subscriptions:
 
     async def job_ended(self, report: JobReport) -> None:
         """Tell what the job changed."""
-        for uri in addresses(report):
+        changed = addresses(report)
+        for uri in changed:
             await self.bus.publish(ResourceUpdated(uri=uri))
-            for sessions in list(self._older.values()):
-                if uri in sessions:
-                    with anyio.move_on_after(SEND_S):
-                        await _tell(sessions[uri], uri)
+        async with anyio.create_task_group() as group:
+            for sessions in self._older.values():
+                told = {uri: sessions[uri] for uri in changed if uri in sessions}
+                group.start_soon(_tell, told)
 
     async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         connection = _connection(ctx)
@@ -89,11 +90,14 @@ def addresses(report: JobReport) -> list[str]:
     return changed
 
 
-async def _tell(session: ServerSession, uri: str) -> None:
-    try:
-        await session.send_resource_updated(uri)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-        return  # it went away a moment ago
+async def _tell(sessions: Mapping[str, ServerSession]) -> None:
+    """Tell one connection of these addresses; one that does not read holds up nobody else."""
+    with anyio.move_on_after(SEND_S):
+        for uri, session in sessions.items():
+            try:
+                await session.send_resource_updated(uri)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return  # it went away a moment ago
 
 
 def _connection(ctx: Context) -> Connection:

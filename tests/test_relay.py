@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
+from caseharden.engine.records.model_call import ModelCall
+from caseharden.engine.workbench.model_call_views import BATCH_CHARS, Batch
 from caseharden.tests.hosting import STOP, View, answers, as_user, by_role, heard, judgement, lent_desk, play
 from caseharden.tests.server_desk import Desk, desk
 from caseharden.tools.fit import CAP
@@ -182,6 +184,18 @@ async def test_a_batch_keeps_within_a_reply_and_counts_what_is_left(tmp_path: Pa
         second = await at.ok("take_model_calls", job=job)
     ids = [view["id"] for reply in (first, second) for view in reply["calls"]]
     assert len(ids) == len(set(ids))
+
+
+def test_a_history_too_long_for_a_batch_tells_how_much_of_its_texts_is_left_out() -> None:
+    batch = Batch(full=True)
+    messages = [{"role": "user", "content": "y" * length} for length in (100_000, 30_000, 500)]
+    asks = {"messages": messages, "tools": [], "schema": None}
+    assert batch.add(ModelCall(id="m-1", role="writer"), asks)
+    first, second, short = (entry["text"] for entry in batch.calls[0]["history"])
+    assert len(json.dumps(batch.calls)) <= BATCH_CHARS
+    for text, length in ((first, 100_000), (second, 30_000)):
+        assert text.endswith(f" … ({length - text.count('y')} characters left out)")
+    assert short == "y" * 500
 
 
 async def test_what_a_client_asks_wrongly_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +208,20 @@ async def test_a_killed_process_leaves_an_orphan_that_goes_on_without_repeating(
         first = [u for u in store.jobs.work.units(orphan.id) if u.result and u.result["by"] == "first"]
         assert {u.id for u in first} == set(answered)
         assert not [p for p in (tmp_path / "owners").iterdir() if str(worker.pid) in p.name]
+
+
+def test_the_files_of_processes_that_died_long_ago_are_removed_and_no_others(tmp_path: Path) -> None:
+    owners, old = tmp_path / "owners", time.time() - 7200
+    with Store(tmp_path) as living:
+        living.jobs.take(made(living, 1).id)
+        [alive] = owners.iterdir()
+        dead, starting = owners / f"p1-{'0' * 16}", owners / f"p2-{'0' * 16}"
+        for path in (dead, starting):
+            path.touch()
+        for path in (dead, alive):
+            os.utime(path, (old, old))
+        Store(tmp_path).close()
+        assert set(owners.iterdir()) == {alive, starting}
 
 
 @pytest.mark.requirement("AS-7")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
-from mcp.types import ResourceUpdatedNotification
+from mcp.types import ResourceUpdatedNotification, SubscribeRequestParams
 
+from caseharden.mcp_server.subscriptions import Subscriptions
+from caseharden.resources.workbench import Workbench
 from caseharden.tests.server_desk import Desk, Mode, tiny
 from caseharden.tests.wire_plan import Told, long_run, played
 from caseharden.tests.wires import ROADS, Wire, http_server, reached
@@ -122,6 +126,46 @@ async def test_a_subscriber_is_told_when_a_run_has_ended(
                     event: Any = await anext(aiter(events))
                     assert event.uri == uri
         assert (await at.ok("get_item", kind="run", id=run))["item"]["state"] == "done"
+
+
+@pytest.mark.requirement("CH-3")
+async def test_a_subscriber_that_does_not_read_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caseharden.mcp_server.subscriptions.SEND_S", 3600)
+    subscriptions, handlers = Subscriptions(Workbench(tmp_path)), dict[str, Any]()
+
+    def add(name: str, _: object, handler: Any) -> None:
+        handlers[name] = handler
+
+    inner = SimpleNamespace(add_request_handler=add)
+    server: Any = SimpleNamespace(_lowlevel_server=inner)
+    subscriptions.serve_older_clients(server)
+    heard = anyio.Event()
+
+    class Session:
+        """A connection, as the SDK has it, to a client that reads or does not."""
+
+        def __init__(self, reads: bool, stack: AsyncExitStack) -> None:
+            self.reads = reads
+            self.exit_stack = stack
+            self._connection = self
+
+        async def send_resource_updated(self, _: str) -> None:
+            if not self.reads:
+                await anyio.sleep_forever()
+            heard.set()
+
+    async with AsyncExitStack() as stack:
+        for reads in (False, True):
+            asked = SubscribeRequestParams(uri="caseharden://overview")
+            await handlers["resources/subscribe"](SimpleNamespace(session=Session(reads, stack)), asked)
+        ended: Any = SimpleNamespace(result=None)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(subscriptions.job_ended, ended)
+                await heard.wait()
+                group.cancel_scope.cancel()
 
 
 async def subscribed(client: Client, uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from caseharden.engine.errors import Conflict, InvalidArgument
+from caseharden.engine.exchange import Imported
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.server_desk import desk as client_desk
@@ -249,3 +251,15 @@ async def takes_over(bench: Workbench, folder: Path) -> bool:
     """Whether an import of the folder says that it takes the environment over."""
     report = await bench.environments.import_folder(str(folder))
     return any("which says the same" in warning for warning in report.warnings)
+
+
+async def test_an_import_that_is_cancelled_before_it_begins_leaves_nothing_of_it_in_memory(
+    folder: Path, tmp_path: Path
+) -> None:
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        started = await bench.imports.start(str(folder), wait_s=0)
+        assert any(isinstance(one, Imported) for one in gc.get_objects())
+        assert (await bench.jobs.cancel(started.job.id)).job.state == "cancelled"
+        assert (await stored(bench))["environment"] == []
+        gc.collect()
+        assert not any(isinstance(one, Imported) for one in gc.get_objects())

@@ -10,13 +10,17 @@ import os
 import re
 import secrets
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from ..errors import StorageError
 from .clock import Clock
 from .folder import make_folder, open_file, telling, try_lock
 
+LONG_DEAD_S: Final = 3600.0
+"""Seconds since the last sign of life after which a file is looked at: one just made may not be locked yet."""
 _TOKEN = re.compile(r"p\d{1,10}-[0-9a-f]{16}\Z")
 
 
@@ -69,6 +73,13 @@ class Owner:
         finally:
             os.close(descriptor)
         return max(0.0, self._clock.steady() - struct.unpack("<d", raw)[0]) if len(raw) == 8 else 0.0
+
+    def bury(self) -> None:
+        """Remove the files of owners that died long ago, also of those that held nothing when they were killed."""
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if _TOKEN.match(path.name) and time.time() - path.stat().st_mtime > LONG_DEAD_S:
+                    self.age(path.name)
 
     def holds(self, token: str, lease_s: float) -> bool:
         """Whether the owner is alive and gave a sign of life within `lease_s` seconds."""

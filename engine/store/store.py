@@ -281,7 +281,8 @@ class Store:
         return True
 
     def _bury(self) -> None:
-        """Finish the deletions of processes that were killed during one."""
+        """Finish the deletions of processes that were killed during one, and forget those processes."""
+        self._owner.bury()
         for group in ("runs", "jobs"):
             for grave in (self.home / group).glob(f"{_GRAVES}*"):
                 shutil.rmtree(grave, ignore_errors=True)

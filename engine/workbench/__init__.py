@@ -1,4 +1,4 @@
-"""The workbench: the composition root of the engine, and one service a noun."""
+"""The workbench: the composition root of the engine, with one service per noun."""
 
 from ..store import Damage, acting_as
 from ..store.units import LEASE_S

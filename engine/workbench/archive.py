@@ -1,4 +1,4 @@
-"""Typed access to what is stored: a shelf a kind of record, worlds by their hash, trials by their run."""
+"""Typed access to the store: one shelf per kind of record, worlds by hash, trials by run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = 5
 
 
 def utc_now() -> str:
-    """The time now, UTC ISO 8601, to the millisecond."""
+    """The current time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -47,11 +47,11 @@ class Shelf(Generic[R]):
         self._model = model
 
     def kept(self, record: R) -> dict[str, Any]:
-        """A record as it stands in the table."""
+        """The table row of a record."""
         return record.model_dump(mode="json", by_alias=True)
 
     def read(self, row: Mapping[str, Any]) -> R:
-        """A record from what stands in the table."""
+        """The record in a table row."""
         return self._model.model_validate(row)
 
     def find(self, id: str) -> R | None:
@@ -101,11 +101,11 @@ class Shelf(Generic[R]):
             self.table.put_many({id: self.kept(record) for id, record in records.items()})
 
     def add(self, id: str, record: R) -> bool:
-        """Store it unless the id is taken; whether it was stored."""
+        """Store the record unless the id is taken; return whether it was stored."""
         return self.table.add(id, self.kept(record))
 
     def change(self, id: str, how: Callable[[R], R]) -> R:
-        """Read, change and write with no other writer between."""
+        """Read, change and write, with no other writer in between."""
 
         def apply(document: dict[str, Any]) -> dict[str, Any]:
             return self.kept(how(self.read(document)))
@@ -113,7 +113,7 @@ class Shelf(Generic[R]):
         return self.read(self.table.change(id, apply, self.kind))
 
     def where(self, **fields: Any) -> list[R]:
-        """All that match, oldest first."""
+        """All matching records, oldest first."""
         return [self.read(row) for row in self.table.walk(fields, oldest_first=True)]
 
     def count(self, **fields: Any) -> int:
@@ -128,13 +128,13 @@ class Shelf(Generic[R]):
         name: str,
         show: Callable[[Any], Any],
     ) -> Page[Any]:
-        """A page of what `show` says of each document."""
+        """A page of documents, each as `show` presents it."""
         return self.table.page(
             where, limit, cursor or None, match, name, show=lambda document, _: show(document)
         )
 
     def audit(self, action: str, id: str) -> None:
-        """A line in the audit log."""
+        """Add a line to the audit log."""
         self._store.audit(action, self.kind, id)
 
     def delete(self, ids: Iterable[str]) -> list[str]:
@@ -142,7 +142,7 @@ class Shelf(Generic[R]):
 
 
 class TrialShelf(Shelf[TrialRecord]):
-    """The trials of a run. Their verdicts lie beside the conversations, so that what lists walk is small."""
+    """The trials of a run. Verdicts are stored with the conversations, to keep the rows that lists walk small."""
 
     def __init__(self, store: Store, run: str, table_name: str) -> None:
         fields = ["simulation", "scenario", "persona", "split", "verdict", "failed_checks", "tags"]
@@ -150,7 +150,7 @@ class TrialShelf(Shelf[TrialRecord]):
         self._run = run
 
     def kept(self, record: TrialRecord) -> dict[str, Any]:
-        """The row, with the verdict stored apart unless it was before; earlier ones stay until the trial is deleted."""
+        """The row, its verdict stored apart unless it already was; earlier ones stay until the trial is deleted."""
         row = record.model_dump(mode="json", by_alias=True)
         verdict, pointer = row.pop("graded"), row["pointer"]
         known = pointer.get("graded", [])
@@ -168,7 +168,7 @@ class TrialShelf(Shelf[TrialRecord]):
         return {**row, "graded": self._store.segments.read(row["pointer"]["graded"][-1])}
 
     def erase(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write blanks over the conversations and verdicts of rows, so that no byte of them is left."""
+        """Overwrite the conversations and verdicts of these rows with blanks, so that no byte of them is left."""
         for row in rows:
             pointer = row["pointer"]
             for place in (pointer["at"], *pointer.get("graded", ())):
@@ -176,7 +176,7 @@ class TrialShelf(Shelf[TrialRecord]):
 
 
 class Archive:
-    """Everything stored, by kind. `redactor`: hides secrets in what is taken in and handed on."""
+    """Everything stored, by kind. `redactor`: hides secrets in what comes in and goes out."""
 
     def __init__(self, store: Store, redactor: Redactor | None = None) -> None:
         self.store = store
@@ -214,7 +214,7 @@ class Archive:
         self.knowledge = Blobs(store.home / "knowledge", "knowledge base")
 
     def trials(self, run: str, table_name: str = "trials") -> TrialShelf:
-        """The trials of a run; `again` holds second tries of those that ended in error or invalid."""
+        """The trials of a run; table `again` holds second tries of those that ended in error or invalid."""
         return TrialShelf(self.store, run, table_name)
 
     def keep_conversation(self, run: str, document: Mapping[str, Any]) -> Pointer:
@@ -222,7 +222,7 @@ class Archive:
         return self.store.segments.append(run, document)
 
     def conversation(self, place: Place, where: str = "id") -> tuple[TrialRecord, Conversation]:
-        """A stored conversation and its trial's record."""
+        """A stored conversation and the record of its trial."""
         self.runs.get(place.run, where)
         id = f"{place.simulation}/{place.trial}"
         trials = self.trials(place.run)
@@ -234,11 +234,11 @@ class Archive:
         return trial, self.talk(trial)
 
     def talk(self, trial: TrialRecord) -> Conversation:
-        """The conversation of a trial's record."""
+        """The conversation of a trial."""
         return Conversation.model_validate(self.store.segments.read(str(trial.pointer["at"])))
 
     def run(self, id: str, where: str) -> RunRecord:
-        """A run that is not a session's."""
+        """A run that does not belong to a session."""
         found = self.runs.get(id, where)
         if found.purpose == "session":
             calls = [NextCall("list_items", {"kind": "run", "environment": found.environment})]
@@ -253,7 +253,7 @@ class Archive:
     def forget_unused(
         self, worlds: Iterable[str] = (), recordings: Iterable[str] = (), knowledge: Iterable[str] = ()
     ) -> None:
-        """Delete those of these worlds, recordings and knowledge bases that nothing that is stored uses any more."""
+        """Delete those of these worlds, recordings and knowledge bases that nothing in the store uses any more."""
         uses: set[tuple[str, str, str]] = set()
         for shelf in (self.environments, self.runs, self.hardenings):
             uses.update(shelf.table.walk(show=_uses))
@@ -263,7 +263,7 @@ class Archive:
                 blobs.forget(hash)
 
     def tidy(self) -> None:
-        """Delete what killed processes left half written. For a worker thread."""
+        """Delete what killed processes left half written. Run in a worker thread."""
         for blobs in (self.worlds, self.recordings, self.knowledge):
             blobs.tidy()
 

@@ -1,4 +1,4 @@
-"""Where a hardening's trials run: every text it tries has a run of its own, whose trials are kept and given again."""
+"""Where a hardening's trials run: each text it tries has its own run, whose trials are kept and reused."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .snapshots import Snapshots
 from .trials import TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
-"""Told how many trials were asked for and are there."""
+"""Called with the number of trials requested and finished."""
 
 
 class Arena:
-    """Implements the seam that a hardening runs its trials through. Every run is made of the hardening's snapshot.
+    """Implements the seam through which a hardening runs its trials. Every run uses the hardening's snapshot.
 
-    The trials of the run that it started from serve for the base text, where the snapshot says so.
+    The trials of the run that it started from serve for the base text, if the snapshot says so.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Arena:
         return record
 
     def _take_back(self) -> None:
-        """What made the work pause is to be run again: no arm of a comparison is to lose by it."""
+        """What caused the pause must be run again: no arm of a comparison may lose by it."""
         for (run, table), records in self._broken.items():
             blamed = {r.id for r in records if r in self._pacing.streak or r.end == "budget"}
             self._attempts.set_aside(run, blamed, table)
@@ -116,7 +116,7 @@ class Arena:
         return found
 
     def _cases(self, text: str) -> RunCases:
-        """The run of a text under this hardening, made when first asked for."""
+        """The run of a text under this hardening, made on first use."""
         found = self._runs.get(text)
         if found is None:
             runs = self._archive.runs.where(hardening=self._hardening.id)
@@ -125,7 +125,7 @@ class Arena:
         return found
 
     def _made(self, text: str, begun: RunRecord | None) -> RunRecord:
-        """The run of a text with its cases; what was begun and not finished is completed."""
+        """The run of a text with its cases; one left unfinished is completed."""
         if begun is not None and is_whole(begun):
             return begun
         run = begun or self._new_run(text)
@@ -162,12 +162,12 @@ class Arena:
 
 
 def is_whole(run: RunRecord) -> bool:
-    """Whether a run of a hardening has its cases: nothing can have been run in it before."""
+    """Whether a run of a hardening has its cases; until then nothing can have run in it."""
     return bool(run.options.get("copied"))
 
 
 def _always_the_same(models: Mapping[str, ModelName], spec: AgentSpec) -> bool:
-    """Whether a trial gives the same again: offline without slips in every role that speaks."""
+    """Whether repeating a trial gives the same result: every role that speaks is offline without slips."""
     if spec.kind not in ("prompt", "recorded"):
         return False
     speaking = [models["user"], *([spec.model or models["agent"]] if spec.kind == "prompt" else [])]

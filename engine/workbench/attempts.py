@@ -1,5 +1,5 @@
-"""Failed attempts are kept beside, and counted in costs only: trials that ended in error and are to be run again, and
-those that the simulated user has spoiled.
+"""Failed attempts, kept apart and counted only in costs: trials that ended in error and will be run again, and those
+that the simulated user spoiled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TABLE = "attempts"
 
 
 class Attempts:
-    """The failed attempts of runs, in the order in which they were made."""
+    """The failed attempts of runs, in the order they were made."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -23,10 +23,10 @@ class Attempts:
     def set_aside(
         self, run: str, which: Collection[str] | None = None, table: str = "trials"
     ) -> list[tuple[str, int]]:
-        """Take trials that ended in an error out of a run, all or those with these ids; (simulation, trial) of each.
+        """Move trials that ended in an error out of a run, all or those with these ids; (simulation, trial) of each.
 
-        One of which only the judge failed stays: its conversation is whole, and is judged again. Repeatable: one that
-        was copied and not taken out is copied onto itself. For a worker thread.
+        One in which only the judge failed stays: its conversation is whole, and is judged again. Repeatable: one that
+        was copied but not removed is copied onto itself. Run in a worker thread.
         """
         shelf, kept = self._archive.trials(run, table), self._archive.trials(run, _beside(table))
         broken = [record for record in shelf.where(verdict="error") if record.end in ERROR_ENDS]
@@ -36,7 +36,7 @@ class Attempts:
         return [(record.simulation, record.trial) for record in chosen]
 
     def keep(self, run: str, record: TrialRecord, table: str = "trials") -> None:
-        """Keep an attempt that never was a trial of the run, because it is made once more."""
+        """Keep an attempt that never became a trial of the run, because it is repeated."""
         self._archive.trials(run, _beside(table)).put(f"{record.id}/{record.attempt}", record)
 
     def of_trial(self, run: str, id: str, table: str = "trials") -> list[TrialRecord]:
@@ -48,12 +48,12 @@ class Attempts:
         return found
 
     def of_run(self, run: str, tables: Sequence[str] = ("trials", "again")) -> list[TrialRecord]:
-        """All of a run."""
+        """All failed attempts of a run."""
         return [record for table in tables for record in self._archive.trials(run, _beside(table)).where()]
 
 
 def is_spoiled(end: str, error: str) -> bool:
-    """Whether a trial ended because its simulated user fell out of its role."""
+    """Whether a trial ended because its simulated user broke role."""
     return end == "user_fault" and error in USER_FAULTS
 
 

@@ -23,15 +23,15 @@ from .sight import proving, refuse_while_proving, spend
 from .worlds import Worlds
 
 LAST = 5
-"""Results of a simulation that are shown."""
+"""How many results of a simulation are shown."""
 LOOKED = 50
-"""Runs that are looked through for them, newest first."""
+"""How many runs are searched for them, newest first."""
 _HELD_OUT = ("id", "number", "split", "spent", "version", "solution", "simulations", "tags")
 """Fields of a held-out scenario that its summary shows."""
 
 
 class AuthoredViews:
-    """Reads one of them. Views and limits are checked by the caller; `skip` is the number of parts passed over."""
+    """Shows one of them. Callers check views and limits; `skip` is the number of parts to skip."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class AuthoredViews:
 
 
 def _checked_by(record: ScenarioRecord, view: str) -> str:
-    """Its checks, where they may be told."""
+    """Its checks, if they may be shown."""
     ids = _check_ids(record.scenario)
     return f": {', '.join(ids)}" if ids and (record.split == "train" or view == "full") else ""
 

@@ -1,4 +1,4 @@
-"""Storing what people write: one wrong record does not stop the others, the same content again changes nothing."""
+"""Stores authored records: one wrong record does not stop the others, identical content changes nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .results import Creation
 Content = Mapping[str, Any]
 _SHOWN_CHANGES = 500
 MOST = 20_000
-"""Records a call may bring."""
+"""Most records per call."""
 
 
 V = TypeVar("V", bound=Any)
 
 
 class Authoring:
-    """One call that creates records of a kind; collects what was made, unchanged and refused."""
+    """One call that creates records of a kind; collects what was made, left unchanged and refused."""
 
     def __init__(self, kind: str, environment: str, shelf: Shelf[Any], replace: bool) -> None:
         self._kind = kind
@@ -36,7 +36,7 @@ class Authoring:
 
     @contextmanager
     def refusing(self, where: str) -> Generator[None]:
-        """A mistake inside the block refuses this record only."""
+        """An error inside the block refuses this record only."""
         try:
             yield
         except CasehardenError as error:
@@ -45,9 +45,9 @@ class Authoring:
             self.errors.append(error)
 
     def take(self, id: str, content: Content, existing: Content | None, where: str) -> bool:
-        """Whether the record is to be stored: it is new, or other than what is there and may replace it.
+        """Whether to store the record: it is new, or differs from the existing one and may replace it.
 
-        `content` and `existing` are whole, with defaults; Conflict names the fields that differ.
+        `content` and `existing` are complete, with defaults; Conflict names the fields that differ.
         """
         mark = digest(content)
         if id in self._seen:
@@ -77,7 +77,7 @@ class Authoring:
         )
 
     def finish(self, shelf: Shelf[V], records: Sequence[V]) -> Creation:
-        """Store the records, those that replace one with the next version."""
+        """Store the records; those that replace one become its next version."""
         for record in records:
             before = shelf.find(record.id)
             if before is not None:
@@ -109,7 +109,7 @@ class Authoring:
 def read_items(
     items: Sequence[Any], file: str, name: str, roots: Roots, guide: str, most: int = MOST
 ) -> list[Any]:
-    """The records of a call: given inline, or in a JSON or JSONL file under an allowed root."""
+    """The records of a call: inline, or from a JSON or JSONL file under an allowed root."""
     help_call = [NextCall("get_item", {"kind": "guide", "id": guide})]
     if bool(items) == bool(file):
         what = f"Give `{name}` or `file`, one of them."

@@ -1,6 +1,6 @@
-"""Baseline files: what CI compares a run with. Small and without a word of what was said, so that one can be committed.
+"""Baseline files: what CI compares a run with. Small and without conversation text, so they can be committed.
 
-A file that holds a whole exported run serves as well.
+A file that holds a whole exported run works as well.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_baseline(text: str, where: str) -> ComparedRun:
 
 
 def write_baseline(run: ComparedRun) -> str:
-    """The text of a baseline file: a line a trial, in an order that does not change."""
+    """The text of a baseline file: one line per trial, in a stable order."""
     told = run.model_dump(mode="json", exclude={"played"})
     rows = [
         json.dumps(p.model_dump(mode="json", exclude_defaults=True), ensure_ascii=True) for p in run.played

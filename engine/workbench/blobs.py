@@ -1,4 +1,4 @@
-"""Large JSON values under the hash of their content: written once, never changed."""
+"""Large JSON values stored under the hash of their content: written once, never changed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HALF_WRITTEN_S = 3600
 
 
 class Blobs:
-    """The values of one kind, a file each. `what` is the word for one in errors."""
+    """The values of one kind, one file each. `what` names a value in errors."""
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder = folder
         self._what = what
 
     def keep(self, hash: str, value: Any) -> None:
-        """Store a value under its hash; a second time nothing is written."""
+        """Store a value under its hash; storing it again writes nothing."""
         if self.has(hash):
             return
         file = self._folder / f"{hash}.json"
@@ -61,7 +61,7 @@ class Blobs:
             ) from error
 
     def forget(self, hash: str) -> None:
-        """Delete a value, if it is there, and what was half written of it."""
+        """Delete a value, if present, and any half-written copy of it."""
         for file in [self._folder / f"{hash}.json", *self._folder.glob(f"{hash}.*.tmp")]:
             try:
                 file.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ class Blobs:
                 raise storage_error(f"Cannot delete the {self._what}", file, error) from error
 
     def tidy(self) -> None:
-        """Delete what was half written an hour ago or longer: its writer was killed."""
+        """Delete files half written an hour ago or longer: their writer was killed."""
         for draft in self._folder.glob("*.tmp"):
             with suppress(OSError):
                 if time.time() - draft.stat().st_mtime > HALF_WRITTEN_S:

@@ -1,4 +1,4 @@
-"""Budgets: what a run may cost at most, what it has cost, and whether the next trial can still be paid."""
+"""Budgets: the most a run may cost, what it has cost, and whether the next trial is still affordable."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..records.authored import Authored
 from ..records.conversation import ModelUse, TokenUsage
 
 FIRST_TRIALS = 8
-"""Trials that begin at once under a budget before one has ended and told what a trial costs."""
+"""Trials that start at once under a budget, before one has ended and shown what a trial costs."""
 
 
 class Budget(Authored):
     """`options.budget`: the most that all trials of a run may use; null: no limit.
 
-    Calls that are out when it is reached are not called back: what they take comes on top.
+    Calls in flight when it is reached are not cancelled: what they use comes on top.
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """Model calls that were answered, of all roles."""
+    """Answered model calls, of all roles."""
     tokens: int | None = Field(default=None, ge=1)
     """Input and output together."""
     usd: float | None = Field(default=None, gt=0, le=1e9)
@@ -36,13 +36,13 @@ class Budget(Authored):
 
 
 def twice(limits: Mapping[str, float]) -> dict[str, float]:
-    """The limits that go on where these are spent."""
+    """The limits to resume with once these are spent."""
     return {name: 2 * most for name, most in limits.items()}
 
 
 @dataclass(slots=True)
 class Spent:
-    """What was used. `unpriced`: calls whose price nobody knows, which `usd` leaves out."""
+    """What was used. `unpriced`: calls of unknown price, not included in `usd`."""
 
     calls: int = 0
     tokens: int = 0
@@ -63,7 +63,7 @@ class Spent:
 
 
 class Allowance:
-    """A budget while trials use it. A meter of trials; nothing in it waits."""
+    """A budget in use by trials. Meters trials; never blocks."""
 
     def __init__(self, budget: Budget, before: Spent) -> None:
         self._limits = budget.limits
@@ -75,11 +75,11 @@ class Allowance:
 
     @property
     def now(self) -> Spent:
-        """What was used so far."""
+        """Usage so far."""
         return self._now
 
     def used(self, usage: TokenUsage) -> None:
-        """One call that was answered."""
+        """Count one answered call."""
         self._now.calls += 1
         self._now.tokens += usage.input_tokens + usage.output_tokens
         if usage.cost_usd is None:
@@ -88,14 +88,14 @@ class Allowance:
             self._now.usd += usage.cost_usd
 
     def spent(self) -> str:
-        """Which limit is reached, in words, or ""."""
+        """Which limit is reached, as text, or ""."""
         if not self._limits:
             return ""
         used = self._measured()
         return next((_told(name, most) for name, most in self._limits.items() if used[name] >= most), "")
 
     def ended(self, uses: Iterable[ModelUse]) -> None:
-        """A trial is over: what it used tells what the next will."""
+        """A trial has ended: its usage predicts that of the next."""
         used = Spent.of(uses)
         self._ended += 1
         self._taken.calls += used.calls
@@ -103,7 +103,7 @@ class Allowance:
         self._taken.usd += used.usd
 
     def affords_next(self, going: int) -> bool:
-        """Whether one more trial beside the `going` ones will probably end within the limits."""
+        """Whether one more trial beside the `going` ones will probably finish within the limits."""
         if not self._limits or not going:
             return True
         if not self._ended:
@@ -120,7 +120,7 @@ class Allowance:
 
 
 def _amounts(spent: Spent) -> dict[str, float]:
-    """What trials use up by calling models."""
+    """The amounts that model calls use up."""
     return {"calls": spent.calls, "tokens": spent.tokens, "usd": spent.usd}
 
 

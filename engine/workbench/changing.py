@@ -1,4 +1,4 @@
-"""Changing what is stored, by JSON merge patches."""
+"""Changes stored things by JSON merge patches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_NAME = 200
 
 
 class Changing:
-    """Updates what is there; a change made meanwhile by somebody else is never overwritten unseen."""
+    """Updates stored things; a concurrent change is never overwritten unseen."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Changing:
         self._scenarios = scenarios
 
     async def update(self, kind: str, id: str, changes: Mapping[str, Any], version: int) -> Changes:
-        """Apply a merge patch (null removes a key); refused where the thing changed since `version`."""
+        """Apply a merge patch (null removes a key); refused if the thing changed since `version`."""
         if kind not in UPDATED:
             raise InvalidArgument(f"`{kind[:40]}` cannot be updated.", where="kind", allowed=UPDATED)
         if not changes:
@@ -112,7 +112,7 @@ class Changing:
     def _plain_fields(
         self, record: EnvironmentRecord, changes: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """(new values, what to tell) of agent, models, settings and name."""
+        """(new values, messages) for agent, models, settings and name."""
         fields: dict[str, Any] = {}
         told: dict[str, str] = {}
         if "agent" in changes:
@@ -134,7 +134,7 @@ class Changing:
         return fields, told
 
     def _nothing_hardened(self, environment: str) -> None:
-        """Conflict while a hardening of the environment is running: both arms meet the same world and agent."""
+        """Conflict while a hardening of the environment is running: both arms must meet the same world and agent."""
         running = self._archive.hardenings.where(environment=environment, state="running")
         if running:
             raise Conflict(
@@ -223,7 +223,7 @@ class Changing:
         return Changes("simulation", [id], made, _told(changes))
 
     def _rename(self, shelf: Shelf[Any], id: str, changes: Mapping[str, Any], version: int) -> Changes:
-        """The name of a run or a hardening: the rest is what happened."""
+        """Rename a run or a hardening: everything else in it is history."""
         record = shelf.get(id)
         _only(changes, ("name",))
         _same_version(id, shelf.kind, record.version, version)

@@ -1,6 +1,6 @@
-"""What a comparison needs to know of a run: what it was made of and how each trial ended, no conversation.
+"""What a comparison needs to know of a run: what it was made of and how each trial ended, but no conversation.
 
-It comes from the store, from an exported run or from a baseline file, and is all that a baseline file holds.
+It comes from the store, an exported run or a baseline file, which holds nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..records.verdict import TrialVerdict
 
 BASELINE = "baseline/1"
 PARTS = ("instructions", "hints", "models", "agent", "world", "limits", "user guidelines", "cases", "grading")
-"""What can change a result, in the order in which it is told."""
+"""What can change a result, in the order reported."""
 
 
 class PlayedTrial(Stored):
@@ -50,21 +50,21 @@ class ComparedRun(Stored):
     limits: dict[str, Any] = Field(default_factory=dict[str, Any])
     user_guidelines_sha256: str = ""
     hints: bool = False
-    """Whether the agent was told the hints of its scenarios."""
+    """Whether the agent was given the hints of its scenarios."""
     seed: int = 0
     trials: int = 1
     grading: int = 0
-    """The oldest version of the grading among its verdicts; 0: not known."""
+    """The oldest grading version among its verdicts; 0: unknown."""
     created_at: str = ""
     cases: dict[str, str] = Field(default_factory=dict[str, str])
-    """Simulation: the hash of what its case is made of."""
+    """Simulation: the hash of its case."""
     played: list[PlayedTrial] = Field(default_factory=list[PlayedTrial])
 
 
 def compared_run(
     run: RunRecord, cases: Mapping[str, str], played: Sequence[PlayedTrial], created_at: str = ""
 ) -> ComparedRun:
-    """A run with the hashes of its cases and the ends of its trials."""
+    """A run with the hashes of its cases and the endings of its trials."""
     options = run.options
     return ComparedRun(
         run=run.id,
@@ -88,7 +88,7 @@ def compared_run(
 
 
 def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
-    """What the two runs were made of that is not the same, in words; `PARTS` first, then what only counts or names."""
+    """How the two runs were made differently, in words; `PARTS` first, then what only counts or names."""
     models = {
         role: (base.models.get(role, ""), run.models.get(role, ""))
         for role in dict.fromkeys([*base.models, *run.models])
@@ -125,7 +125,7 @@ def differences(base: ComparedRun, run: ComparedRun) -> dict[str, str]:
 
 
 def mixed_warning(differs: Mapping[str, str]) -> list[str]:
-    """A warning where more than one thing could have changed the result, or where the cases themselves did."""
+    """A warning if more than one thing could have changed the result, or if the cases themselves changed."""
     causes = [name for name in PARTS if name in differs]
     warnings: list[str] = []
     if len(causes) > 1:

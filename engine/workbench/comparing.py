@@ -1,4 +1,4 @@
-"""Comparing: a run against another or against a baseline, and one simulation side by side."""
+"""Compares a run with another or with a baseline, and one simulation side by side."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _SAID = ("user", "agent", "calls", "changes")
 
 @dataclass(slots=True)
 class ComparisonReport:
-    """Two runs compared; with a simulation also where it first went another way."""
+    """Two runs compared; for a simulation also where they first diverged."""
 
     base: ComparedRun
     run: ComparedRun
     found: RunComparison
     pairing: Pairing[PlayedTrial]
     differs: dict[str, str]
-    """What the runs were made of that is not the same, in words."""
+    """How the runs were made differently, in words."""
     groups: dict[str, list[GroupChange]]
     """By `persona`, `scenario` and `tag`."""
     diff: str = ""
-    """Unified diff of the instructions, where both texts are at hand."""
+    """Unified diff of the instructions, if both texts are available."""
     held_out: set[str] = field(default_factory=set[str])
     """Held-out simulations of either run."""
     side_by_side: Body = field(default_factory=dict[str, Any])
-    """simulation, trial, turn (0: the same throughout), conversations, verdicts, turns, state."""
+    """simulation, trial, turn (0: no difference), conversations, verdicts, turns, state."""
     baseline: list[ThresholdResult] = field(default_factory=list[ThresholdResult])
-    """Against a baseline: what must hold."""
+    """Against a baseline: the conditions that must hold."""
     warnings: list[str] = field(default_factory=list[str])
 
 
@@ -70,9 +70,9 @@ class Comparing:
     ) -> ComparisonReport:
         """Compare two stored runs; with `simulation` also that one side by side.
 
-        `simulation`: also as a conversation of it; told from the first turn that differs, `limit` turns.
-        Conflict while one of them goes on, or when they share no simulation or no seed. Side by side, a held-out
-        simulation counts as read, and is refused while a proof runs.
+        `simulation` may name one of its conversations; shown from the first turn that differs, `limit` turns. Conflict
+        while one of the runs goes on, or if they share no simulation or no seed. Side by side, a held-out simulation
+        counts as read, and is refused while a proof runs.
         """
         check_range(limit, "limit", 1, 100)
         if base == run:
@@ -93,14 +93,14 @@ class Comparing:
     async def against(
         self, baseline: ComparedRun, run: str, *, max_drop: float = comparison.MAX_DROP
     ) -> ComparisonReport:
-        """Compare a stored run with a baseline and say whether it holds; see `comparison.against_baseline`."""
+        """Compare a stored run with a baseline and check whether it holds; see `comparison.against_baseline`."""
         stored = await anyio.to_thread.run_sync(self.stored, run)
         report = await anyio.to_thread.run_sync(self._compared, baseline, stored)
         report.baseline = comparison.against_baseline(report.found, report.pairing, max_drop)
         return report
 
     def stored(self, run: str) -> ComparedRun:
-        """A stored run as comparisons see it. For a worker thread."""
+        """A stored run as comparisons see it. Run in a worker thread."""
         record = self._archive.runs.get(run)
         cases = self._trials.cases(record)
         hashes = {slug: case_digest(cases.parts(slug)) for slug in record.simulations}
@@ -219,20 +219,20 @@ def _played(row: Any) -> PlayedTrial:
 
 
 def _most_telling(pairs: Sequence[tuple[TrialRecord, TrialRecord]]) -> tuple[TrialRecord, TrialRecord]:
-    """The first pair whose verdicts differ, else the first that went another way, else the first."""
+    """The first pair whose verdicts differ, else the first that diverged, else the first."""
     verdict = next((pair for pair in pairs if pair[0].verdict != pair[1].verdict), None)
     way = next((pair for pair in pairs if pair[0].transcript_hash != pair[1].transcript_hash), None)
     return verdict or way or pairs[0]
 
 
 def _went(turns: dict[int, Body], number: int) -> Body | None:
-    """What was said and done in a turn; None where there is no such turn."""
+    """What was said and done in a turn; None if there is no such turn."""
     turn = turns.get(number)
     return None if turn is None else {name: turn.get(name) for name in _SAID}
 
 
 def _states(base: Mapping[str, Body], run: Mapping[str, Body]) -> Body:
-    """The places of the world that ended otherwise, with what each side wrote there; nothing: it did not write it."""
+    """The places of the world that ended differently, with what each side wrote there; empty: it did not write it."""
     paths = [path for path in sorted({*base, *run}) if base.get(path) != run.get(path)]
     rows: list[Body] = [
         {

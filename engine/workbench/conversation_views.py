@@ -1,4 +1,4 @@
-"""Views of conversations: turn by turn, the changes of the world, the checks."""
+"""Views of conversations: turns, world changes, checks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WHOLE = [
 
 
 class ConversationViews:
-    """Reads one conversation. Held-out ones are hidden while a proof runs; reading into one spends its scenario."""
+    """Shows one conversation. Held-out ones are hidden while a proof runs; reading one spends its scenario."""
 
     def __init__(self, archive: Archive, live: LiveTrials) -> None:
         self._archive = archive
@@ -94,7 +94,9 @@ class ConversationViews:
         return item
 
     def _going(self, place: Place, trial: LiveTrial, view: str, limit: int, skip: int) -> Item:
-        """One that goes on: what has happened so far. Of held-out ones only that they go on; checks come at the end."""
+        """One in progress: what has happened so far. Held-out ones show only that they are running; checks come at the
+        end.
+        """
         said = "held out, goes on." if trial.split == "held_out" else "goes on."
         item = Item("conversation", place.conversation, view, {"state": "running"})
         item.summary = f"{place.conversation}: {said}"
@@ -116,12 +118,12 @@ class ConversationViews:
         return item
 
     def _whole(self, failed: Sequence[TrialRecord]) -> list[Body]:
-        """Failed attempts with all that was said in them."""
+        """Failed attempts with everything said in them."""
         read = self._archive.store.segments.read
         return [{**_failed_row(r), "conversation": read(str(r.pointer["at"]))} for r in failed]
 
     def _common(self, conversation: Conversation) -> Body:
-        """What every view says of where the conversation comes from."""
+        """What every view says about the conversation's origin."""
         run = self._archive.runs.find(conversation.run)
         body: Body = {"environment": conversation.environment, "instructions": conversation.instructions}
         if run is not None and run.hardening:
@@ -243,7 +245,7 @@ def conversation_turns(conversation: Conversation, checks: Sequence[CheckResult]
 
 
 def _changes(entry: ToolEntry | EventEntry) -> list[Body]:
-    """Its writes, but for those that left what they found."""
+    """Its writes, except those that changed nothing."""
     patches = (patch.model_dump(mode="json", exclude_unset=True) for patch in entry.patches)
     return [change_row(patch) for patch in patches if patch.get("old", ...) != patch.get("new")]
 
@@ -265,7 +267,7 @@ def check_row(check: CheckResult) -> Body:
 
 
 def metric_row(value: MetricValue) -> Body:
-    """A metric of a conversation as replies show it; one that neither has a value nor is unscored does not apply."""
+    """A metric of a conversation as replies show it; with neither a value nor a reason it does not apply."""
     row = value.model_dump(mode="json", exclude_none=True)
     row["findings"] = [{k: v for k, v in found.items() if v != ""} for found in row["findings"]]
     told = {k: v for k, v in row.items() if v not in ("", [], {})}
@@ -284,7 +286,7 @@ def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
 
 
 def _told(place: Place, trial: TrialRecord) -> str:
-    """The verdict, and the first failed check with its turn. Why it failed may quote the talk: it stands elsewhere."""
+    """The verdict and the first failed check with its turn. The reason may quote the conversation: it is elsewhere."""
     first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
     if first is not None:
         at = f" from turn {place.turn}" if place.turn else ""

@@ -1,4 +1,4 @@
-"""Decisions on candidates: promoted into the environment and its file, rejected, or an older version back in force."""
+"""Decisions on candidates: promote into the environment and its file, reject, or put an older version back in force."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DECISIONS = ("promote", "reject", "roll_back")
 
 
 class Decisions:
-    """Puts candidates in place. Each decision can be repeated: the answer is the same."""
+    """Carries out decisions. Each can be repeated: the answer is the same."""
 
     def __init__(self, archive: Archive, instructions: Instructions) -> None:
         self._archive = archive
         self._instructions = instructions
 
     def decide(self, candidate: str, decision: str, reason: str, override: bool) -> HardeningReport:
-        """Promote or reject a candidate (`hard-1/c2`), close a hardening (`hard-1`), or go back to `support@1`."""
+        """Promote or reject a candidate (`hard-1/c2`), close a hardening (`hard-1`), or return to `support@1`."""
         if decision not in DECISIONS:
             raise InvalidArgument(
                 f"`{decision[:40]}` is no decision.", where="decision", allowed="promote, reject, roll_back"
@@ -44,10 +44,10 @@ class Decisions:
     def _promote(
         self, record: Hardening, candidate: Candidate, reason: str, override: bool
     ) -> HardeningReport:
-        """In the file first, then in force, in the record last: while `became` is empty the same call completes it.
+        """File first, then in force, the record last: while `became` is empty the same call completes it.
 
-        The file may be slow: it is written before the record is locked. Under the lock, where no submission can come
-        between, it is looked again whether the candidate may be promoted; if not, the file gets the text in force.
+        The file may be slow, so it is written before the record is locked. Under the lock, where no submission can
+        interfere, the permission is checked again; if it is gone, the file gets the text in force.
         """
         owner = self._archive.environments.get(record.environment)
         version, current = self._allowed(record, candidate, reason, override)
@@ -75,7 +75,7 @@ class Decisions:
     def _allowed(
         self, record: Hardening, candidate: Candidate, reason: str, override: bool
     ) -> tuple[InstructionsRecord | None, InstructionsRecord]:
-        """The version that the candidate became, if it did, and the one in force; Conflict where it may not be."""
+        """The version that the candidate became, if any, and the one in force; Conflict if it may not be promoted."""
         owner = self._archive.environments.get(record.environment)
         current = self._instructions.current(owner)
         version = self._instructions.of_candidate(owner.id, candidate.id)
@@ -99,7 +99,7 @@ class Decisions:
         version: InstructionsRecord | None,
         current: InstructionsRecord,
     ) -> InstructionsRecord:
-        """The version that the candidate is then."""
+        """The version that the candidate becomes."""
         if version is None:
             return self._append(record, candidate)
         if version.id != current.id:
@@ -146,7 +146,7 @@ class Decisions:
         return HardeningReport(last, last.candidate, became=version, wrote_file=wrote, before=before)
 
     def _finish(self, version: InstructionsRecord) -> None:
-        """A promotion that was cut short after its version was made: its hardening learns of it."""
+        """A promotion interrupted after its version was made: update its hardening."""
         record = self._archive.hardenings.find(version.candidate.partition("/")[0])
         found = record.find(version.candidate) if record else None
         if record is not None and found is not None and not found.became:
@@ -165,7 +165,7 @@ class Decisions:
 
 
 def _promoted(record: Hardening, version: InstructionsRecord, reason: str) -> Hardening:
-    """The hardening once its candidate is a version that is in force."""
+    """The hardening once its candidate is the version in force."""
     candidate = record.find(version.candidate)
     assert candidate is not None
     candidate.became, candidate.reason = version.id, reason or candidate.reason
@@ -213,7 +213,7 @@ def _rejected(record: Hardening, what: str, reason: str) -> Hardening:
 def _base_stands(
     record: Hardening, candidate: Candidate, owner: EnvironmentRecord, current: InstructionsRecord
 ) -> None:
-    """Conflict when the environment has gone on from the text that the candidate was proven against."""
+    """Conflict if the environment has moved on from the text that the candidate was proven against."""
     if current.text == record.base_text:
         return
     raise Conflict(

@@ -1,4 +1,4 @@
-"""Deleting what is stored: what goes with it is said first, what is in use is refused, what goes is purged."""
+"""Deletes stored things: what goes along is reported first, what is in use is refused, what is deleted is purged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Deleting:
         }
 
     def delete(self, kind: str, ids: Sequence[str], confirm: bool) -> Changes:
-        """What goes with the items; deleted only with `confirm`. An unknown id, or one in use, stops all of it."""
+        """What goes with the items; deleted only with `confirm`. An unknown id, or one in use, stops everything."""
         if kind not in DELETED:
             raise InvalidArgument(
                 f"`{kind[:40]}` cannot be deleted by itself in this version.", where="kind", allowed=DELETED
@@ -73,9 +73,9 @@ class Deleting:
         return changes
 
     def retire(self, kind: str, ids: Sequence[str]) -> list[str]:
-        """Delete what is too old to be kept; what somebody works on, or has deleted already, is passed over.
+        """Delete what has passed its age limit, skipping what is in use or already deleted.
 
-        The ids that were deleted.
+        Returns the deleted ids.
         """
         gone: list[str] = []
         for id in ids:
@@ -92,7 +92,7 @@ class Deleting:
         return gone
 
     def refuse_in_use(self, environment: str) -> None:
-        """Conflict while a job works on the cases of an environment."""
+        """Conflict while a job works on the environment's cases."""
         for job in self._jobs_of(environment):
             if job.active and job.kind in _AT_WORK_ON_CASES:
                 raise Conflict(
@@ -117,7 +117,7 @@ class Deleting:
             ) from None
 
     def _check_conversation(self, id: str, where: str) -> None:
-        """Conflict where it is evidence of a hardening, or its run goes on."""
+        """Conflict if it is evidence of a hardening, or its run goes on."""
         place = parse_place(id, where)
         if place.turn:
             raise InvalidArgument(f"`{id}` is a turn.", where=where, allowed=place.conversation)
@@ -140,7 +140,7 @@ class Deleting:
             )
 
     def _told(self, kind: str, ids: Sequence[str]) -> list[str]:
-        """What is to be known beside the counts."""
+        """What the caller should know besides the counts."""
         if kind == "conversation":
             gone = Counter(parse_place(id, "ids").run for id in ids)
             wanted = {run: trials_wanted(self._archive.runs.get(run)) for run in gone}
@@ -251,13 +251,13 @@ class Deleting:
                 self._forget_drafts(environment, f"{kind}s")
 
     def _forget_drafts(self, environment: str, kind: str) -> None:
-        """What jobs that were stopped had written and not stored yet may be of what is deleted."""
+        """Drafts that stopped jobs wrote but have not stored yet may concern what is deleted."""
         rows = self._archive.store.jobs.table.walk({"environment": environment, "kind": kind})
         for id in [str(row.doc_id) for row in rows if row["state"] in ("cancelled", "failed", "paused")]:
             self._archive.store.drop_job_table(id, DRAFTS)
 
     def _remove_conversations(self, ids: Sequence[str]) -> None:
-        """Erase their bytes, forget them, and score their runs anew; repeatable where it was broken off."""
+        """Erase their bytes, forget them, and score their runs anew; repeatable if interrupted."""
         of: dict[str, list[Place]] = {}
         for id in ids:
             place = parse_place(id, "ids")
@@ -276,7 +276,7 @@ class Deleting:
         self._archive.runs.table.journal.purge()  # its earlier score quotes what is deleted
 
     def _note_deleted(self, run: str, places: Sequence[Place]) -> None:
-        """The run remembers which trials are gone by choice: going on with it runs them not again."""
+        """Record in the run which trials were deleted on purpose: resuming it does not run them again."""
         gone = {f"{p.simulation}/{p.trial}" for p in places}
 
         def noted(stored: RunRecord) -> RunRecord:
@@ -286,7 +286,7 @@ class Deleting:
         self._archive.runs.change(run, noted)
 
     def _forget_calls(self, run: str, trials: set[str]) -> None:
-        """What a client was asked in these trials and about them, in every job that has read the run."""
+        """Forget what a client was asked in and about these trials, in every job that has read the run."""
         record, played = self._archive.runs.get(run), self._archive.trials(run).table
         parts = {judged_part(trial) for trial in trials} | {CLUSTERS}
         for id in trials:
@@ -311,7 +311,7 @@ class Deleting:
             shelf.delete([str(row.doc_id) for row in gone])
 
     def _remove_runs(self, runs: Sequence[str]) -> None:
-        """Several at once: each table is compacted once."""
+        """Remove several at once: each table is compacted once."""
         archive = self._archive
         records = [record for record in map(archive.runs.find, runs) if record is not None]
         for run in runs:

@@ -1,4 +1,4 @@
-"""Discretion: secrets that stand in what is written, imported or exported are hidden before it is kept or handed on."""
+"""Hides secrets in what is written, imported or exported before it is kept or handed on."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..net import HIDDEN, Redactor
 
 R = TypeVar("R", bound=BaseModel)
 TOLD: Final = 5
-"""Places that a warning names."""
+"""How many places a warning names."""
 
 
 def taken(value: Any, redactor: Redactor) -> tuple[Any, list[str]]:
-    """What a caller wrote without the secrets in it, and the warning that says so; [] where there were none."""
+    """What a caller wrote, without its secrets, and a warning about them; [] if there were none."""
     places: list[str] = []
     return redactor.hide_all(value, places), _warning(places)
 
 
 def import_without_secrets(read: Imported, redactor: Redactor) -> tuple[Imported, list[str]]:
-    """The same for what an importer read."""
+    """The same for an importer's result."""
     places: list[str] = []
     if read.cases is not None:
         read = replace(read, cases=_cases(read.cases, redactor, places))
@@ -42,7 +42,7 @@ def import_without_secrets(read: Imported, redactor: Redactor) -> tuple[Imported
 
 
 def record_without_secrets(record: R, redactor: Redactor) -> R:
-    """A stored record as it may be handed on."""
+    """A stored record as it may be passed on."""
     told = record.model_dump(mode="json", by_alias=True)
     hidden = redactor.hide_all(told)
     return record if hidden is told else type(record).model_validate(hidden)
@@ -75,7 +75,7 @@ def _cases(cases: CaseFolder, redactor: Redactor, places: list[str]) -> CaseFold
 
 
 def _run(whole: RunFile, redactor: Redactor, places: list[str]) -> RunFile:
-    """The world stays as it is: its hash says in which the run was made."""
+    """The world stays as it is: its hash says which world the run used."""
     told = whole.dumped()
     world = told.pop("world")
     hidden = redactor.hide_all(told, places)

@@ -1,6 +1,6 @@
 """A new or changed environment before it is stored: every part loaded, checked against the others, compared.
 
-Nothing is stored here but the conversations of a recorded agent, under their hash.
+Nothing is stored here except the conversations of a recorded agent, under their hash.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KNOWLEDGE_CHARS = 2_000_000
 
 
 class EnvironmentDrafts:
-    """Makes drafts."""
+    """Makes drafts of environments."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class EnvironmentDrafts:
         settings: Any,
         prefix: str = "",
     ) -> EnvironmentRecord:
-        """The environment of these parts; errors say the path, `prefix` (such as `environment.`) before it."""
+        """The environment of these parts; errors give the path, prefixed by `prefix` (such as `environment.`)."""
         for name, value in (("agent", agent), ("models", models), ("settings", settings)):
             check_plain(value, f"{prefix}{name}")
         draft = EnvironmentRecord(
@@ -85,7 +85,7 @@ class EnvironmentDrafts:
         settings: Any,
         lost: list[dict[str, Any]],
     ) -> EnvironmentRecord:
-        """The environment of somebody else's file: an agent or models that cannot be had here are lost, and told."""
+        """The environment of someone else's file: an agent or models not available here are lost, and reported."""
         try:
             self.agent(agent, "agent")
         except CasehardenError as error:
@@ -101,7 +101,7 @@ class EnvironmentDrafts:
             return self.draft(id, world, agent, {}, settings)
 
     def agent(self, agent: Any, where: str) -> AgentSpec:
-        """An agent that can be reached; its recordings are kept apart, so that runs need not carry them."""
+        """An agent that can be reached; its recordings are stored apart, so that runs need not carry them."""
         spec = load(AgentSpec, agent, where)
         check_agent(spec, where, self._models.reach)
         if spec.recordings and not re.fullmatch("[0-9a-f]{64}", spec.recordings):
@@ -121,7 +121,7 @@ class EnvironmentDrafts:
         return spec.model_copy(update={"conversations": [], "recordings": hash})
 
     async def probe(self, environment: EnvironmentRecord) -> str:
-        """`ok`, or why the agent cannot be reached as things are; no call of a model is spent."""
+        """`ok`, or why the agent cannot be reached at present; spends no model call."""
         agent = environment.agent
         if agent.kind not in OUTSIDE:
             return "ok"
@@ -132,7 +132,7 @@ class EnvironmentDrafts:
         return "ok"
 
     def settings(self, settings: Any, where: str) -> Settings:
-        """Settings that can hold."""
+        """The settings, checked to be valid."""
         loaded = load(Settings, settings, where)
         load(Limits, loaded.limits, f"{where}.limits")
         metrics = choose_metrics(loaded.metrics or [], f"{where}.metrics")
@@ -146,7 +146,7 @@ class EnvironmentDrafts:
         return loaded
 
     def _knowledge(self, source: Any, where: str) -> str:
-        """A knowledge base, kept under the hash of its passages."""
+        """A knowledge base, stored under the hash of its passages."""
         known = knowledge_hash(source)
         if known and self._archive.knowledge.has(known):
             return source
@@ -163,7 +163,7 @@ class EnvironmentDrafts:
         return f"sha256:{hash}"
 
     def keep_passages(self, passages: Sequence[str], where: str) -> str:
-        """A knowledge base that is cut into passages already, kept as `_knowledge` keeps it."""
+        """A knowledge base that is already cut into passages, stored as by `_knowledge`."""
         check_plain(list(passages), where, KNOWLEDGE_CHARS)
         hash = digest(list(passages))
         self._archive.knowledge.keep(hash, list(passages))
@@ -177,7 +177,7 @@ class EnvironmentDrafts:
         return self._roots.read_text(file, where, KNOWLEDGE_CHARS)
 
     def world(self, source: WorldSource, over: Mapping[str, Any], id: str) -> CompiledWorld:
-        """The world of a source with `world_data` laid over it; a mistake is told from the argument it came in."""
+        """The world of a source with `world_data` laid over it; an error names the argument it came in."""
         check_plain(over, "world_data", WORLD_CHARS)
         document = overlay(source.document, over)
         document.setdefault("format", "world/1")
@@ -188,7 +188,7 @@ class EnvironmentDrafts:
             raise world_errors(error, "world_data" if over else "world") from None
 
     def same_or_conflict(self, existing: EnvironmentRecord, draft: EnvironmentRecord, text: str) -> None:
-        """Conflict that names the parts in which the draft is other than what is stored under its id."""
+        """Conflict that names the parts in which the draft differs from what is stored under its id."""
         differ = [
             name
             for name in ("agent", "models", "settings")
@@ -212,9 +212,9 @@ class EnvironmentDrafts:
         )
 
     def same_folder_or_conflict(self, id: str, folder: CaseFolder, where: str = "environment.id") -> str:
-        """A warning, or "", where the environment came from another folder that is still there.
+        """A warning, or "", if the environment came from another folder that still exists.
 
-        A checkout that says the same takes it over; Conflict for other content: neither overwrites the other.
+        A checkout with the same content takes it over; Conflict for other content: neither overwrites the other.
         """
         existing = self._archive.environments.find(id)
         source = Path(existing.source) if existing is not None else Path()

@@ -1,4 +1,4 @@
-"""An environment as the file that holds all of it, without secrets and without what belongs to this machine."""
+"""An environment as one complete file, without secrets and without anything specific to this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .discretion import record_without_secrets
 
 
 def whole_environment(archive: Archive, id: str) -> tuple[EnvironmentFile, list[str]]:
-    """The file of an environment, and what is not in it. For a worker thread."""
+    """The file of an environment, and what it leaves out. Run in a worker thread."""
     hide = archive.redactor.hide_all
     record = record_without_secrets(archive.environments.get(id, "source"), archive.redactor)
     agent = record.agent.model_dump(exclude_unset=True)
@@ -61,7 +61,7 @@ def _as_written(record: BaseModel) -> dict[str, Any]:
 
 
 def _scenario(record: ScenarioRecord) -> dict[str, Any]:
-    """With its split, which is fixed, and its partner by slug, as the environment may have another name there."""
+    """With its split, which is fixed, and its partner by slug, as the environment may be named differently there."""
     told = {**_as_written(record.scenario), "split": record.split}
     partner = record.scenario.persona
     return {**told, "persona": split_nested(partner)[1] or partner} if isinstance(partner, str) else told

@@ -1,4 +1,4 @@
-"""Environments: what is tested, with its versioned instructions."""
+"""Environments: the systems under test, with their versioned instructions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ORIGIN = ("source", "source_content")
 
 
 class Environments:
-    """Creates environments and says how they stand."""
+    """Creates environments and reports their state."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Environments:
         models: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> EnvironmentReport:
-        """Make an environment with what came with its world; the same content again changes nothing.
+        """Create an environment with what came with its world; identical content changes nothing.
 
-        Raises Conflict when the id has other content, InvalidArgument or NotFound with the path of a mistake.
+        Raises Conflict if the id has other content, InvalidArgument or NotFound with the path of a mistake.
         """
         check_slug(id, "id")
         source = await anyio.to_thread.run_sync(self._worlds.find, world, "world")
@@ -103,11 +103,11 @@ class Environments:
         return report
 
     async def import_folder(self, path: str, id: str = "", *, dry_run: bool = False) -> EnvironmentReport:
-        """An environment from a folder of files, as `caseharden run DIR` reads it; again, it is brought up to date.
+        """An environment from a folder of files, as `caseharden run DIR` reads it; importing it again updates it.
 
-        Every solution is played before anything is stored: a mistake refuses the whole folder, and its error names
-        file and path. Imported records that the folder no longer holds are deleted with their simulations; changed
-        instructions become a new version. `dry_run`: all of it but the storing.
+        Every solution is played before anything is stored: a mistake refuses the whole folder, and its error names file
+        and path. Imported records no longer in the folder are deleted with their simulations; changed instructions
+        become a new version. `dry_run`: everything but storing.
         """
         read = await anyio.to_thread.run_sync(imported_folder, path, self._roots)
         read, warnings = import_without_secrets(read, self._archive.redactor)
@@ -116,7 +116,7 @@ class Environments:
         return report
 
     async def take(self, read: Imported, id: str, *, dry_run: bool = False) -> EnvironmentReport:
-        """The environment `id` of an import that brings cases, made or brought up to date."""
+        """The environment `id` of an import that brings cases, created or updated."""
         assert read.cases is not None
         folder = read.cases
         try:
@@ -128,7 +128,7 @@ class Environments:
             ) from None
 
     def report(self, environment: EnvironmentRecord) -> EnvironmentReport:
-        """How an environment stands."""
+        """The state of an environment."""
         return self._report(environment, self._worlds.get(environment.world), created=False, warnings=[])
 
     def _store(
@@ -267,7 +267,7 @@ class Environments:
         examined: Examined,
         report: EnvironmentReport,
     ) -> bool:
-        """Store what the folder brings; whether a persona changed, with which scenarios may be played."""
+        """Store the folder's records; return whether a persona changed, with which scenarios may be played."""
         made: list[Creation] = []
         if personas:
             made.append(
@@ -285,27 +285,27 @@ class Environments:
         return changed
 
     def _spend(self, id: str, scenarios: list[Any]) -> list[str]:
-        """An exported environment shows its held-out scenarios to whoever has the file."""
+        """The file of an exported environment shows its held-out scenarios to whoever has it."""
         hidden = [f"{id}/{item['id']}" for item in scenarios if item.get("split") == "held_out"]
         for scenario in hidden:
             spend(self._archive, scenario)
         return [shown_by_file(len(hidden))] if hidden else []
 
     def _gone(self, shelf: Shelf[Any], id: str, held: list[Any]) -> list[str]:
-        """Imported records of an environment that its folder no longer holds."""
+        """Imported records of an environment that are no longer in its folder."""
         kept = {f"{id}/{item['id']}" for item in held}
         rows = shelf.table.walk({"environment": id}, oldest_first=True)
         return [str(row["id"]) for row in rows if row["source"] == "imported" and row["id"] not in kept]
 
     def _known(self, id: str, scenarios: list[Any], gone: list[str]) -> set[str]:
-        """Slugs of the scenarios that will be there."""
+        """Slugs of the scenarios that will exist."""
         rows = self._archive.scenarios.table.walk({"environment": id})
         return {item["id"] for item in scenarios} | {_slug(row) for row in rows if row["id"] not in gone}
 
     def _partners(
         self, id: str, personas: list[Any], scenarios: list[Any], gone: Mapping[str, list[str]]
     ) -> set[str]:
-        """Slugs of the personas that will be there, those inside scenarios too."""
+        """Slugs of the personas that will exist, including those inside scenarios."""
         rows = self._archive.personas.table.walk({"environment": id})
         stored = [row["scenario"] for row in self._archive.scenarios.table.walk({"environment": id})]
         inside = [
@@ -315,7 +315,7 @@ class Environments:
         return {item["id"] for item in personas} | kept | set(inside)
 
     def _delete_gone(self, gone: Mapping[str, list[str]]) -> list[str]:
-        """Delete them with their simulations; what was deleted, and what could not be."""
+        """Delete them with their simulations; return what was deleted, and what could not be."""
         warnings: list[str] = []
         simulations = 0
         deleted: list[str] = []
@@ -338,7 +338,7 @@ class Environments:
         return warnings
 
     def _proven(self, id: str) -> int:
-        """Scenarios whose own solution passes, counted without reading them as records."""
+        """Scenarios whose own solution passes, counted without loading the records."""
         rows = self._archive.scenarios.table.walk({"environment": id})
         return sum(row["solution"]["status"] == "proven" for row in rows)
 
@@ -390,7 +390,7 @@ def _slug(row: Mapping[str, Any]) -> str:
 
 
 def _only_told(report: EnvironmentReport, personas: list[Any], examined: Examined) -> EnvironmentReport:
-    """The report of an import that was only tried: counts are those of the folder."""
+    """The report of a dry-run import: counts are those of the folder."""
     report.stored = False
     report.counts = {**report.counts, "personas": len(personas), "scenarios": len(examined.solutions)}
     report.proven = examined.proven
@@ -400,7 +400,7 @@ def _only_told(report: EnvironmentReport, personas: list[Any], examined: Examine
 
 
 def _refused(refused: list[dict[str, str]], read: Imported) -> list[dict[str, Any]]:
-    """Rows of `lost` for the records that cannot be taken; of files that must be whole, the first is an error."""
+    """Rows of `lost` for records that cannot be imported; in files that must be complete, the first is an error."""
     if read.whole or read.cases is None:
         _refuse_first(refused)
         return []
@@ -415,13 +415,13 @@ def _refused(refused: list[dict[str, str]], read: Imported) -> list[dict[str, An
 
 
 def _without(items: list[Any], refused: list[dict[str, str]]) -> list[Any]:
-    """The records but for those that were refused."""
+    """The records without the refused ones."""
     gone = {int(found[1]) for row in refused if (found := re.match(r"\w+\[(\d+)\]", row["at"]))}
     return [item for k, item in enumerate(items) if k not in gone] if gone else items
 
 
 def _refuse_first(refused: list[dict[str, str]]) -> None:
-    """A folder is taken whole: its first mistake is the error, with the number of the others."""
+    """A folder is all or nothing: its first mistake is the error, with the number of the others."""
     if refused:
         first = refused[0]
         more = f" {len(refused) - 1} more mistakes." if len(refused) > 1 else ""

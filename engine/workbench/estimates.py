@@ -1,4 +1,4 @@
-"""Estimates: how many model calls a run will take, and what they will cost, as far as that can be known before."""
+"""Estimates how many model calls a run will take and what they will cost, as far as that is known in advance."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ CONFIRM_CALLS = 2_000
 CONFIRM_USD = 5.0
 """Dollars above which a run must be confirmed."""
 TURNS = 6
-"""Turns of a trial where no earlier run tells."""
+"""Turns of a trial if no earlier run shows how many."""
 _LOOKED_AT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """About so many calls of models that are not free; `usd` None: the price is unknown."""
+    """Approximate number of calls to paid models; `usd` None: unknown price."""
 
     calls: int
     usd: float | None
 
 
 class Estimates:
-    """Looks at the runs before."""
+    """Estimates from earlier runs."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
     def of(self, run: RunRecord, trials: int) -> Estimate:
-        """What so many trials of a run would take. For a worker thread."""
+        """What this many trials of a run would take. Run in a worker thread."""
         roles = paid_roles(run)
         cassette: Mapping[str, Any] = run.options.get("cassette") or {}
         if not roles or cassette.get("mode") == "strict":
@@ -52,7 +52,7 @@ class Estimates:
         return Estimate(round(spent.calls * share), usd)
 
     def _alike(self, run: RunRecord) -> RunRecord | None:
-        """The newest run of the environment with the same agent and models that has called some."""
+        """The newest run of the environment with the same agent and models that has called any."""
         page = self._archive.runs.page(
             {"environment": run.environment}, _LOOKED_AT, "", None, "", RunRecord.model_validate
         )
@@ -64,7 +64,7 @@ class Estimates:
 
 
 def paid_roles(run: RunRecord) -> list[str]:
-    """The roles that speak in a run's trials and call something that is not free."""
+    """The roles that speak in a run's trials and call a model that is not free."""
     spec = AgentSpec.model_validate(run.agent)
     roles: list[str] = []
     free = spec.kind == "prompt" and is_free(spec.model or run.models["agent"])
@@ -76,7 +76,7 @@ def paid_roles(run: RunRecord) -> list[str]:
 
 
 def unpriced(run: RunRecord) -> list[str]:
-    """The models of a run of which it is known before that their price is not."""
+    """The models of a run known in advance to have no known price."""
     spec = AgentSpec.model_validate(run.agent)
     roles = paid_roles(run)
     named = {"agent": spec.model or run.models["agent"], "user": run.models["user"]}
@@ -86,7 +86,7 @@ def unpriced(run: RunRecord) -> list[str]:
 
 
 def confirm(run: RunRecord, estimate: Estimate) -> None:
-    """Refuse what costs much until it is confirmed, or given a budget."""
+    """Refuse an expensive run until it is confirmed, or has a budget."""
     if estimate.usd is not None:
         told, limit, over = (
             f" and {estimate.usd:,.2f} USD",

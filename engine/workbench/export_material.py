@@ -1,4 +1,4 @@
-"""Gathers what an exporter is given: the runs and trials of a source, and its test cases, without secrets."""
+"""Gathers the input of an exporter: the runs and trials of a source, and its test cases, without secrets."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .run_cases import RunCases
 R = TypeVar("R", bound=BaseModel)
 WholeRun = Callable[[RunRecord, Sequence[TrialRecord]], RunFile]
 OVER: Final = ("done", "failed", "cancelled", "paused")
-"""States of runs that can be exported."""
+"""States in which a run can be exported."""
 
 
 @dataclass(slots=True)
 class Gathered:
-    """Material, where it belongs, and the held-out scenarios that can be read in it."""
+    """Material, the environment it belongs to, and the held-out scenarios readable in it."""
 
     material: Material
     environment: str
@@ -44,7 +44,7 @@ class Gathered:
 
 
 class Gathering:
-    """Finds the material of exports. Everything here is for a worker thread."""
+    """Finds the material of exports. Run everything here in a worker thread."""
 
     def __init__(self, archive: Archive, cases: Callable[[RunRecord], RunCases], whole: WholeRun) -> None:
         self._archive = archive
@@ -52,7 +52,7 @@ class Gathering:
         self._whole = whole
 
     def gather(self, source: str, exporter: Exporter, where: Mapping[str, Any]) -> Gathered:
-        """The material of a source; errors say what cannot be exported so, and what can."""
+        """The material of a source; errors say what cannot be exported in this way, and what can."""
         kind, environment, runs = self._found(source)
         if kind not in exporter.sources:
             able = [name for name, one in EXPORTERS.items() if kind in one.sources]
@@ -184,7 +184,7 @@ def _cases(
     personas: Mapping[str, Persona],
     simulations: Iterable[SimulationRecord],
 ) -> Iterator[SuiteCase]:
-    """Every scenario with each of its partners, its own first; one without simulations with its own."""
+    """Every scenario with each of its partners, its own first; a scenario without simulations with its own only."""
     pairs: dict[str, list[SimulationRecord]] = {}
     for row in simulations:
         pairs.setdefault(row.scenario, []).append(row)
@@ -201,11 +201,11 @@ def _cases(
 
 
 def _default(row: SimulationRecord, own: Persona | None) -> bool:
-    """Whether a simulation has the scenario's own partner."""
+    """Whether a simulation uses the scenario's own partner."""
     return row.persona in ("", own.id if own is not None else "")
 
 
 def missing_source(archive: Archive, source: str) -> NotFound:
-    """The error for a source that is not there: a hardening where the id has the form of one, else a run."""
+    """The error for a missing source: a hardening if the id looks like one, else a run."""
     table = archive.hardenings if source.startswith("hard-") else archive.runs
     return table.missing(source, "source")

@@ -1,6 +1,6 @@
-"""Exporting: what is stored as a file in the data folder's `exports`, never over another one unseen.
+"""Exports stored things as files in the data folder's `exports`, never silently over another file.
 
-What is exported can be read by anybody who gets the file: it counts as having read the held-out conversations.
+Anyone who gets the file can read it: exporting counts as having read the held-out conversations.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from .sight import refuse_sealed, refuse_while_proving, spend
 
 R = TypeVar("R", bound=BaseModel)
 INLINE: Final = 16_000
-"""Characters of the text that a reply may carry."""
+"""Characters of the text that a reply may include."""
 READ_BYTES: Final = 4 << 20
-"""Bytes of an export that may be read as a resource."""
+"""Largest export, in bytes, that may be read as a resource."""
 PAGE: Final = "html"
-"""The format of the report, which the reporting makes."""
+"""The format of the report, which reporting produces."""
 IMPORTED: Final = "imported"
-"""The option of a run that says which file it came from; it is in no export."""
+"""The option of a run that names the file it came from; never exported."""
 
 
 @dataclass(slots=True)
 class ExportReport:
-    """A file that was written. `text`: its beginning, where it was asked for; `left_out`: what is not in it.
+    """A written file. `text`: its beginning, if requested; `left_out`: what it does not contain.
 
-    `says`: what the file is; `record`: what one of its `records` is called.
+    `says`: what the file is; `record`: the name of one of its `records`.
     """
 
     source: str
@@ -66,9 +66,9 @@ class ExportReport:
     says: str = ""
     record: str = "trial"
     kind: str = "run"
-    """Of the source: run (a session too), hardening or environment."""
+    """Kind of the source: run (also a session), hardening or environment."""
     unchanged: bool = False
-    """The same file was there already."""
+    """The same file was already there."""
     text: str = ""
     left_out: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
@@ -76,7 +76,7 @@ class ExportReport:
 
 @dataclass(slots=True)
 class Made:
-    """An export before it is a file. `held_out`: scenarios that can be read in it."""
+    """An export before it is a file. `held_out`: scenarios readable in it."""
 
     kind: str
     environment: str
@@ -111,13 +111,13 @@ class Exporting:
         inline: bool = False,
         beside: bool = False,
     ) -> ExportReport:
-        """Write a source to `exports/FILE` (default `run-7.json`); the same content again changes nothing.
+        """Write a source to `exports/FILE` (default `run-7.json`); identical content changes nothing.
 
-        `source`: a run, session, hardening or environment; `where` chooses among its conversations. Conflict when
-        another file stands there and neither `overwrite` nor `beside` is given, or the run goes on; HeldOut while a
-        proof runs. `beside`: next to another file it gets a name with its hash, `run-7-3f9a0c1b22d4.json`.
-        Held-out scenarios that can be read in the file are spent. `html` is the report of a run or a hardening; while
-        something is held out, it leaves that out.
+        `source`: a run, session, hardening or environment; `where` filters its conversations. Conflict if another file
+        is there and neither `overwrite` nor `beside` is given, or the run goes on; HeldOut while a proof runs.
+        `beside`: next to another file, add the hash to the name, `run-7-3f9a0c1b22d4.json`. Held-out scenarios readable
+        in the file are spent. `html` is the report of a run or a hardening; while anything is held out, the report
+        omits it.
         """
         if format not in (*EXPORTERS, PAGE):
             raise Unavailable(
@@ -142,12 +142,12 @@ class Exporting:
         )
 
     def read(self, file: str) -> str:
-        """The text of an export of at most 4 MiB. For a worker thread."""
+        """The text of an export of at most 4 MiB. Run in a worker thread."""
         name = check_file_name(file)
         return Roots([self._folder]).read_text(name, "file", READ_BYTES)
 
     def run_file(self, run: RunRecord, trials: Sequence[TrialRecord]) -> RunFile:
-        """A run with all that belongs to it, and no secret. For a worker thread."""
+        """A run with everything that belongs to it, and no secrets. Run in a worker thread."""
         store, clean, hide_all = self._archive.store, self._clean, self._archive.redactor.hide_all
         stored = self._archive.worlds.read(run.world)
         world = hide_all(stored)
@@ -182,7 +182,7 @@ class Exporting:
         )
 
     def identity(self, run: RunRecord) -> str:
-        """See `run_identity`. For a worker thread."""
+        """See `run_identity`. Run in a worker thread."""
         return run_identity(self.run_file(run, self._trials(run)))
 
     def _export(
@@ -240,7 +240,7 @@ class Exporting:
         return report
 
     def _made(self, source: str, format: str, where: Mapping[str, Any]) -> Made:
-        """The text of a source in a format, of what may be seen now."""
+        """The text of a source in a format, limited to what may be seen now."""
         exporter = EXPORTERS[format]
         found = self._gathering.gather(source, exporter, where)
         if found.held_out:
@@ -299,7 +299,7 @@ class Exporting:
         return made
 
     def _tell_missing(self, run: RunRecord, made: Made) -> None:
-        """What is in no export of a run, and that a run is not complete."""
+        """Note what no export of a run contains, and that a run is incomplete."""
         there, wanted = self._archive.trials(run.id).count(), trials_wanted(run)
         if run.state != "done":
             made.warnings.append(f"{run.id} is {run.state}: {there:,} of {plural(wanted, 'trial')} in it.")
@@ -312,7 +312,7 @@ class Exporting:
         return sorted(found, key=lambda trial: (trial.simulation, trial.trial))
 
     def _environment(self, run: RunRecord) -> FileEnvironment:
-        """The environment as it is now, or, where it is gone, as much of it as the run knows."""
+        """The environment as it is now or, if deleted, as much of it as the run knows."""
         found = self._archive.environments.find(run.environment)
         record = found or EnvironmentRecord(id=run.environment, agent=AgentSpec.model_validate(run.agent))
         settings = record.settings.model_dump(
@@ -344,12 +344,12 @@ class Exporting:
         return self._archive.recordings.read(hash) if hash else []
 
     def _is_another(self, name: str, data: bytes) -> bool:
-        """Whether another file stands there."""
+        """Whether a different file is there."""
         path = self._folder / name
         return path.exists() and not (path.is_file() and path.read_bytes() == data)
 
     def _is_there(self, name: str, data: bytes, overwrite: bool, again: Mapping[str, Any]) -> bool:
-        """Whether the same file is there already; Conflict for another one, unless it may be written over."""
+        """Whether the same file is already there; Conflict for a different one, unless it may be overwritten."""
         path = self._folder / name
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if self._folder.is_symlink() or path.is_symlink():

@@ -1,4 +1,4 @@
-"""Jobs in which the writer model writes records: asked once, kept with the job, stored, told the same for ever."""
+"""Jobs in which the writer model writes records: asked once, kept with the job, stored, the same on every retry."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .results import Creation
 
 T = TypeVar("T", Persona, Scenario)
 Write = Callable[[Mapping[str, Any]], Awaitable[Generated[T]]]
-"""Asks the writer; gets the job's spec."""
+"""Asks the writer, given the job's spec."""
 Keep = Callable[[str, list[dict[str, Any]], Sequence[str]], Awaitable[Creation]]
-"""Stores the records of an environment, which were asked for by these kinds; the same ones again are unchanged."""
+"""Stores the records of an environment, requested with these kinds; identical ones are unchanged."""
 
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
 BRIEF_READ = (
@@ -35,14 +35,14 @@ ENGLISH = (
 )
 SEALED_TOLD = "Nobody reads them before a hardening that they confirm has its outcome."
 DRAFTS = "drafts"
-"""The table of a job with what the writer wrote."""
+"""The job table that holds what the writer wrote."""
 _BRIEF = 4000
 _REFUSED = 20
 _TAGS = 12
 
 
 class Generating(Generic[T]):
-    """The jobs of one kind of record: `personas` or `scenarios`."""
+    """The jobs for one kind of record: `personas` or `scenarios`."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Generating(Generic[T]):
         write: Write[T],
         keep: Keep,
     ) -> None:
-        """`kinds`: those that can be asked for."""
+        """`kinds`: those that can be requested."""
         self._kinds = kinds
         self._noun = noun
         self._kind = f"{noun}s"
@@ -66,7 +66,7 @@ class Generating(Generic[T]):
     async def start(
         self, environment: str, brief: str, count: int, kinds: Sequence[str], wait_s: float, key: str
     ) -> Creation:
-        """The finished creation, or what there is after `wait_s` seconds with its job."""
+        """The finished creation, or the state after `wait_s` seconds with its job."""
         check_wait(wait_s)
         if len(brief) > _BRIEF:
             raise InvalidArgument(
@@ -86,7 +86,7 @@ class Generating(Generic[T]):
         return Creation(environment=job.spec["environment"], kind=self._noun, job=job, **(job.result or {}))
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        """The drafts lie in a table of the job until they are stored; then only what came of them does."""
+        """Drafts stay in a table of the job until they are stored; after that only the outcome does."""
         kept = self._store.job_table(job.id, DRAFTS)
         result = kept.find("result")
         if result is None:

@@ -1,4 +1,4 @@
-"""What a call asks to be hardened: text, base run, simulations and models, checked before anything is stored."""
+"""What a call wants hardened: text, base run, simulations and models, checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class HardenOptions(Authored):
     """`options` of a hardening."""
 
     trials: int = Field(default=0, ge=0, le=50)
-    """0: one where everything is deterministic, else three."""
+    """0: one if everything is deterministic, else three."""
     patience: int = Field(default=2, ge=1, le=20)
-    """Rounds in a row without a better text before it stops."""
+    """Consecutive rounds without a better text before it stops."""
     seed: int | None = Field(default=None, ge=-(2**53), le=2**53)
     select: list[str] = Field(default_factory=lambda: ["all"])
     concurrency: int | None = Field(default=None, ge=1, le=1000)
     """Default: the environment's."""
     pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
-    """Equal failures of the infrastructure in a row that pause it; 0: never."""
+    """Consecutive identical infrastructure failures that pause it; 0: never."""
     budget: Budget | None = None
-    """The most that all its trials may use; seconds count from when it began or was gone on with."""
+    """The most that all its trials may use; seconds count from its start or last resumption."""
     cassette: CassetteUse | None = None
     target: Target = "instructions"
-    """The part of the text that is hardened."""
+    """The part of the text to harden."""
 
     @property
     def spending(self) -> dict[str, float]:
-        """The budget as it is kept."""
+        """The budget as stored."""
         return self.budget.limits if self.budget else {}
 
 
 class HardeningDrafts:
-    """Makes the record of a hardening from what a call says, and begins it. For a worker thread."""
+    """Makes the record of a hardening from a call, and begins it. Run in a worker thread."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class HardeningDrafts:
         self._snapshots = snapshots
 
     async def reachable(self, draft: Hardening) -> None:
-        """Refuse a hardening whose agent or models cannot be reached at all."""
+        """Refuse a hardening whose agent or models cannot be reached."""
         owner = self._archive.environments.get(draft.environment, "environment")
         await self._drafts.reachable(owner.agent, draft.models, cassette=draft.limits.cassette or None)
 
@@ -134,9 +134,9 @@ class HardeningDrafts:
         return found[-1] if found else None
 
     def begin(self, job: Job, draft: Hardening | None = None) -> Hardening:
-        """The hardening of a job, stored with its snapshot; what is there already is gone on with.
+        """The hardening of a job, stored with its snapshot; an existing one is resumed.
 
-        Killed at any write of it, the same call completes what is missing.
+        If killed at any write, the same call completes what is missing.
         """
         known = self.of_job(job.id)
         record = known or self._stored(job, draft or self.draft(job.spec))
@@ -181,7 +181,7 @@ class HardeningDrafts:
         return base
 
     def _unpaired(self, environment: str) -> list[str]:
-        """A warning of held-out scenarios that no simulation has."""
+        """A warning about held-out scenarios without simulations."""
         rows = self._archive.scenarios.where(environment=environment, split="held_out")
         paired = {s.scenario for s in self._archive.simulations.where(environment=environment)}
         count = sum(row.scenario.id not in paired for row in rows)
@@ -193,9 +193,9 @@ class HardeningDrafts:
     def _chosen(
         self, owner: EnvironmentRecord, opted: HardenOptions, base: RunRecord | None
     ) -> tuple[list[str], list[str], list[str]]:
-        """The simulations, the train ones that were not chosen, and what is to be said of what nothing had chosen.
+        """The selected simulations, the train simulations left out, and warnings about unselected ones.
 
-        A selection narrows train alone: what passed before must be in the proof, or nobody sees it break.
+        A selection narrows train only: cases that passed before must be in the proof, or nobody sees them break.
         """
         told: list[str] = []
         if base is not None and opted.select == ["all"]:
@@ -217,7 +217,7 @@ class HardeningDrafts:
 
 
 def _narrowed(added: int, left_out: int) -> list[str]:
-    """Warnings of a selection. `added`: held-out scenarios beside it; `left_out`: train simulations beside it."""
+    """Warnings about a selection. `added`: held-out scenarios added to it; `left_out`: train simulations not in it."""
     found: list[str] = []
     if added:
         found.append(f"All held-out scenarios are in the proof, {added:,} that were not selected among them.")
@@ -230,14 +230,14 @@ def _narrowed(added: int, left_out: int) -> list[str]:
 
 
 def harden_strategy(strategy: str) -> str:
-    """The strategy, or an error that says which there are."""
+    """The strategy, or an error that lists the valid ones."""
     if strategy in STRATEGIES:
         return strategy
     raise InvalidArgument(f"`{strategy[:40]}` is no strategy.", where="strategy", allowed=STRATEGIES)
 
 
 def _strategy(asked: str, models: Mapping[str, ModelName]) -> Strategy:
-    """Who writes: by the writer model, where nothing else was asked for."""
+    """Who writes: the writer model, unless the call says otherwise."""
     offline = short_name(models["writer"]).startswith("offline")
     if asked == "reflect" and offline:
         raise InvalidArgument(
@@ -251,7 +251,7 @@ def _strategy(asked: str, models: Mapping[str, ModelName]) -> Strategy:
 
 
 def _target(target: Target, strategy: Strategy, agent: str) -> Target:
-    """The part that is hardened, where the strategy can write it and the agent is shown it."""
+    """The part to harden, if the strategy can write it and the agent is shown it."""
     if target != "instructions" and strategy == "rules":
         raise InvalidArgument(
             f"Rules are no {target.replace('_', ' ')}.",
@@ -268,7 +268,7 @@ def _target(target: Target, strategy: Strategy, agent: str) -> Target:
 
 
 def harden_options(options: Mapping[str, Any] | None) -> HardenOptions:
-    """`options`, or an error that says what of it is wrong."""
+    """`options`, or an error that says what is wrong with them."""
     given = dict(options or {})
     check_plain(given, "options")
     return load(HardenOptions, given, "options")

@@ -1,4 +1,4 @@
-"""What keeps hardenings apart: one open at a time in an environment, one job at a time in each."""
+"""Keeps hardenings apart: one open at a time per environment, one job at a time per hardening."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPEN_STATES = ("open", "running")
 
 
 class HardeningLocks:
-    """Refuses what would come between a hardening and its proof. Each may be asked within a transaction."""
+    """Refuses what would interfere with a hardening and its proof. Every check may run inside a transaction."""
 
     def __init__(self, archive: Archive, jobs: Jobs) -> None:
         self._archive = archive
@@ -27,7 +27,7 @@ class HardeningLocks:
         return self._jobs.get(str(row.doc_id)) if row else None
 
     def none_open(self, environment: str, but: str = "") -> None:
-        """Conflict when another hardening than `but` is running or open for candidates; it says how to close it."""
+        """Conflict if a hardening other than `but` is running or open for candidates; it says how to close it."""
         found = self._archive.hardenings.where(environment=environment)
         other = next((h for h in reversed(found) if h.state in OPEN_STATES and h.id != but), None)
         if other is None:
@@ -43,8 +43,8 @@ class HardeningLocks:
         )
 
     def may_submit(self, record: Hardening, job: str = "") -> None:
-        """Conflict, with what to wait for, while another step of the hardening than `job` goes on, another one is
-        open, or this one is over.
+        """Conflict, with what to wait for, while another step of the hardening than `job` is in progress, another one
+        is open, or this one is over.
         """
         if record.state in ("promoted", "rejected"):
             raise Conflict(
@@ -71,7 +71,7 @@ class HardeningLocks:
 
 
 def nothing_rests_on(archive: Archive, run: RunRecord, what: str, where: str) -> None:
-    """Conflict where a hardening that is not over rests on a run as it is; `what`: what of it would change."""
+    """Conflict if an unfinished hardening depends on a run as it is; `what`: which part of it would change."""
     found = archive.hardenings.where(environment=run.environment)
     rests = next((h for h in found if h.base_run == run.id and h.state in OPEN_STATES), None)
     if rests is not None:

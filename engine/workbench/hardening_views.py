@@ -12,7 +12,7 @@ from .results import Item
 from .rows import evidence_row
 
 _FIGURES = ("number", "total", "passed", "failed", "rate", "completed")
-"""Fields of a round that stand in its row even where they are 0."""
+"""Fields of a round that its row shows even if they are 0."""
 _LONG = ("written", "pruned")
 _CASES = ("simulations", "left_out", "train", "held_out")
 _ROUNDS = (
@@ -43,7 +43,7 @@ _WHOLE = (
 
 
 class HardeningViews:
-    """Reads one of them. Views and limits are checked by the caller."""
+    """Shows one of them. Callers check views and limits."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -138,7 +138,7 @@ class HardeningViews:
 
 
 def _round_row(round: Round, base: str) -> Body:
-    """A round without the names of its trials; view full has them."""
+    """A round without the names of its trials, which view full has."""
     row = round.model_dump(mode="json", exclude_defaults=True, exclude={"conversations"})
     if "cluster" in row:
         row["cluster"].pop("members", None)
@@ -147,7 +147,7 @@ def _round_row(round: Round, base: str) -> Body:
 
 
 def _cluster_row(cluster: Cluster) -> Body:
-    """A cluster of the brief; the names of its simulations are in view full."""
+    """A cluster of the brief without the names of its simulations, which view full has."""
     row = cluster.model_dump(mode="json", exclude_defaults=True, exclude={"members"})
     return {**row, "severity": cluster.severity}
 
@@ -157,7 +157,7 @@ def _evidence(evidence: Evidence | None) -> Body:
 
 
 def hardening_summary(record: Hardening) -> str:
-    """One sentence on how a hardening stands."""
+    """One sentence on the state of a hardening."""
     outcome = f", outcome {record.outcome}" if record.outcome else ""
     marks = f" ({', '.join(record.marks)})" if record.marks else ""
     told = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"

@@ -62,7 +62,7 @@ class Hardenings:
         idempotency_key: str = "",
         on_progress: Progress | None = None,
     ) -> HardeningReport:
-        """Search and prove (`auto`, `rules`), or give a brief to write from (`submit`). Puts nothing in place."""
+        """Search and prove (`auto`, `rules`), or give a brief to write from (`submit`). Puts nothing in force."""
         check_wait(wait_s)
         check_range(rounds, "rounds", 1, MOST_ROUNDS)
         check_plain(dict(models or {}), "models")
@@ -97,9 +97,9 @@ class Hardenings:
         idempotency_key: str = "",
         on_progress: Progress | None = None,
     ) -> HardeningReport:
-        """A client's own text: guards at once; what passes them is run on train and, if it holds, proven.
+        """A client's own text: guards run at once; if it passes, it is run on train and, if it holds, proven.
 
-        One that was proven before, but for blanks, has its outcome already: nothing is run and no look is taken.
+        One already proven, ignoring blanks, keeps its outcome: nothing is run and no look is taken.
         """
         check_wait(wait_s)
         record = self._archive.hardenings.get(hardening, "hardening")
@@ -115,11 +115,11 @@ class Hardenings:
     async def decide(
         self, candidate: str, decision: str, *, reason: str = "", override: bool = False
     ) -> HardeningReport:
-        """Promote or reject a candidate (`hard-2/c1`), close a hardening (`hard-2`), or go back to `support@1`."""
+        """Promote or reject a candidate (`hard-2/c1`), close a hardening (`hard-2`), or return to `support@1`."""
         return await anyio.to_thread.run_sync(self._decisions.decide, candidate, decision, reason, override)
 
     def report(self, record: Hardening, candidate: str = "", job: Job | None = None) -> HardeningReport:
-        """A hardening as it stands; `candidate` empty: the best."""
+        """The state of a hardening; `candidate` empty: the best."""
         going = job if job is not None and not job.ended else None
         warnings = list(record.warnings)
         if job is not None and job.state == "paused" and job.error:
@@ -127,7 +127,7 @@ class Hardenings:
         return HardeningReport(record, candidate or record.candidate, going, warnings=warnings)
 
     def report_of(self, job: Job) -> HardeningReport:
-        """What a job's starter would have returned; its error when it failed."""
+        """What the starter of a job would have returned; its error if it failed."""
         self._jobs.raise_failure(job)
         record = self._of_job(job)
         if record is None:
@@ -140,7 +140,7 @@ class Hardenings:
         return self.report(record, candidate.id if candidate else "", job)
 
     def _again(self, record: Hardening, candidate: Candidate) -> HardeningReport:
-        """What is said of a text that was proven before."""
+        """The report on a text that was proven before."""
         report = self.report(record, candidate.id)
         told = f"{candidate.id} is the same text: its outcome stands, nothing was run and no look was taken."
         report.warnings.insert(0, told)
@@ -180,7 +180,7 @@ class Hardenings:
         )
 
     async def _begin(self, spec: Mapping[str, Any], draft: Hardening | None, key: str) -> Job:
-        """The job of a hardening, made and launched, whether the caller stays or not."""
+        """The job of a hardening, made and launched whether or not the caller stays."""
         job, new = self._jobs.create("hardening", spec, key, environment=spec["environment"])
         if not new:
             await self._begun(job)
@@ -195,7 +195,7 @@ class Hardenings:
         return job
 
     async def _begun(self, job: Job) -> None:
-        """Until the hardening of a job that the same call made at the same moment is there."""
+        """Wait until the hardening of a job made by the same call at the same moment exists."""
         with anyio.move_on_after(_BEGIN_S):
             while self._jobs.get(job.id).active and self._drafts.of_job(job.id) is None:
                 await anyio.sleep(0.01)
@@ -245,7 +245,7 @@ class Hardenings:
         return {"hardening": record.id}
 
     async def _stopped(self, job: Job, state: str) -> None:
-        """A hardening whose job was stopped can be gone on with; one that waits for candidates is open again."""
+        """A hardening whose job was stopped can be resumed; one waiting for candidates is reopened."""
         record = self._of_job(job)
         if record is None:
             return
@@ -270,7 +270,7 @@ class Hardenings:
 
 
 def _with_limits(record: Hardening, opted: HardenOptions) -> Hardening:
-    """The hardening with what may be other when it goes on: concurrency, pause_after, budget."""
+    """The hardening with what may differ when it resumes: concurrency, pause_after, budget."""
     limits = {"concurrency": opted.concurrency, "pause_after": opted.pause_after, "budget": opted.spending}
     given = {name: value for name, value in limits.items() if name in opted.model_fields_set}
     return record.model_copy(update={"limits": record.limits.model_copy(update=given)})

@@ -1,4 +1,4 @@
-"""Hints on request: a run in which the agent is told what the author of a scenario would tell it."""
+"""Hints on request: a run in which the agent is given the scenario author's hints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADING: Final = "## Hints"
 
 
 def instructions_of(run: RunRecord, scenario: Scenario) -> str:
-    """The text of a trial's agent: that of the run, and the scenario's hints where they were asked for."""
+    """The text of a trial's agent: the run's, plus the scenario's hints if requested."""
     if not run.options.get("hints") or not scenario.hints:
         return run.instructions_text
     lines = [f"- {hint.text}" for hint in scenario.hints]
@@ -21,13 +21,13 @@ def instructions_of(run: RunRecord, scenario: Scenario) -> str:
 
 
 def hints_told(scenarios: Iterable[Scenario]) -> dict[str, int]:
-    """What a run with hints keeps of them: in how many of its scenarios there are any."""
+    """What a run with hints records of them: how many of its scenarios have any."""
     known = list(scenarios)
     return {"told_in": sum(bool(one.hints) for one in known), "of": len(known)}
 
 
 def hints_warnings(told: Mapping[str, int] | None) -> list[str]:
-    """What is told of a run with hints: its rate is not that of its instructions."""
+    """The warning of a run with hints: its rate is not that of its instructions."""
     if not told:
         return []
     return [

@@ -50,6 +50,7 @@ class Importing:
         self._read: dict[str, Imported] = {}
         """What was read when a job was started, until it runs in this process; after a restart it is read again."""
         jobs.handle("import", self._perform)
+        jobs.on_end(self._forget)
 
     async def start(
         self,
@@ -104,6 +105,10 @@ class Importing:
             report = await self._past_runs.take(read, spec["id"], job, dry_run=spec["dry_run"])
         report.warnings += warnings
         return report
+
+    async def _forget(self, job: Job) -> None:
+        """A job that was cancelled before it began needs nothing of what was read."""
+        self._read.pop(job.id, None)
 
     def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:
         """The importer for what is there, its real path, and what it reads; what cannot be read is refused."""

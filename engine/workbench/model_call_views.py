@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
 from ..records.model_call import ModelCall
@@ -175,14 +176,20 @@ def _entry(message: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 def _shorten(view: dict[str, Any], room: int) -> None:
     """Cut the longest texts of a history that alone is too long for a batch; what is left out is counted."""
-    texts = [entry for entry in view["history"] if len(entry.get("text", "")) > _CUT]
-    while texts and _size(view) > room:
-        longest = max(texts, key=lambda entry: len(entry["text"]))
-        text: str = longest["text"]
-        half = max(_CUT, len(text) // 2)
-        longest["text"] = f"{text[:half]} … ({len(text) - half} characters left out)"
-        if half == _CUT:
-            texts.remove(longest)
+    over = _size(view) - room
+    texts = [(-len(entry.get("text", "")), k) for k, entry in enumerate(view["history"])]
+    cuttable = [one for one in texts if -one[0] > _CUT]
+    whole = {k: view["history"][k]["text"] for _, k in cuttable}
+    heapify(cuttable)
+    while cuttable and over > 0:
+        length, k = heappop(cuttable)
+        half = max(_CUT, -length // 2)
+        entry, text = view["history"][k], whole[k]
+        short = f"{text[:half]} … ({len(text) - half} characters left out)"
+        over -= _size(entry["text"]) - _size(short)
+        entry["text"] = short
+        if half > _CUT:
+            heappush(cuttable, (-half, k))
 
 
 def _size(value: Any) -> int:
