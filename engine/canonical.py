@@ -1,6 +1,6 @@
 """Canonical JSON, its hash, and the equality of values.
 
-Keys sorted by code point, no blanks, UTF-8; integral floats below 2^53 are written as integers, other floats
+Keys sorted by code point, no whitespace, UTF-8; integral floats below 2^53 are written as integers, other floats
 shortest; NaN and infinity are refused. 1 equals 1.0, true does not equal 1, a missing value differs from null.
 """
 

@@ -46,7 +46,7 @@ class NextCall:
 class CasehardenError(Exception):
     """Base of all errors that stop a call.
 
-    `what` is one sentence; `where` a path such as `scenarios[2].success[0].stat`; `allowed` what would do;
+    `what` is one sentence; `where` a path such as `scenarios[2].success[0].stat`; `allowed` what would be accepted;
     `next` the calls that help; `quoted` text of third parties, which never becomes part of the message.
     """
 
@@ -181,7 +181,7 @@ def error_class(raised: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like `word`, or None when none is near."""
+    """The known word most similar to `word`, or None if none is near."""
     asked = word.casefold()[:200]
     folded = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(asked, _comparable(asked, folded), n=1, cutoff=0.6)

@@ -1,10 +1,10 @@
-"""A number with its noun, as every text of ours tells it."""
+"""A number with its noun, in the form all our texts use."""
 
 from __future__ import annotations
 
 
 def plural(number: int, one: str, more: str = "") -> str:
-    """`1 scenario`, `1,200 trials`; `more`: the words for any number but one, where it is not `one` with an s.
+    """`1 scenario`, `1,200 trials`; `more`: the plural, if it is not `one` with an s.
 
     A noun that ends in s has no singular: `1 instructions`.
     """
@@ -14,5 +14,5 @@ def plural(number: int, one: str, more: str = "") -> str:
 
 
 def be(number: int) -> str:
-    """`is` or `are`, behind words that `number` of something stand in: `1 of 4 trials is missing`."""
+    """`is` or `are`, to agree with `number`: `1 of 4 trials is missing`."""
     return "is" if number == 1 else "are"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound
-from ..engine.evaluate.comparison import MAX_DROP
+from ..engine.evaluate.comparison import MAX_DROP, RunComparison
 from ..engine.exchange import CaseFolder, Roots
 from ..engine.plural import plural
 from ..engine.workbench import Workbench
@@ -137,15 +137,22 @@ def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: i
             f"  {worse} of {plural(found.scenarios, 'scenario')} worse, {better} better; {change(found)}"
         )
         lines.append(f"  {finding(found)}")
-    for word, names in (("broken", found.broken), ("fixed", found.fixed), ("flaky", found.flaky)):
-        lines += [f"  {word:<7} {name}" for name in names[:NAMED]]
-        if len(names) > NAMED:
-            lines.append(f"  {word:<7} and {len(names) - NAMED} more")
+    lines += changed_lines(found)
     lines += [f"  differs {name}: {told}" for name, told in report.differs.items()]
     lines += [f"  {warning}" for warning in report.warnings]
     words = {"pass": "PASS", "fail": "FAIL"}
     lines += [f"{words[row.result]}  {row.threshold}: {row.why}" for row in report.baseline]
     return [cut(clean(line), width) for line in lines]
+
+
+def changed_lines(found: RunComparison) -> list[str]:
+    """The simulations that changed, by what became of them."""
+    lines: list[str] = []
+    for word, names in (("broken", found.broken), ("fixed", found.fixed), ("flaky", found.flaky)):
+        lines += [f"  {word:<7} {name}" for name in names[:NAMED]]
+        if len(names) > NAMED:
+            lines.append(f"  {word:<7} and {len(names) - NAMED} more")
+    return lines
 
 
 def baseline_json(baseline: Baseline, report: ComparisonReport | None) -> dict[str, Any]:

@@ -38,6 +38,12 @@ COMMANDS = {
         ".score",
         "the second half of run: grade a stored run, also with other metrics or another judge",
     ),
+    "harden": (
+        ".harden",
+        "look for better instructions and prove them; exit 0 improved or nothing to fix, 1 not improved",
+    ),
+    "compare": (".compare", "what got better or worse from one run to another, and how sure that is"),
+    "list": (".list_items", "what the data folder holds: environments, runs, hardenings, jobs"),
     "play": (".play", "be the agent yourself, in the terminal"),
     "label": (".label", "judge conversations yourself, and see how far the judge agrees with you"),
     "cancel": (".cancel", "stop a job that another process is at work on; what it finished is kept"),
@@ -71,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"] and words[1:]:
         words = [words[1], "--help"]
     if not words and not sys.stdin.isatty():
-        words = ["serve"]
+        return _tell(
+            "no command.", ", ".join(COMMANDS), called("serve") + "        (the MCP server on stdio)"
+        )
     if not words or words[0] in ("-h", "--help", "help"):
         return _print(help_text(Screen().width))
     if words[0] in ("-V", "--version"):

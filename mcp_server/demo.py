@@ -23,6 +23,7 @@ from ..engine.plural import plural
 from ..resources.library import WORLDS
 from .called import called
 from .demo_model import DemoModel, add_model_arguments, ask, model_of
+from .hardening_lines import added, aim, cause_lines, heading, proof_heading, proof_lines, tried
 from .output_files import copy_out
 from .setting_values import flag
 from .settings import add_flags
@@ -182,16 +183,14 @@ class _Loop:
     async def _base(self) -> dict[str, Any]:
         base = await self._call("run_simulations", environment=WORLD, wait_s=45, **self._model.options)
         self._spent(base)
-        self._heading("Base", f"version 1      {_rate(base['totals'])}", base["cost"]["seconds"])
+        self._line(heading("Base", f"version 1      {_rate(base['totals'])}", base["cost"]["seconds"]))
         see = next((c["see"] for c in base["clusters"] if c.get("see")), "")
         if see:
             shown = await self._call("get_item", kind="conversation", id=see, view="turns", limit=1)
             for line in _failure(see, shown["item"]):
                 self._line(line)
-        for index, cluster in enumerate(base["clusters"][:3]):
-            head = "Causes on train" if index == 0 else ""
-            told = f"{cluster['simulations']:>3} x {cut(clean(cluster['cause']), 58)}"
-            self._line(f"  {head:<15} {told:<64} {cluster['severity']}")
+        for line in cause_lines(base["clusters"]):
+            self._line(line)
         self._line()
         return base
 
@@ -206,16 +205,13 @@ class _Loop:
         self._trials += sum(int(r.get("trials_run", 0)) for r in rounds)
         known: set[str] = set()
         for one in (r for r in rounds if r.get("candidate")):
-            cluster: dict[str, Any] = one.get("cluster") or {}
-            self._heading(
-                f"Candidate {one['number']}", f"aimed at: {cut(clean(str(cluster.get('cause', ''))), 70)}"
-            )
+            self._line(aim(one))
             diff = await self._call("get_item", kind="candidate", id=one["candidate"], view="diff")
-            added = [line for line in _added(str(diff["item"].get("diff", ""))) if line not in known]
-            known.update(added)
-            for line in added:
+            new = [line for line in added(str(diff["item"].get("diff", ""))) if line not in known]
+            known.update(new)
+            for line in new:
                 self._line(f"  + {clean(line)}")
-            self._line(f"  Train        {_moved(one.get('train') or {})}    {one['decision']}")
+            self._line(tried(one))
             self._line()
 
     async def _rounds(self, hardening: str) -> list[dict[str, Any]]:
@@ -227,13 +223,8 @@ class _Loop:
         held = hardening.get("evidence", {}).get("held_out")
         outcome = hardening.get("outcome", "none")
         if held:
-            self._heading("Proof", f"on {held['n']} held-out scenarios that the writer never saw", seconds)
-            self._line(f"  Held-out     {_change(held)}")
-            moved = f"{held['better']} better, {held['worse']} worse, {held['unchanged']} unchanged"
-            needs = f"sign-flip p {held['p']:.3f} (needs at most {held['alpha']:.3f})"
-            self._line(f"  Scenarios    {moved}; {needs}")
-            passed = [g["guard"] for g in hardening.get("guards", []) if g["result"] == "pass"]
-            self._line(f"  Guards       passed: {', '.join(passed)}")
+            for line in (proof_heading(held, seconds), *proof_lines(held, hardening.get("guards", []))):
+                self._line(line)
         offline = ", offline" if self._offline else ""
         told = f"  Outcome      {outcome.upper()}{offline}"
         if outcome != "improved":
@@ -253,7 +244,8 @@ class _Loop:
         )
         self._spent(again)
         version = again["instructions_version"].partition("@")[2]
-        self._heading("Next round", f"version {version:<7}{_rate(again['totals'])}", again["cost"]["seconds"])
+        told = f"version {version:<7}{_rate(again['totals'])}"
+        self._line(heading("Next round", told, again["cost"]["seconds"]))
         for number, totals in (("1", base["totals"]), (version, again["totals"])):
             self._line(f"  version {number:<4} {bar(totals['rate'])} {percent(totals['rate']):>5}")
         left = again["totals"]["simulations"] - again["totals"]["passed"]
@@ -297,10 +289,6 @@ class _Loop:
         known = usd if isinstance(usd, int | float) else None
         self._usd = None if known is None or self._usd is None else self._usd + known
 
-    def _heading(self, word: str, told: str, seconds: float | None = None) -> None:
-        line = f"{word:<14} {told}"
-        self._line(line if seconds is None else f"{line:<92}{seconds:>6.1f} s")
-
     def _line(self, text: str = "") -> None:
         self._screen.line(text.encode("ascii", "replace").decode())
 
@@ -315,25 +303,6 @@ def _rate(totals: Mapping[str, Any]) -> str:
     return (
         f"{totals['passed']} of {counted} pass, {percent(totals['rate'])} {interval(totals.get('interval'))}"
     )
-
-
-def _change(held: Mapping[str, Any]) -> str:
-    base, candidate = held["base"], held["candidate"]
-    before, after = held["base_trials"], held["candidate_trials"]
-    rates = [
-        f"{percent(passed / of)} {interval(held.get(bounds))}" if of else "-"
-        for passed, of, bounds in ((base, before, "base_interval"), (candidate, after, "candidate_interval"))
-    ]
-    return f"{base} -> {candidate} of {after} simulations, {rates[0]} -> {rates[1]}"
-
-
-def _moved(train: Mapping[str, Any]) -> str:
-    """A comparison on train; what is 0 was left out by the server."""
-    base, candidate, of, better, worse = [
-        int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
-    ]
-    moved = f"{plural(better, 'scenario')} better, {worse} worse"
-    return f"{base} -> {candidate} of {of} simulations    {moved}"
 
 
 def _failure(see: str, item: Mapping[str, Any]) -> list[str]:
@@ -356,9 +325,3 @@ def _failure(see: str, item: Mapping[str, Any]) -> list[str]:
 def _call(call: Mapping[str, Any]) -> str:
     arguments = ", ".join(f"{k}: {v}" for k, v in call.get("args", {}).items())
     return clean(f"{call['tool']}({arguments})")
-
-
-def _added(diff: str) -> list[str]:
-    return [
-        line[1:].strip() for line in diff.splitlines() if line.startswith("+") and not line.startswith("+++")
-    ]

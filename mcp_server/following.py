@@ -1,7 +1,8 @@
 """Following a run, or the scoring of one, to its end: progress, Ctrl-C, the exit code, the result as JSON.
 
-`run`, `simulate` and `score` go through it alike. Exit codes: 0 passed, 1 a threshold or the baseline was missed,
-3 no result: nothing was counted, or nothing of it could be judged; 130 and 143 stopped by Ctrl-C or SIGTERM.
+`run`, `simulate` and `score` go through it alike; `harden` is watched in the same way. Exit codes: 0 passed, 1 a
+threshold or the baseline was missed, 3 no result: nothing was counted, or nothing of it could be judged; 130 and 143
+stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 
 from ..engine.errors import BudgetSpent, Conflict
 from ..engine.plural import plural
+from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
@@ -40,29 +43,47 @@ Again = Callable[[str], Sequence[str]]
 """The words of the command that goes on with a run."""
 
 
+class Watch(Protocol):
+    """What is shown of a job while it goes on."""
+
+    async def look(self, job: Job) -> None: ...
+
+    def waits(self, job: Job, home: Path) -> None: ...
+
+
 async def followed(bench: Bench, start: Start, screen: Screen, again: Again) -> tuple[RunReport, int]:
     """What came of what `start` begins; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
-    async with _interrupts() as interrupts:
+    async with listening() as interrupts:
         report = await start()
         progress = Progress(bench, screen, report)
-        stopped = 0
-        job = report.job
-        while job is not None and job.active:
-            with interrupts.waiting():
-                job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
-                if job.state == "waiting":
-                    progress.waits(job, bench.home)
-                    await anyio.sleep(STEP_S)
-            await progress.look(job)
-            if interrupts.code and not stopped:
-                stopped = interrupts.code
-                kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
-                screen.line(f"Stopping. {kept}; {called(*again(report.run.id))} goes on.")
-                with suppress(Conflict):  # it was over at the same moment
-                    await bench.jobs.cancel(job.id, reason="interrupted")
+        stopped = await watched(bench, report.job, progress, interrupts, screen, again(report.run.id))
     report = await _ended(bench, report)
     await progress.end()
     return report, stopped
+
+
+async def watched(
+    bench: Bench, job: Job | None, watch: Watch, interrupts: Interrupts, screen: Screen, again: Sequence[str]
+) -> int:
+    """Look at a job until it is over; the exit code where Ctrl-C or SIGTERM stopped it, else 0.
+
+    `again`: the words of the command that goes on with it.
+    """
+    stopped = 0
+    while job is not None and job.active:
+        with interrupts.waiting():
+            job = (await bench.jobs.wait(job.id, wait_s=STEP_S)).job
+            if job.state == "waiting":
+                watch.waits(job, bench.home)
+                await anyio.sleep(STEP_S)
+        await watch.look(job)
+        if interrupts.code and not stopped:
+            stopped = interrupts.code
+            kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
+            screen.line(f"Stopping. {kept}; {called(*again)} goes on.")
+            with suppress(Conflict):  # it was over at the same moment
+                await bench.jobs.cancel(job.id, reason="interrupted")
+    return stopped
 
 
 async def finished(
@@ -83,6 +104,7 @@ async def finished(
         print(json.dumps(result, ensure_ascii=False))
     elif not stopped:
         lines = await result_lines(bench, report, screen.width)
+        lines += _to_harden(report.run, args)
         lines += baseline_lines(baseline, against, screen.width)
         for line in [*lines, *how_to_go_on(report, again)]:
             screen.line(line)
@@ -92,6 +114,17 @@ async def finished(
         saved = await anyio.to_thread.run_sync(save, bench, baseline, report.run.id, against)
         screen.line(saved) if saved else None
     return code
+
+
+def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
+    """What to type to have the instructions of the folder hardened, where a run of it shows failures."""
+    folder: str = getattr(args, "folder", "")
+    if not folder or run.state != "done" or not run.totals.failed or not run.clusters:
+        return []
+    whole = "" if "/" in run.instructions else str(run.options.get("part_of", run.id))
+    base = ["--run", whole] if whole else []
+    home = ["--home", args.home] if args.home else []
+    return [f"Or here: {called('harden', folder, *home, *base)}"]
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
@@ -119,14 +152,20 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     if run.state == "cancelled":
         kept = plural(run.totals.trials - run.totals.error, "trial")
         return [f"Cancelled from elsewhere. Kept: {kept}; {called(*again)} goes on."]
-    if job is None or job.state != "paused" or job.error is None:
+    if job is None:
         return []
-    limits: dict[str, float] = run.options.get("budget") or {}
+    kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
+    return paused_lines(job, run.options.get("budget") or {}, kept, again)
+
+
+def paused_lines(job: Job, limits: Mapping[str, float], kept: str, again: Sequence[str]) -> list[str]:
+    """Why a job paused, and what to type; with a higher budget where its `limits` are spent."""
+    if job.state != "paused" or job.error is None:
+        return []
     told = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
     more = (
         ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
     )
-    kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 
@@ -155,7 +194,7 @@ def as_json(report: RunReport, code: int) -> dict[str, Any]:
     }
 
 
-class _Interrupts:
+class Interrupts:
     """Whether Ctrl-C or SIGTERM came. The first ends a wait, the second the process, which loses nothing that is
     stored.
     """
@@ -181,9 +220,9 @@ class _Interrupts:
 
 
 @asynccontextmanager
-async def _interrupts() -> AsyncGenerator[_Interrupts]:
+async def listening() -> AsyncGenerator[Interrupts]:
     """Listens for Ctrl-C and SIGTERM within the block."""
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
 
     async def listen() -> None:
         async for number in signals:

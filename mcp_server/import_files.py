@@ -59,6 +59,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 async def _run(args: argparse.Namespace, path: Path) -> int:
     screen = Screen(plain=args.plain)
     settings = read_settings(args)
+    settings.lend_keys()
     async with settings.workbench("cli", roots=[top_of(path), path.parent], resume=False) as bench:
         found = await bench.imports.start(
             str(path.resolve()), args.id, format=args.format, dry_run=args.dry_run, wait_s=WAIT_S

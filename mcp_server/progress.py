@@ -63,10 +63,7 @@ class Progress:
         """Say once that a client must answer, and where."""
         if not self._said_that_it_waits:
             self._said_that_it_waits = True
-            self._screen.line(
-                f"{job.id} is waiting for a client that answers model calls: a server over the same data folder "
-                f"({called('serve', '--home', str(home))}) and its tool take_model_calls."
-            )
+            self._screen.line(waiting(job, home))
 
     async def end(self) -> None:
         """The failures that are still untold; the status line stays as it is."""
@@ -113,6 +110,14 @@ class Progress:
         why = next((str(check["why"]) for check in told["failed_checks"] if check.get("why")), "")
         if why:
             self._screen.line(cut(f"        {clean(why)}", self._screen.width))
+
+
+def waiting(job: Job, home: Path) -> str:
+    """That a client must answer, and where."""
+    return (
+        f"{job.id} is waiting for a client that answers model calls: a server over the same data folder "
+        f"({called('serve', '--home', str(home))}) and its tool take_model_calls."
+    )
 
 
 async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[str]:

@@ -64,6 +64,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
 async def _run(args: argparse.Namespace) -> int:
     place = Path(args.environment or ".")
     settings = read_settings(args)
+    settings.lend_keys()
     async with settings.workbench("cli", roots=[place], resume=False) as bench:
         id = await _environment(bench, args.environment, place)
         found = await bench.prompts.of(id, [args.role] if args.role else ROLES, args.scenario)

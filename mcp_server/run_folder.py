@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -50,9 +51,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """What `run` and its first half take alike."""
+    add_folder_arguments(parser, command)
+    parser.add_argument("--check", action="store_true", help="check every file and run nothing")
+    parser.add_argument(
+        "--instructions",
+        default="",
+        metavar="VERSION",
+        help="another version or a candidate, such as 2 or hard-1/c1; the folder's file stays as it is",
+    )
+    parser.add_argument("--confirm", action="store_true", help="start a large run without a budget")
+    parser.add_argument(
+        "--resume",
+        default="",
+        metavar="RUN",
+        help="go on with a run: what is missing or ended in error",
+    )
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """What all commands take that run the cases of a folder."""
     parser.set_defaults(command=command)
     parser.add_argument("folder", nargs="?", default=".", help="the folder with caseharden.yaml")
-    parser.add_argument("--check", action="store_true", help="check every file and run nothing")
+    parser.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="WHICH",
+        help="simulations by id, or scenario:ID, persona:ID, tag:T, failed:RUN, cluster:RUN/K; repeatable",
+    )
     parser.add_argument("--trials", type=int, help="trials of each simulation, 1 to 50")
     parser.add_argument("--concurrency", type=int, help="trials at the same time, 1 to 1,000")
     parser.add_argument(
@@ -70,26 +96,29 @@ def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         choices=get_args(Mode),
         help="replay (default): record calls that are not in it; strict: such a call is an error",
     )
-    parser.add_argument("--confirm", action="store_true", help="start a large run without a budget")
-    parser.add_argument(
-        "--resume",
-        default="",
-        metavar="RUN",
-        help="go on with a run: what is missing or ended in error",
-    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no progress line")
     add_flags(parser, "home", "models", "network", "code", "env_file")
 
 
 def run(args: argparse.Namespace) -> int:
+    check_folder(args)
+    if args.resume and (args.select or args.instructions):
+        where = "--select" if args.select else "--instructions"
+        raise InvalidArgument(
+            f"{args.resume} goes on with its own cases and text.", where=where, allowed="without --resume"
+        )
+    return anyio.run(_run, args)
+
+
+def check_folder(args: argparse.Namespace) -> None:
+    """Refuse a folder that is none, and a number of trials that cannot be."""
     folder = Path(args.folder)
     if not folder.is_dir():
         kind = "is not a folder" if folder.exists() else "does not exist"
         raise NotFound(f"`{folder}` {kind}.", allowed=f"a folder that holds {CONFIG_NAMES[0]}")
     if args.trials is not None and not 1 <= args.trials <= MOST_TRIALS:
         raise InvalidArgument(f"{args.trials} trials.", where="--trials", allowed=f"1 to {MOST_TRIALS}")
-    return anyio.run(_run, args)
 
 
 def then(args: argparse.Namespace, error: Exception) -> str:
@@ -111,14 +140,18 @@ def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
     if where == "--trials":
         return called(args.command, args.folder, "--trials", "1")
     if isinstance(error, NeedsConfirm):
-        fewer = called(args.command, args.folder, "--trials", "1") + "        (fewer), or "
-        return (fewer if args.trials != 1 else "") + _again(args, "--budget", "25")
+        chosen = [word for one in args.select for word in ("--select", one)]
+        fewer = called(args.command, args.folder, *chosen, "--trials", "1") + "        (fewer), or "
+        return (fewer if args.trials != 1 else "") + _again(args, *chosen, "--budget", "25")
     if where.startswith("--budget"):
         return called(args.command, args.folder, "--budget", "25")
     if where == "--resume":
         known = instead(error, where)
         return _again(args, "--resume", known) if known else _again(args) + "        (a new run)"
-    return then_baseline(_words(args), args.baseline, error, where) if args.command == "run" else ""
+    if where.startswith(("--select", "--instructions")):
+        kind = "simulation" if where.startswith("--select") else "instructions"
+        return called("list", kind, *home_words(args)) + "        (shows what there is)"
+    return then_baseline(command_words(args), args.baseline, error, where) if args.command == "run" else ""
 
 
 def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
@@ -132,14 +165,17 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
     return _again(args, "--check") + "        (checks every file, runs nothing)"
 
 
-def _words(args: argparse.Namespace, *words: str) -> list[str]:
+def command_words(args: argparse.Namespace, *words: str) -> list[str]:
     """The command for the same folder and data folder, in words."""
-    home = ["--home", args.home] if args.home else []
-    return [args.command, args.folder, *home, *words]
+    return [args.command, args.folder, *home_words(args), *words]
+
+
+def home_words(args: argparse.Namespace) -> list[str]:
+    return ["--home", args.home] if args.home else []
 
 
 def _again(args: argparse.Namespace, *words: str) -> str:
-    return called(*_words(args, *words))
+    return called(*command_words(args, *words))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -151,7 +187,8 @@ async def _run(args: argparse.Namespace) -> int:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         baseline = Baseline()
         if args.command == "run":
-            baseline = await anyio.to_thread.run_sync(wanted, args, cases)
+            whole = None if args.select else cases  # a part is no match for the baseline of the whole
+            baseline = await anyio.to_thread.run_sync(wanted, args, whole)
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
             return _checked(environment, screen)
@@ -171,12 +208,13 @@ async def _simulate(
     baseline: Baseline,
 ) -> int:
     options = _options(args)
-    trials = 0 if args.resume else args.trials or 0
+    how: dict[str, Any] = {"select": args.select or ["all"], "instructions": args.instructions}
+    how["trials"] = 0 if args.resume else args.trials or 0
 
     def again(run: str) -> Sequence[str]:
-        return _words(args, "--resume", run)
+        return command_words(args, "--resume", run)
 
-    start = partial(_started, bench, environment, trials, options, models)
+    start = partial(_started, bench, environment, how, options, models)
     report, stopped = await followed(bench, start, screen, again)
     if args.command == "run" and report.run.options.get("score", True):
         return await finished(bench, args, screen, report, stopped, baseline, again(report.run.id))
@@ -202,19 +240,23 @@ def _simulated(
         for line in how_to_go_on(report, again):
             screen.line(line)
         if code == 0:
-            home = ["--home", args.home] if args.home else []
-            screen.line(f"Go on: {called('score', run.id, *home)}")
+            screen.line(f"Go on: {called('score', run.id, *home_words(args))}")
     return code
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the command line as those of a run."""
-    cassette = {"file": args.cassette, "mode": args.cassette_mode} if args.cassette else {}
-    budget = _budget(args.budget)
-    given = {"resume": args.resume, "concurrency": args.concurrency, "budget": budget, "cassette": cassette}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    options = spending(args)
+    options |= {"resume": args.resume} if args.resume else {}
     options |= {"confirm": True} if args.confirm else {}
     return options | ({"score": False} if args.command == "simulate" and not args.resume else {})
+
+
+def spending(args: argparse.Namespace) -> dict[str, Any]:
+    """Of the options of a run or a hardening those on how much it may use, and from where it has model calls."""
+    cassette = {"file": args.cassette, "mode": args.cassette_mode} if args.cassette else {}
+    given = {"concurrency": args.concurrency, "budget": _budget(args.budget), "cassette": cassette}
+    return {name: value for name, value in given.items() if value}
 
 
 def _budget(text: str) -> dict[str, float]:
@@ -232,19 +274,33 @@ def _budget(text: str) -> dict[str, float]:
 
 
 async def _started(
-    bench: Bench, environment: str, trials: int, options: dict[str, Any], models: Mapping[str, Any]
+    bench: Bench,
+    environment: str,
+    how: Mapping[str, Any],
+    options: dict[str, Any],
+    models: Mapping[str, Any],
 ) -> RunReport:
     """The run, begun; an error names the option of the command line. `models` go before those of the folder."""
-    try:
-        return await bench.runs.start(environment, trials=trials, options=options, models=models, wait_s=0)
-    except UserError as error:
-        if not error.where.startswith("options."):
+    with naming_options({"select": "select", "instructions": "instructions"}):
+        try:
+            return await bench.runs.start(environment, **how, options=options, models=models, wait_s=0)
+        except UserError as error:
+            if error.where == "options.resume" and not error.allowed:
+                error.allowed = f"a run of {environment} in this data folder"
             raise
-        where = error.where.replace("options.", "--", 1).partition(".")[0]
-        allowed = error.allowed
-        if where == "--resume":
-            allowed = allowed or f"a run of {environment} in this data folder"
-        raise type(error)(error.what, where=where, allowed=allowed) from None
+
+
+@contextmanager
+def naming_options(parameters: Mapping[str, str]) -> Generator[None]:
+    """Within the block an error's place is told as the option that was typed; `parameters`: option of each."""
+    try:
+        yield
+    except UserError as error:
+        first = error.where.removeprefix("options.").partition(".")[0].partition("[")[0]
+        if not error.where.startswith("options.") and first not in parameters:
+            raise
+        error.where = f"--{parameters.get(first, first)}"
+        raise
 
 
 def _checked(report: EnvironmentReport, screen: Screen) -> int:

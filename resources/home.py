@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def default_home() -> Path:
-    """The data folder that is used where none is named."""
+    """The data folder used by default."""
     told = os.environ.get("CASEHARDEN_HOME")
     if told:
         return Path(told).expanduser()
@@ -19,12 +19,12 @@ def default_home() -> Path:
 
 
 def shown_home() -> str:
-    """The default data folder as people write it."""
+    """The default data folder, as people write it."""
     return shown(default_home())
 
 
 def shown(path: Path) -> str:
-    """The path as people write it, the user's own folder as `~`."""
+    """The path as people write it, with the user's own folder as `~`."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except (ValueError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What the package brings to read: guides, and the folder of shipped worlds."""
+"""What the package ships for reading: guides, and the folder of shipped worlds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ HERE = Path(__file__).resolve().parent
 GUIDES = HERE / "guides"
 REPORT = HERE / "report"
 SKILL = HERE / "skills" / "caseharden" / "SKILL.md"
-"""What teaches a coding assistant the loop."""
+"""The skill that teaches a coding assistant the loop."""
 WORLDS = HERE / "worlds"
-"""One folder a world: world.json, personas.json, scenarios.json, instructions.md and policy.md."""
+"""One folder per world: world.json, personas.json, scenarios.json, instructions.md and policy.md."""
 
 
 @cache
@@ -23,7 +23,7 @@ def guide_names() -> tuple[str, ...]:
 
 
 def guide(name: str) -> str | None:
-    """The Markdown of a guide, or None where there is none of that name."""
+    """The Markdown of a guide, or None if no guide has that name."""
     return (GUIDES / f"{name}.md").read_text(encoding="utf-8") if name in guide_names() else None
 
 

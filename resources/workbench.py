@@ -1,4 +1,4 @@
-"""The workbench with what ships, worlds and guides: the `Workbench` of `from caseharden import Workbench`."""
+"""The workbench with the shipped worlds and guides: the `Workbench` of `from caseharden import Workbench`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class Workbench(Bench):
 
     They are `.environments .personas .scenarios .simulations .runs .comparisons .exports .imports .jobs .hardenings
     .sessions .items`. `home` "" is the default data folder; `roots` are the folders below which callers may name files.
-    `network`: what may be reached; `lending`: which secrets callers may name;
-    `code`: which code of others may run; `doors`: serve tools to agents that live elsewhere.
-    `resume`: entering goes on with the jobs of processes that are gone.
-    `actor`: who the audit names. `retention_days`: what ended longer ago is deleted (0: never).
-    `concurrency`: trials at the same time where neither call nor environment says it.
+    `network`: what may be reached; `lending`: which secrets callers may name; `code`: which third-party code may run;
+    `doors`: serve tools to outside agents. `resume`: entering resumes the jobs of dead processes. `actor`: the name in
+    the audit log. `retention_days`: what ended longer ago is deleted (0: never). `concurrency`: trials at the same time
+    if neither call nor environment says.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Workflows as prompts: the ordered calls with the real ids filled in, and the state that was found."""
+"""Workflows as prompts: the ordered calls, with the real ids and the present state filled in."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ WRITE_SCENARIOS = (
 
 
 def template(name: str) -> str:
-    """The text of a workflow, with places for what is filled in."""
+    """The text of a workflow, with placeholders."""
     return (HERE / "prompts" / f"{name}.md").read_text(encoding="utf-8")
 
 
 async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") -> str:
-    """The text of the prompt; without an environment, of the only one.
+    """The text of the prompt; without an environment, for the only one.
 
-    Raises NotFound where there is no such environment, InvalidArgument where several could be meant.
+    Raises NotFound if the environment does not exist, InvalidArgument if several could be meant.
     """
     environment = environment or await _only_environment(bench)
     found = await bench.items.get("environment", environment)
@@ -53,7 +53,7 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
 
 
 async def play_the_agent(bench: Workbench, environment: str, start: str = "") -> str:
-    """The text of the prompt; an open session in which the caller is the agent is gone on with.
+    """The text of the prompt; an open session in which the caller is the agent is resumed.
 
     Raises as `harden_my_agent` does.
     """
@@ -71,7 +71,7 @@ async def play_the_agent(bench: Workbench, environment: str, start: str = "") ->
 
 
 async def write_scenarios(bench: Workbench, environment: str, count: str = "", focus: str = "") -> str:
-    """The text of the prompt; `count` 1 to 50, 5 where it says nothing. Raises as `harden_my_agent` does."""
+    """The text of the prompt; `count` 1 to 50, default 5. Raises as `harden_my_agent` does."""
     environment = environment or await _only_environment(bench)
     found = await bench.items.get("environment", environment)
     if count.strip() and not (count.strip().isdecimal() and 1 <= int(count.strip()[:4]) <= 50):
@@ -86,9 +86,9 @@ async def write_scenarios(bench: Workbench, environment: str, count: str = "", f
 
 
 async def lend_your_model(bench: Workbench, job: str) -> str:
-    """The text of the prompt; without a job, of the newest that waits.
+    """The text of the prompt; without a job, for the newest that waits.
 
-    Raises NotFound where there is no such job, InvalidArgument where none waits.
+    Raises NotFound if the job does not exist, InvalidArgument if none waits.
     """
     job = job or await _newest_waiting(bench)
     found = await bench.items.get("job", job)
@@ -99,9 +99,9 @@ async def lend_your_model(bench: Workbench, job: str) -> str:
 
 
 async def triage_failures(bench: Workbench, run: str = "") -> str:
-    """The text of the prompt; without a run, of the newest.
+    """The text of the prompt; without a run, for the newest.
 
-    Raises NotFound where there is no such run, InvalidArgument where there is none at all.
+    Raises NotFound if the run does not exist, InvalidArgument if there is none at all.
     """
     run = run or await _newest_run(bench)
     found = await bench.items.get("run", run, view="clusters")

@@ -19,13 +19,13 @@ SEED = 20260512
 PASSENGERS = 324
 BOOKINGS = 460
 BACK_DAYS, AHEAD_DAYS = 21, 30
-"""Flights are on record from so many days before the desk's now to so many after."""
+"""Flights are on record from this many days before the desk's present to this many after."""
 BAG_PRICE = 35
 LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 
 
 def make_world() -> Row:
-    """Make the whole world document; the same at every call."""
+    """The whole world document; the same at every call."""
     frame, names = read_source("airline", "frame.json"), read_source("airline", "names.json")
     network = read_source("airline", "network.json")
     now = datetime.fromisoformat(frame["clock"]["now"])
@@ -74,7 +74,7 @@ def make_flights(network: Row) -> dict[str, Row]:
 
 
 def make_departures(network: Row, flights: dict[str, Row], now: datetime) -> dict[str, Row]:
-    """Every flight on every day that it flies, `CLW101/2026-05-12`, in the order of the days."""
+    """Every flight on each day that it flies, `CLW101/2026-05-12`, in the order of the days."""
     seats = dict(network["aircraft"])
     rows: dict[str, Row] = {}
     for n in range(-BACK_DAYS, AHEAD_DAYS + 1):
@@ -113,7 +113,7 @@ def _departure(number: str, day: date, flight: Row, price: float, seats: int, no
 
 
 def make_passengers(names: Row) -> dict[str, Row]:
-    """People with a name, an e-mail address and a travel document of their own, `N2001` onwards."""
+    """People, each with a name, e-mail address and travel document, `N2001` onwards."""
     rows: dict[str, Row] = {}
     chance = draws(SEED, "people")
     for number, name, mail in new_people(names, PASSENGERS, chance):
@@ -135,7 +135,7 @@ def make_bookings(
     passengers: dict[str, Row],
     now: datetime,
 ) -> dict[str, Row]:
-    """Bookings under references such as `FS442K`, in the order in which they were drawn."""
+    """Bookings under references such as `FS442K`, in the order drawn."""
     rows: dict[str, Row] = {}
     number = 0
     while len(rows) < BOOKINGS:
@@ -157,7 +157,7 @@ def make_bookings(
 def _way_back(
     out: str, flights: dict[str, Row], departures: dict[str, Row], chance: Iterator[float]
 ) -> list[str]:
-    """A departure from there to here two to nine days later, where there is one."""
+    """A return departure two to nine days later, if there is one."""
     number, day = out.split("/")
     here, there = flights[number]["origin"], flights[number]["destination"]
     for gap in range(2 + int(next(chance) * 5), 10):
@@ -207,7 +207,7 @@ def _booking(
 
 
 def _status(legs: list[Row], now: datetime, chance: float) -> str:
-    """Of a paid booking; whoever was to fly only where the airline did not may still choose."""
+    """The status of a paid booking: confirmed if every leg was cancelled, for the passenger may still choose."""
     times = [datetime.fromisoformat(leg["departs_at"]) for leg in legs if leg["status"] != "cancelled"]
     if not times:
         return "confirmed"
@@ -251,7 +251,7 @@ def make_bags(
     names: Row,
     now: datetime,
 ) -> dict[str, Row]:
-    """The bags of the flights that have left: on a belt, or last seen where they set out."""
+    """The bags of departed flights: on a belt, or last seen where they set out."""
     rows: dict[str, Row] = {}
     for reference, row in bookings.items():
         if row["status"] in ("cancelled", "held"):
@@ -280,7 +280,7 @@ def _left(departures: dict[str, Row], segment: Row, now: datetime) -> bool:
 
 
 def make_vouchers() -> dict[str, Row]:
-    """What the desk gave out for delays, `VCR3001` onwards."""
+    """Vouchers that the desk issued for delays, `VCR3001` onwards."""
     rows: dict[str, Row] = {}
     for number in range(48):
         chance = draws(SEED, "voucher", number)

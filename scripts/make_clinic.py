@@ -17,14 +17,14 @@ from world_maker import Row, draws, new_people, pick, read_source, world_documen
 SEED = 20260915
 PATIENTS = 316
 BACK_DAYS, AHEAD_DAYS = 25, 38
-"""Hours are on record from so many days before the practice's now to so many after."""
+"""Hours are on record from this many days before the practice's present to this many after."""
 HOURS = range(9, 17)
 LATE_FEE = 40
 WITHOUT_LIDOCAINE = {"checkup", "cleaning", "whitening"}
 
 
 def make_world() -> Row:
-    """Make the whole world document; the same at every call."""
+    """The whole world document; the same at every call."""
     frame, names = read_source("clinic", "frame.json"), read_source("clinic", "names.json")
     now = datetime.fromisoformat(frame["clock"]["now"])
     patients = make_patients(names)
@@ -45,7 +45,7 @@ def make_world() -> Row:
 
 
 def make_patients(names: Row) -> dict[str, Row]:
-    """People with a name, an e-mail address and an insurance number of their own, `D1001` onwards."""
+    """People, each with a name, e-mail address and insurance number, `D1001` onwards."""
     rows: dict[str, Row] = {}
     chance = draws(SEED, "people")
     for number, name, mail in new_people(names, PATIENTS, chance):
@@ -62,7 +62,7 @@ def make_patients(names: Row) -> dict[str, Row]:
 
 
 def make_slots(names: Row, now: datetime) -> dict[str, Row]:
-    """The hours of everybody who treats, Monday to Friday, `S5001` onwards."""
+    """The hours of everyone who treats patients, Monday to Friday, `S5001` onwards."""
     rows: dict[str, Row] = {}
     for n in range(-BACK_DAYS, AHEAD_DAYS + 1):
         day = (now + timedelta(days=n)).date()
@@ -119,7 +119,7 @@ def make_appointments(
 
 
 def make_invoices(names: Row, patients: dict[str, Row], appointments: dict[str, Row]) -> dict[str, Row]:
-    """What patients pay for what was done and for late cancelling, `I60001` onwards."""
+    """What patients pay for treatment and late cancellation, `I60001` onwards."""
     rows: dict[str, Row] = {}
     for number, row in appointments.items():
         amount = row["fee"]

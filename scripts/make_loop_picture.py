@@ -1,7 +1,7 @@
-"""Draws docs/loop.svg, the picture in the README, from a real run of the loop on the shipped shop, offline.
+"""Draw docs/loop.svg, the picture in the README, from a real run of the loop on the shipped shop, offline.
 
-Every figure in it is what the run came to; the same checkout draws the same picture. With `--check` it
-writes nothing and ends with 1 where the picture is another.
+Every figure in it comes from that run; the same checkout draws the same picture. With `--check` it writes nothing and
+exits with 1 if the picture would change.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ TOP: Final = 30
 HIGH: Final = 50
 LINE: Final = 17
 Step = tuple[Sequence[str], Sequence[str]]
-"""What stands in a box, and the figures under it."""
+"""The text of a box, and the figures below it."""
 
 
 async def figures() -> list[Step]:
-    """The steps of the loop with what a run of it came to."""
+    """The steps of the loop with the results of a run."""
     with tempfile.TemporaryDirectory() as home:
         async with Workbench(Path(home)) as bench:
             await bench.environments.create("shop", world="shop")

@@ -19,11 +19,11 @@ SEED = 20261120
 CUSTOMERS = 312
 ORDERS = 540
 DAYS = 172
-"""The first order was placed this many days before the shop's now."""
+"""The first order was placed this many days before the shop's present."""
 
 
 def make_world() -> Row:
-    """Make the whole world document; the same at every call."""
+    """The whole world document; the same at every call."""
     frame = read_source("shop", "frame.json")
     names = read_source("shop", "names.json")
     now = datetime.fromisoformat(frame["clock"]["now"])
@@ -60,7 +60,7 @@ def make_products(names: Row) -> dict[str, Row]:
 
 
 def make_customers(names: Row, now: datetime) -> dict[str, Row]:
-    """People with a name and an e-mail address of their own, `C2001` onwards."""
+    """People, each with a name and e-mail address, `C2001` onwards."""
     rows: dict[str, Row] = {}
     taken: set[str] = set()
     chance = draws(SEED, "people")
@@ -83,7 +83,7 @@ def make_customers(names: Row, now: datetime) -> dict[str, Row]:
 def make_orders(
     names: Row, customers: dict[str, Row], products: dict[str, Row], now: datetime
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Orders in the sequence of their dates, `W10001` onwards, and the parcels of those that were sent."""
+    """Orders by date, `W10001` onwards, and the parcels of those that were sent."""
     shares = sorted(islice(draws(SEED, "dates"), ORDERS), reverse=True)
     ages = [DAYS * share * (0.3 + 0.7 * share) for share in shares]
     orders: dict[str, Row] = {}
@@ -139,7 +139,7 @@ def _advance(
     now: datetime,
     chance: Iterator[float],
 ) -> None:
-    """Bring the order up to now: still processing, cancelled, on its way, delivered, refunded."""
+    """Bring the order up to the present: still processing, cancelled, on its way, delivered, refunded."""
     placed = datetime.fromisoformat(order["placed_at"])
     sent = placed + timedelta(hours=20 + 60 * next(chance))
     arrived = sent + timedelta(hours=40 + 90 * next(chance))

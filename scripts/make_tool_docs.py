@@ -1,6 +1,6 @@
 """Write docs/tools.md from the server, and the tool list between the markers of README.md.
 
-`--check` writes nothing and exits 1 when either is stale.
+`--check` writes nothing and exits with 1 if either is stale.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def pages() -> dict[Path, str]:
 
 
 def section(tool: Tool) -> str:
-    """One tool: what it says of itself, its parameters, what it answers."""
+    """One tool: its description, its parameters, its reply."""
     lines = [f"## {tool.name}\n", f"**{tool.title}** · {hints(tool)}\n", f"{tool.description}\n"]
     needed = tool.input_schema.get("required", [])
     rows = [
@@ -109,12 +109,12 @@ def table(left: str, right: str, rows: list[tuple[str, str | None]]) -> str:
 
 
 def row(name: str, text: str | None) -> str:
-    """One row of it."""
+    """One row of such a table."""
     return f"| `{name}` | {cell(text or '')} |\n"
 
 
 def cell(text: str) -> str:
-    """A text that does not end its cell."""
+    """A text that cannot end its cell."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 
@@ -127,7 +127,7 @@ def stale() -> list[Path]:
 
 
 def main() -> int:
-    """Write what is stale, or with --check only say so."""
+    """Write what is stale, or with --check only report it."""
     files = stale()
     if "--check" in sys.argv[1:]:
         for path in files:

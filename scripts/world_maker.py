@@ -1,7 +1,7 @@
-"""What the scripts that write shipped worlds share: stable chance, people who are nobody, the file.
+"""Shared by the scripts that write shipped worlds: stable randomness, fictional people, the output file.
 
-All chance comes from `draws`, a stable hash, never from Python's generator: a script gives the same bytes on
-every machine. Every person is made up.
+All randomness comes from `draws`, a stable hash, never from Python's generator: a script gives the same bytes on every
+machine. Every person is made up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def draws(seed: int, *purpose: object) -> Iterator[float]:
-    """Endless stable numbers in [0, 1) that depend on the seed and the purpose alone."""
+    """Endless stable numbers in [0, 1) that depend only on the seed and the purpose."""
     number = 0
     while True:
         key = json.dumps([seed, *map(str, purpose), number]).encode()
@@ -35,7 +35,7 @@ def pick(items: Sequence[T], chance: Iterator[float]) -> T:
 
 
 def new_name(groups: Sequence[Row], taken: set[str], chance: Iterator[float]) -> tuple[str, str]:
-    """(first, last) name, both of one group, that nobody has yet; it is then taken."""
+    """(first, last) name, both of one group, not taken before; it is then marked as taken."""
     while True:
         group = pick(groups, chance)
         first, last = pick(group["first"], chance), pick(group["last"], chance)
@@ -59,9 +59,9 @@ def address(first: str, last: str, domains: Sequence[str], chance: Iterator[floa
 def new_people(
     names: Mapping[str, Any], count: int, chance: Iterator[float]
 ) -> Iterator[tuple[int, str, str]]:
-    """(number from 0, name, e-mail address) of so many people, no name and no address twice.
+    """(number from 0, name, e-mail address) of this many people, no name and no address twice.
 
-    A caller may draw between two of them: each is drawn when it is asked for.
+    A caller may draw in between: each person is drawn when requested.
     """
     taken: set[str] = set()
     mails: set[str] = set()
@@ -74,14 +74,14 @@ def new_people(
 
 
 def world_document(name: str, frame: Mapping[str, Any], data: Row) -> Row:
-    """The whole world: its frame (all but the data), the policy beside its file, and the data."""
+    """The whole world: its frame (all but the data), the policy next to its file, and the data."""
     policy = (target_of(name).parent / "policy.md").read_text(encoding="utf-8")
     head = {"format": "world/1", "name": name, "clock": frame["clock"], "policy": policy, "db": data}
     return head | {key: value for key, value in frame.items() if key not in head}
 
 
 def read_source(name: str, file: str) -> Row:
-    """A JSON file of those that people wrote for the world."""
+    """A hand-written JSON source file of the world."""
     return json.loads((ROOT / "scripts" / name / file).read_text(encoding="utf-8"))
 
 
@@ -103,7 +103,7 @@ def write_world(world: Row) -> int:
 
 
 def _render(world: Mapping[str, Any]) -> str:
-    """JSON text with one record, tool or rule a line, so that a change reads well in a diff."""
+    """JSON text with one record, tool or rule per line, so that a change reads well in a diff."""
     head = [
         f"{_json(key)}: {_json(value)}" for key, value in world.items() if key not in ("db", "tools", "rules")
     ]

@@ -16,6 +16,7 @@ import pytest
 
 import caseharden
 from caseharden.engine.exchange import Roots, read_folder
+from caseharden.mcp_server.called import called
 from caseharden.mcp_server.cli import COMMANDS, help_text, main
 from caseharden.mcp_server.scaffold import write
 from caseharden.tests.commanded import commanded
@@ -151,7 +152,7 @@ def test_help_and_version_load_neither_engine_nor_sdk(home: Path) -> None:
     [
         (
             ("rum",),
-            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, simulate, score, play, ",
+            "error: no command `rum`. Did you mean `run`?\n  allowed: demo, init, run, simulate, score, harden, ",
         ),
         (("run", "--trails=2"), "error: unrecognized arguments: --trails=2. Did you mean `--trials`?\n"),
         (("run", "nowhere"), "error: `nowhere` does not exist.\n  allowed: a folder that holds caseharden"),
@@ -292,9 +293,19 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, home: Pat
     assert json.loads(page.stdout)["totals"]["trials"] == 10 * 4 * 25
 
 
-def test_without_words_on_a_pipe_the_server_speaks_only_protocol(home: Path) -> None:
-    done = started(home=home)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_without_words_nothing_waits_for_input_and_the_help_is_told(home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "caseharden"],
+        env={**os.environ, "CASEHARDEN_HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.wait(timeout=60) == 2, "its input was left open"
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read() == ""
+        assert "caseharden serve" in process.stderr.read()
 
 
 def test_the_next_line_fits_the_option_that_was_wrong(folder: Path, home: Path, tmp_path: Path) -> None:
@@ -337,7 +348,8 @@ def test_a_run_with_failures_says_why_and_how_to_go_on(folder: Path, home: Path)
     assert lines[first + 1].startswith("        ") and len(lines[first + 1].split()) > 3
     assert 'harden_agent({"environment": "my-agent", "run": "run-1"})' in done.stdout
     assert 'get_item({"kind": "conversation"' in done.stdout
-    assert all(len(line) <= 100 for line in lines if "get_item(" not in line)
+    assert f"Or here: {called('harden', str(folder), '--run', 'run-1')}" in lines
+    assert all(len(line) <= 100 for line in lines if "get_item(" not in line and str(folder) not in line)
 
 
 def test_what_fails_on_held_out_cases_only_is_counted_and_not_shown(folder: Path, home: Path) -> None:

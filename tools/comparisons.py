@@ -35,15 +35,18 @@ async def compare_runs(
     proves.
     """
     report = await call.bench.comparisons.compare(base, run, simulation=simulation, limit=limit)
-    if simulation:
-        return _side_by_side(report)
+    return side_by_side_reply(report) if simulation else comparison_reply(report, limit)
+
+
+def comparison_reply(report: ComparisonReport, limit: int) -> Comparison:
+    """All that changed, at most `limit` names of each sort."""
     found = report.found
     return Comparison(
         summary=f"{_told(report)} {NO_PROOF}",
         next=_next(report),
         warnings=_warnings(report, limit),
-        base=base,
-        run=run,
+        base=report.base.run,
+        run=report.run.run,
         evidence=_evidence(found),
         differs=report.differs,
         fixed=found.fixed[:limit],
@@ -57,7 +60,7 @@ async def compare_runs(
     )
 
 
-def _side_by_side(report: ComparisonReport) -> Comparison:
+def side_by_side_reply(report: ComparisonReport) -> Comparison:
     """Only what there is to be seen of one simulation."""
     return Comparison(
         summary=_one(report),

@@ -1,4 +1,4 @@
-"""Agents under test: the seam, and its adapters."""
+"""Agents under test: the interface, and its adapters."""
 
 from .adapter import (
     AgentAdapter,

@@ -1,9 +1,9 @@
-"""An agent that speaks A2A (agent to agent): its card, then messages in one context a conversation, over JSON-RPC.
+"""An agent that speaks A2A (agent to agent): its card, then messages in one context per conversation, over JSON-RPC.
 
-Both versions in use are spoken, 1.0 and 0.3, as the card says; A2A's other bindings (gRPC, REST) are not. The official
-SDK is not needed: it asks by a client of its own, which our guard could not judge.
+Both versions in use are supported, 1.0 and 0.3, as the card says; A2A's other bindings (gRPC, REST) are not. The
+official SDK is not used: it has its own HTTP client, which our guard could not check.
 
-What the agent may know beside the words stands in the message's metadata under `caseharden`: instructions, tools, an
+What the agent may know besides the words is in the message's metadata under `caseharden`: instructions, tools, an
 opaque key of the conversation. It answers with text; a data part, or metadata, may hold `calls` on the world, whose
 results follow in a data part `{"results": [{"id", "name", "result"}]}`, its `own_calls` (or `tool_calls`), and a
 `verdict`.
@@ -46,11 +46,11 @@ TOLD: Final = ("calls", "own_calls", "verdict", "usage")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Where the agent is asked, and in which version."""
+    """Where the agent is reached, and in which version."""
 
     target: Target
     new: bool
-    """1.0; else 0.3."""
+    """Whether it is version 1.0; else 0.3."""
 
     def method(self, name: str) -> str:
         """`SendMessage` or `GetTask` in the card's version."""
@@ -58,7 +58,7 @@ class Card:
 
 
 class A2aAgents:
-    """The agent of a card. Raises what is wrong with URL or headers when it is made."""
+    """The agent of a card. Raises on creation if URL or headers are wrong."""
 
     def __init__(self, spec: AgentSpec, reach: Reach, where: str = "agent") -> None:
         check_has_its_own_model(spec, where)
@@ -89,7 +89,7 @@ class A2aAgents:
         return A2aAgent(self)
 
     async def card(self) -> Card:
-        """The card, read once; InvalidArgument where it offers no way that is spoken here."""
+        """The card, read once; InvalidArgument if it offers no supported interface."""
         if self._card is None:
             client = self.reach.connections.client
             answer = await client.repeated(
@@ -222,7 +222,7 @@ class A2aAgent:
 
 
 def _results(turn: AgentInput) -> list[dict[str, str]]:
-    """The results of the agent's last calls; none where the user has spoken."""
+    """The results of the agent's last calls; none if the user has spoken."""
     new = turn.messages[-turn.new :] if turn.new else ()
     calls = {c.id: c.name for m in turn.messages for c in m.tool_calls}
     return [
@@ -233,13 +233,13 @@ def _results(turn: AgentInput) -> list[dict[str, str]]:
 
 
 def _state(found: Mapping[str, Any]) -> str:
-    """A task's state in 0.3's words; "" of a message."""
+    """A task's state in version 0.3's words; "" for a message."""
     state = str(as_object(found.get("status")).get("state") or "")
     return state.removeprefix("TASK_STATE_").lower().replace("_", "-")
 
 
 def _read(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Text, calls and verdict of a message, or of a task: its artifacts and the message of its state."""
+    """Text, calls and verdict of a message, or of a task: its artifacts and the message of its status."""
     said = [as_object(one) for one in as_list(found.get("artifacts"))]
     said += [as_object(as_object(found.get("status")).get("message")), found]
     texts: list[str] = []
@@ -253,7 +253,7 @@ def _read(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take(answer: dict[str, Any], held: Mapping[str, Any]) -> None:
-    """Put what the agent tells beside its words with what it has told."""
+    """Merge what the agent sent besides its words into what it sent before."""
     for name in TOLD:
         if name in held:
             both = [*as_list(answer.get(name)), *as_list(held[name])]

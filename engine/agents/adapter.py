@@ -1,4 +1,4 @@
-"""The seam to agents under test: what one is shown, and what it answers."""
+"""The interface to agents under test: what one is shown, and what it answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..records.conversation import SaySource, Speaker, TokenUsage
 
 @dataclass(frozen=True, slots=True)
 class AgentInput:
-    """All that an agent sees. Nothing of the scenario is in it: no goal, no knowledge, no checks, no ids.
+    """All that an agent sees. It contains nothing of the scenario: no goal, no knowledge, no checks, no ids.
 
-    `conversation` is an opaque key, the same for all calls of one trial. `instructions` is the text under test, with
-    the scenario's `agent_context` behind it. `messages` is the whole history, oldest first, without the
+    `conversation` is an opaque key, the same for all calls of one trial. `instructions` is the text under test,
+    followed by the scenario's `agent_context`. `messages` is the whole history, oldest first, without the
     instructions; `new` says how many of them came since the agent's last reply. `turn` is the number of the user's
-    text that is to be answered, from 1. `seed` is stable in a trial.
+    text to be answered, from 1. `seed` is stable within a trial.
     """
 
     conversation: str
@@ -34,14 +34,14 @@ class AgentInput:
     """Where the world's tools are served to it by MCP, if they are, and the token that opens it."""
     tools_token: str = ""
     traceparent: str = ""
-    """The W3C trace context of this turn, where its spans are watched; where to export them, and the token."""
+    """The W3C trace context of this turn, if its spans are watched; where to export them, and the token."""
     spans_url: str = ""
     spans_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnVerdict:
-    """A verdict by the agent, or by what reaches it."""
+    """A verdict by the agent, or by whatever reaches it."""
 
     verdict: Literal["pass", "fail", "inconclusive"]
     why: str = ""
@@ -49,7 +49,7 @@ class OwnVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Unwanted:
-    """Words that were said and not taken, and what was said against them."""
+    """Words that were said and rejected, and the objection to them."""
 
     text: str
     feedback: str = ""
@@ -59,32 +59,32 @@ class Unwanted:
 class AgentReply:
     """One reply: words for the user, calls to be executed in order, or both.
 
-    `text` None: nothing is said and nothing recorded, which only played-back agents do. Text beside calls is
-    recorded but does not end the agent's turn; text without calls does.
+    `text` None: nothing is said and nothing recorded, which only played-back agents do. Text beside calls is recorded
+    but does not end the agent's turn; text without calls does.
     """
 
     text: str | None = ""
     calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage | None = None
-    """None where no model was called."""
+    """None if no model was called."""
     own_names: bool = False
     """The calls name tools as the world does, not as they were shown: what is played back stays true when a
     scenario renames tools."""
     own_calls: tuple[ToolCall, ...] = ()
-    """Calls that the agent has made by itself on tools of its own: recorded, not executed."""
+    """Calls that the agent has made on its own tools: recorded, not executed."""
     own_results: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What those gave, by the call's id, as far as the agent tells it."""
+    """Their results, by the call's id, as far as the agent reports them."""
     own_wall_s: Mapping[str, float] = field(default_factory=dict[str, float])
-    """How long those took, by the call's id, as far as that is known."""
+    """How long they took, by the call's id, as far as known."""
     wait_s: float = 0.0
-    """Virtual seconds that pass before it; only solutions wait so."""
+    """Virtual seconds that pass before it; only solutions wait like this."""
     verdict: OwnVerdict | None = None
-    """What the agent itself says of the conversation: recorded as its word, it decides nothing."""
+    """The agent's own verdict on the conversation: recorded, but it decides nothing."""
     source: SaySource = "model"
     think_s: float | None = None
-    """Seconds that it took when it was first given; None: what it takes now."""
+    """Seconds it took when it was first given; None: the time it takes now."""
     instead_of: tuple[Unwanted, ...] = ()
-    """What was rejected before it, first things first."""
+    """What was rejected before it, oldest first."""
 
 
 class AgentError(Exception):
@@ -92,9 +92,10 @@ class AgentError(Exception):
 
 
 class Standstill(Exception):
-    """One side is played from outside, and nothing more is given for it: the trial stands still, and nothing is wrong.
+    """One side is played from outside, and no more input is given for it: the trial stands still, and nothing is
+    wrong.
 
-    `error`: why the side could not go on by itself.
+    `error`: why the side could not continue by itself.
     """
 
     def __init__(self, side: Speaker, error: Exception | None = None) -> None:
@@ -106,19 +107,19 @@ class Standstill(Exception):
 class AgentAdapter(Protocol):
     """An agent under test in one trial.
 
-    `reply` is called again with the results after calls were executed: they are the `tool` messages at the end, matched
-    by the ids of the calls. It is never called concurrently for one trial, may be for others; it must not keep or
-    change what it is given. It raises AgentError only when no later reply can succeed; any other exception is taken for
-    a crash, but for Standstill, which is let through. Broken arguments are not an error but part of the reply. It may
-    be cancelled at any await, and is not called again then.
+    After calls were executed, `reply` is called again with the results: the `tool` messages at the end, matched by the
+    ids of the calls. It is never called concurrently for one trial, but may be for several; it must not keep or change
+    its input. It raises AgentError only if no later reply can succeed; any other exception counts as a crash, except
+    Standstill, which is passed on. Broken arguments are not an error but part of the reply. It may be cancelled at any
+    await, and is not called again after that.
 
-    What it keeps is of one trial alone: the next one meets an agent that remembers nothing. What it holds of the
-    system, it lets go of in `aclose` (Closing), which whoever made it calls.
+    Any state it keeps belongs to one trial: the next one meets an agent that remembers nothing. System resources are
+    released in `aclose` (Closing), which is called by whoever created it.
     """
 
     @property
     def name(self) -> str:
-        """The agent's model as reports call it."""
+        """The agent's model as named in reports."""
         ...
 
     async def reply(self, turn: AgentInput) -> AgentReply: ...
@@ -126,18 +127,20 @@ class AgentAdapter(Protocol):
 
 @runtime_checkable
 class Closing(Protocol):
-    """An agent that holds something for the length of a trial."""
+    """An agent that holds resources for the length of a trial."""
 
     async def aclose(self) -> None:
-        """Let go of it: no process, thread or connection of the trial is left. Called once, also after a cancellation,
-        which it then does not get; it takes a few seconds at most and raises nothing.
+        """Release them: no process, thread or connection of the trial is left.
+
+        Called once, also after a cancellation, which it then does not see; takes a few seconds at most and raises
+        nothing.
         """
         ...
 
 
 @asynccontextmanager
 async def closing(agent: AgentAdapter) -> AsyncGenerator[None]:
-    """Has the agent let go at the end, if it holds anything, whatever happened."""
+    """Close the agent at the end, if it holds anything, whatever happened."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What a program answers, as JSON: `{"text", "calls", "own_calls", "usage", "verdict"}`, none of them needed."""
+"""A program's answer as JSON: `{"text", "calls", "own_calls", "usage", "verdict"}`, all optional."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Answer(BaseModel):
 
 
 def read_answer(told: Mapping[str, Any], who: str, secrets: Secrets) -> AgentReply:
-    """The reply of a program; AgentError says what is wrong with it. `who`: the agent, for that text."""
+    """The reply of a program; AgentError says what is wrong with it. `who`: the agent, for that message."""
     try:
         answer = _Answer.model_validate(dict(told))
     except ValidationError as error:

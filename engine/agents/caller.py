@@ -1,4 +1,4 @@
-"""The agent that a client is itself: each of its replies is a model call that a client answers."""
+"""The client itself is the agent: each reply is a model call that it answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .prompt import PromptAgent
 
 
 class CallerAgents:
-    """Has the client asked for every reply. Raises Unavailable where no client can answer."""
+    """Has the client asked for every reply. Raises Unavailable if no client can answer."""
 
     def __init__(self, spec: AgentSpec, reach: Reach, where: str) -> None:
         check_has_its_own_model(spec, where)
@@ -22,10 +22,10 @@ class CallerAgents:
         self._agent = _Caller(self.name, PromptAgent(model, tools=() if spec.tools == "none" else None))
 
     async def probe(self) -> None:
-        """A client may come at any time: there is nothing to look for."""
+        """Check nothing: a client may come at any time."""
 
     def conversation(self) -> AgentAdapter:
-        """The agent in one trial; nothing is kept here, so it is the same in all."""
+        """The agent in one trial; no state is kept here, so it is the same in all."""
         return self._agent
 
 

@@ -1,4 +1,4 @@
-"""An agent behind a URL that answers OpenAI's chat completions, or a simple JSON of its own."""
+"""An agent behind a URL that answers with OpenAI's chat completions, or a simple JSON of its own."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .template import Template, filled_text
 
 DEFAULT_BODY: Final = {"messages": "{{messages}}", "tools": "{{tools}}"}
 SAID_BY: Final = ("reply", "response", "answer", "output", "text", "content", "message")
-"""Where the words of an answer are looked for when it is no chat completion and no `reply_path` is given."""
+"""Where to look for the words of an answer that is not a chat completion, without a `reply_path`."""
 
 
 class ChatAgent:
-    """Posts each turn to the agent's URL. It keeps nothing of a trial, so one serves all trials of a run.
+    """Posts each turn to the agent's URL. It keeps no state of a trial, so one serves all trials of a run.
 
-    Raises what is wrong with URL, headers or body when it is made; `where`: the agent's place, told in errors.
+    Raises on creation if URL, headers or body are wrong; `where`: the agent's place, named in errors.
     """
 
     def __init__(self, spec: AgentSpec, connections: Connections | None, where: str = "agent") -> None:
@@ -65,7 +65,7 @@ class ChatAgent:
         return agent_name({"kind": self._spec.kind, "url": self._target.url})
 
     async def reply(self, turn: AgentInput) -> AgentReply:
-        """The agent's words, calls on the world, and calls that it made by itself; AgentError where it fails."""
+        """The agent's words, calls on the world, and calls that it made on its own; AgentError if it fails."""
         values = self._values(turn)
         headers = {name: filled_text(value, values) for name, value in self._sent().items()}
         headers = with_trace(headers, turn)
@@ -84,11 +84,11 @@ class ChatAgent:
         return self._as_reply(told, {tool.name for tool in turn.tools})
 
     def request(self, turn: AgentInput) -> Any:
-        """The body that is posted for a turn, as JSON."""
+        """The body posted for a turn, as JSON."""
         return self._template.filled(self._values(turn))
 
     async def probe(self) -> None:
-        """Connect, send nothing; MissingKey, Unavailable where no turn could succeed."""
+        """Connect without sending anything; MissingKey or Unavailable if no turn could succeed."""
         self._sent()
         try:
             await self._connections.client.reach(self._target)
@@ -98,11 +98,11 @@ class ChatAgent:
             ) from error
 
     def conversation(self) -> ChatAgent:
-        """Itself: nothing of a trial is kept here."""
+        """The agent itself, since no state of a trial is kept here."""
         return self
 
     def _values(self, turn: AgentInput) -> dict[str, Any]:
-        """What the placeholders stand for."""
+        """The values of the placeholders."""
         spec = self._spec
         whole = spec.history == "full" or _is_first(turn)
         heard = turn.messages if whole else turn.messages[-turn.new :]
@@ -156,7 +156,7 @@ class ChatAgent:
         return ModelReply(found)
 
     def _as_reply(self, told: ModelReply, offered: set[str]) -> AgentReply:
-        """Calls on the world are executed; calls beside words on tools that it has not are the agent's own."""
+        """Separate calls to execute on the world from calls beside words on unknown tools: the agent's own."""
         told = without_secrets(told, self._connections.secrets)
         text, calls = told.text, told.tool_calls
         usage = TokenUsage(
@@ -176,7 +176,7 @@ class ChatAgent:
 
 
 def _is_first(turn: AgentInput) -> bool:
-    """Whether the agent has been asked nothing yet in this trial; what stood before it is history."""
+    """Whether the agent has not been asked yet in this trial; anything before that is history."""
     last = next((m.role for m in reversed(turn.messages) if m.role != "system"), "user")
     return turn.turn == 1 and last == "user"
 
@@ -195,7 +195,7 @@ def _body(spec: AgentSpec, where: str) -> Mapping[str, Any]:
 
 
 def _at(value: Any, path: Sequence[str]) -> Any:
-    """What stands at a path of keys and positions; None where nothing does."""
+    """The value at a path of keys and positions; None if there is none."""
     for part in path:
         if isinstance(value, dict):
             value = cast("dict[str, Any]", value).get(part)
@@ -207,7 +207,7 @@ def _at(value: Any, path: Sequence[str]) -> Any:
 
 
 def _words(answer: Mapping[str, Any], name: str) -> str | None:
-    """The words under a name, also one level deeper."""
+    """The words under a name, or one level deeper."""
     value = answer.get(name)
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value).get("content")

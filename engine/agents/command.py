@@ -1,7 +1,7 @@
 """An agent that is a program: a line of JSON for each turn on its standard input, a line of JSON as the answer.
 
-Sent is `{"id", "conversation", "instructions", "messages", "new", "tools", "number", "text", "seed"}`; it answers
-`{"id", "text"}`, or `{"id", "calls": [{"name", "arguments"}]}` and is then told the results in a next line.
+It is sent `{"id", "conversation", "instructions", "messages", "new", "tools", "number", "text", "seed"}` and answers
+`{"id", "text"}`, or `{"id", "calls": [{"name", "arguments"}]}`, whose results it gets in the next line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .outside import Body, Reach, check_has_its_own_model, told_of
 
 
 class CommandAgents:
-    """The agent of a command. Every trial has a process of its own."""
+    """The agent of a command. Every trial has its own process."""
 
     def __init__(self, spec: AgentSpec, reach: Reach, where: str = "agent") -> None:
         check_has_its_own_model(spec, where)
@@ -42,7 +42,7 @@ class CommandAgents:
 
 
 class CommandAgent:
-    """The agent in one trial. A program that ended well after an answer is started anew for the next."""
+    """The agent in one trial. A program that exited normally after an answer is restarted for the next."""
 
     def __init__(self, agents: CommandAgents) -> None:
         self._agents = agents

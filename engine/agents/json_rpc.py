@@ -11,14 +11,14 @@ from ..net import Broken, HttpClient, Response, Retries, Target, event_data
 from ..processes import Answered, Talk
 
 ONCE: Final = Retries(tries=1)
-"""A request may have done something in the agent, so it is not repeated."""
+"""A request may have had an effect in the agent, so it is not repeated."""
 
 NOTICE_S: Final = 10.0
 GOODBYE_S: Final = 2.0
 
 
 class RpcError(Exception):
-    """The agent answered with an error. `code`: that of JSON-RPC."""
+    """The agent answered with an error. `code`: JSON-RPC's."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"answered with error {code}: {text[:500]}")
@@ -26,14 +26,14 @@ class RpcError(Exception):
 
 
 class Peer(Protocol):
-    """One who answers. May raise NetError, ProcessError and RpcError."""
+    """The other end. May raise NetError, ProcessError and RpcError."""
 
     async def ask(self, method: str, params: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """The result of a method."""
         ...
 
     async def tell(self, method: str) -> None:
-        """A notice, which has no answer."""
+        """Send a notice, which has no answer."""
         ...
 
     async def aclose(self) -> None:
@@ -42,7 +42,7 @@ class Peer(Protocol):
 
 
 class HttpPeer:
-    """Behind a URL. What `headers` holds is sent with every request, and the session that MCP servers give."""
+    """Behind a URL. `headers` are sent with every request, including the session an MCP server assigns."""
 
     def __init__(self, client: HttpClient, target: Target, headers: Mapping[str, str]) -> None:
         self._client = client
@@ -78,7 +78,7 @@ class HttpPeer:
     async def _posted(
         self, message: Mapping[str, Any], timeout_s: float, id: int = 0
     ) -> tuple[dict[str, Any], str]:
-        """The answer with this id (0: none is wanted), and the session that came with it."""
+        """The answer with this id (0: none is expected), and the session that came with it."""
 
         def both(response: Response) -> tuple[dict[str, Any], str]:
             answer = _answer(response, id) if id else {}
@@ -91,7 +91,7 @@ class HttpPeer:
 
 
 class StdioPeer:
-    """A process."""
+    """A process at the other end."""
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
@@ -111,7 +111,7 @@ class StdioPeer:
 
 
 def _answer(response: Response, id: int) -> dict[str, Any]:
-    """The message with this id, alone or in a stream of server-sent events; Broken where there is none."""
+    """The message with this id, alone or in a stream of server-sent events; Broken if there is none."""
     try:
         texts = [response.body] if response.kind != "text/event-stream" else event_data(response.body)
         for text in texts:
@@ -132,10 +132,10 @@ def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """An object of an answer; empty where it is none."""
+    """The value if it is an object, else an empty one."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list of an answer; empty where it is none."""
+    """The value if it is a list, else an empty one."""
     return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The kinds of agents outside."""
+"""The kinds of outside agents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .served_tools import Doors, ServedAgent
 from .traced import TracedAgents
 
 PROBE_S: Final = 25.0
-"""A call of ours has 45 s in all."""
+"""Less than the 45 s that one of our calls has in all."""
 Made = Callable[[AgentSpec, Reach, str], Outside]
 OUTSIDE: Final[Mapping[str, Made]] = {
     "caller": CallerAgents,
@@ -34,7 +34,7 @@ OUTSIDE: Final[Mapping[str, Made]] = {
 
 
 async def probe(agent: Outside, where: str = "agent") -> None:
-    """Raise UserError or SetupError where the agent cannot be reached, or gives no sign in time."""
+    """Raise UserError or SetupError if the agent cannot be reached, or does not respond in time."""
     with anyio.move_on_after(PROBE_S) as scope:
         await agent.probe()
     if scope.cancelled_caught:
@@ -42,7 +42,7 @@ async def probe(agent: Outside, where: str = "agent") -> None:
 
 
 class ServedAgents:
-    """An agent outside that calls the world's tools by MCP."""
+    """An outside agent that calls the world's tools by MCP."""
 
     def __init__(self, agent: Outside, doors: Doors, processes: Processes) -> None:
         self.agent, self._doors, self._processes = agent, doors, processes
@@ -59,7 +59,7 @@ class ServedAgents:
 
 
 def open_outside(spec: AgentSpec, reach: Reach | None, where: str = "agent") -> Outside:
-    """The agent of a spec whose kind is one of OUTSIDE; raises what is wrong with it. `where`: told in errors."""
+    """The agent of a spec whose kind is one of OUTSIDE; raises what is wrong with it. `where`: named in errors."""
     if reach is None:
         raise Unavailable("Agents outside cannot be reached from here.", where=where)
     agent = OUTSIDE[spec.kind](spec, reach, where)

@@ -1,6 +1,6 @@
-"""An agent that is a tool of an MCP server, which is a command or stands behind a URL.
+"""An agent that is a tool of an MCP server, which is a command or behind a URL.
 
-Each conversation has a session of its own, and a process of its own where the server is a command.
+Each conversation has its own session, and its own process if the server is a command.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .outside import Reach, check_has_its_own_model, last_words, told_failure
 from .template import PLACEHOLDERS, Template
 
 WORDS: Final = ("message", "text", "input", "query", "prompt", "question")
-"""Where the user's words are put when the tool takes several texts and `argument` names none."""
+"""The argument for the user's words if the tool takes several texts and `argument` names none."""
 
 
 class McpAgents:
-    """The agent of a tool. Raises what is wrong with URL, command, headers or body when it is made."""
+    """The agent of a tool. Raises on creation if URL, command, headers or body are wrong."""
 
     def __init__(self, spec: AgentSpec, reach: Reach, where: str = "agent") -> None:
         check_has_its_own_model(spec, where)
@@ -56,7 +56,7 @@ class McpAgents:
         return McpAgent(self)
 
     async def found(self, peer: Peer) -> dict[str, Any]:
-        """The tool that is the agent; InvalidArgument where there is none of that name."""
+        """The tool that is the agent; InvalidArgument if there is none of that name."""
         told = await peer.ask("tools/list", {}, self.spec.timeout_s)
         tools = {str(t.get("name")): t for t in map(as_object, as_list(told.get("tools")))}
         if not self.spec.tool and len(tools) == 1:
@@ -70,7 +70,7 @@ class McpAgents:
         return tool
 
     def arguments(self, tool: Mapping[str, Any], turn: AgentInput) -> dict[str, Any]:
-        """What the tool is called with."""
+        """The arguments to call the tool with."""
         values: dict[str, Any] = {
             "messages": messages_of(turn.messages),
             "last": last_words(turn),
@@ -90,7 +90,7 @@ class McpAgents:
         return {**filled, self._words(known): values["last"]}
 
     def _words(self, properties: Mapping[str, Any]) -> str:
-        """The argument that takes the user's words."""
+        """The argument for the user's words."""
         texts = [name for name, one in properties.items() if as_object(one).get("type") == "string"]
         texts = [n for n in texts if n not in PLACEHOLDERS]
         usual = next((name for name in WORDS if name in texts), "")
@@ -134,7 +134,7 @@ class McpAgent:
 
 
 def _answer(result: Mapping[str, Any], who: str) -> dict[str, Any]:
-    """The answer in a tool's result: structured, where it holds one, else its text."""
+    """The answer in a tool's result: the structured part if there is one, else its text."""
     text = texts_of(result)
     if result.get("isError"):
         raise AgentError(f"{who} answered with an error: {text[:500] or 'it does not say why'}")

@@ -1,4 +1,4 @@
-"""An MCP server as we are its client: a command, or behind a URL.
+"""An MCP server with us as its client: a command, or behind a URL.
 
 The handshake is that of protocol 2025-06-18, which servers of both eras speak.
 """
@@ -21,9 +21,9 @@ PEER_FAILURES: Final = (NetError, ProcessError, RpcError)
 
 
 class McpServer:
-    """Where it is and how it is reached. Raises what is wrong with URL, command or headers when it is made.
+    """Where it is and how it is reached. Raises on creation if URL, command or headers are wrong.
 
-    Each peer has a session of its own, and a process of its own where the server is a command.
+    Each peer has its own session, and its own process if the server is a command.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class McpServer:
         self._headers, self._reach, self._where = headers, reach, where
 
     async def greeted(self, more: Mapping[str, str] | None = None) -> Peer:
-        """A peer that has shaken hands; raises PEER_FAILURES, and UserError for a reference without a value.
+        """A peer after the handshake; raises PEER_FAILURES, and UserError for a reference without a value.
 
         `more`: further headers.
         """
@@ -62,13 +62,13 @@ class McpServer:
 
 
 def sent_headers(headers: Mapping[str, str], reach: Reach, where: str) -> dict[str, str]:
-    """Headers with what their references stand for; UserError where nothing does."""
+    """Headers with their references resolved; UserError if one has no value."""
     value = reach.connections.secrets.value
     return {name: value(text, f"{where}.headers.{name}") for name, text in headers.items()}
 
 
 async def let_go(peer: Peer | None) -> None:
-    """End a conversation with a peer, whatever it says to that."""
+    """End a conversation with a peer, ignoring its errors."""
     if peer is not None:
         with suppress(*PEER_FAILURES):
             await peer.aclose()

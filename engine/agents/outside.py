@@ -1,4 +1,4 @@
-"""Agents outside: what they are reached by, and the seam of their kinds."""
+"""Outside agents: what is needed to reach them, and the interface of their kinds."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ SHOWN_BODY: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What agents outside are reached by. `processes`: entered already, where anything is to be started."""
+    """What is needed to reach outside agents. `processes`: already entered, if anything is to be started."""
 
     connections: Connections
     code: AllowedCode
     processes: Processes
     doors: Doors | None = None
-    """Serve the world's tools to agents that live elsewhere, and take their spans."""
+    """Serve the world's tools to agents that live elsewhere, and receive their spans."""
 
 
 class Outside(Protocol):
-    """An agent outside, as a run meets it: made once, it gives every trial an adapter of its own.
+    """An outside agent as a run sees it: created once, it gives every trial its own adapter.
 
-    Making it raises what is wrong with its spec. Nothing is started or sent before `probe` or the first reply.
+    Creating it raises what is wrong with its spec. Nothing is started or sent before `probe` or the first reply.
     """
 
     @property
     def name(self) -> str:
-        """As reports call it."""
+        """Its name in reports."""
         ...
 
     async def probe(self) -> None:
-        """Raise UserError or SetupError where no turn could succeed, as far as that can be known for free."""
+        """Raise UserError or SetupError if no turn could succeed, as far as that can be found out for free."""
         ...
 
     def conversation(self) -> AgentAdapter:
@@ -51,7 +51,7 @@ class Outside(Protocol):
 
 
 def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
-    """A turn as a program is told of it."""
+    """A turn as it is sent to a program."""
     return {
         "conversation": turn.conversation,
         "instructions": turn.instructions,
@@ -67,18 +67,18 @@ def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
 
 
 def spans_told(turn: AgentInput) -> dict[str, str]:
-    """What an agent is told whose spans are watched; {} for every other."""
+    """What an agent whose spans are watched is sent in addition; {} for any other."""
     names = ("traceparent", "spans_url", "spans_token")
     return {name: getattr(turn, name) for name in names} if turn.spans_url else {}
 
 
 def with_trace(headers: Mapping[str, str], turn: AgentInput) -> dict[str, str]:
-    """The headers of a request with the trace that its spans belong to, where they are watched."""
+    """The headers of a request, with the trace its spans belong to if they are watched."""
     return {**headers, **({"traceparent": turn.traceparent} if turn.traceparent else {})}
 
 
 def check_has_its_own_model(spec: AgentSpec, where: str) -> None:
-    """Refuse what only an agent made here has: a model, a temperature, a choice of tools."""
+    """Refuse settings that only an agent made here has: a model, a temperature, a choice of tools."""
     if spec.model or spec.temperature is not None:
         field = "temperature" if spec.temperature is not None else "model"
         raise InvalidArgument(

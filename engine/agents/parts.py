@@ -1,4 +1,4 @@
-"""The parts of an instructions text: what stands under its headings for descriptions of tools, and for examples.
+"""The parts of an instructions text: what is under its headings for tool descriptions and for examples.
 
     ## Tool descriptions
     - close_ticket: Close a ticket, once it was looked up.
@@ -30,7 +30,7 @@ _DESCRIPTION: Final = re.compile(r"\s*-\s*`?([A-Za-z_][\w-]*)`?\s*:\s*(\S.*)")
 
 
 def described(text: str, offered: Sequence[ToolSignature]) -> tuple[str, Sequence[ToolSignature]]:
-    """The text without descriptions of tools that are offered, and those tools with them."""
+    """The text without the descriptions of offered tools, and the tools with these descriptions."""
     if HEADINGS["tool_descriptions"] not in text:
         return text, offered
     inside = part_lines(text, "tool_descriptions")
@@ -48,7 +48,7 @@ def described(text: str, offered: Sequence[ToolSignature]) -> tuple[str, Sequenc
 
 
 def part_lines(text: str, part: Part) -> Collection[int]:
-    """The numbers, from 0, of the lines of a part, its headings among them."""
+    """The line numbers, from 0, of a part, including its headings."""
     inside = False
     found: set[int] = set()
     for number, line in enumerate(text.split("\n")):

@@ -13,8 +13,8 @@ from .parts import described
 class PromptAgent:
     """Asks the model with the instructions as system text and the offered tools.
 
-    It keeps nothing between replies, so one serves all trials of a run. `tools`: show the model only these; None:
-    all that are offered.
+    It keeps no state between replies, so one serves all trials of a run. `tools`: show the model only these; None: all
+    that are offered.
     """
 
     def __init__(

@@ -21,11 +21,11 @@ from .workers import Worker, Workers
 
 SERVICE: Final = Path(__file__).with_name("python_service.py")
 END_S: Final = 2.0
-"""For a worker to let go of a conversation, before it is taken for stuck."""
+"""Seconds for a worker to let go of a conversation before it counts as stuck."""
 
 
 class PythonAgents:
-    """The agent of a file. Its workers serve all trials of a run; each trial has the file to itself."""
+    """The agent of a file. Its workers serve all trials of a run; each trial has its own run of the file."""
 
     def __init__(self, spec: AgentSpec, reach: Reach, where: str = "agent") -> None:
         check_has_its_own_model(spec, where)

@@ -1,11 +1,12 @@
-"""The service that a Python agent runs in: a worker's (`engine/processes/worker.py`), under the operator's interpreter.
+"""The service a Python agent runs in: a worker's (`engine/processes/worker.py`), under the operator's interpreter.
 
 The file is run anew for every conversation, so that nothing in it survives one; what it imports is loaded once. Its
-object is a function or a class: a class is made once a conversation, and its `reply` (or it itself) is called. Either
-is given a `Turn` and gives the agent's words, or `{"text", "calls", "own_calls", "usage", "verdict"}`.
+object is a function or a class: a class is instantiated once per conversation, and its `reply` (or it itself) is
+called. Either is given a `Turn` and returns the agent's words, or `{"text", "calls", "own_calls", "usage",
+"verdict"}`.
 
 Questions: `{"do": "check"}`, `{"do": "turn", "key", "turn"}`, `{"do": "results", "key", "results", "messages"}`,
-`{"do": "end", "key"}`. A turn is answered with what the agent gave, or with `{"asked": [calls]}` while it waits for
+`{"do": "end", "key"}`. The answer to a turn is what the agent returned, or `{"asked": [calls]}` while it waits for
 results of world tools.
 """
 
@@ -21,7 +22,7 @@ from types import ModuleType
 from typing import Any, Literal, Optional
 
 NAMES = ("agent", "Agent", "reply")
-"""What is looked for where no object is named."""
+"""The names tried if no object is named."""
 TYPES: dict[str, Any] = {
     "string": str,
     "integer": int,
@@ -37,13 +38,13 @@ class Over(BaseException):
 
 
 class Turn:
-    """What an agent is given: all that it may know of the conversation.
+    """An agent's input: all that it may know about the conversation.
 
-    `text`: the user's last words. `messages`: the whole conversation as OpenAI writes it, without the instructions;
-    the last `new` of them came since the agent's last reply. `instructions`: the text under test. `tools`: the world's
-    tools as OpenAI writes them. `number`: of the user's text, from 1. `conversation`: an opaque key. `seed`: for a
-    model. `tools_url`, `tools_token`: where the world's tools are served by MCP, if they are.
-    `traceparent`, `spans_url`, `spans_token`: the turn's trace, and where to export its spans, if these are watched.
+    `text`: the user's last words. `messages`: the whole conversation in OpenAI's format, without the instructions; the
+    last `new` of them came since the agent's last reply. `instructions`: the text under test. `tools`: the world's
+    tools in OpenAI's format. `number`: of the user's text, from 1. `conversation`: an opaque key. `seed`: for a model.
+    `tools_url`, `tools_token`: where the world's tools are served by MCP, if they are. `traceparent`, `spans_url`,
+    `spans_token`: the turn's trace, and where to export its spans, if these are watched.
     """
 
     conversation: str
@@ -69,7 +70,7 @@ class Turn:
         self._coroutines = coroutines
 
     def call(self, name: str, /, **arguments: Any) -> Any:
-        """Call a tool of the world: its result as a model would see it, a text. To be awaited where a loop runs."""
+        """Call a tool of the world: its result as a model would see it, a text. To be awaited if a loop is running."""
         found = self._ask(name, arguments)
         try:
             asyncio.get_running_loop()
@@ -79,15 +80,15 @@ class Turn:
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
-        """The world's tools as functions with names, types and docstrings, as agent frameworks take them.
+        """The world's tools as functions with names, types and docstrings, as agent frameworks expect them.
 
-        Coroutine functions where the agent is one, else plain ones.
+        Coroutine functions if the agent is one, else plain ones.
         """
         return [function_of(tool["function"], self.call, self._coroutines) for tool in self.tools]
 
 
 def function_of(tool: Mapping[str, Any], call: Callable[..., Any], coroutine: bool) -> Callable[..., Any]:
-    """A tool as a function that frameworks can look into."""
+    """A tool as a function that frameworks can introspect."""
     schema: dict[str, Any] = tool.get("parameters") or {}
     properties: dict[str, Any] = schema.get("properties") or {}
     needed: Sequence[str] = schema.get("required") or ()
@@ -134,7 +135,7 @@ def annotation_of(schema: Mapping[str, Any], needed: bool) -> Any:
 
 
 class Talking:
-    """One conversation: the agent made for it, and what it is doing."""
+    """One conversation: the agent created for it, and what it is doing."""
 
     def __init__(self, module: ModuleType, name: str) -> None:
         self.module = module
@@ -179,7 +180,7 @@ class Talking:
             self.in_thread = False
 
     def ask(self, name: str, arguments: dict[str, Any]) -> concurrent.futures.Future[str]:
-        """Called from any thread."""
+        """Ask for a call; called from any thread."""
         found: concurrent.futures.Future[str] = concurrent.futures.Future()
         self.loop.call_soon_threadsafe(self.noted, name, arguments, found)
         return found
@@ -192,7 +193,7 @@ class Talking:
         self.news.set()
 
     async def told(self) -> dict[str, Any]:
-        """What the agent gave, or what it asks of the world first."""
+        """What the agent returned, or the calls it asks of the world first."""
         assert self.task is not None
         if not self.news.is_set():
             news = self.loop.create_task(self.news.wait())
@@ -218,7 +219,7 @@ class Talking:
                 found.set_result(text)
 
     def end(self) -> bool:
-        """Give the conversation up; whether a thread goes on in it that nothing can stop."""
+        """Abandon the conversation; return whether a thread that nothing can stop is still running in it."""
         self.over = True
         left = [*self.waiting.values(), *(found for _, _, found in self.asked)]
         for found in left:
@@ -265,7 +266,7 @@ class Service:
 
 
 def found_in(module: ModuleType, name: str) -> Any:
-    """The agent of a module: what has this name, or one of the usual ones."""
+    """The agent in a module: the object with this name, or one of the usual names."""
     names = [name] if name else NAMES
     for one in names:
         found = getattr(module, one, None)

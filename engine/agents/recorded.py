@@ -1,8 +1,9 @@
 """Playing back a conversation: what both sides did in it, turn by turn, on a world that is really called.
 
-A stored conversation is a recording; the least is `{"scenario": "x", "log": [{"by": "user", "say": "hi"},
-{"by": "agent", "tool": "t", "args": {}}, {"by": "agent", "say": "done"}]}`.
-One that was cut short says so, `"end": {"reason": "max_tool_calls"}`; any other ends by the user when it has run out.
+A stored conversation is a recording; the minimum is `{"scenario": "x", "log": [{"by": "user", "say": "hi"}, {"by":
+"agent", "tool": "t", "args": {}}, {"by": "agent", "say": "done"}]}`.
+
+One that was cut short says so, `"end": {"reason": "max_tool_calls"}`; any other ends by the user when it runs out.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from .adapter import AgentError, AgentInput, AgentReply
 CUT_SHORT: Final[frozenset[EndReason]] = frozenset(
     ("max_turns", "max_tool_calls", "loop", "agent_error", "model_error", "timeout", "budget", "user_fault")
 )
-"""Ends that neither a side nor the world brought about, so that a playback cannot come to them by itself."""
+"""Ends caused neither by a side nor by the world, so that a playback cannot reach them by itself."""
 
 
 class Line(Stored):
-    """One line of a recording: words, a call, or the user's stop. Only an own call's result is read: the world gives
-    the others itself.
+    """One line of a recording: words, a call, or the user's stop.
+
+    Only the result of an own call is read: the world gives the others itself.
     """
 
     by: Literal["user", "agent"]
@@ -36,11 +38,11 @@ class Line(Stored):
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
     raw: str | None = None
     kind: str = ""
-    """`own`: a call on a tool of the agent's own, which is not executed."""
+    """`own`: a call on one of the agent's own tools, which is not executed."""
     result: Any = None
     stop: str | None = None
     source: str | None = None
-    """`script` or `event`, whose words they were in a stored conversation."""
+    """`script` or `event`, if a stored conversation's words came from there."""
     turn: int | None = None
     message: int = 0
     """Calls with the same number above 0 came in one reply."""
@@ -52,7 +54,7 @@ class Line(Stored):
 
 
 def _spoken(entry: Any) -> Any:
-    """None for what neither side did in the trial itself.
+    """Return None for what neither side did in the trial itself.
 
     That is history, events and their calls, notices, rejected texts, and words that the script gave the agent.
     """
@@ -67,7 +69,7 @@ def _spoken(entry: Any) -> Any:
 
 
 class Recording(Stored):
-    """A recorded conversation, found by simulation or scenario, and trial."""
+    """A recorded conversation, identified by simulation or scenario, and trial."""
 
     scenario: str = ""
     simulation: str = ""
@@ -76,10 +78,10 @@ class Recording(Stored):
         default_factory=list[Line | None], max_length=100_000
     )
     end: End | None = None
-    """How it ended. Where it was cut short, its playback ends so too, unless the world ends that before."""
+    """How it ended. If it was cut short, its playback ends the same way, unless the world ends it earlier."""
 
     def lines(self) -> list[Line]:
-        """What both sides did, in order; other entries of a stored log are passed over."""
+        """What both sides did, in order; other entries of a stored log are skipped."""
         return [line for line in self.log if line is not None]
 
 
@@ -89,16 +91,16 @@ class PlayedTurn:
 
     user_calls: list[ToolCall] = field(default_factory=list[ToolCall])
     user_says: str | None = None
-    """None: the recording does not tell."""
+    """None: the recording does not say."""
     stops: bool = False
-    """The user ends the conversation in this turn, behind its words if it says any."""
+    """The user ends the conversation in this turn, after its words if it says any."""
     ends: End | None = None
-    """The recording was cut short before this turn: the trial ends so, and nothing is said any more."""
+    """The recording was cut short before this turn: the trial ends this way, and nothing more is said."""
     replies: list[AgentReply] = field(default_factory=list[AgentReply])
 
 
 class PlayedAgent:
-    """Gives, turn by turn, the replies of a script, whatever it hears; says nothing when they are used up."""
+    """Gives the replies of a script, turn by turn, whatever it hears; says nothing when they are used up."""
 
     def __init__(self, turns: Sequence[PlayedTurn], name: str = "recorded") -> None:
         self._turns = turns
@@ -125,11 +127,11 @@ class RecordedAgent(PlayedAgent):
 
 
 class NotRecorded(AgentError):
-    """There is nothing to play back: a later trial may have a recording all the same."""
+    """There is nothing to play back; a later trial may still have a recording."""
 
 
 class NoRecording:
-    """Stands in where a recorded agent has nothing to play back: the trial ends in `agent_error`, and says so."""
+    """Stands in if a recorded agent has nothing to play back: the trial ends in `agent_error`, and says so."""
 
     name = "recorded"
 
@@ -143,9 +145,8 @@ class NoRecording:
 def played_turns(recording: Recording) -> list[PlayedTurn]:
     """The turns of a recording.
 
-    Words of the user begin a turn, and so do calls of the user that stand before them. In a recording without the
-    user's side, the agent's words end one. What the agent says before the user's first words is nobody's turn and
-    left out.
+    Words of the user begin a turn, and so do calls of the user before them. In a recording without the user's side,
+    the agent's words end one. What the agent says before the user's first words belongs to no turn and is left out.
     """
     lines = recording.lines()
     turns = _Turns(any(line.by == "user" and line.tool is None for line in lines))
@@ -161,7 +162,7 @@ def played_turns(recording: Recording) -> list[PlayedTurn]:
 
 
 class _Turns:
-    """Puts the lines of a recording into turns."""
+    """Sorts the lines of a recording into turns."""
 
     def __init__(self, with_user: bool) -> None:
         self.made: list[PlayedTurn] = []
@@ -183,7 +184,7 @@ class _Turns:
             and last is not None
             and last.user_says is not None
         ):
-            return  # said beside the turn's first words, and given again
+            return  # said beside the turn's first words, and generated again
         # The agent may have called tools before the user's first words.
         opened = last is not None and last.user_says is None and (not last.replies or len(self.made) == 1)
         turn = last if last is not None and opened else self._begin(line)
@@ -229,7 +230,7 @@ class _Turns:
         self._message = 0
 
     def _own(self, replies: list[AgentReply], line: Line) -> None:
-        """What the agent called by itself goes with the reply that follows it."""
+        """Put a call the agent made on its own with the reply that follows it."""
         self._calls += 1
         call = line.call(f"o{self._calls}")
         if not replies or not _only_own(replies[-1]):
@@ -254,5 +255,5 @@ class _Turns:
 
 
 def _only_own(reply: AgentReply) -> bool:
-    """Whether nothing is in it so far but calls on the agent's own tools."""
+    """Whether it contains nothing but calls on the agent's own tools so far."""
     return bool(reply.own_calls) and reply.text is None and not reply.calls

@@ -26,11 +26,11 @@ class Served(Protocol):
     """The tools of one trial."""
 
     def offered(self) -> Sequence[ToolSignature]:
-        """Those that the agent may call now."""
+        """The tools that the agent may call now."""
         ...
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """The result as the agent would see it; NotCalled where it cannot be called now."""
+        """The result as the agent would see it; NotCalled if it cannot be called now."""
         ...
 
 
@@ -43,26 +43,26 @@ class Door:
 
 
 class Doors(Protocol):
-    """Serves the tools of trials by MCP, each behind a token of its own. May be used concurrently."""
+    """Serves the tools of trials by MCP, each behind its own token. May be used concurrently."""
 
     async def open(self, tools: Served) -> Door:
-        """From now on."""
+        """Serve these tools from now on."""
         ...
 
     def close(self, door: Door) -> None:
-        """No longer."""
+        """Stop serving."""
         ...
 
     async def watch(self, watched: Watched) -> Door:
-        """Take the spans of a trial from now on: where to, and the token."""
+        """Receive the spans of a trial from now on; return where to, and the token."""
         ...
 
     def unwatch(self, door: Door) -> None:
-        """No longer."""
+        """Stop receiving."""
         ...
 
     def sort_out(self, batch: SpanBatch) -> int:
-        """Give spans of any trial to theirs, by trace or conversation; how many belong to none."""
+        """Distribute spans of any trials, by trace or conversation; return how many belong to none."""
         ...
 
 
@@ -76,10 +76,10 @@ class _Asked:
 
 
 class ServedAgent:
-    """An agent in one trial that is given a door to the world's tools, and no tools otherwise.
+    """An agent in one trial that gets a door to the world's tools instead of a list of them.
 
-    What it calls there while it answers is asked of the trial, as if it had replied with that call: recorded, with
-    events, faults and limits. `processes` runs its answer beside the trial.
+    Calls that it makes there while it answers go to the trial as if it had replied with them: recorded, with events,
+    faults and limits. `processes` runs its answer beside the trial.
     """
 
     def __init__(self, agent: AgentAdapter, doors: Doors, processes: Processes) -> None:
@@ -159,7 +159,7 @@ class ServedAgent:
             self._news.set()
 
     def _give(self, turn: AgentInput) -> None:
-        """Hand the results of the calls to those who wait for them."""
+        """Pass the results of the calls to those waiting for them."""
         results = {m.tool_call_id: m.content for m in turn.messages[-turn.new :] if m.role == "tool"}
         for id, asked in self._waiting.items():
             asked.result = results.get(id)

@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of an agent, as it exports them by OTLP/HTTP in JSON, read as calls of tools and as used tokens.
+"""OpenTelemetry spans of an agent, exported by OTLP/HTTP in JSON, read as tool calls and token usage.
 
 Two vocabularies are known: OpenTelemetry's own for generative AI (`gen_ai.*`) and OpenInference
-(`openinference.span.kind`, `tool.*`, `llm.*`). Everything in a span was said by the agent: it is cut and never trusted.
-What is no span, or too much, is left out and counted.
+(`openinference.span.kind`, `tool.*`, `llm.*`). Everything in a span comes from the agent: it is cut and never trusted.
+Anything that is not a span, or too much, is left out and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..records.checked_json import MAX_INTEGER, kept_json
 from ..records.conversation import TokenUsage
 
 MOST_SPANS: Final = 2_000
-"""Of one request."""
+"""In one request."""
 MOST_ATTRIBUTES: Final = 200
 MOST_TEXT: Final = 50_000
 """Characters of a value that are kept."""
@@ -60,12 +60,12 @@ _CONVERSATION: Final = ("gen_ai.conversation.id", "session.id", "langfuse.sessio
 
 
 class NoSpans(Exception):
-    """The body is no export of spans; the text says why."""
+    """The body is not an export of spans; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`start_ns`, `end_ns`: Unix nanoseconds, 0 where it does not say. `parent`: "" for the first of a trace."""
+    """`start_ns`, `end_ns`: Unix nanoseconds, 0 if not stated. `parent`: "" for the first of a trace."""
 
     trace: str
     id: str
@@ -80,7 +80,7 @@ class Span:
 
     @property
     def conversations(self) -> set[str]:
-        """The conversations that it says it is of."""
+        """The conversations that it says it belongs to."""
         return {str(self.attributes[key]) for key in _CONVERSATION if self.attributes.get(key)}
 
     @property
@@ -90,7 +90,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SpanCall:
-    """A call of a tool as a span tells it. `id`: the model's id of the call, "" where it is not told."""
+    """A tool call as a span reports it. `id`: the model's id of the call, "" if not stated."""
 
     name: str
     arguments: str
@@ -101,7 +101,7 @@ class SpanCall:
 
 @dataclass(slots=True)
 class SpanBatch:
-    """What one request brought; `left_out` are counted and not kept."""
+    """The spans of one request; `left_out` are counted and not kept."""
 
     spans: list[Span] = field(default_factory=list[Span])
     left_out: int = 0
@@ -126,7 +126,7 @@ def read_export(body: bytes) -> SpanBatch:
 
 
 def call_of(span: Span) -> SpanCall | None:
-    """The call of a tool that a span is; None for every other span."""
+    """The tool call that a span represents; None for any other span."""
     told = span.attributes
     if told.get("gen_ai.operation.name") == "execute_tool":
         name = told.get("gen_ai.tool.name") or span.name.removeprefix("execute_tool ")
@@ -145,7 +145,7 @@ def call_of(span: Span) -> SpanCall | None:
 
 
 def usage_of(span: Span) -> TokenUsage | None:
-    """The tokens of the model call that a span is; None for every other span."""
+    """The tokens of the model call that a span represents; None for any other span."""
     told = span.attributes
     model = told.get("gen_ai.operation.name") in ("chat", "text_completion", "generate_content")
     if not model and str(told.get("openinference.span.kind")).upper() != "LLM":
@@ -186,7 +186,7 @@ def _span(raw: Any) -> Span | None:
 
 
 def _value(any_value: Any, depth: int = 0) -> Any:
-    """An OTLP AnyValue as JSON; None for what is none, or too deep."""
+    """An OTLP AnyValue as JSON; None if it is invalid or too deep."""
     told = _object(any_value)
     if depth > MOST_DEPTH or not told:
         return None
@@ -214,7 +214,7 @@ def _call(span: Span, name: Any, arguments: Any, result: Any, id: Any) -> SpanCa
 
 
 def _arguments(told: Any) -> str:
-    """The arguments as the text of a JSON object; OpenInference wraps what is none."""
+    """The arguments as the text of a JSON object; anything else is wrapped in one."""
     value = _json(told)
     if value is None:
         return "{}"
@@ -229,7 +229,7 @@ def _result(span: Span, told: Any) -> Any:
 
 
 def _json(told: Any) -> Any:
-    """A text that holds JSON which a record can keep as that; every other value as it is."""
+    """Parse a text that holds JSON which a record can keep; any other value is unchanged."""
     if not isinstance(told, str) or told[:1] not in ("{", "["):
         return told
     try:
@@ -239,7 +239,7 @@ def _json(told: Any) -> Any:
 
 
 def _text(told: Any, most: int = MOST_NAME) -> str:
-    """Cut, and without lone surrogates."""
+    """Cut a text and replace lone surrogates."""
     return str(told)[:most].encode("utf-8", "replace").decode()
 
 
@@ -249,7 +249,7 @@ def _count(told: Mapping[str, Any], *names: str) -> int:
 
 
 def _nanoseconds(told: Any, *, signed: bool = False) -> int:
-    """OTLP writes 64-bit integers as texts."""
+    """Read a 64-bit integer, which OTLP writes as a text."""
     text = str(told)
     if not re.fullmatch(r"-?\d{1,19}", text):
         return 0

@@ -1,9 +1,9 @@
 """The body that an HTTP agent is sent: JSON in which placeholders stand for what is said.
 
-`{{messages}}`, `{{last}}` (the user's last words), `{{instructions}}`, `{{conversation}}` (an opaque key), `{{tools}}`,
-`{{tools_url}}` and `{{tools_token}}` (where tools are served), `{{traceparent}}`, `{{spans_url}}` and `{{spans_token}}`
-(where spans are watched). A text that is one placeholder becomes its value; inside
-a longer text it becomes words. What is put in is never looked through again.
+`{{messages}}`, `{{last}}` (the user's last words), `{{instructions}}`, `{{conversation}}` (an opaque key),
+`{{tools}}`, `{{tools_url}}` and `{{tools_token}}` (where tools are served), `{{traceparent}}`, `{{spans_url}}` and
+`{{spans_token}}` (if spans are watched). A text that is a single placeholder becomes its value; inside a longer text
+it becomes words. Inserted values are never scanned for placeholders.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Template:
             )
 
     def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The body with values in place; a field that is only a placeholder for an empty list is left out."""
+        """The body with values inserted; a field that is only a placeholder for an empty list is left out."""
         return cast("dict[str, Any]", _filled(self._body, values))
 
 
 def filled_text(text: str, values: Mapping[str, Any]) -> str:
-    """A text with values in place, as words."""
+    """A text with values inserted, as words."""
     return _PLACE.sub(lambda found: _words(values.get(found[1], found[0])), text)
 
 
 def _checked(body: Mapping[str, Any], where: str) -> Iterator[str]:
-    """The placeholders in a body, which is a JSON object of reasonable size."""
+    """Check a body, a JSON object of reasonable size, and return its placeholders."""
     if len(json.dumps(body)) > MOST_CHARS:
         raise InvalidArgument(
             "The body is too long.", where=where, allowed=f"at most {MOST_CHARS:,} characters"

@@ -1,7 +1,7 @@
-"""An agent whose spans are watched: what it exports by OpenTelemetry while it answers stands in the record.
+"""An agent whose OpenTelemetry spans are recorded while it answers.
 
-It is told where to export to, with a token of the trial, and a `traceparent` under which its spans belong to the
-conversation. Calls of tools in them are its own calls, unless they were seen otherwise: executed in the world, or told
+It is told where to export them, with a token of the trial, and a `traceparent` that ties its spans to the
+conversation. Tool calls in them are its own calls, unless they were seen otherwise: executed in the world, or reported
 in its answer.
 """
 
@@ -28,7 +28,7 @@ from .watched import Watched
 
 
 class TracedAgents:
-    """An agent outside whose spans are watched. `wait_s`: for those of a reply, behind it."""
+    """An outside agent whose spans are watched. `wait_s`: how long to wait for the spans after a reply."""
 
     def __init__(self, agent: Outside, doors: Doors, wait_s: float) -> None:
         self.agent, self._doors, self._wait_s = agent, doors, wait_s
@@ -45,7 +45,7 @@ class TracedAgents:
 
 
 class TracedAgent:
-    """The same in one trial."""
+    """The same agent in one trial."""
 
     def __init__(self, agent: AgentAdapter, doors: Doors, wait_s: float) -> None:
         self._agent, self._doors, self._wait_s = agent, doors, wait_s
@@ -83,7 +83,7 @@ class TracedAgent:
             await self._agent.aclose()
 
     def _with_spans(self, turn: AgentInput, reply: AgentReply, spans: Sequence[Span]) -> AgentReply:
-        """The reply with the calls that only spans tell of, and with tokens where it tells none."""
+        """The reply plus the calls only found in spans, and with tokens if it reports none."""
         found = unseen(spans, [*_made_in(turn), *reply.calls, *reply.own_calls])
         calls: list[ToolCall] = []
         results: dict[str, Any] = {}
@@ -106,10 +106,10 @@ class TracedAgent:
 
 
 def unseen(spans: Iterable[Span], seen: Iterable[ToolCall]) -> list[SpanCall]:
-    """The calls of spans that were not seen otherwise, each once; `spans` in the order of their beginnings.
+    """The calls in spans that were not seen otherwise, each once; `spans` ordered by start.
 
-    A call was seen where one has its id, or its name and arguments, as often as that is there; two spans of the same
-    call that lie one within the other, as two instrumentations write them, are one.
+    A seen call matches by its id, or by name and arguments, as often as it occurs; two spans of the same call nested
+    in each other, as two instrumentations write them, count as one.
     """
     theirs, ids, left = set[str](), set[str](), Counter[str]()
     for call in seen:
@@ -123,7 +123,7 @@ def unseen(spans: Iterable[Span], seen: Iterable[ToolCall]) -> list[SpanCall]:
             continue
         key = _key(call.name, call.arguments)
         if span.end_ns <= ends.get(key, -1):
-            continue  # the same call, told by another instrumentation
+            continue  # the same call, reported by another instrumentation
         ends[key] = span.end_ns
         ids.update([call.id] if call.id else ())
         if left[key]:

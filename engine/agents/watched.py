@@ -1,4 +1,4 @@
-"""Where the spans of one trial arrive, and are kept until they are looked at."""
+"""Receives the spans of one trial and keeps them until they are read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import anyio
 from .spans import Span, SpanBatch
 
 MOST_KEPT: Final = 2_000
-"""Spans of one turn; more are counted and left out."""
+"""Most spans kept of one turn; more are counted and left out."""
 MOST_SIZE: Final = 8 * 1024 * 1024
-"""Characters of the same."""
+"""Most characters of those spans."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """Where the spans of one trial arrive. `take` may be called at any time, on the event loop."""
+    """Receives the spans of one trial. `take` may be called at any time, on the event loop."""
 
     trace: str
     """The trace that the trial's requests belong to."""
@@ -29,7 +29,7 @@ class Watched:
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     def take(self, batch: SpanBatch) -> int:
-        """Keep what is new; how many were left out. One that comes again is no news."""
+        """Keep the new spans; return how many were left out. A span seen before is ignored."""
         left_out = batch.left_out
         for span in batch.spans:
             key = (span.trace, span.id)
@@ -47,11 +47,11 @@ class Watched:
         return left_out
 
     async def until(self, parent: str) -> None:
-        """Until a span has come that is directly under `parent`: the agent's own, which ends last."""
+        """Wait for a span directly under `parent`: the agent's own, which ends last."""
         while not any(span.parent == parent for span in self.spans):
             await self._news.wait()
 
     def taken(self) -> list[Span]:
-        """What has come since the last time, in the order of its beginnings."""
+        """The spans since the last call, ordered by their start."""
         found, self.spans, self._size = sorted(self.spans, key=lambda span: span.start_ns), [], 0
         return found

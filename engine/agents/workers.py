@@ -13,7 +13,7 @@ from ..processes import Command, Processes, Talk
 SEATS: Final = 8
 """Conversations in one worker before another is started."""
 IDLE_S: Final = 5.0
-"""After the last conversation, until a worker is ended."""
+"""Seconds after the last conversation until a worker is ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +27,7 @@ class Worker:
 
 
 class Workers:
-    """The workers of one agent. `most`: at the same time; by default as many as there are processors."""
+    """The workers of one agent. `most`: at the same time; by default the number of processors."""
 
     def __init__(self, processes: Processes, command: Command, most: int = 0) -> None:
         self._processes = processes
@@ -37,7 +37,7 @@ class Workers:
         self._workers: list[Worker] = []
 
     async def take(self) -> Worker:
-        """A seat in the worker with the fewest conversations; to be given back. Raises NotStarted."""
+        """A seat in the worker with the fewest conversations; give it back afterwards. Raises NotStarted."""
         async with self._lock:
             self._workers = [w for w in self._workers if w.talk.alive]
             open = [w for w in self._workers if not w.retired]
@@ -50,7 +50,7 @@ class Workers:
             return found
 
     async def give_back(self, worker: Worker, *, retire: bool = False) -> None:
-        """Leave the seat. `retire`: something in that process goes on that cannot be stopped but with it."""
+        """Leave the seat. `retire`: something still running in that process can only be stopped with it."""
         worker.seats -= 1
         worker.retired = worker.retired or retire
         if worker.seats:

@@ -47,13 +47,13 @@ REFUSALS: Final = frozenset({400, 404, 409, 410, 412, 422})
 INVALID_PARAMS: Final = -32602
 SHOWN: Final = 2000
 MOST_COMMANDS: Final = 16
-"""Servers that are started for each trial."""
+"""Most servers that each trial may start."""
 _ELSEWHERE: Final = "servers are asked in trials only"
 _IN_QUERY: Final = ("GET", "DELETE")
 
 
 class ServerTools:
-    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`. `turns`: at servers with a reset."""
+    """`RemoteTools` by MCP and HTTP. Use it within the context of `reach`. `turns`: for servers with a reset."""
 
     def __init__(self, reach: Reach, turns: Turns) -> None:
         self._reach = reach
@@ -85,7 +85,7 @@ class ServerTools:
         """See `RemoteTools`."""
         async with AsyncExitStack() as stack:
             with queued():
-                # Whoever has its turn has its places too: nobody waits for those while others wait for the turn.
+                # Reserve places before waiting for a turn: nobody waits for places while others wait for its turn.
                 await stack.enter_async_context(self._reach.processes.together(processes_of(world)))
                 for key in sorted(_shared(world)):
                     await stack.enter_async_context(self._turns.turn(key))
@@ -98,7 +98,7 @@ class ServerTools:
 
 
 def processes_of(world: World) -> int:
-    """How many processes a trial in this world has of its own."""
+    """How many processes a trial in this world starts for itself."""
     return sum(bool(server.command) for server in world.servers.values())
 
 

@@ -154,7 +154,7 @@ def _expected_calls(
 def _of_solution(
     steps: Sequence[ExpectedStep], scope: Scope, by: str, ok: Ok
 ) -> tuple[list[CallPattern], dict[int, Sequence[int]]]:
-    """The write and terminal calls of `expected` on one side."""
+    """The write and terminal calls in `expected` by one side."""
     counted: list[int] = []
     calls: list[CallPattern] = []
     for i, step in enumerate(steps):

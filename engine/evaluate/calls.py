@@ -62,7 +62,7 @@ class CallPattern:
     """Whether only calls on the agent's own tools match."""
 
     def named(self, call: ToolEntry) -> bool:
-        """Whether the call is of such a tool, by that side and with that success; injected ones never are."""
+        """Whether the call is to such a tool, by that side and with that success; injected ones never are."""
         return (
             call.injected is None
             and call.by == self.by
@@ -76,7 +76,7 @@ class CallPattern:
         return any(a.mode == "judge" for a in self.arguments)
 
     def about(self, call: ToolEntry) -> bool:
-        """Whether the call is of such a tool."""
+        """Whether the call is to such a tool."""
         return fnmatchcase(call.tool, self.tool) and (call.kind == "own" or not self.own)
 
     def fits(self, call: ToolEntry, trace: Trace | None = None) -> bool | None:

@@ -93,8 +93,8 @@ class RunComparison:
     sign_p: float
     """Two-sided sign test over the scenarios: direction alone, not size."""
     e_value: float
-    """Evidence, of either direction, that stays valid when cases are added and the runs are compared again: chance
-    alone reaches 1/alpha, at any time, with a probability of at most alpha."""
+    """Evidence, in either direction, that stays valid if cases are added and the runs are compared again: chance
+    alone ever reaches 1/alpha with a probability of at most alpha."""
     base: RateInterval
     run: RateInterval
     difference: float
@@ -105,7 +105,7 @@ class RunComparison:
     broken: list[str]
     """Simulations for which it is the other way round."""
     flaky: list[str]
-    """Simulations whose trials disagree within an arm: they show nothing by themselves."""
+    """Simulations whose trials disagree within an arm: on their own they show nothing."""
     unchanged: list[str]
     finding: Finding
     more_scenarios: int | None
@@ -257,7 +257,7 @@ def _change(name: str, pairs: Sequence[tuple[Played, Played]]) -> GroupChange:
 
 
 def _one_sided(means: Collection[Fraction], seed: int) -> tuple[float, float]:
-    """The p of better and of worse."""
+    """The one-sided p for better and for worse."""
     return sign_flip_test(list(means), seed), sign_flip_test([-mean for mean in means], seed)
 
 

@@ -57,7 +57,7 @@ def reward_of(parts: Parts) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Tau1:
-    """tau-bench: the right end, the data as the expected actions leave it (including types), and all outputs told."""
+    """tau-bench: the right end, the data as the expected actions leave it (including types), and all outputs given."""
 
     outputs: tuple[str, ...] = ()
     needs_expected_world: bool = True

@@ -29,7 +29,7 @@ class RuleCheck:
         return f"rule.{self.rule.id}"
 
     def covers(self, call: ToolEntry) -> bool:
-        """Whether the rule applies to this call: of such a tool, by the agent itself, successful, not injected."""
+        """Whether the rule applies to this call: to such a tool, by the agent itself, successful, not injected."""
         return (
             call.by == "agent"
             and call.ok

@@ -91,7 +91,7 @@ def newcombe(passed_a: int, n_a: int, passed_b: int, n_b: int, z: float = Z95) -
 def square_and_add(
     a: tuple[float, float, float], b: tuple[float, float, float], correlation: float = 0.0
 ) -> tuple[float, float]:
-    """Give the interval of a - b from two estimates with their intervals, each (value, low, high). Newcombe 1998."""
+    """The interval of a - b from two estimates with their intervals, each (value, low, high). Newcombe 1998."""
     (value_a, low_a, high_a), (value_b, low_b, high_b) = a, b
 
     def reach(x: float, y: float) -> float:

@@ -22,7 +22,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class MinefieldHit:
-    """A counted minefield came true: the trial ends."""
+    """A counted minefield has come true: the trial ends."""
 
     check: str
     why: str

@@ -1,6 +1,6 @@
 """Files in and out: allowed roots, JSON and YAML read safely, a folder of cases, a run as one file or a table.
 
-Files of other systems come in through the same door as our own: an `Importer` a layout, all of them in `formats`.
+Files of other systems are imported the same way as our own: one `Importer` per layout, all of them in `formats`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ARE (Meta Agents Research Environments): a scenario or a trace as JSON, version `are_simulation_v1`.
 
 The user's messages become a script, events of the environment become events, the agent's expected calls the solution.
-Apps are Python and do not come: their state does, and each tool that is called answers with what was recorded.
+Apps are Python and are not imported: their state is, and each tool that is called answers with what was recorded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_BYTES: Final = 64_000_000
 ENDS: Final = 4000
 """Characters at both ends of a file in which its format shows."""
 KEPT: Final = 500_000
-"""Characters of the original that a scenario keeps."""
+"""Most characters of the original that a scenario keeps."""
 LONGEST: Final = 20_000
 _SHOWS: Final = re.compile(r'"are_simulation_v1"|"world_logs"\s*:|"event_id"\s*:')
 _READS: Final = re.compile(r"(get|list|search|read|find|check|show|count|view|lookup)(_|\b)", re.IGNORECASE)
@@ -142,7 +142,7 @@ class _Reader:
         return {name: value for name, value in scenario.items() if value != []}
 
     def _step(self, event: AreEvent, tools: set[str]) -> Iterable[dict[str, Any]]:
-        """The step of the solution that an expected action is."""
+        """The step of the solution for an expected action."""
         if _is_talk(event):
             yield {"id": event.id, "say": event.words or "..."}
         elif event.function == WAITS:
@@ -159,7 +159,7 @@ class _Reader:
     def _happening(
         self, event: AreEvent, events: list[AreEvent], messages: list[AreEvent]
     ) -> dict[str, Any] | None:
-        """An event of the environment: its state change is Python and does not come, but the agent is told of it."""
+        """An event of the environment: its state change is Python and not imported, but the agent is told of it."""
         if event.kind not in ("ENV", "STOP"):
             return None
         known = {other.id: other for other in events}
@@ -186,7 +186,7 @@ class _Reader:
         return {**made, "do": {"notify": told.replace("{", "{{").replace("}", "}}")}}
 
     def _tools(self, called: list[AreEvent]) -> list[dict[str, Any]]:
-        """The tools that are called somewhere, each with the arguments seen and the answers recorded."""
+        """The tools that are called anywhere, each with the arguments seen and the answers recorded."""
         made: dict[str, dict[str, Any]] = {}
         for event in called:
             if event.function == WAITS or event.failed:
@@ -221,7 +221,7 @@ class _Reader:
         return found
 
     def _original(self) -> dict[str, Any]:
-        """What the file says, without the states of apps and the agent's logs."""
+        """The file's contents without the states of apps and the agent's logs."""
         left = ("apps", "world_logs", "completed_events")
         rest = {name: value for name, value in self._value.items() if name not in left}
         if len(json.dumps(rest)) > KEPT:
@@ -230,7 +230,7 @@ class _Reader:
         return {"format": FORMAT, "trace": rest}
 
     def _tell(self, done: int, tools: int) -> None:
-        """What ARE has and a world has not."""
+        """Report what ARE has and a world does not."""
         add, name = self._losses.add, self._file.name
         why = "app tools are Python and do not come: a call is answered as it was recorded, any other is refused"
         for _ in range(tools):
@@ -280,14 +280,14 @@ def _type(value: Any) -> dict[str, Any]:
 
 
 def _turn_of(event: AreEvent, events: list[AreEvent], messages: list[AreEvent]) -> int:
-    """The first turn in which an event has happened: a message of the user begins one, one of the agent ends it."""
+    """The first turn by which an event has happened: a message of the user begins one, one of the agent ends it."""
     place = events.index(event)
     begun = sum(events.index(message) <= place for message in messages)
     return begun + 1 if _is_talk(event) else max(begun, 1)
 
 
 def _in_order(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The steps with `after` only where it names a call."""
+    """The steps, with `after` only where it names a call."""
     calls = {step["id"] for step in steps if "tool" in step}
     made: list[dict[str, Any]] = []
     for step in steps:
@@ -305,7 +305,7 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def _is_trace(path: Path) -> bool:
-    """Whether a JSON file shows, at one of its ends, that it is of ARE."""
+    """Whether a JSON file shows, at one of its ends, that it comes from ARE."""
     if path.suffix != ".json":
         return False
     if _SHOWS.search(head_of(path, ENDS)):

@@ -1,4 +1,4 @@
-"""The events of an ARE scenario or trace, read: who does what, after what, with arguments of their types."""
+"""The events of an ARE scenario or trace, parsed: who does what, after what, with typed arguments."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ class AreEvent:
     """One event."""
 
     id: str
-    """A name of ours, told apart from all others."""
+    """Our own unique name for it."""
     kind: Kind
     app: str
     function: str
     args: dict[str, Any]
     """Without those whose value is known only when it happens."""
     after: list[str] = field(default_factory=list[str])
-    """Ids of ours."""
+    """Our own ids."""
     delay_s: float | None = None
-    """After the last of them, or after the start."""
+    """Seconds after the last of them, or after the start."""
     at_s: float | None = None
-    """Virtual seconds since the start, where it is told as a moment."""
+    """Virtual seconds since the start, if it is given as a moment."""
     unknown: tuple[str, ...] = ()
     """Arguments that refer to what another event returned."""
     operation: str = ""
     """READ, WRITE or ""."""
     returned: Any = None
-    """What it gave, in a completed one."""
+    """Its return value, if it is a completed one."""
     failed: bool = False
 
     @property
@@ -70,22 +70,22 @@ class AreEvent:
 
     @property
     def hard(self) -> dict[str, Any]:
-        """The arguments that have to be as they are."""
+        """The arguments that have to match exactly."""
         return {name: value for name, value in self.args.items() if name not in FREE_WORDS}
 
     @property
     def words(self) -> str:
-        """What is said in a message."""
+        """The words of a message."""
         return str(self.args.get("content") or "").strip()
 
 
 def tool_name(app: str, function: str) -> str:
-    """`App__function`, as ARE's agents call it, of letters that a tool's name can have."""
+    """`App__function`, as ARE's agents call it, in characters that a tool's name can have."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)[:64]
 
 
 def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> list[AreEvent]:
-    """The events in an order in which they can happen; what stands for Python code, conditions and checks, is lost."""
+    """The events in a possible order; those that stand for Python code, conditions and checks, are lost."""
     told = [as_object(row) or {} for row in rows]
     names = _names(told)
     made: dict[str, AreEvent] = {}
@@ -107,7 +107,7 @@ def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> lis
 
 
 def completed_of(rows: Iterable[Any], losses: Losses) -> list[AreEvent]:
-    """What was done by the agent in a trace, with what came of it."""
+    """What the agent did in a trace, with the results."""
     made: list[AreEvent] = []
     for row in rows:
         told = as_object(row) or {}
@@ -171,7 +171,7 @@ def _event(row: Mapping[str, Any], name: str, start: float, losses: Losses, at: 
 
 
 def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """(arguments in their types, those that refer to another event's result)."""
+    """(typed arguments, those that refer to another event's result)."""
     args: dict[str, Any] = {}
     unknown: list[str] = []
     for item in cast("list[Any]", value) if isinstance(value, list) else []:
@@ -192,7 +192,7 @@ def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tup
 
 
 def _typed(text: Any, kind: str) -> Any:
-    """A text as the value that it stands for; ValueError where it is none of that type."""
+    """A text as the value it stands for; ValueError if it is not of that type."""
     if text is None or not isinstance(text, str):
         return text
     found = _TYPE.match(kind)
@@ -215,7 +215,7 @@ def _typed(text: Any, kind: str) -> Any:
 def _after(
     row: Mapping[str, Any], event: AreEvent, names: Mapping[str, str], gone: set[str], losses: Losses, at: str
 ) -> list[str]:
-    """What an event comes after. One that waits for something that cannot happen here is taken out later."""
+    """What an event comes after. One that waits for something that cannot happen here is removed later."""
     listed = row.get("dependencies")
     found: list[str] = []
     for raw in cast("list[Any]", listed) if isinstance(listed, list) else []:
@@ -229,7 +229,7 @@ def _after(
 
 
 def _possible(made: dict[str, AreEvent], losses: Losses, at: str) -> dict[str, AreEvent]:
-    """Without events that wait for a condition or validator, which never comes true here, and those behind them."""
+    """Remove events that wait for a condition or validator, which never comes true here, and those after them."""
     lost: set[str] = {id for id, event in made.items() if "" in event.after and event.kind in ("ENV", "STOP")}
     while True:
         more = {
@@ -249,7 +249,7 @@ def _possible(made: dict[str, AreEvent], losses: Losses, at: str) -> dict[str, A
 
 
 def _ordered(made: Mapping[str, AreEvent], at: str) -> list[AreEvent]:
-    """Each behind all that it comes after, else as they stand; a cycle is refused."""
+    """Order each event after everything it depends on, otherwise as written; a cycle is refused."""
     sorter = TopologicalSorter({id: event.after for id, event in made.items()})
     try:
         sorter.prepare()

@@ -1,4 +1,4 @@
-"""ArkSim: scenarios.json, config.yaml, and what it wrote of past runs (simulation.json, evaluation.json)."""
+"""ArkSim: scenarios.json, config.yaml, and its records of past runs (simulation.json, evaluation.json)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class _Reader:
         return Imported(FORMAT, name, cases=made, taken=taken, lost=self._losses.rows)
 
     def _config(self) -> tuple[ArkSimConfig, dict[str, Any]]:
-        """The config, and itself as it stands."""
+        """The config, parsed and verbatim."""
         if self._config_file is None:
             return ArkSimConfig(settings={"limits": {"max_turns": 5}}), {}
         shown = self._shown(self._config_file)
@@ -115,7 +115,7 @@ class _Reader:
         return config, told
 
     def _tell_results(self) -> None:
-        """Say how recorded runs that lie beside come in."""
+        """Report how recorded runs beside the project can be imported."""
         for place in RESULTS:
             if (self._folder / place).is_file():
                 use = f"import_environment of {place} with the id of this environment"
@@ -145,7 +145,7 @@ class _Reader:
 
 
 def _listed(value: Any, shown: str) -> tuple[dict[str, Any], list[Any]]:
-    """(all but the scenarios, the scenarios) of a file: an object with `scenarios`, or a list."""
+    """(everything but the scenarios, the scenarios) of a file: an object with `scenarios`, or a list."""
     told = as_object(value)
     rows = told.get("scenarios") if told is not None else value
     if not isinstance(rows, list):

@@ -1,4 +1,4 @@
-"""Test cases as ArkSim's scenarios.json; one that was imported from there and not changed is written back as it was."""
+"""Test cases as ArkSim's scenarios.json; one imported from there and not changed is written back unchanged."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .importer import Losses, as_object
 SCHEMA: Final = "v1"
 _NOT_COMPARED: Final = ("id", "persona", "split", "x_source")
 _UNSAID: Final = ("init", "events", "faults", "noise", "script", "history", "hints", "world")
-"""Fields of a scenario that ArkSim has no words for."""
+"""Fields of a scenario that ArkSim cannot express."""
 
 
 class ArkSimCases:
-    """A scenario for each test case: ArkSim has the user's profile in it."""
+    """A scenario for each test case, including the user's profile."""
 
     name = "arksim"
     suffix = ".json"
@@ -42,7 +42,7 @@ class ArkSimCases:
 
 
 def original_of(scenario: Scenario, format: str, key: str) -> dict[str, Any] | None:
-    """What a scenario was imported from in a format, verbatim; None where it was not."""
+    """The verbatim original that a scenario was imported from in a format; None if it was not."""
     source = as_object(scenario.x_source) or {}
     return as_object(source.get(key)) if source.get("format") == format else None
 
@@ -53,7 +53,7 @@ def _source(scenario: Scenario) -> dict[str, Any]:
 
 
 def _as_imported(case: SuiteCase) -> dict[str, Any] | None:
-    """The original, where importing it again gives this very case."""
+    """The original, if importing it again gives this very case."""
     original = original_of(case.scenario, FORMAT, "scenario")
     again = case_of(original, Losses(), "") if original is not None and case.default else None
     if again is None or case.first_message:
@@ -105,7 +105,7 @@ def _profile(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
 
 
 def _knowledge(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
-    """The sheet; where the scenario and the persona have the same fact, the scenario's holds."""
+    """The sheet; if the scenario and the persona have the same fact, the scenario's is used."""
     own = {fact.fact for fact in scenario.knowledge if isinstance(fact, Fact)}
     of_persona = [
         fact for fact in (persona.knowledge if persona else ()) if getattr(fact, "fact", "") not in own
@@ -115,7 +115,7 @@ def _knowledge(scenario: Scenario, persona: Persona | None) -> Iterator[str]:
 
 
 def _assertions(scenario: Scenario, left: Omissions) -> Iterator[dict[str, Any]]:
-    """The checks on the agent's tool calls; of the others ArkSim knows none."""
+    """The checks on the agent's tool calls, the only ones ArkSim knows."""
     for check in scenario.success:
         if check.get("id") == GOAL:
             continue

@@ -1,4 +1,4 @@
-"""ArkSim's config.yaml as an agent, settings and models of ours; every key that has no place here is told."""
+"""ArkSim's config.yaml as an agent, settings and models of ours; every key without a place here is reported."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .importer import Losses, as_object
 
 MOST_TRIALS: Final = 50
 TURNS: Final = 5
-"""ArkSim's own defaults for turns and for conversations of a scenario."""
+"""ArkSim's own default for turns and for conversations per scenario."""
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PARTS: Final = ("simulation", "simulator", "evaluation", "evaluator")
-"""Sections of the manual's form; the keys in them are those that the released form has at the top."""
+"""Sections in the manual's form; their keys are those that the released form has at the top."""
 _ALIASES: Final = {"scenarios_file": "scenario_file_path", "scenario_file": "scenario_file_path"}
 _NO_USE: Final = {
     "output_file_path": "where results are written: export_run",
@@ -30,12 +30,12 @@ _NO_USE: Final = {
     "timeout": "limits.timeout_s",
     "timeouts": "limits.timeout_s, and timeout_s of the agent",
 }
-"""Known keys without a place, and what to use instead."""
+"""Known keys without a place here, and what to use instead."""
 
 
 @dataclass(slots=True)
 class ArkSimConfig:
-    """What a config says, as plain values."""
+    """The contents of a config, as plain values."""
 
     agent: dict[str, Any] = field(default_factory=dict[str, Any])
     instructions: str = ""
@@ -43,11 +43,11 @@ class ArkSimConfig:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     models: dict[str, Any] = field(default_factory=dict[str, Any])
     scenarios: str = ""
-    """Path of the scenarios, from the config's folder on; ""."""
+    """Path of the scenarios, relative to the config's folder; "" if none."""
 
 
 def config_of(source: Mapping[str, Any], folder: Path, losses: Losses, at: str) -> ArkSimConfig:
-    """Translate a config; what it leaves out has ArkSim's own defaults."""
+    """Translate a config; omitted keys have ArkSim's own defaults."""
     keys = _flat(source)
     made = ArkSimConfig()
     _agent(as_object(keys.pop("agent_config", None)), folder, made, losses, at)
@@ -73,7 +73,7 @@ def config_of(source: Mapping[str, Any], folder: Path, losses: Losses, at: str) 
 
 
 def _flat(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of the file with those of its sections; what stands at the top holds."""
+    """The keys of the file and of its sections; those at the top take precedence."""
     found: dict[str, Any] = {}
     for part in _PARTS:
         found |= as_object(source.get(part)) or {}
@@ -104,7 +104,7 @@ def _agent(told: dict[str, Any] | None, folder: Path, made: ArkSimConfig, losses
 
 
 def _over_http(api: dict[str, Any], made: ArkSimConfig, losses: Losses, at: str) -> dict[str, Any]:
-    """An agent behind a URL. Its system messages become the instructions, which are put back for each request."""
+    """An agent behind a URL. Its system messages become the instructions, which are put back into each request."""
     body = dict(as_object(api.get("body")) or {})
     listed = body.get("messages")
     messages = [as_object(m) or {} for m in cast("list[Any]", listed)] if isinstance(listed, list) else []
@@ -142,7 +142,7 @@ def _url(api: dict[str, Any], losses: Losses, at: str) -> str:
 
 
 def _headers(api: dict[str, Any], losses: Losses, at: str) -> dict[str, str]:
-    """Headers with `${NAME}` as the reference `env:NAME`, which is looked up before anything is sent."""
+    """Headers with `${NAME}` as the reference `env:NAME`, which is resolved before anything is sent."""
     made: dict[str, str] = {}
     for name, value in (as_object(api.get("headers")) or {}).items():
         text = str(value)
@@ -157,7 +157,7 @@ def _headers(api: dict[str, Any], losses: Losses, at: str) -> dict[str, str]:
 
 
 def _models(keys: dict[str, Any], made: ArkSimConfig) -> None:
-    """The model of user and judge, where the config names it."""
+    """The model of user and judge, if the config names it."""
     model, provider = keys.pop("model", None), keys.pop("provider", None)
     if isinstance(model, str) and model:
         name = f"{provider or 'openai'}/{model}" if "/" not in model else model

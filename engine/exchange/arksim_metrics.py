@@ -1,6 +1,6 @@
-"""What ArkSim measures and must reach, in our words: names of metrics, thresholds, labels that must not occur.
+"""ArkSim's metrics and thresholds in our terms: names of metrics, thresholds, labels that must not occur.
 
-Its metrics in Python have no counterpart that could be read; a rubric in words is a metric of ours.
+Its metrics in Python have no counterpart that could be read; a rubric in words becomes a metric of ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCALES: Final[Mapping[str, tuple[float, float]]] = {
 }
 LABELLED: Final = "agent_behavior_failure"
 OF_CHECKS: Final = ("tool_call_behavior_failure", "tool_call_trajectory")
-"""What we decide by the counted checks that assertions become."""
+"""Decided here by the counted checks that assertions become."""
 _OURS: Final = {"overall_score": "arksim_score"}
 _LABELS: Final = {
     "disobey_user_request": "disobeyed_user",
@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[a-z0-9_-]{1,64}\Z")
 
 
 def measured(keys: dict[str, Any], settings: dict[str, Any], losses: Losses, at: str) -> None:
-    """Take metrics and thresholds out of the keys of a config and put what has a counterpart into the settings."""
+    """Take metrics and thresholds out of a config's keys and put those with a counterpart into the settings."""
     metrics = list(_metrics(keys.pop("metrics_to_run", None), losses, at))
     wanted = as_object(keys.pop("numeric_thresholds", None)) or {}
     old = keys.pop("score_threshold", None)
@@ -63,7 +63,7 @@ def of_scenario(told: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
 
 
 def _metrics(told: Any, losses: Losses, at: str) -> Iterator[Any]:
-    """The names that we know, and rubrics as metrics of their own."""
+    """The names that we know, and rubrics as custom metrics."""
     for row in cast("list[Any]", told) if isinstance(told, list) else []:
         name, rubric = _told(row)
         if name in SCALES or name in METRICS:
@@ -86,7 +86,7 @@ def _metrics(told: Any, losses: Losses, at: str) -> Iterator[Any]:
 
 
 def _numbers(told: Mapping[str, Any], losses: Losses, at: str) -> Iterator[tuple[str, float]]:
-    """Thresholds on means. ArkSim's verbosity is 5 where an answer is concise, ours 1."""
+    """Thresholds on means. ArkSim's verbosity is 5 for a concise answer, ours 1."""
     for name, value in told.items():
         least, most = SCALES.get(name, (0, 0))
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -115,7 +115,7 @@ def _labels(told: Any, losses: Losses, at: str) -> Iterator[str]:
 
 
 def _told(row: Any) -> tuple[str, str]:
-    """(name, rubric or "") of a metric as it is written."""
+    """(name, rubric or "") of a metric as written."""
     value = as_object(row)
     if value is None:
         return str(row), ""

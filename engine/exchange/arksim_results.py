@@ -1,6 +1,6 @@
-"""What ArkSim recorded: simulation.json with its conversations, and evaluation.json with the scores of them.
+"""ArkSim's recordings: simulation.json with its conversations, and evaluation.json with their scores.
 
-The overall score of a conversation is the recorded reward, and is computed again from its parts.
+The overall score of a conversation is the recorded reward, and is recomputed from its parts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SIMULATION: Final = "simulation.json"
 
 
 def is_results(head: str) -> bool:
-    """Whether a file that begins so is one of ArkSim's results."""
+    """Whether a file that begins like this is one of ArkSim's results."""
     return _RESULTS.search(head) is not None
 
 
 def read_results(path: Path, roots: Roots) -> Imported:
-    """The conversations of a simulation.json with the scores of the evaluation.json that goes with it.
+    """The conversations of a simulation.json with the scores of the matching evaluation.json.
 
-    Of the two either may be named; the other one is looked for beside it and in the folders where ArkSim writes it.
+    Either of the two may be named; the other one is looked for beside it and in the folders where ArkSim writes it.
     """
     losses = Losses()
     named = _document(path, roots)
@@ -107,7 +107,7 @@ def _add(message: Mapping[str, Any], entries: list[PastEntry], losses: Losses, a
 
 
 def _overall(scores: Mapping[str, Any] | None, losses: Losses, at: str) -> float | None:
-    """The recorded score; out of range or contradicted by its own parts it is told, not taken."""
+    """The recorded score; if out of range it is reported and not used, if its own parts contradict it, reported."""
     value = scores.get("overall_agent_score") if scores is not None else None
     if scores is None or not isinstance(value, int | float) or isinstance(value, bool):
         return None
@@ -128,7 +128,7 @@ def _scored(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 
 def _other(path: Path, name: str, roots: Roots, losses: Losses) -> dict[str, Any] | None:
-    """The file that goes with a result file, where ArkSim writes it."""
+    """The counterpart of a result file, at the places where ArkSim writes it."""
     part = name.removesuffix(".json")
     for place in (path.parent / name, path.parent.parent / part / name, path.parent.parent / name):
         if place.is_file():

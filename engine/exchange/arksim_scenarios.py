@@ -1,7 +1,8 @@
-"""ArkSim's scenarios as ours, in each of its forms: that of its files (`scenario_id`, `goal` as text), and those of its
-manual (`goal` as object, `expected_behavior`, `category`, `metrics`; or `id` and `conversation`).
+"""ArkSim's scenarios as ours, in each of their forms.
 
-What has no place here is kept: a scenario carries the original in `x_source`, from which it is written back.
+That of its files (`scenario_id`, `goal` as text), and those of its manual (`goal` as object, `expected_behavior`,
+`category`, `metrics`; or `id` and `conversation`). Data without a place here is kept: a scenario has the original in
+`x_source`, from which it is written back.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ GOAL: Final = "goal-reached"
 
 @dataclass(frozen=True, slots=True)
 class ArkSimCase:
-    """One scenario and its partner, as plain values of ours."""
+    """One scenario and its partner, as our plain values."""
 
     scenario: dict[str, Any]
     persona: dict[str, Any] | None
 
 
 def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | None:
-    """The case of a scenario as it stands in a file; None, lost, where it has no goal in any form."""
+    """The case of a scenario in a file; None, and a loss, if it has no goal in any form."""
     named = _text(source.get("scenario_id") or source.get("id") or source.get("name"))
     goal = _goal(source)
     if not named or not goal:
@@ -78,7 +79,7 @@ def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | 
 
 
 def _goal(source: Mapping[str, Any]) -> str:
-    """What the user wants; of an object its main and further aims."""
+    """What the user wants; for an object its primary and secondary goals."""
     goal = source.get("goal") or source.get("goals")
     if isinstance(goal, list):
         return " Then: ".join(_text(one) for one in cast("list[Any]", goal) if _text(one))
@@ -92,7 +93,7 @@ def _goal(source: Mapping[str, Any]) -> str:
 
 
 def _guidelines(source: Mapping[str, Any]) -> Iterator[str]:
-    """How the user behaves: its constraints, and what it is told of the agent it talks to."""
+    """How the user behaves: its constraints, and what it is told about the agent it talks to."""
     goal = as_object(source.get("goal")) or {}
     yield from (f"Constraint: {one}" for one in _texts(goal.get("constraints")))
     context = _text(source.get("agent_context"))
@@ -115,7 +116,7 @@ def _persona(source: Mapping[str, Any], slug: str) -> dict[str, Any] | None:
 
 
 def _knowledge(value: Any, losses: Losses, at: str) -> list[str]:
-    """Sentences: `{content}`, texts, or whatever else stands there as JSON."""
+    """Sentences: `{content}`, texts, or anything else as JSON."""
     found: list[str] = []
     for item in _list(value):
         told = as_object(item)
@@ -128,7 +129,7 @@ def _knowledge(value: Any, losses: Losses, at: str) -> list[str]:
 
 
 def _assertions(value: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
-    """A check each; ArkSim looks only at the first, and lets an empty one pass everything."""
+    """One check per assertion; ArkSim considers only the first, and lets an empty one pass everything."""
     for k, item in enumerate(_list(value), 1):
         told, place = as_object(item) or {}, f"{at}, assertions[{k - 1}]"
         match = _text(told.get("match_mode")) or "unordered"
@@ -156,7 +157,7 @@ def _assertions(value: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]
 
 
 def _call(told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A call on a tool that the agent has by itself."""
+    """A call on one of the agent's own tools."""
     name, mode = _text(told.get("name")), _text(told.get("arg_match_mode")) or "ignore"
     arguments = as_object(told.get("arguments", {}))
     if not name or mode not in ARGUMENTS or arguments is None:
@@ -165,7 +166,7 @@ def _call(told: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[dict[str, Any]]:
-    """What a judge is to decide: the goal's success criteria, and what is expected of the agent."""
+    """What a judge has to decide: the goal's success criteria, and what is expected of the agent."""
     goal = as_object(source.get("goal")) or {}
     for k, text in enumerate(_texts(goal.get("success_criteria")), 1):
         yield {"id": f"success-{k}", "judge": text}
@@ -192,7 +193,7 @@ def _behaviour(value: Any) -> Iterator[str]:
 
 
 def _script(value: Any, losses: Losses, at: str) -> list[dict[str, Any]]:
-    """The user's words of each turn, each answered by the agent; then both sides by themselves."""
+    """The user's words in each turn, each answered by the agent; then both sides continue by themselves."""
     steps: list[dict[str, Any]] = []
     for k, item in enumerate(_list(value)):
         turn = as_object(item) or {}
@@ -217,7 +218,7 @@ def _text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    """Texts of a list, or the one text."""
+    """The texts in a list, or the single text."""
     if isinstance(value, str):
         return [value.strip()] if value.strip() else []
     return [_shown(one) for one in _list(value) if _shown(one)]
@@ -234,7 +235,7 @@ def _shown(value: Any) -> str:
 def distinct(
     cases: Iterable[ArkSimCase], losses: Losses
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(scenarios, personas) with ids of their own; equal personas become one."""
+    """(scenarios, personas) with unique ids; equal personas become one."""
     scenarios: list[dict[str, Any]] = []
     personas: dict[str, dict[str, Any]] = {}
     taken: set[str] = set()
@@ -252,7 +253,7 @@ def distinct(
 
 
 def _shared(persona: dict[str, Any], known: dict[str, dict[str, Any]]) -> str:
-    """The id under which a persona is known: of another one with the same id it is told apart by a number."""
+    """The id under which a persona is stored; a number distinguishes it from another one with the same id."""
     same = {**persona, "id": ""}
     for id, one in known.items():
         if {**one, "id": ""} == same and id.startswith(persona["id"][:58]):

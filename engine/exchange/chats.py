@@ -1,7 +1,7 @@
-"""A conversation as the messages that one side's model saw and wrote, in the form of chat completions.
+"""A conversation as the messages that one side's model saw and wrote, in the format of chat completions.
 
-What a side heard of the world and of the other side is all that is in it: nothing of the scenario's goal or checks is
-in the agent's, and no rejected turn is in either.
+It contains only what a side heard of the world and of the other side: nothing of the scenario's goal or checks is in
+the agent's, and no rejected turn is in either.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ..simulate import BEGIN, Case
 from ..world import Scene, as_text
 
 ChatMessage = dict[str, Any]
-"""role, content; `tool_calls` of an assistant's, `tool_call_id` and `name` of a tool's."""
+"""role, content; `tool_calls` for an assistant's, `tool_call_id` and `name` for a tool's."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Unfit(ValueError):
-    """A conversation that cannot be told as messages; the text says why."""
+    """A conversation that cannot be expressed as messages; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unwanted:
-    """A turn that was regenerated: the messages before it, what was said, what was said against it."""
+    """A turn that was regenerated: the messages before it, what was said, and the objection to it."""
 
     place: int
-    """How many messages stand before it; the one after them is what was said in its place."""
+    """How many messages come before it; the next one is its replacement."""
     text: str
     feedback: str
 
@@ -43,17 +43,17 @@ class Chat:
 
     messages: list[ChatMessage]
     tools: list[dict[str, Any]]
-    """As chat completions take them."""
+    """In the format of chat completions."""
     unwanted: list[Unwanted] = field(default_factory=list[Unwanted])
 
     @property
     def begins(self) -> int:
-        """How many messages stand before the side's first one."""
+        """How many messages come before the side's first one."""
         own = (k for k, message in enumerate(self.messages) if message["role"] == "assistant")
         return next(own, len(self.messages))
 
     def trained(self) -> list[ChatMessage]:
-        """The messages without those behind the side's last one and the results of its calls."""
+        """The messages without those after the side's last one and the results of its calls."""
         kept = len(self.messages)
         while kept and self.messages[kept - 1]["role"] not in ("assistant", "tool"):
             kept -= 1
@@ -61,7 +61,7 @@ class Chat:
 
 
 def agent_chat(run: RunRecord, case: Case, talk: Conversation) -> Chat:
-    """The agent's side: instructions with the policy and the scenario's context, and the tools that it was offered."""
+    """The agent's side: instructions with the policy and the scenario's context, and the tools it was offered."""
     text = run.instructions_text.replace("{policy}", case.world.world.policy)
     context = case.scenario.agent_context
     system = f"{text}\n\n{context}" if context else text
@@ -80,7 +80,7 @@ def user_chat(case: Case, talk: Conversation) -> Chat:
 
 
 def clean(text: str) -> str:
-    """A text that every reader of UTF-8 takes."""
+    """A text that every reader of UTF-8 accepts."""
     return _SURROGATE.sub("\ufffd", text)
 
 
@@ -110,7 +110,7 @@ def _told(
 
 
 class _Writer:
-    """Puts the entries of a log, in their order, into the messages of one side."""
+    """Turns the entries of a log, in order, into the messages of one side."""
 
     def __init__(self, side: Speaker, chat: Chat, case: Case) -> None:
         self._side = side
@@ -121,9 +121,9 @@ class _Writer:
         self._level = case.scenario.world.notifications
         self._notices: list[str] = []
         self._reply: ChatMessage | None = None
-        """The side's message to which calls of the same reply are put."""
+        """The side's message to which calls of the same reply are added."""
         self._number = 0
-        """Of that reply, in the log; 0: it has no calls yet."""
+        """The number of that reply in the log; 0: it has no calls yet."""
         self._calls = 0
 
     def say(self, entry: SayEntry) -> None:

@@ -1,8 +1,7 @@
-"""JSON, JSONL and YAML texts as plain JSON values, safe with hostile ones; every refusal names its place.
+"""JSON, JSONL and YAML texts as plain JSON values, safe with hostile input; every refusal names its place.
 
-YAML is read by our own rules, so that a file means the same in both languages: numbers, true, false and null
-as in JSON, all else is text (`01234`, `2026-01-01` and `no` are texts), keys are texts. Tags and
-`<<` are refused.
+YAML is read by our own rules, so that a file means the same in both languages: numbers, true, false and null as in
+JSON, everything else is text (`01234`, `2026-01-01` and `no` are texts), keys are texts. Tags and `<<` are refused.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ import yaml
 from ..errors import InvalidArgument
 
 DEPTH: Final = 100
-"""Levels of nesting."""
+"""Levels of nesting allowed."""
 ALIASED: Final = 50_000
-"""Values that the aliases of one YAML text may stand for."""
+"""Most values that the aliases of one YAML text may stand for."""
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?\Z")
 _WORDS: Final = {"null": None, "~": None, "": None, "true": True, "false": False}
 
 
 def parse(text: str, suffix: str, where: str) -> Any:
-    """The value in a text of a file named `.json`, `.jsonl`, `.yaml` or `.yml`. Raises InvalidArgument."""
+    """Parse the text of a file ending in `.json`, `.jsonl`, `.yaml` or `.yml`. Raises InvalidArgument."""
     reader = READERS.get(suffix)
     if reader is None:
         raise InvalidArgument(f"A file that ends in `{suffix}` is not read.", where=where, allowed=READERS)
@@ -38,7 +37,7 @@ def parse(text: str, suffix: str, where: str) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """A JSON value. NaN, infinity, doubled keys and more than 100 levels are refused."""
+    """Parse a JSON value. NaN, infinity, duplicate keys and more than 100 levels are refused."""
     try:
         value = _decoder.decode(text)
     except _Refused as error:
@@ -56,13 +55,13 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def parse_jsonl(text: str, where: str) -> list[Any]:
-    """One JSON value a line; blank lines are passed over."""
+    """Parse one JSON value per line; blank lines are skipped."""
     lines = ((n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip())
     return [parse_json(line, f"{where} line {n}") for n, line in lines]
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The one document of a YAML text, as a JSON value."""
+    """Parse the single document of a YAML text as a JSON value."""
     builder = _Builder(where)
     try:
         for event in _yaml.parse(text, Loader=_LOADER):
@@ -85,7 +84,7 @@ READERS: Final[dict[str, Callable[[str, str], Any]]] = {
 
 
 class _Refused(Exception):
-    """Something that the json module would take and we do not."""
+    """Something that the json module would accept and we do not."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -143,7 +142,7 @@ def _count(value: Any) -> int:
 
 @dataclass(slots=True)
 class _Open:
-    """A mapping or list that is being filled; `key` waits for its value."""
+    """A mapping or list being filled; `key` waits for its value."""
 
     value: dict[str, Any] | list[Any]
     anchor: str | None
@@ -151,7 +150,7 @@ class _Open:
 
 
 class _Builder:
-    """Builds the value from parser events with a stack of its own: no recursion, so depth cannot crash it."""
+    """Builds the value from parser events with its own stack: no recursion, so depth cannot crash it."""
 
     def __init__(self, where: str) -> None:
         self.value: Any = None

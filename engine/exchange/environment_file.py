@@ -1,8 +1,8 @@
 """A whole environment as one JSON file (`caseharden-environment/1`): agent, settings, world, cases, all instructions.
 
-It stands alone, and holds records as people write them: with its parts in files of their own it would be a folder of
-cases. What belongs to one data folder or machine is not in it, so that an environment that was imported is exported as
-the same text. Runs have files of their own (`run_file`).
+It is self-contained, and holds records as people write them: with its parts in separate files it would be a folder of
+cases. Anything specific to one data folder or machine is left out, so that an imported environment is exported as the
+same text. Runs have their own files (`run_file`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EnvironmentFile(Authored):
     format: Literal["caseharden-environment/1"] = "caseharden-environment/1"
     environment: EnvironmentPart
     in_force: int = 1
-    """The number of the version that agents are given."""
+    """The number of the version that agents get."""
     instructions: list[VersionPart] = Field(min_length=1, max_length=10_000)
     world: dict[str, Any]
     knowledge: list[str] = Field(default_factory=list[str])
@@ -53,7 +53,7 @@ class EnvironmentFile(Authored):
     simulations: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]], max_length=RECORDS)
 
     def dumped(self) -> dict[str, Any]:
-        """As JSON, of agent, models and settings what was set."""
+        """The file as JSON, with only the set fields of agent, models and settings."""
         whole = self.model_dump(mode="json", exclude={"environment"})
         told = self.environment.model_dump(mode="json", exclude_unset=True)
         return {"format": self.format, "environment": told, **whole}
@@ -62,7 +62,7 @@ class EnvironmentFile(Authored):
 def environment_part(
     id: str, name: str, agent: Mapping[str, Any], models: ModelChoice, settings: Settings
 ) -> EnvironmentPart:
-    """`environment` of a file. `agent`: what was set of it."""
+    """The `environment` of a file. `agent`: its set fields."""
     told = settings.model_dump(exclude_unset=True, exclude={"instructions_file", "knowledge_base", "name"})
     return EnvironmentPart(
         id=id,
@@ -74,12 +74,12 @@ def environment_part(
 
 
 def write_environment_file(whole: EnvironmentFile) -> str:
-    """The text: one line a field, one line a record, so that two files can be compared line by line."""
+    """The text: one line per field, one line per record, so that two files can be compared line by line."""
     return json_text(whole.dumped(), _LISTS)
 
 
 def read_environment_file(path: Path, roots: Roots) -> CaseFolder:
-    """The cases of a file below the allowed roots. InvalidArgument names the place of what is wrong in it."""
+    """The cases of a file below the allowed roots. InvalidArgument names the place of any mistake in it."""
     shown = path.name
     value = parse_json(roots.read_text(str(path), "path", MOST_BYTES), shown)
     told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
@@ -94,7 +94,7 @@ def read_environment_file(path: Path, roots: Roots) -> CaseFolder:
 
 
 def _problems(whole: EnvironmentFile) -> Iterator[tuple[str, str]]:
-    """What does not fit together, and where."""
+    """Inconsistencies, and where they are."""
     numbers = [version.number for version in whole.instructions]
     if len(set(numbers)) < len(numbers):
         yield "A version stands twice.", "instructions"

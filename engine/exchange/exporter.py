@@ -1,7 +1,7 @@
-"""The seam to other programs' files: an exporter writes what is stored in one format and says what it left out.
+"""The interface to other programs' files: an exporter writes stored records in one format and says what it left out.
 
-An exporter changes nothing and reaches no file: it is given the stored records and gives a text. What the format
-cannot say becomes a line of `left_out`; only what leaves nothing to write is an error.
+An exporter changes nothing and accesses no files: it is given the stored records and returns a text. What the format
+cannot express becomes a line of `left_out`; only having nothing to write is an error.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ SourceKind = Literal["run", "session", "hardening", "environment"]
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """A run and the trials of it that were asked for; conversations and cases are read when they are needed."""
+    """A run and the requested trials of it; conversations and cases are read on demand."""
 
     run: RunRecord
     trials: Sequence[TrialRecord]
     """By simulation and trial."""
     talk: Callable[[TrialRecord], Conversation]
     case: Callable[[str], Case]
-    """The case of a simulation; InvalidArgument where it does not fit its world."""
+    """The case of a simulation; InvalidArgument if it does not fit its world."""
     whole: Callable[[], RunFile]
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteCase:
-    """A simulation as it is written down: a scenario and who is its partner."""
+    """A simulation as it is written: a scenario and its partner."""
 
     slug: str
     scenario: Scenario
     persona: Persona | None
     first_message: str = ""
     default: bool = True
-    """The partner is the scenario's own, or the only one: the case may be called like its scenario."""
+    """Whether the partner is the scenario's own, or the only one: the case may then be named like its scenario."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The test cases of an environment, or those that a run was made of."""
+    """The test cases of an environment, or those a run was made of."""
 
     environment: str
     world: str
@@ -66,12 +66,12 @@ class Material:
     source: str
     kind: SourceKind
     runs: Sequence[RunParts]
-    """Of a run or session itself, of a hardening its rounds, of an environment its runs; oldest first."""
+    """The run or session itself, a hardening's rounds, or an environment's runs; oldest first."""
     suite: Callable[[], Suite]
     environment: Callable[[], tuple[EnvironmentFile, Sequence[str]]]
-    """The environment of the source, whole, and what of it belongs to this machine."""
+    """The whole environment of the source, and which parts of it belong to this machine."""
     hide: Callable[[Any], Any]
-    """A JSON value without the secrets in it. Records come without them; what is made of a case may hold some."""
+    """A JSON value without the secrets in it. Records come without them; output made from a case may contain some."""
     where: Mapping[str, str] = field(default_factory=dict[str, str])
     """The filters by which the trials were chosen."""
 
@@ -84,15 +84,15 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of it."""
+    """The result of an export."""
 
     text: str
     records: int
     left_out: Sequence[str] = ()
-    """What the format cannot say, or what was not taken, with the reason."""
+    """What the format cannot express, or was not exported, with the reason."""
     warnings: Sequence[str] = ()
     record: str = ""
-    """What one record is called, where it is not the exporter's word."""
+    """The name of one record, if it differs from the exporter's."""
 
 
 class Exporter(Protocol):
@@ -101,22 +101,22 @@ class Exporter(Protocol):
     name: str
     """The value of `format`."""
     suffix: str
-    """`.json`: how its files end."""
+    """The ending of its files: `.json`."""
     says: str
-    """What is in the file, in a few words."""
+    """The contents of the file, in a few words."""
     record: str
-    """What one of its records is called: `trial`."""
+    """The name of one of its records: `trial`."""
     sources: Sequence[SourceKind]
-    """What it can be made of."""
+    """What it can be made from."""
     chooses: bool
-    """Whether trials may be chosen by `where`; else it is of a whole run."""
+    """Whether trials may be chosen by `where`; otherwise it covers a whole run."""
     writes_cases: Sequence[SourceKind]
-    """Of these it writes the test cases and nothing of the trials."""
+    """The sources for which it writes the test cases and nothing of the trials."""
 
     def write(self, material: Material) -> Written:
-        """The text. It runs in a worker thread and may take seconds.
+        """The text. Runs in a worker thread and may take seconds.
 
-        InvalidArgument, saying what is missing and which formats would do, where there is nothing to write.
+        InvalidArgument, saying what is missing and which formats would work, if there is nothing to write.
         """
         ...
 
@@ -128,13 +128,13 @@ NOTHING: Sequence[SourceKind] = ()
 
 
 class Omissions:
-    """What was left out, gathered by the reason."""
+    """What was left out, grouped by reason."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, what: str, why: str) -> None:
-        """One `what` more: a noun that takes an s, perhaps with `of` or `with` something behind it."""
+        """Count one more `what`: a noun that takes a plural s, optionally followed by `of` or `with`."""
         self._counts[what, why] += 1
 
     def __bool__(self) -> bool:
@@ -142,12 +142,12 @@ class Omissions:
 
     @property
     def lines(self) -> list[str]:
-        """`3 conversations: why`, in the order in which they first came."""
+        """`3 conversations: why`, in order of first occurrence."""
         return [f"{count:,} {_counted(what, count)}: {why}" for (what, why), count in self._counts.items()]
 
 
 def one_of(material: Material) -> RunParts:
-    """The run, for formats that are of one."""
+    """The run, for formats that cover one."""
     (parts,) = material.runs
     return parts
 

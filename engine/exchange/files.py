@@ -1,4 +1,4 @@
-"""Files that callers name: only below allowed roots, no link out, no silent overwriting."""
+"""Files that callers name: only below allowed roots, no links leading out, no silent overwriting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InvalidArgument, NotAllowed, NotFound, StorageError, did_yo
 from .documents import parse_json
 
 TEXT_LIMIT: Final = 10_000_000
-"""Bytes of one file that is read whole; a world's state may have this many."""
+"""Bytes of one file that is read whole; a world's state may be this large."""
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -22,15 +22,15 @@ _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOE
 class Roots:
     """The folders below which files may be read and written.
 
-    A relative path is looked for below each root in turn; an absolute one must lie below a root. Links are
-    followed first and judged by where they lead.
+    A relative path is tried below each root in turn; an absolute one must be below a root. Links are followed first
+    and judged by where they lead.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self.paths: tuple[Path, ...] = tuple(Path(p).resolve() for p in paths)
 
     def resolve(self, path: Path | str, where: str) -> Path:
-        """The real path below a root, whether or not anything is there."""
+        """The real path below a root, whether or not it exists."""
         text = str(path)
         if not text or "\0" in text or "\\" in text or len(text) > 4096:
             raise InvalidArgument(f"{text[:80]!r} is not a path.", where=where, allowed=self._allowed())
@@ -43,7 +43,7 @@ class Roots:
         return next((c for c in inside if c.exists()), inside[0])
 
     def folder(self, path: Path | str, where: str) -> Path:
-        """A folder that is there."""
+        """An existing folder."""
         found = self.resolve(path, where)
         if not found.is_dir():
             kind = "is not a folder" if found.exists() else "does not exist"
@@ -51,7 +51,7 @@ class Roots:
         return found
 
     def read_bytes(self, path: Path | str, where: str, limit: int = TEXT_LIMIT) -> bytes:
-        """The whole of a regular file of at most `limit` bytes."""
+        """The contents of a regular file of at most `limit` bytes."""
         found = self.resolve(path, where)
         try:
             with self._beside(found) as (folder, name):
@@ -75,11 +75,11 @@ class Roots:
         return decode(self.read_bytes(path, where, limit), where or str(path))
 
     def read_json(self, path: Path | str, where: str, limit: int = TEXT_LIMIT) -> Any:
-        """A JSON value; NaN, doubled keys and deep nesting are refused."""
+        """A JSON value; NaN, duplicate keys and deep nesting are refused."""
         return parse_json(self.read_text(path, where, limit), where or str(path))
 
     def write_text(self, path: Path | str, text: str, where: str, *, overwrite: bool = False) -> Path:
-        """Write whole or not at all. An existing file is refused without `overwrite`; its mode is kept."""
+        """Write all or nothing. An existing file is refused without `overwrite`; its mode is kept."""
         found = self.resolve(path, where)
         if found.exists() and not overwrite:
             raise NotAllowed(f"`{path}` exists.", where=where, allowed="another name, or overwrite")
@@ -101,9 +101,9 @@ class Roots:
 
     @contextmanager
     def _beside(self, real: Path) -> Generator[tuple[int, str]]:
-        """A descriptor of the folder that a real path lies in, and its name there.
+        """A descriptor of the folder that contains a real path, and its name there.
 
-        The folders are opened one by one from the root, and none that has become a link since: OSError.
+        The folders are opened one by one from the root; one that has become a link since raises OSError.
         """
         root = next(r for r in self.paths if real.is_relative_to(r))
         *folders, name = real.relative_to(root).parts or (".",)
@@ -147,9 +147,9 @@ def decode(data: bytes, where: str) -> str:
 
 
 def _replace(folder: int, name: str, data: bytes, overwrite: bool) -> None:
-    """The new file takes its name in one step: a reader sees the old or the new, never half of one.
+    """Give the new file its name in one step: a reader sees the old or the new one, never half of it.
 
-    One that is new has the mode that the umask gives.
+    A new file has the mode given by the umask.
     """
     draft = f".{name[:200]}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -1,17 +1,17 @@
-"""A folder of cases: what is tested, written as files of a repository (`caseharden run DIR`).
+"""A folder of cases: what is tested, as files in a repository (`caseharden run DIR`).
 
-`caseharden.yaml` (or .yml, .json) names the rest; everything in it may be left out but `environment.id`:
+`caseharden.yaml` (or .yml, .json) names the rest; everything in it except `environment.id` is optional:
 
     environment: {id: support, settings: {trials: 2, thresholds: {pass_rate: 0.9}}}
-    instructions: instructions.md       the text that is hardened, in a file of its own
+    instructions: instructions.md       the text that is hardened, in its own file
     world: shop                         a shipped world, or world.json, world.yaml
     personas: personas.yaml             a list, a file, a glob, or a list of these and of personas
     scenarios: scenarios/*.yaml         likewise
     simulations: cover                  cover, all, or a list of {scenario, persona, ...}
-    baseline: baseline.json             a run that a new one must hold; or {file, max_drop: 0.05}
+    baseline: baseline.json             a run that a new one must match; or {file, max_drop: 0.05}
 
 Files are JSON, JSONL or YAML: a list, one record, or an object with `personas` or `scenarios`. This module
-reads and says where each record stands; whether a record is right is decided where records are stored.
+reads them and notes where each record is; whether a record is valid is decided when it is stored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .files import Roots
 
 CONFIG_NAMES: Final = ("caseharden.yaml", "caseharden.yml", "caseharden.json")
 FILES: Final = 1000
-"""Files that one glob may match."""
+"""Most files that one glob may match."""
 RECORDS: Final = 20_000
 
 Kind = Literal["personas", "scenarios"]
@@ -56,7 +56,7 @@ class BaselinePart(Authored):
 
     file: str = Field(min_length=1)
     max_drop: float | None = Field(default=None, ge=0, le=1)
-    """What the pass rate may lose against it."""
+    """How much the pass rate may drop against it."""
 
 
 class FolderFile(Authored):
@@ -65,11 +65,11 @@ class FolderFile(Authored):
     format: Literal["folder/1"] = "folder/1"
     environment: EnvironmentPart
     instructions: str = ""
-    """A file; empty: instructions.md if it is there."""
+    """A file; empty: instructions.md if it exists."""
     world: str = ""
     """A shipped world's name or a file; empty: no world."""
     personas: str | list[Any] | None = None
-    """None: `personas.*` and `personas/*`, whatever is there."""
+    """None: `personas.*` and `personas/*`, whatever exists."""
     scenarios: str | list[Any] | None = None
     simulations: Literal["cover", "all"] | list[dict[str, Any]] = "cover"
     baseline: str | BaselinePart = ""
@@ -77,7 +77,7 @@ class FolderFile(Authored):
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """A record as written, and where it stands: `cases/refunds.yaml, scenarios[2]`."""
+    """A record as written, and where it is: `cases/refunds.yaml, scenarios[2]`."""
 
     value: dict[str, Any]
     at: str
@@ -85,7 +85,7 @@ class Sourced:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of the instructions; `base` 0: it has none before it."""
+    """One version of the instructions; `base` 0: none came before it."""
 
     number: int
     text: str
@@ -95,11 +95,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class CaseFolder:
-    """What a folder says, as plain values."""
+    """The contents of a folder, as plain values."""
 
     path: Path
     config: str
-    """The folder's file, as people write it; the place of what stands in it."""
+    """The folder's file, as people write it; named as the place of what is in it."""
     id: str
     agent: dict[str, Any]
     models: dict[str, Any]
@@ -113,22 +113,22 @@ class CaseFolder:
     personas: tuple[Sourced, ...] = ()
     scenarios: tuple[Sourced, ...] = ()
     pairing: Literal["cover", "all", "none"] = "cover"
-    """none: there are only the simulations that are written down."""
+    """none: there are only the simulations listed."""
     simulations: tuple[dict[str, Any], ...] = ()
     baseline: Path | None = None
-    """The file that a run is compared with; it need not be there yet."""
+    """The file that a run is compared with; it need not exist yet."""
     max_drop: float | None = None
     files: tuple[str, ...] = field(default=())
     """Every file that was read."""
     versions: tuple[Version, ...] = ()
-    """All versions of the instructions, where they are told; else `instructions` is the only one."""
+    """All versions of the instructions, if known; otherwise `instructions` is the only one."""
     in_force: int = 1
-    """The number of the version that `instructions` is."""
+    """The number of the version in `instructions`."""
     knowledge: tuple[str, ...] = ()
-    """The passages of the knowledge base, where they are told."""
+    """The passages of the knowledge base, if known."""
 
     def content(self) -> str:
-        """Digest of what it says, the same wherever the folder lies; "" for what is not JSON."""
+        """Digest of its contents, the same wherever the folder is; "" for anything that is not JSON."""
         said = (
             *(self.id, self.models, self.instructions, self.world, self.world_data, self.pairing),
             *(
@@ -145,12 +145,12 @@ class CaseFolder:
             return ""
 
     def _from_here(self, value: Any) -> Any:
-        """A file below the folder, named from there."""
+        """A file below the folder, relative to it."""
         below = isinstance(value, str) and value.startswith(f"{self.path}{os.sep}")
         return os.path.relpath(value, self.path) if below else value
 
     def place(self, at: str) -> str:
-        """Where in the files `scenarios[2].success[0]` stands: the place with its file in front."""
+        """Where in the files `scenarios[2].success[0]` is: the place prefixed by its file."""
         match = re.match(r"(personas|scenarios)\[(\d+)\](.*)", at, re.DOTALL)
         if match:
             items = self.personas if match[1] == "personas" else self.scenarios
@@ -163,7 +163,7 @@ class CaseFolder:
 
 
 def read_folder(path: Path | str, roots: Roots, where: str = "path") -> CaseFolder:
-    """Read a folder and the files that it names, all of them below the folder or another allowed root.
+    """Read a folder and the files it names, all of them below the folder or another allowed root.
 
     Raises InvalidArgument, NotFound or NotAllowed with file and path of the mistake.
     """
@@ -175,14 +175,14 @@ def read_folder(path: Path | str, roots: Roots, where: str = "path") -> CaseFold
 
 
 def is_case_folder(path: Path) -> bool:
-    """Whether a folder of cases is there."""
+    """Whether the path is a folder of cases."""
     return any(os.path.isfile(path / name) for name in CONFIG_NAMES)
 
 
 def write_instructions(
     file: Path | str, text: str, roots: Roots, where: str = "settings.instructions_file"
 ) -> Path:
-    """Put a promoted text into the file where it lives, in one step; its line ends and mode are kept.
+    """Write a promoted text to its file in one step; line ends and mode are kept.
 
     The text ends with one line end in the file, and is read back without it.
     """

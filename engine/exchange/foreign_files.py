@@ -1,4 +1,4 @@
-"""Files of another system's folder, read with patience: one that is missing, too large or broken is lost, not fatal."""
+"""Files of another system's folder, read leniently: one that is missing, too large or broken is lost, not fatal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .importer import Losses
 from .python_source import NotReadable, parse_python
 
 SOURCE_BYTES: Final = 5_000_000
-"""Bytes of one Python file."""
+"""Most bytes of one Python file."""
 DATA_BYTES: Final = 64_000_000
 _LFS: Final = "version https://git-lfs"
 
@@ -27,7 +27,7 @@ def plain_name(text: str, most: int = 64) -> str:
 
 
 def first_folders(path: Path, patterns: Sequence[str], fits: Callable[[Path], bool]) -> list[Path]:
-    """The folders below a path that fit, of the first pattern that has any, at most 200; no links."""
+    """The folders below a path that fit, from the first pattern that has any, at most 200; no links."""
     for pattern in patterns:
         try:
             found = sorted(p for p in path.glob(pattern) if fits(p) and not p.is_symlink())[:200]
@@ -39,7 +39,7 @@ def first_folders(path: Path, patterns: Sequence[str], fits: Callable[[Path], bo
 
 
 class ForeignFiles:
-    """Reads below one folder; what it could not read is in its losses."""
+    """Reads below one folder; anything it cannot read is added to its losses."""
 
     def __init__(self, folder: Path, roots: Roots, losses: Losses) -> None:
         self.folder = folder
@@ -49,11 +49,11 @@ class ForeignFiles:
         self._roots = roots
 
     def shown(self, path: Path) -> str:
-        """The path from the folder on."""
+        """The path relative to the folder."""
         return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else path.name
 
     def text(self, path: Path, what: str, limit: int = DATA_BYTES, *, must: bool = False) -> str | None:
-        """A text; None where it cannot be had, which is lost, or where there is none and none `must` be."""
+        """A text; None if it cannot be read, which is a loss, or does not exist, which is one only with `must`."""
         if not path.exists() and not path.is_symlink():
             if must:
                 self.losses.add(what, "the file is missing", self.shown(path))
@@ -70,7 +70,7 @@ class ForeignFiles:
         return text
 
     def json(self, path: Path, what: str, *, must: bool = False) -> Any:
-        """A JSON value; None where it cannot be had."""
+        """A JSON value; None if it cannot be read."""
         text = self.text(path, what, must=must)
         if text is None:
             return None
@@ -81,7 +81,7 @@ class ForeignFiles:
             return None
 
     def toml(self, path: Path, what: str) -> Any:
-        """A TOML document as JSON values; None where it cannot be had."""
+        """A TOML document as JSON values; None if it cannot be read."""
         text = self.text(path, what)
         if text is None:
             return None
@@ -92,7 +92,7 @@ class ForeignFiles:
             return None
 
     def python(self, path: Path, what: str, *, must: bool = False) -> ast.Module | None:
-        """The syntax tree of a Python file; None where it cannot be had."""
+        """The syntax tree of a Python file; None if it cannot be read."""
         text = self.text(path, what, SOURCE_BYTES, must=must)
         if text is None:
             return None
@@ -104,7 +104,7 @@ class ForeignFiles:
 
 
 def files_below(folder: Path, pattern: str, most: int = 1000) -> list[Path]:
-    """Files that match, by name, without links; empty where there is no folder."""
+    """Files that match, by name, without links; empty if there is no folder."""
     try:
         return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.is_symlink())[:most]
     except OSError:

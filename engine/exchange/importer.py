@@ -1,7 +1,7 @@
-"""The seam to files of other systems, and of our own: an importer knows one layout and reads it into plain values.
+"""The interface to files of other systems, and our own: an importer knows one layout and reads it into plain values.
 
-An importer runs no code that it finds and changes nothing. What it reads is somebody else's: whatever is missing, too
-large or not as it should be becomes a line of `lost`, never a crash; only what leaves nothing to import is an error.
+An importer runs no code that it finds and changes nothing. Its input is foreign: anything missing, too large or
+malformed becomes a line of `lost`, never a crash; only having nothing to import is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .run_file import RunFile
 
 AUTO: Final = "auto"
 LOST_PLACES: Final = 5
-"""Places that one line of `lost` names."""
+"""Most places that one line of `lost` names."""
 
 
 @dataclass(slots=True)
@@ -36,63 +36,63 @@ class PastEntry:
     result: Any = None
     ok: bool = True
     first_of_reply: bool = True
-    """Of calls of the agent: whether it begins another reply of its model."""
+    """For calls of the agent: whether it begins a new reply of its model."""
     own: bool = False
-    """A call on a tool of the agent's own, which is not made again: its result is taken as it was recorded."""
+    """Whether it is a call on one of the agent's own tools, which is not repeated: its recorded result is used."""
 
 
 @dataclass(slots=True)
 class PastTalk:
-    """A conversation that another system recorded, with what it made of it."""
+    """A conversation recorded by another system, with that system's result."""
 
     scenario: str
     """Slug of its scenario."""
     trial: int
-    """From 1, in the order in which they stand."""
+    """From 1, in file order."""
     entries: list[PastEntry]
     end: EndReason
     detail: str = ""
-    """Why it ended, in the words of the other system."""
+    """Why it ended, in the other system's words."""
     reward: float | None = None
-    """The reward that was recorded, 0..1; None: none was."""
+    """The recorded reward, 0..1; None: there was none."""
     x_source: Any = None
-    """What has no place here, verbatim."""
+    """Data without a place here, verbatim."""
 
 
 @dataclass(slots=True)
 class PastRun:
-    """Conversations of one agent, made by another system."""
+    """Conversations of one agent, recorded by another system."""
 
     name: str
-    """The file that they stand in, as people write it."""
+    """The file that contains them, as people write it."""
     talks: list[PastTalk]
     models: dict[str, str] = field(default_factory=dict[str, str])
-    """agent, user: names of the models that played them, where they are told."""
+    """agent, user: names of the models that played them, if known."""
     seed: int = 0
     x_source: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What one import brings: an environment with its cases, or past runs of one, or both.
+    """The result of one import: an environment with its cases, or past runs of one, or both.
 
-    Records are plain values as people write them; where they are stored decides whether each one is right.
-    `lost` rows are `{what, why}`, with `at` (places), `count` and `use` (what helps) where they say more.
+    Records are plain values as people write them; whether each one is valid is decided when it is stored. `lost` rows
+    are `{what, why}`, with `at` (places), `count` and `use` (what helps) if they have more to say.
     """
 
     format: str
     id: str
-    """What the environment would be called."""
+    """The id the environment would get."""
     cases: CaseFolder | None = None
-    """World, personas, scenarios, agent and instructions; None: the file holds past runs only."""
+    """World, personas, scenarios, agent and instructions; None: the file holds only past runs."""
     exported: RunFile | None = None
     """A run that we exported ourselves."""
     runs: tuple[PastRun, ...] = ()
     taken: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Told to whoever imports, beside the counts."""
+    """Reported to the importing client, besides the counts."""
     lost: tuple[Mapping[str, Any], ...] = ()
     whole: bool = False
-    """A mistake in one record refuses all of them (files that people write for us); else it is one line of `lost`."""
+    """A mistake in one record refuses all (files that people write for us); otherwise it is a line of `lost`."""
 
 
 class Importer(Protocol):
@@ -101,31 +101,31 @@ class Importer(Protocol):
     name: str
     """The value of `format`."""
     looks_for: str
-    """The files by which it knows its own, as an error names them."""
+    """The files by which it recognises its own, as errors name them."""
 
     def recognise(self, path: Path) -> str:
-        """What was found at a real path below a root, in a few words, or "" where nothing of ours is there.
+        """What was found at a real path below a root, in a few words, or "" if nothing of this layout is there.
 
         Cheap (names, and the beginnings of files); it raises nothing.
         """
         ...
 
     def read(self, path: Path, roots: Roots) -> Imported:
-        """Read it, every file of it through `roots`. It runs in a worker thread and may take seconds.
+        """Read it, every file through `roots`. Runs in a worker thread and may take seconds.
 
-        InvalidArgument, NotFound or NotAllowed, with file and path, where nothing can be imported.
+        InvalidArgument, NotFound or NotAllowed, with file and path, if nothing can be imported.
         """
         ...
 
 
 class Losses:
-    """What could not be taken, gathered by what and why."""
+    """What could not be imported, grouped by what and why."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def add(self, what: str, why: str, at: str = "", use: str = "") -> None:
-        """One thing more; equal ones become one row with a count and the first few places."""
+        """Add one more loss; equal ones become one row with a count and the first few places."""
         row = self._rows.setdefault((what, why), {"what": what, "why": why, "count": 0})
         row["count"] += 1
         if use:
@@ -143,9 +143,9 @@ class Losses:
 def find_importer(
     path: Path, format: str, importers: Mapping[str, Importer], shown: str, where: str = "path"
 ) -> Importer:
-    """The importer of that format, or with `auto` the first that knows what is there.
+    """The importer of that format, or with `auto` the first that recognises what is there.
 
-    NotFound (of a file InvalidArgument) says what was looked for, and the folders just below in which something is.
+    NotFound (for a file InvalidArgument) says what was looked for, and which folders just below contain something.
     """
     if format != AUTO and format not in importers:
         raise InvalidArgument(
@@ -166,7 +166,7 @@ def find_importer(
 
 
 def one_of_several(shown: str, what: str, parts: Sequence[str], where: str = "path") -> InvalidArgument:
-    """The error for a place that holds several environments: an import makes one."""
+    """The error for a place with several environments: an import makes one."""
     calls = [NextCall("import_environment", {"path": f"{shown}/{part}"}) for part in parts[:3]]
     return InvalidArgument(
         f"`{shown}` holds {len(parts)} {what}, and an import makes one environment.",
@@ -177,7 +177,7 @@ def one_of_several(shown: str, what: str, parts: Sequence[str], where: str = "pa
 
 
 def _elsewhere(path: Path, importers: Iterable[Importer], shown: str) -> list[NextCall]:
-    """Imports of the folders just below in which something is known."""
+    """Imports of the folders just below in which something is recognised."""
     known = list(importers)
     try:
         below = (
@@ -192,7 +192,7 @@ def _elsewhere(path: Path, importers: Iterable[Importer], shown: str) -> list[Ne
 
 
 def head_of(path: Path, characters: int) -> str:
-    """The beginning of a regular file, whatever its bytes are; "" where there is none."""
+    """The beginning of a regular file, whatever its bytes are; "" if there is none."""
     try:
         if not path.is_file():
             return ""
@@ -203,5 +203,5 @@ def head_of(path: Path, characters: int) -> str:
 
 
 def as_object(value: Any) -> dict[str, Any] | None:
-    """The value where it is an object with texts as keys."""
+    """The value if it is an object with texts as keys."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None

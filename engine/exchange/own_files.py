@@ -12,7 +12,7 @@ from .importer import Imported, head_of
 from .run_file import FORMAT, read_run_file
 
 HEAD = 200
-"""Characters of an exported file in which its format stands."""
+"""Characters of an exported file within which its format is named."""
 
 
 class OwnFiles:
@@ -47,7 +47,7 @@ class OwnFiles:
 
 
 def imported_folder(path: Path | str, roots: Roots) -> Imported:
-    """A folder of cases; it is taken whole or not at all."""
+    """A folder of cases; imported completely or not at all."""
     return _as_imported(read_folder(path, roots))
 
 

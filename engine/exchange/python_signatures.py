@@ -27,7 +27,7 @@ DEPTH: Final = 8
 
 
 def signature_of(function: ast.FunctionDef, aliases: Mapping[str, ast.expr]) -> tuple[str, dict[str, Any]]:
-    """(description, parameters) of a method; `self` is left out. `aliases`: names of types that are defined nearby."""
+    """(description, parameters) of a method; `self` is left out. `aliases`: names of types defined nearby."""
     description, told = docstring_parts(ast.get_docstring(function) or "")
     given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     given = [arg for arg in given if arg.arg not in ("self", "cls")]
@@ -50,7 +50,7 @@ def signature_of(function: ast.FunctionDef, aliases: Mapping[str, ast.expr]) -> 
 
 
 def schema_of(annotation: ast.expr, aliases: Mapping[str, ast.expr], depth: int = 0) -> dict[str, Any]:
-    """The JSON Schema of an annotation; `{}` (anything) for what has none."""
+    """The JSON Schema of an annotation; `{}` (anything) if there is none for it."""
     if depth > DEPTH:
         return {}
     if isinstance(annotation, ast.Constant) and annotation.value is None:
@@ -70,7 +70,7 @@ def schema_of(annotation: ast.expr, aliases: Mapping[str, ast.expr], depth: int 
 
 
 def docstring_parts(text: str) -> tuple[str, dict[str, str]]:
-    """(what stands before the first section, the descriptions of the arguments)."""
+    """(the text before the first section, the descriptions of the arguments)."""
     before: list[str] = []
     arguments: dict[str, str] = {}
     section, name = "", ""
@@ -118,7 +118,7 @@ def _of_generic(annotation: ast.Subscript, aliases: Mapping[str, ast.expr], dept
 
 
 def _one_of(parts: list[ast.expr], aliases: Mapping[str, ast.expr], depth: int) -> dict[str, Any]:
-    """A union as one schema, where it is of plain types or of one type and None."""
+    """A union as one schema, if it consists of plain types or of one type and None."""
     found = [schema_of(part, aliases, depth + 1) for part in parts]
     real = [schema for schema in found if schema != {"type": "null"}]
     nullable = len(real) < len(found)

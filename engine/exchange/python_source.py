@@ -1,6 +1,6 @@
 """Python files read as text, never run: literals, signatures, and whether a function seems to write.
 
-Everything goes through `ast`. What is no literal is told with its line, so that a reader of the report finds it.
+Everything goes through `ast`. Anything that is not a literal is reported with its line, so that readers can find it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 DEPTH: Final = 60
-"""Levels of nesting of a literal."""
+"""Levels of nesting allowed in a literal."""
 _CHANGES: Final = frozenset(
     (
         "append",
@@ -29,7 +29,7 @@ _CHANGES: Final = frozenset(
         "discard",
     )
 )
-"""Methods that change what they belong to."""
+"""Methods that change the object they belong to."""
 _FRESH_CALLS: Final = frozenset(
     (
         "deepcopy",
@@ -54,11 +54,11 @@ _FRESH_CALLS: Final = frozenset(
 
 
 class NotReadable(Exception):
-    """The file is no Python, or something in it is no literal."""
+    """The file is not Python, or something in it is not a literal."""
 
 
 def parse_python(text: str) -> ast.Module:
-    """The syntax tree of a file; NotReadable where it has none."""
+    """The syntax tree of a file; NotReadable if it has none."""
     try:
         return ast.parse(text)
     except SyntaxError as error:
@@ -68,7 +68,7 @@ def parse_python(text: str) -> ast.Module:
 
 
 def assigned(tree: ast.Module, pattern: str) -> Iterator[tuple[str, ast.expr]]:
-    """(name, value) of the assignments of the module whose name matches, in order."""
+    """(name, value) of the module's assignments whose name matches, in order."""
     for node in tree.body:
         targets = (
             node.targets
@@ -84,9 +84,9 @@ def assigned(tree: ast.Module, pattern: str) -> Iterator[tuple[str, ast.expr]]:
 
 
 def literal(node: ast.expr, records: frozenset[str] = frozenset(), depth: int = 0) -> Any:
-    """The JSON value of a literal; `records`: calls by these names with named arguments are objects of them.
+    """The JSON value of a literal; `records`: calls by these names with only keyword arguments become objects.
 
-    NotReadable with the line of what is anything else.
+    Anything else raises NotReadable with its line.
     """
     if depth > DEPTH:
         raise NotReadable(f"line {node.lineno}: nested too deep")
@@ -126,13 +126,13 @@ def methods(made: ast.ClassDef) -> dict[str, ast.FunctionDef]:
 
 
 def returned(function: ast.FunctionDef) -> ast.expr | None:
-    """What a function returns, where it has a single `return` and that has a value."""
+    """What a function returns, if it has a single `return` with a value."""
     found = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
     return found[0].value if len(found) == 1 else None
 
 
 def seems_to_write(function: ast.FunctionDef) -> bool:
-    """Whether a function changes anything that it did not make itself; true where that is in doubt."""
+    """Whether a function changes anything that it did not create itself; True if in doubt."""
     fresh = _fresh_names(function)
     for node in ast.walk(function):
         changed: list[ast.expr] = []
@@ -152,7 +152,7 @@ def seems_to_write(function: ast.FunctionDef) -> bool:
 
 
 def _fresh_names(function: ast.FunctionDef) -> set[str]:
-    """Names that the function binds only to what it makes itself."""
+    """Names that the function binds only to objects it creates itself."""
     given: dict[str, list[bool]] = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:

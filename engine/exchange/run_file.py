@@ -1,7 +1,7 @@
 """A whole run as one JSON file (`caseharden/1`): its record, cases, world, instructions, trials and conversations.
 
-It stands alone: nothing outside the file is needed to read, compare or grade it again. What belongs to one data folder
-only (jobs, pointers, paths of files) is not in it, so that a run that was imported is exported as the same text.
+It is self-contained: nothing outside the file is needed to read, compare or grade it again. Anything specific to one
+data folder (jobs, pointers, paths of files) is left out, so that an imported run is exported as the same text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .files import Roots
 FORMAT: Final = "caseharden/1"
 MOST_BYTES: Final = 400_000_000
 LOCAL_AGENT: Final = ("file", "run")
-"""Fields of an agent that name something in one data folder or on one machine."""
+"""Fields of an agent that refer to one data folder or one machine."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CHECK: Final = re.compile(r"[\w.:-]{1,80}\Z")
 _TEXT_ID: Final = re.compile(r"[a-z0-9_-]{1,64}([@/][a-z0-9_-]{1,64})?( \(imported\))?\Z")
@@ -37,7 +37,7 @@ _MODEL: Final = re.compile(r"[\x20-\x7e]{0,200}\Z")
 
 
 class FileEnvironment(Stored):
-    """What the run was made in: enough to make the environment anew."""
+    """The environment of the run: enough to recreate it."""
 
     id: str
     name: str = ""
@@ -47,30 +47,30 @@ class FileEnvironment(Stored):
 
 
 class FileTrial(Stored):
-    """A trial and what was said in it."""
+    """A trial and its conversation."""
 
     record: TrialRecord
     conversation: Conversation
 
 
 class RunFile(Stored):
-    """The file. Ids in it are those of the data folder that it came from."""
+    """The file. Ids in it are those of the data folder it came from."""
 
     format: Literal["caseharden/1"] = "caseharden/1"
     run: RunRecord
     environment: FileEnvironment
     world: dict[str, Any]
     recordings: list[Any] = Field(default_factory=list[Any])
+    """What a recorded agent played back."""
     knowledge: list[str] = Field(default_factory=list[str])
     """The passages of the knowledge base that claims were checked against."""
-    """What a recorded agent played back."""
     scenarios: list[ScenarioRecord]
     personas: list[PersonaRecord]
     simulations: list[SimulationRecord]
     trials: list[FileTrial]
 
     def dumped(self) -> dict[str, Any]:
-        """As JSON."""
+        """The file as JSON."""
         whole = self.model_dump(mode="json", by_alias=True, exclude={"environment", "trials"})
         told = self.environment.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         rows = [
@@ -84,22 +84,22 @@ class RunFile(Stored):
 
 
 def write_run_file(whole: RunFile) -> str:
-    """The text: one line a field, one line a record, so that two files can be compared line by line."""
+    """The text: one line per field, one line per record, so that two files can be compared line by line."""
     return json_text(whole.dumped(), ("scenarios", "personas", "simulations", "trials"))
 
 
 def json_text(value: Mapping[str, Any], lists: Sequence[str]) -> str:
-    """JSON with one line a field and, of these lists, which stand last, one line a record."""
+    """JSON with one line per field and, for these lists, which come last, one line per record."""
     return "".join(_lines(value, lists))
 
 
 def read_run_file(path: str, roots: Roots, where: str = "path") -> RunFile:
-    """Read and check a file below the allowed roots. InvalidArgument names the place of what is wrong in it."""
+    """Read and check a file below the allowed roots. InvalidArgument names the place of any mistake in it."""
     return parse_run_file(roots.read_text(path, where, MOST_BYTES), where)
 
 
 def parse_run_file(text: str, where: str) -> RunFile:
-    """The run in a text; what it says of itself must fit together."""
+    """The run in a text; its parts must be consistent."""
     value = parse_json(text, where)
     told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     if told.get("format") != FORMAT:
@@ -114,7 +114,7 @@ def parse_run_file(text: str, where: str) -> RunFile:
 
 
 def _problems(whole: RunFile) -> Iterator[tuple[str, str]]:
-    """What does not fit together, and where."""
+    """Inconsistencies, and where they are."""
     yield from _name_problems(whole)
     run = whole.run
     scenarios = {s.scenario.id: s for s in whole.scenarios}
@@ -135,7 +135,7 @@ def _problems(whole: RunFile) -> Iterator[tuple[str, str]]:
 
 
 def _name_problems(whole: RunFile) -> Iterator[tuple[str, str]]:
-    """Names that are none of ours: they are printed, and must not be able to say anything else."""
+    """Names not in our own format: they are printed, and must not be able to say anything else."""
     run, checks = whole.run, [c.id for t in whole.trials for c in t.record.graded.checks]
     named = [
         (SLUG, "run.id", [run.id, *([run.hardening] if run.hardening else [])]),
@@ -186,7 +186,7 @@ def _trial_problems(
 
 
 def _count_problems(whole: RunFile) -> Iterator[tuple[str, str]]:
-    """Totals that its trials do not give."""
+    """Totals that contradict the trials."""
     told = whole.run.totals
     verdicts = [trial.record.verdict for trial in whole.trials]
     counted = {

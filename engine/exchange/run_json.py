@@ -11,7 +11,9 @@ from .run_file import LOCAL_AGENT, write_run_file
 
 
 class RunJson:
-    """A run with its cases, world, instructions, trials and conversations; an environment with its cases, world and all
+    """A run or an environment in one file.
+
+    A run with its cases, world, instructions, trials and conversations; an environment with its cases, world and all
     its instructions.
     """
 

@@ -1,7 +1,7 @@
 """A run for people: figures, what failed and why, and the conversations that did not pass, as Markdown.
 
-What agents, users, tools and checks said stands in fenced blocks only, and what is not ours in tables is made plain: it
-is shown as it is and cannot become markup, a link or a picture.
+What agents, users, tools and checks said is only in fenced blocks, and foreign text in tables is escaped: it is shown
+verbatim and cannot become markup, a link or an image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .exporter import EVERYTHING, NOTHING, Material, Omissions, RunParts, Writte
 from .run_tables import reasons
 
 TRANSCRIPTS: Final = 50
-"""Conversations of one run that are told turn by turn."""
+"""Conversations of one run that are shown turn by turn."""
 LONG: Final = 2000
 """Characters of one text that are shown."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>#!|~&@])")
@@ -28,7 +28,7 @@ _CONTROL: Final = re.compile(
 
 
 class Markdown:
-    """A section a run: totals, thresholds, clusters, a table of trials, transcripts of those that did not pass."""
+    """One section per run: totals, thresholds, clusters, a table of trials, transcripts of those that did not pass."""
 
     name = "markdown"
     suffix = ".md"
@@ -105,7 +105,7 @@ def _transcript(run: RunRecord, trial: TrialRecord, talk: Conversation) -> Itera
 
 
 def _entry(entry: Any) -> Iterator[str]:
-    """One line, or several, of a transcript."""
+    """One or more lines of a transcript."""
     if isinstance(entry, SayEntry):
         mark = " (rejected)" if entry.rejected else ""
         yield f"[{entry.turn}] {entry.by}{mark}: {_short(entry.say)}"
@@ -139,7 +139,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """A text in one line that no reader takes for markup."""
+    """A text on one line, escaped so that no reader takes it for markup."""
     shown = _CONTROL.sub("\ufffd", " ".join(text.split()))
     return _MARKUP.sub(r"\\\1", shown[:LONG])
 
@@ -149,7 +149,7 @@ def _json(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    """A text whose lines all stand below its first one."""
+    """A text with all further lines indented below the first."""
     left = len(text) - LONG
     shown = text if left <= 0 else f"{text[:LONG]}… ({left:,} more characters)"
     return "\n      ".join(shown.splitlines())

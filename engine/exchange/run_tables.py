@@ -1,4 +1,4 @@
-"""Trials for other programs: a table of them (CSV), and a report of a run that CI servers read (JUnit XML)."""
+"""Trials for other programs: a table of them (CSV), and a report of a run for CI servers (JUnit XML)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..records.run import RunRecord, TrialRecord
 from .exporter import EVERYTHING, NOTHING, ONE_RUN, Material, Written, one_of
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that a spreadsheet would take for a formula."""
+"""Beginnings of texts that a spreadsheet would take for a formula."""
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 COLUMNS: Final = (
     "conversation",
@@ -38,7 +38,7 @@ COLUMNS: Final = (
 
 
 class Csv:
-    """A row a trial."""
+    """One row per trial."""
 
     name = "csv"
     suffix = ".csv"
@@ -54,7 +54,7 @@ class Csv:
 
 
 class Junit:
-    """A test case a trial."""
+    """One test case per trial."""
 
     name = "junit"
     suffix = ".xml"
@@ -70,9 +70,9 @@ class Junit:
 
 
 def csv_table(trials: Iterable[tuple[RunRecord, TrialRecord]]) -> str:
-    """A row a trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty.
+    """One row per trial. A text that begins like a formula gets an apostrophe in front; an unknown cost is empty.
 
-    No cell holds a carriage return: it would begin a row that nobody looked at.
+    No cell contains a carriage return: it would begin a row that nobody checked.
     """
     out = io.StringIO(newline="")
     table = csv.writer(out, lineterminator="\n")
@@ -84,7 +84,7 @@ def csv_table(trials: Iterable[tuple[RunRecord, TrialRecord]]) -> str:
 
 
 def junit_report(run: RunRecord, trials: Sequence[TrialRecord]) -> str:
-    """A test case a trial: fail and inconclusive are failures, error is an error, invalid is skipped."""
+    """One test case per trial: fail and inconclusive are failures, error is an error, invalid is skipped."""
     verdicts = [trial.verdict for trial in trials]
     failures = verdicts.count("fail") + verdicts.count("inconclusive")
     counts = (
@@ -125,7 +125,7 @@ def _cell(value: Any) -> Any:
 
 
 def reasons(trial: TrialRecord) -> Iterator[str]:
-    """Why it did not pass."""
+    """Why the trial did not pass."""
     if trial.verdict == "pass":
         return
     if trial.graded.why:

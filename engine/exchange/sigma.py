@@ -1,7 +1,7 @@
 """Sigma: a world folder with db.json, tasks.json, policy.md, user_guidelines.md and tools.py.
 
-Its tools are classes like those of tau-bench, its tasks are of tau2-bench's form or of the older one; the reward is
-that of tau-bench.
+Its tools are classes like those of tau-bench, its tasks have tau2-bench's form or the older one; the reward is that of
+tau-bench.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _read(folder: Path, roots: Roots) -> Imported:
 
 
 def _scenario(task: dict[str, Any], index: int, losses: Losses, at: str) -> dict[str, Any] | None:
-    """A task of either form, read as one of tau-bench and kept as it was."""
+    """A task of either form, read like one of tau-bench and kept unchanged."""
     criteria = as_object(task.get("evaluation_criteria")) or {}
     user = as_object(task.get("user_scenario")) or {}
     asked = user.get("instructions")

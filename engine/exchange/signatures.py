@@ -1,4 +1,4 @@
-"""Tool signatures of other systems as ours: what of a JSON Schema has no place here is taken out and told."""
+"""Tool signatures of other systems as ours: parts of a JSON Schema without a place here are removed and reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEPTH: Final = 15
 
 
 def tool_of(info: Any, losses: Losses, at: str) -> dict[str, Any] | None:
-    """A tool of an OpenAI function signature (`{"type", "function": {…}}` or its inside); None where it is none."""
+    """A tool from an OpenAI function signature (`{"type", "function": {…}}` or its inside); None if it is not one."""
     outer = as_object(info) or {}
     told = as_object(outer.get("function")) or outer
     name = told.get("name")
@@ -67,7 +67,7 @@ def _plain(schema: Any, losses: Losses, at: str, depth: int) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """`anyOf` of one type and null as that type."""
+    """`anyOf` of one type and null, converted to that type."""
     choices = schema.get("anyOf")
     if not isinstance(choices, list):
         return schema

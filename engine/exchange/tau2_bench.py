@@ -124,7 +124,7 @@ class _Reader:
         return found
 
     def _data(self, side: str) -> dict[str, Any]:
-        """One side of the state; a field of its own for what is no collection."""
+        """One side of the state; anything that is not a collection gets a field of its own."""
         value = self._files.json(self._folder / f"{side}.json", f"data of {side}")
         if value is None:
             value = self._files.toml(self._folder / f"{side}.toml", f"data of {side}")
@@ -166,7 +166,7 @@ class _Reader:
 
 
 def _domains(path: Path) -> list[Path]:
-    """The domains at a path: itself, that whose code it is, or those of the checkout."""
+    """The domains at a path: itself, the one whose code it is, or those of the checkout."""
     if _is_domain(path):
         return [path]
     if path.parent.name == "domains" and path.parents[1].name == "tau2":
@@ -186,7 +186,7 @@ def _is_domain(path: Path) -> bool:
 
 
 def _checkout(domain: Path) -> Path:
-    """The folder that holds `data` and `src`."""
+    """The folder that contains `data` and `src`."""
     return domain.parents[3] if len(domain.parents) > 3 else domain
 
 

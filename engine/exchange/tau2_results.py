@@ -31,12 +31,12 @@ TOKENS: Final = ("###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###")
 
 
 def looks_like_results(head: str) -> bool:
-    """Whether a file that begins so may hold results."""
+    """Whether a file that begins like this may hold results."""
     return bool(_HEAD.match(head)) and '"info"' in head
 
 
 def read_results(path: Path, roots: Roots) -> Imported:
-    """The conversations of a file; they belong to the environment that its tasks came from."""
+    """The conversations of a file; they belong to the environment its tasks came from."""
     losses = Losses()
     files = ForeignFiles(path.parent, roots, losses)
     whole = as_object(files.json(path, "results", must=True)) or {}
@@ -89,9 +89,9 @@ def _talk(row: dict[str, Any], seen: dict[str, int], losses: Losses, at: str) ->
 
 
 def read_messages(messages: Sequence[dict[str, Any]], *, stops: bool) -> list[PastEntry]:
-    """Messages of both sides as entries; the agent's greeting before the user's first words is kept out.
+    """Messages of both sides as entries; the agent's greeting before the user's first words is left out.
 
-    `stops`: the user's tokens that end a conversation mean it; else they are taken out.
+    `stops`: the user's tokens that end a conversation count as a stop; otherwise they are removed.
     """
     entries: list[PastEntry] = []
     waiting: dict[str, PastEntry] = {}

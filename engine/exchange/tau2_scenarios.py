@@ -15,17 +15,17 @@ from .tau_tasks import GOAL, NOTHING, said_checks
 
 TURNS: Final = 100
 CALLS: Final = 200
-"""What the original lets a conversation have in steps."""
+"""The number of steps the original allows in a conversation."""
 TEXT: Final = 20_000
 BASIS: Final = ("DB", "COMMUNICATE")
-"""What a task is rewarded for where it does not say."""
+"""What a task is rewarded for by default."""
 LOGGED_READS: Final = "set_read_log_allowlist"
-"""The function by which the original tells a kit which hidden reads of a task's solution leave a trace in the data."""
+"""The function that tells a kit in the original which hidden reads of a task's solution leave a trace in the data."""
 _PERSONA: Final = 4000
 
 
 def task_slug(id: Any) -> str:
-    """The scenario of a task id: itself where it can be one, else what of it can with a mark of the whole."""
+    """The scenario of a task id: the id itself if valid, else its usable part with a hash of the whole."""
     text = str(id)
     if re.fullmatch(r"[a-z0-9_-]{1,64}", text):
         return text
@@ -34,7 +34,7 @@ def task_slug(id: Any) -> str:
 
 
 def functions_of(tasks: Sequence[Any]) -> set[tuple[str, str]]:
-    """(side, name) of what tasks call to begin with and to be asserted."""
+    """(side, name) of what tasks call for initialization and assertions."""
     found: set[tuple[str, str]] = {("assistant", LOGGED_READS)}
     for task in map(as_object, tasks):
         initial = as_object((task or {}).get("initial_state")) or {}
@@ -45,7 +45,7 @@ def functions_of(tasks: Sequence[Any]) -> set[tuple[str, str]]:
 
 
 class TaskReader:
-    """Makes scenarios of the tasks of one domain."""
+    """Makes scenarios from the tasks of one domain."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class TaskReader:
         splits: dict[str, list[str]],
         losses: Losses,
     ) -> None:
-        """`state`: both sides as they are imported; `splits`: by name the ids of their tasks."""
+        """`state`: both sides as imported; `splits`: the ids of their tasks by name."""
         self._tools = tools
         self._state = state
         self._splits = splits
         self._losses = losses
 
     def scenario(self, task: dict[str, Any], at: str) -> dict[str, Any] | None:
-        """The scenario of a task; None where it says nothing that a user could want."""
+        """The scenario of a task; None if it names nothing that a user could want."""
         user = as_object(task.get("user_scenario")) or {}
         told = user.get("instructions")
         asked = as_object(told) or {"reason_for_call": told if isinstance(told, str) else task.get("ticket")}
@@ -127,7 +127,7 @@ class TaskReader:
     def _checks(
         self, criteria: dict[str, Any], steps: list[dict[str, Any]], outputs: list[str], at: str
     ) -> list[dict[str, Any]]:
-        """Ours: what is in the reward's basis counts, the rest is shown."""
+        """Our checks: those in the reward's basis count, the rest are shown."""
         basis = [str(part) for part in _list(criteria.get("reward_basis"))] or list(BASIS)
         counts: dict[str, dict[str, Any]] = {
             name: ({} if name in basis else {"counts": False})
@@ -231,5 +231,5 @@ def _text(value: Any) -> str:
 
 
 def _sentences(value: Any) -> list[str]:
-    """A text as one fact a line, so that the user can give each when it is asked."""
+    """A text as one fact per line, so that the user can give each one when asked."""
     return [line.strip() for line in _text(value).splitlines() if line.strip()][:200]

@@ -1,6 +1,6 @@
-"""Test cases as tasks.json of tau2-bench. A task that was imported from one is written back as it was.
+"""Test cases as tasks.json of tau2-bench. A task imported from one is written back unchanged.
 
-The domain's code and data are not in it: the file serves a domain whose tools are called as those of the world.
+The domain's code and data are not included: the file is for a domain whose tools are named like the world's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNSAID: Final = ("init", "events", "faults", "noise", "script", "hints", "agent
 
 
 class Tau2Tasks:
-    """A task for each test case."""
+    """One task for each test case."""
 
     name = "tau2"
     suffix = ".json"
@@ -40,7 +40,7 @@ class Tau2Tasks:
 
 
 def _as_imported(case: SuiteCase) -> dict[str, Any] | None:
-    """The original, where the case still wants, knows and expects what it says."""
+    """The original, if the case still wants, knows and expects what it says."""
     original = original_of(case.scenario, FORMAT, "task")
     if original is None or not case.default or case.first_message:
         return None
@@ -125,7 +125,7 @@ def _initial_state(scenario: Scenario, persona: Persona | None, left: Omissions)
 
 
 def _criteria(scenario: Scenario, left: Omissions) -> dict[str, Any]:
-    """Solution and checks. A part of the basis is named only where something stands in it."""
+    """Solution and checks. A part of the basis is named only if it contains something."""
     actions = [
         {
             "action_id": step.id or f"{scenario.id}_{k}",
@@ -166,7 +166,7 @@ def _criteria(scenario: Scenario, left: Omissions) -> dict[str, Any]:
 
 
 def _said(check: dict[str, Any]) -> str:
-    """The text that a check looks for, as tau2-bench does: a part of what the agent says."""
+    """The text that a check looks for, in tau2-bench's way: a part of what the agent says."""
     said = check.get("said")
     if isinstance(said, dict):
         number = said.get("number")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

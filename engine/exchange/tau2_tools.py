@@ -1,7 +1,7 @@
 """The tools of a tau2-bench domain: methods of its tool kits, with signatures from annotations and docstrings.
 
-Decorated methods are tools; others can be called by the initialization of a task and by its assertions, and become
-hidden tools where a task names them.
+Decorated methods are tools; others can be called by a task's initialization and assertions, and become hidden tools if
+a task names them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .signatures import DESCRIPTION, parameters_of
 KINDS: Final = {"READ": "read", "WRITE": "write", "THINK": "think", "GENERIC": "read"}
 SIDES: Final = {"assistant": "agent", "user": "user"}
 DISCOVERED: Final = "call_discoverable"
-"""Begins the name of the tool through which a kit's hidden ones are called; it looks itself whether they may be."""
+"""Begins the name of the tool through which a kit's hidden ones are called; it checks itself whether they may be."""
 _USERS: Final = re.compile(r"User(?:Tool|Kit)")
-"""In the name of a class with tools: they are the user's, also where they stand beside the agent's."""
+"""In the name of a class with tools: they are the user's, even beside the agent's."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Kit:
     name: str
     found: dict[str, ast.FunctionDef]
     remembers: bool = False
-    """Whether it keeps something beside its database."""
+    """Whether it keeps state beside its database."""
 
     @property
     def target(self) -> str:
@@ -44,7 +44,7 @@ class Kit:
 
 @dataclass(slots=True)
 class DomainTools:
-    """The tools of a domain by side (`assistant`, `user`) and name there, and what each is called here."""
+    """The tools of a domain by side (`assistant`, `user`) and original name, and the name of each here."""
 
     kits: dict[str, Kit] = field(default_factory=dict[str, Kit])
     tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -52,11 +52,11 @@ class DomainTools:
 
     @property
     def remembers(self) -> bool:
-        """Whether a tool kit keeps something beside its database."""
+        """Whether a tool kit keeps state beside its database."""
         return any(kit.remembers for kit in self.kits.values())
 
     def named(self, side: str, name: str) -> str | None:
-        """The name here of a tool there."""
+        """The name here of an original tool."""
         return self.names.get((side, name))
 
 
@@ -126,7 +126,7 @@ def _add(
 
 
 def _kits(file: Path, tree: ast.Module) -> list[Kit]:
-    """The classes of a file that have tools, with the methods of those of their bases that stand in the same file.
+    """The classes of a file that have tools, with methods inherited from bases in the same file.
 
     Those with the most tools come first.
     """
@@ -147,7 +147,7 @@ def _kits(file: Path, tree: ast.Module) -> list[Kit]:
 
 
 def _sets_more_than_db(init: ast.FunctionDef) -> bool:
-    """Whether a constructor gives its object something that is not the database."""
+    """Whether a constructor sets anything other than the database on its object."""
     targets = (
         target
         for node in ast.walk(init)
@@ -157,7 +157,7 @@ def _sets_more_than_db(init: ast.FunctionDef) -> bool:
 
 
 def _decoration(function: ast.FunctionDef) -> tuple[str, bool] | None:
-    """(READ | WRITE | THINK | GENERIC, whether it must be discovered) of a tool; None of any other method."""
+    """(READ | WRITE | THINK | GENERIC, whether it must be discovered) of a tool; None for any other method."""
     for decorator in function.decorator_list:
         called = decorator.func if isinstance(decorator, ast.Call) else decorator
         name = getattr(called, "id", "")

@@ -1,7 +1,7 @@
 """tau-bench: `tau_bench/envs/ENV` with data, tasks, wiki and tools, and result files of its runs.
 
-Data and tasks are read without running any of its code; tools keep a reference to their class, which runs only where
-the operator allows it. A task becomes a scenario with the profile `tau1`, so that its original reward stands beside
+Data and tasks are read without running any of its code; tools keep a reference to their class, which runs only if the
+operator allows it. A task becomes a scenario with the profile `tau1`, so that its original reward is shown beside
 ours, and is kept verbatim in `x_source`.
 """
 
@@ -26,7 +26,7 @@ from .tau_tasks import known_steps, scenario_of
 RECORDS: Final = frozenset({"Task", "Action"})
 DEFAULT_SPLIT: Final = "test"
 STEPS: Final = 30
-"""Steps of an agent, calls and texts, after which the original gives up."""
+"""Steps of an agent (calls and texts) after which the original gives up."""
 _TASKS: Final = re.compile(r"tasks(?:_(\w{1,20}))?\.py\Z")
 _NOW: Final = re.compile(r"current time is (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)", re.I)
 _RESULTS: Final = re.compile(r'\s*\[\s*\{\s*"task_id"\s*:')
@@ -114,7 +114,7 @@ class _Reader:
         return Imported("tau-bench", cases.id, cases=cases, taken=taken, lost=self._losses.rows)
 
     def _recorded_runs(self) -> None:
-        """Tell of results beside the environment: each is an import of its own."""
+        """Report results beside the environment: each is an import of its own."""
         package = self._folder.parents[1] if len(self._folder.parents) > 2 else self._folder
         for file in files_below(package.parent / "historical_trajectories", f"*{self._folder.name}*.json"):
             use = "import the file under the same id"
@@ -175,7 +175,7 @@ class _Reader:
         return {name: k for k, name in enumerate(names)}
 
     def _terminal(self) -> list[str]:
-        """The tools that end a conversation, as `env.py` names them."""
+        """The tools that end a conversation, as named in `env.py`."""
         tree = self._files.python(self._folder / "env.py", "names of the tools that end a conversation")
         for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "terminate_tools":
@@ -198,7 +198,7 @@ class _Reader:
 def class_tool(
     file: Path, found: ast.ClassDef, ending: list[str], losses: Losses, shown: str
 ) -> dict[str, Any] | None:
-    """The tool of a class with `get_info` and `invoke`; None where it is none, or its signature is no literal."""
+    """The tool of a class with `get_info` and `invoke`; None if it is not one, or its signature is not a literal."""
     parts = methods(found)
     if not {"get_info", "invoke"} <= parts.keys():
         return None
@@ -253,6 +253,6 @@ def _split(tasks: Path) -> str:
 
 
 def _clock(policy: str) -> Mapping[str, Any]:
-    """The moment at which its conversations take place, where the policy says it."""
+    """The moment at which its conversations take place, if the policy states it."""
     found = _NOW.search(policy)
     return {"now": f"{found[1]}T{found[2]}", "turn_s": 0, "call_s": 0} if found else {}

@@ -19,7 +19,7 @@ _KNOWN: Final = ("task_id", "trial", "reward", "info", "traj")
 
 
 def read_results(path: Path, roots: Roots, split: str = "test") -> Imported:
-    """The conversations of a file; they belong to the environment that its tasks came from."""
+    """The conversations of a file; they belong to the environment its tasks came from."""
     losses = Losses()
     files = ForeignFiles(path.parent, roots, losses)
     rows = files.json(path, "results", must=True)
@@ -66,7 +66,7 @@ def _talk(row: dict[str, Any], split: str, seen: dict[str, int], losses: Losses,
 
 
 def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
-    """OpenAI chat messages as entries; of several calls in one message each is one, with the result behind it."""
+    """OpenAI chat messages as entries; each of several calls in one message becomes an entry, with its result."""
     entries: list[PastEntry] = []
     waiting: dict[str, PastEntry] = {}
     for message in messages:

@@ -10,14 +10,14 @@ from .folder import Sourced
 from .importer import Losses, as_object
 
 STEPS: Final = 30
-"""Steps of an agent, calls and texts, after which the original gives up."""
+"""Steps of an agent (calls and texts) after which the original gives up."""
 GOAL: Final = 20_000
 ENDING: Final = "transfer_to_human_agents"
 NOTHING: Final = "There is nothing that I can change here."
 """The solution of a task that has neither actions nor outputs."""
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?\Z")
 _LONG_NUMBER: Final = 12
-"""From so many digits on a number is an id, of which every digit counts."""
+"""From this many digits on a number is an id, of which every digit matters."""
 
 
 def task_slug(split: str, index: int) -> str:
@@ -28,7 +28,7 @@ def task_slug(split: str, index: int) -> str:
 def scenario_of(
     task: dict[str, Any], split: str, index: int, losses: Losses, at: str
 ) -> dict[str, Any] | None:
-    """The scenario of a task; None where it says nothing that a user could want."""
+    """The scenario of a task; None if it names nothing that a user could want."""
     goal = task.get("instruction")
     if not isinstance(goal, str) or not goal.strip():
         losses.add("task", "it has no instruction", at)
@@ -50,14 +50,14 @@ def scenario_of(
 
 
 def world_check(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """The check of the data: as the solution leaves it, or where there is none unchanged."""
+    """The check of the data: as the solution leaves it or, without one, unchanged."""
     if any("tool" in step for step in steps):
         return {"id": "world", "world": "expected", "tolerance": 0}
     return {"id": "world", "state": "db", "unchanged": True}
 
 
 def said_checks(outputs: list[str], *, counts: bool = True) -> list[dict[str, Any]]:
-    """One check for each thing that the agent has to say, stricter than the original: whole numbers."""
+    """One check for each thing the agent has to say, stricter than the original: whole numbers."""
     made: list[dict[str, Any]] = []
     for k, text in enumerate(outputs, 1):
         plain = text.replace(",", "").strip().lstrip("$")
@@ -68,7 +68,7 @@ def said_checks(outputs: list[str], *, counts: bool = True) -> list[dict[str, An
 
 
 def with_words(steps: list[dict[str, Any]], outputs: list[str]) -> list[dict[str, Any]]:
-    """The solution with the words that it has to say: before a transfer, which ends the conversation."""
+    """The solution with the words that have to be said: before a transfer, which ends the conversation."""
     if not steps and not outputs:
         return [{"say": NOTHING}]
     if not outputs:
@@ -78,7 +78,7 @@ def with_words(steps: list[dict[str, Any]], outputs: list[str]) -> list[dict[str
 
 
 def known_steps(item: Sourced, known: Collection[str], losses: Losses) -> Sourced:
-    """The scenario without solution steps whose tool is not there: those would refuse the whole task."""
+    """The scenario without solution steps whose tool is missing: those would refuse the whole task."""
     steps = item.value["expected"]
     kept = [step for step in steps if "tool" not in step or step["tool"] in known]
     for step in steps:

@@ -1,7 +1,7 @@
 """Conversations as data for trainers: JSONL whose columns have one type in all rows, with OpenAI-style messages.
 
 Arguments of calls and `tools` are JSON texts. As objects their keys would differ from row to row, and a loader that
-makes one table of them fills each with the keys of all others. What no model was told is in no prompt.
+makes one table of them fills each with the keys of all others. Anything no model was shown is in no prompt.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .chats import Chat, ChatMessage, Unfit, agent_chat, clean, user_chat
 from .exporter import EVERYTHING, NOTHING, Material, Omissions, RunParts, Written
 
 REWARDED: Final = 1.0
-"""The reward that ground truth must have."""
+"""The reward required for ground truth."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A trial whose conversation can be told as messages."""
+    """A trial whose conversation can be expressed as messages."""
 
     run: RunRecord
     trial: TrialRecord
@@ -44,7 +44,7 @@ class Told:
 
     @property
     def about(self) -> Row:
-        """What it is of."""
+        """What the trial belongs to."""
         return {
             "environment": self.run.environment,
             "instructions": self.run.instructions,
@@ -54,7 +54,7 @@ class Told:
 
 
 class Sft:
-    """Conversations to imitate: those with reward 1, or those of the verdict that was asked for."""
+    """Conversations to imitate: those with reward 1, or those with the requested verdict."""
 
     name = "sft"
     suffix = ".jsonl"
@@ -88,9 +88,8 @@ class Sft:
 class Dpo:
     """Pairs of a better and a worse turn after the same messages.
 
-    A turn that was regenerated is worse than the one that was said in its place. Of two trials of a simulation that
-    went the same way up to a turn of the agent's, the turn of the one that passed is better than that of the one
-    that failed.
+    A regenerated turn is worse than the one that replaced it. Of two trials of a simulation that went the same way up
+    to a turn of the agent, the turn of the one that passed is better than that of the one that failed.
     """
 
     name = "dpo"
@@ -147,7 +146,7 @@ class Grpo:
 
 
 def _told(parts: RunParts, trial: TrialRecord, left: Omissions) -> Told | None:
-    """The trial with its conversation; None, noted, where that cannot be told as messages."""
+    """The trial with its conversation; None, noted, if that cannot be expressed as messages."""
     try:
         case, talk = parts.case(trial.simulation), parts.talk(trial)
         return Told(parts.run, trial, talk, case, agent_chat(parts.run, case, talk))
@@ -185,7 +184,7 @@ def _sft_row(told: Told, messages: list[ChatMessage]) -> Row:
 
 
 def _regenerated(told: Told) -> Iterator[Row]:
-    """A pair for each turn that was regenerated, of both sides."""
+    """A pair for each regenerated turn, of both sides."""
     chats = [("agent", told.chat)]
     said = (entry for entry in told.talk.log if isinstance(entry, SayEntry))
     if any(entry.rejected and entry.by == "user" for entry in said):
@@ -200,7 +199,7 @@ def _regenerated(told: Told) -> Iterator[Row]:
 
 
 def _against(group: Sequence[Told], left: Omissions) -> Iterator[Row]:
-    """A pair for each trial that failed, with the one that passed that went the same way the longest."""
+    """A pair for each failed trial, with the passed one that went the same way the longest."""
     passed = [told for told in group if told.trial.verdict == "pass"]
     for worse in (told for told in group if told.trial.verdict == "fail"):
         found = [(_parting(better.chat, worse.chat), better) for better in passed]
@@ -218,7 +217,7 @@ def _against(group: Sequence[Told], left: Omissions) -> Iterator[Row]:
 
 
 def _parting(one: Chat, other: Chat) -> int | None:
-    """Where two conversations go apart, when that is at a turn of this side in both."""
+    """Where two conversations diverge, if that is at a turn of this side in both."""
     if one.tools != other.tools:
         return None
     for place, (this, that) in enumerate(zip(one.messages, other.messages, strict=False)):
@@ -240,7 +239,7 @@ def _pair(told: Told, chat: Chat, place: int, chosen: ChatMessage, rejected: Cha
 
 
 def _by_prompt(group: Iterable[Told], left: Omissions) -> Iterator[list[Told]]:
-    """The conversations that answer the same prompt."""
+    """The conversations grouped by prompt."""
     same: dict[str, list[Told]] = {}
     for told in group:
         begins = told.chat.begins
@@ -268,7 +267,7 @@ def _grpo_row(same: Sequence[Told]) -> Row:
 
 
 def _written(told: Told) -> list[dict[str, Any]]:
-    """The calls of the agent that changed the world or ended the conversation, by the world's own names."""
+    """The agent's calls that changed the world or ended the conversation, with the world's own names."""
     return [
         {"name": entry.tool, "arguments": entry.args}
         for entry in told.talk.log

@@ -1,7 +1,4 @@
-"""The brief.
-
-What a writer, or a client that writes itself, is given. Nothing in it comes from held-out scenarios.
-"""
+"""The brief: what a writer is given, or a client that writes itself. Nothing in it comes from held-out scenarios."""
 
 from __future__ import annotations
 
@@ -50,12 +47,12 @@ def write_brief(
     target: Target = "instructions",
     looks: int | None = None,
 ) -> Brief:
-    """Put together the brief for the next candidate.
+    """Assemble the brief for the next candidate.
 
-    `base` is an instructions version (`support@1`) and `base_text` its text; `text` is what edits apply to:
-    the base, or the best candidate so far. `clusters` must come from train trials only; what they count of
-    held-out ones is taken out. With `looks`, how often held-out was looked at, the hint says what a proof costs:
-    for a client, whose every text is proven at once.
+    `base` is an instructions version (`support@1`) and `base_text` its text; `text` is what edits apply to: the base,
+    or the best candidate so far. `clusters` must come from train trials only; their counts of held-out trials are
+    removed. With `looks`, how often held-out was looked at, the hint says what a proof costs: for a client, whose every
+    text is proven at once.
     """
     known = known or Known()
     costs = f"{ONE_TEXT}: {look_terms(looks)}. " if looks is not None else ""

@@ -15,12 +15,12 @@ MAX_TEXT = 100_000
 """Characters of instructions."""
 MAX_LINES = 5_000
 ALIKE = 0.5
-"""Two lines are taken for the same, reworded, from this ratio of matching characters on, 0..1."""
+"""Ratio of matching characters, 0..1, from which two lines count as the same line, reworded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines of a text from the index `at`, and the lines of its base that they stand for."""
+    """Lines of a text from the index `at`, and the base lines that they replace."""
 
     at: int
     lines: list[str]
@@ -28,11 +28,10 @@ class Hunk:
 
 
 def apply_edits(text: str, edits: Sequence[Edit], where: str = "edits") -> str:
-    """Apply the edits one after the other and give the new text.
+    """Apply the edits one after another and return the new text.
 
-    An anchor is a line of the text as it stands then, compared without the blanks around it, or `start` or
-    `end`. Raises InvalidArgument with the path of the edit: anchor not there or there twice, nothing to
-    add, too long.
+    An anchor is a line of the text at that point, compared without surrounding blanks, or `start` or `end`. Raises
+    InvalidArgument with the path of the edit: anchor missing or not unique, nothing to add, too long.
     """
     if not edits:
         raise InvalidArgument("There is no edit.", where=where, allowed="1 or more of {op, anchor, text}")
@@ -43,7 +42,7 @@ def apply_edits(text: str, edits: Sequence[Edit], where: str = "edits") -> str:
 
 
 def placed(edits: Sequence[Edit], text: str, target: Target) -> list[Edit]:
-    """Edits with `start` and `end` meant of the part that is hardened, which is begun where it is not there."""
+    """Edits with `start` and `end` relative to the part being hardened, which is started if it does not exist."""
     if target == "instructions" or not edits:
         return list(edits)
     heading = HEADINGS[target]
@@ -57,7 +56,7 @@ def placed(edits: Sequence[Edit], text: str, target: Target) -> list[Edit]:
 
 
 def check_text(text: str, where: str) -> str:
-    """Give the text back when it can be instructions: not blank, not too long, no control characters."""
+    """The text, if it can be instructions: not blank, not too long, no control characters."""
     if not text.strip():
         raise InvalidArgument("The text is empty.", where=where)
     if len(text) > MAX_TEXT:
@@ -75,12 +74,12 @@ def check_text(text: str, where: str) -> str:
 
 
 def text_key(text: str) -> str:
-    """A hash that texts share which differ in blanks and line breaks alone."""
+    """A hash shared by texts that differ only in blanks and line breaks."""
     return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
 
 
 def line_changes(base: str, text: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-    """List (added, removed) lines: each with its number, from 1, in `text` and in `base`."""
+    """(added, removed) lines: each with its number, from 1, in `text` and in `base`."""
     old, new = base.split("\n"), text.split("\n")
     added: list[tuple[int, str]] = []
     removed: list[tuple[int, str]] = []
@@ -92,7 +91,7 @@ def line_changes(base: str, text: str) -> tuple[list[tuple[int, str]], list[tupl
 
 
 def added_hunks(base: str, text: str) -> list[Hunk]:
-    """What stands in `text` and not in `base`, first to last: each added line, or lines in place of others."""
+    """What is in `text` but not in `base`, first to last: each added line, or lines that replace others."""
     old, new = base.split("\n"), text.split("\n")
     found: list[Hunk] = []
     for op, a, b, c, d in difflib.SequenceMatcher(None, old, new).get_opcodes():
@@ -104,10 +103,11 @@ def added_hunks(base: str, text: str) -> list[Hunk]:
 
 
 def parts_of(hunk: Hunk) -> list[Hunk]:
-    """The lines of a hunk that can be put back alone, each with the line of the base that it stands for.
+    """The lines of a hunk that can be reverted alone, each with the base line that it replaces.
 
-    As many lines as before go with each other in their order. Else each line before goes with the one that is most like
-    it, and the others stand for nothing; where one is like none, nobody can say what stands for it: the hunk is whole.
+    Equal numbers of lines are matched in order. Otherwise each old line is matched with the most similar new one, and
+    the remaining new lines replace nothing; if an old line resembles none, its replacement is unknown and the hunk
+    stays whole.
     """
     equal = len(hunk.lines) == len(hunk.before)
     partners = list(range(len(hunk.lines))) if equal else _partners(hunk)
@@ -119,7 +119,7 @@ def parts_of(hunk: Hunk) -> list[Hunk]:
 
 
 def _partners(hunk: Hunk) -> list[int] | None:
-    """For each line before the new one that is most like it, in the same order; None where there is none."""
+    """For each old line the most similar new one, in the same order; None if one resembles none."""
     found: list[int] = []
     for line in hunk.before:
         left = range(found[-1] + 1 if found else 0, len(hunk.lines))
@@ -132,7 +132,7 @@ def _partners(hunk: Hunk) -> list[int] | None:
 
 
 def unified_diff(base: str, text: str, base_name: str = "", name: str = "", context: int = 1) -> str:
-    """Write the unified diff of two texts, "" when they are equal.
+    """The unified diff of two texts, "" if they are equal.
 
     With names it starts with `---` and `+++` lines.
     """

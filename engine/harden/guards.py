@@ -1,9 +1,9 @@
 """Guards: cheap refusals of a candidate, before any simulation is spent.
 
-leak: nothing of a scenario's own data in added lines. length: not much longer than the base. tool_names: no
-tool that is not there, and those of the base survive. placeholders: `{x}` survives. locked: locked passages
-survive as they are. injection: no commands of a transcript, marks, addresses or secrets. over_refusal: nothing is
-forbidden outright that the solution of a train scenario needs.
+leak: added lines hold none of a scenario's own data. length: not much longer than the base. tool_names: no unknown
+tool, and those of the base survive. placeholders: `{x}` survives. locked: locked passages survive unchanged. injection:
+no commands of a transcript, marks, addresses or secrets. over_refusal: nothing is forbidden outright that the solution
+of a train scenario needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .over_refusal import over_refusal_guard
 GUARDS = ("leak", "length", "tool_names", "placeholders", "locked", "injection", "over_refusal")
 PHRASE_WORDS = 6
 LEAST_RUN = 5
-"""Characters of a literal that is also looked for when it is written apart."""
+"""Characters from which a literal is also searched for when written apart."""
 LEAST_ADDED = 600
 MOST_GROWTH = 0.5
 
@@ -33,7 +33,7 @@ MOST_GROWTH = 0.5
 class Hidden:
     """Text that only the tests know (goal, knowledge, expected calls, persona).
 
-    `where` says of what, for the refusal.
+    `where` says whose it is, for the refusal.
     """
 
     text: str
@@ -42,10 +42,10 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a candidate may speak of.
+    """What a candidate may mention.
 
-    Tool names, other names (parameters, fields), and open texts (policy, schemas). `needed`: the tools that
-    solutions of train scenarios call, each with one of those scenarios. `descriptions`: of tools, by name.
+    Tool names, other names (parameters, fields), and open texts (policy, schemas). `needed`: the tools that solutions
+    of train scenarios call, each with one of those scenarios. `descriptions`: of tools, by name.
     """
 
     tools: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ def check_guards(
 ) -> list[GuardResult]:
     """Run every guard, in the order of GUARDS, on `text` against the text the hardening started from.
 
-    With a target that is a part of the text, `target` comes behind them.
+    If the target is only a part of the text, the guard `target` runs last.
     """
     added = line_changes(base, text)[0]
     guards: dict[str, Callable[[], GuardResult]] = {
@@ -84,7 +84,7 @@ def check_guards(
 def target_guard(
     base: str, text: str, added: Sequence[tuple[int, str]], tools: Collection[str], target: Part
 ) -> GuardResult:
-    """Refuse changes outside of the part that is hardened, and lines among descriptions that describe no tool."""
+    """Refuse changes outside the part being hardened, and lines among descriptions that describe no tool."""
     heading = HEADINGS[target]
     inside = part_lines(text, target)
     rule = f"only what stands under `{heading}` may change"
@@ -107,7 +107,7 @@ def _outside(text: str, part: Part) -> list[str]:
 
 
 def max_added(base: str) -> int:
-    """How many characters a candidate may be longer than the base: 600, or half of it if that is more."""
+    """How many characters longer than the base a candidate may be: 600, or half the base if that is more."""
     return max(LEAST_ADDED, int(len(base) * MOST_GROWTH))
 
 
@@ -116,9 +116,8 @@ def leak_guard(
 ) -> GuardResult:
     """Refuse added lines (number, text) that hold a literal or a 6-word phrase of hidden data.
 
-    Literals are e-mail addresses, dates, amounts, numbers of three digits or more, and words with digits in
-    them (`W42`, `cust_900`), also when written apart (`W 10-240`). What stands in the base or an open text
-    is free.
+    Literals are e-mail addresses, dates, amounts, numbers of three digits or more, and words with digits in them
+    (`W42`, `cust_900`), also when written apart (`W 10-240`). Anything in the base or an open text is free.
     """
     rule = f"no identifiers, dates, amounts or {PHRASE_WORDS}-word phrases of scenarios"
     free = "\n".join([base, *known.texts, *known.tools, *known.names])
@@ -157,7 +156,7 @@ def length_guard(base: str, text: str) -> GuardResult:
 
 
 def tool_names_guard(base: str, text: str, added: Sequence[tuple[int, str]], known: Known) -> GuardResult:
-    """Refuse added lines that name a tool that is not there, and a text that lost a tool name of the base."""
+    """Refuse added lines that name an unknown tool, and a text that lost a tool name of the base."""
     free = known.names | frozenset(_NAME.findall("\n".join([base, *known.texts])))
     for number, line in added:
         for name, is_call in _tool_like(line):
@@ -173,7 +172,7 @@ def tool_names_guard(base: str, text: str, added: Sequence[tuple[int, str]], kno
 
 
 def placeholders_guard(base: str, text: str) -> GuardResult:
-    """Refuse a text that lost a placeholder `{x}` of the base, as often as it stood there."""
+    """Refuse a text with fewer occurrences of a placeholder `{x}` than the base."""
     lost = Counter(_PLACEHOLDER.findall(base)) - Counter(_PLACEHOLDER.findall(text))
     for name in lost:
         return GuardResult(
@@ -183,7 +182,7 @@ def placeholders_guard(base: str, text: str) -> GuardResult:
 
 
 def locked_guard(base: str, text: str, locked: Sequence[str]) -> GuardResult:
-    """Refuse a text in which a locked passage that stands in the base is not there word for word."""
+    """Refuse a text in which a locked passage of the base is not preserved word for word."""
     for passage in locked:
         if passage and passage in base and passage not in text:
             return GuardResult(
@@ -204,7 +203,7 @@ _TOKEN = re.compile(r"[\w@./+,-]+")
 _UNSPACED = re.compile(
     r"(?<=[a-z0-9])(?=[\u3040-\u30ff\u3400-\u9fff])|(?<=[\u3040-\u30ff\u3400-\u9fff])(?=[a-z0-9])"
 )
-"""Where an id touches a word of a script that has no blanks."""
+"""Where an id touches a word in a script without spaces."""
 _DECIMAL = re.compile(r"\d+\.\d+")
 _IDENTIFIER = re.compile(r"[A-Za-z]\w*")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+(?:['\u2019_-][^\W_]+)*")

@@ -1,4 +1,4 @@
-"""What the guards compare with: the data that only the tests know, and what a candidate may speak of."""
+"""What the guards compare with: the data that only the tests know, and what a candidate may mention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..records.world import World
 from .guards import Hidden, Known
 
 _CALL_DATA = frozenset({"args", "compare", "state", "eq", "one_of", "contains"})
-"""Keys of a predicate whose values are data of the case; what it asks for in words is open."""
+"""Keys of a predicate whose values are data of the case; criteria in words are open."""
 
 
 def hidden_texts(
@@ -20,7 +20,7 @@ def hidden_texts(
 ) -> list[Hidden]:
     """Collect goals, sheets, histories, scripts, events, solutions and checked data, by scenario and persona.
 
-    Of the world the keys of its records. Criteria in words, policy and `agent_context` are not hidden.
+    Of the world, only the keys of its records. Criteria in words, policy and `agent_context` are not hidden.
     """
     hidden: list[Hidden] = []
     for scenario in scenarios:
@@ -37,7 +37,7 @@ def hidden_texts(
 
 
 def known_of(world: World, scenarios: Iterable[Scenario] = ()) -> Known:
-    """Collect what a candidate may speak of, and must not forbid.
+    """Collect what a candidate may mention, and must not forbid.
 
     The agent's tools, their parameters, schema fields, policy and texts; what solutions of the train scenarios call.
     """
@@ -102,7 +102,7 @@ def _data_of(predicate: Any) -> Iterator[str]:
 
 
 def _told_by(steps: Any) -> Iterator[str]:
-    """What steps say, tell and call with."""
+    """The texts and arguments in steps."""
     if isinstance(steps, list):
         for step in steps:  # pyright: ignore[reportUnknownVariableType]
             yield from _told_by(step)
@@ -112,7 +112,7 @@ def _told_by(steps: Any) -> Iterator[str]:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Every text and number in a JSON value, keys of objects among them."""
+    """Every text and number in a JSON value, including object keys."""
     if isinstance(value, Mapping):
         for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
             yield str(key)  # pyright: ignore[reportUnknownArgumentType]
@@ -131,7 +131,7 @@ def _keys(side: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _properties(schema: Mapping[str, Any]) -> Iterator[str]:
-    """The parameter names in a JSON Schema, nested ones too."""
+    """The parameter names in a JSON Schema, including nested ones."""
     properties: Any = schema.get("properties")
     inner = dict(properties) if isinstance(properties, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     for name, part in inner.items():  # pyright: ignore[reportUnknownVariableType]

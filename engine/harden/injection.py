@@ -1,8 +1,8 @@
-"""What does not belong into instructions: commands of a transcript, role marks, addresses, secrets, hidden characters.
+"""What does not belong in instructions: commands of a transcript, role marks, addresses, secrets, hidden characters.
 
 A candidate may be written by a model that read transcripts. What somebody said in them must not become an instruction
-of the agent, nor may an address or a key travel out through it. Only added lines are looked at; what stands in the base
-or in the world's open texts is free.
+to the agent, nor may an address or a key leak through it. Only added lines are checked; anything in the base or in the
+world's open texts is free.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PACKED: Final = re.compile(r"[A-Za-z0-9+/_-]{40,}={0,2}")
 
 
 def injection_guard(base: str, added: Sequence[tuple[int, str]], open_texts: Sequence[str]) -> GuardResult:
-    """Refuse added lines (number, text) that hold any of it, with what they hold and why that is refused."""
+    """Refuse added lines (number, text) that hold any of these, saying what they hold and why it is refused."""
     free = "\n".join([base, *open_texts])
     for number, line in added:
         for rule, find in _KINDS:
@@ -45,7 +45,7 @@ def injection_guard(base: str, added: Sequence[tuple[int, str]], open_texts: Seq
 
 
 def _foreign(pattern: re.Pattern[str]) -> Callable[[str, str], str]:
-    """Finds what matches in a line and stands nowhere in the free texts."""
+    """Find matches in a line that appear nowhere in the free texts."""
 
     def find(line: str, free: str) -> str:
         lowered = free.lower()
@@ -61,12 +61,12 @@ def _packed(line: str, free: str) -> str:
 
 
 def _secret(line: str, free: str) -> str:
-    """What looks like a key is told as what it is, not repeated."""
+    """Something that looks like a key is named by its kind, not repeated."""
     return HIDDEN if HIDDEN in line or looks_secret(line) else ""
 
 
 def _unseen(line: str, free: str) -> str:
-    """A character that nobody sees: of format or private use, other than joiners within a script."""
+    """An invisible character: of format or private use, other than joiners within a script."""
     odd = next((c for c in line if unicodedata.category(c) in ("Cf", "Co") and c not in "\u200c\u200d"), "")
     return f"U+{ord(odd):04X}" if odd and odd not in free else ""
 

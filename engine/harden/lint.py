@@ -1,4 +1,4 @@
-"""Preflight lint: what is wrong with the cases of a hardening that its numbers would not show."""
+"""Preflight lint: faults in the cases of a hardening that its numbers would not show."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SHOWN = 3
 
 
 def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str]:
-    """Say what speaks against these cases. `writes`: the agent's tools that change the world.
+    """List objections to these cases. `writes`: the agent's tools that change the world.
 
-    A held-out scenario that is a train one in other clothes confirms what was learnt by heart. Where no train scenario
-    needs the agent to act, a text that makes it refuse everything breaks nothing.
+    A held-out scenario that duplicates a train scenario under other names confirms only memorisation. If no train
+    scenario needs the agent to act, a text that makes it refuse everything breaks nothing.
     """
     known, changing = list(scenarios), set(writes)
     train = [one for one in known if one.split != "held_out"]
@@ -42,7 +42,7 @@ def _twins(train: Sequence[Scenario], held_out: Sequence[Scenario]) -> list[str]
 
 
 def _content(scenario: Scenario) -> str:
-    """What a scenario is made of, apart from its names."""
+    """What a scenario is made of, without its names."""
     parts = scenario.model_dump(
         mode="json", by_alias=True, exclude={"id", "split", "tags", "persona", "x_source"}
     )

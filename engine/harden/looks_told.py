@@ -1,4 +1,4 @@
-"""What held-out scenarios can still prove, in words: before a proof, and of the looks at them."""
+"""What held-out scenarios can still prove, in words: before a proof, and about earlier looks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .trials import Case, TrialOutcome
 
 LEAST_HELD_OUT = 8
 NO_HELD_OUT = "no_held_out"
-"""The cap of an outcome that no held-out scenario was left for."""
+"""The cap of an outcome for which no held-out scenario was left."""
 
 
 def look_terms(looks: int) -> str:
@@ -35,9 +35,9 @@ def no_held_out_left(hardening: Hardening) -> str:
 
 
 def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcome]) -> list[str]:
-    """What speaks against a proof on these held-out cases before any text is written.
+    """Objections to a proof on these held-out cases, before any text is written.
 
-    Where the base was not run on them, only how many there are.
+    If the base was not run on them, only their number is checked.
     """
     base = list(base)
     if not held_out:

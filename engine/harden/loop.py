@@ -1,8 +1,8 @@
-"""The loop: base round, the search for one better text, one proof at the end for all edits that were kept.
+"""The loop: base round, the search for one better text, and one proof at the end of all edits kept.
 
-A deterministic function of its inputs: begun again with the same record it asks for the same trials, which
-come from the store, and proposes what it proposed before. So a resume is a new call of `run`. It knows
-nothing of how trials are run.
+A deterministic function of its inputs: started again with the same record it asks for the same trials, which come from
+the store, and proposes what it proposed before. So resuming is calling `run` again. It knows nothing about how trials
+are run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .stage import Stage, new_round, spent_of
 AUTO_TRIALS = 3
 CLIENT = "client"
 _LOST = {"attrition", "inconclusive", LEFT_OUT_MISSING, NO_HELD_OUT}
-"""Caps of an outcome that another try may not have."""
+"""Caps of an outcome that another try may avoid."""
 PLACEHOLDERS = ("...", "\u2026")
 
 
@@ -54,10 +54,9 @@ class Hardener(Stage):
     """Whether a judge decided anything in the last proof."""
 
     async def run(self, hardening: Hardening) -> Hardening:
-        """Run the base round and, with a writer's strategy, search and prove; with submit, leave a brief
-        and stay open.
+        """Run the base round and, with a writer's strategy, search and prove; with submit, leave a brief and stay open.
 
-        Gives back the record, which is also what `save` got last. A decided hardening is given back as it is.
+        Returns the record, which is also what `save` got last. A decided hardening is returned as it is.
         """
         done = hardening.outcome is not None or hardening.state in ("promoted", "rejected")
         if done or (hardening.strategy == "submit" and hardening.brief is not None):
@@ -87,12 +86,12 @@ class Hardener(Stage):
         cluster: str = "",
         by: str = CLIENT,
     ) -> Candidate:
-        """Put a client's text into the record as a candidate; guards are run at once, against the base.
+        """Add a client's text to the record as a candidate; guards run at once, against the base.
 
-        Edits are of the text that the brief shows: that of `standing_candidate`, or the base.
+        Edits apply to the text that the brief shows: that of `standing_candidate`, or the base.
 
-        The candidate's state is `refused` where a guard failed, else `proposed`: then `prove` goes on. Raises
-        InvalidArgument for a text that is none, Conflict where the hardening is running or over.
+        The candidate's state is `refused` if a guard failed, else `proposed`: then `prove` continues. Raises
+        InvalidArgument for an invalid text, Conflict if the hardening is running or over.
         """
         if hardening.state not in ("open", "decided"):
             raise Conflict(
@@ -121,10 +120,10 @@ class Hardener(Stage):
         return candidate
 
     async def prove(self, hardening: Hardening, candidate: str) -> Hardening:
-        """Run a submitted candidate on train and, unless that speaks against it, on held-out; decide.
+        """Run a submitted candidate on train and, unless that counts against it, on held-out; decide.
 
-        What train refuses keeps its look: the hardening stays open, the candidate says why. For a client's
-        candidate spent scenarios count as train.
+        A refusal on train costs no look: the hardening stays open, and the candidate says why. For a client's
+        candidate, spent scenarios count as train.
         """
         found = hardening.find(candidate)
         if found is None or found.state not in ("proposed", "kept"):
@@ -190,7 +189,7 @@ class Hardener(Stage):
         train: Comparison | None = None,
         regressions: Sequence[CheckRegression] | None = None,
     ) -> Hardening:
-        """Look once at held-out; `train` and `regressions` are of the base, run where they are not given."""
+        """Look once at held-out; `train` and `regressions` belong to the base, and are run if not given."""
         if train is None or regressions is None:
             cases = self.train(h, candidate.client)
             arms = await self.runner.arms(h.base_text, candidate.text, cases, range(1, h.trials + 1), "train")
@@ -214,7 +213,7 @@ class Hardener(Stage):
         return await self.saved(h, "decided")
 
     def _marks(self, h: Hardening, candidate: Candidate) -> Iterator[Mark]:
-        """What is to be said of a proof: what its writer could see, and whether it judged itself."""
+        """Marks of a proof: what its writer could see, and whether it judged itself."""
         if candidate.client and (h.spent or "user" in self.lent):
             yield "exposed"
         own = self.judges_itself or (candidate.client and "judge" in self.lent)
@@ -224,7 +223,7 @@ class Hardener(Stage):
     async def _evidence(
         self, h: Hardening, candidate: Candidate, train: Comparison, regressions: Sequence[CheckRegression]
     ) -> Evidence:
-        """The evidence of a look at held-out; where none of it can be used there is no look, and that is said."""
+        """The evidence of a look at held-out; if no held-out scenario is usable there is no look, and that is noted."""
         cases = self.held_out(h, candidate.client)
         if not cases:
             return Evidence(train=train, regressions=list(regressions), caps=[NO_HELD_OUT])
@@ -239,7 +238,7 @@ class Hardener(Stage):
         return await anyio.to_thread.run_sync(lambda: weigh(arms, train, found, h.looks, seed=h.seed))
 
     async def _beside(self, h: Hardening, candidate: Candidate, evidence: Evidence) -> Evidence:
-        """The evidence with the train cases that were not chosen: run only here, where all else says improved."""
+        """The evidence with the train cases left out: run only here, if all else says improved."""
         cases = [case for case in self.cases if case.left_out]
         if not cases:
             return evidence
@@ -249,14 +248,14 @@ class Hardener(Stage):
 
 
 def submitted_text(hardening: Hardening, instructions: str, edits: Sequence[Edit]) -> str:
-    """The text that a client's submission makes; InvalidArgument where an edit does not fit."""
+    """The text that a client's submission makes; InvalidArgument if an edit does not fit."""
     return _submitted(hardening, _edited(hardening, edits)[1], instructions, edits)[1]
 
 
 def proven_before(hardening: Hardening, text: str) -> Candidate | None:
-    """The candidate of the same text, but for blanks, whose outcome stands; None where it is to be tried.
+    """The candidate with the same text, ignoring blanks, whose outcome stands; None if it may be tried.
 
-    What too many errors have kept from an outcome may be tried again.
+    One that got no outcome because of too many errors may be tried again.
     """
     key = text_key(text)
     same = [c for c in hardening.candidates if c.state == "evaluated" and text_key(c.text) == key]
@@ -276,7 +275,7 @@ def _submitted(h: Hardening, before: str, instructions: str, edits: Sequence[Edi
 
 
 def _not_again(h: Hardening, text: str) -> None:
-    """InvalidArgument for a text that was not kept before; one that was lost to errors may come again."""
+    """InvalidArgument for a text already rejected; one lost to infrastructure errors may be resubmitted."""
     key = text_key(text)
     lost = [c for c in h.candidates if c.state in ("refused", "rejected") and text_key(c.text) == key]
     before = lost[0] if lost else None

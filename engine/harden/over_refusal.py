@@ -1,7 +1,7 @@
 """Over-refusal: a text under which the agent breaks no rule because it does nothing.
 
-Seen twice: before any trial, where an added rule forbids outright what the solution of a train scenario needs; and
-after trials, where what it broke are simulations in which the agent acted under the base and now changes nothing.
+Detected twice: before any trial, if an added rule forbids outright what the solution of a train scenario needs; and
+after trials, if it broke only simulations in which the agent acted under the base and now changes nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .proof import Arms, Key
 from .trials import TrialOutcome
 
 _ENTRY = re.compile(r"^\s*-\s*`?[A-Za-z_][\w-]*`?\s*:\s*")
-"""What stands before the description of a tool."""
+"""What precedes the description of a tool."""
 RULE = "no rule that forbids outright what the solution of a train scenario needs"
 
 
 def over_refusal_guard(added: Sequence[tuple[int, str]], base: str, needed: Mapping[str, str]) -> GuardResult:
     """Refuse an added line that forbids a tool which solutions call.
 
-    `needed`: those tools, each with a train scenario whose solution calls it. What the base forbids already is free.
+    `needed`: those tools, each with a train scenario whose solution calls it. What the base already forbids is free.
     """
     forbidden = {rule.tool for rule in understand(base).rules if rule.kind == "never"}
     for number, line in added:
@@ -36,7 +36,7 @@ def over_refusal_guard(added: Sequence[tuple[int, str]], base: str, needed: Mapp
 
 
 def only_refuses(arms: Arms, regressions: Iterable[CheckRegression]) -> bool:
-    """Whether every confirmed regression is of a simulation in which the base acted and the candidate does not."""
+    """Whether every confirmed regression is in a simulation in which the base acted and the candidate does not."""
     broken = {flag.simulation for flag in regressions if flag.confirmed}
     return bool(broken) and all(
         _acts(arms.base, simulation, arms.trials) and not _acts(arms.candidate, simulation, arms.trials)
@@ -45,6 +45,6 @@ def only_refuses(arms: Arms, regressions: Iterable[CheckRegression]) -> bool:
 
 
 def _acts(arm: Mapping[Key, TrialOutcome], simulation: str, trials: range) -> bool:
-    """Whether the agent changed anything in one of the trials; where that is not known, it did."""
+    """Whether the agent changed anything in one of the trials; if unknown, it counts as having acted."""
     played = (arm.get((simulation, k)) for k in trials)
     return any(outcome.acted is not False for outcome in played if outcome is not None)

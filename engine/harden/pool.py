@@ -1,7 +1,7 @@
-"""The pool of a search: texts that none of the others beats in every check, so that what one mends is not lost.
+"""The pool of a search: texts that no other beats in every check, so that what one fixes is not lost.
 
-The best text only moves by the filter of a round. A text that mends something and breaks something else stays in the
-pool: an edit of it may keep the one and mend the other.
+The best text changes only by the filter of a round. A text that fixes something and breaks something else stays in the
+pool: an edit of it may keep the fix and repair the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Standing:
 
     @property
     def rates(self) -> Mapping[str, float]:
-        """By check the share of its counted trials that pass, 0..1."""
+        """Pass rate of the counted trials by check, 0..1."""
         passed: dict[str, list[bool]] = {}
         for outcome in self.outcomes:
             for check, verdict in outcome.checks.items():
@@ -45,18 +45,18 @@ class Pool:
     _used: set[str] = field(default_factory=set[str])
 
     def keep(self, standing: Standing) -> None:
-        """A text that the filter kept: the best from now on."""
+        """Make a text that the filter kept the best."""
         self._others = [other for other in self._others if not _dominates(standing, other)]
         self.best = standing
 
     def put_aside(self, standing: Standing) -> None:
-        """A text that the filter did not keep; it stays where nothing in the pool is as good in every check."""
+        """Add a text that the filter did not keep, unless one in the pool is as good in every check."""
         if not any(_dominates(other, standing) for other in (self.best, *self._others)):
             self._others = [other for other in self._others if not _dominates(standing, other)]
             self._others.append(standing)
 
     def alternative(self) -> Standing | None:
-        """The text with the highest mean beside the best that was no parent yet; it is one from now on."""
+        """The text with the highest mean, apart from the best, that was no parent yet; it counts as one from now on."""
         fresh = [other for other in self._others if other.id not in self._used]
         if not fresh:
             return None
@@ -66,6 +66,6 @@ class Pool:
 
 
 def _dominates(one: Standing, other: Standing) -> bool:
-    """At least as good in every check of the other."""
+    """Whether `one` is at least as good in every check of the other."""
     mine, theirs = one.rates, other.rates
     return all(mine.get(check, 0.0) >= rate for check, rate in theirs.items())

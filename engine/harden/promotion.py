@@ -1,4 +1,4 @@
-"""Which candidates may be put in place."""
+"""Which candidates may be promoted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..records.hardening import Candidate, Hardening
 def check_promotion(
     hardening: Hardening, candidate: str, *, override: bool = False, reason: str = ""
 ) -> Candidate:
-    """Give the candidate if it may be promoted: improved, or unconfirmed with `override` and a reason.
+    """Return the candidate if it may be promoted: improved, or unconfirmed with `override` and a reason.
 
     Raises NotFound, Conflict (running, rejected, or its outcome forbids it), InvalidArgument (override without a
-    reason). It changes nothing: the caller puts the text in place and adds the mark `overridden`.
+    reason). It changes nothing: the caller puts the text in force and adds the mark `overridden`.
     """
     found = hardening.find(candidate)
     if found is None:

@@ -1,7 +1,7 @@
 """The proof: base against candidate on the same trials, scenario by scenario.
 
-The unit of evidence is the scenario: all its simulations and trials count as one. Pure functions of
-outcomes; who runs them is `loop`.
+The unit of evidence is the scenario: all its simulations and trials count as one. Pure functions of outcomes; `loop`
+runs the trials.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ MOST_MISSING = Fraction(1, 10)
 MOST_INCONCLUSIVE = Fraction(1, 10)
 CONFIRM_TRIALS = 3
 TRIALS_A_LOOK = 100
-"""The numbers that a look has for its trials: twice what a hardening may ask for, and no run has so many."""
+"""Trial numbers reserved for each look: twice what a hardening may request, and more than any run has."""
 FURTHER_TRIALS = 6
 CLEARLY_MORE = 4
 """Of CONFIRM_TRIALS + FURTHER_TRIALS."""
 LEFT_OUT_MISSING = "left_out_missing"
-"""The cap of an outcome where too much of what was not chosen ended in error."""
+"""The cap of an outcome if too many of the simulations left out ended in error."""
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The same trials under both texts, by (simulation, trial); each case is wanted for each of `trials`."""
+    """The same trials under both texts, by (simulation, trial); each case is expected for each of `trials`."""
 
     cases: Sequence[Case]
     trials: range
@@ -46,17 +46,17 @@ class Arms:
 
     @property
     def keys(self) -> Iterator[tuple[Case, Key]]:
-        """Every pair that was wanted."""
+        """Every expected pair."""
         return ((case, (case.simulation, k)) for case in self.cases for k in self.trials)
 
     def counted(self, key: Key) -> tuple[TrialOutcome | None, TrialOutcome | None]:
-        """Both outcomes of a pair; None where it is missing, error or invalid."""
+        """Both outcomes of a pair; None for one that is missing, error or invalid."""
         base, candidate = self.base.get(key), self.candidate.get(key)
         return base if base and base.counted else None, candidate if candidate and candidate.counted else None
 
     @property
     def deterministic(self) -> bool:
-        """Every counted trial of both arms would come out the same again."""
+        """Whether every counted trial of both arms would come out the same again."""
         both = [self.counted(key) for _, key in self.keys]
         return all(outcome.deterministic for pair in both for outcome in pair if outcome)
 
@@ -64,8 +64,8 @@ class Arms:
 def proof_trials(trials: int, look: int, *, deterministic: bool) -> range:
     """The trials that a look at held-out plays in both arms: its own, which nobody can have seen.
 
-    A base arm that was seen before may have been chosen for its bad luck, and a candidate that does nothing would
-    be called better for being average. Where every trial comes out the same again there is no luck: then 1..`trials`.
+    A base arm seen before may have been chosen for its bad luck, and a candidate that does nothing would be called
+    better for being average. If every trial comes out the same again there is no luck: then 1..`trials`.
     """
     first = 1 if deterministic else look * TRIALS_A_LOOK + 1
     return range(first, first + trials)
@@ -74,9 +74,9 @@ def proof_trials(trials: int, look: int, *, deterministic: bool) -> range:
 def compare_arms(arms: Arms, seed: int = 0) -> Comparison:
     """Compare the arms.
 
-    A pair that is missing in one arm counts as a loss for the candidate (base 1, candidate 0), whichever
-    arm it is; one that is missing in both says nothing and is left out. p by `sign_flip_test` on the
-    scenarios' mean differences; intervals over the trials that each arm really counted.
+    A pair missing in one arm counts as a loss for the candidate (base 1, candidate 0), whichever arm it is; one missing
+    in both says nothing and is left out. p by `sign_flip_test` on the scenarios' mean differences; intervals over the
+    trials that each arm actually counted.
     """
     gains = _gains(arms)
     means = {scenario: sum(values, Fraction(0)) / len(values) for scenario, values in gains.items()}
@@ -128,11 +128,11 @@ def changed_checks(arms: Arms) -> tuple[list[tuple[str, str]], list[tuple[str, s
 
 
 def find_regressions(arms: Arms, split: Split) -> list[CheckRegression]:
-    """Flag (simulation, check) pairs that the base passed, in all trials or all but one, and the candidate
-    fails in half.
+    """Flag (simulation, check) pairs that the base passed, in all trials or all but one, and the candidate fails in
+    half.
 
-    Where every trial of the simulation is deterministic the flag is confirmed at once; else more trials
-    decide (`confirm_regressions`).
+    If every trial of the simulation is deterministic the flag is confirmed at once; else more trials decide
+    (`confirm_regressions`).
     """
     flags: list[CheckRegression] = []
     for case, check, old, new, trials in _check_counts(arms):
@@ -162,10 +162,10 @@ def confirm_regressions(
 ) -> tuple[list[CheckRegression], list[CheckRegression]]:
     """Decide flags by the trials in `more`, which the flagging never saw: (decided, those that need further trials).
 
-    A flag is the worst of many checks, so its own trials overstate it. After CONFIRM_TRIALS it is confirmed where the
-    base passed every trial and the candidate at most one, and dropped where the base passed no more of the new ones.
-    What lies between is asked again after FURTHER_TRIALS more: confirmed where the base passed CLEARLY_MORE of all new
-    ones. A trial that is missing speaks against the candidate in both arms.
+    A flag is the worst of many checks, so its own trials overstate it. After CONFIRM_TRIALS it is confirmed if the base
+    passed every trial and the candidate at most one, and dropped if the base passed no more of the new ones. Anything
+    in between is decided after FURTHER_TRIALS more: confirmed if the base passed CLEARLY_MORE of all new ones. A
+    missing trial counts against the candidate in both arms.
     """
     decided: list[CheckRegression] = []
     open_flags: list[CheckRegression] = []
@@ -192,10 +192,10 @@ def confirm_regressions(
 def weigh(
     held_out: Arms, train: Comparison, regressions: Sequence[CheckRegression], look: int, *, seed: int = 0
 ) -> Evidence:
-    """Put the evidence together.
+    """Combine the evidence.
 
-    The held-out comparison at its look, what caps it, how much more would do. Up to seconds of work: for a worker
-    thread.
+    The held-out comparison at its look, what caps it, how much more would be enough. Up to seconds of work: run in a
+    worker thread.
     """
     compared = compare_arms(held_out, seed)
     alpha = look_alpha(look)
@@ -225,10 +225,10 @@ def weigh(
 
 
 def weigh_left_out(evidence: Evidence, arms: Arms, regressions: Sequence[CheckRegression]) -> Evidence:
-    """The evidence with what the train simulations that were not chosen say: no more than that nothing broke there.
+    """The evidence with the train simulations left out: they can only show that nothing broke there.
 
-    They are in no rate and no p. A check that broke counts like any other; where over a tenth of them is missing,
-    nobody can say that nothing did.
+    They enter no rate and no p. A check that broke counts like any other; if over a tenth of them is missing, nobody
+    can say that nothing did.
     """
     compared = compare_arms(arms)
     found = [regression.model_copy(update={"left_out": True}) for regression in regressions]
@@ -243,11 +243,10 @@ def weigh_left_out(evidence: Evidence, arms: Arms, regressions: Sequence[CheckRe
 
 
 def decide_outcome(evidence: Evidence) -> Outcome:
-    """Read the outcome off the evidence; a pure function of it.
+    """Derive the outcome from the evidence; a pure function of it.
 
-    not_evaluated: an arm counted nothing. regressed: a confirmed regression of a check, or held-out
-    scenarios worse at alpha. improved: p at most alpha and nothing caps it. unconfirmed: it looks better,
-    without that. Else no_change.
+    not_evaluated: an arm counted nothing. regressed: a confirmed regression of a check, or held-out scenarios worse at
+    alpha. improved: p at most alpha and nothing caps it. unconfirmed: it looks better, without that. Else no_change.
     """
     proof = evidence.held_out
     if evidence.regressed_checks:
@@ -262,7 +261,7 @@ def decide_outcome(evidence: Evidence) -> Outcome:
 
 
 def can_change(cases: Iterable[Case], base: Iterable[TrialOutcome]) -> list[str]:
-    """Scenarios of the cases in which the base did not pass everything: only these can get better."""
+    """Scenarios of the cases in which the base did not pass everything: only these can improve."""
     wanted = {case.simulation: case.scenario for case in cases}
     return sorted({wanted[o.simulation] for o in base if o.simulation in wanted and o.verdict != "pass"})
 

@@ -1,8 +1,8 @@
-"""The strategy `reflect`: a writer model finds the root cause of failures first, and then writes one small edit.
+"""The strategy `reflect`: a writer model finds the root cause of failures, then writes one small edit.
 
-It is shown the brief and the records of some train conversations, and nothing else. Both are data: the records stand in
-blocks that no text in them can end, and what they say to the writer changes nothing. Its answer is read strictly; what
-is wrong with it is told once, and then it is no proposal.
+It is shown the brief and the records of some train conversations, and nothing else. Both are data: the records are in
+blocks that no text in them can end, and what they say to the writer changes nothing. Its answer is read strictly; an
+error in it is reported back once, after that it is no proposal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .rounds import TOLD
 from .writers import NotRepaired, Proposal
 
 Records = Callable[[Cluster], Awaitable[Shown | None]]
-"""The record of a train conversation in which a cluster's check failed; None where there is none."""
+"""The record of a train conversation in which a cluster's check failed; None if there is none."""
 SHOWN_CLUSTERS: Final = 6
 SHOWN_RECORDS: Final = 3
 RECORD_CHARS: Final = 3_500
@@ -83,7 +83,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
 
 
 class ReflectWriter:
-    """Asks a writer model for the next edit. `records`: what it is shown of the failures; `seed`: of its calls."""
+    """Asks a writer model for the next edit. `records`: the failures it is shown; `seed`: of its calls."""
 
     def __init__(self, model: ModelClient, records: Records, seed: int = 0) -> None:
         self._model = model
@@ -97,7 +97,7 @@ class ReflectWriter:
     async def propose(self, brief: Brief) -> Proposal:
         """One small edit, after one repair if need be; else a proposal without edits that says why.
 
-        Raises SetupError where the model cannot be asked, NotRepaired where only the repair cannot be.
+        Raises SetupError if the model cannot be asked, NotRepaired if only the repair cannot be.
         """
         shown = brief.clusters[:SHOWN_CLUSTERS]
         if not shown:
@@ -138,7 +138,7 @@ class ReflectWriter:
 
 
 def _told(brief: Brief, shown: Sequence[Cluster]) -> dict[str, Any]:
-    """The brief as the writer is told it."""
+    """The brief as shown to the writer."""
     fields = {"id", "check", "severity", "cause", "simulations", "rule", "tool"}
     return {
         "task": "reflect",
@@ -216,7 +216,7 @@ def _repair(problem: str) -> str:
 
 
 def _count(use: ModelUse, reply: ModelReply) -> None:
-    """Add what a call used."""
+    """Add the usage of a call."""
     used = reply.used
     if used is None:
         return

@@ -1,4 +1,4 @@
-"""Rounds: what train says of a candidate, its counts, and the reason codes."""
+"""Rounds: how a candidate does on train, its counts, and the reason codes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Decision = Literal["base", "kept", "rejected", "refused", "none"]
 
 
 def filter_reason(compared: Comparison, regressions: Iterable[CheckRegression]) -> str:
-    """Say `kept`, or why not: train is a filter, not a claim.
+    """`kept`, or why not: train is a filter, not a claim.
 
-    Kept: a check got better, none that passed is confirmed broken, and no scenario got worse, or the mean
-    went up with p at most FILTER_P.
+    Kept: a check got better, none that passed is confirmed broken, and no scenario got worse, or the mean went up with
+    p at most FILTER_P.
     """
     if any(regression.confirmed for regression in regressions):
         return "check_regressed"
@@ -32,7 +32,7 @@ def filter_reason(compared: Comparison, regressions: Iterable[CheckRegression]) 
 
 
 def close_round(h: Hardening, number: Round, decision: Decision, reason: str) -> None:
-    """Put the round into the record, with its decision and reason code."""
+    """Add the round to the record, with its decision and reason code."""
     number.decision = decision
     number.reason = reason
     number.told = TOLD.get(reason, "")
@@ -62,7 +62,7 @@ def standing_candidate(hardening: Hardening) -> Candidate | None:
 
 
 def scenarios_of(cases: Iterable[Case]) -> list[str]:
-    """List the scenarios of the cases, each once, in their order."""
+    """The scenarios of the cases, each once, in their order."""
     return list(dict.fromkeys(case.scenario for case in cases))
 
 
@@ -86,4 +86,4 @@ TOLD = {
     "train_not_better": "Train scenarios got worse as well as better.",
     "unusable_proposal": "What the writer model answered cannot be used.",
 }
-"""What a round's reason code says in words."""
+"""The meaning of each reason code of a round."""

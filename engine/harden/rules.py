@@ -1,8 +1,7 @@
-"""The writer without a model: a failed check becomes the smallest sentence of a controlled English that
-says its rule.
+"""The writer without a model: a failed check becomes the smallest controlled-English sentence that states its rule.
 
-It knows no environment: everything it says is read off the world's rule or the scenario's predicate behind
-the check. Where none says what to do in general, nothing is proposed, and why is said.
+It knows no environment: everything it says is derived from the world's rule or the scenario's predicate behind the
+check. If neither yields a general instruction, nothing is proposed, and the reason is given.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..records.run import Cluster
 from .writers import Proposal
 
 MOST_TOOLS = 5
-"""Tools that one glob may stand for; more would make many sentences of one failure."""
+"""Most tools that one glob may match; more would turn one failure into many sentences."""
 SORTS = ("before", "after", "never", "at_most_once", "confirm")
 _SUBJECTS = frozenset(
     {"state", "world", "expr", "tool", "tool_calls", "said", "event", "judge", "metric", "all", "any", "not"}
@@ -36,7 +35,7 @@ class RulesWriter:
     name = "offline writer (rules)"
 
     async def propose(self, brief: Brief) -> Proposal:
-        """One edit that adds at the end what the first nameable cluster lacks; no edit where none is left."""
+        """One edit that appends what the first nameable cluster lacks; no edit if none is left."""
         there = set(understand(brief.text).rules)
         tried = [{_plain(edit.text) for edit in rejected.edits} for rejected in brief.rejected]
         passed_over: dict[str, str] = {}
@@ -63,10 +62,7 @@ class RulesWriter:
 
 
 def rule_sentences(record: Mapping[str, Any], tools: Collection[str]) -> list[str]:
-    """Write the sentences that tell an agent a world's rule or a scenario's predicate.
-
-    None where it cannot be said in general.
-    """
+    """The sentences that tell an agent a world's rule or a scenario's predicate; [] if it has no general form."""
     return [write_rule(rule) for rule in derive_rules(record, tools)[0]]
 
 
@@ -126,7 +122,7 @@ def _of_predicate(predicate: Mapping[str, Any], tools: Collection[str]) -> list[
 
 
 def _forbidden(predicate: Mapping[str, Any], tools: Collection[str]) -> list[Rule]:
-    """Say what must not be called.
+    """The rules about what must not be called.
 
     Always, or above or below a bound of one argument; single literal arguments say nothing.
     """
@@ -165,10 +161,7 @@ def _objects(values: Iterable[Any]) -> list[Mapping[str, Any]]:
 
 
 def _never_if(tool: str, expression: str) -> list[Rule]:
-    """`x.total <= 100` needed before T gives.
-
-    Never call T if total exceeds 100. Only one comparison with a literal.
-    """
+    """A required `x.total <= 100` as "Never call T if total exceeds 100"; only one comparison with a literal."""
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,7 +1,4 @@
-"""What the loop asks of the trials.
-
-Each asked once, the missing ones once more, and both arms side by side.
-"""
+"""How the loop obtains trials: each requested once, missing ones once more, and both arms side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from .trials import Case, Purpose, TrialOutcome, Trials
 class Runner:
     """Remembers the outcomes of one hardening by text.
 
-    `asked` counts trials asked for, from the store or run.
+    `asked` counts the trials requested, whether stored or run.
     """
 
     def __init__(self, trials: Trials) -> None:
@@ -28,7 +25,7 @@ class Runner:
     async def outcomes(
         self, text: str, cases: Sequence[Case], trials: range, purpose: Purpose
     ) -> dict[Key, TrialOutcome]:
-        """Give the outcomes of these trials under the text."""
+        """The outcomes of these trials under the text."""
         new = [c.simulation for c in cases if any((text, c.simulation, k) not in self._known for k in trials)]
         if new and len(trials):
             for outcome in await self._trials.run(text, new, trials, purpose):
@@ -40,7 +37,7 @@ class Runner:
     async def arms(
         self, base: str, text: str, cases: Sequence[Case], trials: range, purpose: Purpose
     ) -> Arms:
-        """Both arms over the trials; what is error or invalid is run once more in its arm."""
+        """Both arms over the trials; error or invalid ones are run once more in their arm."""
         sides: list[dict[Key, TrialOutcome]] = []
         for side in (base, text):
             await self.outcomes(side, cases, trials, purpose)
@@ -49,7 +46,7 @@ class Runner:
         return Arms(cases, trials, *sides)
 
     async def regressions(self, base: str, text: str, arms: Arms, split: Split) -> list[CheckRegression]:
-        """Flag checks, each confirmed or not by more trials in both arms: three, and six where these are not clear."""
+        """Flag checks, each confirmed or not by more trials in both arms: three, and six if these are not clear."""
         flags = find_regressions(arms, split)
         open_flags = [flag for flag in flags if not flag.confirmed]
         decided = {(flag.simulation, flag.check): flag for flag in flags}

@@ -1,8 +1,8 @@
-"""The search: rounds of one small edit each on train, until nothing is left to mend or there is a reason to stop.
+"""The search: rounds of one small edit each on train, until nothing is left to fix or there is a reason to stop.
 
-Each round goes the same way: a proposal for one cluster, guards, a screen on that cluster, a filter on train against
-the best text so far. What the filter keeps is the best from then on; what it does not keep may still be a parent
-(`pool`). At the end every added line that nothing on train needs is taken out again.
+Every round has the same steps: a proposal for one cluster, guards, a screen on that cluster, a filter on train against
+the best text so far. A text that the filter keeps becomes the best; one that it does not keep may still be a parent
+(`pool`). At the end every added line that nothing on train needs is removed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .stage import Stage, new_round
 from .writers import NotRepaired, Proposal
 
 PRUNED_LINES = 12
-"""Added lines that are tried without, at most."""
+"""Most added lines that are tested by removal."""
 PRUNED_ON = 8
-"""Simulations on which a line is first tried without; most lines show there that they are needed."""
+"""Simulations on which removing a line is tried first; most lines prove necessary there."""
 PRUNING = "pruning"
 _PROPOSED = ("cluster", "why", "passed_over", "failure", "use")
 
 
 class Search:
-    """One search; see the module. What the record says was written is not asked for again."""
+    """One search; see the module. Proposals already in the record are not requested again."""
 
     def __init__(self, stage: Stage, h: Hardening, base: Standing) -> None:
         self._stage = stage
@@ -36,7 +36,7 @@ class Search:
         self._misses = 0
 
     async def run(self) -> Candidate | None:
-        """The best candidate, None where none was kept; the record says why it stopped."""
+        """The best candidate, None if none was kept; the record says why it stopped."""
         h = self._h
         while not (reason := self._why_stop()):
             if not await self._round():
@@ -64,7 +64,7 @@ class Search:
         return "rounds used up" if h.rounds[-1].number >= h.limits.rounds else ""
 
     async def _round(self) -> bool:
-        """One round; False where no writer has anything left to propose."""
+        """One round; False if no writer has anything left to propose."""
         h = self._h
         found = await self._proposal()
         if found is None:
@@ -84,9 +84,9 @@ class Search:
         return True
 
     async def _proposal(self) -> tuple[Standing, Proposal] | None:
-        """A proposal and the text that it is for: the best, or after a miss one of the others in the pool.
+        """A proposal and the text that it is for: the best, or after a miss another one in the pool.
 
-        Rules are sure of what they say, so that another text is only asked about where none is left for the best.
+        Rules are deterministic, so another text is tried only if they have nothing left for the best.
         """
         h, pool = self._h, self._pool
         other = pool.alternative() if self._misses and h.strategy == "reflect" else None
@@ -103,7 +103,7 @@ class Search:
         return None
 
     async def _asked(self, parent: Standing) -> Proposal:
-        """What the writer proposes for a text; kept before anything else is done with it."""
+        """What the writer proposes for a text; saved before anything else is done with it."""
         h, stage = self._h, self._stage
         h.brief = stage.brief(h, parent)
         at = (h.round + 1, parent.id)
@@ -125,7 +125,7 @@ class Search:
         return proposal
 
     async def _try(self, parent: Standing, proposal: Proposal) -> Candidate:
-        """Edit, guards, screen on the cluster, filter on train; the record says what came of it."""
+        """Edit, guards, screen on the cluster, filter on train; the result goes into the record."""
         h, stage = self._h, self._stage
         by = stage.writer.name if stage.writer else h.strategy
         text = apply_edits(parent.text, proposal.edits)
@@ -161,9 +161,9 @@ class Search:
             self._pool.put_aside(standing)
 
     async def _prune(self, best: Candidate) -> None:
-        """Try the best text without each line that was added, and with what lines stand for; only where several do.
+        """Try the best text without each added line, and with the lines it replaced; only if it has several.
 
-        Lines in place of others are tried together, and where they are needed each alone.
+        Lines that replace others are tried together and, if needed, each alone.
         """
         h = self._h
         if h.limits.target == "examples":
@@ -180,7 +180,7 @@ class Search:
                 gone += await self._put_back(part, gone) or 0
 
     async def _put_back(self, hunk: Hunk, gone: int) -> int | None:
-        """How many lines less the best text has without a hunk, None where it is needed; `gone`: so far, before it."""
+        """How many lines shorter the best text is without a hunk, None if it is needed; `gone`: so far, before it."""
         lines, at = self._pool.best.text.split("\n"), hunk.at - gone
         text = "\n".join([*lines[:at], *hunk.before, *lines[at + len(hunk.lines) :]])
         if text != self._h.base_text:
@@ -188,7 +188,7 @@ class Search:
         return len(hunk.lines) - len(hunk.before) if self._pool.best.text == text else None
 
     async def _without(self, line: str, text: str) -> None:
-        """One line less, where nothing on train gets worse by it."""
+        """Remove one line, if nothing on train gets worse."""
         h, stage = self._h, self._stage
         best = self._pool.best
         needed = await self._needed_by(line, text)
@@ -220,7 +220,7 @@ class Search:
         close_round(self._h, number, "kept", "pruned")
 
     async def _needed_by(self, line: str, text: str) -> str:
-        """A simulation of the cluster that the line was written for which breaks without it; "" where none does."""
+        """A simulation of the line's own cluster that breaks without the line; "" if none does."""
         h, stage = self._h, self._stage
         wrote = next((c for c in self._kept if any(_shares(line, e.text) for e in c.edits)), None)
         number = next((r for r in h.rounds if wrote and r.candidate == wrote.id), None)

@@ -1,6 +1,6 @@
 """Train and held-out: which scenarios a writer may learn from, and which only confirm.
 
-The split is by scenario, drawn from the seed, and fixed once it is stored. One scenario in three is held out.
+The split is by scenario, drawn from the seed, and fixed once stored. One scenario in three is held out.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ def split_scenarios(
 ) -> dict[str, Split]:
     """Split new scenarios (id -> tags) at once; 24 of them give 16 train and 8 held-out.
 
-    The whole number of held-out ones is share · n, rounded; each stratum (scenarios with the same first
-    tag) gets its part of it by largest remainder, ties by the seed. The order of `scenarios` makes no
-    difference.
+    The number of held-out ones is share · n, rounded; each stratum (scenarios with the same first tag) gets its part of
+    it by largest remainder, ties by the seed. The order of `scenarios` does not matter.
     """
     strata: dict[str, list[str]] = {}
     for scenario in sorted(scenarios):
@@ -52,11 +51,10 @@ def assign_split(
     seed: int,
     share: Fraction = HELD_OUT_SHARE,
 ) -> Split:
-    """Split one more scenario, given split and tags of those stored: the proportions hold, over all and by
-    stratum.
+    """Split one more scenario, given split and tags of those stored: the proportions hold, overall and by stratum.
 
-    After n scenarios the number of held-out ones is share · n rounded down or up; within that room the
-    stratum decides, and where that is open the seed.
+    After n scenarios the number of held-out ones is share · n rounded down or up; within that range the stratum
+    decides, and if that is a tie, the seed.
     """
     others = list(stored)
     same = [split for split, theirs in others if _stratum(theirs) == _stratum(tags)]
@@ -73,7 +71,7 @@ def assign_split(
 
 
 def held_out_set(scenarios: Iterable[str]) -> str:
-    """Name a held-out set: 16 hex digits of the SHA-256 of its sorted scenario ids."""
+    """The name of a held-out set: 16 hex digits of the SHA-256 of its sorted scenario ids."""
     return hashlib.sha256(canonical(sorted(set(scenarios))).encode()).hexdigest()[:16]
 
 

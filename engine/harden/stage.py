@@ -1,4 +1,4 @@
-"""The stage of a hardening: what its search and its proof both stand on, and the steps that they share."""
+"""The stage of a hardening: what its search and its proof share, both inputs and steps."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ async def _forget(hardening: Hardening) -> None:
 
 
 async def _next_look(hardening: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
-    """The look behind those that the record knows of: for a hardening that is alone with its scenarios."""
+    """The look after those in the record: for a hardening that has its scenarios to itself."""
     return hardening.looks + 1
 
 
 @dataclass(slots=True)
 class Stage:
-    """What a hardening is given.
+    """The inputs of a hardening.
 
-    `clusters` gives the failure clusters of train outcomes, the worst first. `save` gets the record after every
-    step; it must not change it. `stop` gives "" to go on, or why to stop before the next round (`cancelled`,
-    `budget`). `writer` is needed for every strategy but submit. `look` is asked right before a candidate's first
-    trial on these held-out scenarios and gives the number of that look, from 1; asked again for the same candidate
-    it gives the same number. `lent`: roles that the client plays itself, and what they are shown it sees; with
-    `writer` among them its text is the client's. `judges_itself`: the judge is the agent's own model or client.
-    `told`: what was found wrong with the cases.
+    `clusters` gives the failure clusters of train outcomes, the worst first. `save` gets the record after every step;
+    it must not change it. `stop` returns "" to continue, or why to stop before the next round (`cancelled`, `budget`).
+    `writer` is needed for every strategy but submit. `look` is called right before a candidate's first trial on these
+    held-out scenarios and returns the number of that look, from 1; called again for the same candidate it returns the
+    same number. `lent`: roles that the client plays itself, seeing what they are shown; with `writer` among them its
+    text is the client's. `judges_itself`: the judge is the agent's own model or client. `told`: faults found in the
+    cases.
     """
 
     trials: Trials
@@ -69,11 +69,11 @@ class Stage:
         self.runner = Runner(self.trials)
 
     def client_writes(self, h: Hardening) -> bool:
-        """Whether the text comes from a client, for which scenarios that it has seen into count as train."""
+        """Whether the text comes from a client, for which scenarios that it has read count as train."""
         return h.strategy == "submit" or "writer" in self.lent
 
     def train(self, h: Hardening, client: bool) -> list[Case]:
-        """The cases that a text may be learnt from."""
+        """The cases a writer may learn from."""
         known = (c for c in self.cases if not c.left_out)
         return [c for c in known if c.split == "train" or (client and c.scenario in h.spent)]
 
@@ -82,7 +82,7 @@ class Stage:
         return [c for c in self.cases if c.split == "held_out" and not (client and c.scenario in h.spent)]
 
     def for_base(self, h: Hardening) -> list[Case]:
-        """All chosen cases; a client that plays in them and is to write the text gets to see no held-out one before."""
+        """All chosen cases; a client that plays in them and will write the text must not see held-out ones first."""
         plays = any(role != "writer" for role in self.lent)
         if plays and self.client_writes(h):
             return self.train(h, client=True)
@@ -91,7 +91,7 @@ class Stage:
     def candidate(
         self, h: Hardening, parent: str, text: str, edits: Sequence[Edit], by: str, *, client: bool = False
     ) -> Candidate:
-        """The next candidate, looked at by the guards; it is not yet in the record."""
+        """The next candidate, checked by the guards; not yet in the record."""
         limits = h.limits
         guards = check_guards(h.base_text, text, self.hidden, self.known, limits.locked, limits.target)
         identifier = f"{h.id}/c{len(h.candidates) + 1}"
@@ -112,7 +112,7 @@ class Stage:
         )
 
     def brief(self, h: Hardening, standing: Standing) -> Brief:
-        """What a writer is given to mend that text."""
+        """What a writer is given to fix that text."""
         return write_brief(
             h.id,
             h.base,
@@ -132,7 +132,7 @@ class Stage:
         return Standing(candidate.id, candidate.text, list(known.values()))
 
     async def screen(self, h: Hardening, number: Round, before: Iterable[TrialOutcome], text: str) -> bool:
-        """Whether one trial of the cluster's simulations mends any check.
+        """Whether one trial of the cluster's simulations fixes any check.
 
         Without a cluster nothing is screened.
         """
@@ -169,14 +169,14 @@ class Stage:
         return kept, compared, regressions
 
     async def saved(self, h: Hardening, state: HardeningState) -> Hardening:
-        """The record in that state, saved."""
+        """The record, saved in that state."""
         h.state = state
         await self.save(h)
         return h
 
 
 def new_round(h: Hardening, candidate: Candidate) -> Round:
-    """The round of a candidate, open."""
+    """A new, open round for a candidate."""
     return Round(
         number=h.round + 1,
         candidate=candidate.id,
@@ -187,5 +187,5 @@ def new_round(h: Hardening, candidate: Candidate) -> Round:
 
 
 def spent_of(cases: Iterable[Case]) -> list[str]:
-    """The held-out scenarios that a client has seen into."""
+    """The held-out scenarios that a client has read."""
     return scenarios_of(c for c in cases if c.split == "held_out" and c.spent)

@@ -1,4 +1,4 @@
-"""The seam to simulation: what a hardening asks to be run, and what it gets back."""
+"""The seam to simulation: what a hardening asks to run, and what it gets back."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Purpose = Literal["base", "screen", "train", "proof", "left_out", "again", "conf
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One simulation that a hardening may run. `spent`: a client has seen into this held-out scenario.
+    """One simulation that a hardening may run. `spent`: a client has read this held-out scenario.
 
-    `left_out`: a train simulation that was not chosen; nothing is learnt from it, but nothing may break in it.
+    `left_out`: a train simulation that was not chosen; nothing is learned from it, but nothing may break in it.
     """
 
     simulation: str
@@ -32,9 +32,9 @@ class Case:
 class TrialOutcome:
     """One graded trial. `checks` holds the counted checks only, by id; it may be empty for error and invalid.
 
-    `deterministic`: every part of this trial gives the same again with the same seed (no model that
-    varies), so that one trial is as good as many. `judged` names the checks that a judge decided. `acted`: whether
-    the agent changed anything in the world; None: not known.
+    `deterministic`: repeating this trial with the same seed gives the same result (no model that varies), so that one
+    trial is as good as many. `judged` names the checks that a judge decided. `acted`: whether the agent changed
+    anything in the world; None: unknown.
     """
 
     simulation: str
@@ -49,7 +49,7 @@ class TrialOutcome:
 
     @classmethod
     def of(cls, record: TrialRecord, run: str, *, deterministic: bool = False) -> TrialOutcome:
-        """Read the outcome off a stored trial of that run."""
+        """The outcome of a stored trial of that run."""
         counted = [check for check in record.graded.checks if check.counts and record.verdict in COUNTED]
         checks: dict[str, CheckVerdict] = {check.id: check.verdict for check in counted}
         place = f"{run}/{record.simulation}/{record.trial}"

@@ -14,9 +14,9 @@ from ..records.hardening import Brief, Edit
 class Proposal:
     """Edits aimed at one cluster of the brief; without edits nothing is proposed.
 
-    `why` is one sentence for people; `passed_over` says for each cluster id that came first why nothing was
-    proposed for it. `failure`: why what a writer model answered could not be used; the next round asks again.
-    `use`: what the model used; None where none was asked.
+    `why` is one sentence for people; `passed_over` says for each cluster id that came first why nothing was proposed
+    for it. `failure`: why a writer model's answer could not be used; the next round asks again. `use`: the model's
+    usage; None if none was asked.
     """
 
     edits: tuple[Edit, ...] = ()
@@ -28,7 +28,7 @@ class Proposal:
 
 
 class NotRepaired(Exception):
-    """What a writer model answered could not be used, and it cannot be asked again now.
+    """A writer model's answer could not be used, and it cannot be asked again now.
 
     `failure` and `use`: of the answer, as in a proposal; `why`: what stops the hardening.
     """
@@ -43,9 +43,9 @@ class NotRepaired(Exception):
 class InstructionWriter(Protocol):
     """Proposes the next edit of `brief.text`.
 
-    `name` is how reports call it (`offline writer (rules)`). It never gets anything of held-out scenarios,
-    must not repeat what stands in `brief.rejected`, and must not change the brief. What a writer model says
-    wrongly is an empty proposal with a reason; exceptions are for what stops the hardening.
+    `name` is how reports call it (`offline writer (rules)`). It never gets anything from held-out scenarios, must not
+    repeat anything in `brief.rejected`, and must not change the brief. An invalid answer of a writer model is an empty
+    proposal with a reason; exceptions are for what stops the hardening.
     """
 
     @property

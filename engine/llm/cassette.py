@@ -26,7 +26,7 @@ from .request_key import RequestKeys
 
 try:
     import fcntl
-except ImportError:  # not on this operating system: the store says so
+except ImportError:  # not on this operating system: the store reports it
     fcntl = None
 
 FORMAT: Final = "cassette/1"

@@ -1,4 +1,4 @@
-"""From the name of a model to its client."""
+"""Opens the client for a model's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's own model: every call waits until a client of the server has answered it."""
+"""The host's own model: every call waits until a client of the server answers it."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ async def _answered(response: aiohttp.ClientResponse, most: int, until: re.Patte
 
 
 async def _body(response: aiohttp.ClientResponse, most: int, until: re.Pattern[bytes] | None) -> bytes:
-    """The body, unpacked, to its end or the line in which `until` matches; TooLarge beyond `most` bytes."""
+    """The body, unpacked, to its end or the line where `until` matches; TooLarge beyond `most` bytes."""
     unpack = _unpacking(response.headers.get("Content-Encoding", ""))
     content = response.content
     whole = bytearray()

@@ -31,7 +31,7 @@ CLOSING_S: Final = 1.0
 REAPED_S: Final = 15.0
 """Seconds beyond the grace until the keeper itself is killed."""
 _ROOM: ContextVar[anyio.CapacityLimiter | None] = ContextVar("caseharden_room", default=None)
-"""The places that were taken together for what is started here."""
+"""The places reserved together for whatever is started here."""
 
 
 class Processes:
@@ -63,7 +63,7 @@ class Processes:
     async def start(self, command: Command, *, lasting: bool = False) -> Talk:
         """Start the command. It runs until its `stop`, its own end or ours; waits while too many are running.
 
-        `lasting`: it serves many trials and is counted apart, so that none of them waits for it behind the others.
+        `lasting`: it serves many trials and is counted separately, so that none of them has to wait for it.
         NotStarted if its program or folder is missing, or if we are too deep inside another Caseharden.
         """
         if os.name != "posix":
@@ -76,10 +76,10 @@ class Processes:
 
     @asynccontextmanager
     async def together(self, number: int) -> AsyncGenerator[None]:
-        """Room for as many processes as somebody needs at the same time; what is started inside has its place.
+        """Reserve places for that many processes at once; those started inside the block use them.
 
-        One place after the other, each could hold its first and wait for the second for ever. Those who have room are
-        not given more inside.
+        Taken one by one, two callers could each hold their first place and wait for the second forever. A nested block
+        reserves nothing more.
         """
         if number < 1 or _ROOM.get() is not None:
             yield

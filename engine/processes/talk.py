@@ -1,4 +1,4 @@
-"""A process that is asked over lines of JSON: one object a line each way, matched by `id`, many at a time.
+"""A process that is asked over lines of JSON: one object per line each way, matched by `id`, many at a time.
 
 A line of JSON-RPC with `method` is the process asking us: `ping` is answered, and no other method is known.
 """

@@ -168,7 +168,7 @@ def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
 
 
 def _instead(mistake: ErrorDetails) -> str:
-    """What would do: a kind of value, or the bound that was passed."""
+    """What is allowed instead: a kind of value, or the bound that was exceeded."""
     kind, _, how = mistake["type"].rpartition("_")
     if how in ("type", "parsing") and kind in _KINDS:
         return _KINDS[kind]

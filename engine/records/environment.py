@@ -198,7 +198,7 @@ class EnvironmentRecord(Stored):
     source: str = ""
     """The shipped world, world file or folder it came from."""
     source_content: str = ""
-    """Digest of what that folder said."""
+    """Digest of that folder's contents."""
     created_at: str = ""
     updated_at: str = ""
 

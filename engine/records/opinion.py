@@ -38,7 +38,7 @@ class Opinion(Stored):
     record: str
     """Hash of the transcript it refers to."""
     judge: str
-    """The model as reports call it, or `code`."""
+    """The model's name in reports, or `code`."""
     judging: int = JUDGING
     asked: str = ""
     """The criterion, or the metric's name."""

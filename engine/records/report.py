@@ -118,7 +118,7 @@ class Quote(Stored):
 
 
 class ReportCluster(Stored):
-    """A failure cluster under the base, and what is left of it under the newest text. Of train; held-out is counted."""
+    """A failure cluster under the base, and what remains under the newest text. Train only; held-out is counted."""
 
     id: str
     check: str

@@ -30,7 +30,7 @@ NOW: Final = re.compile(
 
 
 class Clock(Sourced):
-    """The virtual clock. It moves only by these seconds, by faults and by the wait tool; never by wall time."""
+    """The virtual clock. It advances only by these seconds, by faults and by the wait tool; never by wall time."""
 
     now: str = "2026-01-01T09:00:00"
     """The moment at t = 0, ISO 8601; `now()` keeps its spelling."""
@@ -81,7 +81,7 @@ class Tool(Authored):
 
     name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")
     for_: Side = Field(default="agent", alias="for")
-    """Whose tool it is. An agent's tool sees only `db`, a user's only `user_db`."""
+    """The side it belongs to. An agent's tool sees only `db`, a user's only `user_db`."""
     kind: ToolKind | None = None
     """None: derived from the steps, `write` if one writes, else `read`. `terminal`: success ends the trial."""
     description: str = Field(default="", max_length=MAX_DESCRIPTION_CHARS)

@@ -1,4 +1,4 @@
-"""Figures of a report: letters of trials, rates, flips, and numbers as sentences say them."""
+"""Figures of a report: letters of trials, rates, flips, and numbers as sentences show them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def letter(verdict: TrialVerdict | CheckVerdict) -> Letter:
 
 
 def rate_of(trials: Iterable[TrialRecord]) -> Rate | None:
-    """The pass rate of those that count; None where there are none."""
+    """The pass rate of those that count; None if there are none."""
     counted = [t for t in trials if t.verdict in COUNTED]
     if not counted:
         return None
@@ -46,7 +46,7 @@ def rate_of(trials: Iterable[TrialRecord]) -> Rate | None:
 
 
 def letters_of(trials: Iterable[TrialRecord]) -> dict[str, str]:
-    """By simulation, a letter a trial, in the order of their numbers."""
+    """By simulation, one letter per trial, in the order of their numbers."""
     found: dict[str, list[tuple[int, Letter]]] = {}
     for trial in trials:
         found.setdefault(trial.simulation, []).append((trial.trial, letter(trial.verdict)))
@@ -54,7 +54,7 @@ def letters_of(trials: Iterable[TrialRecord]) -> dict[str, str]:
 
 
 def flip_of(simulation: str, base: str, newest: str) -> Flip:
-    """How a simulation changed. Only trials that count say anything; one that disagrees with itself is flaky."""
+    """How a simulation changed. Only trials that count matter; one with inconsistent results is flaky."""
     before, after = _passing(base), _passing(newest)
     if not before or not after:
         kind = "left_out"
@@ -68,7 +68,7 @@ def flip_of(simulation: str, base: str, newest: str) -> Flip:
 
 
 def summed_cost(uses: Iterable[ModelUse]) -> float | None:
-    """The cost of all; None where one is not known."""
+    """The total cost; None if one is unknown."""
     total = 0.0
     for use in uses:
         if use.cost_usd is None:
@@ -93,14 +93,14 @@ def percent(rate: float) -> str:
 
 
 def money(usd: float | None) -> str:
-    """`$2.69`, four digits under a cent, `unknown` where it is not known."""
+    """`$2.69`, four digits under a cent, `unknown` if it is not known."""
     if usd is None:
         return "unknown"
     return f"${usd:.4f}" if 0 < usd < 0.01 else f"${usd:,.2f}"
 
 
 def large(count: int) -> str:
-    """`3,218`, from a million on `1.94 M`"""
+    """`3,218`; from a million on `1.94 M`"""
     return f"{count / 1e6:.2f} M" if count >= 1_000_000 else f"{count:,}"
 
 

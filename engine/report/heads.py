@@ -1,4 +1,4 @@
-"""The head of a report: the decision in a word, one or two sentences, and what stands beside it."""
+"""The head of a report: the decision in a word, one or two sentences, and the figures beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS: Final[Mapping[Outcome, tuple[str, Tone]]] = {
 
 
 def run_head(run: RunRecord, trials: Sequence[TrialRecord], rate: Rate | None, version: str) -> Head:
-    """The head of a plain run: its count and whether the thresholds are reached."""
+    """The head of a plain run: its count and whether it meets the thresholds."""
     if not trials:
         call = f'run_simulations({{"environment": "{run.environment}"}})'
         return Head(word="No result yet", next=call, lede="Nothing was run.")
@@ -53,7 +53,7 @@ def run_head(run: RunRecord, trials: Sequence[TrialRecord], rate: Rate | None, v
 def hardening_head(
     record: Hardening, trials: Sequence[TrialRecord], base: Rate | None, names: Mapping[str, str]
 ) -> Head:
-    """The head of a hardening: its outcome, what it rests on, what was decided, what is missing."""
+    """The head of a hardening: its outcome, the evidence, what was decided, what is missing."""
     candidate = record.find(record.candidate)
     if record.outcome is None:
         lede = f"{record.id} is {record.state}; it has no outcome yet."
@@ -101,7 +101,7 @@ def proof_figures(record: Hardening, pairs: Sequence[tuple[TrialRecord, TrialRec
 def paired(
     base: Sequence[TrialRecord], candidate: Sequence[TrialRecord]
 ) -> list[tuple[TrialRecord, TrialRecord]]:
-    """Trials of two texts on the same case and number that both count."""
+    """Trials of two texts with the same case and number, if both count."""
     left = {(t.simulation, t.trial): t for t in base if t.verdict in COUNTED}
     pairs = ((left.get((t.simulation, t.trial)), t) for t in candidate if t.verdict in COUNTED)
     return [(old, new) for old, new in pairs if old is not None]
@@ -139,7 +139,7 @@ def _lede(record: Hardening, base: Rate | None, names: Mapping[str, str]) -> str
 
 
 def titled_text(name: str) -> str:
-    """A name at the beginning of a sentence."""
+    """A name at the start of a sentence."""
     return name[:1].upper() + name[1:]
 
 

@@ -46,12 +46,12 @@ from .talks import first_difference, plain_uses, talk_of
 from .texts import texts_of
 
 MOST_BYTES: Final = 8_000_000
-"""Of the conversations as JSON; failed ones and their counterparts come first."""
+"""Limit for the conversations as JSON; failed ones and their counterparts come first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A text that was run: a round of the report. Each trial with the run in which it lies."""
+    """A text that was run: a round of the report. Each trial with the run that holds it."""
 
     id: str
     label: str
@@ -72,8 +72,8 @@ class Arm:
 class Material:
     """What a report is made of.
 
-    `rounds`: the base, or the run itself, first. `hidden`: why held-out trials are not among them, else "".
-    `names`: instructions and candidates as the report calls them (`support@2`: `version 2`). `read`: a trial's
+    `rounds`: the base, or the run itself, first. `hidden`: why held-out trials are not included, else "". `names`:
+    instructions and candidates as the report calls them (`support@2`: `version 2`). `read`: reads a trial's
     conversation.
     """
 
@@ -92,7 +92,7 @@ class Material:
 
 
 def report_of(made: Material) -> Report:
-    """The report. For a worker thread: it reads conversations until `MOST_BYTES` are full."""
+    """The report. Run in a worker thread: it reads conversations up to `MOST_BYTES`."""
     base, newest = made.rounds[0], _newest(made.rounds)
     every = [trial for arm in made.rounds for trial in arm.records]
     report = _empty(made, every)
@@ -134,7 +134,7 @@ def _empty(made: Material, every: Sequence[TrialRecord]) -> Report:
 
 
 def _put_head(report: Report, made: Material, base: Arm) -> None:
-    """The decision and the rates on its axis: of held-out scenarios where they were compared, else of all."""
+    """The decision and the rates on its axis: of held-out scenarios if they were compared, else of all."""
     hardening = made.hardening
     if hardening is None:
         rate = rate_of(base.records)
@@ -233,7 +233,7 @@ def _plans(made: Material) -> Mapping[str, CheckPlan | None]:
 
 
 def _newest(rounds: Sequence[Arm]) -> dict[str, list[tuple[str, TrialRecord]]]:
-    """Of each simulation its trials in the last round that has it."""
+    """For each simulation its trials in the last round that has it."""
     newest: dict[str, list[tuple[str, TrialRecord]]] = {}
     for arm in rounds:
         of_round: dict[str, list[tuple[str, TrialRecord]]] = {}
@@ -246,7 +246,7 @@ def _newest(rounds: Sequence[Arm]) -> dict[str, list[tuple[str, TrialRecord]]]:
 def _clusters(
     made: Material, base: Arm, newest: Mapping[str, Sequence[tuple[str, TrialRecord]]]
 ) -> list[ReportCluster]:
-    """The causes under the base, by the simulations that they fail, with what is left of each."""
+    """The causes under the base, by the simulations that they fail, with what remains of each."""
     found = _found(made, base.records)
     now = {one.key: one for one in _found(made, [t for of in newest.values() for _, t in of])}
     rows = [_cluster_row(one, now.get(one.key), len(made.rounds) > 1) for one in found]
@@ -307,7 +307,7 @@ def _talks(made: Material, plans: Mapping[str, CheckPlan | None]) -> tuple[list[
 
 
 def _counterparts(rounds: Sequence[Arm]) -> list[list[tuple[Arm, str, TrialRecord]]]:
-    """Trials of the same case and number under different texts, those that do not pass now or ever first."""
+    """Trials of the same case and number under different texts, those not passing now or ever first."""
     groups: dict[tuple[str, int], dict[str, tuple[Arm, str, TrialRecord]]] = {}
     for arm in rounds:
         for run, trial in arm.trials:

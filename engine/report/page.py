@@ -13,13 +13,13 @@ from typing import Final
 from ..records.report import Report
 
 PLAIN_BYTES: Final = 2_000_000
-"""Above this the data is packed: gzip in base64, unpacked by the page itself."""
+"""Above this size the data is packed: gzip in base64, unpacked by the page itself."""
 _MARK: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
 class PageParts:
-    """The page's template, style and script; `{{name}}` in the template is where a part goes."""
+    """The page's template, style and script; `{{name}}` in the template is replaced by a part."""
 
     template: str
     style: str
@@ -56,5 +56,5 @@ def _sealed(text: str) -> str:
 
 
 def _inert(data: str) -> str:
-    """JSON that cannot end the element it stands in."""
+    """JSON that cannot close the element around it."""
     return data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

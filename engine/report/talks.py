@@ -1,4 +1,4 @@
-"""Conversations as the report shows them: turns with calls and changes, the checks, where two went different ways."""
+"""Conversations as the report shows them: turns with calls and changes, the checks, where two diverged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..records.verdict import CheckResult
 from .figures import letter, summed_cost
 
 MOST_CHARS: Final = 4000
-"""Of one text or value; the rest is counted."""
+"""Limit for one text or value; the rest is counted."""
 
 
 def talk_of(
@@ -33,7 +33,7 @@ def talk_of(
     conversation: Conversation,
     plan: CheckPlan | None,
 ) -> ReportTalk:
-    """A conversation and what its checks say."""
+    """A conversation and its check results."""
     uses = list(conversation.models.values())
     return ReportTalk(
         id=place,
@@ -82,7 +82,7 @@ def parts_of(conversation: Conversation) -> list[ReportPart]:
 
 
 def first_difference(one: ReportTalk, other: ReportTalk) -> int:
-    """The first turn in which two conversations went different ways; 0: none."""
+    """The first turn in which two conversations diverged; 0: none."""
     turns = sorted({part.turn for talk in (one, other) for part in talk.parts})
     return next((turn for turn in turns if _went(one, turn) != _went(other, turn)), 0)
 
@@ -156,7 +156,7 @@ def _cut(text: str, most: int = MOST_CHARS) -> str:
 
 
 def _cut_value(value: Any) -> Any:
-    """A value as it is, or, where it is large, the beginning of its JSON."""
+    """A value as it is or, if it is large, the beginning of its JSON."""
     if isinstance(value, str):
         return _cut(value)
     if value is None or isinstance(value, int | float):
@@ -166,7 +166,7 @@ def _cut_value(value: Any) -> Any:
 
 
 def plain_uses(models: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(role, model) in the order in which reports name them."""
+    """(role, model) in the order that reports use."""
     order = ("agent", "user", "judge", "writer")
     return [
         (role, models[role])

@@ -16,7 +16,7 @@ _WORD: Final = re.compile(r"\s+|[^\s]+")
 def texts_of(
     hardening: Hardening | None, names: Mapping[str, str]
 ) -> tuple[list[TextVersion], list[TextDiff]]:
-    """The base and the candidates, and each candidate's difference to the base, the best one's first."""
+    """The base and the candidates, and each candidate's difference from the base, the best one's first."""
     if hardening is None:
         return [], []
     causes = {r.candidate: r.cluster.cause for r in hardening.rounds if r.candidate and r.cluster}
@@ -44,7 +44,7 @@ def texts_of(
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:
-    """Two texts as parts that stayed (" "), came ("+") or went ("-"), by words."""
+    """Two texts as parts that stayed (" "), were added ("+") or removed ("-"), by words."""
     left, right = _WORD.findall(old), _WORD.findall(new)
     parts: list[tuple[str, str]] = []
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)

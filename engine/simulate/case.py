@@ -1,4 +1,4 @@
-"""A case: everything that one trial is made of, resolved and compiled."""
+"""A case: everything one trial is made of, resolved and compiled."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .methods import Method, method_of, withstood
 from .sheet import sheet, sheet_prompt
 
 ENGINE: Final = "1"
-"""Version of what decides how a trial goes; part of the key of every cached expected world."""
+"""Version of everything that decides how a trial goes; part of the key of every cached expected world."""
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One simulation, ready to be tried, any number of times and at once."""
+    """One simulation, ready to be run any number of times, also concurrently."""
 
     world: CompiledWorld
     scenario: Scenario
@@ -48,14 +48,14 @@ class Case:
     user_prompt: str
     """System text of the simulated user."""
     expected_key: str
-    """What the expected world depends on, apart from what it draws."""
+    """What the expected world depends on, apart from its random draws."""
     user_input: str = ""
-    """The user's first message, verbatim; empty: the user finds its own."""
+    """The user's first message, verbatim; empty: the user chooses its own."""
     method: Method | None = None
-    """How the user goes about it, where it wants what it must not get."""
+    """How the user proceeds, if it wants something it must not get."""
     init: Steps | None = None
     data: dict[str, Any] | None = None
-    """The persona's, for the world."""
+    """The persona's data for the world."""
     events: Mapping[str, Steps] = field(default_factory=dict[str, Steps])
     """What each event of the plan does, by its id."""
     noise: CompiledNoise | None = None
@@ -65,11 +65,11 @@ class Case:
 
     @property
     def disturbed(self) -> bool:
-        """Whether faults or noise come over its trials."""
+        """Whether its trials have faults or noise."""
         return self.noise is not None or bool(self.scenario.faults)
 
     def offered(self, scene: Scene, side: Side) -> tuple[ToolSignature, ...]:
-        """The tools that a side is offered in a scene of this case, as its model sees them."""
+        """The tools a side is offered in a scene of this case, as its model sees them."""
         key = (side, scene.unlocked)
         found = self._offers.get(key)
         if found is None:
@@ -92,11 +92,11 @@ def prepare(
     limits: Limits | None = None,
     limits_over: Limits | None = None,
 ) -> Case:
-    """The case of a scenario and a persona; InvalidArgument, with the path in the scenario, where it does not fit
-    the world.
+    """The case of a scenario and a persona.
 
-    `limits` are an environment's: they hold for the limits that the scenario does not set itself. `limits_over` are
-    a run's own: those that it sets hold before the scenario's.
+    InvalidArgument, with the path in the scenario, if it does not fit the world. `limits` are an environment's: they
+    apply to limits the scenario does not set itself. `limits_over` are a run's own: those it sets override the
+    scenario's.
     """
     partner = persona if persona is not None else _inline(scenario)
     options = scene_options(scenario)
@@ -134,7 +134,7 @@ def prepare(
 def _compiled(
     world: CompiledWorld, scenario: Scenario, options: SceneOptions, expected_output: str
 ) -> tuple[CheckPlan, Steps | None, dict[str, Steps], CompiledNoise | None]:
-    """The checks, `init`, what events do, and noise; InvalidArgument with all that is wrong in the scenario."""
+    """The checks, `init`, what events do, and noise; InvalidArgument listing all that is wrong in the scenario."""
     mistakes = Mistakes()
     plan = init = noise = None
     events: dict[str, Steps] = {}
@@ -158,7 +158,7 @@ def _compiled(
 
 
 def _limits(base: Limits, *over: Limits | None) -> Limits:
-    """The base with what the others set, the last first."""
+    """The base limits overridden by the others, the last one winning."""
     for limits in over:
         if limits is not None:
             base = base.model_copy(update={name: getattr(limits, name) for name in limits.model_fields_set})
@@ -166,7 +166,7 @@ def _limits(base: Limits, *over: Limits | None) -> Limits:
 
 
 def scene_options(scenario: Scenario) -> SceneOptions:
-    """What the scenario changes about its world, as a scene takes it."""
+    """What the scenario changes about its world, in the form a scene takes."""
     chosen = scenario.world
     return SceneOptions(
         now=chosen.now,

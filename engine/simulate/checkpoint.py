@@ -1,4 +1,4 @@
-"""Checks of the script while a trial goes on: decided by code, or by a judge on the conversation up to there."""
+"""Checks of the script during a trial: decided by code, or by a judge on the conversation so far."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..records.opinion import Opinion
 from .transcript import Transcript
 
 Used = Callable[[str, str, TokenUsage | None], None]
-"""Told of each call: role, model, tokens."""
+"""Called for each call: role, model, tokens."""
 
 
 async def decide(
     check: ScriptCheck, script: Transcript, judge: ModelClient | None, used: Used, seed: int
 ) -> None:
-    """Decide a check here, which ends the trial where it does not hold; a judge who does not know ends nothing."""
+    """Decide a check, ending the trial if it does not hold; a judge who does not know ends nothing."""
     if script.trace is None:
         return
     judged = check.predicate.judged
@@ -36,7 +36,7 @@ async def decide(
 async def _said(
     check: ScriptCheck, script: Transcript, judge: ModelClient, used: Used, seed: int
 ) -> list[Opinion]:
-    """The judge's opinions; one that cannot be asked ends the trial."""
+    """The judge's opinions; a judge that cannot be asked ends the trial."""
     entries = entries_of(script.log)
     asked = Judge(judge, lambda usage: used("judge", judge.name, usage), judge_chars(judge))
     try:

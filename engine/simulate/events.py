@@ -13,7 +13,7 @@ from .case import Case
 from .transcript import Transcript
 
 MOST_PASSES: Final = 10
-"""Times that all events are looked at in one point; chains declared backwards that are longer go on at the next."""
+"""Passes over all events at one point; longer chains declared backwards continue at the next point."""
 _TIMED_OUT: Final[dict[str, EventStatus]] = {
     "fail": "timeout:fail",
     "skip": "timeout:skip",
@@ -23,7 +23,7 @@ _TIMED_OUT: Final[dict[str, EventStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Armed:
-    """When everything but its condition was given, as (seconds, turn)."""
+    """When everything but its condition was met, as (seconds, turn)."""
 
     t: float
     turn: int
@@ -32,8 +32,8 @@ class _Armed:
 class Happenings:
     """The events and the noise of one trial. Ask it at every evaluation point; each event happens at most once.
 
-    An event fires only when all that it comes after have really fired: one that timed out or was skipped keeps
-    back all that depends on it.
+    An event fires only when all that it comes after have actually fired: one that timed out or was skipped holds back
+    everything that depends on it.
     """
 
     def __init__(self, case: Case, scene: Scene, record: Transcript, *, noise: bool) -> None:
@@ -46,13 +46,13 @@ class Happenings:
         self._fired: dict[str, tuple[float, int]] = {START: (0.0, 0)}
         self._armed: dict[str, _Armed] = {}
         self._seen: dict[str, int] = {}
-        """What each condition was last looked at with, by event."""
+        """For each event, the version at which its condition was last evaluated."""
         self._noise = NoiseSchedule(case.noise, scene.key) if noise and case.noise else None
 
     def at_point(self, trace: Trace) -> bool:
-        """Let all happen that is due, in order of declaration, until nothing more is; whether anything did.
+        """Let everything due happen, in order of declaration, until nothing more is due; return whether anything did.
 
-        Raises WorldFault where a step fails: the author's fault.
+        Raises WorldFault if a step fails: the author's fault.
         """
         before = len(self._record.log)
         trace.at(self._record.turn, self._scene.t)
@@ -63,7 +63,7 @@ class Happenings:
         return len(self._record.log) > before
 
     def next_due(self) -> float | None:
-        """The next t at which an event that waits for time alone may fire or time out; None when there is none."""
+        """The next t at which an event that waits only for time may fire or time out; None if there is none."""
         moments = [t for event in self._waiting for t in self._moments(event)]
         return min((t for t in moments if t > self._scene.t), default=None)
 
@@ -77,7 +77,7 @@ class Happenings:
         return [armed.t + event.event.timeout_s] if event.event.timeout_s is not None else []
 
     def _looked_at(self, event: PlannedEvent, trace: Trace) -> bool:
-        """Let one event fire or time out, if it is time; whether it fired."""
+        """Let one event fire or time out, if it is time; return whether it fired."""
         status = self._status(event, trace)
         if status is None:
             return False
@@ -103,7 +103,7 @@ class Happenings:
         return _TIMED_OUT[limit.on_timeout] if late else None
 
     def _holds(self, event: PlannedEvent, trace: Trace) -> bool:
-        """Whether the condition holds; not looked at again before anything it is about has grown."""
+        """Whether the condition holds; not evaluated again until something it depends on has grown."""
         if event.when is None:
             return True
         version = event.version(trace)

@@ -1,4 +1,4 @@
-"""What each side of a trial has heard, in its own words: messages, results of its calls, notices of the world."""
+"""What each side of a trial has heard, in its own terms: messages, results of its calls, notices of the world."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Hearing:
         self._notifications = notifications
         self.messages: dict[Speaker, list[Message]] = {"agent": [], "user": []}
         self.new = 0
-        """Messages that the agent has not been asked with yet."""
+        """Messages that the agent has not been given yet."""
         self._notices: dict[Speaker, list[str]] = {"agent": [], "user": []}
 
     def said(self, by: Speaker, text: str, *, given: bool = False) -> None:
@@ -34,7 +34,7 @@ class Hearing:
         self.messages[by].append(Message("assistant", text, tuple(calls)))
 
     def called_by_own_names(self, by: Speaker, text: str, calls: Sequence[ToolCall]) -> None:
-        """The same of calls that name tools as the world does: the side hears the names that it is shown."""
+        """The same for calls with the world's own tool names: the side hears the names it is shown."""
         shown = [replace(call, name=self._scene.shown_name(call.name, by)) for call in calls]
         self.called(by, text, shown)
 
@@ -48,14 +48,14 @@ class Hearing:
         self.new += by == "agent"
 
     def take_notices(self, cause: Speaker | str) -> None:
-        """The world's new messages wait for their side, as far as the scenario lets the agent have them."""
+        """Queue the world's new messages for their side, as far as the scenario lets the agent have them."""
         self._notices["user"] += self._scene.take_notices("user")
         told = self._scene.take_notices("agent")
         if self._notifications == "all" or (self._notifications == "own" and cause == "agent"):
             self._notices["agent"] += told
 
     def deliver(self, side: Speaker) -> None:
-        """The messages that wait for a side go in front of its next model call."""
+        """Put the messages waiting for a side in front of its next model call."""
         waiting = self._notices[side]
         self.messages[side] += [Message("system", f"Notice: {text}") for text in waiting]
         self.new += len(waiting) if side == "agent" else 0

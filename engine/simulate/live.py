@@ -1,4 +1,4 @@
-"""Trials that are going on in this process, so that they can be looked into before they end."""
+"""Trials in progress in this process, so that they can be inspected before they end."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..records.scenario import Split
 
 @dataclass(slots=True)
 class LiveTrial:
-    """A trial that goes on, for whoever wants to look into it."""
+    """A trial in progress, for inspection."""
 
     split: Split
     so_far: Callable[[], Conversation] | None = None
-    """Its record as it is now, whose `end` says nothing yet; None: it has not begun."""
+    """Its record as it is now, whose `end` is meaningless so far; None: it has not begun."""
 
 
 class LiveTrials:
-    """By the id of their conversation. For the event loop that runs them only."""
+    """Trials by the id of their conversation. Only for the event loop that runs them."""
 
     def __init__(self) -> None:
         self._going: dict[str, LiveTrial] = {}
 
     def find(self, id: str) -> LiveTrial | None:
-        """The trial, while it goes on."""
+        """The trial, while it is in progress."""
         return self._going.get(id)
 
     @contextmanager
     def showing(self, id: str, split: Split) -> Generator[LiveTrial]:
-        """A trial that can be found for so long."""
+        """Make a trial findable during the block."""
         trial = self._going[id] = LiveTrial(split)
         try:
             yield trial

@@ -1,4 +1,4 @@
-"""The seam to budgets: what a trial tells of the calls it makes, and whether it may make another."""
+"""The interface to budgets: what a trial reports about its calls, and whether it may make another."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Meter(Protocol):
     """Shared by the trials of a run; both methods are called on the event loop, and often."""
 
     def spent(self) -> str:
-        """Why no further call may be made, in words; "" as long as it may."""
+        """Why no further call may be made; "" as long as one may."""
         ...
 
     def used(self, usage: TokenUsage) -> None:
-        """One model call that was answered."""
+        """Count one model call that was answered."""
         ...

@@ -1,4 +1,4 @@
-"""A recorded conversation played again on its world, to its own end: no limit of trials, no faults, no noise."""
+"""A recorded conversation replayed on its world, to its own end: no trial limits, no faults, no noise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def play_recording(
     instructions: str = "",
     belongs: Mapping[str, str] | None = None,
 ) -> Tried:
-    """The trial in which both sides do what was recorded; every call is made again, and gives what it gives now."""
+    """The trial in which both sides do what was recorded; every call is repeated, and returns its present result."""
     turns = played_turns(recording)
     free = replace(case, limits=case.limits.model_copy(update=UNLIMITED))
     return await run_trial(

@@ -1,4 +1,4 @@
-"""Playing a trial: to its end, or to where one side is played from outside and waits."""
+"""Playing a trial: to its end, or until one side that is played from outside has to act."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .user import UserSimulator
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A trial as far as it came: its record so far, and who is to go on."""
+    """A trial as far as it got: its record so far, and which side has to act."""
 
     tried: Tried
     waits: Standstill | None
@@ -43,15 +43,15 @@ async def run_trial(
     execution: str = "",
     judge: ModelClient | None = None,
 ) -> Tried:
-    """Run the case once. What goes wrong in it is the end of its record; only cancellation is raised.
+    """Run the case once. Any failure in it becomes the end of its record; only cancellation is raised.
 
     The same case, agent, user, seed and trial give the same conversation, in any process. `{policy}` in the
     instructions stands for the world's policy. `belongs`: further fields of the record, such as `id` and `run`.
-    `quiet`: without faults, noise and measured time to think. Before each reply `meter` is asked whether it may be had:
-    where not, the trial ends in `budget`. `drawn`: the trial whose draws it has (0: its own). `execution`: names this
-    time that it is run, for agents outside, which know a conversation by a key. Model calls and other tasks get their
-    turn at every reply. While it goes on, `live` gives its record so far. `judge`: whom the script's
-    `judge` steps ask; without one they are inconclusive. The agent is left open.
+    `quiet`: without faults, noise and measured think time. Before each reply `meter` is asked whether it is allowed:
+    if not, the trial ends in `budget`. `drawn`: the trial whose draws it uses (0: its own). `execution`: names this
+    execution, for outside agents, which know a conversation by a key. Model calls and other tasks get their turn at
+    every reply. During the trial, `live` gives its record so far. `judge`: answers the script's `judge` steps; without
+    one they are inconclusive. The agent is not closed.
     """
     going = Trial(case, agent, user, seed, drawn or trial, instructions, quiet, meter, execution)
     going.judge = judge
@@ -74,7 +74,7 @@ async def stand_trial(
     execution: str = "",
     close: EndReason | None = None,
 ) -> Standing:
-    """The same as `run_trial`, up to where a side raises Standstill; there it ends by `close`, if that is given."""
+    """Like `run_trial`, but only until a side raises Standstill; there it ends with `close`, if given."""
     going = Trial(case, agent, user, seed, drawn or trial, instructions, False, None, execution)
     waits: Standstill | None = None
     try:

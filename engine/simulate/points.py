@@ -1,4 +1,4 @@
-"""Evaluation points of a trial: what is due happens, then watched checks are looked at, then a stop counts."""
+"""Evaluation points of a trial: what is due happens, then watched checks are evaluated, then a stop counts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .transcript import Transcript
 
 
 class Points:
-    """What is looked at between the deeds of a trial, and may end it."""
+    """What is evaluated between the actions of a trial, and may end it."""
 
     def __init__(self, case: Case, scene: Scene, record: Transcript, *, noise: bool) -> None:
         self._record = record
         self._watcher = Watcher(case.plan)
         happens = bool(case.plan.events) or (noise and case.noise is not None)
         self._happenings = Happenings(case, scene, record, noise=noise) if happens else None
-        """None: nothing happens but what the sides do."""
+        """None: nothing happens except what the sides do."""
 
     def come(self, *, only_time_passed: bool = False) -> bool:
-        """Come to the next point; whether anything happened there of itself.
+        """Go to the next point; return whether anything happened there by itself.
 
-        `only_time_passed`: neither side did anything since the last one, so that there is nothing else to look at.
+        `only_time_passed`: neither side did anything since the last one, so that nothing else needs evaluating.
         """
         trace, happenings = self._record.trace, self._happenings
         if trace is None or self._record.end is not None:
@@ -43,7 +43,7 @@ class Points:
         return happened
 
     def look(self) -> None:
-        """Milestones and minefields, as far as they have come."""
+        """Evaluate milestones and minefields."""
         if self._record.trace is None or self._record.end is not None:
             return
         hit = self._watcher.at_point(self._record.trace)
@@ -51,7 +51,7 @@ class Points:
             self._record.finish("minefield", f"{hit.check}: {hit.why}")
 
     def next_due(self) -> float | None:
-        """The next t at which something may happen by time alone; None where there is none."""
+        """The next t at which something may happen by time alone; None if there is none."""
         return self._happenings.next_due() if self._happenings is not None else None
 
     def next_words(self) -> str | None:
@@ -59,7 +59,7 @@ class Points:
         return self._happenings.words.popleft() if self._happenings and self._happenings.words else None
 
     def _stop(self, stop: Signal) -> None:
-        """The trial ends by a step of an event, unless a minefield has ended it at this point."""
+        """End the trial by a step of an event, unless a minefield has ended it at this point."""
         if self._record.end is None:
             self._record.stopped(stop.by, stop.text)
             reason = "event_fail" if stop.text == "fail" else "event_stop"

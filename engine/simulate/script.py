@@ -12,7 +12,7 @@ from ..records.happenings import ScriptStep
 
 
 class Stage(Protocol):
-    """The trial, as a script directs it. Words None: whoever plays the side finds its own."""
+    """The trial as a script drives it. If words is None, the side's own player supplies them."""
 
     @property
     def over(self) -> bool: ...
@@ -29,7 +29,7 @@ class Stage(Protocol):
 
 
 async def play_script(steps: Sequence[ScriptStep], checks: Sequence[ScriptCheck], stage: Stage) -> None:
-    """Play the steps in order; behind the last one the trial ends by `script_end`."""
+    """Play the steps in order; after the last one the trial ends by `script_end`."""
     by_step = {check.step: check for check in checks}
     asked = False
     """Whether the user has spoken and the agent has not answered."""
@@ -55,7 +55,7 @@ async def play_script(steps: Sequence[ScriptStep], checks: Sequence[ScriptCheck]
 
 
 def given_answers(steps: Sequence[ScriptStep]) -> frozenset[int]:
-    """The turns in which the script gives the agent's words, so that nobody asks it."""
+    """The turns in which the script supplies the agent's words, so that the agent is not asked."""
     turn, given = 0, set[int]()
     asked = False
     for step in steps:
@@ -70,7 +70,7 @@ def given_answers(steps: Sequence[ScriptStep]) -> frozenset[int]:
 
 
 async def _proceed(replies: int | None, stage: Stage, asked: bool) -> None:
-    """Exactly so many replies of the agent; where the user has spoken already, the first answers that."""
+    """Exactly that many replies of the agent; if the user has spoken already, the first one answers that."""
     made = 0
     while not stage.over and (replies is None or made < replies):
         if not asked:

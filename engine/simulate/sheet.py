@@ -1,4 +1,4 @@
-"""The user's sheet: what the simulated user wants and knows, as its model is told."""
+"""The user's sheet: what the simulated user wants and knows, as given to its model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sheet(
 
 
 def facts(scenario: Scenario, persona: Persona | None) -> list[str | Fact]:
-    """The persona's facts, then the scenario's, which hold where both name one."""
+    """The persona's facts, then the scenario's, which win if both have the same name."""
     mine = scenario.knowledge
     named = {fact.fact.casefold() for fact in mine if isinstance(fact, Fact)}
     theirs = persona.knowledge if persona else []
@@ -64,12 +64,12 @@ def sheet_prompt(content: dict[str, Any]) -> str:
 
 
 def user_rules() -> str:
-    """What every simulated user is told beside its sheet."""
+    """What every simulated user is told besides its sheet."""
     return _RULES
 
 
 def read_sheet(prompt: str) -> tuple[str, dict[str, Any]] | None:
-    """Rules and sheet of a system text that `sheet_prompt` made; None for any other."""
+    """Rules and sheet of a system text made by `sheet_prompt`; None for any other."""
     rules, found, rest = prompt.partition(_BEFORE)
     try:
         content = json.loads(rest.removesuffix("</sheet>")) if found else None

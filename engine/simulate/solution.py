@@ -1,4 +1,4 @@
-"""The scenario's own solution, played without a model: the expected world, the proof that it is solvable, baselines."""
+"""The scenario's own solution, played without a model: the expected world, the proof of solvability, baselines."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from .trial import Tried
 from .user import PlayedUser
 
 CONSENT: Final = "yes, go ahead"
-"""What the user says in a solution where no words are written for it."""
+"""What the user says in a solution if no words are written for it."""
 BASELINE_TURNS: Final = 2
 _HELLO: Final = "hello"
 _APOLOGY: Final = "I am sorry."
 _KEPT: Final = 4096
 _PASSED_OVER: Final = ("refused", "arguments")
-"""Failures of calls that a solution from another system goes on behind, as it did there."""
+"""Failures of calls after which a solution from another system continues, as it did there."""
 
 
 class ExpectedWorlds:
     """Expected worlds, each computed once for what it depends on; bounded.
 
-    That is (world, scenario, persona's data, the user's first words, engine), and where something is drawn by chance
-    also (simulation, seed, trial).
+    That is (world, scenario, persona's data, the user's first words, engine), and if anything is drawn at random also
+    (simulation, seed, trial).
     """
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str | int, ...], ExpectedWorld] = OrderedDict()
 
     async def of(self, case: Case, seed: int, trial: int) -> ExpectedWorld | None:
-        """The expected world, or None where the scenario's checks do not ask for it."""
+        """The expected world, or None if the scenario's checks do not need it."""
         if not case.plan.needs_expected_world:
             return None
         always = (case.expected_key,)
@@ -60,16 +60,17 @@ class ExpectedWorlds:
 
 
 async def play_solution(case: Case, seed: int, trial: int) -> Tried:
-    """A trial in which `expected` is what the agent and the user do, to its last step: no limit of trials holds."""
+    """A trial in which `expected` is what the agent and the user do, to its last step: no trial limits apply."""
     most = sys.maxsize
     limits = {"max_turns": most, "min_turns": 0, "max_tool_calls": most, "same_message": most}
     return await _play_solution(case, seed, trial, limits)
 
 
 def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
-    """What the solution of the case leaves; its error where a call of it fails or is not made, or the world refuses.
+    """What the case's solution leaves behind; with an error if a call of it fails or is not made, or the world
+    refuses.
 
-    Under a profile calls that are refused are passed over: their partial writes stay, as in the original.
+    Under a profile refused calls are skipped: their partial writes stay, as in the original.
     """
     calls = _calls(tried)
     steps = _order_of_play(case.scenario.expected)
@@ -88,7 +89,7 @@ def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
 async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionReport:
     """Whether the solution passes, twice the same, and whether doing nothing or transferring at once passes too.
 
-    It has to pass within the case's own limits; only wall time does not count.
+    It has to pass within the case's own limits, except wall time.
     """
     tried = await _play_solution(case, seed, trial, {})
     end = tried.conversation.end
@@ -110,7 +111,7 @@ async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionRepor
 def solution_turns(steps: Sequence[ExpectedStep]) -> list[PlayedTurn]:
     """The steps in turns: an agent's words end a turn, a step of the user after one of the agent begins one.
 
-    A wait is the agent's, before its next reply; without one in the same turn it ends the turn.
+    A wait is the agent's, before its next reply; if none follows in the same turn it ends the turn.
     """
     turns: list[PlayedTurn] = []
     going, wait_s = False, 0.0
@@ -136,7 +137,7 @@ def solution_turns(steps: Sequence[ExpectedStep]) -> list[PlayedTurn]:
 
 
 def _waited(turns: Sequence[PlayedTurn], wait_s: float) -> float:
-    """Close the last turn with a wait that nothing followed; what is left to wait."""
+    """Close the last turn with a wait that nothing followed; return what is left to wait."""
     if wait_s:
         turns[-1].replies.append(AgentReply(None, wait_s=wait_s))
     return 0.0
@@ -147,7 +148,7 @@ def _call(k: int, tool: str, args: Mapping[str, Any]) -> ToolCall:
 
 
 async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str, Any]) -> Tried:
-    """The solution under the case's limits, changed so; how slow this machine is never ends it."""
+    """The solution under the case's limits with these changes; wall time never ends it."""
     turns = _around_script(case, solution_turns(case.scenario.expected))
     if turns and case.user_input:
         turns[0].user_says = case.user_input
@@ -156,7 +157,7 @@ async def _play_solution(case: Case, seed: int, trial: int, limits: Mapping[str,
 
 
 def _around_script(case: Case, turns: Sequence[PlayedTurn]) -> list[PlayedTurn]:
-    """The turns with an empty one wherever the script gives the agent's words."""
+    """The turns with an empty one wherever the script supplies the agent's words."""
     given = given_answers(case.scenario.script)
     made: list[PlayedTurn] = []
     for turn in turns:
@@ -172,7 +173,7 @@ async def _play(case: Case, turns: Sequence[PlayedTurn], seed: int, trial: int) 
 
 
 def _calls(tried: Tried) -> list[ToolEntry]:
-    """The calls of the solution: those of the history came before it, those that assert something are the world's."""
+    """The calls of the solution: not those of the history, and not those by which the world asserts something."""
     return [e for e in tried.conversation.log if isinstance(e, ToolEntry) and e.turn > 0 and e.by != "world"]
 
 
@@ -207,7 +208,7 @@ def _end_told(tried: Tried) -> str:
 
 
 def _order_of_play(steps: Sequence[ExpectedStep]) -> list[int]:
-    """Indexes of the steps that are calls, as they are made: in a turn the user's come first."""
+    """Indexes of the steps that are calls, in the order they are made: in a turn the user's come first."""
     return [
         int(call.id[1:])
         for turn in solution_turns(steps)
@@ -233,7 +234,7 @@ async def _baselines(case: Case, report: SolutionReport, world: ExpectedWorld, s
 
 
 def _transfer(case: Case) -> AgentReply | None:
-    """A call of the agent's first tool that ends the trial; None where it has none."""
+    """A call of the agent's first tool that ends the trial; None if it has none."""
     for tool in case.world.tools.values():
         if tool.kind == "terminal" and tool.tool.for_ == "agent":
             arguments = canonical(_least_arguments(tool.signature.parameters))
@@ -246,7 +247,7 @@ def _passing(verdict: Verdict) -> str:
 
 
 def _least_arguments(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that a tool accepts, where its schema is plain: the first enum value, a text, a number."""
+    """Arguments that a tool with a plain schema accepts: the first enum value, a text, a number."""
     properties: Mapping[str, Any] = parameters.get("properties") or {}
     return {name: _least(properties.get(name) or {}) for name in parameters.get("required") or ()}
 

@@ -1,6 +1,6 @@
-"""The tape: what each side has replied so far, from which a trial is restored; behind its end a side goes on by itself.
+"""The tape: what each side has replied so far, from which a trial is restored; after its end the sides continue.
 
-Whatever else a trial holds follows from the replies: world, clock, events, faults, and what each side has heard.
+Everything else in a trial follows from the replies: world, clock, events, faults, and what each side has heard.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .transcript import own_result
 from .user import UserReply, UserSimulator
 
 Keep = Callable[[Given], Awaitable[None]]
-"""Told of each reply that was not on the tape, before it counts."""
+"""Called with each reply that was not on the tape, before it counts."""
 REJECTED: Final = "Your last answer was rejected: "
-"""Begins the notice that a side is asked with once more."""
+"""Begins the notice with which a side is asked again."""
 _NOT_COMPARED: Final = ("n", "wall_s", "usage", "source", "held_back", "message")
 
 
 class Tape:
     """Replies in the order of their turns, read once from the beginning.
 
-    `again`: what the side that comes first behind the end has said and is to say anew. `strict`: where a side fails
-    behind the end, the trial stands still; else it ends in error.
+    `again`: what the first side after the end has said and has to say anew. `strict`: if a side fails after the end,
+    the trial stands still; otherwise it ends in error.
     """
 
     def __init__(
@@ -52,20 +52,20 @@ class Tape:
 
     @property
     def unread(self) -> bool:
-        """Whether replies are left that a side has given of its own: the trial went another way than it did."""
+        """Whether replies of a side's own are left over: the trial took another course than originally."""
         return any(one.source in ("model", "caller") for left in self._left.values() for one in left)
 
     def next(self, by: Speaker, turn: int) -> Given | None:
-        """The next reply of a side in a turn; None behind the last one."""
+        """The next reply of a side in a turn; None after the last one."""
         left = self._left.get((by, turn))
         return left.popleft() if left else None
 
     def rejected(self, by: Speaker) -> tuple[Unwanted, ...]:
-        """What the side is to say anew."""
+        """What the side has to say anew."""
         return tuple(Unwanted(one.text, one.feedback) for one in self.again if one.by == by)
 
     async def keep(self, given: Given) -> None:
-        """Take note of a reply that was not on the tape."""
+        """Record a reply that was not on the tape."""
         given.instead_of = [one for one in self.again if one.by == given.by]
         self.again = [one for one in self.again if one.by != given.by]
         if self._keep is not None:
@@ -101,7 +101,7 @@ class TapedAgent:
         return reply
 
     def _as_asked(self, turn: AgentInput, unwanted: Sequence[Unwanted]) -> AgentInput:
-        """The same for an agent that remembers nothing of what is on the tape, and is told what was rejected."""
+        """The same input for an agent that has no memory of the tape, including what was rejected."""
         messages = [*turn.messages, *_told(unwanted)]
         new = len(messages) if self._news else turn.new + len(unwanted)
         self._news = False
@@ -116,7 +116,7 @@ class TapedUser:
         self._tape, self._user, self._again = tape, user, again
         self._turn = 0
         self._goes_on = False
-        """Whether its turn goes on, because it has only called tools yet."""
+        """Whether its turn continues, because it has only called tools so far."""
         self.name = user.name if user is not None else "caller"
 
     async def speak(self, heard: Sequence[Message], tools: Sequence[ToolSignature], seed: int) -> UserReply:
@@ -154,7 +154,7 @@ class TapedUser:
 
 
 def taped(conversation: Conversation, turn: int, answered: bool = True) -> list[Given]:
-    """The tape of a stored conversation up to the user's words of a turn; `answered` False: up to that turn."""
+    """The tape of a stored conversation up to the user's words in a turn; `answered` False: up to that turn."""
     tape: list[Given] = []
     message = 0
     for entry in map(_acted, conversation.log):
@@ -182,13 +182,13 @@ def taped(conversation: Conversation, turn: int, answered: bool = True) -> list[
 
 
 def answered_turns(conversation: Conversation) -> list[int]:
-    """The turns in which the agent did something of its own: those that can be gone on from."""
+    """The turns in which the agent acted on its own: those that can be continued from."""
     acted = filter(None, map(_acted, conversation.log))
     return sorted({entry.turn for entry in acted if entry.by == "agent"})
 
 
 def difference(stored: Conversation, now: Conversation, turn: int, side: Speaker) -> str:
-    """The first thing that went another way up to that side's part of a turn; "" where nothing did."""
+    """The first thing that differs up to that side's part of a turn; "" if nothing does."""
     before, after = _course(stored, turn, side), _course(now, turn, side)
     for k, (one, other) in enumerate(zip(before, after, strict=False), 1):
         if one != other:
@@ -197,7 +197,7 @@ def difference(stored: Conversation, now: Conversation, turn: int, side: Speaker
 
 
 def _acted(entry: LogEntry) -> SayEntry | ToolEntry | None:
-    """What a side replied by itself; None for the script's words to the agent, events, history and rejected words."""
+    """What a side replied itself; None for the script's words to the agent, events, history and rejected words."""
     if entry.turn < 1:
         return None
     if isinstance(entry, ToolEntry):
@@ -243,7 +243,7 @@ def _told(unwanted: Sequence[Unwanted]) -> list[Message]:
 
 
 def _another(seed: int, *times: int) -> int:
-    """The seed of a reply that is asked for once more."""
+    """The seed of a reply that is requested again."""
     return seed_of(seed, "again", *times) if any(times) else seed
 
 

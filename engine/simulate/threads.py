@@ -16,9 +16,9 @@ _LIMITER: RunVar[anyio.CapacityLimiter] = RunVar("caseharden_world_threads")
 
 
 async def in_world_thread(what: Callable[[], T]) -> T:
-    """The result of what a world does, which blocks.
+    """Run a blocking operation of a world in a thread and return its result.
 
-    What it waits for may need a thread itself, as the start of a process does, so it takes none of those.
+    What it waits for may need a thread itself, such as starting a process, so it uses threads of its own.
     """
     try:
         limiter = _LIMITER.get()

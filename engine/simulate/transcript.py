@@ -1,4 +1,4 @@
-"""What is written down while a trial goes on, and the record made of it."""
+"""What is logged during a trial, and the record made from it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from ..world.parameters import parse_arguments
 from .case import Case
 
 MAX_NAME: Final = 200
-"""Characters kept of the name that a model gave a tool."""
+"""Characters kept of a tool name given by a model."""
 MAX_RAW: Final = 300_000
-"""Characters kept of arguments that are no JSON object; the world reads no more than 256,000."""
+"""Characters kept of arguments that are not a JSON object; the world reads no more than 256,000."""
 MAX_OWN_RESULT: Final = 100_000
-"""Characters of JSON that are kept of what an agent tells of a result of its own."""
+"""Characters of JSON kept of a result that an agent reports for its own call."""
 _MARK: Final = 60
-"""Room for what is said of those that are not."""
+"""Room for the note about the characters left out."""
 _NOT_HOW_IT_WENT: Final = frozenset({"wall_s", "usage", "source", "held_back", "opinions"})
 _sorted_json: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
@@ -57,7 +57,7 @@ class Transcript:
         self._scene = scene
         self.log: list[LogEntry] = []
         self.trace: Trace | None = None
-        """None until the initial state stands; what was logged before is the history."""
+        """None until the initial state is complete; anything logged before that is history."""
         self.turn = 0
         self.setup: list[Patch] = []
         """What persona, init, history and sync wrote."""
@@ -68,7 +68,7 @@ class Transcript:
         self._calls = 0
 
     def begin(self, now: str) -> Trace:
-        """The state is the initial one: from here on the trace follows."""
+        """Start the trace: the state is now the initial one."""
         self.trace = Trace(self._scene.state, now=now)
         for entry in self.log:
             self.trace.add(entry)
@@ -83,7 +83,7 @@ class Transcript:
         *,
         held_back: bool = False,
     ) -> None:
-        """Words of one side. `held_back`: it would have stopped with them."""
+        """Log words of one side. `held_back`: it wanted to stop with them."""
         fields: dict[str, Any] = {"by": by, "say": text, "source": source}
         if usage is not None:
             fields["usage"] = usage
@@ -92,15 +92,15 @@ class Transcript:
         self._add(SayEntry(**self._mark(), **fields))
 
     def rejected(self, by: Speaker, text: str, feedback: str) -> None:
-        """Words of one side that were not taken."""
+        """Log words of one side that were rejected."""
         self._add(SayEntry(**self._mark(), by=by, say=text, source="model", rejected=True, feedback=feedback))
 
     def call(
         self, outcome: CallOutcome, written: str, message: int, wall_s: float, kind: str = "unknown"
     ) -> None:
-        """A call, and the signals and notices that it sent.
+        """Log a call, and the signals and notices it sent.
 
-        `written`: the arguments as the model wrote them; `kind`: where the tool is none of the world's.
+        `written`: the arguments as the model wrote them; `kind`: used if the tool is not one of the world's.
         """
         self._calls += 1
         readable = isinstance(outcome.args, dict)
@@ -129,16 +129,16 @@ class Transcript:
         self.signals(outcome.signals)
 
     def own_call(self, call: ToolCall, result: Any, message: int, wall_s: float = 0.0) -> None:
-        """A call that the agent made by itself, outside the world, and what it told of the result."""
+        """Log a call the agent made on its own, outside the world, and the result it reported."""
         kept = own_result(result)
         args = object_of(call.arguments)
         outcome = CallOutcome(call.name, "agent", args, True, None, kept, None, (), (), self._scene.t)
         self.call(outcome, call.arguments, message, wall_s, kind="own")
 
     def event(self, name: str, by: str, status: EventStatus, effects: Effects) -> None:
-        """An event or noise, with all its writes, the calls it made and the signals it sent.
+        """Log an event or noise, with all its writes, the calls it made and the signals it sent.
 
-        `by`: who its writes and signals are by, `event:<id>` or `noise`.
+        `by`: the author of its writes and signals, `event:<id>` or `noise`.
         """
         fields: dict[str, Any] = {"event": name, "status": status}
         if effects.patches:
@@ -161,13 +161,13 @@ class Transcript:
         self.signals(effects.signals)
 
     def past_call(self, outcome: CallOutcome) -> ToolCall:
-        """A call of the history; the same as a model would have made it."""
+        """Log a call of the history; return it as a model would have made it."""
         self.setup += patch_records(outcome.patches)
         self.call(outcome, "", 0, 0.0)
         return ToolCall(f"h{self._calls}", outcome.tool, json.dumps(outcome.args, ensure_ascii=False))
 
     def signals(self, sent: Sequence[Signal]) -> None:
-        """What steps emitted and told the sides."""
+        """Log what steps emitted and told the sides."""
         for signal in sent:
             if signal.sort == "emit":
                 data = {} if signal.data is None else {"data": signal.data}
@@ -177,16 +177,16 @@ class Transcript:
                 self._add(NotifyEntry.model_validate(row))
 
     def stopped(self, by: str = "user", stop: str = "user is done") -> None:
-        """The user, or an event, has ended the conversation."""
+        """Log that the user, or an event, has ended the conversation."""
         self._add(StopEntry(**self._mark(), stop=stop, by=by))
 
     def decided(self, check: str, ok: bool, opinions: Sequence[Opinion] = ()) -> None:
-        """A check of the script was decided here, perhaps by a judge."""
+        """Log that a check of the script was decided here, possibly by a judge."""
         said: dict[str, Any] = {"opinions": list(opinions)} if opinions else {}
         self._add(CheckEntry(**self._mark(), check=check, ok=ok, **said))
 
     def finish(self, reason: EndReason, detail: str = "", error: str = "") -> None:
-        """The first end is the end. `error`: what broke."""
+        """End the trial; the first end wins. `error`: what broke."""
         if self.end is None:
             broke = {"error": error} if error else {}
             self.end = End(reason=reason, detail=detail[:2000], turn=self.turn, t=self._scene.t, **broke)
@@ -234,7 +234,7 @@ class Transcript:
 
 
 def object_of(arguments: str) -> dict[str, Any] | None:
-    """Arguments as a model wrote them; None where they are no JSON object."""
+    """Arguments as a model wrote them; None if they are not a JSON object."""
     try:
         return parse_arguments(arguments)
     except CallFailed:
@@ -242,7 +242,7 @@ def object_of(arguments: str) -> dict[str, Any] | None:
 
 
 def own_result(told: Any) -> Any:
-    """What an agent told of the result of a call of its own, as it can be kept; the same of what was kept before."""
+    """The result an agent reported for its own call, in storable form; idempotent."""
     try:
         kept = kept_json(told)
     except (ValueError, RecursionError) as error:

@@ -33,28 +33,28 @@ from .transcript import Transcript, patch_records
 from .user import UserReply, UserSimulator, waits_for_user
 
 WAITING: Final = "I have nothing to add."
-"""Said for a user that would stop although it was asked something, or before it may stop."""
+"""Said for a user that wants to stop although it was asked something, or before it may stop."""
 USER_CALLS: Final = 10
-"""Replies of a user that only call its own tools, in one turn; more end in `user_fault`."""
+"""Replies of a user in one turn that only call its own tools; more end in `user_fault`."""
 MAX_REPLIES: Final = 20_000
 """Replies of an agent in one trial, whatever the limits are: thinking is not limited otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A finished trial: its record, the same as JSON, and the state it left (shared, not to be changed)."""
+    """A finished trial: its record, the same as JSON, and its final state (shared, do not change it)."""
 
     conversation: Conversation
     document: dict[str, Any]
     final: dict[str, Any]
     drew: bool
-    """Whether the world drew anything by chance; if not, another seed or trial number changes nothing in it."""
+    """Whether the world drew anything at random; if not, another seed or trial number changes nothing in it."""
     by_the_world: tuple[Path, ...] = ()
     """The places that events and noise wrote."""
 
 
 class Trial:
-    """A trial that goes on: what each side has heard, and what happens next."""
+    """A trial in progress: what each side has heard, and what happens next."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Trial:
     ) -> None:
         self.case, self.agent, self.user, self.meter = case, agent, user, meter
         self.judge: ModelClient | None = None
-        """Whom the script's `judge` steps ask; None: they are inconclusive."""
+        """Answers the script's `judge` steps; None: they are inconclusive."""
         self.key: tuple[int, str, int] = (seed, case.simulation, trial)
         context = case.scenario.agent_context
         text = instructions.replace("{policy}", case.world.world.policy)
@@ -94,7 +94,7 @@ class Trial:
         self.started, self.began = time.perf_counter(), ""
 
     async def play(self) -> None:
-        """From the beginning to the end, within the limit of wall time."""
+        """Play from the beginning to the end, within the limit of wall time."""
         async with _servers(self.case.world) as self.scene.remote:
             await self._play()
 
@@ -126,7 +126,7 @@ class Trial:
         )
 
     def tried(self, trial: int, belongs: Mapping[str, Any]) -> Tried:
-        """What came of it, as the trial of that number."""
+        """The result, as the trial of that number."""
         record, document = self.record(trial, belongs)
         left = self.script.trace.by_the_world() if self.script.trace else ()
         drew = self.scene.draws > 0 or (not self.quiet and self.case.disturbed)
@@ -138,11 +138,11 @@ class Trial:
 
     @property
     def _waited_s(self) -> float:
-        """Seconds that passed while the host was asked: nobody's time to think."""
+        """Seconds spent asking the host, which count as nobody's think time."""
         return self.patience.waited_s if self.patience else 0.0
 
     def set_up(self) -> None:
-        """Persona's data, init, sync, schema, history; an error there is the author's."""
+        """Apply persona's data, init, sync, schema and history; an error there is the author's."""
         try:
             effects = self.scene.prepare(self.case.data, self.case.init)
             self.script.setup = patch_records(effects.patches)
@@ -159,7 +159,7 @@ class Trial:
         self.points.look()
 
     async def converse(self) -> None:
-        """Turn after turn, or as the script says, until something ends the trial."""
+        """Play turn after turn, or as the script says, until something ends the trial."""
         if self.case.scenario.script:
             if not self.over:
                 await play_script(self.case.scenario.script, self.case.plan.script, self)
@@ -170,7 +170,7 @@ class Trial:
                 await self.agent_answers()
 
     async def _close(self) -> None:
-        """The calls that the profile of the scenario makes when all is over; what they say is for its reward only."""
+        """Make the calls that the scenario's profile makes at the end; their results are only for its reward."""
         original = self.case.plan.original
         for closing in original.closing if original is not None else ():
             made = partial(self.scene.call, closing.tool, dict(closing.args), "world", tick=False)
@@ -186,7 +186,7 @@ class Trial:
     # What a script asks for (script.Stage)
 
     async def user_speaks(self, words: str | None = None) -> None:
-        """A turn begins, and the user speaks: what events gave it to say, then these words, or its own."""
+        """Begin a turn, and let the user speak: what events gave it to say, then these words, or its own."""
         if self.script.turn >= self.case.limits.max_turns:
             self.script.finish("max_turns", plural(self.case.limits.max_turns, "turn"))
             return
@@ -201,7 +201,7 @@ class Trial:
             await (self._user_given(given) if given else self._user_turn())
 
     async def agent_answers(self, words: str | None = None) -> None:
-        """The agent answers the user: with these words, or by itself."""
+        """Let the agent answer the user: with these words, or by itself."""
         if words is None:
             await self._agent_turn()
         else:
@@ -216,7 +216,7 @@ class Trial:
             self._point()
 
     async def decide(self, check: ScriptCheck) -> None:
-        """A check of the script, which ends the trial where it does not hold."""
+        """Decide a check of the script, which ends the trial if it does not hold."""
         judge = None if check.predicate.judged and self._spent() else self.judge
         await decide(check, self.script, judge, self._used, seed_of(*self.key, "judge", len(self.script.log)))
 
@@ -285,7 +285,7 @@ class Trial:
             self.script.finish("user_stop")
 
     def _may_stop(self, reply: UserReply) -> bool:
-        """Not before `min_turns`, and once not in answer to a question or to an announced action."""
+        """Whether it may stop: not before `min_turns`, nor at first after a question or an announced action."""
         if reply.source != "model":
             return True
         if self.script.turn <= self.case.limits.min_turns:
@@ -315,7 +315,7 @@ class Trial:
                 self.script.finish("max_tool_calls", f"{MAX_REPLIES} replies")
 
     async def _asked(self) -> AgentReply | None:
-        """The agent's next reply; None where it crashed, which ends the trial."""
+        """The agent's next reply; None if it crashed, which ends the trial."""
         await anyio.lowlevel.checkpoint()
         if self._spent():
             return None
@@ -338,7 +338,7 @@ class Trial:
             self.script.finish("agent_error", str(error), error_class(error.__cause__ or error))
             return None
         except Exception as error:
-            # An adapter's own fault is the trial's end like any other: the run goes on.
+            # An adapter's own fault ends the trial like any other: the run continues.
             self.script.finish("agent_error", f"{type(error).__name__}: {error}", error_class(error))
             return None
         wall_s = time.perf_counter() - self._waited_s - began
@@ -358,7 +358,7 @@ class Trial:
         return None if self.over else reply
 
     def _let_pass(self, seconds: float) -> None:
-        """Time passes, and what is due meanwhile happens when it is due."""
+        """Let time pass, with what is due meanwhile happening when it is due."""
         until = self.scene.t + seconds
         while not self.over and self.scene.t < until:
             due = self.points.next_due()
@@ -376,7 +376,7 @@ class Trial:
             self.script.finish("loop", f"{self.same} equal messages: {reply.text[:200]}")
 
     def _own_calls(self, reply: AgentReply) -> None:
-        """Note what the agent called outside the world; it is limited like its other calls."""
+        """Log what the agent called outside the world; it is limited like its other calls."""
         for call in reply.own_calls:
             if not self._may_call(call.name, True):
                 return
@@ -387,7 +387,7 @@ class Trial:
     # What both do
 
     def _spent(self) -> bool:
-        """Whether the budget lets no further call be made, which ends the trial."""
+        """Whether the budget allows no further call, which ends the trial."""
         why = self.meter.spent() if self.meter is not None else ""
         if why:
             self.script.finish("budget", why, "budget")
@@ -399,7 +399,7 @@ class Trial:
             self.meter.used(usage)
 
     async def _execute(self, by: Speaker, calls: Sequence[ToolCall], *, own_names: bool = False) -> None:
-        """The calls of one reply in their order; each is an evaluation point, any of them may end the trial."""
+        """Execute the calls of one reply in order; each is an evaluation point, and any may end the trial."""
         for place, call in enumerate(calls):
             if place:
                 await anyio.lowlevel.checkpoint()
@@ -421,7 +421,7 @@ class Trial:
                 return
 
     async def _called(self, call: ToolCall, by: Speaker, own_names: bool) -> CallOutcome:
-        """The call, with what comes of it; code is waited for in a worker thread."""
+        """Make the call and return its outcome; code is awaited in a worker thread."""
         self.scene.next_due = self.points.next_due()
         faults = self.faults if by == "agent" else None
 
@@ -434,7 +434,7 @@ class Trial:
         return await in_world_thread(make) if name in self.case.world.code_tools else make()
 
     def _may_call(self, name: str, own_names: bool) -> bool:
-        """Count a call of the agent, unless it is a thought; whether it is within the limit."""
+        """Count a call of the agent, unless it is a `think` tool; return whether it is within the limit."""
         tool = self.case.world.tools.get((name if own_names else self.scene.own_name(name)) or "")
         if tool is not None and tool.kind == "think":
             return True
@@ -445,7 +445,7 @@ class Trial:
         return not self.over
 
     def _past_call(self, by: Speaker, tool: str, args: dict[str, Any]) -> None:
-        """A call of the history, executed; where it fails, it is the author's fault."""
+        """Execute a call of the history; if it fails, it is the author's fault."""
         outcome = self.scene.call(tool, args, by, tick=False)
         if not outcome.ok:
             raise WorldFault(f"history: {tool} says: {outcome.text}")
@@ -475,14 +475,14 @@ class Trial:
         self.hearing.said(by, text, given=source == "script")
 
     def _point(self, *, only_time_passed: bool = False) -> None:
-        """An evaluation point, and what the world told the sides there."""
+        """An evaluation point, with what the world told the sides there."""
         if self.points.come(only_time_passed=only_time_passed):
             self.hearing.take_notices("world")
 
 
 @asynccontextmanager
 async def _servers(world: CompiledWorld) -> AsyncGenerator[RemoteTrial | None]:
-    """The servers behind the world's tools, where it has any, once it is this trial's turn."""
+    """The servers behind the world's tools, if it has any, once it is this trial's turn."""
     if world.remote is None or not world.has_servers:
         yield None
         return
@@ -491,7 +491,7 @@ async def _servers(world: CompiledWorld) -> AsyncGenerator[RemoteTrial | None]:
 
 
 def _well_formed(reply: AgentReply) -> AgentReply:
-    """The reply, where an adapter of others keeps to the contract; TypeError else."""
+    """Return the reply if the adapter keeps to the contract; otherwise raise TypeError."""
     if not isinstance(reply, AgentReply):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"an agent's reply is an AgentReply, not {type(reply).__name__}")
     return reply

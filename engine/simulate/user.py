@@ -37,27 +37,26 @@ class UserReply:
     calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage | None = None
     source: SaySource = "model"
-    """Only a model's stop may be held back."""
+    """Where the words come from; only a model's stop may be held back."""
     ends: End | None = None
-    """The trial ends so, and nobody stopped it: what is played was cut short here, or the user fell out of its role."""
+    """How the trial ends without a stop: the recording was cut short here, or the user fell out of its role."""
     instead_of: tuple[Unwanted, ...] = ()
-    """What was rejected before it, first things first."""
+    """What was rejected before it, oldest first."""
 
 
 class UserSimulator(Protocol):
     """The user of one trial.
 
     `speak` is given the conversation with the roles reversed (the user's own texts as `assistant`), and the user's
-    tools; after calls it is asked again. It must not keep or change what it is given. Raises SetupError when its
-    model cannot answer; any other exception is taken for the model's failure, too, but for Standstill, which is let
-    through. Where an event or the script
-    gives the words of a turn, `spoken_for` is called instead: it gives the calls that the user makes before them, or
-    the trial's end.
+    tools; after calls it is asked again. It must not keep or change its input. Raises SetupError if its model cannot
+    answer; any other exception counts as the model's failure too, except Standstill, which is passed on. If an event
+    or the script supplies the words of a turn, `spoken_for` is called instead: it returns the calls that the user
+    makes before them, or the trial's end.
     """
 
     @property
     def name(self) -> str:
-        """The user's model as reports call it."""
+        """The user's model as named in reports."""
         ...
 
     async def speak(
@@ -68,10 +67,10 @@ class UserSimulator(Protocol):
 
 
 class ModelUser:
-    """A user played by a model, which is told its sheet as prose for language models and as a block for others."""
+    """A user played by a model, which gets its sheet as prose for language models and as a block for others."""
 
     def __init__(self, model: ModelClient, case: Case, again: int = 0) -> None:
-        """`again`: how often it has fallen out of its role in this trial before; it draws otherwise then."""
+        """`again`: how often it has dropped its role in this trial before; it then draws differently."""
         self._model, self._again = model, again
         self._method = case.method
         self._before = (Message("system", case.user_prompt), Message("user", BEGIN))
@@ -106,7 +105,7 @@ class ModelUser:
 
 
 class PlayedUser:
-    """The user of a script, turn by turn: its calls, its words, its stop. Behind the last turn it stops."""
+    """The user of a script, turn by turn: its calls, its words, its stop. After the last turn it stops."""
 
     def __init__(self, turns: Sequence[PlayedTurn], source: SaySource = "recorded") -> None:
         self._left = iter(turns)
@@ -132,7 +131,7 @@ class PlayedUser:
 
 
 class NoUser:
-    """Stands in where there is nobody to talk to."""
+    """Stands in if there is nobody to talk to."""
 
     name = "nobody"
 
@@ -151,9 +150,9 @@ def strip_stop(text: str) -> tuple[str, bool]:
 
 
 def waits_for_user(text: str) -> bool:
-    """Whether an agent's text asks something or announces an action: no moment for the user to leave.
+    """Whether an agent's text asks something or announces an action: not a moment for the user to leave.
 
-    `Is there anything else?` asks for nothing.
+    `Is there anything else?` does not count as asking.
     """
     if _ANNOUNCES.search(text):
         return True

@@ -1,7 +1,7 @@
 """Faults of a simulated user, found by code in what it is about to say.
 
-A model that plays a user sometimes falls out of it: it speaks as the agent, tells its sheet or its instructions, or
-handles the stop word as a text. The agent can do nothing about it, so the trial is invalid and is run once more.
+A model that plays a user sometimes drops its role: it speaks as the agent, reveals its sheet or its instructions, or
+handles the stop word as text. The agent can do nothing about it, so the trial is invalid and is run once more.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word")
 STOP: Final = "###STOP###"
 _MOST_READ: Final = 20_000
 _RUN: Final = 10
-"""Words in a row of its rules by which they are told."""
+"""Consecutive words of its rules that count as revealing them."""
 _ECHO: Final = 8
-"""Words from which a text that repeats the agent's is an echo and no answer."""
+"""Number of words from which a text that repeats the agent's is an echo and not an answer."""
 _MANGLED: Final = re.compile(
     r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
 )
@@ -40,7 +40,7 @@ class UserFault:
 
     @property
     def why(self) -> str:
-        """In a sentence."""
+        """The fault as a sentence."""
         what = {
             "role_flip": "the simulated user spoke as the agent",
             "leak": "the simulated user told its sheet or its rules",
@@ -50,17 +50,17 @@ class UserFault:
 
 
 def user_fault(text: str, heard: str, rules: str, *, plays: bool = False) -> UserFault | None:
-    """The fault of what a user's model has said, as it said it; None where there is none.
+    """The fault in what a user's model has said, unedited; None if there is none.
 
-    `heard`: the agent's last words. `rules`: what the user is told to do, apart from its sheet. `plays`: it is to claim
-    what is not so, and may sound like anybody.
+    `heard`: the agent's last words. `rules`: what the user is told to do, apart from its sheet. `plays`: it is to
+    claim untrue things, and may sound like anybody.
     """
     text = text[:_MOST_READ]
     return _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
 
 
 def _stop_word(text: str, heard: str) -> UserFault | None:
-    """A stop is the last word. Within a text, quoted, spelled otherwise or said after the agent it is none."""
+    """A stop must be the last word. Within a text, quoted, misspelled or repeated from the agent it does not count."""
     before, found, after = text.partition(STOP)
     if found:
         quoted = before[-1:] in _QUOTES and after[:1] in _QUOTES
@@ -73,7 +73,7 @@ def _stop_word(text: str, heard: str) -> UserFault | None:
 
 
 def _names_it(before: str) -> bool:
-    """Whether the words before a stop speak of it."""
+    """Whether the words before a stop talk about it."""
     return (
         re.search(r"\b(?:write|say|send|type|output|reply|respond|answer)(?: with)?:?\W*$", before, re.I)
         is not None
@@ -103,7 +103,7 @@ def _role_flip(text: str, heard: str, plays: bool) -> UserFault | None:
 
 @lru_cache(maxsize=64)
 def _runs(rules: str) -> frozenset[str]:
-    """All runs of _RUN words of a text."""
+    """All sequences of _RUN consecutive words of a text."""
     words = _words(rules)
     return frozenset(" ".join(words[at : at + _RUN]) for at in range(len(words) - _RUN + 1))
 

@@ -1,7 +1,7 @@
-"""What only an agent says, and what only a model says that tells what it is, in the languages of simulated users.
+"""What only an agent says, and what only a model says that reveals what it is, in the languages of simulated users.
 
-Each is an expression of `re`, read without regard to case; where a language writes a word of the agent's like one of
-somebody else's (`su`, `suo`, `seu`: yours, his or hers), the phrase is left out rather than guessed.
+Each is a regular expression of `re`, matched without regard to case; if a language's word for the agent's "your" also
+means his or hers (`su`, `suo`, `seu`), the phrase is left out rather than guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TAGS: Final = (
     *("asistente", "servicio al cliente", "atención al cliente", "agente", "assistente", "atendente"),
     *("atendimento(?: ao cliente)?", "servizio clienti", "operatore", "klantenservice", "medewerker"),
 )
-"""Who speaks, before a colon."""
+"""The speaker, before a colon."""
 
 OF_AGENTS: Final[Phrases] = {
     "en": (
@@ -91,7 +91,7 @@ OF_AGENTS: Final[Phrases] = {
         r"\b(?:kunt|kan|zou) u (?:mij )?(?:alstublieft )?uw (?:bestel|boekings|klant|reserverings)nummer\b",
     ),
 }
-"""Said by agents, and by no user who is one."""
+"""Said by agents, and by no real user."""
 
 TELLS: Final[Phrases] = {
     "en": (
@@ -158,7 +158,7 @@ TELLS: Final[Phrases] = {
         r"\bmijn rol als gebruiker\b",
     ),
 }
-"""Said by a model that tells its sheet, its rules or what it is; not by a person, who may deny it or ask."""
+"""Said by a model that reveals its sheet, its rules or what it is; not by a person, who may deny it or ask."""
 
 
 def either(phrases: Phrases) -> re.Pattern[str]:

@@ -74,7 +74,7 @@ class Table(TinyTable):
         return None if found is None else Row(copied(found), id)
 
     def fetch(self, id: str, what: str = "document") -> Row:
-        """A copy of the document. NotFound names the nearest id; `what` is the word for such a document."""
+        """A copy of the document. NotFound names the nearest id; `what` is the word for such a document in messages."""
         found = self.find(id)
         if found is None:
             near = nearest(id, [known for known, _ in self._rows()])

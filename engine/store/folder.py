@@ -145,7 +145,7 @@ class FileLock:
 
     @property
     def opened(self) -> bool:
-        """Whether it holds a descriptor."""
+        """Whether the lock file is open."""
         return self._descriptor >= 0
 
     def acquire(self) -> None:

@@ -172,7 +172,7 @@ class Journal:
             self.aside.unlink(missing_ok=True)
 
     def unload(self) -> bool:
-        """Give back memory and descriptors, unless it is in use just now; whether it was done.
+        """Give back memory and descriptors unless in use right now; return whether it was done.
 
         Never waits. The next access reads the file again, and `sync` still does what is due.
         """

@@ -20,7 +20,7 @@ from .clock import Clock
 from .folder import make_folder, open_file, telling, try_lock
 
 LONG_DEAD_S: Final = 3600.0
-"""Seconds since the last sign of life after which a file is looked at: one just made may not be locked yet."""
+"""Seconds since the last sign of life before a file is checked: a new one may not be locked yet."""
 _TOKEN = re.compile(r"p\d{1,10}-[0-9a-f]{16}\Z")
 
 
@@ -75,7 +75,7 @@ class Owner:
         return max(0.0, self._clock.steady() - struct.unpack("<d", raw)[0]) if len(raw) == 8 else 0.0
 
     def bury(self) -> None:
-        """Remove the files of owners that died long ago, also of those that held nothing when they were killed."""
+        """Remove the files of owners that died long ago, including those that held nothing when they were killed."""
         with suppress(OSError):
             for path in self._folder.iterdir():
                 if _TOKEN.match(path.name) and time.time() - path.stat().st_mtime > LONG_DEAD_S:

@@ -40,7 +40,7 @@ from .units import LEASE_S
 
 OPEN_PARTITIONS: Final = 64
 OPEN_TABLES: Final = 150
-"""Tables of partitions that have their files open, up to two descriptors each."""
+"""Most tables of partitions with open files, up to two descriptors each."""
 _GRAVES: Final = ".gone-"
 _log = logging.getLogger("caseharden.store")
 
@@ -82,7 +82,7 @@ class Store:
         self._mutex = threading.RLock()
         self._partitions: dict[Path, Database] = {}
         self._loaded: OrderedDict[Path, Database] = OrderedDict()
-        """The partitions with open files, the longest unused first."""
+        """The partitions with open files, the least recently used first."""
         self._owner = Owner(self.home / "owners", self._clock)
         self.segments = Segments(self.home / "runs", durable=durable, on_write=self._wrote_segment)
         """The conversations."""
@@ -244,7 +244,7 @@ class Store:
         return found
 
     def _opening(self, journal: Journal) -> None:
-        """Unload the partitions that were not asked for lately, where this journal makes too many."""
+        """Unload the least recently used partitions if this journal makes too many."""
         folder = journal.path.parent
         with self._mutex:
             found = self._partitions.get(folder)

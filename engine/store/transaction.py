@@ -9,7 +9,7 @@ from .lines import Document, copied, encode
 
 
 class Transaction:
-    """Changes that are written together, as one line, when the block ends; none when it raises.
+    """Changes that are written together, as one line, when the block ends; none if it raises.
 
     Documents that `get` returns must not be changed in place: `put` a changed copy.
     """

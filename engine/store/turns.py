@@ -1,4 +1,4 @@
-"""Turns at what several trials share outside of us: one at a time, in all processes of one data folder."""
+"""Turns at outside resources that several trials share: one at a time, across all processes of one data folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import anyio
 from .folder import make_folder, open_file, telling, try_lock
 
 LOOK_EVERY_S: Final = 0.05
-"""How often is looked whether another process has had its turn."""
+"""How often to check whether another process has finished its turn, in seconds."""
 
 
 class Turns:
-    """Gives turns, by what they are for. The locks are those of files in `folder`: they go with a process."""
+    """Gives turns, by name of the resource. The locks are on files in `folder`: they disappear with their process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,9 +26,9 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncGenerator[None]:
-        """Until it is our turn, as it comes; it is over when the block is left. Not re-entrant.
+        """Wait for our turn, in order of arrival; it ends with the block. Not re-entrant.
 
-        Who waits for the turn holds the place behind it, so that no process has one turn after the other meanwhile.
+        Whoever waits holds the place next in line, so that no process has two turns in a row meanwhile.
         """
         mark = hashlib.sha256(name.encode()).hexdigest()[:32]
         async with self._here.setdefault(name, anyio.Lock()):
@@ -40,7 +40,7 @@ class Turns:
 
     @contextmanager
     def _opened(self, name: str) -> Generator[int]:
-        """An open file of that name; what is locked by it is free when the block is left."""
+        """An open file of that name; locks on it are released when the block ends."""
         make_folder(self._folder)
         path = self._folder / name
         with telling("Cannot take turns", path):

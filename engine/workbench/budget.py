@@ -36,7 +36,7 @@ class Budget(Authored):
 
 
 def twice(limits: Mapping[str, float]) -> dict[str, float]:
-    """The limits to resume with once these are spent."""
+    """Twice these limits, to resume with once they are spent."""
     return {name: 2 * most for name, most in limits.items()}
 
 

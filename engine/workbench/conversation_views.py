@@ -267,7 +267,7 @@ def check_row(check: CheckResult) -> Body:
 
 
 def metric_row(value: MetricValue) -> Body:
-    """A metric of a conversation as replies show it; with neither a value nor a reason it does not apply."""
+    """A metric of a conversation as replies show it; it does not apply if neither measured nor unscored."""
     row = value.model_dump(mode="json", exclude_none=True)
     row["findings"] = [{k: v for k, v in found.items() if v != ""} for found in row["findings"]]
     told = {k: v for k, v in row.items() if v not in ("", [], {})}

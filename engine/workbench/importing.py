@@ -1,5 +1,5 @@
-"""Imports as jobs: a folder of thousands of cases, or a run of thousands of conversations, is taken while nobody
-needs to wait. Every format goes through the one seam, `Importer`.
+"""Imports as jobs: a folder of thousands of cases, or a run of thousands of conversations, is imported in the
+background. Every format goes through the one seam, `Importer`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REPORT: Final = TypeAdapter(EnvironmentReport)
 
 
 class Importing:
-    """Starts imports and says how they stand."""
+    """Starts imports and reports on them."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Importing:
         wait_s: float = 20,
         on_progress: Progress | None = None,
     ) -> ImportReport:
-        """Import a folder or file of a known format, `auto`: whichever knows it (see `engine.exchange.formats`).
+        """Import a folder or file of a known format; `auto`: any that recognises it (see `engine.exchange.formats`).
 
-        After `wait_s` seconds (0..45) its job. What cannot be read is refused at once; a mistake in the records of a
-        folder of ours is the job's error, one in the files of another system a line of `lost`.
+        Returns the job after `wait_s` seconds (0..45). Unreadable input is refused at once; a mistake in the records of
+        a Caseharden folder is the job's error, one in the files of another system a line of `lost`.
         """
         check_wait(wait_s)
         importer, place, read = await anyio.to_thread.run_sync(self._looked_at, path, format)
@@ -81,7 +81,7 @@ class Importing:
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     def report_of(self, job: Job) -> ImportReport:
-        """What a job imported, as it was when the job ended. Its error when it failed."""
+        """What a job imported, as of the end of the job. Its error if it failed."""
         self._jobs.raise_failure(job)
         report = _REPORT.validate_python(job.result["report"]) if job.result else None
         return ImportReport(job.spec["id"], job, report)
@@ -111,7 +111,7 @@ class Importing:
         self._read.pop(job.id, None)
 
     def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:
-        """The importer for what is there, its real path, and what it reads; what cannot be read is refused."""
+        """The importer for a path, the real path, and what it reads; unreadable input is refused."""
         found = self._roots.resolve(path, "path")
         if not found.exists():
             self._roots.folder(path, "path")

@@ -1,7 +1,7 @@
-"""Importing a run that was exported: as a past run of an environment that is here, or with one made from the file.
+"""Imports an exported run: as a past run of an existing environment, or with one made from the file.
 
-The file is somebody else's: it is checked whole before anything is stored, and graded again afterwards; where grading
-finds another verdict than the file says, that is told.
+The file is not trusted: all of it is checked before anything is stored, and graded again afterwards; if grading reaches
+another verdict than the file states, that is reported.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from .trials import TrialRunner
 from .worlds import Worlds
 
 SHOWN = 3
-"""Conversations that a warning names."""
+"""How many conversations a warning names."""
 R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(slots=True)
 class Taken:
-    """What an import has found out and done."""
+    """What an import has found out and done so far."""
 
     environment: EnvironmentRecord
     created: bool
     run: str
     known: bool
-    """The run is here already."""
+    """Whether the run is already here."""
     identity: str
     lost: list[dict[str, Any]]
     warnings: list[str]
 
 
 class RunImporter:
-    """Brings a run in."""
+    """Imports a run."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class RunImporter:
         compiled = await anyio.to_thread.run_sync(self._world, whole)
         taken = await anyio.to_thread.run_sync(self._plan, whole, id, compiled)
         again = job.attempt > 1
-        """The process that began it is gone: what it had stored need not be proven and graded yet."""
+        """The process that began it is gone: what it stored need not be proven and graded yet."""
         if not dry_run and not taken.known:
             await anyio.to_thread.run_sync(self._store, whole, taken, compiled, job)
         if not dry_run and (again or not taken.known):
@@ -104,7 +104,7 @@ class RunImporter:
         return compiled
 
     def _plan(self, whole: RunFile, id: str, compiled: CompiledWorld) -> Taken:
-        """Where the run goes, and under which id; nothing is stored."""
+        """Where the run goes, and under which id; stores nothing."""
         name = check_slug(id or whole.environment.id, "id")
         load(AgentSpec, whole.run.agent, "run.agent")
         existing = self._archive.environments.find(name)
@@ -120,7 +120,7 @@ class RunImporter:
     def _draft(
         self, whole: RunFile, id: str, compiled: CompiledWorld, lost: list[dict[str, Any]]
     ) -> EnvironmentRecord:
-        """The environment of the file; an agent or models that cannot be had here are left out and told."""
+        """The environment of the file; an agent or models not available here are left out, and reported."""
         told = whole.environment
         agent = told.agent.model_dump(exclude_unset=True, exclude={*LOCAL_AGENT, "recordings"})
         settings = told.settings.model_dump(exclude_unset=True, exclude={"instructions_file"})
@@ -135,7 +135,7 @@ class RunImporter:
         return draft
 
     def _known(self, whole: RunFile, environment: str, identity: str) -> str:
-        """The run that this file holds, where it is here already; or ""."""
+        """The run already imported from this file, or ""."""
         for row in self._archive.runs.table.walk({"environment": environment}):
             source: dict[str, Any] = row["options"].get(IMPORTED) or {}
             if source.get("sha256") == identity:
@@ -171,13 +171,13 @@ class RunImporter:
         self._archive.runs.audit("import", run.id)
 
     def _score(self, run: RunRecord) -> None:
-        """Put into the run what its trials give; of what the file said only what they cannot tell stays."""
+        """Score the run from its trials; from the file keep only what they cannot show."""
         self._scoring.score(run.id, run.state)
         said = {name: getattr(run, name) for name in ("models_used", "wall_s", "updated_at")}
         self._archive.runs.change(run.id, lambda stored: stored.model_copy(update=said))
 
     def _claim(self, wanted: str, job: Job) -> str:
-        """The id of the run: the file's if it is free, else a new one; the same when the job is gone on with."""
+        """The id of the run: the file's if free, else a new one; the same one when the job is resumed."""
         row = self._archive.store.jobs.table.find(job.id)
         if row is not None and row.get("run"):
             return str(row["run"])
@@ -210,7 +210,7 @@ class RunImporter:
         )
 
     def _place(self, run: RunRecord, taken: Taken) -> dict[str, Any]:
-        """Its place in the series, where the rounds before it were imported too; else it begins one."""
+        """Its place in the series if the rounds before it were imported too; else it begins one."""
         before: dict[str, RunRecord] = {}
         for other in self._archive.runs.where(environment=taken.environment.id):
             source: Mapping[str, Any] = other.options.get(IMPORTED) or {}
@@ -222,14 +222,14 @@ class RunImporter:
         return {"series": first.series, "round": run.round, "previous": last.id}
 
     def _label(self, run: RunRecord, environment: str) -> str:
-        """The version or candidate that the run was made with, marked where that id means another text here."""
+        """The version or candidate that the run was made with, marked if that id means another text here."""
         owner, at, number = run.instructions.partition("@")
         label = f"{environment}@{number}" if at and owner == run.environment else run.instructions
         found = self._archive.instructions.find(label)
         return label if found is not None and found.text == run.instructions_text else f"{label} (imported)"
 
     def _kept(self, trial: FileTrial, run: RunRecord) -> Any:
-        """The trial's record with its conversation stored under the run."""
+        """The trial's record, with its conversation stored under the run."""
         belongs = {"id": f"{run.id}/{trial.record.id}", "run": run.id, "environment": run.environment}
         belongs["instructions"] = run.instructions
         document = {**trial.conversation.dumped(), **belongs}
@@ -237,7 +237,7 @@ class RunImporter:
         return trial.record.model_copy(update={"pointer": {"at": str(pointer)}})
 
     def _store_environment(self, whole: RunFile, draft: EnvironmentRecord) -> None:
-        """The environment with the cases of the run and the text that it was made with."""
+        """Store the environment with the cases of the run and the text that it was made with."""
         run, id = whole.run, draft.id
         text = check_instructions(run.instructions_text, "run.instructions_text")
         found = re.fullmatch(r".*@([1-9][0-9]{0,6})", run.instructions)
@@ -264,7 +264,7 @@ class RunImporter:
         shelf.put_many(moved)
 
     def _spend(self, whole: RunFile, taken: Taken) -> None:
-        """Whoever has the file has its held-out scenarios and their conversations."""
+        """Whoever has the file has its held-out scenarios and their conversations: spend them."""
         id = taken.environment.id
         hidden = {row.scenario.id for row in whole.scenarios if row.split == "held_out"}
         for slug in {t.record.scenario for t in whole.trials} - hidden:
@@ -277,7 +277,7 @@ class RunImporter:
             taken.warnings.append(shown_by_file(len(hidden)))
 
     async def _graded_again(self, run: str) -> list[str]:
-        """Where grading finds another verdict than the file said."""
+        """Warnings where grading reaches another verdict than the file states."""
         cases = self._trials.cases(self._archive.runs.get(run))
         trials = await anyio.to_thread.run_sync(self._archive.trials(run).where)
         other: list[str] = []

@@ -1,4 +1,4 @@
-"""The versions of an environment's instructions, and the file in which the text lives."""
+"""The versions of an environment's instructions, and the file that holds the text."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class Instructions:
         return next((v for v in versions if v.candidate == candidate), None)
 
     def first(self, environment: str, text: str, origin: Origin) -> InstructionsRecord:
-        """Store the first version of an environment that is about to be stored."""
+        """Store the first version of an environment about to be stored."""
         record = new_version(environment, self.last(environment) + 1, text, origin)
         self._archive.instructions.put(record.id, record)
         return record
 
     def all_of(self, environment: str, versions: Sequence[Version]) -> None:
-        """Store the versions of an environment that is about to be stored. For a worker thread."""
+        """Store the versions of an environment about to be stored. Run in a worker thread."""
         records = [
             new_version(
                 environment, v.number, v.text, v.origin, base=f"{environment}@{v.base}" if v.base else ""
@@ -81,7 +81,7 @@ class Instructions:
         self._archive.instructions.put_many({record.id: record for record in records})
 
     def append(self, id: str, text: str, origin: Origin, **fields: Any) -> InstructionsRecord:
-        """Append a version and put it in force; `fields` are the record's (candidate, outcome, marks)."""
+        """Append a version and put it in force; `fields` belong to the record (candidate, outcome, marks)."""
         environment = self._archive.environments.get(id)
         number = self.last(id) + 1
         base = f"{id}@{environment.instructions_version}"
@@ -106,9 +106,9 @@ class Instructions:
         return self._archive.environments.change(id, put)
 
     def write_file(self, environment: EnvironmentRecord, text: str) -> str:
-        """Write the text to the file that the environment is bound to; the path written, "" when there is none.
+        """Write the text to the file that the environment is bound to; the path written, "" if there is none.
 
-        Conflict when the file holds what is no version of these instructions: somebody edited it meanwhile.
+        Conflict if the file's content is not a version of these instructions: somebody has edited it.
         """
         file = environment.settings.instructions_file
         if not file:
@@ -138,7 +138,7 @@ class Instructions:
         return str(write_instructions(file, text, self._roots))
 
     def restore_file(self, id: str, text: str) -> None:
-        """Write the text in force to the file of an environment, where it holds `text`."""
+        """Write the text in force to the environment's file, if that still holds `text`."""
         environment = self._archive.environments.get(id)
         file = environment.settings.instructions_file
         if not file:
@@ -149,7 +149,7 @@ class Instructions:
 
 
 def _with_text(environment: str, text: str) -> list[NextCall]:
-    """What takes words where a version was wanted."""
+    """The calls that take a text when one was given instead of a version."""
     versions = NextCall("list_items", {"kind": "instructions", "environment": environment})
     if " " not in text.strip() or len(text) > _SHOWN:
         return [versions]
@@ -160,7 +160,7 @@ def _with_text(environment: str, text: str) -> list[NextCall]:
 def new_version(
     environment: str, number: int, text: str, origin: Origin, **fields: Any
 ) -> InstructionsRecord:
-    """The record of a version that is made now, not yet stored; `fields` are its others (base, candidate, outcome)."""
+    """The record of a version made now, not yet stored; `fields` are its other ones (base, candidate, outcome)."""
     return InstructionsRecord(
         id=f"{environment}@{number}",
         environment=environment,
@@ -174,7 +174,7 @@ def new_version(
 
 
 def check_instructions(text: str, where: str) -> str:
-    """The text when it is not too long and holds no control characters but tabs and line ends."""
+    """The text, unless it is too long or holds control characters other than tabs and line ends."""
     if len(text) > MAX_INSTRUCTIONS:
         raise InvalidArgument(
             f"The instructions have {len(text):,} characters.",

@@ -49,7 +49,7 @@ class Items:
         return await self._views.get(kind, id, view, limit, cursor)
 
     async def update(self, kind: str, id: str, changes: Mapping[str, Any], *, version: int = 0) -> Changes:
-        """Apply a JSON merge patch; refused where it changed since `version` (0: whatever it is)."""
+        """Apply a JSON merge patch; refused if it changed since `version` (0: do not check)."""
         check_plain(changes, "changes", 10_000_000)
         return await self._changing.update(kind, id, changes, version)
 

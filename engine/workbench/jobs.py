@@ -1,4 +1,4 @@
-"""Jobs: durable work in the background. A caller may stop waiting or go away; only `cancel` ends one."""
+"""Jobs: durable background work. A caller may stop waiting or go away; only `cancel` ends a job."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ..records.job import Job, JobState
 from ..store import Store, TakenOver
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
-"""Does the work of a job and gives its result: references, such as {"run": "run-7"}. Called again after a crash."""
+"""Does the work of a job; returns its result: references, such as {"run": "run-7"}. Called again after a crash."""
 Stopped = Callable[[Job, str], Awaitable[None]]
-"""Puts in order what a job that was stopped leaves behind; gets it and its state to be (cancelled, paused, failed).
+"""Cleans up after a stopped job, given it and the state it will have (cancelled, paused, failed).
 
 Repeatable.
 """
 Progress = Callable[[Job], Awaitable[None]]
-"""Told how a job goes, every few seconds while somebody waits."""
+"""Called with the job every few seconds while somebody waits for it."""
 Listener = Callable[[Job], Awaitable[None]]
-"""Told that a job of this process has ended."""
+"""Called when a job of this process has ended."""
 
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
@@ -42,14 +42,14 @@ BEAT_EVERY_S = 1.0
 SHOWN = 5
 """Jobs that an error names of those that go on."""
 TAKE_OVER_EVERY = 2
-"""Beats between two looks for the jobs of processes that are gone."""
+"""Beats between two checks for jobs of dead processes."""
 LOOK_EVERY = 10
-"""Beats between two looks for jobs of ours that were not begun, and for what could not be put in order."""
+"""Beats between two checks for our jobs that were not begun, and for failed cleanups."""
 _log = logging.getLogger("caseharden.jobs")
 
 
 class Paused(Exception):
-    """Raised by a handler that stops although work is left: `why` says so, and its `next` what goes on with it."""
+    """Raised by a handler that stops although work is left: `why` says why, and its `next` how to resume."""
 
     def __init__(self, why: CasehardenError) -> None:
         super().__init__(why.what)
@@ -60,7 +60,7 @@ class Jobs:
     """Starts, waits for, cancels and resumes jobs; the work itself is the handlers'."""
 
     def __init__(self, store: Store, tasks: TaskGroup, *, take_over: bool = True) -> None:
-        """`take_over`: go on with the jobs of processes that are gone."""
+        """`take_over`: resume the jobs of dead processes."""
         self._store = store
         self._take_over = take_over
         self._tasks = tasks
@@ -68,28 +68,28 @@ class Jobs:
         self._stopped: dict[str, Stopped] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._taken: dict[str, Job] = {}
-        """The jobs that are worked on here, as they were taken."""
+        """The jobs being worked on here, as they were taken."""
         self._idle: set[str] = set()
-        """Our jobs at which nobody was at work when we last looked."""
+        """Our jobs that nobody was working on at the last check."""
         self._listeners: list[Listener] = []
 
     def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
-        """Register who does the work of a kind, and who tidies up behind it."""
+        """Register who does the work of a kind of job, and who cleans up after it."""
         self._handlers[kind] = handler
         if stopped is not None:
             self._stopped[kind] = stopped
 
     def on_end(self, listener: Listener) -> Callable[[], None]:
-        """Tell `listener` of every job that ends here; the answer stops that."""
+        """Call `listener` for every job that ends here; call the result to stop that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def create(
         self, kind: str, spec: Mapping[str, Any], key: str = "", total: int = 0, **fields: Any
     ) -> tuple[Job, bool]:
-        """A queued job and whether it is to be launched; with a key the same call gives the same job.
+        """A queued job and whether to launch it; with a key the same call gives the same job.
 
-        A found one that was paused, cancelled or failed is queued again.
+        An existing one that was paused, cancelled or failed is queued again.
         """
         check_key(key)
         try:
@@ -112,31 +112,31 @@ class Jobs:
         return bool(key) and any(True for _ in self._store.jobs.table.walk({"key": key, "kind": kind}))
 
     def again(self, id: str, *, reopen: bool = False) -> Job:
-        """Go on with a job that was paused, cancelled or failed; with `reopen` also with one that is done."""
+        """Resume a job that was paused, cancelled or failed; with `reopen` also one that is done."""
         job = self._store.jobs.resume(id, retry_failed=True, reopen=reopen)
         self._store.audit("resume", job.kind, id)
         self.launch(job)
         return job
 
     def adopt(self, job: Job) -> None:
-        """Go on with an active job that nobody looks after, because its caller has called again."""
+        """Resume an orphaned active job when its caller retries."""
         if job.active and any(left.id == job.id for left in self._store.jobs.orphans()):
             self.launch(job)
 
     def give_up(self, job: Job, error: Exception) -> None:
-        """A new job that could not even begin: failed, so that nobody waits for it."""
+        """Fail a new job that could not even begin, so that nobody waits for it."""
         self._store.jobs.mark(job.id, "failed", error=told_of(error))
 
     def launch(self, job: Job) -> None:
-        """Begin working on a queued job of this process."""
+        """Start working on a queued job of this process."""
         if job.id not in self._scopes:
             self._scopes[job.id] = anyio.CancelScope()
             self._tasks.start_soon(self._work, job.id)
 
     def resume_orphans(self) -> list[str]:
-        """Go on with what a process that is gone left behind, and with what is ours and nobody is at work on.
+        """Resume jobs that dead processes left behind, and ours that nobody is working on.
 
-        The second is seen by looking twice: a job that was just made is about to be launched.
+        The latter must be seen at two checks: a job just made is about to be launched.
         """
         return self._go_on_with([*self._orphans(), *self._forgotten()])
 
@@ -164,7 +164,7 @@ class Jobs:
             raise NotFound(error.what, where="job", allowed=going, next=calls) from None
 
     async def settled(self, id: str, wait_s: float, on_progress: Progress | None = None) -> Job:
-        """The job once it no longer runs, or as it stands after `wait_s` seconds (0..45)."""
+        """The job once it no longer runs, or its state after `wait_s` seconds (0..45)."""
         check_wait(wait_s)
         until = time.monotonic() + wait_s
         job = self.get(id)
@@ -178,7 +178,7 @@ class Jobs:
         return job
 
     async def cancel(self, id: str, reason: str = "") -> Job:
-        """Stop a job; what it finished is kept."""
+        """Stop a job; finished work is kept."""
         job = self.get(id)
         if job.ended:
             raise Conflict(
@@ -202,9 +202,9 @@ class Jobs:
             raise failure(job)
 
     async def beat(self, every_s: float = 0) -> None:
-        """Signs of life for our jobs, and an ear for cancellations from other processes and for jobs that they left.
+        """Show that our jobs are alive; watch for cancellations by other processes and for jobs they left.
 
-        Runs until cancelled, a beat in `every_s` seconds (0: one); what goes wrong in a beat is logged.
+        Runs until cancelled, one beat every `every_s` seconds (0: one second); errors in a beat are logged.
         """
         beats = 0
         while True:
@@ -222,7 +222,7 @@ class Jobs:
                 _log.exception("a beat failed")
 
     def check_ours(self, job: Job) -> None:
-        """Raises TakenOver when this process no longer has the job as it took it: what it would write is late."""
+        """Raise TakenOver if this process no longer holds the job as it took it: its writes would be late."""
         self._store.jobs.check_ours(job)
 
     def _hear_cancels(self) -> None:
@@ -232,7 +232,7 @@ class Jobs:
                 scope.cancel()
 
     def _lost(self, id: str) -> bool:
-        """Whether a job that we took is another's by now, ended by somebody else, or deleted."""
+        """Whether a job that we took now belongs to another process, was ended elsewhere, or was deleted."""
         try:
             if id in self._taken:
                 self._store.jobs.check_ours(self._taken[id])
@@ -241,14 +241,14 @@ class Jobs:
         return False
 
     def _late(self, id: str) -> bool:
-        """Whether what came out here is of no use any more; the job is left to whoever has it."""
+        """Whether our result is no longer wanted; the job is left to its present owner."""
         lost = self._lost(id)
         if lost:
             _log.warning("%s was taken over or ended by another process: what was late here is not kept", id)
         return lost
 
     def _forgotten(self) -> list[Job]:
-        """Our queued and running jobs without anybody at work, at the second look."""
+        """Our queued and running jobs that nobody is working on, at the second check."""
         idle = [job for job in self._store.jobs.active() if job.id not in self._scopes]
         mine = {job.id: job for job in idle if job.state != "waiting" and self._store.jobs.is_mine(job)}
         found = [job for id, job in mine.items() if id in self._idle]
@@ -273,7 +273,7 @@ class Jobs:
             self._leave(id)
             raise
         except Exception as error:
-            # It was ended or deleted by somebody else meanwhile, or the disk is full: the others go on.
+            # It was ended or deleted elsewhere meanwhile, or the disk is full: the others go on.
             if not self._late(id):
                 _log.exception("job %s could not be ended", id)
                 await self._fail_if_possible(id, error)
@@ -283,7 +283,7 @@ class Jobs:
         await self._tell_end(id)
 
     async def _tell_end(self, id: str) -> None:
-        """A listener that fails harms no job."""
+        """A failing listener must not harm the job."""
         for listener in list(self._listeners):
             try:
                 job = self.get(id)
@@ -293,7 +293,7 @@ class Jobs:
                 _log.exception("the end of %s could not be told", id)
 
     def _leave(self, id: str) -> None:
-        """We stop, the job does not: its units are free for who goes on."""
+        """Stop without ending the job: release its units to whoever resumes it."""
         try:
             if not self._lost(id):
                 self._store.jobs.work.release_all(id)
@@ -327,14 +327,14 @@ class Jobs:
                 self._store.jobs.mark(id, "done", result=result)
 
     async def _end(self, id: str, state: JobState, error: Mapping[str, Any] | None = None) -> None:
-        """Cancelled, paused or failed; failed too when what it leaves behind could not be put in order."""
+        """Cancel, pause or fail a job; it also fails if its cleanup fails."""
         untidy = await self._tidied(self.get(id), state)
         if untidy is not None and state != "failed":
             state, error = "failed", untidy
         self._store.jobs.mark(id, state, error=error)
 
     async def _tidied(self, job: Job, state: JobState) -> Mapping[str, Any] | None:
-        """None, or what went wrong; that is kept with the job, and tried again now and then."""
+        """None, or the cleanup error, which is kept with the job; the cleanup is retried now and then."""
         stopped = self._stopped.get(job.kind)
         if stopped is None:
             return None
@@ -350,7 +350,7 @@ class Jobs:
         return None
 
     async def _tidy_again(self) -> None:
-        """Once more for jobs of ours or of processes that are gone, behind which could not be tidied up."""
+        """Retry failed cleanups for our jobs and those of dead processes."""
         states: tuple[JobState, ...] = ("cancelled", "failed")
         for state in states:
             for row in self._store.jobs.table.walk({"untidy": state}):
@@ -360,7 +360,7 @@ class Jobs:
 
 
 def told(error: CasehardenError) -> dict[str, Any]:
-    """An error as it is stored with a job."""
+    """An error in the form stored with a job."""
     calls = [{"tool": call.tool, "args": dict(call.args), "why": call.why} for call in error.next]
     return {
         "code": error.code,
@@ -372,7 +372,7 @@ def told(error: CasehardenError) -> dict[str, Any]:
 
 
 def told_of(raised: Exception) -> dict[str, Any]:
-    """Any error as it is stored: ours as it is, of another only the mark under which the log has it."""
+    """Any error in the form stored: ours as it is, any other only as the id that finds it in the log."""
     found = next(_told_errors(raised), None)
     if found is not None:
         return told(found)
@@ -382,7 +382,7 @@ def told_of(raised: Exception) -> dict[str, Any]:
 
 
 def failure(job: Job) -> CasehardenError:
-    """The error of a failed job as it was raised."""
+    """The error of a failed job, as it was raised."""
     error = job.error or {}
     return error_kinds().get(error.get("code", ""), InternalError)(
         f"{job.id} failed: {error.get('what', '')}",
@@ -393,7 +393,7 @@ def failure(job: Job) -> CasehardenError:
 
 
 def check_key(key: str) -> None:
-    """Idempotency keys are short texts."""
+    """Refuse idempotency keys that are not short texts."""
     if len(key) > 200:
         raise InvalidArgument(
             f"`idempotency_key` has {len(key)} characters.", where="idempotency_key", allowed="up to 200"
@@ -401,7 +401,7 @@ def check_key(key: str) -> None:
 
 
 def check_wait(wait_s: float) -> None:
-    """0 to 45 seconds; to be asked before anything is started."""
+    """Refuse anything outside 0 to 45 seconds; call before starting anything."""
     if not 0 <= wait_s <= MAX_WAIT_S:
         raise InvalidArgument(
             f"`wait_s` is {wait_s:g}.",
@@ -411,7 +411,7 @@ def check_wait(wait_s: float) -> None:
 
 
 def _told_errors(raised: BaseException) -> Iterator[CasehardenError]:
-    """Our errors in it, looking into groups."""
+    """Our errors within it, looking into exception groups."""
     if isinstance(raised, CasehardenError):
         yield raised
     elif isinstance(raised, BaseExceptionGroup):

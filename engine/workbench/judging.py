@@ -1,7 +1,7 @@
 """Judging: the phase of a run in which a judge is asked what code cannot decide, and metrics are taken.
 
-It comes after the trials and can be repeated: what was said is stored with the verdict, so that nothing is asked twice.
-A judge that fails is no failure of the agent: the trial ends in `error` where its verdict needs the judge.
+It follows the trials and can be repeated: answers are stored with the verdict, so that nothing is asked twice. A
+failing judge does not fail the agent: the trial ends in `error` if its verdict needs the judge.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Judging:
         return Marking(metrics_of(run), judge)
 
     async def judge_run(self, cases: RunCases, pacing: Pacing, tell: Tell | None = None) -> int:
-        """Mark every trial of a run that may need it; how many were left, because there is a reason to pause.
+        """Mark every trial of a run that may need it; the number left unmarked because there is a reason to pause.
 
-        `tell`: how many are done, and how many there are.
+        `tell`: called with how many are done, and how many there are.
         """
         marking = self.marking(cases.run)
         shelf = self._archive.trials(cases.run.id)
@@ -103,7 +103,7 @@ class Judging:
     async def judged(
         self, cases: RunCases, marking: Marking, record: TrialRecord, meter: Meter, table: str = "trials"
     ) -> TrialRecord:
-        """The trial with verdict and metrics as the opinions give them, stored; asks for what is missing.
+        """The trial with verdict and metrics according to the opinions, stored; asks for missing ones.
 
         Code that gave no answer is asked again.
         """
@@ -136,8 +136,8 @@ class Judging:
         return found
 
     async def grade_anew(self, cases: RunCases, tell: Tell | None = None, *, whole: bool = False) -> int:
-        """Grade every trial that another version of the grading has graded; how many were left, as their case does not
-        fit. Nobody is asked. `whole`: every trial, since other metrics are to be measured.
+        """Grade every trial last graded by another grading version; the number left because their case does not fit.
+        Asks nobody. `whole`: every trial, because other metrics are to be measured.
         """
         shelf = self._archive.trials(cases.run.id)
         work = await anyio.to_thread.run_sync(self._to_grade, shelf, whole)
@@ -155,7 +155,7 @@ class Judging:
         return left
 
     async def _graded_anew(self, cases: RunCases, record: TrialRecord) -> TrialRecord | None:
-        """A trial as our grading finds it; what could not be judged, or has no case, stays what it is."""
+        """A trial under our grading; one that could not be judged, or has no case, stays as it is."""
         read, said = await self._read(cases, metrics_of(cases.run), record), record.graded
         if read is None:
             known = record.verdict not in COUNTED
@@ -171,7 +171,7 @@ class Judging:
             shelf.put(record.id, record)
 
     def _to_grade(self, shelf: TrialShelf, whole: bool) -> list[str]:
-        """The trials whose verdicts another version of the grading has decided, or all. For a worker thread."""
+        """The trials whose verdicts another grading version decided, or all. Run in a worker thread."""
         return [
             str(row.doc_id)
             for row in shelf.table.walk(oldest_first=True)
@@ -179,7 +179,7 @@ class Judging:
         ]
 
     async def regraded(self, cases: RunCases, record: TrialRecord) -> Verdict | None:
-        """The verdict that grading finds with the opinions that are stored; None where the case does not fit."""
+        """The verdict that grading reaches with the stored opinions; None if the case does not fit."""
         read = await self._read(cases, metrics_of(cases.run), record)
         if read is None or unjudged(record):
             return None
@@ -190,7 +190,7 @@ class Judging:
     async def _read(
         self, cases: RunCases, metrics: Mapping[str, Metric], record: TrialRecord
     ) -> tuple[Conversation, MarkedCase] | None:
-        """What a trial is marked from; None where its case does not fit the world, or is unsolvable."""
+        """What a trial is marked from; None if its case does not fit the world, or is unsolvable."""
         try:
             case = cases.case(record.simulation)
         except InvalidArgument:
@@ -211,7 +211,7 @@ class Judging:
         return conversation, MarkedCase(case.plan, case.world.base, expected, metrics, about)
 
     def _passages(self, run: RunRecord, conversation: Conversation) -> dict[str, str]:
-        """The passages of the run's knowledge base that deal with what the agent said. For a worker thread."""
+        """The passages of the run's knowledge base about what the agent said. Run in a worker thread."""
         base = self._knowledge(str(run.options.get("knowledge") or ""))
         said = [
             entry.say for entry in conversation.log if isinstance(entry, SayEntry) and entry.by == "agent"
@@ -258,7 +258,7 @@ class Judging:
             )
 
     def _work(self, run: RunRecord, marking: Marking) -> list[tuple[str, int]]:
-        """The trials that may need a judge or a metric. For a worker thread."""
+        """The trials that may need a judge or a metric. Run in a worker thread."""
         rows = self._archive.store.run_table(run.id, "scenarios").walk()
         asking = {str(row.doc_id) for row in rows if _asks_judge(row["scenario"])}
         harmful = self._harmful(run)
@@ -271,7 +271,7 @@ class Judging:
         ]
 
     def _harmful(self, run: RunRecord) -> set[str]:
-        """Simulations whose user, a stored persona, means harm: a judge may have to say whether it was withstood."""
+        """Simulations whose user, a stored persona, means harm: a judge may have to say whether the agent resisted."""
         table = self._archive.store.run_table
         personas = {
             str(row.doc_id)
@@ -284,24 +284,24 @@ class Judging:
 
 
 def metrics_of(run: RunRecord) -> dict[str, Metric]:
-    """What is measured in a run: what was asked for, and what its thresholds name that needs no judge."""
+    """What a run measures: what was requested, and what its thresholds name that needs no judge."""
     named = named_metrics(list(run.options.get("thresholds") or {}))
     return {**named, **choose_metrics(run.options.get("metrics") or [])}
 
 
 def is_marked(record: TrialRecord) -> bool:
-    """Whether nothing of a trial's verdict waits for a judge."""
+    """Whether no part of a trial's verdict waits for a judge."""
     waits = any(check.judged and check.verdict == "inconclusive" for check in record.graded.checks)
     return record.end in _BROKEN_OFF or not waits
 
 
 def judge_failed(row: Mapping[str, Any]) -> bool:
-    """Whether a judge could not be asked about a trial, by its row: its verdict or metrics wait for one."""
+    """Whether a judge could not be asked about a trial, by its row: its verdict or metrics still need one."""
     return bool(row.get("error")) and row["end"] not in _BROKEN_OFF
 
 
 def unjudged(record: TrialRecord) -> bool:
-    """Whether a trial is an error because its judge failed, and for no other reason."""
+    """Whether a trial is an error only because its judge failed."""
     return record.verdict == "error" and record.end not in ERROR_ENDS
 
 
@@ -310,7 +310,7 @@ def _can_be_marked(row: Mapping[str, Any]) -> bool:
 
 
 def _asks_judge(scenario: Mapping[str, Any]) -> bool:
-    """Whether checks or script of a scenario may ask a judge, or for a metric."""
+    """Whether checks or script of a scenario may ask a judge or for a metric."""
     success: list[Any] = scenario.get("success") or []
     return not success or _names([success, scenario.get("script") or []])
 
@@ -322,7 +322,7 @@ def _names(value: Any) -> bool:
 
 
 def _unjudged(verdict: Verdict, failure: Exception) -> Verdict:
-    """A verdict for which the judge could not be asked: an error where it needs him, else only metrics are unscored."""
+    """A verdict whose judge could not be asked: an error if it needs the judge, else only metrics are unscored."""
     why = f"judge: {failure}" if isinstance(failure, CasehardenError) else f"judge: {type(failure).__name__}"
     by_code = {said.asked for said in verdict.opinions if said.judge == CODE}
     metrics = [
@@ -336,12 +336,12 @@ def _unjudged(verdict: Verdict, failure: Exception) -> Verdict:
 
 
 def _not_judged(verdict: Verdict, why: str) -> Verdict:
-    """An error: the verdict needs a judge who could not be asked."""
+    """An error: the verdict needs a judge that could not be asked."""
     return verdict.model_copy(update={"verdict": "error", "why": why, "reward": None, "score": None})
 
 
 def _with_grading(record: TrialRecord, verdict: Verdict) -> TrialRecord:
-    """The trial with a verdict that was found without asking anybody."""
+    """The trial with a verdict reached without asking anybody."""
     return record.model_copy(
         update={
             "verdict": verdict.verdict,
@@ -365,7 +365,7 @@ def _with_verdict(
 
 
 def added(before: ModelUse | None, use: ModelUse) -> ModelUse:
-    """The use of a model, with what it was used for besides."""
+    """The use of a model, plus what else it was used for."""
     if before is None:
         return use
     known = before.cost_usd is not None and use.cost_usd is not None

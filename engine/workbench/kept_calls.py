@@ -1,7 +1,8 @@
-"""What is kept of model calls that a client answers: where it lies, to which conversation it belongs, and how it goes.
+"""Storage of model calls that a client answers: where they are, to which conversation they belong, when they are
+deleted.
 
-A job's folder has a table of its calls, with their answers, and one of what they ask; calls outside of jobs have the
-store's own. A row of the second goes when its call is answered, but the file keeps the text until it is compacted.
+A job's folder has a table of its calls, with their answers, and one of their requests; calls outside of jobs use the
+store's own. A row of the second is removed when its call is answered, but the file keeps the text until compaction.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ROLES: Final[tuple[str, ...]] = get_args(ModelCall.model_fields["role"].annotat
 
 
 def calls_of(store: Store, job: str) -> Table:
-    """The calls of a job and their answers; "" those outside of jobs."""
+    """The calls of a job and their answers; "": those outside of jobs."""
     if not job:
         return store.table("model_calls", ("state",))
     table = store.job_table(job, "model_calls")
@@ -28,7 +29,7 @@ def calls_of(store: Store, job: str) -> Table:
 
 
 def requests_of(store: Store, job: str) -> Table:
-    """What the calls of a job ask, until they are answered."""
+    """The requests of a job's calls, until they are answered."""
     return store.job_table(job, "model_requests") if job else store.table("model_requests")
 
 
@@ -43,17 +44,17 @@ def judged_part(trial: str) -> str:
 
 
 def conversation_of(job: str, run: str, part: str, role: str) -> str:
-    """The mark that all calls of a role in a part of a job carry; it tells nothing of the part."""
+    """The mark shared by all calls of a role in a part of a job; it reveals nothing about the part."""
     return f"v-{digest([job, run, part, role])[:8]}"
 
 
 def forget_run_calls(store: Store, run: str) -> None:
-    """Delete what was asked outside of jobs for a run, as a session asks. For a worker thread."""
+    """Delete what was asked for a run outside of jobs, as a session does. Run in a worker thread."""
     _forget(store, "", run, None)
 
 
 def forget_part_calls(store: Store, job: str, run: str, parts: Collection[str]) -> None:
-    """Delete what a job has asked in these parts, and purge what all its answered calls asked. For a worker thread."""
+    """Delete what a job asked in these parts, and purge the requests of its answered calls. Run in a worker thread."""
     _forget(store, job, run, {conversation_of(job, run, part, role) for part in parts for role in _ROLES})
 
 

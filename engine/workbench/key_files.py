@@ -1,4 +1,4 @@
-"""Files that `file:PATH` names: below the allowed roots or in `secrets/` of the data folder, nowhere else."""
+"""Files named by `file:PATH`: below the allowed roots or in `secrets/` of the data folder, nowhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_BYTES: Final = 20_000
 
 
 class KeyFiles:
-    """Reads them. What else lies in the data folder is never read, nor a file of the server's own tokens."""
+    """Reads them. Nothing else in the data folder is ever read, nor is a file of the server's own tokens."""
 
     def __init__(self, roots: Sequence[Path], home: Path, lending: Lending) -> None:
         self._roots = tuple(roots)

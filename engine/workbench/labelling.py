@@ -1,4 +1,4 @@
-"""Labelling: labels read from files, and what a person is shown to label, blind to what the judge has said."""
+"""Labelling: labels read from files, and what people are shown to label, without the judge's answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS: Final = ("conversation", "check", "label", "by")
 
 
 class Ask(NamedTuple):
-    """A check or metric, what it asks, and what may be answered."""
+    """A check or metric, what it asks, and the valid answers."""
 
     check: str
     asks: str
@@ -34,17 +34,17 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToLabel:
-    """A conversation with what is to be said of it."""
+    """A conversation with what to label in it."""
 
     conversation: str
     """run/simulation/trial"""
     turns: list[Body]
-    """What was said and done; no check and no reason."""
+    """What was said and done; no checks and no reasons."""
     asks: list[Ask]
 
 
 class Labelling:
-    """Chooses what people are to label. For a worker thread."""
+    """Chooses what people are to label. Run in a worker thread."""
 
     def __init__(self, archive: Archive, worlds: Worlds) -> None:
         self._archive = archive
@@ -52,7 +52,7 @@ class Labelling:
         self._labels = Labels(archive)
 
     def of_run(self, run: RunRecord, limit: int) -> list[ToLabel]:
-        """Conversations with something judged that nobody has labelled: of train, drawn, at most `limit`."""
+        """Conversations with judged results that nobody has labelled: from train, drawn at random, at most `limit`."""
         done = {(label.conversation, label.check) for label in self._labels.of_run(run.id)}
         found: list[ToLabel] = []
         for row in shuffled(self._archive.trials(run.id).where(split="train"), run.seed, "labels"):
@@ -84,9 +84,9 @@ class Labelling:
 
 
 def label_rows(rows: Sequence[Any], roots: Roots) -> list[tuple[str, Any]]:
-    """The labels of a call with their places, those in files among them: `{"file": "labels.csv"}`, .json, .jsonl.
+    """The labels of a call with their places, including those in files: `{"file": "labels.csv"}`, .json, .jsonl.
 
-    InvalidArgument for a file that holds no labels.
+    InvalidArgument for a file without labels.
     """
     found: list[tuple[str, Any]] = []
     for i, row in enumerate(rows):
@@ -126,7 +126,7 @@ def _of_file(file: Any, roots: Roots, where: str) -> list[Any]:
 
 
 def _of_csv(text: str, where: str) -> list[dict[str, Any]]:
-    """The rows of a table whose first line names `COLUMNS`, in any order; other columns are left aside."""
+    """The rows of a table whose first line names `COLUMNS`, in any order; other columns are ignored."""
     try:
         reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
         rows = [dict(row) for row in reader]

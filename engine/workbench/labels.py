@@ -1,4 +1,4 @@
-"""Labels: what people say of checks and metrics of a run, kept beside it with time and author."""
+"""Labels: people's verdicts on checks and metrics of a run, kept with it, with time and author."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ VERDICTS: Final = ("pass", "fail", "inconclusive")
 
 
 class LabelRow(Authored):
-    """A label as it is given."""
+    """A label as given by the caller."""
 
     conversation: str = Field(max_length=300)
-    """RUN/SIMULATION/TRIAL, or without the run."""
+    """RUN/SIMULATION/TRIAL; the run may be omitted."""
     check: str = Field(min_length=1, max_length=100)
     """The id of a check, or a metric."""
     label: str | float
-    """pass, fail or inconclusive; of a metric its number or label."""
+    """pass, fail or inconclusive; for a metric its number or label."""
     by: str = Field(default="", max_length=100)
-    """Who says so; default: who calls."""
+    """Who labelled; default: the caller."""
 
 
 class Labels:
@@ -44,16 +44,16 @@ class Labels:
         self._archive = archive
 
     def of_run(self, run: str) -> list[HumanLabel]:
-        """All labels of a run, in the order of its conversations. For a worker thread."""
+        """All labels of a run, in the order of its conversations. Run in a worker thread."""
         rows = self._archive.store.run_table(run, TABLE).walk()
         found = [HumanLabel.model_validate(row) for row in rows]
         return sorted(found, key=lambda label: (label.conversation, label.check))
 
     def keep(self, run: RunRecord, rows: Sequence[tuple[str, Any]]) -> list[str]:
-        """Check all labels, then keep them; a later one on the same check replaces it. Warnings. For a worker thread.
+        """Check all labels, then store them; a later one on the same check replaces it. Run in a worker thread.
 
-        `rows`: each with the place that errors name.
-        Labelling a held-out conversation counts as reading it; while a proof runs it is refused.
+        `rows`: each with its place for errors. Returns warnings. Labelling a held-out conversation counts as reading
+        it; refused while a proof runs.
         """
         if len(rows) > MOST:
             raise InvalidArgument(f"{len(rows)} labels.", where="labels", allowed=f"at most {MOST:,} a call")
@@ -104,7 +104,7 @@ class Labels:
 
 
 def _said(run: RunRecord, trial: TrialRecord, given: LabelRow, where: str) -> str | float:
-    """The label as it is kept. InvalidArgument for a check, metric or label that there is not."""
+    """The label as stored. InvalidArgument for an unknown check, metric or label."""
     if any(check.id == given.check for check in trial.graded.checks):
         if given.label not in VERDICTS:
             shown = str(given.label)[:40]
@@ -119,7 +119,7 @@ def _said(run: RunRecord, trial: TrialRecord, given: LabelRow, where: str) -> st
 
 
 def _value(metric: Metric, label: str | float, where: str) -> str | float:
-    """A label of a metric, or a number of its scale, which may stand in a text."""
+    """A label of a metric, or a number on its scale, which may be given as text."""
     if metric.labels:
         if label not in metric.labels:
             raise InvalidArgument(f"`{str(label)[:40]}` is no label.", where=where, allowed=metric.labels)

@@ -1,4 +1,4 @@
-"""Lists: one page of rows of a kind, newest first. Pages walk an index; what is counted by looking is bounded."""
+"""Lists: one page of rows of a kind, newest first. Pages walk an index; counting by inspection is bounded."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ _VALUES: Mapping[tuple[str, str], Sequence[str]] = {
     ("job", "state"): get_args(JobState),
     ("session", "state"): get_args(SessionState),
 }
-"""What a filter may be, where that is one of a few words."""
+"""The allowed values of a filter, if it takes one of a few words."""
 COUNTED = 1_000
-"""Documents that are counted one by one, among the newest 2,000; where there may be more, the total says at least."""
+"""Documents counted one by one, among the newest 2,000; if there may be more, the total is a lower bound."""
 
 
 class Listing:
@@ -94,7 +94,7 @@ class Listing:
     def page(
         self, kind: str, environment: str, where: Mapping[str, Any], limit: int, cursor: str, full: bool
     ) -> Page:
-        """One page; `where` is checked against the filters of the kind. For a worker thread."""
+        """One page; `where` is checked against the filters of the kind. Run in a worker thread."""
         asked = check_where(kind, where)
         if not 1 <= limit <= 100:
             raise InvalidArgument(f"`limit` is {limit}.", where="limit", allowed="1 to 100")
@@ -222,7 +222,7 @@ class Listing:
 
 
 def check_where(kind: str, where: Mapping[str, Any]) -> Row:
-    """The filters, or an error that names the ones of the kind."""
+    """The filters, or an error that lists those of the kind."""
     if kind not in WHERE:
         raise InvalidArgument(
             f"There is no kind `{kind[:40]}`.{did_you_mean(kind, WHERE)}", where="kind", allowed=WHERE
@@ -244,9 +244,9 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
 
 
 def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
-    """What the rows of a run's trials must be, for the filters of conversations; `text` and `run` are left aside.
+    """The row fields that filters of conversations require of a run's trials; `text` and `run` are ignored.
 
-    Why a held-out one failed is not told, thus it is found by no check either.
+    Why a held-out trial failed is not shown, so no check finds it either.
     """
     chosen = {name: value for name, value in asked.items() if name not in ("text", "run", "environment")}
     cluster = chosen.pop("cluster", None)
@@ -263,20 +263,20 @@ def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
 
 
 def members_of(run: RunRecord, asked: Mapping[str, Any]) -> frozenset[str] | None:
-    """The simulations of a cluster whose check has no name of its own; None: what it is about is told by its id."""
+    """The simulations of a cluster whose check has no name of its own; None: the check's id identifies it."""
     found = _cluster(run, asked["cluster"]) if "cluster" in asked else None
     return frozenset(found.members) if found and is_unnamed(found.check) else None
 
 
 def among(simulations: frozenset[str] | None, match: Match | None) -> Match | None:
-    """The match, only of these simulations (None: of all)."""
+    """The match, restricted to these simulations (None: all)."""
     if simulations is None:
         return match
     return lambda row: row["simulation"] in simulations and (match is None or match(row))
 
 
 def cluster_names(run: RunRecord) -> ClusterOf:
-    """Which cluster of a run a failed check of a simulation is in; None: in none."""
+    """Which cluster of a run a failed check of a simulation is in, or None."""
     named = {c.check: c.id for c in run.clusters if not is_unnamed(c.check)}
     of = {(c.check, slug): c.id for c in run.clusters for slug in c.members}
     return lambda check, simulation: named.get(check) or of.get((check, simulation))
@@ -298,7 +298,7 @@ def _whole(row: Any) -> Row:
 
 
 def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
-    """A page of rows that are all at hand; the cursor is the number passed over."""
+    """A page of rows already loaded; the cursor is the number skipped."""
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 8):
         raise InvalidArgument(
             "The cursor belongs to another query.",
@@ -312,7 +312,7 @@ def _slice(kind: str, rows: Sequence[Row], limit: int, cursor: str) -> Page:
 
 
 def _tally(table: Table, where: Mapping[str, Any], match: Match | None) -> tuple[int, bool]:
-    """How many there are, and whether there may be more: with a filter only so many documents are looked at."""
+    """How many there are, and whether there may be more: with a filter only a limited number is inspected."""
     if match is None:
         return table.tally(where), False
     page = table.page(where, COUNTED, None, match)
@@ -325,9 +325,9 @@ def matcher(
     shown: Callable[[Any], Row] | None = None,
     whole: Callable[[Any], Row] = _whole,
 ) -> Match | None:
-    """Whether a document says the text anywhere and carries the tag; None: all do.
+    """Whether a document contains the text anywhere and has the tag; None: all do.
 
-    `shown`: what a list says of it; of a held-out one nothing else is looked through. `whole`: all of another one.
+    `shown`: what a list shows of it; in a held-out one nothing else is searched. `whole`: all of any other one.
     """
     if not text and not tag:
         return None

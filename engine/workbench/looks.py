@@ -1,7 +1,7 @@
-"""Who has looked at held-out scenarios: proofs, and clients that read into one. A ledger that is only added to.
+"""Who has looked at held-out scenarios: proofs, and clients that read one. An append-only ledger.
 
-It outlives hardenings and scenarios: deleting one and making it again gives no fresh look. Only with its environment,
-where everything goes, does its part of the ledger go.
+It outlives hardenings and scenarios: deleting one and making it again gives no fresh look. Only when an environment is
+deleted is its part of the ledger deleted too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .archive import Archive, utc_now
 
 
 class LookLedger:
-    """The looks at the held-out scenarios of all environments, and the scenarios that are spent."""
+    """The looks at the held-out scenarios of all environments, and which scenarios are spent."""
 
     def __init__(self, archive: Archive) -> None:
         self._looks = archive.store.table("looks", ("environment",))
@@ -24,8 +24,8 @@ class LookLedger:
     def take(self, hardening: Hardening, candidate: Candidate, scenarios: Sequence[str]) -> int:
         """Note that a candidate is about to be proven on these scenarios; the number of the look, from 1.
 
-        A look counts those before it that read any of the same scenarios. A proof that is gone on with, the same text
-        under the same candidate, keeps its number.
+        A look counts the earlier ones that read any of the same scenarios. A resumed proof, the same text under the
+        same candidate, keeps its number.
         """
         id = f"{candidate.id}@{candidate.sha256[:16]}"
         with self._looks.transaction() as change:
@@ -46,14 +46,14 @@ class LookLedger:
         return look
 
     def count(self, environment: str, scenarios: Collection[str], but: str = "") -> int:
-        """How many looks any of these scenarios had, those of the hardening `but` left out."""
+        """How many looks any of these scenarios had, excluding those of the hardening `but`."""
         rows = self._looks.walk({"environment": environment})
         return count_looks(scenarios, [row["scenarios"] for row in rows if row["hardening"] != but])
 
     def spend(self, scenario: str, job: str = "") -> bool:
-        """Note that a client has read into a scenario (`support/refund`); whether that is new.
+        """Note that a client has read a scenario (`support/refund`); whether that is new.
 
-        `job`: the one that has asked the client, who would not have looked otherwise.
+        `job`: the one whose questions showed it to the client, which did not look of its own accord.
         """
         row = {"environment": split_nested(scenario)[0], "at": utc_now(), "job": job}
         with self._spent.transaction() as change:
@@ -64,7 +64,7 @@ class LookLedger:
         return known is None
 
     def is_spent(self, scenario: str, but: str = "") -> bool:
-        """Whether a client has read into a scenario of that id, or into one that had it before.
+        """Whether a client has read a scenario of that id, including an earlier one under the same id.
 
         `but`: what only this job has shown does not count.
         """
@@ -72,6 +72,6 @@ class LookLedger:
         return row is not None and (not but or row.get("job", "") != but)
 
     def forget(self, environment: str) -> None:
-        """Delete the part of an environment that is deleted. For a worker thread."""
+        """Delete the part of a deleted environment. Run in a worker thread."""
         for table in (self._looks, self._spent):
             table.delete([str(row.doc_id) for row in table.walk({"environment": environment})])

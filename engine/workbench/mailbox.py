@@ -1,6 +1,6 @@
-"""The mailbox: model calls that wait, durably, until a client has answered them in the model's place.
+"""The mailbox: model calls that wait, durably, until a client has answered them in place of the model.
 
-The id of a call is the hash of who asks what: a trial that is begun again after a crash finds the answers that it had.
+The id of a call is the hash of who asks what: a trial begun again after a crash finds its earlier answers.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from ..store import Clock, Store, Table
 from .kept_calls import calls_of, conversation_of, requests_of
 
 LEASE_S: Final = 300.0
-"""Seconds for which a call that was handed out is nobody else's."""
+"""How long a handed-out call stays leased to one client, in seconds."""
 LOOK_EVERY_S: Final = 0.1
-"""How often is looked whether clients of other processes have answered."""
+"""How often to check whether clients of other processes have answered."""
 SETTLE_S: Final = 0.01
-"""Trials that were answered together get so long to ask again before it is said that all of them wait."""
+"""Grace period for trials answered together to ask again, before all of them are reported as waiting."""
 WAITS_FOR: Final = "take_model_calls"
 _log = logging.getLogger("caseharden.relay")
 _SETTLED: Final = "settled"
 _ID: Final = re.compile(r"m-(\d{1,12})-[0-9a-f]{12}")
 _TALKING: Final = ("agent", "user")
-"""Roles whose calls in a trial are one conversation."""
+"""Roles whose calls in a trial form one conversation."""
 
 
 class Mailbox:
-    """Implements the seam to whoever answers. Reading and leasing may be done in worker threads."""
+    """Implements the seam to whoever answers. Reading and leasing may run in worker threads."""
 
     def __init__(self, store: Store, lease_s: float = LEASE_S) -> None:
         self._store = store
@@ -53,7 +53,7 @@ class Mailbox:
         self._stir = anyio.Event()
 
     async def asked(self, request: ModelRequest, by: Origin) -> ModelReply:
-        """Keep the call, unless that was done before, and wait for its answer."""
+        """Store the call, unless it already is, and wait for its answer."""
         key = self._keys.of(request)
         who = [by.run, by.part] if by.job or by.run else [secrets.token_hex(8)]
         number = by.count(f"{request.role}/{key}")
@@ -67,7 +67,7 @@ class Mailbox:
         return _reply(await self._answered(id, by))
 
     async def watch(self) -> None:
-        """Hear the answers that other processes have taken, and say of jobs whether they only wait. Until cancelled."""
+        """Watch for answers taken by other processes, and record whether jobs are only waiting. Until cancelled."""
         while True:
             idle = not self._waiting and not self._works
             with anyio.move_on_after(None if idle else LOOK_EVERY_S):
@@ -82,7 +82,7 @@ class Mailbox:
                 _log.exception("the model calls that wait could not be looked through")
 
     async def stirred(self, within_s: float) -> None:
-        """Until something has changed here, or elsewhere within LOOK_EVERY_S; at most so many seconds."""
+        """Wait until something has changed here, or elsewhere within LOOK_EVERY_S; at most `within_s` seconds."""
         with anyio.move_on_after(min(within_s, LOOK_EVERY_S)):
             await self._stir.wait()
 
@@ -93,15 +93,15 @@ class Mailbox:
         return ["", *(job.id for job in self._store.jobs.active())]
 
     def waits(self, job: str) -> int:
-        """How many calls of a job are not answered. O(1)."""
+        """How many calls of a job are unanswered. O(1)."""
         return self._calls(job).tally({"state": "waiting"})
 
     def known(self, job: str) -> bool:
-        """Whether a job has asked the host at all."""
+        """Whether a job has asked the host anything."""
         return self._calls(job).tally() > 0
 
     def settled(self, job: str) -> bool:
-        """Whether nothing more will be asked before something is answered."""
+        """Whether nothing more will be asked until something is answered."""
         calls = self._calls(job)
         if not job:
             return True
@@ -116,7 +116,7 @@ class Mailbox:
         return [call for call in calls if call.free(now) and (not roles or call.role in roles)]
 
     def count_free(self, job: str, roles: Collection[str] = ()) -> int:
-        """How many they are."""
+        """How many calls `free` would list."""
         now = self._clock.wall()
         free: Callable[[Any, str], bool] = lambda row, _: (  # noqa: E731
             not row["leased_at"] <= now < row["leased_until"] and (not roles or row["role"] in roles)
@@ -133,11 +133,11 @@ class Mailbox:
         return ModelCall.model_validate(row) if row else None
 
     def asks(self, call: ModelCall) -> dict[str, Any] | None:
-        """What a call asks: messages and tools as chat completions have them, schema. None: it was answered."""
+        """The request of a call: messages and tools as in chat completions, schema. None: it was answered."""
         return self._requests(call.job).find(call.id)
 
     def lease(self, job: str, ids: Collection[str], of_job: str, of_roles: Collection[str]) -> set[str]:
-        """Hand out calls; those that were still free."""
+        """Hand out calls; return those that were still free."""
         now = self._clock.wall()
         mine: set[str] = set()
         with self._calls(job).transaction() as change:
@@ -151,11 +151,11 @@ class Mailbox:
         return mine
 
     def give_back(self, call: ModelCall) -> None:
-        """End the lease of a call, unless it was answered meanwhile."""
+        """End the lease of a call, unless it was answered in the meantime."""
         self._change(call, lambda now: now.model_copy(update={"leased_until": 0.0}))
 
     def keep(self, call: ModelCall, reply: ModelReply) -> bool:
-        """Keep an answer; False where another was kept before."""
+        """Store an answer; False if another was stored before."""
         calls = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in reply.tool_calls]
         answer = {
             "state": "answered",
@@ -168,7 +168,7 @@ class Mailbox:
         return kept
 
     def wake(self, job: str) -> None:
-        """Let those go on whose calls were answered; on the event loop."""
+        """Wake those whose calls were answered; on the event loop."""
         self._hear(job, whatever=True)
         if job in self._works:
             self._mark(job, "running")
@@ -221,7 +221,7 @@ class Mailbox:
         return ModelCall.model_validate(self._calls(by.job).fetch(id, "model call"))
 
     def _hear(self, job: str, *, whatever: bool = False) -> None:
-        """Wake those whose calls have an answer; looked for where the table was written since."""
+        """Wake those whose calls have an answer; checked only if the table was written since."""
         calls = self._calls(job)
         mark = calls.journal.mark()
         if mark == self._marks.get(job) and not whatever:
@@ -233,7 +233,7 @@ class Mailbox:
                 event.set()
 
     def _tell_state(self, job: str) -> None:
-        """Write down whether a job only waits; a job that was ended meanwhile is left as it is."""
+        """Record whether a job is only waiting; a job ended in the meantime is left alone."""
         work = self._works[job]
         if not work.waiting:
             del self._works[job]
@@ -242,7 +242,7 @@ class Mailbox:
         self._mark(job, "waiting" if work.blocked else "running")
 
     def _mark(self, job: str, state: JobState) -> None:
-        """The state of a job that goes on; one that was ended, or is another process's by now, is left as it is."""
+        """Set the state of a running job; one that has ended, or now belongs to another process, is left alone."""
         row = self._store.jobs.table.journal.current(job)
         if row is None or row["state"] not in ("running", "waiting") or row["state"] == state:
             return
@@ -263,7 +263,7 @@ class Mailbox:
         self._stir = anyio.Event()
 
     def _change(self, call: ModelCall, how: Callable[[ModelCall], ModelCall]) -> bool:
-        """Change a call that waits; False for one that was answered, which stays."""
+        """Change a waiting call; False for an answered one, which stays as it is."""
         with self._calls(call.job).transaction() as change:
             row = change.get(call.id)
             if row is None or row["state"] != "waiting":

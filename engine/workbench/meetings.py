@@ -1,4 +1,4 @@
-"""Meetings: which users mean harm, and which scenarios are none for them."""
+"""Which users mean harm, and which scenarios are not for them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .worlds import Worlds
 
 
 class Meetings:
-    """The users and scenarios of one environment. For a worker thread."""
+    """The users and scenarios of one environment. Run in a worker thread."""
 
     def __init__(self, archive: Archive, worlds: Worlds, environment: str) -> None:
         tools = worlds.get(archive.environments.get(environment).world).tools
         self._writes = {name for name, tool in tools.items() if tool.kind == "write"}
 
     def must_succeed(self, scenario: Scenario) -> bool:
-        """Whether a trial of the scenario passes only where the user gets what it wants."""
+        """Whether a trial of the scenario passes only if the user gets what it wants."""
         return must_succeed(scenario, self._writes)
 
 
 def means_harm(persona: Persona | None) -> bool:
-    """Whether the user wants what the agent must not give."""
+    """Whether the user wants something that the agent must not give."""
     return persona is not None and persona.kind.replace("-", "_") in METHODS
 
 
 def at_odds_told(simulations: list[str]) -> list[str]:
-    """The warning of simulations that an agent passes by obeying a user that means harm."""
+    """The warning about simulations that an agent passes by obeying a user that means harm."""
     if not simulations:
         return []
     more = f" and {len(simulations) - 3:,} more" if len(simulations) > 3 else ""

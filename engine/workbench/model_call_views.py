@@ -1,4 +1,4 @@
-"""Model calls as a client is shown them: what several need stands once, and each tells only its own role's side."""
+"""Model calls as shown to a client: shared parts appear once, and each call shows only its own role's side."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..records.model_call import ModelCall
 from ..simulate import BEGIN, read_sheet
 
 BATCH_CHARS: Final = 20_000
-"""Characters of JSON that the calls of one batch take; the reply around them has a cap of its own."""
+"""Characters of JSON for the calls of one batch; the whole reply has a cap of its own."""
 _CUT: Final = 1_000
-"""Texts up to here are not cut."""
+"""Texts up to this length are not cut."""
 _SIMPLE: Final = ("string", "number", "integer", "boolean", "null")
 _TOLD: Final = frozenset(
     {"type", "description", "enum", "properties", "required", "items", "additionalProperties"}
@@ -26,9 +26,9 @@ _AGENT: Final = (
 
 
 class Batch:
-    """The calls that go out together. `full`: tell every history whole; else only what is new since the last answer.
+    """The calls handed out together. `full`: show every history whole; else only what is new since the last answer.
 
-    `known`: ids of calls that the client has before it: it gave an answer that was refused.
+    `known`: ids of calls that the client still has, because its answer was refused.
     """
 
     def __init__(self, *, full: bool, known: Collection[str] = ()) -> None:
@@ -39,7 +39,7 @@ class Batch:
         self._size = 0
 
     def add(self, call: ModelCall, asks: Mapping[str, Any]) -> bool:
-        """Put a call into the batch; False, and nothing is put in, where it is full."""
+        """Put a call into the batch; False, and nothing is added, if it is full."""
         shared: dict[str, Any] = {}
         view = self._view(call, asks, shared)
         size = _size(view) + _size(shared)
@@ -52,7 +52,7 @@ class Batch:
         return True
 
     def keep(self, ids: Iterable[str]) -> None:
-        """Only these of its calls."""
+        """Keep only these of its calls."""
         wanted = set(ids)
         self.calls = [view for view in self.calls if view["id"] in wanted]
 
@@ -81,7 +81,7 @@ class Batch:
         return view
 
     def _told(self, call: ModelCall, system: str, shared: dict[str, Any]) -> dict[str, Any]:
-        """What a role is told before anything is said: names of shared texts, and the user's sheet."""
+        """What a role is given before the conversation: names of shared texts, and the user's sheet."""
         if call.role == "user":
             found = read_sheet(system)
             if found is not None:
@@ -94,7 +94,7 @@ class Batch:
         return {"uses": uses}
 
     def _named(self, name: str, text: Any, shared: dict[str, Any]) -> str:
-        """The name under which this stands in `shared`, where it stands once."""
+        """The name of this text in `shared`, where it appears once."""
         known = {**self.shared, **shared}
         number = 1
         while (tried := f"{name}-{number}" if number > 1 else name) in known:
@@ -115,7 +115,7 @@ def signature(tool: Mapping[str, Any]) -> str:
 
 
 def told_schema(schema: Mapping[str, Any]) -> Any:
-    """A JSON Schema as an example that a reader fills in; one that says more than an example can, as it is."""
+    """A JSON Schema as an example to fill in; one that says more than an example can is returned as it is."""
     plain = set(schema) <= _TOLD | _TOLD_TOO
     if not plain:
         return dict(schema)
@@ -145,7 +145,7 @@ def _parameter(name: str, schema: Mapping[str, Any], needed: bool) -> str:
 
 
 def _sheet(sheet: Mapping[str, Any]) -> dict[str, Any]:
-    """The sheet without what is empty or usual."""
+    """The sheet without empty or default values."""
     told = {key: value for key, value in sheet.items() if value not in ("", [], {}, None, True)}
     if "knowledge" in told:
         told["knowledge"] = [_fact(fact) for fact in told["knowledge"]]
@@ -161,7 +161,7 @@ def _fact(fact: Mapping[str, Any]) -> Any:
 
 
 def _entry(message: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """One message from the side of the role: what it said itself is `you`."""
+    """One message from the role's point of view: its own are `you`."""
     spoken = {"user": {"user": "agent"}, "agent": {"user": "user"}}.get(role, {"user": "task"})
     spoken = {**spoken, "assistant": "you"}
     by = {"system": "world", "tool": "tool"}.get(message["role"]) or spoken[message["role"]]
@@ -175,7 +175,7 @@ def _entry(message: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _shorten(view: dict[str, Any], room: int) -> None:
-    """Cut the longest texts of a history that alone is too long for a batch; what is left out is counted."""
+    """Cut the longest texts of a history that is too long for a batch on its own; what is left out is counted."""
     over = _size(view) - room
     texts = [(-len(entry.get("text", "")), k) for k, entry in enumerate(view["history"])]
     cuttable = [one for one in texts if -one[0] > _CUT]

@@ -26,13 +26,13 @@ from .role_models import ROLES, lent_roles
 from .sight import refuse_sealed, spend
 
 MOST: Final = 64
-"""Calls of one batch."""
+"""Most calls in one batch."""
 MOST_ANSWERS: Final = 200
 Report = Callable[[Job], JobReport]
 
 
 class ModelCalls:
-    """Hands out the calls that wait in the mailbox and takes their answers. `report`: a job with its result."""
+    """Hands out the calls waiting in the mailbox and takes their answers. `report`: a job with its result."""
 
     def __init__(self, archive: Archive, mailbox: Mailbox, jobs: Jobs, report: Report) -> None:
         self._archive = archive
@@ -49,10 +49,10 @@ class ModelCalls:
         history: str = "full",
         wait_s: float = 20,
     ) -> ModelCallBatch:
-        """The next calls, which are nobody else's until their lease ends.
+        """The next calls, leased to the caller.
 
-        Waits, at most so many seconds, until so many are there as there will be before something is answered: trials
-        that were answered together are handed out together. Conflict where nothing asks a client.
+        Waits, up to the given seconds, until all calls are there that will come before something is answered: trials
+        answered together are handed out together. Conflict if nothing asks a client.
         """
         check_wait(wait_s)
         check_range(limit, "limit", 1, MOST)
@@ -69,7 +69,7 @@ class ModelCalls:
     async def answer(
         self, answers: Sequence[Any], *, limit: int = 16, history: str = "full", wait_s: float = 20
     ) -> ModelCallBatch:
-        """Take answers; each stands or is refused on its own. Then the next calls, as they were taken before."""
+        """Take answers, each accepted or refused on its own. Then the next calls, as they were taken before."""
         check_wait(wait_s)
         check_range(limit, "limit", 0, MOST)
         if not answers:
@@ -108,7 +108,7 @@ class ModelCalls:
             await self._mailbox.stirred(left)
 
     def _is_ready(self, jobs: Sequence[str], roles: Collection[str], limit: int) -> bool:
-        """Whether as many calls are there as will be; also where no job is at work any more."""
+        """Whether all calls that will come are there; also true if no job is running any more."""
         going = self._going(jobs)
         asking = [job for job in going if self._mailbox.waits(job)]
         if not asking and not any(going):
@@ -119,7 +119,7 @@ class ModelCalls:
         return False
 
     def _going(self, jobs: Sequence[str]) -> list[str]:
-        """Those that are at work, and the place of calls outside of jobs."""
+        """The running jobs, and the place of calls outside of jobs."""
         return [job for job in jobs if not job or self._jobs.get(job).active]
 
     async def _hand_out(
@@ -137,7 +137,7 @@ class ModelCalls:
         limit: int,
         full: bool,
     ) -> None:
-        """Put calls into the report, leased; held-out scenarios that are looked into so are spent."""
+        """Put calls into the report, leased; held-out scenarios shown in them are spent."""
         batch = Batch(full=full, known={str(refused["id"]) for refused in found.refused})
         chosen: list[ModelCall] = []
         there = 0
@@ -164,7 +164,7 @@ class ModelCalls:
         found.warnings += self._spent(call for call in chosen if call.id in mine)
 
     def _spent(self, calls: Any) -> list[str]:
-        """Note the held-out scenarios that are looked into; a proof that asks for them loses nothing by it."""
+        """Note the held-out scenarios shown; a proof that asks about its own loses nothing by it."""
         spent = {call.scenario: call.job for call in calls if call.held_out}
         for scenario, job in sorted(spent.items()):
             spend(self._archive, scenario, proof=self._proof(job))
@@ -178,11 +178,11 @@ class ModelCalls:
         ]
 
     def _proof(self, job: str) -> str:
-        """The job where it is one of a hardening, which may ask for what is held out; else ""."""
+        """The job if it belongs to a hardening, which may ask about what is held out; else ""."""
         return job if job and self._jobs.get(job).kind == "hardening" else ""
 
     def _kept(self, answers: Sequence[Any], found: ModelCallBatch) -> list[ModelCall]:
-        """Keep what fits; the calls that answers were for, whether they were taken or refused."""
+        """Store valid answers; the calls that answers were for, accepted or refused."""
         touched: list[ModelCall] = []
         for k, given in enumerate(answers):
             answer: Mapping[str, Any] = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
@@ -202,7 +202,7 @@ class ModelCalls:
         return touched
 
     def _taken(self, call: ModelCall, answer: Mapping[str, Any]) -> dict[str, str] | None:
-        """None, or why the answer is refused; the call then goes out again."""
+        """None, or why the answer is refused; the call is then handed out again."""
         asks = self._mailbox.asks(call)
         if asks is not None:
             tools = [tool["function"]["name"] for tool in asks["tools"]]
@@ -225,7 +225,7 @@ class ModelCalls:
         return found
 
     def _somebody_asks(self, job: Job | None) -> None:
-        """Conflict where no client will ever be asked."""
+        """Conflict if no client will ever be asked."""
         if job is None:
             if any(map(self._mailbox.waits, self._mailbox.jobs())) or len(self._mailbox.jobs()) > 1:
                 return
@@ -258,7 +258,7 @@ def _unknown(answer: Mapping[str, Any], place: int) -> dict[str, str]:
 
 
 def _same(call: ModelCall, answer: Mapping[str, Any]) -> bool:
-    """Whether an answer that came again says what is kept."""
+    """Whether a repeated answer equals the stored one."""
     data = answer.get("data")
     text = json.dumps(data, ensure_ascii=False) if data is not None else answer.get("text", "")
     calls: Any = answer.get("tool_calls") or []

@@ -1,7 +1,7 @@
-"""Naming: the phase of a run in which a writer model is asked what to call its failure clusters, once.
+"""Naming: the phase of a run in which a writer model is asked once what to call its failure clusters.
 
-It comes last and decides nothing. A writer that fails, or a budget that is spent, leaves the clusters as code found
-them, with a warning.
+It comes last and decides nothing. If the writer fails, or the budget is spent, the clusters stay as code found them,
+with a warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Naming:
         self._models = models
 
     async def name(self, id: str, meter: Meter) -> None:
-        """Ask the run's writer, where it is to be asked and something is without a name."""
+        """Ask the run's writer, if it is to be asked and something has no name."""
         run = self._archive.runs.get(id)
         unnamed = [cluster for cluster in run.clusters[:MOST_NAMED] if not cluster.name]
         if not unnamed or not _asks(run):
@@ -51,7 +51,7 @@ class Naming:
         await anyio.to_thread.run_sync(self._archive.runs.change, id, change)
 
     async def _said(self, run: RunRecord, meter: Meter) -> tuple[dict[str, str], TokenUsage | None, str]:
-        """Names by key, what they took, and what is to be warned of."""
+        """Names by key, the usage, and warnings."""
         spent = meter.spent()
         if spent:
             return {}, None, f"The failures are not named by the writer: {spent}."
@@ -73,7 +73,7 @@ def lends_writer(run: RunRecord) -> bool:
 
 
 def _asks(run: RunRecord) -> bool:
-    """Whether the writer of a run is asked: what the call says, else where it is a model of its own."""
+    """Whether a run's writer is asked: never offline; as the call says, else unless the client plays it."""
     asked = run.options.get("name_clusters")
     writer = short_name(run.models.get("writer") or "offline")
     if writer.startswith("offline"):

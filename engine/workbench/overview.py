@@ -1,4 +1,4 @@
-"""The overview: what is stored, how it went, what goes on, which models play, and what is wrong with any of it."""
+"""The overview: what is stored, how it went, what is running, which models play, and what is wrong."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .worlds import Worlds
 RECENT = 5
 ACTIVE = ("queued", "running", "waiting", "paused")
 OTHERS = 10
-"""Environments with models of their own, and active jobs of a state, that are told."""
+"""How many environments with models of their own, and active jobs of a state, are listed."""
 _ALWAYS = ("totals", "recent_runs", "active_jobs", "models")
-"""What stands there even when it is empty."""
+"""Fields shown even if empty."""
 
 
 class Overview:
-    """One row over everything, or over one environment. For a worker thread."""
+    """One row about everything, or about one environment. Run in a worker thread."""
 
     def __init__(self, archive: Archive, worlds: Worlds, models: RoleModels) -> None:
         self._archive = archive
@@ -58,7 +58,7 @@ class Overview:
         }
 
     def _rates(self, mine: Mapping[str, str]) -> Row:
-        """The mean of the runs' rates, and the counts behind it; runs without a countable trial are in none."""
+        """The mean of the runs' rates, and the counts behind it; runs without countable trials are excluded."""
         rates: list[float] = []
         passed = counted = 0
         for row in self._archive.runs.table.walk({**mine, "purpose": "run"}):
@@ -92,7 +92,7 @@ class Overview:
         return [{**job_row(jobs.get(str(row.doc_id))), **_about(row)} for row in rows]
 
     def _own_models(self) -> dict[str, Any]:
-        """Environments that choose models for themselves."""
+        """Environments that choose their own models."""
         found: dict[str, Any] = {}
         for row in self._archive.environments.table.walk():
             own = {role: name for role, name in row["models"].items() if name}

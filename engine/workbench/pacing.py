@@ -1,4 +1,4 @@
-"""Pacing: which trial may begin next, and what makes a run stop beginning them: equal failures, or a spent budget."""
+"""Pacing: which trial may begin next, and what stops a run from beginning more: equal failures, or a spent budget."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..records.run import TrialRecord
 from .budget import Allowance, Budget, Spent
 
 PAUSE_AFTER = 10
-"""Equal failures in a row after which work pauses by itself."""
+"""Consecutive equal failures after which work pauses by itself."""
 _OWN = frozenset({NotRecorded.__name__, "budget"})
-"""What breaks one trial and says nothing of the next."""
+"""Failures of one trial that say nothing about the next."""
 
 One = Callable[[str, int], Awaitable[None]]
 """Runs trial k of a simulation."""
 
 
 class Pacing:
-    """Runs trials, so many at a time, until they are done or there is a reason to pause.
+    """Runs trials, a limited number at a time, until they are done or there is a reason to pause.
 
-    `concurrency`: at the same time. `pause_after`: equal failures in a row that pause; 0: never. Give it to the trials
-    as their meter.
+    `concurrency`: at the same time. `pause_after`: consecutive equal failures that pause; 0: never. Give it to the
+    trials as their meter.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class Pacing:
         self._cut = False
         self._one_ended: anyio.Event | None = None
         self.streak: list[TrialRecord] = []
-        """The newest endings that are the same failure."""
+        """The latest consecutive endings with the same failure."""
 
     @property
     def fails_alike(self) -> bool:
-        """Whether the last endings are so many equal failures that more of them are to be expected."""
+        """Whether enough equal failures came last that more of them are to be expected."""
         return 0 < self._pause_after <= len(self.streak)
 
     def ended(self, record: TrialRecord) -> None:
-        """A trial is over."""
+        """Record that a trial is over."""
         self.meter.ended(record.models.values())
         self._cut = self._cut or record.end == "budget"
         if record.verdict == "error" and record.error and record.error not in _OWN:
@@ -62,7 +62,7 @@ class Pacing:
             self.streak = []
 
     def judged(self, record: TrialRecord) -> None:
-        """The judge of a trial that is over was asked."""
+        """Record that the judge of a finished trial was asked."""
         failed = record.verdict == "error" and record.error
         if failed and record.error not in _OWN:
             alike = not self.streak or _failure(self.streak[-1]) == _failure(record)
@@ -72,7 +72,7 @@ class Pacing:
         self._cut = self._cut or record.error == "budget"
 
     async def run(self, work: Iterable[tuple[str, int]], one: One) -> int:
-        """`one` for each, in their order, until there is a reason to pause; how many were not begun."""
+        """Call `one` for each, in order, until there is a reason to pause; how many were not begun."""
         left = list(work)[::-1]
 
         async def worker() -> None:
@@ -94,9 +94,9 @@ class Pacing:
         return len(left)
 
     def reason(self, left: int) -> CasehardenError | None:
-        """Why to pause, when the trials that were begun are over; None where there is no reason to.
+        """Why to pause, once the trials that were begun are over; None if there is no reason.
 
-        A budget that was reached is none where nothing was left to do and no trial was cut short.
+        A reached budget is no reason if nothing was left to do and no trial was cut short.
         """
         if self.fails_alike:
             return _alike(self.streak)
@@ -105,7 +105,7 @@ class Pacing:
         return None
 
     async def _may_begin(self) -> bool:
-        """Wait until the next trial may begin; False when none may any more."""
+        """Wait until the next trial may begin; False if none may any more."""
         while not (self.fails_alike or self.meter.spent()):
             if self.meter.affords_next(self._going):
                 return True
@@ -119,7 +119,7 @@ def _failure(record: TrialRecord) -> tuple[str, str]:
 
 
 def _alike(streak: list[TrialRecord]) -> CasehardenError:
-    """The reason as an error. Its words are ours: what an agent or an endpoint said stands with the trial only."""
+    """The reason as an error, in our own words: what an agent or an endpoint said stays with the trial only."""
     last = streak[-1]
     kinds = error_kinds()
     how = f"{last.end}: {last.error}" if last.end in ERROR_ENDS else f"judge: {last.error}"

@@ -1,7 +1,7 @@
-"""Which persona meets which scenario: the whole product, or the fewest pairs in which each stands.
+"""Which persona meets which scenario: the whole product, or the fewest pairs that include each.
 
-A user that means harm meets no scenario that passes only where the user gets what it wants: an agent would be hardened
-to obey. One that is written for that user, or a simulation by hand, is another matter.
+A user that means harm is not paired with a scenario that passes only if the user gets what it wants: that would harden
+the agent to obey. Scenarios written for that user, and simulations made by hand, are exempt.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A scenario and its partner, as slugs. `persona` is "" for one that stands in the scenario, or none."""
+    """A scenario and its partner, as slugs. `persona` is "" if the partner is in the scenario, or there is none."""
 
     scenario: str
     persona: str
     name: str = ""
-    """The partner's slug, wherever it stands."""
+    """The partner's slug, wherever it is defined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Pairs in the order of the scenarios, and what is to be said of those that were left out."""
+    """Pairs in the order of the scenarios, and warnings about those left out."""
 
     pairs: list[Pair]
     told: list[str] = field(default_factory=list[str])
@@ -54,14 +54,14 @@ class _Sides:
 
 
 class Pairs:
-    """Pairs what is stored in an environment; a pure function of that and of what is asked for."""
+    """Pairs what is stored in an environment; a pure function of that and of the request."""
 
     def __init__(self, archive: Archive, worlds: Worlds) -> None:
         self._archive = archive
         self._worlds = worlds
 
     def of(self, spec: Mapping[str, Any]) -> Paired:
-        """The pairs. For a worker thread.
+        """The pairs. Run in a worker thread.
 
         `spec`: environment, pairing (cover or all), count, personas, scenarios, as in creating simulations.
         """
@@ -92,7 +92,7 @@ class Pairs:
     def _sides(
         self, environment: str, cases: Sequence[ScenarioRecord], personas: Sequence[Persona]
     ) -> _Sides:
-        """Who means harm, and what must succeed; the latter is only asked where somebody does."""
+        """Who means harm, and what must succeed; the latter is determined only if somebody does."""
         partners = [case.scenario.persona for case in cases]
         known = {p.id: p for p in personas} | {p.id: p for p in partners if isinstance(p, Persona)}
         for name in {p for p in partners if isinstance(p, str) and p not in known}:
@@ -183,9 +183,9 @@ def _covering(
 def _cover(
     scenarios: Sequence[str], personas: Sequence[str], count: int, sides: _Sides, chosen: bool
 ) -> list[Pair]:
-    """Pairs in which each scenario and persona stands at least once; more than the fewest go on round robin.
+    """Pairs that include each scenario and persona at least once; further ones are added round robin.
 
-    A scenario that no persona fits has a user without one, where the personas were not chosen.
+    A scenario that no persona fits gets a user without one, unless the personas were chosen.
     """
     if not personas or not scenarios:
         return [Pair(scenario, "") for scenario in scenarios]
@@ -204,7 +204,7 @@ def _cover(
 def _fewest(
     scenarios: Sequence[str], personas: Sequence[str], sides: _Sides, chosen: bool
 ) -> dict[tuple[str, str], Pair]:
-    """Each scenario with the fitting persona that stands in fewest of its kind; then each persona that is left."""
+    """Each scenario with the fitting persona used least among its kind; then each remaining persona."""
     pairs: dict[tuple[str, str], Pair] = {}
     uses: Counter[tuple[bool, str]] = Counter()
     for scenario in scenarios:
@@ -240,7 +240,7 @@ def _none_fits(environment: str, case: ScenarioRecord, persona: str) -> Conflict
 def _told(
     cases: Sequence[ScenarioRecord], people: Sequence[str], pairs: Sequence[Pair], sides: _Sides
 ) -> list[str]:
-    """What is to be said where somebody means harm."""
+    """Warnings if somebody means harm."""
     brought = [pair for pair in pairs if not sides.fit(pair.scenario, pair.name)]
     told = at_odds_told([f"{pair.scenario} with {pair.name}" for pair in brought])
     harmful = [name for name in people if name in sides.harmful]

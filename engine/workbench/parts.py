@@ -1,4 +1,4 @@
-"""Views that have parts: a page of them at a time."""
+"""Views with parts, shown a page at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Body = dict[str, Any]
 
 
 def paged(item: Item, name: str, rows: Sequence[Body], limit: int, skip: int) -> Item:
-    """The item with `limit` rows from `skip` on under `name`; where more are left, their number and the cursor."""
+    """The item with `limit` rows from `skip` on under `name`; if more are left, their number and the cursor."""
     item.item[name] = list(rows[skip : skip + limit])
     left = len(rows) - skip - limit
     if left > 0:
@@ -21,5 +21,5 @@ def paged(item: Item, name: str, rows: Sequence[Body], limit: int, skip: int) ->
 
 
 def filled(body: Body) -> Body:
-    """Without empty fields."""
+    """The body without empty fields."""
     return {k: v for k, v in body.items() if v not in ("", None, [], {})}

@@ -1,8 +1,8 @@
-"""Runs that another system recorded, as past runs of an environment: played again where its tools may run, graded by
-us, with the reward that was recorded beside the one that the profile gives.
+"""Runs recorded by another system, as past runs of an environment: replayed if their tools may run, graded by us, with
+the recorded reward beside the one that the profile gives.
 
-Where the code of its tools may not run, the recorded results stand in for it; what the calls wrote is then not known,
-and checks of the state stay undecided.
+If the code of its tools may not run, the recorded results stand in for it; what the calls wrote is then unknown, and
+checks of the state stay undecided.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .trials import TrialRunner
 SHOWN: Final = 5
 RECORDED: Final = "recorded"
 SAME: Final = 1e-6
-"""Rewards nearer than this are the same."""
+"""Rewards closer than this are equal."""
 
 
 @dataclass(slots=True)
@@ -56,10 +56,10 @@ class Compared:
     calls: int = 0
     other_results: int = 0
     unknown: int = 0
-    """Conversations after which the state is not known."""
+    """Conversations whose final state is unknown."""
 
     def told(self) -> dict[str, Any]:
-        """The comparison as a report tells it."""
+        """The comparison as shown in a report."""
         original = [(v.original_reward, r) for _, _, r, v in self.rows if v.original_reward is not None]
         same = sum(r is not None and abs(r - o) <= SAME for o, r in original)
         return {
@@ -80,7 +80,7 @@ class Compared:
 
 
 class RecordedResults:
-    """`CodeTools` that answers each call with what was recorded for it, in order; it writes nothing."""
+    """`CodeTools` that answers each call with its recorded result, in order; writes nothing."""
 
     def __init__(self, entries: Sequence[PastEntry], code: frozenset[str]) -> None:
         self._left = iter([entry for entry in entries if entry.tool in code])
@@ -94,7 +94,7 @@ class RecordedResults:
 
 
 class PastRuns:
-    """Brings them in."""
+    """Imports them."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class PastRuns:
         environments: Environments,
         why_not: Callable[[str], str],
     ) -> None:
-        """`why_not`: why the code of a tool may not run, "" where it may."""
+        """`why_not`: why the code of a tool may not run, "" if it may."""
         self._archive = archive
         self._trials = trials
         self._scoring = scoring
@@ -114,7 +114,7 @@ class PastRuns:
         self._why_not = why_not
 
     def check(self, read: Imported, id: str) -> EnvironmentRecord:
-        """The environment that the runs are for; an error where there is none, or it has none of their scenarios."""
+        """The environment that the runs are for; an error if it does not exist, or has none of their scenarios."""
         again = {"path": "...", "id": "..."}
         first = NextCall("import_environment", again, "the tasks first, then their results under the same id")
         found = self._archive.environments.find(id) if id else None
@@ -160,7 +160,7 @@ class PastRuns:
             report.taken["run"] = known or "run"
             return
         run = run.model_copy(update={"id": self._claim(job)})
-        # Before any of it can be read here, also where we are killed in between.
+        # Before any of it can be read here, even if we are killed in between.
         shown = await anyio.to_thread.run_sync(self._spent, owner.id, talks)
         compared = await self._store(run, talks, past, read.format, owner)
         stored = await anyio.to_thread.run_sync(self._finish, run)
@@ -191,7 +191,7 @@ class PastRuns:
     def _draft(
         self, past: PastRun, talks: Sequence[PastTalk], owner: EnvironmentRecord
     ) -> tuple[RunRecord, str]:
-        """The run, and the id under which it is here already or ""."""
+        """The run, and the id under which it is already here, or ""."""
         trials: dict[str, int] = {}
         for talk in talks:
             trials[talk.scenario] = max(trials.get(talk.scenario, 0), talk.trial)
@@ -221,7 +221,7 @@ class PastRuns:
         return run, ""
 
     def _claim(self, job: Job) -> str:
-        """The id of the run: the same when the job is gone on with."""
+        """The id of the run: the same one when the job is resumed."""
         row = self._archive.store.jobs.table.find(job.id)
         if row is not None and row.get("run"):
             return str(row["run"])
@@ -291,7 +291,7 @@ class PastRuns:
         return self._scoring.score(run.id)
 
     def _spent(self, environment: str, talks: Sequence[PastTalk]) -> int:
-        """Whoever has the file has its held-out conversations; how many scenarios that are held out it shows."""
+        """Whoever has the file has its held-out conversations; how many held-out scenarios it shows."""
         hidden = 0
         for slug in {talk.scenario for talk in talks}:
             record = self._archive.scenarios.find(f"{environment}/{slug}")
@@ -301,7 +301,7 @@ class PastRuns:
         return hidden
 
     def _blocked(self, owner: EnvironmentRecord, talks: Sequence[PastTalk]) -> str:
-        """Why the code of the tools that were called may not run, of the first that may not."""
+        """Why the code of the called tools may not run, for the first that may not."""
         world = self._trials.world(owner.world)
         for talk in talks:
             for name in _code_called(talk, world):
@@ -342,7 +342,7 @@ def _line(entry: PastEntry) -> dict[str, Any]:
 
 
 def _other_results(calls: Sequence[ToolEntry], talk: PastTalk) -> list[int]:
-    """`n` of the calls whose result is another text than the recorded one."""
+    """`n` of the calls whose result text differs from the recorded one."""
     recorded = [entry for entry in talk.entries if entry.tool is not None]
     return [
         call.n
@@ -352,7 +352,7 @@ def _other_results(calls: Sequence[ToolEntry], talk: PastTalk) -> list[int]:
 
 
 def _shares(rewards: Sequence[tuple[str, float | None]]) -> dict[str, Any]:
-    """How many had the full reward, and pass^k over the scenarios, as far as each has k trials."""
+    """How many had the full reward, and pass^k over the scenarios, as long as each has k trials."""
     by_scenario: dict[str, list[bool]] = {}
     for scenario, reward in rewards:
         if reward is not None:
@@ -374,7 +374,7 @@ def _differ(recorded: float | None, ours: float | None) -> bool:
 
 
 def _other_verdict(recorded: float | None, verdict: Verdict) -> bool:
-    """Whether what was rewarded does not pass here, or the other way round; the undecided are neither."""
+    """Whether what was rewarded does not pass here, or the other way round; undecided verdicts count as neither."""
     if recorded is None or verdict.verdict not in ("pass", "fail"):
         return False
     return (recorded >= 1 - SAME) != (verdict.verdict == "pass")

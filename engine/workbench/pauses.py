@@ -1,4 +1,4 @@
-"""How a hardening pauses: why, and the call that goes on with it."""
+"""How a hardening pauses: why, and the call that resumes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .jobs import Paused
 
 
 def paused(hardening: Hardening, why: CasehardenError) -> Paused:
-    """What to raise when it pauses; with a spent budget the call that goes on has twice as much."""
+    """What to raise when it pauses; if a budget is spent, the resuming call has twice as much."""
     args: dict[str, Any] = {"environment": hardening.environment, "hardening": hardening.id}
     told = "once it is mended"
     if isinstance(why, BudgetSpent):

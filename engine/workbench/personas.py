@@ -51,7 +51,7 @@ class Personas:
         source: Source = "written",
         replace: bool = False,
     ) -> Creation:
-        """Store them; a wrong one is refused with its path, the others are kept.
+        """Store them; an invalid one is refused with its path, the others are stored.
 
         The same id and content again changes nothing; other content is refused unless `replace`.
         """
@@ -92,7 +92,7 @@ class Personas:
         wait_s: float = 20,
         idempotency_key: str = "",
     ) -> Creation:
-        """Have the writer model write up to `count` (1..50) distinct personas, tied to records that exist.
+        """Have the writer model write up to `count` (1..50) distinct personas, tied to existing records.
 
         `kinds` empty: of every kind. After `wait_s` seconds the creation so far, with its job.
         """
@@ -110,7 +110,7 @@ class Personas:
         return going.refused
 
     def checked(self, item: Any, where: str, environment: EnvironmentRecord) -> Persona:
-        """The persona that was written, when it can play in this environment; InvalidArgument with its path."""
+        """The authored persona, if it can play in this environment; InvalidArgument with its path."""
         check_plain(item, where)
         persona = load(Persona, item, where)
         check_slug(persona.id, f"{where}.id")

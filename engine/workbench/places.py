@@ -1,4 +1,4 @@
-"""Places: a stored conversation at one of its turns, restored so that it can be gone on with from there."""
+"""Places: a stored conversation at one of its turns, restored so that it can continue from there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .trials import TrialRunner
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A place that is there: its run, its trial and the point to go on from."""
+    """A place that exists: its run, its trial and the point to continue from."""
 
     place: Place
     run: RunRecord
@@ -26,7 +26,7 @@ class Restored:
 
 
 class Places:
-    """Finds places and sees that they can be restored: everything up to there goes as it went."""
+    """Finds places and checks that they can be restored: everything up to there must go as it went."""
 
     def __init__(self, archive: Archive, trials: TrialRunner) -> None:
         self._archive = archive
@@ -35,7 +35,7 @@ class Places:
     def find(self, text: str, environment: str, where: str, role: Speaker = "agent") -> Restored:
         """The place. `role`: whose turn it then is, the agent's in that turn or the user's.
 
-        Raises InvalidArgument for a turn that the conversation does not have. For a worker thread.
+        Raises InvalidArgument for a turn that the conversation does not have. Run in a worker thread.
         """
         place = parse_place(text, where)
         run = self._archive.runs.get(place.run, where)
@@ -55,7 +55,7 @@ class Places:
         return Restored(place, run, trial, point)
 
     async def check(self, found: Restored, where: str, role: Speaker = "agent") -> None:
-        """Conflict where the world no longer goes the way it went up to that place."""
+        """Conflict if the world no longer goes the way it went up to that place."""
         case = self._trials.cases(found.run).case(found.place.simulation)
         _, stored = self._archive.conversation(found.place, where)
         tape = Tape(found.point.tape)
@@ -82,7 +82,7 @@ class Places:
             )
 
     def one_run(self, texts: Sequence[str], environment: str, where: str = "select") -> list[Restored]:
-        """Places that can be gone on from in one run: of one run, each simulation once. For a worker thread."""
+        """Places that can continue in one run: from one run, each simulation once. Run in a worker thread."""
         found = [self.find(text, environment, f"{where}[{k}]") for k, text in enumerate(texts)]
         for k, one in enumerate(found):
             same = [other.place for other in found[:k] if other.place.simulation == one.place.simulation]
@@ -97,7 +97,7 @@ class Places:
         return found
 
     def lay_out(self, run: RunRecord, found: Sequence[Restored]) -> None:
-        """Copy what the places are made of into a run that goes on from them. For a worker thread."""
+        """Copy what the places are made of into a run that continues from them. Run in a worker thread."""
         cases = self._trials.cases(run)
         cases.copy_from(found[0].run, [one.place.simulation for one in found])
         for one in found:
@@ -105,7 +105,7 @@ class Places:
 
 
 def _turns(conversation: Conversation, role: Speaker) -> list[int]:
-    """The turns in which the side did something of its own, or could have."""
+    """The turns in which the side did, or could have done, something of its own."""
     if role == "agent":
         return answered_turns(conversation)
     return list(range(1, conversation.end.turn + 1))

@@ -1,4 +1,4 @@
-"""What callers hand in as objects: JSON values of a sane size and depth, before anything looks closer at them."""
+"""Objects that callers hand in: JSON values of a sane size and depth, checked before anything else reads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_plain(value: Any, where: str, chars: int = RECORD_CHARS) -> None:
 
 
 def check_range(value: int, name: str, low: int, high: int) -> int:
-    """The number when it lies in low..high."""
+    """The number, if it lies in low..high."""
     if not low <= value <= high:
         raise InvalidArgument(f"`{name}` is {value:,}.", where=name, allowed=f"{low} to {high:,}")
     return value

@@ -1,4 +1,4 @@
-"""The prompts that are sent, as they would be: the code that asks is given a model that only keeps what it is asked."""
+"""The prompts that would be sent: the code that asks is given a model that only records what it is asked."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ OFFLINE: Final = "offline"
 
 @dataclass(slots=True)
 class Prompt:
-    """One request as a model would be given it."""
+    """One request, as a model would receive it."""
 
     role: str
     what: str
-    """Of which case, or for what."""
+    """Which case, or what it is for."""
     messages: list[dict[str, str]]
     tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     schema: dict[str, Any] | None = None
-    """JSON Schema that the answer must fit."""
+    """JSON Schema that the answer must match."""
 
 
 @dataclass(slots=True)
 class _Listening:
-    """Keeps the first thing that it is asked, and answers nothing."""
+    """Records the first thing it is asked, and answers nothing."""
 
     name: str = "nobody"
     asked: list[ModelRequest] = field(default_factory=list[ModelRequest])
@@ -79,7 +79,7 @@ class Prompts:
     async def of(self, environment: str, roles: Sequence[str] = ROLES, scenario: str = "") -> list[Prompt]:
         """The first request of each role: of agent, user and judge in a case, of the writer for an empty brief.
 
-        `scenario`: whose case; default the first that is not held out. No model is called, and nothing is stored.
+        `scenario`: whose case; default: the first that is not held out. No model is called, nothing is stored.
         """
         wrong = [role for role in roles if role not in ROLES]
         if wrong:
@@ -98,7 +98,7 @@ class Prompts:
     async def _in_a_case(self, owner: EnvironmentRecord, case: Case, role: str) -> list[Prompt]:
         listening, served = _Listening(), case.world.has_servers
         if served:
-            # Nothing is asked of live servers, and nothing is reset there, for a look at prompts.
+            # Showing prompts must not ask live servers anything, nor reset them.
             case = replace(case, world=compile_world(case.world.world))
         if role == "judge" and served:
             return [Prompt(role, "left out: its conversation would call the servers of the world", [])]
@@ -130,7 +130,7 @@ class Prompts:
         )
 
     async def _judged(self, owner: EnvironmentRecord, case: Case, listening: _Listening) -> None:
-        """Of a conversation that the rule-based model plays with itself."""
+        """The judge's request about a conversation that the rule-based model plays with itself."""
         talk = (await self._played(owner, case, None, None)).conversation
         expected = await self._trials.expected.of(case, talk.seed, 1)
         wanted = list(DEFAULT_METRICS) if owner.settings.metrics is None else owner.settings.metrics
@@ -163,7 +163,7 @@ class Prompts:
         ]
 
     def _case(self, owner: EnvironmentRecord, wanted: str) -> Case:
-        """The case of a scenario with its own partner; one that is held out is not shown."""
+        """The case of a scenario with its own partner; a held-out one is not shown."""
         rows = self._archive.scenarios.where(environment=owner.id, split="train")
         slug = split_nested(wanted, owner.id)[1]
         found = next(
@@ -194,7 +194,7 @@ class Prompts:
         return found.persona if found else None
 
     def _shown(self, role: str, what: str, listening: _Listening) -> list[Prompt]:
-        """The first request, without secrets; [] where none would be sent."""
+        """The first request, without secrets; [] if none would be sent."""
         if not listening.asked:
             return []
         asked, hide = listening.asked[0], self._archive.redactor.hide_all

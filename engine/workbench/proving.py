@@ -1,4 +1,4 @@
-"""The work of a hardening: a Hardener put together from its snapshot, and the search or proof run by it."""
+"""The work of a hardening: a Hardener built from its snapshot, and the search or proof that it runs."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from .worlds import Worlds
 from .writing import PacedWriter, TrainRecords
 
 Check = Callable[[], None]
-"""Asked before each write; raises where this process may no longer write for the hardening."""
+"""Called before each write; raises if this process may no longer write for the hardening."""
 
 
 class Proving:
-    """Runs hardenings; every step is saved, so that a second call goes on where the first was stopped."""
+    """Runs hardenings; every step is saved, so that a second call resumes where the first was stopped."""
 
     def __init__(
         self,
@@ -80,15 +80,15 @@ class Proving:
         return await self._scored(await hardener.prove(record, candidate), check)
 
     def alike(self, one: Hardening, other: Hardening) -> bool:
-        """Whether a proof of a text in one would be that in the other. For a worker thread."""
+        """Whether a proof of a text in one would equal that in the other. Run in a worker thread."""
         return self._snapshots.alike(one, other)
 
     def guarded(self, record: Hardening) -> Hardener:
-        """A hardener that only looks at texts."""
+        """A hardener that only runs the guards."""
         return self._hardener(record, _silent, _anybody)
 
     def score_runs(self, hardening: str) -> None:
-        """Score the runs of a hardening as far as they came. For a worker thread."""
+        """Score the runs of a hardening as far as they got. Run in a worker thread."""
         for run in self._archive.runs.where(hardening=hardening):
             if is_whole(run):
                 self._scoring.score(run.id)
@@ -180,14 +180,14 @@ class Proving:
 
 
 def _lent(record: Hardening, agent: AgentSpec) -> list[str]:
-    """The roles that a client plays itself, the writer's among them."""
+    """The roles that a client plays itself, including the writer's."""
     writes = record.strategy == "reflect" and short_name(record.models["writer"]) == RELAY
     return [*lent_roles(record.models, agent), *(["writer"] if writes else [])]
 
 
 async def _silent(trials: int) -> None:
-    """Nobody is told."""
+    """Ignores progress."""
 
 
 def _anybody() -> None:
-    """Whoever asks may write."""
+    """Always allowed: no ownership check."""

@@ -1,4 +1,4 @@
-"""Reports: gathers what the report of a run or a hardening is made of, and fills the page with it."""
+"""Reports: gathers the material of a run's or a hardening's report, and fills the page with it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _DECIDED = {
 }
 
 Kept = tuple[str, TrialRecord]
-"""A trial and the run in which it lies."""
+"""A trial and the run that holds it."""
 
 
 class Reporting:
-    """Makes reports. Everything here is for a worker thread."""
+    """Makes reports. Run everything here in a worker thread."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Reporting:
         return report_of(made)
 
     def of_hardening(self, record: Hardening) -> Report:
-        """The report of a hardening; before its outcome without anything held out."""
+        """The report of a hardening; without anything held out until its outcome."""
         names = {record.base: _version(record.base)}
         for candidate in record.candidates:
             names[candidate.id] = _version(candidate.became or candidate.id)
@@ -72,7 +72,7 @@ class Reporting:
         return report_of(made)
 
     def html(self, report: Report) -> str:
-        """The page. Unavailable where the workbench was given no template."""
+        """The page. Unavailable if the workbench was given no template."""
         if self._parts is None:
             raise Unavailable("This workbench has no report page.", where="format", allowed="json")
         return page(report, self._parts())
@@ -116,7 +116,7 @@ class Reporting:
         return arms
 
     def _compared(self, record: Hardening, text: str, train: range, held_out: range) -> list[Kept]:
-        """Those of an arm that are compared: without the further ones in which regressions were confirmed."""
+        """The trials of an arm that are compared: without the further ones that confirmed regressions."""
         wanted = {"train": train, "held_out": held_out}
         kept = [one for one in self._arm(record, text) if one[1].trial in wanted[_split(record, one[1])]]
         return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
@@ -208,7 +208,7 @@ class Reporting:
 
 
 def _split(record: Hardening, trial: TrialRecord) -> Split:
-    """Train also for a held-out scenario that the client had read who wrote the text."""
+    """Train also for a held-out scenario that the client who wrote the text had read."""
     best = record.find(record.candidate)
     client = best.client if best else record.strategy == "submit"
     return "train" if client and trial.scenario in record.spent else trial.split
@@ -221,7 +221,7 @@ def _counted_as(record: Hardening, arm: Arm) -> Arm:
 
 
 def _seen(trials: Iterable[Kept], hidden: bool) -> list[Kept]:
-    """Without those of held-out scenarios, where they are hidden; in the order of their numbers."""
+    """The trials without those of hidden held-out scenarios; in numerical order."""
     kept = [one for one in trials if not hidden or one[1].split == "train"]
     return sorted(kept, key=lambda one: (one[1].simulation, one[1].trial))
 

@@ -1,7 +1,7 @@
-"""Reruns of failure clusters: whether a run that was to show a cluster of an earlier run again did show it.
+"""Reruns of failure clusters: whether a run made to reproduce a cluster of an earlier run did so.
 
-It is the same cluster where the same check fails, or the same wording of one without a name. A case that was changed
-since shows another thing, and is counted apart.
+It is the same cluster if the same check fails, or the same wording of one without a name. A case changed since then
+shows something else, and is counted separately.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .trials import TrialRunner
 
 
 class Reruns:
-    """The clusters that a run was asked to show again."""
+    """The clusters that a run was asked to reproduce."""
 
     def __init__(self, archive: Archive, trials: TrialRunner) -> None:
         self._archive = archive
@@ -38,7 +38,7 @@ class Reruns:
         ]
 
     def weighed(self, run: RunRecord) -> list[ClusterRerun]:
-        """How many of their cases are gone, or made of something else; once the run's own were copied."""
+        """How many of their cases are gone or changed; call once the run's own were copied."""
         return [self._weighed(run, one) for one in run.reruns]
 
     def _weighed(self, run: RunRecord, rerun: ClusterRerun) -> ClusterRerun:
@@ -53,7 +53,7 @@ class Reruns:
 
 
 def counted(rerun: ClusterRerun, trials: Sequence[TrialRecord], keys: Mapping[str, set[str]]) -> ClusterRerun:
-    """What became of a cluster. `keys`: for each failed trial the keys of the clusters that it belongs to."""
+    """What became of a cluster. `keys`: for each failed trial the keys of its clusters."""
     counts: dict[str, int] = {"again": 0, "otherwise": 0, "passed": 0, "undecided": 0}
     of: dict[str, list[TrialRecord]] = {slug: [] for slug in rerun.members}
     for trial in trials:
@@ -66,7 +66,7 @@ def counted(rerun: ClusterRerun, trials: Sequence[TrialRecord], keys: Mapping[st
 
 
 def rerun_warnings(run: RunRecord) -> list[str]:
-    """Where what was run is not what had failed."""
+    """Warnings if what was run is not what had failed."""
     found: list[str] = []
     for one in run.reruns:
         of = f"of {plural(len(one.members), 'simulation')} of {one.cluster}"

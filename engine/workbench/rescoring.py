@@ -1,4 +1,4 @@
-"""Scoring a stored run again: other metrics, another judge, thresholds, labels by people. Nothing is simulated."""
+"""Scores a stored run again: other metrics, another judge, thresholds, human labels. Nothing is simulated."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from .trials import TrialRunner
 from .verdict_changes import VerdictChanges, gradings, outdated, put_aside, verdict_changes
 
 _DONE_BY = "scored_by"
-"""The option of a run that names the job whose scoring is the present one."""
+"""The option of a run that names the job of its present scores."""
 
 
 class Rescoring:
-    """Scores runs again; the scores before are kept."""
+    """Scores runs again; the earlier scores are kept."""
 
     def __init__(
         self,
@@ -81,10 +81,10 @@ class Rescoring:
     ) -> RunReport:
         """New scores beside the old ones, or the run so far with the job after `wait_s` seconds.
 
-        `metrics`: instead of the run's. `judge`: a model; default the run's. With neither no model is called, unless
-        nothing else is given either and a judge could not be asked before: then it is asked again. What `thresholds`
-        name is measured where that needs no model, and what another version of the grading has decided is graded anew.
-        Conflict while the run goes on, or a hardening rests on it.
+        `metrics`: instead of the run's. `judge`: a model; default: the run's. With neither, no model is called, unless
+        nothing else is given and a judge could not be asked before: then it is asked again. Metrics that `thresholds`
+        name are measured if they need no model, and verdicts of another grading version are graded anew. Conflict while
+        the run goes on, or a hardening depends on it.
         """
         check_wait(wait_s)
         record = self._archive.runs.get(run, "run")
@@ -133,19 +133,19 @@ class Rescoring:
         return report
 
     async def to_label(self, run: str, limit: int = 20) -> list[ToLabel]:
-        """Conversations of a run that are to be labelled, drawn from train; blind to what the judge has said."""
+        """Conversations of a run to label, drawn from train, without the judge's answers."""
         record = self._archive.runs.get(run, "run")
         return await anyio.to_thread.run_sync(self._labelling.of_run, record, limit)
 
     def _waits(self, run: RunRecord) -> bool:
-        """Whether there are trials whose judge could not be asked. For a worker thread."""
+        """Whether there are trials whose judge could not be asked. Run in a worker thread."""
         return any(judge_failed(row) for row in self._archive.trials(run.id).table.walk())
 
     def _kept(self, run: RunRecord, labels: Sequence[Any]) -> list[str]:
         return self._labels.keep(run, label_rows(labels, self._roots))
 
     def report_of(self, job: Job) -> RunReport:
-        """The run of a job as it is stored, with what became of its verdicts."""
+        """The run of a job as stored, with what became of its verdicts."""
         self._jobs.raise_failure(job)
         report = self._report(self._archive.runs.get(str(job.spec["run"]), "run"), job)
         made = job.result or {}
@@ -174,7 +174,7 @@ class Rescoring:
         return report
 
     def _at_rest(self, run: RunRecord, *, again: bool) -> None:
-        """Conflict where the scores of a run are in use. `again`: the same call may be what uses them."""
+        """Conflict if the scores of a run are in use. `again`: the same call may be what uses them."""
         if run.state == "running":
             calls = [NextCall("wait_job", {"job": run.job})] if run.job else []
             raise Conflict(f"{run.id} is still running.", where="run", next=calls)
@@ -201,7 +201,7 @@ class Rescoring:
         return now or str(run.options.get("knowledge") or "")
 
     def _begin(self, run: RunRecord, spec: Mapping[str, Any], job: str) -> RunRecord:
-        """The run as it is to be scored, with its present scores, if it has any, put aside, once a job. For a worker
+        """The run prepared for scoring; its present scores, if any, are put aside, once per job. Run in a worker
         thread.
         """
         versions = gradings(self._archive, run.id)

@@ -1,4 +1,4 @@
-"""What the services answer: plain values that a tool, the command line or a script renders in its own way."""
+"""What the services return: plain values that a tool, the command line or a script renders in its own way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .verdict_changes import VerdictChanges
 
 @dataclass(slots=True)
 class EnvironmentReport:
-    """An environment that was made, or was there already with the same content (`created` False)."""
+    """An environment that was made, or already existed with the same content (`created` False)."""
 
     environment: EnvironmentRecord
     created: bool
@@ -35,12 +35,12 @@ class EnvironmentReport:
     lost: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     warnings: list[str] = field(default_factory=list[str])
     stored: bool = True
-    """False: an import that was only tried."""
+    """False: a dry-run import."""
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """An import as it stands: `report` is None while its job goes on, and where it was cancelled."""
+    """An import so far: `report` is None while its job goes on, and if it was cancelled."""
 
     environment: str
     job: Job
@@ -49,7 +49,7 @@ class ImportReport:
 
 @dataclass(slots=True)
 class Creation:
-    """What came of creating personas, scenarios or simulations; a wrong one does not stop the others."""
+    """The outcome of creating personas, scenarios or simulations; an invalid one does not stop the others."""
 
     environment: str
     kind: str
@@ -69,20 +69,20 @@ class Creation:
 
 @dataclass(slots=True)
 class RunReport:
-    """A run as it stands: `job` is None once it is over; a paused one still has it."""
+    """A run so far: `job` is None once it is over; a paused one still has it."""
 
     run: RunRecord
     job: Job | None = None
     warnings: list[str] = field(default_factory=list[str])
     model_calls: int = 0
-    """Those that were answered, of failed attempts too; so far, while it goes on."""
+    """Answered calls, including those of failed attempts; so far, while it goes on."""
     tokens: int = 0
     usd: float | None = None
     """None: the price of some calls is unknown."""
     again: bool = False
     """Stored conversations were scored again; nothing was simulated."""
     changes: VerdictChanges | None = None
-    """Of a scoring again: what became of the verdicts."""
+    """When scored again: what became of the verdicts."""
 
 
 @dataclass(slots=True)
@@ -95,21 +95,21 @@ class SessionReport:
     turn: int
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     tools: list[ToolSignature] = field(default_factory=list[ToolSignature])
-    """Those that the caller may call now."""
+    """The tools that the caller may call now."""
     news: bool = True
-    """Whether the caller has not been told of these tools."""
+    """Whether these tools are new to the caller."""
     result: dict[str, Any] = field(default_factory=dict[str, Any])
     """Of a call: tool, args, ok, error, result. Of a start or look of a user: its sheet."""
     changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """What calls changed; of a look or an end all that is changed by then."""
+    """What calls changed; for a look or an end, everything changed by then."""
     waits: bool = False
     """The other side has not answered yet."""
     lent: bool = False
-    """It waits, and a client is to answer in its place."""
+    """It waits, and a client is to answer for the other side."""
     done: bool = False
     end: str = ""
     conversation: str = ""
-    """As which an end is kept."""
+    """The stored conversation of an end."""
     reward: dict[str, Any] = field(default_factory=dict[str, Any])
     """value, verdict, by, score, components."""
     warnings: list[str] = field(default_factory=list[str])
@@ -117,7 +117,7 @@ class SessionReport:
 
 @dataclass(slots=True)
 class HardeningReport:
-    """A hardening as it stands, and the candidate that the call was about (the best, when it was about none)."""
+    """A hardening so far, and the candidate that the call was about (the best, if it named none)."""
 
     hardening: Hardening
     candidate: str = ""
@@ -125,9 +125,9 @@ class HardeningReport:
     became: InstructionsRecord | None = None
     """The version that a promotion made."""
     wrote_file: str = ""
-    """The instructions file that promotion wrote."""
+    """The instructions file that the promotion wrote."""
     before: InstructionsRecord | None = None
-    """Of a roll back: the version that was in force; the same as `became` when nothing changed."""
+    """For a rollback: the version that was in force; the same as `became` if nothing changed."""
     warnings: list[str] = field(default_factory=list[str])
 
 
@@ -162,7 +162,7 @@ class Page:
     total: int
     next_cursor: str = ""
     at_least: bool = False
-    """There may be more than `total`: not all were looked through."""
+    """There may be more than `total`: not all were inspected."""
 
 
 @dataclass(slots=True)
@@ -174,25 +174,25 @@ class Item:
     view: str
     item: dict[str, Any]
     untrusted: list[str] = field(default_factory=list[str])
-    """Paths in `item` whose text was said by agents, users, tools or files."""
+    """Paths in `item` whose text came from agents, users, tools or files."""
     next_cursor: str = ""
     summary: str = ""
-    """One or two sentences with the figures that matter."""
+    """One or two sentences with the key figures."""
     warnings: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
 class ModelCallBatch:
-    """Model calls for a client to answer, and what became of the answers that it sent."""
+    """Model calls for a client to answer, and the outcome of the answers that it sent."""
 
     shared: dict[str, Any] = field(default_factory=dict[str, Any])
     """What several calls need, by the names in their `uses`."""
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """id, role, conversation, uses, sheet, history, new, reply, schema"""
     left: int = 0
-    """Calls that could be handed out beside these."""
+    """How many more calls could be handed out."""
     out: int = 0
-    """Calls that are handed out to others, or to the same client before."""
+    """Calls already handed out, to others or to this client."""
     accepted: int = 0
     refused: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     """id, what, at, allowed"""

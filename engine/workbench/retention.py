@@ -1,7 +1,7 @@
-"""Retention: what ended longer ago than the operator keeps things is deleted, at the start and every hour.
+"""Retention: deletes what ended longer ago than the operator's limit, at the start and every hour.
 
-Runs, hardenings, jobs and their conversations go. What is at work, open or rested upon stays, and so do environments
-with every version of their instructions, the ledger of looks and the audit.
+Runs, hardenings, jobs and their conversations are deleted. Anything in use, still open, or referenced by something else
+is kept, as are environments with every version of their instructions, the ledger of looks and the audit log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("caseharden.retention")
 
 
 class Retention:
-    """Deletes by age. `days` 0: nothing but what killed processes left half written."""
+    """Deletes by age. `days` 0: only what killed processes left half written."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Retention:
         self._now = now
 
     async def sweeps(self) -> None:
-        """Sweep now and every hour, until cancelled; what goes wrong in one is logged."""
+        """Sweep now and every hour, until cancelled; errors in a sweep are logged."""
         while True:
             try:
                 await anyio.to_thread.run_sync(self.sweep)
@@ -50,7 +50,7 @@ class Retention:
             await anyio.sleep(EVERY_S)
 
     def sweep(self) -> dict[str, int]:
-        """Delete what is too old; how many of each kind. For a worker thread."""
+        """Delete what is past the limit; how many of each kind. Run in a worker thread."""
         self._archive.tidy()
         if not self._days:
             return {}
@@ -77,7 +77,7 @@ class Retention:
         return [id for id in self._archive.hardenings.table.walk(show=old) if id]
 
     def _old_runs(self, before: str) -> list[str]:
-        """Those of hardenings go with them; one that an open hardening or a recorded agent rests on stays."""
+        """Those of hardenings are deleted with them; one that an open hardening or a recorded agent needs is kept."""
         rested = set(self._archive.environments.table.walk(show=lambda row, _: row["agent"].get("run", "")))
         rested |= set(self._archive.hardenings.table.walk(show=lambda row, _: row.get("base_run", "")))
 
@@ -88,12 +88,12 @@ class Retention:
         return [id for id in self._archive.runs.table.walk(show=old) if id]
 
     def _old_sessions(self, before: str) -> list[str]:
-        """Open ones too: nobody has come back to them for so long."""
+        """Open ones too: nobody has come back to them for that long."""
         rows = self._archive.sessions.table.walk(show=lambda row, id: "" if _last(row) >= before else id)
         return [id for id in rows if id]
 
     def _old_jobs(self, before: str) -> list[str]:
-        """Ended jobs of which nothing is left that could be gone on with."""
+        """Ended jobs with nothing left to resume."""
         runs, hardenings = self._archive.runs, self._archive.hardenings
 
         def old(row: Mapping[str, Any], id: str) -> tuple[str, str, str]:

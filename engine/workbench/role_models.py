@@ -1,4 +1,4 @@
-"""Which model plays which role: the call's, else the environment's, else the server's, else offline."""
+"""Which model plays which role: as set by the call, else the environment, else the server, else offline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OFFLINE_WARNING = (
 
 
 class RoleModels:
-    """The models of this server. `reach`: what models and agents outside are reached by."""
+    """The models of this server. `reach`: how outside models and agents are reached."""
 
     def __init__(self, server: ModelChoice, reach: Reach | None = None) -> None:
         self.server = server
@@ -45,9 +45,9 @@ class RoleModels:
     def open(
         self, name: ModelName, where: str = "models", cassette: Mapping[str, Any] | None = None
     ) -> ModelClient:
-        """The client of a model; one that the server's settings name may use what they refer to.
+        """The client of a model; one named by the server's settings may use what they refer to.
 
-        `cassette`: `options.cassette` of a run; it stands before every model that would be called.
+        `cassette`: `options.cassette` of a run; put in front of every model that would be called.
         """
         connections = self.connections
         if connections is not None and name in self._operators:
@@ -58,18 +58,18 @@ class RoleModels:
         return RecordedModel(client, self.cassette(cassette["file"]), cassette["mode"], where)
 
     def cassette(self, file: str) -> Cassette:
-        """The cassette of a file, which need not be there."""
+        """The cassette of a file, which need not exist."""
         return open_cassette(file, self.connections, "options.cassette.file")
 
     def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, ModelName]:
-        """A model for each role, each one that can be opened; the error names `models.ROLE`."""
+        """A model for each role, each checked to open; the error names `models.ROLE`."""
         named = self._named(environment, chosen or ModelChoice())
         for role, name in named.items():
             self.open(name, f"models.{role}")
         return named
 
     def writer(self, environment: EnvironmentRecord) -> ModelClient:
-        """The model that writes for an environment."""
+        """The writer model of an environment."""
         return self.open(self.of(environment)["writer"], "models.writer")
 
     async def probe(
@@ -78,7 +78,7 @@ class RoleModels:
         where: str = "models",
         cassette: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raise what would let every call of one of them fail, where that can be known without spending one."""
+        """Raise what would make every call of one of them fail, if that can be known without spending one."""
         seen: list[ModelName] = []
         for role, name in models.items():
             client = self.open(name, f"{where}.{role}", cassette)
@@ -87,7 +87,7 @@ class RoleModels:
             seen.append(name)
 
     def shown(self, environment: EnvironmentRecord) -> tuple[dict[str, str], list[str]]:
-        """The models as reports call them, and warnings: of those that cannot be opened, or of offline ones."""
+        """The models as reports call them, and warnings about those that cannot be opened, or about offline ones."""
         named = self.named(environment)
         shown: dict[str, str] = {}
         warnings: list[str] = []
@@ -106,11 +106,11 @@ class RoleModels:
         return shown, warnings
 
     def named(self, environment: EnvironmentRecord) -> dict[str, ModelName]:
-        """The model of each role when a call names none, as it is written."""
+        """The model of each role when a call names none, as written."""
         return self._named(environment, ModelChoice())
 
     def chosen(self, environment: EnvironmentRecord | None = None) -> dict[str, dict[str, str]]:
-        """For each role the model, where that comes from (environment, server, default), and what is wrong with it."""
+        """For each role the model, its source (environment, server, default), and what is wrong with it."""
         sources = (
             ("environment", environment.models if environment else ModelChoice()),
             ("server", self.server),
@@ -134,7 +134,7 @@ class RoleModels:
 
 
 def is_free(model: ModelName) -> bool:
-    """Whether a model makes no calls that cost anything."""
+    """Whether a model makes no paid calls."""
     return short_name(model).startswith(("offline", REPLAY))
 
 
@@ -148,7 +148,7 @@ def lent_roles(models: Mapping[str, ModelName], agent: AgentSpec) -> list[str]:
 
 
 def judges_itself(models: Mapping[str, ModelName], agent: AgentSpec) -> bool:
-    """Whether the judge is the model, or the client, that is the agent itself; rules are nobody's own."""
+    """Whether the judge is the model, or the client, that is also the agent; rules never count."""
     lent, judge = lent_roles(models, agent), short_name(models.get("judge", ""))
     if "judge" in lent:
         return "agent" in lent

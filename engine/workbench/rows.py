@@ -1,4 +1,4 @@
-"""Rows of lists: what one line says of a stored thing."""
+"""Rows of lists: what one line shows of a stored thing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def persona_row(row: Any) -> Row:
 
 
 def scenario_row(row: Any) -> Row:
-    """A scenario; of a held-out one not what it is about."""
+    """A scenario; for a held-out one without what it is about."""
     scenario = row["scenario"]
     told = {
         "id": row["id"],
@@ -64,7 +64,7 @@ def run_row(row: Any) -> Row:
 
 
 def conversation_row(row: Any, run: str, clusters: ClusterOf) -> Row:
-    """A conversation; of a held-out one its verdict and how it ended, not why."""
+    """A conversation; for a held-out one its verdict and how it ended, not why."""
     place = f"{run}/{row['id']}"
     told: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
     told["error"] = row.get("error")
@@ -98,13 +98,13 @@ def hardening_row(row: Any) -> Row:
 
 
 def whole_hardening_row(row: Any) -> Row:
-    """All of a hardening that may be told."""
+    """Everything of a hardening that may be shown."""
     candidates = [{**c, "evidence": evidence_row(c["evidence"])} for c in row["candidates"]]
     return {**row, "evidence": evidence_row(row["evidence"]), "candidates": candidates}
 
 
 def evidence_row(evidence: Any) -> Any:
-    """Evidence; which checks of held-out scenarios got worse is not told, only how many did."""
+    """Evidence; which checks of held-out scenarios got worse is not shown, only how many."""
     if not evidence:
         return evidence
     return {**evidence, "regressions": [r for r in evidence["regressions"] if r["split"] == "train"]}
@@ -142,10 +142,10 @@ def candidate_row(candidate: Candidate) -> Row:
 
 
 def cut(text: str, most: int) -> str:
-    """The text, or its beginning and how many characters were left out."""
+    """The text, or its beginning and the number of characters left out."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more)"
 
 
 def filled_row(row: Row) -> Row:
-    """Without empty fields."""
+    """The row without empty fields."""
     return {k: v for k, v in row.items() if v not in (None, "", [], False)}

@@ -20,30 +20,30 @@ from .attempts import Attempts, is_spoiled
 from .worlds import Worlds
 
 KEPT_CASES = 256
-"""Prepared cases of a run that are kept: trials of one simulation follow each other."""
+"""Prepared cases of a run kept in memory: trials of one simulation follow each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseParts:
-    """A simulation of a run with the records that it names, as they were when the run began."""
+    """A simulation of a run with its records, as they were when the run began."""
 
     row: SimulationRecord
     scenario: Scenario
     persona: Persona | None
-    """The stored one; it may stand in the scenario instead."""
+    """The stored one; it may be in the scenario instead."""
     split: Split
 
     @property
     def user(self) -> Persona | None:
-        """The persona, wherever it stands."""
+        """The persona, wherever it is defined."""
         inline = self.scenario.persona if isinstance(self.scenario.persona, Persona) else None
         return self.persona or inline
 
 
 class RunCases:
-    """The cases of a run, from the records that were copied when it began.
+    """The cases of a run, from the records copied when it began.
 
-    `check`: asked before a trial is kept; raises where this process may no longer write for the run.
+    `check`: called before a trial is stored; raises if this process may no longer write for the run.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RunCases:
         self._simulations.put_many({s.slug: dump(s) for s in chosen})
 
     def copy_from(self, source: RunRecord, simulations: Iterable[str]) -> None:
-        """Copy the cases of simulations as another run has them."""
+        """Copy the cases of simulations from another run."""
         store = self._archive.store
         old = RunCases(self._archive, self._worlds, source)
         for slug in simulations:
@@ -103,24 +103,24 @@ class RunCases:
                     store.run_table(self.run.id, table).put_many(rows)
 
     def put_point(self, simulation: str, point: BranchPoint) -> None:
-        """From here on every trial of the simulation goes on from that point."""
+        """Make every trial of the simulation continue from that point."""
         self._points.put(simulation, point.model_dump(mode="json"))
 
     def point(self, simulation: str) -> BranchPoint | None:
-        """Where the trials of a simulation go on from; None: they begin at the beginning."""
+        """Where the trials of a simulation continue from; None: they begin at the beginning."""
         found = self._points.find(simulation)
         return BranchPoint.model_validate(found) if found is not None else None
 
     def case(self, simulation: str) -> Case:
-        """The prepared case of a simulation of this run; InvalidArgument where it does not fit the world."""
+        """The prepared case of a simulation of this run; InvalidArgument if it does not fit the world."""
         return self._prepared(simulation)
 
     def parts(self, simulation: str) -> CaseParts:
-        """What the case of a simulation is made of, whether it fits the world or not."""
+        """What the case of a simulation is made of, whether or not it fits the world."""
         return self._parts(simulation)
 
     def attempt(self, simulation: str, trial: int, table: str) -> int:
-        """The number of the attempt that a trial makes now: one more than have failed."""
+        """The number of a trial's present attempt: one more than have failed."""
         return 1 + self._failed(table)[f"{simulation}/{trial}"]
 
     def fallen(self, simulation: str, trial: int, table: str) -> int:
@@ -129,16 +129,16 @@ class RunCases:
         return sum(is_spoiled(record.end, record.error) for record in kept)
 
     def keep_beside(self, record: TrialRecord, table: str) -> None:
-        """Keep an attempt that is made once more, apart from the run's trials."""
+        """Keep an attempt that is being repeated, apart from the run's trials."""
         self._attempts.keep(self.run.id, record, table)
         self._failed(table)[record.id] += 1
 
     def seed(self, case: Case) -> int:
-        """The seed of a case in this run: the same whatever the instructions are."""
+        """The seed of a case in this run, independent of the instructions."""
         return self.run.seed + case.scenario.seed
 
     def _read_failed(self, table: str) -> Counter[str]:
-        """Failed attempts of each trial; but for `keep_beside` none is set aside while its trials go on."""
+        """Failed attempts of each trial; only `keep_beside` adds to them while its trials go on."""
         return Counter(record.id for record in self._attempts.of_run(self.run.id, (table,)))
 
     def _read(self, simulation: str) -> CaseParts:
@@ -170,4 +170,4 @@ class RunCases:
 
 
 def _anybody() -> None:
-    """Whoever asks may write."""
+    """Always allowed: no ownership check."""

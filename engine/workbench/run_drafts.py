@@ -1,4 +1,4 @@
-"""What a call asks to be run: options, text, simulations, models and seed, checked before anything is stored."""
+"""What a call asks to run: options, text, simulations, models and seed, checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from .what_ifs import what_ifs
 CONFIRM_ABOVE = 20_000
 """Trials above which a run must be confirmed."""
 RESUMED_WITH = ("budget", "concurrency", "pause_after")
-"""Options that may be other when a run goes on."""
+"""Options that may change when a run is resumed."""
 
 
 class CassetteUse(Authored):
-    """`options.cassette`: recorded model calls instead of made ones, or beside them."""
+    """`options.cassette`: recorded model calls instead of live ones, or in addition."""
 
     file: str = Field(min_length=1, max_length=4096)
     """Under an allowed root."""
@@ -70,20 +70,20 @@ class RunOptions(Authored):
     """Default: the environment's."""
     budget: Budget | None = None
     pause_after: int = Field(default=PAUSE_AFTER, ge=0, le=100_000)
-    """Equal failures of the infrastructure in a row that pause the run; 0: never."""
+    """Consecutive equal infrastructure failures that pause the run; 0: never."""
     limits: Limits | None = None
     cassette: CassetteUse | None = None
     hints: bool = False
-    """Whether the agent is told the hints of its scenario."""
+    """Whether the agent is given the hints of its scenario."""
     name_clusters: bool | None = None
-    """Whether the writer is asked to name the failures; default: where it is neither offline nor the client itself."""
+    """Whether the writer names the failures; default: if it is neither offline nor the client itself."""
     confirm: bool = False
     resume: str = ""
-    """A run: execute what is missing in it, and once more what ended in error."""
+    """A run: execute its missing trials, and repeat those that ended in error."""
 
 
 class RunDrafts:
-    """Makes the record of a run from what a call says; nothing but missing simulations is stored."""
+    """Makes the record of a run from a call; only missing simulations are stored."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class RunDrafts:
         self.reruns = Reruns(archive, trials)
 
     def concurrency(self, environment: EnvironmentRecord, models: Mapping[str, ModelName]) -> int:
-        """Trials at the same time where a call says nothing: all of them where a client plays."""
+        """Concurrent trials if a call does not say: all of them if a client plays."""
         said = environment.settings.concurrency
         return said or (MOST_CONCURRENCY if lent_roles(models, environment.agent) else self._concurrency)
 
@@ -185,7 +185,7 @@ class RunDrafts:
         simulations: list[SimulationRecord],
         places: Sequence[Restored],
     ) -> tuple[list[SimulationRecord], str]:
-        """The simulations without the sealed ones where a client plays, and what is left out in words; else HeldOut."""
+        """The simulations without the sealed ones if a client plays, and a note on what is left out; else HeldOut."""
         if not lent_roles(models, environment.agent):
             return simulations, ""
         refuse_sealed(self._archive, [f"{environment.id}/{one.trial.scenario}" for one in places])
@@ -197,7 +197,7 @@ class RunDrafts:
         return left, plural(len(simulations) - len(left), "simulation") if sealed else ""
 
     def _whole(self, select: Sequence[str], instructions: str) -> str:
-        """The run of the same text and of all simulations that a selection was taken from, or ""."""
+        """The run of the same text and of all the simulations that a selection was taken from, or ""."""
         names = {text.partition(":")[2].partition("/")[0] for text in select}
         found = self._archive.runs.find(next(iter(names))) if len(names) == 1 else None
         if found is None or found.instructions != instructions:
@@ -205,18 +205,18 @@ class RunDrafts:
         return str(found.options.get("part_of", found.id))
 
     def places(self, spec: Mapping[str, Any]) -> list[Restored]:
-        """The places that a call wants to be gone on from; none where it selects simulations."""
+        """The places that a call wants to continue from; none if it selects simulations."""
         select: Sequence[str] = spec["select"]
         if not (select and all(map(is_place, select))):
             return []
         return self._places.one_run(select, spec["environment"])
 
     def lay_out(self, run: RunRecord, spec: Mapping[str, Any]) -> None:
-        """Copy what the places are made of into the run. For a worker thread."""
+        """Copy what the places are made of into the run. Run in a worker thread."""
         self._places.lay_out(run, self.places(spec))
 
     async def restorable(self, spec: Mapping[str, Any]) -> None:
-        """Conflict where a place cannot be gone on from as it was."""
+        """Conflict if a place can no longer be restored."""
         for k, found in enumerate(await anyio.to_thread.run_sync(self.places, spec)):
             await self._places.check(found, f"select[{k}]")
 
@@ -227,12 +227,12 @@ class RunDrafts:
         trials: int = 0,
         cassette: Mapping[str, Any] | None = None,
     ) -> None:
-        """Refuse to begin where it is known without a call that every trial would end in an error."""
+        """Refuse to begin if it is known without a call that every trial would end in an error."""
         try:
             await self._trials.probe(agent, models, cassette)
         except SetupError as error:
             if isinstance(error.__cause__, TimedOut):
-                return  # a list of models that does not come says little of the models
+                return  # a missing list of models says little about the models
             each = plural(trials, "trial") if trials else "All trials"
             raise type(error)(
                 f"{error.what} {each} would end in error, so nothing was run.",
@@ -243,7 +243,7 @@ class RunDrafts:
             ) from error
 
     def _metrics(self, environment: EnvironmentRecord, asked: Sequence[Any], judge: ModelName) -> list[Any]:
-        """What is measured: what the call says, else the environment; else three metrics where a judge is set."""
+        """What is measured: as the call says, else the environment; else three metrics if a judge is set."""
         if asked:
             return [] if list(asked) == [NO_METRICS] else list(asked)
         if environment.settings.metrics is not None:
@@ -252,7 +252,7 @@ class RunDrafts:
         return [] if offline else list(DEFAULT_METRICS)
 
     def looked_at(self, use: CassetteUse) -> dict[str, Any]:
-        """The cassette as the run keeps it, with the lines of its file that are damaged."""
+        """The cassette as stored with the run, with the damaged lines of its file."""
         found = self._models.cassette(use.file)
         kept: dict[str, Any] = use.model_dump()
         if found.exists or use.mode == "strict":
@@ -266,7 +266,7 @@ class RunDrafts:
         return {**kept, "damaged": list(found.damaged)} if found.damaged else kept
 
     def _confirm(self, run: RunRecord) -> None:
-        """Refuse what is large, unless a budget bounds it."""
+        """Refuse a large run, unless a budget bounds it."""
         wanted = trials_wanted(run)
         if wanted > CONFIRM_ABOVE:
             again = {"environment": run.environment, "options": {"confirm": True}}
@@ -323,7 +323,7 @@ class RunDrafts:
     def _own_trials(
         self, environment: str, simulations: Sequence[SimulationRecord], trials: int
     ) -> dict[str, int]:
-        """How many trials simulations have whose scenario says another number than the run's."""
+        """How many trials simulations have whose scenario sets another number than the run's."""
         said: dict[str, int] = {}
         for row in self._archive.scenarios.table.walk({"environment": environment}):
             own = row["scenario"].get("trials")
@@ -334,7 +334,7 @@ class RunDrafts:
     def _choose(
         self, environment: EnvironmentRecord, select: Sequence[str], before: RunRecord | None
     ) -> tuple[list[SimulationRecord], list[str]]:
-        """The simulations, and what is to be said of pairs that were made for them."""
+        """The simulations, and warnings about pairs that were made for them."""
         told: list[str] = []
         if before is not None and list(select) in ([], ["all"]):
             known = {s.slug: s for s in self._archive.simulations.where(environment=environment.id)}
@@ -353,7 +353,7 @@ class RunDrafts:
 
 
 def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:
-    """Refuse a metric that compares with a knowledge base where there is none."""
+    """Refuse a metric that compares with a knowledge base if there is none."""
     for name, metric in metrics.items():
         if "knowledge" in metric.about and not knowledge:
             raise InvalidArgument(
@@ -364,7 +364,7 @@ def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:
 
 
 def run_options(options: Mapping[str, Any] | None) -> RunOptions:
-    """`options`, or an error that says what of it is not in this version."""
+    """`options`, or an error that names what this version does not support."""
     given = dict(options or {})
     check_plain(given, "options")
     opted = load(RunOptions, given, "options")
@@ -379,7 +379,7 @@ def run_options(options: Mapping[str, Any] | None) -> RunOptions:
 
 
 def cassette_warnings(used: Mapping[str, Any] | None) -> list[str]:
-    """What is to be said of the file that recorded calls are read from: `options.cassette` as it is kept."""
+    """Warnings about the file of recorded calls: `options.cassette` as stored."""
     used = used or {}
     lines: Sequence[int] = used.get("damaged") or ()
     if not lines:
@@ -389,7 +389,7 @@ def cassette_warnings(used: Mapping[str, Any] | None) -> list[str]:
 
 
 def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
-    """What is to be said of a budget in dollars where the price of these models is unknown."""
+    """Warnings about a budget in dollars if the price of these models is unknown."""
     if "usd" not in (run.options.get("budget") or {}) or not names:
         return []
     told = ", ".join(names)
@@ -399,7 +399,7 @@ def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
 
 
 def agent_of(environment: EnvironmentRecord) -> dict[str, Any]:
-    """The agent of an environment as a run keeps it: its kind, and what is not the default."""
+    """The agent of an environment as stored with a run: its kind, and what is not the default."""
     agent = environment.agent
     return {"kind": agent.kind, **agent.model_dump(mode="json", exclude_defaults=True)}
 
@@ -416,7 +416,7 @@ def trials_wanted(run: RunRecord) -> int:
 
 
 def _branched(run: RunRecord, places: Sequence[Restored]) -> None:
-    """The run goes on from these places: their cases, their world and the limits they were run under."""
+    """Make the run continue from these places: their cases, world and limits."""
     source = places[0].run
     run.simulations = [one.place.simulation for one in places]
     run.world = source.world

@@ -19,7 +19,7 @@ _SAID = [f"item.clusters[].{field}" for field in ("name", "cause", "rule", "fix"
 
 
 class RunViews:
-    """Reads one run. Views and limits are checked by the caller."""
+    """Shows one run. Callers check views and limits."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -90,7 +90,7 @@ class RunViews:
         )
 
     def _agreement(self, run: RunRecord, limit: int, skip: int) -> Item:
-        """Every disagreement of the judge with people's labels, with kappa and confusion by check."""
+        """Every disagreement of the judge with human labels, with kappa and confusion by check."""
         found = run.agreement
         if found is None:
             told = f"{run.id}: nobody has labelled its conversations; score_run takes labels."
@@ -139,7 +139,7 @@ def _whole(cluster: Cluster) -> Body:
 
 
 def _short(cluster: Cluster) -> Body:
-    """What is failed, how badly, how often and where to look; the rest stands in the view `clusters`."""
+    """What failed, how badly, how often and where to look; the rest is in the view `clusters`."""
     shown = {"id", "check", "name", "severity", "cause", "simulations", "held_out", "see"}
     told = cluster.model_dump(mode="json", include=shown)
     return {name: value for name, value in told.items() if value != ""}

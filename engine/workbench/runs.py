@@ -36,7 +36,7 @@ from .trials import TrialRunner
 
 MOST_TRIALS = 50
 MOST_BROKEN = 10
-"""Trials of a run that may break by an error of ours before the others are not even begun."""
+"""Trials of a run that may break through our own error before the remaining ones are not begun."""
 _BEGIN_S = 10
 _log = logging.getLogger("caseharden.runs")
 Draft = tuple[RunRecord, list[SimulationRecord]]
@@ -44,7 +44,7 @@ Draft = tuple[RunRecord, list[SimulationRecord]]
 
 @dataclass(frozen=True, slots=True)
 class _Going:
-    """A run that goes on here: the trials that are over, and what they have used."""
+    """A run in progress here: its finished trials, and their usage."""
 
     ended: list[EndedTrial]
     pacing: Pacing
@@ -53,7 +53,7 @@ class _Going:
 
 
 class Runs:
-    """Starts runs and says how they stand."""
+    """Starts runs and reports on them."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Runs:
         self._attempts = Attempts(archive)
         self._going: dict[str, _Going] = {}
         self._walls: dict[str, float] = {}
-        """Seconds that the trials of a run took before it was stopped, until they are stored."""
+        """Seconds that a run's trials took before it was stopped, until they are stored."""
         jobs.handle("run", self._perform, self._stopped)
 
     async def start(
@@ -96,8 +96,8 @@ class Runs:
     ) -> RunReport:
         """Simulate and score; the finished run, or the run so far with its job after `wait_s` seconds.
 
-        `trials` 0: the scenario's number, else the environment's. `continue_run`: this becomes the next round of
-        that run's series, on its simulations unless `select` says otherwise.
+        `trials` 0: the scenario's number, else the environment's. `continue_run`: this becomes the next round of that
+        run's series, on its simulations unless `select` says otherwise.
         """
         check_wait(wait_s)
         check_range(trials, "trials", 0, MOST_TRIALS)
@@ -135,7 +135,7 @@ class Runs:
         return await self._settled(job, wait_s, on_progress)
 
     def report_of(self, job: Job) -> RunReport:
-        """The run of a job as it is stored."""
+        """The run of a job as stored."""
         found = self._archive.runs.where(job=job.id)
         if not found:
             self._jobs.raise_failure(job)
@@ -154,12 +154,12 @@ class Runs:
         return RunReport(run, None if job.ended else job, warnings, used.calls, used.tokens, usd)
 
     def so_far(self, run: str) -> Spent | None:
-        """What a run that goes on here has used; None where it does not."""
+        """What a run in progress here has used; None if it is not."""
         going = self._going.get(run)
         return going.pacing.meter.now if going else None
 
     async def _settled(self, job: Job, wait_s: float, on_progress: Progress | None) -> RunReport:
-        """The run of a job after at most so many seconds; while it goes on, with the totals so far."""
+        """The run of a job after at most `wait_s` seconds; while it goes on, with the totals so far."""
         report = self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
         if report.job is not None and report.job.active:
             so_far = await self._so_far(report.run.id)
@@ -171,7 +171,7 @@ class Runs:
         return totals(going.ended if going else await anyio.to_thread.run_sync(self._scoring.ended, run))
 
     async def _begin(self, job: Job, draft: Draft | None) -> None:
-        """Store the run and launch its job: both or, where that fails, neither, whether the caller waits or not."""
+        """Store the run and launch its job, both or, on failure, neither, whether or not the caller waits."""
         with anyio.CancelScope(shield=True):
             try:
                 run = await anyio.to_thread.run_sync(self._ensure_run, job, draft)
@@ -185,13 +185,13 @@ class Runs:
             self._jobs.launch(job)
 
     async def _begun(self, job: Job) -> None:
-        """Until the run of a job that the same call made at the same moment is there."""
+        """Wait until the run of a job made by the same call at the same moment exists."""
         with anyio.move_on_after(_BEGIN_S):
             while self._jobs.get(job.id).active and not self._archive.runs.count(job=job.id):
                 await anyio.sleep(0.01)
 
     def _ensure_run(self, job: Job, draft: Draft | None = None) -> RunRecord:
-        """The run of a job, stored with a copy of its cases; one that was half made keeps its id and round."""
+        """The run of a job, stored with a copy of its cases; a half-made one keeps its id and round."""
         with self._making:
             found = self._archive.runs.where(job=job.id)
             half = found[-1] if found else None
@@ -255,15 +255,15 @@ class Runs:
         return report
 
     def _try_errors_again(self, job: Job, run: RunRecord) -> None:
-        """Trials that ended in error are to be run again: their failed attempts are kept beside the run's trials."""
+        """Prepare trials that ended in error to run again: their failed attempts are kept beside the run's trials."""
         aside = self._attempts.set_aside(run.id)
         units = [unit_id({"simulation": simulation, "trial": trial}) for simulation, trial in aside]
         self._archive.store.jobs.work.redo(job.id, units)
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
-        """The work of a run's job: every missing trial, what a judge says of them, then the scores.
+        """The work of a run's job: every missing trial, the judge's opinions, then the scores.
 
-        Paused where more would end the same way.
+        Paused if more trials would end the same way.
         """
         run = await anyio.to_thread.run_sync(self._ensure_run, job)
         await self._stand_running(job, run)
@@ -287,7 +287,7 @@ class Runs:
         return {"run": run.id}
 
     async def _stand_running(self, job: Job, run: RunRecord) -> None:
-        """The record of the run says that it goes on; one that is gone on with is counted anew."""
+        """Record that the run is in progress; a resumed one is counted anew."""
         if job.attempt > 1:
             await anyio.to_thread.run_sync(self._scoring.score, run.id, "running")
         else:
@@ -336,7 +336,7 @@ class Runs:
         return left
 
     async def _stopped(self, job: Job, state: str) -> None:
-        """A run that was stopped is scored as far as it came; its state is told in any case."""
+        """A stopped run is scored as far as it got; its state is recorded in any case."""
         kept: RunState = "cancelled" if state == "cancelled" else "paused" if state == "paused" else "failed"
         for run in self._archive.runs.where(job=job.id):
             wall_s = self._walls.pop(run.id, 0.0)
@@ -347,7 +347,7 @@ class Runs:
                 raise
 
     def _claimed(self, job: Job, run: RunRecord) -> dict[tuple[str, int], Unit]:
-        """What is left of a run's work, held by us."""
+        """The rest of a run's work, held by us."""
         work = self._archive.store.jobs.work
         work.enqueue(
             job.id,
@@ -361,7 +361,7 @@ class Runs:
         return {(u.spec["simulation"], u.spec["trial"]): u for u in units}
 
     def _without_trial(self, job: Job, run: RunRecord) -> list[str]:
-        """Units that are done although their trial is not there: a process was killed while it set errors aside."""
+        """Units that are done although their trial is missing: a process was killed while it set errors aside."""
         there = {str(row.doc_id) for row in self._archive.trials(run.id).table.walk()}
         there |= set(run.options.get("deleted") or ())
         done = self._archive.store.jobs.work.units(job.id, "completed")
@@ -374,9 +374,9 @@ class Runs:
 
 
 def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[str, int]]:
-    """Trials in the order in which they are begun: simulations drawn, so that a part of a run favours none.
+    """Trials in the order to begin them: simulations are drawn, so that a part of a run favours none.
 
-    The trials of one simulation follow each other, for its case is prepared once.
+    The trials of one simulation follow each other, because its case is prepared once.
     """
     of: dict[str, list[tuple[str, int]]] = {}
     for simulation, trial in trials:
@@ -385,7 +385,7 @@ def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[s
 
 
 def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
-    """The calls that go on with a run that pauses."""
+    """The calls that resume a paused run."""
     options: dict[str, Any] = {"resume": run.id}
     args = {"environment": run.environment, "options": options}
     if isinstance(why, BudgetSpent):

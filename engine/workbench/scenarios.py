@@ -1,4 +1,4 @@
-"""Scenarios of an environment: linted, played for their own solution, split, stored."""
+"""Scenarios of an environment: linted, checked by playing their own solution, split, stored."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from .role_models import RoleModels
 from .worlds import Worlds
 
 MOST = 1000
-"""Scenarios that a call may bring: each is played."""
+"""Most scenarios per call: each is played."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Scenarios that were checked and played, and not stored."""
+    """Scenarios that were checked and played, but not stored."""
 
     refused: list[dict[str, str]]
     """at, what, allowed"""
@@ -91,10 +91,10 @@ class Scenarios:
         solved: Mapping[str, SolutionReport] | None = None,
         sealed: bool = False,
     ) -> Creation:
-        """Store them with lint, solution and baselines; a wrong one is refused with its path, the others are kept.
+        """Store them with lint, solution and baselines; an invalid one is refused with its path, the others are stored.
 
-        `solved`: reports by the slug of a scenario, where `examine` has played them already. `sealed`: held out, and
-        nobody reads them before they have served a proof.
+        `solved`: reports by scenario slug, if `examine` has played them already. `sealed`: held out, and nobody reads
+        them before they have served a proof.
         """
         owner = self._archive.environments.get(environment, "environment")
         most = MOST if source == "written" else MOST_OF_FILES
@@ -166,8 +166,7 @@ class Scenarios:
     ) -> Examined:
         """What would be refused, and the solutions, without storing anything; `personas` come with them.
 
-        What was proven before and is made of the same parts is not played again. `check`: refuse those whose own
-        solution fails.
+        What was proven before from the same parts is not played again. `check`: refuse those whose own solution fails.
         """
         brought = {p.id: p for p in (load(Persona, item, "personas") for item in personas)}
         going = Authoring("scenario", environment.id, self._archive.scenarios, True)
@@ -201,7 +200,7 @@ class Scenarios:
         persona: str = "",
         solved: Mapping[str, SolutionReport] | None = None,
     ) -> list[str]:
-        """Play the solutions anew, where given those with that default persona; what is no longer proven is told.
+        """Play the solutions anew, only those with the given default persona if any; warn of lost proofs.
 
         `solved`: reports by slug that need not be played again.
         """
@@ -230,7 +229,7 @@ class Scenarios:
         environment: EnvironmentRecord,
         brought: Mapping[str, Persona] | None = None,
     ) -> Scenario:
-        """The scenario that was written, when it can be played in this environment; an error with its path.
+        """The authored scenario, if it can be played in this environment; an error with its path.
 
         `brought`: personas that come with it, by id, beside those that are stored.
         """
@@ -256,7 +255,7 @@ class Scenarios:
         return scenario
 
     def refuse_unsolvable(self, scenario: Scenario, report: SolutionReport, where: str, check: bool) -> None:
-        """Refuse a scenario whose own solution fails, unless it is to be kept as unproven."""
+        """Refuse a scenario whose own solution fails, unless it may be kept as unproven."""
         if report.status != "failed":
             return
         if not check:
@@ -285,7 +284,7 @@ class Scenarios:
     def _known_solution(
         self, environment: EnvironmentRecord, scenario: Scenario, brought: Mapping[str, Persona]
     ) -> SolutionReport | None:
-        """The stored report of a proven scenario, where world, seed, scenario and partner are still the same."""
+        """The stored report of a proven scenario, if world, seed, scenario and partner are unchanged."""
         id = f"{environment.id}/{scenario.id}"
         before, owner = self._archive.scenarios.find(id), self._archive.environments.find(environment.id)
         if before is None or owner is None or before.solution.status != "proven":
@@ -303,7 +302,7 @@ class Scenarios:
     def _number_and_split(self, environment: EnvironmentRecord, records: Sequence[ScenarioRecord]) -> None:
         """Number new scenarios and draw their split; one that replaces another keeps both.
 
-        One under the id of a spent one is spent, whether that one is still there or not.
+        One under the id of a spent one is spent, whether or not that one still exists.
         """
         looks = LookLedger(self._archive)
         known = self._archive.scenarios.where(environment=environment.id)
@@ -367,7 +366,7 @@ class Scenarios:
 
 
 def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
-    """What the author of a scenario should know of its solution and its checks."""
+    """What the author of a scenario should know about its solution and its checks."""
     warnings = [f"{id} {text}" for text in solution.lets_through]
     if solution.no_effect:
         steps = ", ".join(str(k + 1) for k in solution.no_effect)
@@ -378,7 +377,7 @@ def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
 
 
 def _unnamed(scenarios: Sequence[Scenario], taken: Collection[str]) -> list[Scenario]:
-    """Held out, under ids and tags that tell nothing."""
+    """The scenarios held out, under ids and tags that reveal nothing."""
     free = (name for n in numbers(1) if (name := f"{SEALED}-{n}") not in taken)
     told = {"split": "held_out", "tags": [SEALED]}
     return [scenario.model_copy(update={"id": next(free), **told}) for scenario in scenarios]

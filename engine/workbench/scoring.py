@@ -1,4 +1,4 @@
-"""The scores of a run: a pure function of the trials that are stored."""
+"""The scores of a run: a pure function of the stored trials."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Scoring:
         self._labels = Labels(archive)
 
     def score(self, id: str, state: RunState = "done", wall_s: float = 0.0) -> RunRecord:
-        """Score what is there. Thresholds of a run that is not complete fail. For a worker thread."""
+        """Score what is there. Thresholds of an incomplete run fail. Run in a worker thread."""
         run = self._archive.runs.get(id)
         records, failed = self.trials(run), self._attempts.of_run(id)
         counted = totals(records)
@@ -96,7 +96,7 @@ class Scoring:
         return self._archive.runs.change(id, lambda stored: stored.model_copy(update=update))
 
     def _agreement(self, run: RunRecord, records: Sequence[TrialRecord]) -> Agreement | None:
-        """How the judge agrees with people; None where nobody has labelled anything."""
+        """How the judge agrees with people; None if nobody has labelled anything."""
         labels = self._labels.of_run(run.id)
         if not labels:
             return None
@@ -108,14 +108,14 @@ class Scoring:
         return self._archive.trials(run.id).where()
 
     def used(self, run: RunRecord) -> list[ModelUse]:
-        """What each trial of a run has used, and each failed attempt. For a worker thread."""
+        """What each trial and each failed attempt of a run has used. Run in a worker thread."""
         again = self._archive.trials(run.id, "again").where()
         records = [*self.trials(run), *again, *self._attempts.of_run(run.id)]
         uses = [*(record.models for record in records), naming_of(run)]
         return [use for used in uses for use in used.values()]
 
     def ended(self, run: str) -> list[EndedTrial]:
-        """The trials of a run as they are counted. For a worker thread."""
+        """The trials of a run as counted. Run in a worker thread."""
         return list(self._archive.trials(run).table.walk(show=_ended))
 
     def _scenarios(self, run: str) -> dict[str, Scenario]:
@@ -134,7 +134,7 @@ class Scoring:
     def _clusters(
         self, run: RunRecord, records: Sequence[TrialRecord], scenarios: Mapping[str, Scenario]
     ) -> tuple[list[Cluster], list[str]]:
-        """The clusters that train shows, named as they were; those of held-out scenarios alone are only counted."""
+        """The clusters visible in train, with their names kept; those of held-out scenarios alone are only counted."""
         found = clusters(records, self._worlds.get(run.world), scenarios, run.id)
         shown = [cluster for cluster in found if cluster.simulations]
         names = {cluster.key: cluster.name for cluster in run.clusters if cluster.name}
@@ -198,7 +198,7 @@ def _tried_again(failed: Sequence[TrialRecord]) -> list[str]:
 
 
 def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
-    """In which trials a tool of the world failed by its own mistake: the author's, whatever the verdict is."""
+    """In which trials a tool of the world failed through its author's mistake, whatever the verdict."""
     hit = [record for record in records if record.runtime_errors]
     if not hit:
         return []
@@ -212,7 +212,7 @@ def _broken_tools(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
-    """In which trials the simulated user said what it cannot know."""
+    """In which trials the simulated user said something that it cannot know."""
     hit = [record for record in records if record.graded.invented]
     if not hit:
         return []
@@ -225,7 +225,7 @@ def _invented(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _undecided(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
-    """Of a run in which no trial passed or failed: why nothing could be judged, in words of ours."""
+    """For a run in which no trial passed or failed: why nothing could be judged, in our own words."""
     counted = [r for r in records if r.verdict in COUNTED]
     if not counted or any(r.verdict != "inconclusive" for r in counted) or not run.options.get("score", True):
         return []
@@ -241,7 +241,7 @@ def _undecided(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
 def _unmeasured(
     run: RunRecord, records: Sequence[TrialRecord], measured: Mapping[str, MetricSummary]
 ) -> list[str]:
-    """Of which metrics a value is missing, and why as far as our words can say it: reasons may quote what was said."""
+    """Which metrics lack values, and why, as far as our own words can say it: reasons may quote the conversation."""
     found: dict[str, list[str]] = {}
     for name, summary in measured.items():
         if summary.unscored and run.options.get("score", True):
@@ -267,7 +267,7 @@ def _is_unscored(record: TrialRecord, name: str) -> bool:
 
 
 def _apart(run: RunRecord, records: Sequence[TrialRecord]) -> list[str]:
-    """What is in no rate. Why it is not may quote agents and tools: that stands with the trial only."""
+    """What no rate includes. The reasons may quote agents and tools: those stay with the trial only."""
     found: list[str] = []
     for verdict, words in (
         ("error", "ended in error (infrastructure)"),

@@ -31,14 +31,14 @@ def is_unnamed(check: str) -> bool:
 
 
 def cluster_named(clusters: Sequence[Cluster], name: str) -> Cluster | None:
-    """A cluster by its id, `k2`, which another scoring may give to another, or by its check, if that is one's only."""
+    """A cluster by its id, `k2`, which rescoring may reassign, or by its check, if only one cluster has it."""
     found = next((c for c in clusters if c.id == name), None)
     of_check = [c for c in clusters if c.check == name]
     return found or (of_check[0] if len(of_check) == 1 else None)
 
 
 def clusters_of(archive: Archive, select: Sequence[str]) -> list[tuple[RunRecord, Cluster]]:
-    """The clusters that are selected as `cluster:RUN/K`, each once; what names none is left to the Selector."""
+    """The clusters selected as `cluster:RUN/K`, each once; invalid ones are left to the Selector."""
     found: dict[tuple[str, str], tuple[RunRecord, Cluster]] = {}
     for text in select:
         kind, _, rest = text.partition(":")
@@ -67,7 +67,7 @@ class Selector:
         }
 
     def resolve(self, select: Sequence[str], where: str = "select") -> list[SimulationRecord]:
-        """The simulations, each once, in the order of their making. Errors name the selector."""
+        """The simulations, each once, in order of creation. Errors name the selector."""
         chosen: dict[str, SimulationRecord] = {}
         for k, text in enumerate(select):
             place = f"{where}[{k}]"

@@ -1,4 +1,4 @@
-"""What a step does to the tape of a session: pure functions of what is stored."""
+"""How a step changes the tape of a session: pure functions of what is stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def called(record: SessionRecord, turn: int, tool: str, arguments: Mapping[str, 
 
 
 def undone(record: SessionRecord, turn: int, now: int) -> None:
-    """Back to where the caller is to go on in that turn (0: its last). `now`: the turn that it is in."""
+    """Go back to where the caller is to continue in that turn (0: its last). `now`: the present turn."""
     if not turn:
         turn = _last_done(record, now)
     if not 1 <= turn <= now:
@@ -45,7 +45,7 @@ def undone(record: SessionRecord, turn: int, now: int) -> None:
 
 
 def regenerated(record: SessionRecord, now: int, feedback: str) -> list[str]:
-    """Take the other side's last turn back, to be given anew; what else went with it is said."""
+    """Take back the other side's last turn, to be given anew; returns notes on what else was removed."""
     side = other(record.role)
     turn = now if side == "user" else max((one.turn for one in record.tape if one.by == side), default=0)
     taken = [one for one in record.tape if one.by == side and one.turn == turn]
@@ -70,7 +70,7 @@ def regenerated(record: SessionRecord, now: int, feedback: str) -> list[str]:
 
 
 def broken_off(record: SessionRecord, turn: int) -> None:
-    """Leave out what the agent did in a turn that it has not finished: it cannot be gone on with in the middle."""
+    """Remove what the agent did in an unfinished turn: it cannot continue in the middle."""
     record.tape = [one for one in record.tape if not (one.by == "agent" and one.turn == turn)]
 
 

@@ -1,4 +1,4 @@
-"""What a step of a session tells: what happened since the last one, the changes, the tools, at the end the reward."""
+"""What a step of a session reports: what happened since the last one, the changes, the tools, at the end the reward."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def session_report(
     action: str,
     ended: TrialRecord | None = None,
 ) -> SessionReport:
-    """The report of a step that has been taken. `ended`: its end, where it has one."""
+    """The report of a completed step. `ended`: its end, if any."""
     conversation = standing.tried.conversation
     log, turn = conversation.log, conversation.end.turn
     new = _news(record, log, turn, action)
@@ -53,7 +53,7 @@ def session_report(
 
 
 def reward_of(verdict: Verdict) -> Row:
-    """The reward, and each check that it is made of or that decides the verdict, with the reason."""
+    """The reward, and each check that contributes to it or decides the verdict, with the reason."""
     told: Row = {
         "value": verdict.reward,
         "verdict": verdict.verdict,
@@ -70,7 +70,7 @@ def _component(row: Row) -> Row:
 
 
 def _news(record: SessionRecord, log: Sequence[LogEntry], turn: int, action: str) -> list[LogEntry]:
-    """The entries that the caller has not been told, or is told again."""
+    """The entries that are new to the caller, or shown again."""
     if action in _WHOLE:
         return [*log]
     if action in ("undo", "regenerate"):
@@ -79,7 +79,7 @@ def _news(record: SessionRecord, log: Sequence[LogEntry], turn: int, action: str
 
 
 def _messages(record: SessionRecord, entries: Iterable[LogEntry], action: str) -> Iterable[Row]:
-    """What the caller hears; what it has said and done itself only where all is told."""
+    """What the caller hears; its own words and actions only if everything is shown."""
     for entry in entries:
         own = isinstance(entry, SayEntry | ToolEntry) and entry.by == record.role
         if isinstance(entry, SayEntry) and not entry.rejected and (not own or action in _WHOLE):
@@ -99,7 +99,7 @@ def _call(entry: ToolEntry) -> Row:
 def _result(
     record: SessionRecord, case: Case, run: RunRecord, entries: Sequence[LogEntry], action: str
 ) -> Row:
-    """Of a call what it gave; of a beginning or a look for whom the caller plays the sheet of the user."""
+    """For a call its result; for a start or look of a caller that plays the user, the user's sheet."""
     if action == "call":
         calls = [e for e in entries if isinstance(e, ToolEntry) and e.by == record.role and e.cause is None]
         return _call(calls[-1]) if calls else {}

@@ -1,4 +1,4 @@
-"""Where a session stands: its tape played through the trial, and who goes on behind its end."""
+"""Where a session stands: its tape replayed through the trial, and who continues after its end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SessionStage:
         keep: Keep | None = None,
         close: EndReason | None = None,
     ) -> Standing:
-        """The trial as far as the tape goes; with `keep`, the other side goes on behind its end."""
+        """The trial as far as the tape goes; with `keep`, the other side continues after its end."""
         cases = self._trials.cases(run)
         case = cases.case(record.simulation)
         tape = Tape(record.tape, again=record.again, keep=keep, strict=True)
@@ -98,7 +98,7 @@ class SessionStage:
 
 
 def is_lent(record: SessionRecord, run: RunRecord) -> bool:
-    """Whether a client answers for the side that whoever steps the session does not play."""
+    """Whether a client answers for the side that the session's caller does not play."""
     lent = lent_roles(run.models, AgentSpec.model_validate(run.agent))
     return not _is_blank(record) and other(record.role) in lent
 

@@ -1,4 +1,4 @@
-"""What a session begins with: a simulation, a scenario, one drawn, none at all, or a place in a stored conversation."""
+"""What a session begins with: a simulation, a scenario, a random one, nothing, or a place in a stored conversation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MANY: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A case to begin with, of the environment as it is now, or of the run that a place is in."""
+    """A case to begin with, of the environment as it is now, or of the run that holds the place."""
 
     simulation: str
     scenario: str
@@ -39,7 +39,7 @@ class Opening:
 
 
 class SessionStarts:
-    """Resolves `start`. For a worker thread."""
+    """Resolves `start`. Run in a worker thread."""
 
     def __init__(self, archive: Archive, places: Places, trials: TrialRunner) -> None:
         self._archive = archive
@@ -49,7 +49,7 @@ class SessionStarts:
     def find(
         self, environment: EnvironmentRecord, start: str, role: Speaker, draw: tuple[int, str]
     ) -> Opening:
-        """What `start` names. `draw`: what a random one depends on."""
+        """What `start` names. `draw`: what a random choice depends on."""
         if start == BLANK:
             if role == "user":
                 raise InvalidArgument(
@@ -88,7 +88,7 @@ class SessionStarts:
     def run_of(
         self, environment: EnvironmentRecord, opening: Opening, instructions: tuple[str, str], seed: int
     ) -> RunRecord:
-        """The run in which a session keeps its case and its ends; its id and models are still empty."""
+        """The run that holds a session's case and its ends; its id and models are still empty."""
         settings = environment.settings
         run = RunRecord(
             id="",
@@ -169,7 +169,7 @@ class SessionStarts:
         return self._of_scenario(environment, found)
 
     def _of_scenario(self, environment: str, record: ScenarioRecord) -> Opening:
-        """The first simulation of a scenario; where there is none, the scenario with its own partner."""
+        """The first simulation of a scenario; if there is none, the scenario with its own partner."""
         slug = record.scenario.id
         for row in self._archive.simulations.where(environment=environment, scenario=slug):
             return Opening(row.slug, slug, record.split, row)

@@ -1,4 +1,4 @@
-"""Views of sessions, and their row in lists."""
+"""Views of sessions, and their rows in lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .worlds import Worlds
 
 
 class SessionViews:
-    """Reads one session: how it stands, its texts, all that is stored of it."""
+    """Shows one session: its state, its texts, all that is stored of it."""
 
     def __init__(self, archive: Archive, worlds: Worlds) -> None:
         self._archive = archive
@@ -40,7 +40,7 @@ class SessionViews:
         return Item("session", id, view, body, untrusted, summary=summary)
 
     def _text(self, record: SessionRecord, summary: str) -> Item:
-        """What the agent is told: instructions and policy, as a player needs them."""
+        """What the agent is given: instructions and policy, as a player needs them."""
         run = self._archive.runs.get(record.id)
         policy = self._worlds.get(run.world).world.policy
         body = {"instructions": run.instructions_text.replace("{policy}", policy), "policy": policy}
@@ -48,6 +48,6 @@ class SessionViews:
 
 
 def session_row(row: Any) -> Row:
-    """A session as lists tell it."""
+    """A session as shown in lists."""
     told = ("id", "environment", "role", "scenario", "simulation", "place", "state", "turn", "verdict")
     return filled_row({**{name: row[name] for name in told}, "created_at": row["created_at"]})

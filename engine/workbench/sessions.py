@@ -1,7 +1,7 @@
 """Sessions: live conversations in which the caller plays one side, step by step.
 
-A session is stored as the replies that were given so far. Every step plays them again and goes on from there, so that
-any process may take the next one, and going back is leaving some of them out.
+A session is stored as the replies given so far. Every step replays them and continues from there, so that any process
+may take the next step, and going back means dropping some of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ROLES: Final[Sequence[Speaker]] = ("agent", "user")
 STEP_S: Final = 40.0
 """The longest that one step waits for the other side; a look waits again."""
 LENT_STEP_S: Final = 2.0
-"""The same where a client answers for the other side: it may be the one that waits here."""
+"""The same if a client answers for the other side: it may be the one that waits here."""
 TEXT_CHARS: Final = 20_000
 LENT: Final = (
     "Whoever answers take_model_calls plays the {side}: best another client, or one that keeps apart what each "
@@ -92,11 +92,11 @@ class Sessions:
         models: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> SessionReport:
-        """A new session, up to where it is the caller's turn.
+        """A new session, up to the caller's turn.
 
-        `role`: whom the caller plays. `start`: a simulation, a scenario, `#3`, `random` (of those on train), `blank`
-        (no user) or a place `RUN/SIM/TRIAL@TURN`. `seed` 0: the environment's, and another random case each time. A
-        held-out scenario is spent.
+        `role`: whom the caller plays. `start`: a simulation, a scenario, `#3`, `random` (from train), `blank` (no user)
+        or a place `RUN/SIM/TRIAL@TURN`. `seed` 0: the environment's, and another random case each time. A held-out
+        scenario is spent.
         """
         if role not in ROLES:
             raise InvalidArgument(f"`{role[:40]}` is no role.", where="role", allowed=ROLES)
@@ -117,7 +117,7 @@ class Sessions:
         return await self._gone_on(record, run, "start", warnings)
 
     async def cases(self, environment: str) -> list[dict[str, Any]]:
-        """The scenarios that can be played: number, id, and, but of held-out ones, goal."""
+        """The scenarios that can be played: number, id and, unless held out, goal."""
         return await anyio.to_thread.run_sync(self._starts.cases, environment)
 
     async def step(
@@ -133,7 +133,7 @@ class Sessions:
         """Take a step: `reply` with `text`, `call` a `tool` with `arguments`, `undo` to `turn` (0: the last one),
         `regenerate` the other side's last turn with `text` as feedback, `look`, `end`.
 
-        Raises Conflict for a session that has ended, or that somebody else has changed meanwhile.
+        Raises Conflict for a session that has ended, or that somebody else has changed in the meantime.
         """
         if action not in ACTIONS:
             what = f"There is no action `{action[:40]}`.{did_you_mean(action, ACTIONS)}"
@@ -165,7 +165,7 @@ class Sessions:
     def _opened(
         self, environment: str, role: Speaker, start: str, instructions: str, chosen: ModelChoice, seed: int
     ) -> tuple[Opening, RunRecord]:
-        """The case and the run of a session, nothing of it stored yet."""
+        """The case and the run of a session, not stored yet."""
         owner = self._archive.environments.get(environment, "environment")
         models = self._models.of(owner, chosen)
         drawn = (seed, "session") if seed else (self._archive.sessions.count(), f"session {environment}")
@@ -179,7 +179,7 @@ class Sessions:
         return opening, run
 
     async def _reachable(self, run: RunRecord, role: Speaker, opening: Opening) -> None:
-        """Refuse a session whose other side could never answer."""
+        """Refuse a session whose other side can never answer."""
         if role == "user":
             spec = AgentSpec.model_validate(run.agent)
             if spec.kind == "recorded":
@@ -229,9 +229,9 @@ class Sessions:
         return record, self._archive.runs.get(session, "session")
 
     async def _put(self, record: SessionRecord) -> SessionRecord:
-        """Store a session without secrets, as it is played from then on.
+        """Store a session without secrets; it continues from this stored form.
 
-        Conflict where somebody else has stored it since it was read.
+        Conflict if somebody else has stored it since it was read.
         """
 
         def newer(stored: SessionRecord) -> SessionRecord:
@@ -247,7 +247,7 @@ class Sessions:
         return await anyio.to_thread.run_sync(self._archive.sessions.change, record.id, newer)
 
     async def _undo(self, record: SessionRecord, turn: int, now: int) -> None:
-        """Take back what came after a turn; a session that had ended is open again."""
+        """Take back what came after a turn; an ended session is reopened."""
         done = [one.turn for one in record.tape if one.by == record.role]
         undone(record, turn, now if record.state == "open" else max(done, default=1))
         if record.state == "ended":
@@ -257,7 +257,7 @@ class Sessions:
     async def _gone_on(
         self, record: SessionRecord, run: RunRecord, action: str, warnings: Sequence[str] = ()
     ) -> SessionReport:
-        """Let the other side answer as far as it is its turn, and tell what happened."""
+        """Let the other side answer as long as it is its turn, and report what happened."""
         if record.state == "ended":
             standing = await self._stage.stand(record, run)
             trial = await anyio.to_thread.run_sync(self._last_end, record)
@@ -285,7 +285,7 @@ class Sessions:
         return report
 
     async def _broken_off(self, record: SessionRecord, run: RunRecord) -> SessionRecord:
-        """The session as it is stored, where the other side did not finish; an agent outside begins its turn anew."""
+        """The session as stored, if the other side did not finish; an outside agent begins its turn anew."""
         record = await anyio.to_thread.run_sync(self._archive.sessions.get, record.id)
         if record.role == "user" and run.agent["kind"] in OUTSIDE:
             before = len(record.tape)
@@ -300,7 +300,7 @@ class Sessions:
         report.session = await self._put(record)
 
     async def _closed(self, record: SessionRecord, run: RunRecord, standing: Standing) -> SessionReport:
-        """End the session where it stands."""
+        """End the session at its present point."""
         if standing.waits is not None:
             standing = await self._stage.stand(record, run, close=_CLOSED[record.role])
         return await self._finished(record, run, standing, "end", [])
@@ -308,7 +308,7 @@ class Sessions:
     async def _finished(
         self, record: SessionRecord, run: RunRecord, standing: Standing, action: str, told: Sequence[str]
     ) -> SessionReport:
-        """Grade what was played, keep it as a conversation, and tell the reward."""
+        """Grade what was played, store it as a conversation, and report the reward."""
         case, conversation = self._case(run, record), standing.tried.conversation
         expected = await self._trials.expected.of(case, record.seed, record.drawn)
         ended = self._trials.graded(case, standing.tried, expected)
@@ -326,7 +326,7 @@ class Sessions:
         return self._archive.trials(record.id).find(f"{record.simulation}/{record.ends}")
 
     def _set_run(self, record: SessionRecord, state: str) -> None:
-        """The run of a session says whether it goes on, and is scored over all its ends."""
+        """Record in the session's run whether it is in progress, and score it over all its ends."""
         done = state == "done"
         update = {"state": state, "trials": max(1, record.ends), "updated_at": utc_now()}
         self._archive.runs.change(record.id, lambda run: run.model_copy(update=update))
@@ -338,7 +338,7 @@ class Sessions:
         return self._trials.cases(run).case(record.simulation)
 
     async def _live(self, record: SessionRecord, run: RunRecord) -> tuple[SessionRecord, Standing]:
-        """Play the tape and let the other side go on; each of its replies is stored as it comes."""
+        """Replay the tape and let the other side continue; each of its replies is stored as it comes."""
 
         async def keep(given: Given) -> None:
             nonlocal record
@@ -372,7 +372,7 @@ def _move(
     tool: str,
     arguments: Mapping[str, Any],
 ) -> Given:
-    """The caller's reply or call, as the tape takes it."""
+    """The caller's reply or call in the form that the tape takes."""
     turn = _turn_of(standing)
     if action == "call":
         known = [one.name for one in standing.offered[record.role]]
@@ -392,7 +392,7 @@ def _move(
 
 
 def _same_again(report: SessionReport) -> list[str]:
-    """What is to be said where the other side said what was rejected."""
+    """A warning if the other side repeated what was rejected."""
     if report.action != "regenerate":
         return []
     last = report.session.rejected[-1]

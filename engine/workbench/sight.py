@@ -1,4 +1,4 @@
-"""What may be seen of held-out scenarios: hidden while a proof runs, spent once a client has looked into one."""
+"""Access to held-out scenarios: hidden while a proof runs, spent once a client has read one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .looks import LookLedger
 
 
 def proving(archive: Archive, environment: str) -> str:
-    """The hardening that is being proven in an environment now, or ""."""
+    """The hardening whose proof is running in an environment, or ""."""
     running = archive.hardenings.where(environment=environment, state="running")
     return next((h.id for h in running if h.proving), "")
 
@@ -42,7 +42,7 @@ def shown_by_file(count: int) -> str:
 
 
 def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:
-    """HeldOut where one of them (`support/x`) is sealed: nobody reads it before it has served a proof."""
+    """HeldOut if one of them (`support/x`) is sealed: nobody reads it before it has served a proof."""
     for id in scenarios:
         if is_sealed(archive, id):
             raise HeldOut(
@@ -54,7 +54,7 @@ def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:
 
 
 def is_sealed(archive: Archive, scenario: str) -> bool:
-    """Whether a scenario (`support/x`) is sealed and has served no proof yet."""
+    """Whether a scenario (`support/x`) is sealed and has not served a proof yet."""
     record = archive.scenarios.find(scenario)
     if record is None or not record.sealed:
         return False
@@ -63,10 +63,10 @@ def is_sealed(archive: Archive, scenario: str) -> bool:
 
 
 def spend(archive: Archive, scenario: str, proof: str = "") -> list[str]:
-    """Note that a client has looked into a held-out scenario; the warning that says so.
+    """Note that a client has read a held-out scenario; the warning that says so.
 
-    `proof`: the job of a proof that asked the client itself; it goes on as if nobody had looked. HeldOut for one that
-    is sealed, unless its job has shown it.
+    `proof`: the job of a proof that itself asked the client; it goes on as if nobody had looked. HeldOut for a sealed
+    one, unless its job has shown it.
     """
     if not proof:
         refuse_sealed(archive, [scenario])

@@ -1,4 +1,4 @@
-"""Simulations: test cases made of personas and scenarios, paired or by hand."""
+"""Simulations: test cases that combine personas and scenarios, paired or by hand."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .results import Creation
 from .worlds import Worlds
 
 SHOWN = 20
-"""Ids of made simulations that a reply lists."""
+"""Ids of new simulations that a reply lists."""
 _AT_ONCE = 500
-"""Simulations stored in one step; other work comes between."""
+"""Simulations stored in one step; other work may run in between."""
 
 
 class Simulations:
@@ -52,7 +52,7 @@ class Simulations:
         simulations: Sequence[Any] = (),
         wait_s: float = 20,
     ) -> Creation:
-        """Make them; as a job with counts for pairs, at once for those made by hand.
+        """Create simulations; pairs as a job with counts, those by hand at once.
 
         `cover`: each persona and scenario at least once, in `count` pairs (0: the fewest). `all`: the product.
         """
@@ -79,7 +79,7 @@ class Simulations:
         return self.report(await self._jobs.settled(job.id, wait_s))
 
     def report(self, job: Job) -> Creation:
-        """What a job made; its first ids and how many there are. Its error when it failed."""
+        """What a job made: its first ids and the total. Its error if it failed."""
         self._jobs.raise_failure(job)
         environment: str = job.spec["environment"]
         result = job.result or {}
@@ -100,7 +100,7 @@ class Simulations:
         )
 
     def cover(self, environment: str) -> list[str]:
-        """The fewest simulations in which every persona and scenario stands; what is to be said of those left out."""
+        """Create the fewest simulations that include every persona and scenario; warnings about those left out."""
         paired = self._pairs.of({"environment": environment})
         self._store(environment, paired.pairs)
         return paired.told
@@ -108,7 +108,7 @@ class Simulations:
     def lint(
         self, environment: str, specs: Sequence[Any], scenarios: Collection[str], personas: Collection[str]
     ) -> list[dict[str, str]]:
-        """What would be refused where these scenarios and personas (slugs) are there, without storing anything."""
+        """What would be refused given these scenarios and personas (slugs), without storing anything."""
         going = Authoring("simulation", environment, self._archive.simulations, True)
         for k, item in enumerate(specs):
             where = f"simulations[{k}]"
@@ -128,7 +128,7 @@ class Simulations:
         return going.refused
 
     async def of_folder(self, environment: EnvironmentRecord, folder: CaseFolder) -> list[str]:
-        """Make what a folder says, in place of what it made before; warnings."""
+        """Create what a folder says, replacing what it created before; warnings."""
         if folder.simulations:
             made = await self._by_hand(environment, list(folder.simulations), replace=True)
             if made.refused:
@@ -211,7 +211,7 @@ class Simulations:
         return made
 
     def _at_odds(self, environment: str, records: Sequence[SimulationRecord]) -> list[str]:
-        """Warnings of simulations by hand in which a user that means harm would have to be obeyed."""
+        """Warnings about simulations by hand in which a user that means harm would have to be obeyed."""
         meetings: Meetings | None = None
         found: list[str] = []
         for record in records:

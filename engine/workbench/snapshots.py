@@ -1,4 +1,4 @@
-"""Snapshots: what a hardening's trials are made of, copied once when it begins, so that both arms meet the same."""
+"""Snapshots: what a hardening's trials are made of, copied once when it begins, so that both arms get the same."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TABLES = ("scenarios", "personas", "simulations")
 
 
 class Snapshots:
-    """Takes them, and lays them out for the runs of a hardening. For a worker thread."""
+    """Takes snapshots, and lays them out for the runs of a hardening. Run in a worker thread."""
 
     def __init__(self, archive: Archive, trials: TrialRunner) -> None:
         self._archive = archive
         self._trials = trials
 
     def taken(self, record: Hardening) -> Hardening:
-        """The hardening with its snapshot, which is taken now when there is none yet.
+        """The hardening with its snapshot, taken now if there is none yet.
 
-        What was copied and not finished is copied again.
+        An unfinished copy is made again.
         """
         if record.snapshot is not None:
             return record
@@ -60,7 +60,7 @@ class Snapshots:
         return self._trials.cases(self.pattern(record))
 
     def personas(self, record: Hardening) -> list[Persona]:
-        """The personas that are in the cases."""
+        """The personas in the cases."""
         rows = self._archive.store.run_table(record.id, "personas").walk()
         return [Persona.model_validate(row["persona"]) for row in rows]
 
@@ -84,7 +84,7 @@ class Snapshots:
         )
 
     def alike(self, one: Hardening, other: Hardening) -> bool:
-        """Whether a proof in one would be the same in the other: base, models, seed, and every case."""
+        """Whether a proof would be the same in both: base, models, seed, and every case."""
         if self._made_of(one) != self._made_of(other):
             return False
         mine, theirs = self.cases(one), self.cases(other)
@@ -92,7 +92,7 @@ class Snapshots:
         return all(case_hash(mine.parts(slug)) == case_hash(theirs.parts(slug)) for slug in every)
 
     def _made_of(self, record: Hardening) -> list[Any]:
-        """What decides a proof beside the cases themselves."""
+        """What decides a proof besides the cases themselves."""
         taken = record.snapshot or Snapshot()
         return [
             *(record.base_text, record.models, record.seed, record.trials, record.limits.target),
@@ -109,7 +109,7 @@ class Snapshots:
                 store.run_table(run, name).put_many(rows)
 
     def _weigh_base(self, record: Hardening) -> None:
-        """Whether the run that the hardening started from serves as its base; a warning that says why not."""
+        """Decide whether the run that the hardening started from serves as its base; a warning says why not."""
         base = self._archive.runs.find(record.base_run) if record.base_run else None
         if base is None or record.snapshot is None:
             return
@@ -120,7 +120,7 @@ class Snapshots:
             record.warnings.append(told)
 
     def _differences(self, base: RunRecord, record: Hardening) -> list[str]:
-        """What a base run was made of that the hardening is not, in words."""
+        """How a base run was made differently from the hardening, in words."""
         pattern = self.pattern(record)
         same = {
             "state": base.state == "done",
@@ -150,5 +150,5 @@ class Snapshots:
 
 
 def told_split(parts: CaseParts) -> Scenario:
-    """The scenario of a case with the split that it was stored under."""
+    """The scenario of a case with the split under which it was stored."""
     return parts.scenario.model_copy(update={"split": parts.split})

@@ -1,4 +1,4 @@
-"""Submissions: a client's own text as a candidate of a hardening, put in once however often its job begins."""
+"""Submissions: a client's own text as a candidate of a hardening, added once however often its job begins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WORDS = 2000
 
 
 class Submissions:
-    """Checks what a client sends, and puts it into its hardening."""
+    """Checks what a client submits, and adds it to its hardening."""
 
     def __init__(self, archive: Archive, locks: HardeningLocks, proving: Proving) -> None:
         self._archive = archive
@@ -27,9 +27,9 @@ class Submissions:
         self._proving = proving
 
     def earlier(self, record: Hardening, spec: Mapping[str, Any]) -> tuple[Hardening, Candidate] | None:
-        """The candidate of the same text whose outcome stands, in this hardening or in one that was made of the same.
+        """The candidate with the same text and a standing outcome, in this hardening or an equivalent one.
 
-        For a worker thread. What is wrong with the text or the hardening is told by `put`.
+        Run in a worker thread. Errors in the text or the hardening are left to `put`.
         """
         if record.state not in ("open", "decided"):
             return None
@@ -49,7 +49,7 @@ class Submissions:
         return None
 
     def put(self, job: Job) -> Candidate:
-        """The candidate of a submission's job, made when there is none yet. For a worker thread."""
+        """The candidate of a submission's job, created if there is none yet. Run in a worker thread."""
         record = self._archive.hardenings.get(job.spec["hardening"], "hardening")
         hardener = self._proving.guarded(record)
         new: list[bool] = []
@@ -87,7 +87,7 @@ class Submissions:
 def submission(
     hardening: str, instructions: str, edits: Sequence[Any], why: str, cluster: str
 ) -> dict[str, Any]:
-    """What a submission's job needs, or the error in it."""
+    """What a submission's job needs, or an error."""
     for name, value in (("why", why), ("cluster", cluster)):
         if len(value) > MOST_WORDS:
             raise InvalidArgument(
@@ -110,5 +110,5 @@ def submission(
 
 
 def submitted(hardening: Hardening, job: str) -> Candidate | None:
-    """The candidate that a job put in, or None."""
+    """The candidate that a job added, or None."""
     return next((c for c in hardening.candidates if c.job == job), None)

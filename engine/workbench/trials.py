@@ -1,4 +1,4 @@
-"""Trials of a run: the cases as they were when it began, each trial executed once, graded and kept."""
+"""Trials of a run: the cases as they were when it began, each trial executed once, graded and stored."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ from .run_cases import CaseParts, RunCases
 from .worlds import Worlds
 
 RETRIES = 1
-"""How often a trial is run again that its simulated user has spoiled."""
+"""How often a trial spoiled by its simulated user is run again."""
 Ended = tuple[dict[str, Any], Conversation, Verdict]
-"""A trial that is over: its record as JSON, the record, the verdict."""
+"""A finished trial: its record as JSON, the record, the verdict."""
 
 
 @dataclass(slots=True)
@@ -67,15 +67,15 @@ class Cast:
 
     agent: Callable[[Case, int], AgentAdapter]
     user: Callable[[Case, int, int], UserSimulator]
-    """Given the case, the trial, and how often the user has spoiled it."""
+    """Takes the case, the trial, and how often the user has spoiled it."""
     judge: ModelClient | None = None
-    """Whom the scripts' `judge` steps ask."""
+    """The model that the scripts' `judge` steps ask."""
     processes: int = 0
     """How many the agent of a trial has for itself."""
 
 
 class TrialRunner:
-    """Executes trials of runs. Each is kept once: asked again, the stored one is given."""
+    """Executes trials of runs. Each is stored once: asked again, the stored one is returned."""
 
     def __init__(self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels) -> None:
         self._archive = archive
@@ -84,7 +84,7 @@ class TrialRunner:
         self._models = models
         self.expected = ExpectedWorlds()
         self.live = LiveTrials()
-        """Those that go on in this process."""
+        """The trials in progress in this process."""
 
     def cases(self, run: RunRecord, check: Callable[[], None] | None = None) -> RunCases:
         return RunCases(self._archive, self._worlds, run, check)
@@ -120,7 +120,7 @@ class TrialRunner:
     async def probe(
         self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None = None
     ) -> None:
-        """Raise what would end every trial in an error, where that can be known without spending a call."""
+        """Raise what would end every trial in an error, if that can be known without spending a call."""
         if spec.kind == "recorded":
             return
         if spec.kind in OUTSIDE:
@@ -141,11 +141,11 @@ class TrialRunner:
         table: str = "trials",
         meter: Meter | None = None,
     ) -> TrialRecord:
-        """Run one trial of the run, grade it and keep it, unless that was done before.
+        """Run one trial of the run, grade it and store it, unless that was done before.
 
-        One that its simulated user has spoiled is run once more, and the first attempt is kept beside. One whose
-        scenario does not fit the world, or has no expected world, is invalid; no agent is asked. Raises what
-        `cases.check` raises; then nothing was kept.
+        One spoiled by its simulated user is run once more, and the first attempt is kept apart. One whose scenario does
+        not fit the world, or has no expected world, is invalid; no agent is asked. Raises what `cases.check` raises;
+        then nothing is stored.
         """
         stored = self._archive.trials(cases.run.id, table).find(f"{simulation}/{trial}")
         if stored is not None:
@@ -171,7 +171,7 @@ class TrialRunner:
         meter: Meter | None,
         number: tuple[int, int],
     ) -> Ended:
-        """One attempt. `number`: of the attempt, and how many before it the simulated user has spoiled."""
+        """One attempt. `number`: of the attempt, and how many before it the simulated user spoiled."""
         run, (attempt, again) = cases.run, number
         id = f"{simulation}/{trial}"
         belongs = {
@@ -196,7 +196,7 @@ class TrialRunner:
             return await self._tried(cases, case, cast, (trial, again), belongs, meter, execution)
 
     def keep(self, cases: RunCases, conversation: Conversation, verdict: Verdict) -> TrialRecord:
-        """Keep a trial that was played elsewhere. For a worker thread."""
+        """Store a trial that was played elsewhere. Run in a worker thread."""
         return self._kept(cases, (conversation.dumped(), conversation, verdict), "trials", 1)
 
     def world(self, hash: str) -> CompiledWorld:
@@ -221,7 +221,7 @@ class TrialRunner:
         return record
 
     def graded(self, case: Case, tried: Tried, expected: ExpectedWorld | None) -> Ended:
-        """A trial that is over, without secrets, and its verdict."""
+        """A finished trial, without secrets, and its verdict."""
         document, conversation = tried.document, tried.conversation
         hidden = self._archive.redactor.hide_all(document)
         if hidden is not document:
@@ -307,7 +307,7 @@ class TrialRunner:
 
 
 def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
-    """Refuse an agent kind that does not exist, and an agent outside that could not be asked."""
+    """Refuse an unknown agent kind, and an outside agent that cannot be asked."""
     if spec.kind in OUTSIDE:
         open_outside(spec, reach, where)
     elif isinstance(spec.tools, str):
@@ -322,7 +322,7 @@ def check_agent(spec: AgentSpec, where: str, reach: Reach | None) -> None:
 
 
 def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
-    """Both sides of the recordings; a user that is not in them is played by its model."""
+    """Both sides of the recordings; a user missing from them is played by its model."""
     known: dict[tuple[str, int], list[PlayedTurn]] = {}
     for recording in recordings:
         turns = played_turns(recording)

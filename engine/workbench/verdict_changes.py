@@ -1,4 +1,4 @@
-"""Verdicts of a run before and after it was scored again, trial by trial. The earlier ones stay where they are."""
+"""Verdicts of a run before and after it was scored again, trial by trial. The earlier ones stay stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sight import proving
 
 SHOWN: Final = 20
 _TABLE: Final = "scored"
-"""One document a score set of the run: the segment document that names the verdict of each trial at that time."""
+"""One document per score set of the run: the segment document that names the verdict of each trial at that time."""
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class VerdictChanges:
     """What became of the verdicts of a run when it was scored again."""
 
     before: list[int] = field(default_factory=list[int])
-    """Versions of the grading that the earlier verdicts carry, least first."""
+    """Grading versions of the earlier verdicts, ascending."""
     now: list[int] = field(default_factory=list[int])
     compared: int = 0
     """Trials that have both verdicts."""
@@ -30,7 +30,7 @@ class VerdictChanges:
     other: int = 0
     """Other changes of the verdict: to or from inconclusive, error or invalid."""
     other_reward: int = 0
-    """Trials of equal verdict whose reward is another."""
+    """Trials with equal verdicts but different rewards."""
     first: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     """The first `SHOWN` trials whose verdict changed: conversation, was, now. Held-out ones are only counted while a
     proof runs."""
@@ -42,13 +42,13 @@ class VerdictChanges:
 
 
 def gradings(archive: Archive, run: str) -> list[int]:
-    """The versions of the grading that the verdicts of a run carry, least first. For a worker thread."""
+    """The grading versions of a run's verdicts, ascending. Run in a worker thread."""
     shelf = archive.trials(run)
     return sorted({int(shelf.whole(row)["graded"]["grading"]) for row in shelf.table.walk()})
 
 
 def put_aside(archive: Archive, run: RunRecord) -> None:
-    """Note which verdict each trial has, for the score set that is put aside next. For a worker thread."""
+    """Note each trial's verdict for the score set that is put aside next. Run in a worker thread."""
     rows = archive.trials(run.id).table.walk()
     at = {str(row.doc_id): row["pointer"]["graded"][-1] for row in rows if "graded" in row["pointer"]}
     pointer = archive.store.segments.append(run.id, {"verdicts": at})
@@ -56,9 +56,9 @@ def put_aside(archive: Archive, run: RunRecord) -> None:
 
 
 def earlier(archive: Archive, run: RunRecord, trial: TrialRecord) -> list[Verdict]:
-    """The verdicts that a trial had in the score sets of its run, oldest first, but for its present one.
+    """The verdicts that a trial had in the score sets of its run, oldest first, without its present one.
 
-    What stood between the simulation and its first scoring is none. For a worker thread.
+    A verdict between the simulation and its first scoring does not count. Run in a worker thread.
     """
     read, places = archive.store.segments.read, dict[str, None]()
     for number in range(len(run.score_sets)):
@@ -71,7 +71,7 @@ def earlier(archive: Archive, run: RunRecord, trial: TrialRecord) -> list[Verdic
 
 
 def verdict_changes(archive: Archive, run: RunRecord) -> VerdictChanges | None:
-    """The present verdicts of a run beside those of its last score set; None without one. For a worker thread."""
+    """The present verdicts of a run beside those of its last score set; None without one. Run in a worker thread."""
     noted = archive.store.run_table(run.id, _TABLE).find(str(len(run.score_sets) - 1))
     if noted is None:
         return None
@@ -93,7 +93,7 @@ def verdict_changes(archive: Archive, run: RunRecord) -> VerdictChanges | None:
 
 
 def outdated(versions: list[int]) -> bool:
-    """Whether another version of the grading than ours has decided a verdict."""
+    """Whether a grading version other than ours has decided a verdict."""
     return any(version != GRADING for version in versions)
 
 

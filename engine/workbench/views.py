@@ -1,4 +1,4 @@
-"""Views: one stored thing, in the part that was asked for."""
+"""Views: the requested part of one stored thing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
 
 
 class Views:
-    """Reads one thing."""
+    """Shows one thing."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Views:
         }
 
     async def get(self, kind: str, id: str, view: str, limit: int, cursor: str) -> Item:
-        """The thing. `cursor` is the number of parts to pass over."""
+        """The thing. `cursor` is the number of parts to skip."""
         if kind not in VIEWS:
             raise InvalidArgument(
                 f"There is no kind `{kind[:40]}`.{did_you_mean(kind, VIEWS)}", where="kind", allowed=VIEWS

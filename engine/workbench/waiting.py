@@ -1,4 +1,4 @@
-"""Waiting for jobs and cancelling them, whatever their kind; the result is what the starter would have given."""
+"""Waits for and cancels jobs of every kind; the result is what the starter would have returned."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Waiting:
         return self.report(await self._jobs.settled(job, wait_s, on_progress))
 
     async def cancel(self, job: str, reason: str = "") -> JobReport:
-        """Stop a job; what it finished is kept. The starting call, or `options.resume`, goes on with it."""
+        """Stop a job; finished work is kept. The starting call, or `options.resume`, resumes it."""
         return self.report(await self._jobs.cancel(job, reason))
 
     def on_end(self, listener: Callable[[JobReport], Awaitable[None]]) -> Callable[[], None]:
-        """Tell `listener` of every job that ends in this process, with its result; the answer stops that."""
+        """Call `listener` for every job that ends in this process, with its result; call what is returned to stop."""
 
         async def told(job: Job) -> None:
             await listener(self.report(job))
@@ -61,11 +61,11 @@ class Waiting:
         return self._jobs.on_end(told)
 
     def report(self, job: Job) -> JobReport:
-        """A job as it stands, with its result once it is over."""
+        """A job so far, with its result once it is over."""
         return JobReport(job, self._result(job), job.waiting_for)
 
     def _result(self, job: Job) -> Result | None:
-        """What came out; None while it goes on, where it failed before anything was made, or was deleted since."""
+        """The result; None while it goes on, if it failed before anything was made, or if that was deleted since."""
         if job.state in ("queued", "running", "waiting"):
             return None
         if job.state == "failed" and job.kind != "run":

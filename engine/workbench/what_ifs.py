@@ -1,6 +1,6 @@
-"""What-ifs: a stored conversation gone on with from a turn, a few times, and what its ends say beside the one it had.
+"""What-ifs: a stored conversation continued a few times from a turn, and its new endings beside the original one.
 
-They are about that one beginning. It was another text's where the instructions are others, so they explain, and prove
+They concern that one beginning only. If the instructions differ, it came from another text: they explain, but prove
 nothing.
 """
 
@@ -14,7 +14,7 @@ from .places import Restored
 
 
 def what_ifs(places: Sequence[Restored]) -> list[WhatIf]:
-    """The places that a run goes on from; of a held-out one only how it ended."""
+    """The places that a run continues from; for a held-out one only how it ended."""
     return [
         WhatIf(
             place=str(one.place),
@@ -29,8 +29,8 @@ def what_ifs(places: Sequence[Restored]) -> list[WhatIf]:
 def counted(what_if: WhatIf, trials: Sequence[TrialRecord]) -> WhatIf:
     """What became of its continuations, each a trial. `trials`: of the whole run.
 
-    The interval is Wilson's over the continuations: about this beginning, not about the scenario. There is none where
-    all of them went the same way word for word, for then they are one.
+    The interval is Wilson's over the continuations: about this beginning, not about the scenario. There is none if all
+    of them went the same way word for word, for then they count as one.
     """
     simulation = what_if.place.split("/")[1]
     ended = [trial for trial in trials if trial.simulation == simulation]
@@ -44,7 +44,7 @@ def counted(what_if: WhatIf, trials: Sequence[TrialRecord]) -> WhatIf:
 
 
 def what_if_warnings(ifs: Sequence[WhatIf]) -> list[str]:
-    """Where more continuations said no more than one."""
+    """Warnings if several continuations showed no more than one."""
     same = [one for one in ifs if one.trials > 1 and one.ways == 1]
     if not same:
         return []

@@ -1,4 +1,4 @@
-"""The workbench: where everything is put together. One service a noun; the tools and the command line call these."""
+"""The workbench: where everything is put together, one service per noun; the tools and the command line call these."""
 
 from __future__ import annotations
 
@@ -76,18 +76,16 @@ Texts = Callable[[str], str | None]
 class Workbench:
     """Everything over one data folder.
 
-    `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read
-    and written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which
-    secrets callers may name. `code`: which code of others may run.
-    `doors`: serve tools to agents that live elsewhere. `guides`: guides by name, and `guide_names` in
-    order. `report`: the report's page, asked for when one is made. `actor`: who the audit names for what is changed
-    here, where `acting_as` names nobody. `retention_days`: runs, hardenings and jobs that ended longer ago are
-    deleted (0: never). `concurrency`: trials at the same time where neither call nor environment says it. `lease_s`: a
-    process that gives no sign of life for so many seconds, stalled or stopped, loses its jobs to another.
-    `call_lease_s`: a model call that a client was handed and has not answered for so many seconds is handed out again.
-    Use it as an async context: entering opens the store and goes on with the jobs of processes that are gone;
-    leaving stops ours where they are, to be gone on with at the next start. Raises StorageError for a data folder
-    that cannot be used.
+    `home`: the data folder. `worlds`: the folder of shipped worlds. `roots`: folders below which files may be read and
+    written. `models`: the server's model for each role. `network`: what may be reached. `lending`: which secrets
+    callers may name. `code`: which third-party code may run. `doors`: serve tools to outside agents. `guides`: guides
+    by name, and `guide_names` in order. `report`: the report's page, requested when one is made. `actor`: the audit's
+    name for changes made here, unless `acting_as` names another. `retention_days`: runs, hardenings and jobs that ended
+    longer ago are deleted (0: never). `concurrency`: trials at the same time if neither call nor environment says.
+    `lease_s`: a process that gives no sign of life for this many seconds, stalled or stopped, loses its jobs to
+    another. `call_lease_s`: a model call handed to a client but unanswered for this many seconds is handed out again.
+    Use it as an async context: entering opens the store and resumes the jobs of dead processes; leaving stops ours
+    where they are, to be resumed at the next start. Raises StorageError for an unusable data folder.
     """
 
     environments: Environments
@@ -134,7 +132,7 @@ class Workbench:
         self.network = network or Network()
         self._lending = lending or Lending()
         self.redactor = Redactor()
-        """Hides secrets in texts that leave."""
+        """Hides secrets in outgoing texts."""
         self.redactor.learn([self.network.proxy_password])
         self._code = code or AllowedCode()
         self._doors = doors
@@ -171,20 +169,20 @@ class Workbench:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An error of the caller is none of our tasks': it leaves as it is, not inside a group.
+        # A caller's error is not one of our tasks': it leaves as it is, not inside a group.
         await self._stack.__aexit__(None, None, None)
 
     def take_spans(self, batch: SpanBatch) -> int:
-        """Give spans that agents export to their trials, by trace or conversation; how many belong to none."""
+        """Assign spans exported by agents to their trials, by trace or conversation; how many belong to none."""
         doors = self._reach.doors if self._reach else None
         return doors.sort_out(batch) if doors else len(batch.spans) + batch.left_out
 
     async def damage(self) -> list[Damage]:
-        """The tables of which damaged lines were put aside; everything else in them is whole."""
+        """The tables with quarantined damaged lines; everything else in them is intact."""
         return await anyio.to_thread.run_sync(self._store.damage)
 
     def _open(self) -> Store:
-        """The store, with the jobs read: they are asked for at once, on the loop."""
+        """The store, with the jobs already read: they are needed at once, on the loop."""
         self._store = Store(self.home, actor=self._actor, lease_s=self._lease_s)
         try:
             self._store.jobs.table.load()
@@ -195,7 +193,7 @@ class Workbench:
 
     @asynccontextmanager
     async def reach(self, host: Host | None = None) -> AsyncGenerator[Reach]:
-        """What models and agents outside are reached by; leaving it closes and ends all of that.
+        """The means to reach outside models and agents; leaving the context closes all of it.
 
         `host`: who has calls answered by a client.
         """
@@ -209,12 +207,12 @@ class Workbench:
                 yield Reach(connections, self._code, processes, doors)
             except Exception as error:
                 failed = error
-        # As in `__aexit__`: an error of the caller leaves as it is, not inside a group.
+        # As in `__aexit__`: a caller's error leaves as it is, not inside a group.
         if failed is not None:
             raise failed
 
     def connections(self) -> Connections:
-        """What models outside are reached by."""
+        """The connections to outside models."""
         files = KeyFiles(self.roots.paths, self.home, self._lending)
         callers = Secrets(files.read, lending=self._lending, redactor=self.redactor)
         operators = Secrets(
@@ -321,5 +319,5 @@ class Workbench:
 
 
 def _no_text(name: str) -> str | None:
-    """No text of that name."""
+    """No text has that name."""
     return None

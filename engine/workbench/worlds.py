@@ -1,4 +1,4 @@
-"""Where worlds come from: shipped ones, files under allowed roots, inline documents; compiled once a hash."""
+"""Where worlds come from: shipped ones, files under allowed roots, inline documents; compiled once per hash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WorldSource:
     scenarios: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     shipped: bool = False
     state_only: bool = False
-    """The file held collections and no world: they became `db`."""
+    """The file held collections but no world: they became `db`."""
 
 
 class Worlds:
@@ -65,7 +65,7 @@ class Worlds:
         return sorted(path.parent.name for path in self._shipped.glob("*/world.json"))
 
     def find(self, name: str, where: str) -> WorldSource:
-        """The world of that name or path; an empty name is an empty world."""
+        """The world with that name or path; an empty name is an empty world."""
         if not name:
             return WorldSource({})
         if name in self.names():
@@ -82,20 +82,20 @@ class Worlds:
         return self._of_file(dict(document), "", where)
 
     def compile(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
-        """Check and compile a document; a mistake is an error with its path."""
+        """Check and compile a document; errors give their path."""
         compiled = compile_world(load(World, document, where), code=self._code, remote=self._remote)
         compile_rules(compiled)
         return self._remember(compiled)
 
     def compile_reachable(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
-        """The same; an error too where a server behind its tools may not be reached or started here."""
+        """Like `compile`; also an error if a server behind its tools may not be reached or started here."""
         compiled = self.compile(document, where)
         if self._remote is not None:
             self._remote.check(compiled.world, where)
         return compiled
 
     def keep(self, compiled: CompiledWorld) -> str:
-        """Store the world; its hash."""
+        """Store the world; return its hash."""
         self._archive.worlds.keep(
             compiled.hash, compiled.world.model_dump(mode="json", by_alias=True, exclude_unset=True)
         )
@@ -207,7 +207,7 @@ def _by_name(base: list[Any], over: list[Any], name: str) -> list[Any]:
 
 
 def world_errors(error: CasehardenError, where: str) -> CasehardenError:
-    """A world's error told from the argument it came in with."""
+    """A world's error, located in the argument it came in with."""
     text = error.where.removeprefix("world")
     return type(error)(
         error.what, where=f"{where}{text}", allowed=error.allowed, next=error.next, quoted=error.quoted

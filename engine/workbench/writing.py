@@ -1,4 +1,4 @@
-"""What a writer model of a hardening is given to see and to spend."""
+"""What a hardening's writer model may see and spend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .pauses import paused
 
 
 class PacedWriter:
-    """A writer's model within the budget of its hardening; where it cannot be asked the hardening pauses."""
+    """A writer's model within the budget of its hardening; if it cannot be asked, the hardening pauses."""
 
     def __init__(self, model: ModelClient, meter: Meter, hardening: Hardening) -> None:
         self._model = model
@@ -43,13 +43,13 @@ class PacedWriter:
 
 
 class TrainRecords:
-    """Records of failures for a writer: of train conversations, and of no other."""
+    """Failure records for a writer, from train conversations only."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
     async def of(self, cluster: Cluster) -> Shown | None:
-        """The conversation that the cluster says is to be seen; None where it is not there, or not of train."""
+        """The conversation that the cluster points to; None if it does not exist, or is not in train."""
         return await anyio.to_thread.run_sync(self._read, cluster.see.partition("@")[0])
 
     def _read(self, place: str) -> Shown | None:

@@ -43,7 +43,7 @@ class CodeCall:
     user: str
     """tau2: the user's tool kit; "" if there is none."""
     side: str
-    """`db` or `user_db`: whose tool it is."""
+    """`db` or `user_db`: the side the tool belongs to."""
     args: Mapping[str, Any]
     base: CodeBase
     writes: Sequence[Write]

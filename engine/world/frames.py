@@ -15,7 +15,7 @@ from .values import FUEL_UNIT, MAX_FUEL, MISSING, CallFailed, Fault, as_text, ki
 
 Binding = Literal["place", "value"]
 Scope = dict[str, Binding]
-"""The names that are bound, and to what."""
+"""The bound names, and what each is bound to."""
 WORLD_SCOPE: Final[Mapping[str, Binding]] = {"db": "place", "user_db": "place"}
 
 

@@ -1,4 +1,4 @@
-"""Patterns: RE2 syntax (no look-around, no back-references), linear time, searched, at most 500 characters."""
+"""Patterns: RE2 syntax (no look-around, no back-references), linear time, matching anywhere, at most 500 characters."""
 
 # google-re2 ships no types.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false

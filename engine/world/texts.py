@@ -1,4 +1,4 @@
-"""Texts: strings shown to someone, in which `{expression}` is replaced; `{{` and `}}` are braces."""
+"""Texts: strings for people or models, in which `{expression}` is replaced; `{{` and `}}` are braces."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def wanted_in(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def best_fact(facts: tuple[str, ...], text: str) -> str | None:
-    """The fact that shares most words with a text, at least two of them and half of a question's."""
+    """The fact that shares the most words with a text: at least two, and half of a question's."""
     words = token_set(text)
     best = max(facts, key=lambda fact: len(words & token_set(fact)), default=None)
     if best is None:

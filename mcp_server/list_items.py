@@ -1,0 +1,109 @@
+"""`caseharden list [KIND]`: what the data folder holds, newest first; without a kind all that was run or goes on.
+
+Exit codes: 0 listed, 2 wrong input, 3 the data folder cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+
+from ..engine.errors import CasehardenError
+from ..engine.plural import plural
+from ..engine.workbench import Workbench as Bench
+from ..engine.workbench.results import Page
+from .called import called
+from .settings import WrongSetting, add_flags, fixing, read_settings
+from .terminal import Screen, clean, cut, percent, table
+
+SECTIONS: Final = ("environment", "run", "hardening", "job")
+"""Kinds that are shown without a kind."""
+COLUMNS: Final[Mapping[str, Sequence[str]]] = {
+    "environment": ("id", "agent", "instructions", "scenarios", "simulations", "runs"),
+    "run": ("id", "instructions", "state", "passed", "counted", "rate", "created_at"),
+    "hardening": ("id", "base", "state", "outcome", "candidate", "created_at"),
+    "job": ("id", "kind", "state", "completed", "total", "created_at"),
+}
+"""What is shown of the rows of a kind; of other kinds all."""
+WIDE: Final = 48
+"""Cells of a column at most."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        default="",
+        metavar="KIND",
+        help="environment, instructions, scenario, run, job ...",
+    )
+    parser.add_argument("--environment", default="", metavar="ID", help="only what is of it")
+    parser.add_argument("--run", default="", metavar="RUN", help="whose conversations")
+    parser.add_argument("--limit", type=int, default=20, help="rows of a kind, 1 to 100; default 20")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--plain", action="store_true", help="no colour")
+    add_flags(parser, "home")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args)
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "list")
+    home = ["--home", args.home] if args.home else []
+    where = error.where if isinstance(error, CasehardenError) else ""
+    if where == "where.run":
+        return called("list", "conversation", "--run", "run-1", *home)
+    return called("list", *home)
+
+
+async def _run(args: argparse.Namespace) -> int:
+    screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
+    settings = read_settings(args)
+    where = {"run": args.run} if args.run else {}
+    async with settings.workbench("cli", resume=False) as bench:
+        kinds = [args.kind] if args.kind else SECTIONS
+        pages = [await _page(bench, kind, args, where) for kind in kinds]
+    if args.json:
+        rows = {page.kind: page.items for page in pages}
+        print(json.dumps(rows, ensure_ascii=False))
+        return 0
+    for number, page in enumerate(pages):
+        if number:
+            screen.line()
+        for line in _lines(page, screen.width):
+            screen.line(line)
+    return 0
+
+
+async def _page(bench: Bench, kind: str, args: argparse.Namespace, where: Mapping[str, Any]) -> Page:
+    return await bench.items.page(kind, environment=args.environment, where=where, limit=args.limit)
+
+
+def _lines(page: Page, width: int) -> list[str]:
+    """A head with how many there are, then a row each."""
+    least = "at least " if page.at_least else ""
+    head = f"{page.kind}  {least}{plural(page.total, 'row')}"
+    head += f", the newest {len(page.items)} shown" if len(page.items) < page.total else ""
+    if not page.items:
+        return [head]
+    names = COLUMNS.get(page.kind) or list(dict.fromkeys(name for row in page.items for name in row))
+    rows = [list(names), *([_cell(name, row.get(name)) for name in names] for row in page.items)]
+    return [head, *(cut(line, width) for line in table(rows, width))]
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if name == "rate":
+        return percent(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return cut(clean(text), WIDE)
