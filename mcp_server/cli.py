@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "compare": (".compare", "what got better or worse from one run to another, and how sure that is"),
     "list": (".list_items", "what the data folder holds: environments, runs, hardenings, jobs"),
+    "show": (".show", "one thing as text: a run, a conversation turn by turn, a hardening, a text"),
     "play": (".play", "be the agent yourself, in the terminal"),
     "label": (".label", "judge conversations yourself, and see how far the judge agrees with you"),
     "cancel": (".cancel", "stop a job that another process is at work on; what it finished is kept"),

@@ -117,14 +117,16 @@ async def finished(
 
 
 def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
-    """What to type to harden the instructions of the folder, if a run of it shows failures."""
+    """What to type if a run of a folder shows failures: to harden its instructions, to see one."""
     folder: str = getattr(args, "folder", "")
     if not folder or run.state != "done" or not run.totals.failed or not run.clusters:
         return []
     whole = "" if "/" in run.instructions else str(run.options.get("part_of", run.id))
     base = ["--run", whole] if whole else []
     home = ["--home", args.home] if args.home else []
-    return [f"Or here: {called('harden', folder, *home, *base)}"]
+    see = next((cluster.see for cluster in run.clusters if cluster.see), "")
+    said = [f"  what was said: {called('show', see, *home)}"] if see else []
+    return [f"Or here: {called('harden', folder, *home, *base)}", *said]
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:

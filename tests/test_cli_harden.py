@@ -230,3 +230,28 @@ def test_two_runs_are_compared_and_what_is_there_is_listed(tmp_path: Path, says:
     for wrong_words in (("foo",), ("conversation",), ("run", "--limit", "0")):
         done = says("list", *wrong_words)
         assert done.returncode == 2 and "  next: " in done.stderr
+
+
+@pytest.mark.requirement("AK-18")
+def test_each_thing_is_shown_by_its_id(tmp_path: Path, says: Any) -> None:
+    folder = folder_of(tmp_path / "few", 6)
+    told = says("run", str(folder)).stdout
+    place = next(line for line in told.splitlines() if "what was said: " in line and " show " in line)
+    done = says("show", place.rpartition(" ")[2])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '> [{"tool":"close_ticket"' in done.stdout and "rule.looked-up" in done.stdout
+    says("harden", str(folder), "--run", "run-1")
+    for words, shown in (
+        (("run-1",), "run-1 (round 1, desk@1): 0 of 6 pass"),
+        (("hard-1",), "outcome unconfirmed"),
+        (("hard-1/c1",), f"> +{RULE}"),
+        (("desk@1",), f"> {INSTRUCTIONS}"),
+        (("desk",), "desk: prompt agent on desk, 2 tools, 6 scenarios"),
+        (("desk/close-1", "--kind", "scenario"), "> Get ticket T1 closed."),
+    ):
+        assert shown in says("show", *words).stdout, words
+    assert json.loads(says("show", "job-1", "--json").stdout)["item"]["kind"] == "run"
+    assert "There is more: --limit 2" in says("show", "hard-1", "--view", "rounds", "--limit", "1").stdout
+    for wrong, typed in ((("nope",), "list"), (("run-1", "--view", "foo"), "show run-1")):
+        done = says("show", *wrong)
+        assert done.returncode == 2 and typed in done.stderr.splitlines()[-1]

@@ -99,7 +99,7 @@ async def hidden(at: Desk) -> View:
     page = await at.ok("list_items", kind="scenario", environment="desk", limit=100)
     slugs = [row["id"].partition("/")[2] for row in page["items"] if row["split"] == "held_out"]
     for slug in slugs:
-        asked = {"kind": "conversation", "id": f"run-1/{slug}-dana/1", "view": "turns"}
+        asked = {"kind": "conversation", "id": f"run-1/{slug}-dana/101", "view": "turns"}
         error = structured(await at.client.call_tool("get_item", asked)).get("error", {})
         if error and error["code"] != "not_found":
             return error

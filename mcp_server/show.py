@@ -1,0 +1,92 @@
+"""`caseharden show ID`: one thing as text, as get_item tells it: a run, a conversation turn by turn, a hardening.
+
+Exit codes: 0 shown, 2 wrong input, 3 the data folder cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+
+from ..engine.errors import CasehardenError
+from ..tools.render import render
+from .called import called
+from .settings import WrongSetting, add_flags, fixing, read_settings
+from .terminal import Screen, clean
+
+FORMS: Final[Mapping[str, str]] = {
+    "candidate": r"hard-\d+/.+",
+    "hardening": r"hard-\d+",
+    "conversation": r"run-\d+/.+",
+    "run": r"run-\d+",
+    "job": r"job-\d+",
+    "instructions": r"[^/]+@\d+",
+}
+"""What the ids of a kind look like; any other is an environment's."""
+FIRST: Final[Mapping[str, str]] = {"conversation": "turns", "candidate": "diff", "instructions": "text"}
+"""The view of a kind where none is named; of the others the summary."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "id", metavar="ID", help="run-1, run-1/SIMULATION/1@3, hard-1, hard-1/c1, support@2 ..."
+    )
+    parser.add_argument(
+        "--kind", default="", metavar="KIND", help="persona, scenario or simulation of that id"
+    )
+    parser.add_argument(
+        "--view", default="", metavar="VIEW", help="turns, state, checks, clusters, diff, full ..."
+    )
+    parser.add_argument("--limit", type=int, default=20, help="parts of a view, 1 to 100; default: 20")
+    parser.add_argument("--json", action="store_true", help="print the item as JSON")
+    parser.add_argument("--plain", action="store_true", help="no colour")
+    add_flags(parser, "home")
+
+
+def run(args: argparse.Namespace) -> int:
+    return anyio.run(_run, args)
+
+
+def then(args: argparse.Namespace, error: Exception) -> str:
+    """What to type after an error."""
+    if isinstance(error, WrongSetting):
+        return fixing(error, "show")
+    home = ["--home", args.home] if args.home else []
+    where = error.where if isinstance(error, CasehardenError) else ""
+    if where == "view":
+        return called("show", args.id, *home)
+    return called("list", *home) + "        (shows what there is)"
+
+
+async def _run(args: argparse.Namespace) -> int:
+    screen = Screen(sys.stderr if args.json else sys.stdout, plain=args.plain)
+    settings = read_settings(args)
+    kind = args.kind or kind_of(args.id)
+    view = args.view or FIRST.get(kind, "summary")
+    async with settings.workbench("cli", resume=False) as bench:
+        found = await bench.items.get(kind, args.id, view=view, limit=args.limit)
+    told: dict[str, Any] = {
+        "summary": found.summary or f"{found.kind} {found.id}, view {found.view}.",
+        "item": found.item,
+        "warnings": found.warnings,
+        "untrusted": [path if path.startswith("item") else f"item.{path}" for path in found.untrusted],
+    }
+    if args.json:
+        print(json.dumps({**told, "more": bool(found.next_cursor)}, ensure_ascii=False, default=str))
+        return 0
+    for line in render(told).splitlines():
+        screen.line(clean(line))
+    if found.next_cursor:
+        screen.line(f"There is more: --limit {min(100, 2 * args.limit)}")
+    return 0
+
+
+def kind_of(id: str) -> str:
+    """The kind of thing that an id names by its form."""
+    return next((kind for kind, form in FORMS.items() if re.fullmatch(form, id)), "environment")
