@@ -42,7 +42,7 @@ from .terminal import Screen, listed
 
 STRATEGIES: Final = ("auto", "rules", "reflect")
 _OPTIONS: Final = {"run": "run", "rounds": "rounds", "strategy": "strategy", "hardening": "resume"}
-_SPEAKS: Final = {"--trials": "3", "--rounds": "5", "--budget": "25", "--strategy": "rules"}
+_EXAMPLES: Final = {"--trials": "3", "--rounds": "5", "--budget": "25", "--strategy": "rules"}
 """Options, and what is right for them."""
 _CODES: Final = {"improved": 0, "nothing_to_fix": 0, "unconfirmed": 1, "no_change": 1, "regressed": 1}
 
@@ -84,17 +84,17 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     where = error.where if isinstance(error, CasehardenError) else ""
     option = where.partition(".")[0].partition("[")[0]
-    other = next(
-        (str(call.args["hardening"]) for call in getattr(error, "next", ()) if "hardening" in call.args), ""
-    )
+    calls = {call.tool: call.args for call in getattr(error, "next", ())}
     if isinstance(error, WrongSetting):
         return fixing(error, "harden")
-    if other:
-        return called(*command_words(args, "--resume", other))
+    if "decide_candidate" in calls:
+        return f"decide_candidate({json.dumps(dict(calls['decide_candidate']))}) in an MCP client"
+    if "hardening" in calls.get("harden_agent", {}):
+        return called(*command_words(args, "--resume", str(calls["harden_agent"]["hardening"])))
     if option.startswith("--model-"):
         return called(*command_words(args, option, "offline"))
-    if option in _SPEAKS:
-        return called(*command_words(args, option, _SPEAKS[option]))
+    if option in _EXAMPLES:
+        return called(*command_words(args, option, _EXAMPLES[option]))
     if option in ("--run", "--resume", "--select"):
         known = instead(error, where) if option != "--select" else ""
         if known:
@@ -221,6 +221,9 @@ def _tell(
     if job is not None:
         for line in paused_lines(job, hardening.limits.budget, "What it ran is kept", again):
             screen.line(line)
+        return
+    if hardening.state == "open":
+        screen.line(f"{hardening.id} waits for texts that an MCP client writes: submit_candidate.")
         return
     if hardening.outcome is None:
         screen.line(f"{hardening.id} is {hardening.state}. What it ran is kept; {called(*again)} goes on.")

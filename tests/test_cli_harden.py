@@ -11,10 +11,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import anyio
 import pytest
 
+from caseharden.engine.workbench import Workbench
 from caseharden.tests.commanded import commanded
-from caseharden.tests.workbench_cases import INSTRUCTIONS, closing, tickets
+from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
 RULE = "Before calling close_ticket, call look_up_ticket."
 
@@ -143,6 +145,22 @@ def test_an_agent_that_a_client_plays_cannot_be_hardened_by_a_command(tmp_path: 
     done = says("harden", str(folder_of(tmp_path / "few", 3, agent={"kind": "caller"})))
     assert done.returncode == 2
     assert "agent: A client plays agent here" in done.stderr and "in an MCP client" in done.stderr
+
+
+def test_a_hardening_that_waits_for_a_client_is_left_to_it(tmp_path: Path, says: Any) -> None:
+    folder = folder_of(tmp_path / "few", 3)
+    says("run", str(folder))
+
+    async def begin() -> str:
+        async with Workbench(tmp_path / "home", worlds=WORLDS) as bench:
+            return (await bench.hardenings.harden("desk", strategy="submit", wait_s=45)).hardening.state
+
+    assert anyio.run(begin) == "open"
+    done = says("harden", str(folder))
+    assert done.returncode == 2 and "hard-1 is open on desk" in done.stderr
+    assert 'decide_candidate({"candidate": "hard-1", "decision": "reject"})' in done.stderr.splitlines()[-1]
+    looked = says("harden", str(folder), "--resume", "hard-1")
+    assert looked.returncode == 3 and "hard-1 waits for texts that an MCP client writes" in looked.stdout
 
 
 def test_ctrl_c_keeps_what_was_tried_and_says_how_to_go_on(folder: Path, tmp_path: Path, says: Any) -> None:
