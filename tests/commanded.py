@@ -6,6 +6,7 @@ process can show (its start, signals, pipes, what it loads) is tested with one.
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -17,6 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from caseharden.mcp_server.cli import main
+
+importlib.import_module("mcp.client.stdio")
+# Its default for standard error is the stream at the time of its import, which must not be one of a test.
 
 STARTED = str(Path(__file__).resolve().parent.parent / "__main__.py")
 """What `sys.argv` begins with under `python -m caseharden`."""

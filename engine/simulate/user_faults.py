@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
-from .user_phrases import OF_AGENTS, TAGS, TELLS, either
+from .user_phrases import TAGS, of_agents, reveals
 
 Sort = Literal["role_flip", "leak", "stop_word"]
 USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word")
@@ -25,8 +25,6 @@ _MANGLED: Final = re.compile(
     r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
 )
 _TAG: Final = re.compile(rf"^\W*(?:{'|'.join(TAGS)})\s*:", re.IGNORECASE)
-_OF_AGENTS: Final = either(OF_AGENTS)
-_TELLS: Final = either(TELLS)
 _QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "(", ")")
 _WORD: Final = re.compile(r"[^\W_]+")
 
@@ -81,7 +79,7 @@ def _names_it(before: str) -> bool:
 
 
 def _leak(text: str, rules: str) -> UserFault | None:
-    told = _TELLS.search(text)
+    told = reveals().search(text)
     if told is not None:
         return UserFault("leak", text[max(0, told.start() - 40) : told.end() + 120])
     words = _words(text)
@@ -97,7 +95,7 @@ def _role_flip(text: str, heard: str, plays: bool) -> UserFault | None:
     words = _words(text)
     if len(words) >= _ECHO and words == _words(heard[:_MOST_READ]):
         return UserFault("role_flip", text)
-    found = None if plays else _TAG.search(text) or _OF_AGENTS.search(text)
+    found = None if plays else _TAG.search(text) or of_agents().search(text)
     return UserFault("role_flip", text[max(0, found.start() - 40) : found.end() + 120]) if found else None
 
 

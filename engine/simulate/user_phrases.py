@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 Phrases = Mapping[str, Sequence[str]]
@@ -161,6 +162,17 @@ TELLS: Final[Phrases] = {
 """Said by a model that reveals its sheet, its rules or what it is; not by a person, who may deny it or ask."""
 
 
-def either(phrases: Phrases) -> re.Pattern[str]:
-    """One expression for all of them."""
+@cache
+def of_agents() -> re.Pattern[str]:
+    """One expression for what agents say; compiled when a user first speaks, for that takes 6 ms."""
+    return _either(OF_AGENTS)
+
+
+@cache
+def reveals() -> re.Pattern[str]:
+    """One expression for what reveals a simulated user."""
+    return _either(TELLS)
+
+
+def _either(phrases: Phrases) -> re.Pattern[str]:
     return re.compile("|".join(one for of in phrases.values() for one in of), re.IGNORECASE)
