@@ -91,7 +91,7 @@ def addresses(report: JobReport) -> list[str]:
 
 
 async def _tell(sessions: Mapping[str, ServerSession]) -> None:
-    """Tell one connection of these addresses; one that does not read holds up nobody else."""
+    """Notify one connection about these addresses; one that does not read delays nobody else."""
     with anyio.move_on_after(SEND_S):
         for uri, session in sessions.items():
             try:

@@ -147,7 +147,7 @@ class ModelCalls:
             for call in free:
                 asks = self._mailbox.asks(call)
                 if asks is None:
-                    continue  # answered at this moment
+                    continue  # just answered
                 if len(chosen) == limit or not batch.add(call, asks):
                     break
                 chosen.append(call)

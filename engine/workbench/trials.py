@@ -71,7 +71,7 @@ class Cast:
     judge: ModelClient | None = None
     """The model that the scripts' `judge` steps ask."""
     processes: int = 0
-    """How many the agent of a trial has for itself."""
+    """How many processes the agent of each trial uses for itself."""
 
 
 class TrialRunner:
@@ -271,7 +271,7 @@ class TrialRunner:
 
     @asynccontextmanager
     async def _room(self, case: Case, cast: Cast) -> AsyncGenerator[None]:
-        """Room for all processes of a trial; while it waits for that, it is not at work."""
+        """Reserve room for all processes of a trial; while it waits for that, it does not count as working."""
         number, reach = cast.processes + processes_of(case.world.world), self._models.reach
         async with AsyncExitStack() as stack:
             if reach is not None and number:
