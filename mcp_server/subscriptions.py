@@ -22,7 +22,7 @@ from mcp.types import INVALID_REQUEST, EmptyResult, SubscribeRequestParams, Unsu
 from ..engine.workbench import HardeningReport, JobReport, RunReport, Workbench
 
 MOST = 100
-"""Addresses that one connection may subscribe to."""
+"""Most addresses that one connection may subscribe to."""
 SEND_S = 5.0
 """Seconds for the notices of one job; a client that does not read is skipped."""
 
