@@ -1,4 +1,4 @@
-"""The server: tools, resources and the prompt over one workbench, for every transport and both protocol eras."""
+"""The server: tools, resources and prompts over one workbench, for every transport and both protocol eras."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def baseline_lines(baseline: Baseline, report: ComparisonReport | None, width: i
 
 
 def changed_lines(found: RunComparison) -> list[str]:
-    """The simulations that changed, by what became of them."""
+    """The changed simulations, by kind of change."""
     lines: list[str] = []
     for word, names in (("broken", found.broken), ("fixed", found.fixed), ("flaky", found.flaky)):
         lines += [f"  {word:<7} {name}" for name in names[:NAMED]]

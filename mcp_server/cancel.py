@@ -1,6 +1,6 @@
-"""`caseharden cancel [JOB]`: stop a job of the data folder, whichever process is at work on it; what is done is kept.
+"""`caseharden cancel [JOB]`: stop a job of the data folder, whichever process is running it; finished work is kept.
 
-Exit codes: 0 stopped, 2 wrong input, 3 it is being stopped and did not end yet.
+Exit codes: 0 stopped, 2 wrong input, 3 it is being stopped but has not ended yet.
 """
 
 from __future__ import annotations

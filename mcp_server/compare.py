@@ -1,6 +1,6 @@
-"""`caseharden compare RUN RUN`: what got better or worse from one run to another, paired by seed.
+"""`caseharden compare RUN RUN`: what got better or worse between two runs, paired by seed.
 
-It decides nothing: `run --baseline` fails a build. Exit codes: 0 compared, 2 wrong input, 3 no result.
+It decides nothing: only `run --baseline` fails a build. Exit codes: 0 compared, 2 wrong input, 3 no result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut, table
 
 MOST: Final = 100
-"""Names of each sort in JSON."""
+"""Names of each kind in JSON."""
 GROUPS: Final = 10
 
 
@@ -72,7 +72,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _first(bench: Bench, report: ComparisonReport) -> ComparisonReport | None:
-    """One that changed side by side: broken before fixed; what is held out is not shown."""
+    """One changed simulation side by side: broken before fixed; held-out ones are not shown."""
     found = report.found
     changed = (name for name in (*found.broken, *found.fixed) if name not in report.held_out)
     name = next(changed, "")
@@ -102,7 +102,7 @@ def _moved(group: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _turn(report: ComparisonReport, width: int) -> list[str]:
-    """The first turn that differs, as each of the two runs had it."""
+    """The first turn that differs, as it went in each run."""
     side = report.side_by_side
     lines = [cut(clean(side_by_side_reply(report).summary), width)]
     turns: Sequence[Mapping[str, Any]] = side.get("turns", ())

@@ -22,7 +22,7 @@ from ..tools.render import compact, one_line
 
 logger = logging.getLogger("caseharden.server")
 SHOWN = 2_000
-"""Characters of a message that are sent."""
+"""Most characters of a message that are sent."""
 _GUIDES = {
     "world_data": "world-format",
     "agent": "agent-kinds",
@@ -77,7 +77,7 @@ def error_result(
 
 
 def _guide(error: CasehardenError, tool: str) -> list[NextCall]:
-    """The guide to what is wrong, for an error that names no call."""
+    """The guide to the problem, for an error that names no call."""
     if not isinstance(error, InvalidArgument | NotFound):
         return []
     first, second = [*re.findall(r"[a-z_]+", error.where.removeprefix(f"{tool}."))[:2], "", ""][:2]

@@ -35,7 +35,7 @@ from .terminal import Screen, clean
 STEP_S = 0.5
 """How often a run is polled, in seconds."""
 NO_RESULT = 3
-"""The exit code, or the least of those that say that there is none."""
+"""The exit code for no result; higher codes mean that too."""
 
 
 Start = Callable[[], Awaitable[RunReport]]
@@ -197,13 +197,11 @@ def as_json(report: RunReport, code: int) -> dict[str, Any]:
 
 
 class Interrupts:
-    """Whether Ctrl-C or SIGTERM came. The first ends a wait, the second the process, which loses nothing that is
-    stored.
-    """
+    """Whether Ctrl-C or SIGTERM came. The first ends a wait, the second the process, which loses nothing stored."""
 
     def __init__(self) -> None:
         self.code = 0
-        """The exit code of the first, as shells have it."""
+        """The exit code after the first signal, by shell convention."""
         self._waiting: anyio.CancelScope | None = None
 
     @contextmanager
@@ -223,7 +221,7 @@ class Interrupts:
 
 @asynccontextmanager
 async def listening() -> AsyncGenerator[Interrupts]:
-    """Listens for Ctrl-C and SIGTERM within the block."""
+    """Listen for Ctrl-C and SIGTERM within the block."""
     interrupts = Interrupts()
 
     async def listen() -> None:

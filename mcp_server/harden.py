@@ -43,7 +43,7 @@ from .terminal import Screen, listed
 STRATEGIES: Final = ("auto", "rules", "reflect")
 _OPTIONS: Final = {"run": "run", "rounds": "rounds", "strategy": "strategy", "hardening": "resume"}
 _EXAMPLES: Final = {"--trials": "3", "--rounds": "5", "--budget": "25", "--strategy": "rules"}
-"""Options, and what is right for them."""
+"""Options, each with a valid example."""
 _CODES: Final = {"improved": 0, "nothing_to_fix": 0, "unconfirmed": 1, "no_change": 1, "regressed": 1}
 
 
@@ -135,7 +135,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 def _needs_nobody(environment: EnvironmentReport, flagged: Mapping[str, ModelName], strategy: str) -> None:
-    """Refuse roles that a client plays: a command has nobody who would answer."""
+    """Refuse roles that a client plays: on the command line nobody would answer."""
     owner = environment.environment
     models = {**environment.models, **{role: short_name(model) for role, model in flagged.items()}}
     lent = lent_roles(models, owner.agent)
@@ -154,7 +154,7 @@ def _needs_nobody(environment: EnvironmentReport, flagged: Mapping[str, ModelNam
 async def _followed(
     bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
 ) -> tuple[HardeningReport, int]:
-    """What came of the hardening; the exit code where Ctrl-C or SIGTERM stopped it, else 0."""
+    """The result of the hardening; the exit code if Ctrl-C or SIGTERM stopped it, else 0."""
     options = spending(args)
     options |= {name: value for name, value in (("trials", args.trials), ("select", args.select)) if value}
     async with listening() as interrupts:
@@ -181,7 +181,7 @@ async def _followed(
 
 @contextmanager
 def _without_submit() -> Generator[None]:
-    """Within the block a strategy that cannot write is refused with those that a command has."""
+    """Within the block, replace the strategies that an error allows by those that the command has."""
     try:
         yield
     except InvalidArgument as error:
@@ -193,7 +193,7 @@ def _without_submit() -> Generator[None]:
 async def _decided(
     bench: Bench, report: HardeningReport, args: argparse.Namespace
 ) -> tuple[HardeningReport | None, str]:
-    """The promotion, where it is wanted and proven; else why there is none, "" where nobody asked for it."""
+    """The promotion, if requested and proven; else why there is none, "" if it was not requested."""
     hardening = report.hardening
     if not args.promote:
         return None, ""
@@ -215,7 +215,7 @@ def _tell(
     args: argparse.Namespace,
     said: Sequence[str],
 ) -> None:
-    """What came of it. `said`: warnings that need no second time."""
+    """Show the result. `said`: warnings that need not be repeated."""
     hardening, job = report.hardening, report.job
     again = command_words(args, "--resume", hardening.id)
     if job is not None:
@@ -241,7 +241,7 @@ def _tell(
 async def _as_json(
     bench: Bench, report: HardeningReport, became: HardeningReport | None, code: int
 ) -> dict[str, Any]:
-    """The result for programs: what the server says of it, its rounds, and what was put in place."""
+    """The result for programs: the server's reply, the rounds, and what was promoted."""
     told = hardening_reply(report).model_dump(mode="json", exclude_defaults=True, exclude={"next"})
     rounds: Sequence[Mapping[str, Any]] = await rounds_of(bench, report.hardening.id)
     promoted = {"version": became.became.id, "wrote": became.wrote_file} if became and became.became else {}

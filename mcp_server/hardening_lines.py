@@ -1,6 +1,6 @@
-"""What a hardening shows on a terminal, in lines: its base, each candidate, the proof, the outcome.
+"""How a hardening is shown on a terminal, in lines: its base, each candidate, the proof, the outcome.
 
-The demo and `caseharden harden` print the same words. Rows are those of the server: what is 0 may be left out.
+The demo and `caseharden harden` print the same text. Rows come from the server, which may omit values of 0.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .terminal import clean, cut, interval, percent
 
 
 def heading(word: str, told: str, seconds: float | None = None) -> str:
-    """`Base           version 1 ...` and, at the right, how long it took."""
+    """`Base           version 1 ...` and, right-aligned, how long it took."""
     line = f"{word:<14} {told}"
     return line if seconds is None else f"{line:<92}{seconds:>6.1f} s"
 
 
 def cause_lines(clusters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The causes of what fails on train, the worst three."""
+    """The three worst causes of failures on train."""
     heads = ["Causes on train", "", ""]
     lines: list[str] = []
     for head, cluster in zip(heads, clusters, strict=False):
@@ -29,14 +29,14 @@ def cause_lines(clusters: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def aim(round: Mapping[str, Any]) -> str:
-    """The heading of a candidate: the cause that it is aimed at."""
+    """The heading of a candidate: the cause that it addresses."""
     cluster: Mapping[str, Any] = round.get("cluster") or {}
     told = f"aimed at: {cut(clean(str(cluster.get('cause', ''))), 70)}"
     return heading(f"Candidate {round['number']}", told)
 
 
 def tried(round: Mapping[str, Any]) -> str:
-    """What the train simulations say of a candidate, and what became of it."""
+    """How a candidate did on the train simulations, and what became of it."""
     ran = _moved(round["train"]) if round.get("train") else "not run"
     return f"  Train        {ran}    {round['decision']}"
 
@@ -75,7 +75,7 @@ def _change(held: Mapping[str, Any]) -> str:
 
 
 def _moved(train: Mapping[str, Any]) -> str:
-    """A comparison on train; what is 0 was left out by the server."""
+    """A comparison on train; the server omits values of 0."""
     base, candidate, of, better, worse = [
         int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
     ]

@@ -1,4 +1,4 @@
-"""Following a hardening on a terminal: each text that was tried as soon as it is decided on, and what came out."""
+"""Follows a hardening on a terminal: each text tried as soon as it is decided, and the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ROUNDS = 100
 
 
 class HardeningProgress:
-    """Tells the rounds of one hardening, each once."""
+    """Shows the rounds of one hardening, each once."""
 
     def __init__(self, bench: Workbench, screen: Screen, hardening: str) -> None:
         self._bench = bench
@@ -35,7 +35,7 @@ class HardeningProgress:
             screen.line(hardening)
 
     async def look(self, job: Job) -> None:
-        """Tell the rounds that are new; the base waits for its causes."""
+        """Show the new rounds; the base waits for its causes."""
         await self._rounds(job.active)
         trials = plural(job.units.finished, "trial")
         self._screen.status(f"{self._id}  round {max(0, self._told - 1)}, {trials}")
@@ -47,7 +47,7 @@ class HardeningProgress:
             self._screen.line(waiting(job, home))
 
     async def end(self) -> None:
-        """The rounds that are still untold."""
+        """Show the remaining rounds."""
         await self._rounds(False)
         self._screen.close()
 

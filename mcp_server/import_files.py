@@ -24,7 +24,7 @@ WAIT_S = 45
 TOPS = (".git", "pyproject.toml", "setup.py")
 """Names found at the top of a checkout."""
 SHOWN = 12
-"""Warnings that are printed."""
+"""How many warnings are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What may be typed instead of an id that names nothing."""
+"""What to type instead of an unknown id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ID: Final = re.compile(r"[a-z0-9_-]{1,64}(?:[/@][a-z0-9_-]{1,64})*")
 
 
 def instead(error: Exception, place: str) -> str:
-    """The id that an error at this place names first among what is there, or ""."""
+    """The first existing id that an error at this place suggests, or ""."""
     if not isinstance(error, CasehardenError) or error.where != place:
         return ""
     first = error.allowed.partition(",")[0]

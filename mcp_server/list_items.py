@@ -1,4 +1,4 @@
-"""`caseharden list [KIND]`: what the data folder holds, newest first; without a kind all that was run or goes on.
+"""`caseharden list [KIND]`: what the data folder holds, newest first; without a kind what was run or is running.
 
 Exit codes: 0 listed, 2 wrong input, 3 the data folder cannot be read.
 """
@@ -22,16 +22,16 @@ from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut, percent, table
 
 SECTIONS: Final = ("environment", "run", "hardening", "job")
-"""Kinds that are shown without a kind."""
+"""Kinds shown if none is named."""
 COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "environment": ("id", "agent", "instructions", "scenarios", "simulations", "runs"),
     "run": ("id", "instructions", "state", "passed", "counted", "rate", "created_at"),
     "hardening": ("id", "base", "state", "outcome", "candidate", "created_at"),
     "job": ("id", "kind", "state", "completed", "total", "created_at"),
 }
-"""What is shown of the rows of a kind; of other kinds all."""
+"""Columns shown for a kind; for other kinds all."""
 WIDE: Final = 48
-"""Cells of a column at most."""
+"""Maximum width of a column, in cells."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +89,7 @@ async def _page(bench: Bench, kind: str, args: argparse.Namespace, where: Mappin
 
 
 def _lines(page: Page, width: int) -> list[str]:
-    """A head with how many there are, then a row each."""
+    """A heading with the total, then one line per row."""
     least = "at least " if page.at_least else ""
     head = f"{page.kind}  {least}{plural(page.total, 'row')}"
     head += f", the newest {len(page.items)} shown" if len(page.items) < page.total else ""

@@ -113,7 +113,7 @@ class Progress:
 
 
 def waiting(job: Job, home: Path) -> str:
-    """That a client must answer, and where."""
+    """The message that a client must answer, and where."""
     return (
         f"{job.id} is waiting for a client that answers model calls: a server over the same data folder "
         f"({called('serve', '--home', str(home))}) and its tool take_model_calls."

@@ -1,4 +1,4 @@
-"""`caseharden prompts [ROLE]`: what agent, user, judge and writer are sent, made by the code that sends it.
+"""`caseharden prompts [ROLE]`: what is sent to agent, user, judge and writer, made by the code that sends it.
 
 No model is called and nothing is run. Exit codes: 0 shown, 2 wrong input.
 """

@@ -3,8 +3,8 @@
     def test_support_desk(caseharden):
         caseharden.run("tests/desk")
 
-It fails when a threshold of the folder is missed or, where none is set, when a trial does not pass. Nothing is loaded
-before the fixture is asked for.
+It fails when a threshold of the folder is missed or, if none is set, when a trial does not pass. Nothing is loaded
+before the fixture is used.
 """
 
 from __future__ import annotations

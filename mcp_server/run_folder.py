@@ -69,7 +69,7 @@ def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
-    """What all commands take that run the cases of a folder."""
+    """Arguments of all commands that run the cases of a folder."""
     parser.set_defaults(command=command)
     parser.add_argument("folder", nargs="?", default=".", help="the folder with caseharden.yaml")
     parser.add_argument(
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_folder(args: argparse.Namespace) -> None:
-    """Refuse a folder that is none, and a number of trials that cannot be."""
+    """Refuse a path that is not a folder, and an invalid number of trials."""
     folder = Path(args.folder)
     if not folder.is_dir():
         kind = "is not a folder" if folder.exists() else "does not exist"
@@ -187,7 +187,7 @@ async def _run(args: argparse.Namespace) -> int:
         cases = read_folder(folder.resolve(), bench.roots, "folder")
         baseline = Baseline()
         if args.command == "run":
-            whole = None if args.select else cases  # a part is no match for the baseline of the whole
+            whole = None if args.select else cases  # a part cannot be compared with the baseline of the whole
             baseline = await anyio.to_thread.run_sync(wanted, args, whole)
         environment = await bench.environments.import_folder(str(cases.path), dry_run=args.check)
         if args.check:
@@ -253,7 +253,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def spending(args: argparse.Namespace) -> dict[str, Any]:
-    """Of the options of a run or a hardening those on how much it may use, and from where it has model calls."""
+    """The options of a run or a hardening about its usage limits and the source of its model calls."""
     cassette = {"file": args.cassette, "mode": args.cassette_mode} if args.cassette else {}
     given = {"concurrency": args.concurrency, "budget": _budget(args.budget), "cassette": cassette}
     return {name: value for name, value in given.items() if value}
@@ -292,7 +292,7 @@ async def _started(
 
 @contextmanager
 def naming_options(parameters: Mapping[str, str]) -> Generator[None]:
-    """Within the block an error's place is told as the option that was typed; `parameters`: option of each."""
+    """Within the block, report an error's place as the option that was typed; `parameters`: option of each."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What can be set: names, types, and what a value must be beyond its type."""
+"""The settings: names, types, and checks of values beyond their type."""
 
 from __future__ import annotations
 

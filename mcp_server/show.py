@@ -1,4 +1,4 @@
-"""`caseharden show ID`: one thing as text, as get_item tells it: a run, a conversation turn by turn, a hardening.
+"""`caseharden show ID`: one thing as text, as get_item returns it: a run, a conversation turn by turn, a hardening.
 
 Exit codes: 0 shown, 2 wrong input, 3 the data folder cannot be read.
 """
@@ -28,9 +28,9 @@ FORMS: Final[Mapping[str, str]] = {
     "job": r"job-\d+",
     "instructions": r"[^/]+@\d+",
 }
-"""What the ids of a kind look like; any other is an environment's."""
+"""The forms of ids by kind; any other id is an environment's."""
 FIRST: Final[Mapping[str, str]] = {"conversation": "turns", "candidate": "diff", "instructions": "text"}
-"""The view of a kind where none is named; of the others the summary."""
+"""The default view of a kind; for other kinds the summary."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,5 +88,5 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 def kind_of(id: str) -> str:
-    """The kind of thing that an id names by its form."""
+    """The kind of thing that an id names, judged by its form."""
     return next((kind for kind, form in FORMS.items() if re.fullmatch(form, id)), "environment")

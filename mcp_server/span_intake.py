@@ -26,7 +26,7 @@ Take = Callable[[SpanBatch], int]
 
 
 class SpanIntake:
-    """The trials whose spans are awaited."""
+    """Assigns incoming spans to the trials that await them."""
 
     def __init__(self) -> None:
         self._watched: dict[bytes, Watched] = {}

@@ -1,6 +1,6 @@
 """Serves standard input and output. Standard output carries nothing but the protocol.
 
-The SDK skips a line that it cannot read, and its caller would wait for ever. Here such a line is answered.
+The SDK skips a line that it cannot read, and its caller would wait forever. Here such a line is answered.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from mcp.types import INVALID_REQUEST, EmptyResult, SubscribeRequestParams, Unsu
 from ..engine.workbench import HardeningReport, JobReport, RunReport, Workbench
 
 MOST = 100
-"""Addresses that one connection may subscribe to."""
+"""Most addresses that one connection may subscribe to."""
 SEND_S = 5.0
 """Seconds for the notices of one job; a client that does not read is skipped."""
 
@@ -91,7 +91,7 @@ def addresses(report: JobReport) -> list[str]:
 
 
 async def _tell(sessions: Mapping[str, ServerSession]) -> None:
-    """Tell one connection of these addresses; one that does not read holds up nobody else."""
+    """Notify one connection about these addresses; one that does not read delays nobody else."""
     with anyio.move_on_after(SEND_S):
         for uri, session in sessions.items():
             try:

@@ -1,4 +1,4 @@
-"""Lines that a person types."""
+"""Reads lines that a person types."""
 
 from __future__ import annotations
 

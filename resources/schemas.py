@@ -1,4 +1,4 @@
-"""JSON Schemas of what people write."""
+"""JSON Schemas of authored objects."""
 
 from __future__ import annotations
 

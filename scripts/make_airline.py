@@ -1,7 +1,7 @@
 """Write resources/worlds/airline/world.json: the shipped airline desk, from lists of names and a fixed seed.
 
-What people wrote lies in `scripts/airline`, in `frame.json` (clock, schema, tools, rules), `network.json`
-(airports, routes, fares, vouchers) and `names.json`, and in the desk's `policy.md`. Running it again gives the
+The hand-written sources are `frame.json` (clock, schema, tools, rules), `network.json` (airports, routes,
+fares, vouchers) and `names.json` in `scripts/airline`, and the desk's `policy.md`. Running it again gives the
 same bytes.
 
     python scripts/make_airline.py            writes the file

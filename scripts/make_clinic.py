@@ -1,7 +1,7 @@
 """Write resources/worlds/clinic/world.json: the shipped dental practice, from lists of names and a fixed seed.
 
-What people wrote lies in `scripts/clinic`, in `frame.json` (clock, schema, tools, rules, the patient's phone and
-what keeps it in step) and `names.json` (people, dentists, treatments, plans), and in the practice's `policy.md`.
+The hand-written sources are `frame.json` (clock, schema, tools, rules, the patient's phone and what keeps it in
+step) and `names.json` (people, dentists, treatments, plans) in `scripts/clinic`, and the practice's `policy.md`.
 Running it again gives the same bytes.
 
     python scripts/make_clinic.py            writes the file

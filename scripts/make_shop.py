@@ -1,7 +1,7 @@
 """Write resources/worlds/shop/world.json: the shipped online shop, from lists of names and a fixed seed.
 
-What people wrote lies in `scripts/shop`, in `frame.json` (clock, schema, tools, rules) and `names.json`
-(people, places, products), and in the shop's `policy.md`. Running it again gives the same bytes.
+The hand-written sources are `frame.json` (clock, schema, tools, rules) and `names.json` (people, places,
+products) in `scripts/shop`, and the shop's `policy.md`. Running it again gives the same bytes.
 
     python scripts/make_shop.py            writes the file
     python scripts/make_shop.py --check    exit 1 if the file would change

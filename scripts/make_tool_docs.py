@@ -119,7 +119,7 @@ def cell(text: str) -> str:
 
 
 def stale() -> list[Path]:
-    """The files that are not as they should be."""
+    """The files that are out of date."""
     found = anyio.run(pages)
     return [
         path for path, text in found.items() if not path.exists() or path.read_text(encoding="utf-8") != text

@@ -12,7 +12,7 @@ from ..errors import InvalidArgument, nearest
 from ..records.hardening import Edit, Target
 
 MAX_TEXT = 100_000
-"""Characters of instructions."""
+"""Most characters of instructions."""
 MAX_LINES = 5_000
 ALIKE = 0.5
 """Ratio of matching characters, 0..1, from which two lines count as the same line, reworded."""

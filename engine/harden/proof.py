@@ -29,7 +29,7 @@ TRIALS_A_LOOK = 100
 """Trial numbers reserved for each look: twice what a hardening may request, and more than any run has."""
 FURTHER_TRIALS = 6
 CLEARLY_MORE = 4
-"""Of CONFIRM_TRIALS + FURTHER_TRIALS."""
+"""Passes by which the base must lead, of CONFIRM_TRIALS + FURTHER_TRIALS."""
 LEFT_OUT_MISSING = "left_out_missing"
 """The cap of an outcome if too many of the simulations left out ended in error."""
 Key = tuple[str, int]
@@ -164,8 +164,8 @@ def confirm_regressions(
 
     A flag is the worst of many checks, so its own trials overstate it. After CONFIRM_TRIALS it is confirmed if the base
     passed every trial and the candidate at most one, and dropped if the base passed no more of the new ones. Anything
-    in between is decided after FURTHER_TRIALS more: confirmed if the base passed CLEARLY_MORE of all new ones. A
-    missing trial counts against the candidate in both arms.
+    in between is decided after FURTHER_TRIALS more: confirmed if the base leads by CLEARLY_MORE passes in all new ones.
+    A missing trial counts against the candidate in both arms.
     """
     decided: list[CheckRegression] = []
     open_flags: list[CheckRegression] = []

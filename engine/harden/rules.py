@@ -67,7 +67,7 @@ def rule_sentences(record: Mapping[str, Any], tools: Collection[str]) -> list[st
 
 
 def derive_rules(record: Mapping[str, Any], tools: Collection[str]) -> tuple[list[Rule], str]:
-    """(rules of the controlled English, "") for a rule record or a predicate, or ([], why there is none)."""
+    """(controlled-English rules, "") for a rule record or a predicate, or ([], the reason for having none)."""
     if not record:
         return [], "the check has no rule or predicate behind it"
     rules = _of_predicate(record, tools) if _SUBJECTS & record.keys() else _of_rule(record, tools)

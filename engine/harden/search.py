@@ -235,5 +235,5 @@ class Search:
 
 
 def _shares(lines: str, text: str) -> bool:
-    """Whether a text has one of these lines."""
+    """Whether a text contains one of these lines."""
     return any(line.strip() and line in text.split("\n") for line in lines.split("\n"))

@@ -76,10 +76,7 @@ def held_out_set(scenarios: Iterable[str]) -> str:
 
 
 def count_looks(held_out: Collection[str], earlier: Iterable[Collection[str]]) -> int:
-    """How many earlier proofs read this set.
-
-    Those that share a scenario with it, so that adding one resets nothing.
-    """
+    """How many earlier proofs read this set, or share a scenario with it, so that adding one resets nothing."""
     now = set(held_out)
     return sum(1 for scenarios in earlier if now.intersection(scenarios))
 

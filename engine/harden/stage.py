@@ -147,9 +147,9 @@ class Stage:
     async def filter(
         self, h: Hardening, number: Round, candidate: Candidate, against: str, cases: Sequence[Case]
     ) -> tuple[bool, Comparison, list[CheckRegression]]:
-        """Compare with the text `against` on train.
+        """Compare with the text `against` on train: a filter, not a claim.
 
-        A filter, not a claim. Closes the round; (kept, comparison, flagged checks).
+        Closes the round; returns (kept, comparison, flagged checks).
         """
         before = self.runner.asked
         arms = await self.runner.arms(against, candidate.text, cases, range(1, h.trials + 1), "train")

@@ -78,13 +78,13 @@ class Trials(Protocol):
     """Runs trials and grades them.
 
     - Trial k of a simulation has the same seeds whatever the instructions and the purpose are.
-    - One outcome for each (simulation, trial) asked for, in any order; what went wrong in a trial is its
-      verdict, never an exception. Exceptions are for what stops the whole hardening (storage, budget,
+    - One outcome for each requested (simulation, trial), in any order; a fault in a trial is its verdict,
+      never an exception. Exceptions are for what stops the whole hardening (storage, budget,
       cancellation).
-    - The same (instructions, simulation, trial) asked again gives the stored outcome, so that a hardening
-      that is begun again comes by the same way. Purpose `again` is the one exception: it runs a stored
+    - Requesting the same (instructions, simulation, trial) again gives the stored outcome, so that a
+      restarted hardening takes the same path. Purpose `again` is the one exception: it runs a stored
       error or invalid trial once more, and its own outcome is stored in the same way.
-    - `simulations` and the outcomes given back must not be changed by either side. Not called concurrently.
+    - `simulations` and the returned outcomes must not be changed by either side. Not called concurrently.
     """
 
     async def run(

@@ -26,7 +26,7 @@ from .kept_calls import forget_run_calls
 
 R = TypeVar("R", bound=BaseModel)
 SHOWN = 5
-"""Ids that an error names of those that are there."""
+"""How many existing ids an error names."""
 
 
 def utc_now() -> str:

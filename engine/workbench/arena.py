@@ -19,7 +19,7 @@ from .snapshots import Snapshots
 from .trials import TrialRunner
 
 Counted = Callable[[int], Awaitable[None]]
-"""Called with the number of trials requested and finished."""
+"""Called with the number of requested trials that have newly become available."""
 
 
 class Arena:

@@ -1,4 +1,4 @@
-"""Views of what people write: environments, instructions, personas, scenarios, simulations."""
+"""Views of authored things: environments, instructions, personas, scenarios, simulations."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Blobs:
         return (self._folder / f"{hash}.json").is_file()
 
     def read(self, hash: str) -> Any:
-        """The value. StorageError when it is damaged or missing."""
+        """The value. StorageError if it is damaged or missing."""
         file = self._folder / f"{hash}.json"
         try:
             return json.loads(file.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ _OPEN = ("open", "running")
 
 
 class Deleting:
-    """Deletes by kind and id. For a worker thread."""
+    """Deletes by kind and id. Run in a worker thread."""
 
     def __init__(self, archive: Archive, jobs: Jobs, scoring: Scoring) -> None:
         self._archive = archive
@@ -123,7 +123,7 @@ class Deleting:
             raise InvalidArgument(f"`{id}` is a turn.", where=where, allowed=place.conversation)
         run = self._archive.runs.get(place.run, where)
         if self._archive.trials(place.run).find(f"{place.simulation}/{place.trial}") is None:
-            self._archive.conversation(place, where)  # raises NotFound, with what is near
+            self._archive.conversation(place, where)  # raises NotFound, naming similar ids
         self._not_in_use("run", place.run, run, where)
         owner = run.hardening or next(
             (
@@ -265,7 +265,7 @@ class Deleting:
         for run, places in of.items():
             self._note_deleted(
                 run, places
-            )  # first: killed in between, going on with the run brings none back
+            )  # first: even if we are killed in between, resuming the run restores none
             trials = {f"{p.simulation}/{p.trial}" for p in places}
             self._forget_calls(run, trials)
             for table in ("trials", "attempts"):
@@ -273,7 +273,7 @@ class Deleting:
             for place in places:
                 self._archive.store.audit("delete", "conversation", str(place))
             self._scoring.score(run, self._archive.runs.get(run).state)
-        self._archive.runs.table.journal.purge()  # its earlier score quotes what is deleted
+        self._archive.runs.table.journal.purge()  # its earlier score quotes what is being deleted
 
     def _note_deleted(self, run: str, places: Sequence[Place]) -> None:
         """Record in the run which trials were deleted on purpose: resuming it does not run them again."""

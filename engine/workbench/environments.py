@@ -226,7 +226,7 @@ class Environments:
         if dry_run:
             return _only_told(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
-        if folder.versions:  # before its scenarios can be read here, also where we are killed in between
+        if folder.versions:  # before its scenarios can be read here, even if we are killed in between
             report.warnings += await anyio.to_thread.run_sync(self._spend, id, scenarios)
         if existing is None:
             self._store(draft, text, "file", folder)

@@ -76,7 +76,7 @@ def paid_roles(run: RunRecord) -> list[str]:
 
 
 def unpriced(run: RunRecord) -> list[str]:
-    """The models of a run known in advance to have no known price."""
+    """The models of a run whose price is known in advance to be unknown."""
     spec = AgentSpec.model_validate(run.agent)
     roles = paid_roles(run)
     named = {"agent": spec.model or run.models["agent"], "user": run.models["user"]}

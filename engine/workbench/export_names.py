@@ -1,4 +1,4 @@
-"""Names that an export may have."""
+"""Valid names of exports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)", re.
 
 
 def check_file_name(name: str, suffix: str = "") -> str:
-    """A plain file name: no folder, no link, nothing that another system reads in its own way; with its suffix."""
+    """A plain file name with its suffix: no folder, no link, nothing that another system treats specially."""
     if not _NAME.match(name) or ".." in name or _RESERVED.match(name):
         raise InvalidArgument(
             f"{name[:80]!r} is not a file name.",

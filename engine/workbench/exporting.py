@@ -205,7 +205,7 @@ class Exporting:
             name = f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
         again: dict[str, Any] = {"source": source, "format": format, "file": name, "overwrite": True}
         unchanged = self._is_there(name, data, overwrite, again | ({"where": dict(where)} if where else {}))
-        for scenario in made.held_out:  # before the file can be read, also where we are killed in between
+        for scenario in made.held_out:  # before the file can be read, even if we are killed in between
             spend(self._archive, f"{made.environment}/{scenario}")
         if not unchanged:
             self._write(name, made.text, overwrite)

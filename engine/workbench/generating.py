@@ -81,7 +81,7 @@ class Generating(Generic[T]):
         return self.report(await self._jobs.settled(job.id, wait_s))
 
     def report(self, job: Job) -> Creation:
-        """What the job made; its error when it failed."""
+        """What the job made; its error if it failed."""
         self._jobs.raise_failure(job)
         return Creation(environment=job.spec["environment"], kind=self._noun, job=job, **(job.result or {}))
 
@@ -131,7 +131,7 @@ class Generating(Generic[T]):
 
 
 def _about(items: Sequence[Mapping[str, Any]]) -> str:
-    """What the written records are about, by their tags: of a scenario its kind and tools."""
+    """What the written records are about, by their tags: for a scenario its kind and tools."""
     tags = dict.fromkeys(tag for item in items for tag in item.get("tags", ()))
     return f"; it wrote about: {', '.join(list(tags)[:_TAGS])}." if tags else "."
 

@@ -107,7 +107,7 @@ class Importing:
         return report
 
     async def _forget(self, job: Job) -> None:
-        """A job that was cancelled before it began needs nothing of what was read."""
+        """Drop what was read for a job that was cancelled before it began."""
         self._read.pop(job.id, None)
 
     def _looked_at(self, path: str, format: str) -> tuple[Importer, Path, Imported]:

@@ -151,7 +151,7 @@ class RunImporter:
         if whole.knowledge:
             self._archive.knowledge.keep(digest(whole.knowledge), whole.knowledge)
         taken.run = self._claim(whole.run.id, job)
-        self._spend(whole, taken)  # before any of it can be read here, also where we are killed in between
+        self._spend(whole, taken)  # before any of it can be read here, even if we are killed in between
         if taken.created:
             self._store_environment(whole, taken.environment)
         run = self._record(whole, taken)

@@ -55,7 +55,7 @@ class Instructions:
         return found
 
     def last(self, environment: str) -> int:
-        """The number of the newest version; 0 when there is none."""
+        """The number of the newest version; 0 if there is none."""
         newest = self._archive.instructions.table.page({"environment": environment}, 1).items
         return int(newest[0]["number"]) if newest else 0
 

@@ -40,7 +40,7 @@ MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
 SHOWN = 5
-"""Jobs that an error names of those that go on."""
+"""How many active jobs an error names."""
 TAKE_OVER_EVERY = 2
 """Beats between two checks for jobs of dead processes."""
 LOOK_EVERY = 10
@@ -306,7 +306,7 @@ class Jobs:
                 await self._end(id, "failed", told_of(error))
         except Exception:
             _log.exception("job %s could not be marked failed", id)
-            self._idle.add(id)  # the next look begins it again
+            self._idle.add(id)  # the next check starts it again
 
     async def _perform(self, id: str) -> None:
         job = self._store.jobs.take(id)

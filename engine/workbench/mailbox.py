@@ -82,7 +82,7 @@ class Mailbox:
                 _log.exception("the model calls that wait could not be looked through")
 
     async def stirred(self, within_s: float) -> None:
-        """Wait until something has changed here, or elsewhere within LOOK_EVERY_S; at most `within_s` seconds."""
+        """Wait until something changes here; at most `within_s` or LOOK_EVERY_S seconds, as others may have written."""
         with anyio.move_on_after(min(within_s, LOOK_EVERY_S)):
             await self._stir.wait()
 

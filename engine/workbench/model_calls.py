@@ -108,7 +108,7 @@ class ModelCalls:
             await self._mailbox.stirred(left)
 
     def _is_ready(self, jobs: Sequence[str], roles: Collection[str], limit: int) -> bool:
-        """Whether all calls that will come are there; also true if no job is running any more."""
+        """Whether `limit` calls, or all that will come, are there; also true if no job is running any more."""
         going = self._going(jobs)
         asking = [job for job in going if self._mailbox.waits(job)]
         if not asking and not any(going):
@@ -147,7 +147,7 @@ class ModelCalls:
             for call in free:
                 asks = self._mailbox.asks(call)
                 if asks is None:
-                    continue  # answered at this moment
+                    continue  # just answered
                 if len(chosen) == limit or not batch.add(call, asks):
                     break
                 chosen.append(call)

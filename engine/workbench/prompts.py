@@ -66,7 +66,7 @@ class _Listening:
 
 
 class Prompts:
-    """Shows what each role of an environment would be sent."""
+    """Shows what would be sent to each role of an environment."""
 
     def __init__(
         self, archive: Archive, worlds: Worlds, instructions: Instructions, trials: TrialRunner

@@ -254,7 +254,7 @@ class Rescoring:
         return {"run": run.id, "left": unread, "changes": asdict(found) if found else None}
 
     async def _stopped(self, job: Job, state: str) -> None:
-        """What was judged so far counts."""
+        """Score the run with what was judged so far."""
         if self._archive.runs.find(str(job.spec["run"])) is not None:
             await self._scored(str(job.spec["run"]), None, ())
 

@@ -63,7 +63,7 @@ class Creation:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     warnings: list[str] = field(default_factory=list[str])
     by: str = ""
-    """The writer model of generated ones, as reports call it."""
+    """The writer model, if they were generated, as reports call it."""
     job: Job | None = None
 
 
@@ -99,7 +99,7 @@ class SessionReport:
     news: bool = True
     """Whether these tools are new to the caller."""
     result: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Of a call: tool, args, ok, error, result. Of a start or look of a user: its sheet."""
+    """For a call: tool, args, ok, error, result. For a start or look as the user: its sheet."""
     changes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What calls changed; for a look or an end, everything changed by then."""
     waits: bool = False

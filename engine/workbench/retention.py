@@ -77,7 +77,7 @@ class Retention:
         return [id for id in self._archive.hardenings.table.walk(show=old) if id]
 
     def _old_runs(self, before: str) -> list[str]:
-        """Those of hardenings are deleted with them; one that an open hardening or a recorded agent needs is kept."""
+        """Those of hardenings are deleted with them; one that a hardening or a recorded agent needs is kept."""
         rested = set(self._archive.environments.table.walk(show=lambda row, _: row["agent"].get("run", "")))
         rested |= set(self._archive.hardenings.table.walk(show=lambda row, _: row.get("base_run", "")))
 

@@ -280,7 +280,7 @@ class RunDrafts:
             confirm(run, self._estimates.of(run, wanted))
 
     def text(self, environment: EnvironmentRecord, instructions: str, where: str) -> tuple[str, str]:
-        """(id, text) of a version (`2`, `support@2`), a candidate (`hard-1/c2`) or, when empty, the current one."""
+        """(id, text) of a version (`2`, `support@2`), a candidate (`hard-1/c2`) or, if empty, the current one."""
         if not instructions:
             record = self._instructions.current(environment)
             return record.id, record.text

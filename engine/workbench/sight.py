@@ -17,7 +17,7 @@ def proving(archive: Archive, environment: str) -> str:
 
 
 def refuse_while_proving(archive: Archive, environment: str, where: str = "id") -> None:
-    """HeldOut while a proof runs; `where`: the argument that asked for one."""
+    """HeldOut while a proof runs; `where`: the argument that named a held-out one."""
     hardening = proving(archive, environment)
     if not hardening:
         return

@@ -32,7 +32,7 @@ _AT_ONCE = 500
 
 
 class Simulations:
-    """Makes simulations: a covering sample, the whole product, or single ones by hand."""
+    """Creates simulations: a covering sample, the whole product, or single ones by hand."""
 
     def __init__(self, archive: Archive, worlds: Worlds, jobs: Jobs) -> None:
         self._archive = archive

@@ -71,7 +71,7 @@ class Cast:
     judge: ModelClient | None = None
     """The model that the scripts' `judge` steps ask."""
     processes: int = 0
-    """How many the agent of a trial has for itself."""
+    """How many processes the agent of each trial uses for itself."""
 
 
 class TrialRunner:
@@ -171,7 +171,7 @@ class TrialRunner:
         meter: Meter | None,
         number: tuple[int, int],
     ) -> Ended:
-        """One attempt. `number`: of the attempt, and how many before it the simulated user spoiled."""
+        """One attempt. `number`: the number of the attempt, and how many before it the simulated user spoiled."""
         run, (attempt, again) = cases.run, number
         id = f"{simulation}/{trial}"
         belongs = {
@@ -238,7 +238,7 @@ class TrialRunner:
         meter: Meter | None,
         execution: str,
     ) -> Ended:
-        """`number`: of the trial, and how often its simulated user has spoiled it."""
+        """`number`: the number of the trial, and how often its simulated user has spoiled it."""
         (trial, again), run, point = number, cases.run, cases.point(case.simulation)
         seed, drawn = (point.seed, point.drawn) if point else (cases.seed(case), trial)
         expected = await self.expected.of(case, seed, drawn)
@@ -271,7 +271,7 @@ class TrialRunner:
 
     @asynccontextmanager
     async def _room(self, case: Case, cast: Cast) -> AsyncGenerator[None]:
-        """Room for all processes of a trial; while it waits for that, it is not at work."""
+        """Reserve room for all processes of a trial; while it waits for that, it does not count as working."""
         number, reach = cast.processes + processes_of(case.world.world), self._models.reach
         async with AsyncExitStack() as stack:
             if reach is not None and number:
@@ -282,7 +282,7 @@ class TrialRunner:
     def _agent(
         self, spec: AgentSpec, models: Mapping[str, ModelName], cassette: Mapping[str, Any] | None
     ) -> AgentAdapter:
-        """An agent made here, which serves all trials of a run."""
+        """A prompt agent, which serves all trials of a run."""
         check_agent(spec, "agent", None)
         model = self._models.open(spec.model or models["agent"], "models.agent", cassette)
         return PromptAgent(model, spec.temperature, spec.tools if isinstance(spec.tools, list) else None)
@@ -348,7 +348,7 @@ def _recorded(recordings: Sequence[Recording], user_model: ModelClient) -> Cast:
 def _not_run(
     parts: CaseParts, trial: int, end: EndReason, why: str, belongs: Mapping[str, str], seed: int = 0
 ) -> Ended:
-    """A trial that cannot be run or judged, whatever the agent does: the author's fault."""
+    """A trial that cannot be run or judged, whatever the agent does: its author's mistake."""
     fields: dict[str, Any] = {
         **belongs,
         "format": "conversation/1",

@@ -68,9 +68,9 @@ from .waiting import Waiting
 from .worlds import Worlds
 
 OpenDoors = Callable[[], AbstractAsyncContextManager[Doors]]
-"""Serves the tools of trials while it is entered."""
+"""Opens a context in which the tools of trials are served."""
 Texts = Callable[[str], str | None]
-"""A text by its name, or None."""
+"""Looks up a text by name, or returns None."""
 
 
 class Workbench:
