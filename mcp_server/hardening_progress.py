@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..engine.plural import plural
 from ..engine.records.environment import played_by
 from ..engine.records.job import Job
+from ..engine.records.run import Cluster
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import HardeningReport
 from ..tools.outcomes import hardening_reply
@@ -56,10 +57,10 @@ class HardeningProgress:
         for one in rounds[self._told :]:
             if one["number"] == 0:
                 shown = await self._bench.items.get("hardening", self._id, view="clusters")
-                causes: list[Mapping[str, Any]] = shown.item["clusters"]
-                if more and not causes and len(rounds) == 1:
+                left: list[Mapping[str, Any]] = shown.item["clusters"]
+                if more and not left and len(rounds) == 1:
                     return
-                self._base(one, causes)
+                self._base(one, _causes(rounds[1:], left))
             else:
                 await self._candidate(one)
             self._screen.line()
@@ -88,6 +89,14 @@ class HardeningProgress:
             self._screen.line(
                 cut(f"  Why          {clean(str(one.get('told') or one['reason']))}", self._screen.width)
             )
+
+
+def _causes(
+    rounds: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The causes that rounds took up since the base, and those that are left, each once."""
+    found = [Cluster.model_validate(one["cluster"]).model_dump() for one in rounds if one.get("cluster")]
+    return list({str(one["cause"]): one for one in [*found, *left]}.values())
 
 
 async def rounds_of(bench: Workbench, hardening: str) -> list[dict[str, Any]]:
