@@ -94,7 +94,7 @@ class HardeningProgress:
 def _causes(
     rounds: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """The causes that rounds took up since the base, and those that are left, each once."""
+    """The causes that rounds have addressed since the base, and those left, each once."""
     found = [Cluster.model_validate(one["cluster"]).model_dump() for one in rounds if one.get("cluster")]
     return list({str(one["cause"]): one for one in [*found, *left]}.values())
 
