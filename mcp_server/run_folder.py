@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -260,16 +261,18 @@ def spending(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _budget(text: str) -> dict[str, float]:
-    """`25` in dollars, or `usd=25,calls=4000`; the engine decides which names are valid."""
+    """`25` in dollars, or `usd=25,calls=4000`, finite and above 0; the engine decides which names are valid."""
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, told, value = part.rpartition("=")
         try:
             amount = float(value)
-            found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
         except ValueError:
-            what = f"`{part[:40]}` is not an amount."
-            raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000") from None
+            amount = math.nan
+        if not 0 < amount < math.inf:
+            what = f"`{part[:40]}` is not an amount above 0."
+            raise InvalidArgument(what, where="--budget", allowed="25, or usd=25,calls=4000")
+        found[name.strip() if told else "usd"] = int(amount) if amount.is_integer() else amount
     return found
 
 

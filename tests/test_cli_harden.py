@@ -130,6 +130,13 @@ def test_a_budget_that_is_spent_gives_no_result_and_says_how_to_go_on(tmp_path: 
         (("--rounds", "0"), "--rounds: ", "--rounds 5"),
         (("--trials", "0"), "--trials: ", "--trials 3"),
         (("--budget", "foo=1"), "--budget: ", "--budget 25"),
+        (
+            ("--budget", "nan"),
+            "`nan` is not an amount above 0.\n  allowed: 25, or usd=25,calls=4000\n",
+            "--budget 25",
+        ),
+        (("--budget", "usd=inf"), "--budget: `usd=inf` is not an amount above 0.", "--budget 25"),
+        (("--budget=calls=-1",), "--budget: `calls=-1` is not an amount above 0.", "--budget 25"),
     ],
 )
 def test_wrong_words_are_refused_with_what_to_type(

@@ -108,7 +108,7 @@ def test_a_budget_on_the_command_line_pauses_and_says_how_to_go_on(tmp_path: Pat
         wrong = ran(folder, home, "--budget", "much")
         assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (
             2,
-            "error: --budget: `much` is not an amount.",
+            "error: --budget: `much` is not an amount above 0.",
         )
         large = ran(folder, home, "--trials", "50")
         assert large.returncode == 2
