@@ -6,13 +6,14 @@ import ast
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from datetime import date, time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import CasehardenError, InvalidArgument
 from .documents import parse_json
 from .files import Roots
-from .importer import Losses
+from .importer import Losses, as_kept
 from .python_source import NotReadable, parse_python
 
 SOURCE_BYTES: Final = 5_000_000
@@ -81,15 +82,16 @@ class ForeignFiles:
             return None
 
     def toml(self, path: Path, what: str) -> Any:
-        """A TOML document as JSON values; None if it cannot be read."""
+        """A TOML document as JSON values, with dates as texts; None if it cannot be read."""
         text = self.text(path, what)
         if text is None:
             return None
         try:
-            return tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            value = _with_texts(tomllib.loads(text))
+        except (ValueError, RecursionError) as error:
             self.losses.add(what, f"it is no TOML: {str(error)[:200]}", self.shown(path))
             return None
+        return as_kept(value, self.losses, what, self.shown(path))
 
     def python(self, path: Path, what: str, *, must: bool = False) -> ast.Module | None:
         """The syntax tree of a Python file; None if it cannot be read."""
@@ -101,6 +103,15 @@ class ForeignFiles:
         except NotReadable as error:
             self.losses.add(what, f"this is no Python: {error}", self.shown(path))
             return None
+
+
+def _with_texts(value: Any) -> Any:
+    """A TOML value with ISO texts for its dates and times."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _with_texts(one) for key, one in cast("dict[str, Any]", value).items()}
+    return [_with_texts(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def files_below(folder: Path, pattern: str, most: int = 1000) -> list[Path]:

@@ -43,7 +43,7 @@ def parameters_of(schema: Any, losses: Losses, at: str) -> dict[str, Any]:
     required = found.get("required")
     listed = cast("list[Any]", required) if isinstance(required, list) else []
     made = {**found, "type": "object", "properties": usable}
-    made["required"] = [name for name in listed if name in usable]
+    made["required"] = [name for name in listed if isinstance(name, str) and name in usable]
     return made
 
 

@@ -17,7 +17,7 @@ from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, plain_name
-from .importer import Imported, Losses, as_object, head_of, one_of_several
+from .importer import Imported, Losses, as_list, as_object, head_of, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
 from .tau_results import read_results
@@ -180,7 +180,7 @@ class _Reader:
         for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "terminate_tools":
                 try:
-                    return [str(name) for name in literal(node.value)]
+                    return [str(name) for name in as_list(literal(node.value))]
                 except NotReadable:
                     break
         return ["transfer_to_human_agents"]
