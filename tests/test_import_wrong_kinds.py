@@ -29,6 +29,23 @@ from caseharden.tests.test_import_tau2_bench import results as tau2_results
 HUGE: Final = 10**400
 KINDS: Final[tuple[Any, ...]] = (None, True, -1, HUGE, "x", [], {}, [["a"]])
 EVENTS: Final = 2000
+CONFIG: Final[dict[str, Any]] = {
+    "agent_config": {
+        "agent_type": "chat_completions",
+        "agent_name": "Desk",
+        "api_config": {
+            "endpoint": "http://127.0.0.1:9/v1",
+            "headers": {"Authorization": "Bearer ${KEY}"},
+            "body": {"messages": [{"role": "system", "content": "You sell lamps."}]},
+        },
+    },
+    "scenario_file_path": "scenarios.json",
+    "max_turns": 7,
+    "num_workers": 2,
+    "metrics_to_run": ["helpfulness", {"name": "kind", "rubric": "It is kind.", "scale": [1, 5]}],
+    "numeric_thresholds": {"overall_score": 0.8},
+    "qualitative_failure_labels": {"agent_behavior_failure": ["repetition"]},
+}
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -73,7 +90,7 @@ def simulation_beside(place: Path) -> Path:
 @pytest.mark.parametrize(
     ("importer", "sample"),
     [
-        pytest.param(Are(), TRACE, id="are"),
+        pytest.param(Are(), {**TRACE, "events": TRACE["events"][:7:2] + TRACE["events"][1:4:2]}, id="are"),
         pytest.param(TauBench(), made_up_tau.results()[:1], id="tau-results"),
         pytest.param(
             Tau2Bench(),
@@ -96,15 +113,29 @@ def test_a_wrong_kind_in_any_place_of_an_evaluation_crashes_nothing(tmp_path: Pa
     assert any(read_all(ArkSim(), file, file, EVALUATION))
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_wrong_kind_in_any_place_of_a_task_crashes_nothing(tmp_path: Path, number: int) -> None:
+def test_a_wrong_kind_in_any_place_of_a_config_crashes_nothing(tmp_path: Path) -> None:
+    placed(tmp_path, SCENARIOS, "scenarios.json")
+    file = tmp_path / "config.json"
+    assert any(read_all(ArkSim(), file, file, CONFIG))
+
+
+def test_a_wrong_kind_in_any_place_of_a_state_crashes_nothing(tmp_path: Path) -> None:
+    folder = made_up_tau2.domain(tmp_path / "tau2")
+    assert any(read_all(Tau2Bench(), folder, folder / "db.json", {"tickets": {"t1": {"status": "open"}}}))
+    world = made_up_tau2.world_folder(tmp_path / "sigma")
+    assert any(read_all(Sigma(), world, world / "db.json", {"orders": {"#W1": {"total": 1}}}))
+
+
+def test_a_wrong_kind_in_any_place_of_a_task_crashes_nothing(tmp_path: Path) -> None:
     sigma = made_up_tau2.world_folder(tmp_path / "sigma")
     tasks = json.loads((sigma / "tasks.json").read_text(encoding="utf-8"))
-    assert any(read_all(Sigma(), sigma, sigma / "tasks.json", [tasks[number]]))
+    assert any(read_all(Sigma(), sigma, sigma / "tasks.json", tasks[:2]))
     made_up_tau2.domain(tmp_path / "tau2")
     file = tmp_path / "tau2/data/tau2/domains/desk/tasks.json"
     (tmp_path / "tau2/src/tau2/domains/desk/data_model.py").unlink()
-    assert any(read_all(Tau2Bench(), tmp_path / "tau2", file, [made_up_tau2.tasks()[2 * number]]))
+    task = made_up_tau2.tasks()[2]
+    task["evaluation_criteria"] |= {"actions": [made_up_tau2.LOOK], "communicate_info": ["12"]}
+    assert any(read_all(Tau2Bench(), tmp_path / "tau2", file, [task]))
 
 
 def test_a_wrong_kind_in_any_place_of_a_signature_crashes_nothing() -> None:

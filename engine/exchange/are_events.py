@@ -84,7 +84,8 @@ class AreEvent:
 
 def tool_name(app: str, function: str) -> str:
     """`App__function`, as ARE's agents call it, in characters that a tool's name can have."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)[:64]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)
+    return (name if name[:1].isalpha() else f"_{name}")[:64]
 
 
 def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> list[AreEvent]:
@@ -152,7 +153,7 @@ def _event(row: Mapping[str, Any], name: str, start: float, losses: Losses, at: 
         return None
     action = as_object(row.get("action")) or {}
     function = action.get("function")
-    if kind != "STOP" and not isinstance(function, str):
+    if kind != "STOP" and not (isinstance(function, str) and function):
         losses.add("event", "it names no function", at)
         return None
     if row.get("event_time_comparator"):

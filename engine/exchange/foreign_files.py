@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from ..errors import CasehardenError, InvalidArgument
 from .documents import parse_json
 from .files import Roots
-from .importer import Losses, as_kept
+from .importer import Losses
 from .python_source import NotReadable, parse_python
 
 SOURCE_BYTES: Final = 5_000_000
@@ -82,16 +82,15 @@ class ForeignFiles:
             return None
 
     def toml(self, path: Path, what: str) -> Any:
-        """A TOML document as JSON values, with dates as texts; None if it cannot be read."""
+        """A TOML document with texts for dates; None if it cannot be read."""
         text = self.text(path, what)
         if text is None:
             return None
         try:
-            value = _with_texts(tomllib.loads(text))
+            return _with_texts(tomllib.loads(text))
         except (ValueError, RecursionError) as error:
             self.losses.add(what, f"it is no TOML: {str(error)[:200]}", self.shown(path))
             return None
-        return as_kept(value, self.losses, what, self.shown(path))
 
     def python(self, path: Path, what: str, *, must: bool = False) -> ast.Module | None:
         """The syntax tree of a Python file; None if it cannot be read."""
