@@ -31,6 +31,7 @@ CAREFUL = "Be careful and polite."
 CARELESS = "Never mind the tone."
 NULLS = ("Be kind.", "Be brief.", "Be calm.", "Be exact.", "Be patient.")
 RUNS = 200
+HELD_OUT = [case for case in shop_cases(30, personas=3) if case.split == "held_out"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,14 @@ class Picked(Noisy):
     """The same where somebody ran the base ten times and named the run that passed least: its trials are 1..3."""
 
     @cached_property
+    def of_base(self) -> dict[str, float]:
+        """How likely a scenario passes under the base, 0..1: the same with every persona and in every trial."""
+        return {}
+
+    @cached_property
     def worst(self) -> int:
         """Which of the ten."""
-        names = [case.simulation for case in shop_cases(30, personas=3) if case.split == "held_out"]
+        names = [case.simulation for case in HELD_OUT]
 
         def passed(run: int) -> int:
             return sum(self.lucky(run, name, k) for name in names for k in range(1, 4))
@@ -92,7 +98,9 @@ class Picked(Noisy):
 
     def lucky(self, run: int, simulation: str, trial: int) -> bool:
         scenario = simulation.rsplit("-", 1)[0]
-        return draw(self.seed, run, simulation, trial) < self.chance(BASE, scenario, simulation, trial)
+        if scenario not in self.of_base:
+            self.of_base[scenario] = self.chance(BASE, scenario, simulation, trial)
+        return draw(self.seed, run, simulation, trial) < self.of_base[scenario]
 
     def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
         if text != BASE or trial > 50:
@@ -146,7 +154,7 @@ async def test_the_best_of_five_texts_without_effect_is_promoted_in_at_most_5_pe
 
 @pytest.mark.requirement("CH-6")
 async def test_the_proof_alone_promotes_no_effect_in_at_most_5_percent_of_200_runs() -> None:
-    cases = [case for case in shop_cases(30, personas=3) if case.split == "held_out"]
+    cases = HELD_OUT
     improved = higher = 0
     for seed in range(RUNS):
         world = Noisy(seed, solid=0.4, weak=1.0)
@@ -161,7 +169,7 @@ async def test_the_proof_alone_promotes_no_effect_in_at_most_5_percent_of_200_ru
 
 @pytest.mark.requirement("CH-6")
 async def test_a_text_without_effect_gains_nothing_by_the_worst_of_ten_base_runs() -> None:
-    cases = [case for case in shop_cases(30, personas=3) if case.split == "held_out"]
+    cases = HELD_OUT
     improved = {"seen": 0, "own": 0}
     for seed in range(RUNS):
         engine = hardener(Picked(seed, solid=0.4, weak=1.0), cases)  # pyright: ignore[reportArgumentType]

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from caseharden.engine.evaluate.statistics import look_alpha
-from caseharden.engine.harden import Case, TrialOutcome, compare_arms, decide_outcome
+from caseharden.engine.harden import Case, Purpose, TrialOutcome, compare_arms, decide_outcome
 from caseharden.engine.harden.proof import Arms, weigh
+from caseharden.engine.harden.runner import Runner
 from caseharden.engine.records.hardening import Candidate, Evidence, Hardening
 from caseharden.engine.records.verdict import CheckVerdict, TrialVerdict
 from caseharden.engine.seeds import draw
@@ -130,6 +131,49 @@ async def test_over_a_tenth_missing_is_at_best_unconfirmed() -> None:
     capped = weigh(worse, compare_arms(worse), [], 1)
     assert capped.held_out is not None
     assert capped.caps == ["attrition"] and decide_outcome(capped) == "unconfirmed"
+
+
+class Breaking:
+    """The candidate fails a check of one simulation by chance; later trials are as `later` says, at the first try."""
+
+    def __init__(self, *later: TrialVerdict) -> None:
+        self.later = later
+
+    async def run(
+        self, instructions: str, simulations: Sequence[str], trials: range, purpose: Purpose
+    ) -> Sequence[TrialOutcome]:
+        return [self.play(instructions, s, k, purpose) for s in simulations for k in trials]
+
+    def play(self, text: str, simulation: str, trial: int, purpose: Purpose) -> TrialOutcome:
+        verdict: TrialVerdict = "pass"
+        if text == "new" and simulation == "s0":
+            verdict = "fail" if trial == 1 else self.later[min(trial - 2, len(self.later) - 1)]
+            if verdict == "error" and purpose == "again" and len(self.later) > 1:
+                verdict = "pass"
+        checks: dict[str, CheckVerdict] = {"c1": verdict} if verdict in ("pass", "fail") else {}
+        return TrialOutcome(simulation, simulation, trial, verdict, checks)
+
+
+@pytest.mark.requirement("CH-6")
+@pytest.mark.parametrize(
+    ("later", "confirmed", "undecided", "counted"),
+    [
+        (("error",), False, True, 1),
+        (("error", "pass"), False, False, 4),
+        (("fail",), True, False, 4),
+    ],
+)
+async def test_a_break_is_confirmed_by_trials_that_count_alone(
+    later: tuple[TrialVerdict, ...], confirmed: bool, undecided: bool, counted: int
+) -> None:
+    cases = [Case(f"s{k}", f"s{k}", "held_out") for k in range(8)]
+    runner = Runner(Breaking(*later))
+    arms = await runner.arms("old", "new", cases, range(1, 2), "proof")
+    [flag] = await runner.regressions("old", "new", arms, "held_out")
+    assert (flag.confirmed, flag.undecided, flag.trials) == (confirmed, undecided, counted)
+    evidence = weigh(arms, compare_arms(arms), [flag], 1)
+    assert ("confirmation_missing" in evidence.caps) == undecided
+    assert (decide_outcome(evidence) == "regressed") == confirmed
 
 
 async def test_the_outcome_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
@@ -92,6 +93,19 @@ async def test_what_a_process_asks_us_is_answered_and_is_no_answer(tmp_path: Pat
         pong, refused = (await talk.ask({"jsonrpc": "2.0", "method": "tools/call"}, 20))["result"]["told"]
     assert pong == {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert (refused["id"], refused["error"]["code"]) == (1, -32601)
+
+
+async def test_a_process_that_asks_while_nobody_asks_it_is_answered_too(tmp_path: Path) -> None:
+    idle = f"""
+        import pathlib, sys
+        print('{{"jsonrpc": "2.0", "id": 7, "method": "ping"}}', flush=True)
+        pathlib.Path({str(tmp_path / "pong")!r}).write_text(sys.stdin.readline())
+        sys.stdin.read()
+    """
+    async with talking(tmp_path, idle):
+        while not (tmp_path / "pong").exists() or not (tmp_path / "pong").read_text():
+            await anyio.sleep(0.01)
+    assert json.loads((tmp_path / "pong").read_text()) == {"jsonrpc": "2.0", "id": 7, "result": {}}
 
 
 async def test_a_crash_is_told_with_the_end_of_standard_error(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from caseharden.engine.errors import Conflict, InvalidArgument, NotFound, StorageError
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
+from caseharden.engine.workbench.archive import Archive
+from caseharden.tests.killed_at import CALLS, copies_killed, last_write
 from caseharden.tests.workbench_cases import audited, bench_at, desk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("AS-1")]
@@ -59,6 +61,47 @@ async def test_a_deleted_conversation_is_purged_and_its_run_is_scored_anew(tmp_p
         assert not [f for f in holding(tmp_path / "runs", SECRET) if "segments" in f or "trials" in f]
         with pytest.raises(NotFound, match="Nothing was deleted"):
             await bench.items.delete("conversation", [id], confirm=True)
+
+
+async def left_of(home: Path) -> tuple[list[Any], list[str], set[tuple[str, str, str]]]:
+    """The stored runs, the files that hold the deleted text, and the audited deletions."""
+    async with bench_at(home) as bench:
+        runs = [(await bench.items.get("run", f"run-{n}", view="full")).item for n in (1, 2)]
+        there = [
+            str(row["id"])
+            for n in (1, 2)
+            for row in (await bench.items.page("conversation", where={"run": f"run-{n}"})).items
+        ]
+    with Store(home) as store:
+        options = [Archive(store).runs.get(f"run-{n}").options for n in (1, 2)]
+    found = [f for f in holding(home / "runs", SECRET) if "segments" in f or "trials" in f]
+    told = {line for line in audited(home) if line[0] == "delete"}
+    return [*((run["totals"], run["state"]) for run in runs), there, options], found, told
+
+
+async def test_a_deletion_of_conversations_killed_anywhere_is_completed_by_the_same_call(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    log = [{"say": "Hello.", "by": "user"}, {"say": f"The word is {SECRET}.", "by": "agent"}]
+    async with bench_at(home) as bench:
+        await desk(bench, 3)
+        recorded = {
+            "kind": "recorded",
+            "conversations": [
+                {"scenario": f"close-{n}", "log": log if n == 2 else log[:1]} for n in (1, 2, 3)
+            ],
+        }
+        await bench.items.update("environment", "desk", {"agent": recorded})
+        assert [await ran(bench), await ran(bench)] == ["run-1", "run-2"]
+    *killed, done, whole = copies_killed(home, tmp_path / "copies", "delete")
+    wanted = await left_of(whole)
+    assert await left_of(done) == wanted, "it was killed after its last write"
+    assert len(killed) > 5 and not wanted[1] and len(wanted[2]) == 2
+    for copy in killed:
+        async with bench_at(copy) as bench:
+            assert (await CALLS["delete"](bench)).done
+        assert await left_of(copy) == wanted, last_write(copy)
 
 
 def test_an_erased_document_is_blank_and_the_others_stand_where_they_were(tmp_path: Path) -> None:

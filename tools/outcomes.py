@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.harden import LEFT_OUT_MISSING, NO_HELD_OUT, no_held_out_left, unified_diff
+from ..engine.harden import (
+    CONFIRMATION_MISSING,
+    LEFT_OUT_MISSING,
+    NO_HELD_OUT,
+    no_held_out_left,
+    unified_diff,
+)
 from ..engine.records.environment import InstructionsRecord, played_by
 from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
@@ -217,6 +223,8 @@ def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list
         told.append(train(evidence.train))
     if evidence.left_out:
         told.append(_beside(evidence))
+    if CONFIRMATION_MISSING in evidence.caps:
+        told.append("A check may have broken, but the trials that should confirm it ended in error.")
     if outcome == "unconfirmed" and evidence.more_scenarios:
         more = f"about {evidence.more_scenarios} more held-out scenarios"
         trials = f" ({plural(evidence.more_simulations, 'simulation')})" if evidence.more_simulations else ""

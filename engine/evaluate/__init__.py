@@ -38,6 +38,7 @@ from .predicates import SUBJECTS
 from .rates import COUNTED, EndedTrial, totals
 from .rules import RuleCheck
 from .script import ScriptCheck
+from .starting import before_turn_one
 from .texts import dates, has_date, has_number, has_words, numbers
 from .thresholds import CheckCounts, Reached, check_thresholds, named_metrics, thresholds
 from .trace import ExpectedWorld, Replay, Trace
@@ -83,6 +84,7 @@ __all__ = [
     "agreement",
     "agreement_told",
     "ask",
+    "before_turn_one",
     "block_of",
     "check_thresholds",
     "choose_metrics",

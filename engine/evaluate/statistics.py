@@ -11,6 +11,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from ..seeds import draw
 
@@ -213,13 +214,14 @@ def sign_test_power(n: int, better: float, worse: float, alpha: float = 0.05) ->
     return min(1.0, total)
 
 
+@lru_cache(maxsize=1024)
 def scenarios_for_power(
     better: float, worse: float, alpha: float = 0.05, power: float = 0.8, most: int = 200
 ) -> int | None:
     """The fewest pairs with which the one-sided sign test has that power; None above `most`.
 
     `better` and `worse` are the probabilities for each pair. Power rises in a sawtooth, so the bisection result may be
-    off by one or two. Takes up to a second: for a worker thread.
+    off by one or two. Takes up to a second the first time: for a worker thread.
     """
     if sign_test_power(most, better, worse, alpha) < power:
         return None
@@ -332,6 +334,7 @@ def _tail(n: int, least: int) -> int:
     return sum(math.comb(n, j) for j in range(least, n + 1))
 
 
+@lru_cache(maxsize=4096)
 def _least_better(changed: int, alpha: float) -> int:
     tail = 0
     for b in range(changed, -1, -1):

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..errors import InvalidArgument
 from ..ids import slugify
 from .are_events import FREE_WORDS, INTERFACE, TO_USER, WAITS, AreEvent, completed_of, events_of
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .importer import Imported, Losses, as_object, head_of, one_of_several
+from .importer import (
+    Imported,
+    Losses,
+    as_kept,
+    as_list,
+    as_number,
+    as_object,
+    as_rows,
+    head_of,
+    one_of_several,
+)
 
 FORMAT: Final = "are"
 MOST_BYTES: Final = 64_000_000
@@ -27,6 +38,7 @@ ENDS: Final = 4000
 KEPT: Final = 500_000
 """Most characters of the original that a scenario keeps."""
 LONGEST: Final = 20_000
+SEEDS: Final = 2**53
 _SHOWS: Final = re.compile(r'"are_simulation_v1"|"world_logs"\s*:|"event_id"\s*:')
 _READS: Final = re.compile(r"(get|list|search|read|find|check|show|count|view|lookup)(_|\b)", re.IGNORECASE)
 
@@ -63,18 +75,17 @@ class _Reader:
         self._losses = Losses()
         metadata = as_object(value.get("metadata")) or {}
         self._told = as_object(metadata.get("definition")) or {}
-        start = self._told.get("start_time")
-        self._start = float(start) if isinstance(start, int | float) and 0 < start < 4e9 else 0.0
+        self._start = as_number(self._told.get("start_time"), 0, 4e9) or 0.0
 
     def read(self) -> Imported:
         name = self._file.name
         events = events_of(self._value["events"], self._start, self._losses, f"{name}, events")
-        done = completed_of(_list(self._value.get("completed_events")), self._losses)
+        done = completed_of(as_list(self._value.get("completed_events")), self._losses)
         expected = [event for event in events if event.kind == "AGENT"]
         tools = self._tools([event for event in (*done, *expected) if not _is_talk(event)])
         scenario = self._scenario(events, expected, {tool["name"] for tool in tools})
         self._tell(len(done), len(tools))
-        apps = [as_object(app) or {} for app in _list(self._value.get("apps"))]
+        apps = self._apps()
         states = {str(app["name"]): as_object(app.get("app_state")) or {} for app in apps if app.get("name")}
         world: dict[str, Any] = {
             "format": "world/1",
@@ -113,6 +124,11 @@ class _Reader:
         }
         return Imported(FORMAT, scenario["id"], cases=made, taken=taken, lost=self._losses.rows)
 
+    def _apps(self) -> list[dict[str, Any]]:
+        """The apps, without those that cannot be stored."""
+        rows = as_rows(self._value.get("apps"))
+        return [app for app in rows if as_kept(app, self._losses, "app", f"app {str(app.get('name'))[:60]}")]
+
     def _scenario(self, events: list[AreEvent], expected: list[AreEvent], tools: set[str]) -> dict[str, Any]:
         messages = [event for event in events if event.kind == "USER" and event.words]
         if not messages:
@@ -123,7 +139,8 @@ class _Reader:
             )
         slug = slugify(str(self._told.get("scenario_id") or "")) or slugify(self._file.stem) or "scenario"
         steps = [step for event in expected for step in self._step(event, tools)]
-        happens = [made for event in events if (made := self._happening(event, events, messages)) is not None]
+        known, turns = {event.id: event for event in events}, _turns(events)
+        happens = [made for event in events if (made := self._happening(event, known, turns)) is not None]
         scenario: dict[str, Any] = {
             "id": slug,
             "goal": messages[0].words[:LONGEST],
@@ -131,14 +148,16 @@ class _Reader:
             "events": happens,
             "expected": _in_order(steps),
             "hints": self._hints({event["id"] for event in happens}),
-            "tags": [slugify(str(tag)) for tag in _list(self._told.get("tags")) if slugify(str(tag))],
+            "tags": [slugify(str(tag)) for tag in as_list(self._told.get("tags")) if slugify(str(tag))],
             "x_source": self._original(),
         }
         if any("tool" in step for step in steps):
             scenario["success"] = [{"id": "calls", "tool_calls": "expected", "match": "unordered"}]
         seed = self._told.get("seed")
-        if isinstance(seed, int) and not isinstance(seed, bool):
+        if isinstance(seed, int) and as_number(seed, -SEEDS, SEEDS) is not None:
             scenario["seed"] = seed
+        elif seed is not None:
+            self._losses.add("seed", f"it is no whole number up to {SEEDS}", self._file.name)
         return {name: value for name, value in scenario.items() if value != []}
 
     def _step(self, event: AreEvent, tools: set[str]) -> Iterable[dict[str, Any]]:
@@ -146,8 +165,8 @@ class _Reader:
         if _is_talk(event):
             yield {"id": event.id, "say": event.words or "..."}
         elif event.function == WAITS:
-            seconds = event.args.get("timeout")
-            yield {"id": event.id, "wait_s": float(seconds) if isinstance(seconds, int | float) else 1.0}
+            seconds = as_number(event.args.get("timeout"), 0)
+            yield {"id": event.id, "wait_s": 1.0 if seconds is None else seconds}
         elif event.tool in tools:
             free = {name: text for name, text in event.args.items() if name in FREE_WORDS}
             compare = {
@@ -157,12 +176,11 @@ class _Reader:
             yield {**step, "compare": compare} if compare else step
 
     def _happening(
-        self, event: AreEvent, events: list[AreEvent], messages: list[AreEvent]
+        self, event: AreEvent, known: Mapping[str, AreEvent], turn_of: Mapping[str, int]
     ) -> dict[str, Any] | None:
         """An event of the environment: its state change is Python and not imported, but the agent is told of it."""
         if event.kind not in ("ENV", "STOP"):
             return None
-        known = {other.id: other for other in events}
         before = [known[id] for id in event.after]
         made: dict[str, Any] = {"id": event.id}
         after = [other.id for other in before if other.kind in ("ENV", "STOP")]
@@ -171,7 +189,7 @@ class _Reader:
         delay = event.delay_s if event.delay_s is not None else event.at_s
         if delay:
             made["delay_s"] = delay
-        turns = [_turn_of(other, events, messages) for other in before if other.kind in ("USER", "AGENT")]
+        turns = [turn_of[other.id] for other in before if other.kind in ("USER", "AGENT")]
         if turns and max(turns) > 1:
             made["at_turn"] = max(turns)
         calls = [{"tool": o.tool, "args": o.hard} for o in before if o.kind == "AGENT" and not _is_talk(o)]
@@ -188,6 +206,7 @@ class _Reader:
     def _tools(self, called: list[AreEvent]) -> list[dict[str, Any]]:
         """The tools that are called anywhere, each with the arguments seen and the answers recorded."""
         made: dict[str, dict[str, Any]] = {}
+        answered: set[tuple[str, str]] = set()
         for event in called:
             if event.function == WAITS or event.failed:
                 continue
@@ -199,9 +218,10 @@ class _Reader:
                 properties.setdefault(name, {})
             if event.operation in ("READ", "WRITE"):
                 tool["kind"] = event.operation.lower()
-            answers = tool["impl"]["canned"]
-            if not any(answer["args"] == event.hard for answer in answers):
-                answers.append({"args": event.hard, "return": event.returned})
+            call = (event.tool, json.dumps(event.hard, sort_keys=True))
+            if call not in answered:
+                answered.add(call)
+                tool["impl"]["canned"].append({"args": event.hard, "return": event.returned})
                 if event.returned is None:
                     self._losses.add(
                         "answer of a call", "none was recorded: it is null", f"call {event.tool}"
@@ -210,7 +230,7 @@ class _Reader:
 
     def _hints(self, known: set[str]) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for row in _list(self._told.get("hints")):
+        for row in as_list(self._told.get("hints")):
             hint = as_object(row) or {}
             text, about = (
                 str(hint.get("content") or "").strip(),
@@ -227,7 +247,8 @@ class _Reader:
         if len(json.dumps(rest)) > KEPT:
             self._losses.add("original of the scenario", f"it has over {KEPT:,} characters", self._file.name)
             rest = {name: rest[name] for name in ("version", "metadata") if name in rest}
-        return {"format": FORMAT, "trace": rest}
+        kept = as_kept(rest, self._losses, "original of the scenario", self._file.name)
+        return {"format": FORMAT, "trace": kept or {}}
 
     def _tell(self, done: int, tools: int) -> None:
         """Report what ARE has and a world does not."""
@@ -235,7 +256,7 @@ class _Reader:
         why = "app tools are Python and do not come: a call is answered as it was recorded, any other is refused"
         for _ in range(tools):
             add("tool", why, name, "steps in the world's tools")
-        if done or _list(self._value.get("world_logs")):
+        if done or as_list(self._value.get("world_logs")):
             add("recorded run", f"{done:,} actions of an agent serve as answers only", name)
         for key, use in (("has_tool_augmentation", "faults"), ("has_env_events_augmentation", "noise")):
             if self._told.get(key):
@@ -279,11 +300,13 @@ def _type(value: Any) -> dict[str, Any]:
             return {}
 
 
-def _turn_of(event: AreEvent, events: list[AreEvent], messages: list[AreEvent]) -> int:
-    """The first turn by which an event has happened: a message of the user begins one, one of the agent ends it."""
-    place = events.index(event)
-    begun = sum(events.index(message) <= place for message in messages)
-    return begun + 1 if _is_talk(event) else max(begun, 1)
+def _turns(events: list[AreEvent]) -> dict[str, int]:
+    """The first turn by which each event has happened: a message of the user begins one, one of the agent ends it."""
+    begun = accumulate(event.kind == "USER" and bool(event.words) for event in events)
+    return {
+        event.id: turn + 1 if _is_talk(event) else max(turn, 1)
+        for event, turn in zip(events, begun, strict=True)
+    }
 
 
 def _in_order(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -320,7 +343,3 @@ def _is_trace(path: Path) -> bool:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from ..errors import InvalidArgument
 from ..ids import slugify
-from .importer import Losses, as_object
+from ..records.checked_json import checked_json
+from .importer import Losses, as_kept, as_list, as_number, as_object
 
 Kind = Literal["AGENT", "USER", "ENV", "STOP"]
 KINDS: Final = ("AGENT", "USER", "ENV", "STOP")
@@ -81,7 +84,8 @@ class AreEvent:
 
 def tool_name(app: str, function: str) -> str:
     """`App__function`, as ARE's agents call it, in characters that a tool's name can have."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)[:64]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{app}__{function}" if app else function)
+    return (name if name[:1].isalpha() else f"_{name}")[:64]
 
 
 def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> list[AreEvent]:
@@ -116,7 +120,8 @@ def completed_of(rows: Iterable[Any], losses: Losses) -> list[AreEvent]:
         )
         if event is not None:
             said = as_object(told.get("metadata")) or {}
-            event.returned, event.failed = said.get("return_value"), bool(said.get("exception"))
+            event.returned = as_kept(said.get("return_value"), losses, "answer of a call", event.tool)
+            event.failed = bool(said.get("exception"))
             made.append(event)
     return made
 
@@ -148,7 +153,7 @@ def _event(row: Mapping[str, Any], name: str, start: float, losses: Losses, at: 
         return None
     action = as_object(row.get("action")) or {}
     function = action.get("function")
-    if kind != "STOP" and not isinstance(function, str):
+    if kind != "STOP" and not (isinstance(function, str) and function):
         losses.add("event", "it names no function", at)
         return None
     if row.get("event_time_comparator"):
@@ -156,25 +161,33 @@ def _event(row: Mapping[str, Any], name: str, start: float, losses: Losses, at: 
             "comparator of a time", "when an expected call is made is not checked", at, "by_s on a milestone"
         )
     args, unknown = _arguments(action.get("args"), losses, at)
-    relative, moment = row.get("event_relative_time"), row.get("event_time")
+    moment = _seconds(row, "event_time", losses, at)
     return AreEvent(
         id=name,
         kind=kind,
         app=str(action.get("app") or ""),
         function=str(function or ""),
         args=args,
-        delay_s=float(relative) if isinstance(relative, int | float) and relative >= 0 else None,
-        at_s=max(0.0, float(moment) - start) if isinstance(moment, int | float) and moment > 0 else None,
+        delay_s=_seconds(row, "event_relative_time", losses, at),
+        at_s=max(0.0, moment - start) if moment else None,
         unknown=unknown,
         operation=str(action.get("operation_type") or ""),
     )
+
+
+def _seconds(row: Mapping[str, Any], name: str, losses: Losses, at: str) -> float | None:
+    value = row.get(name)
+    number = as_number(value, 0)
+    if number is None and value is not None:
+        losses.add("time of an event", f"its {name} is no number of seconds from 0", at)
+    return number
 
 
 def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(typed arguments, those that refer to another event's result)."""
     args: dict[str, Any] = {}
     unknown: list[str] = []
-    for item in cast("list[Any]", value) if isinstance(value, list) else []:
+    for item in as_list(value):
         told = as_object(item) or {}
         name, text = str(told.get("name") or ""), told.get("value")
         if not name.isidentifier() or name == "self":
@@ -184,7 +197,7 @@ def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tup
             losses.add("argument", "it is what another event returns: any value fits", f"{at}, {name}")
         else:
             try:
-                args[name] = _typed(text, str(told.get("value_type") or "str"))
+                args[name] = checked_json(_typed(text, str(told.get("value_type") or "str")))
             except (ValueError, RecursionError):
                 losses.add("argument", f"it is no {str(told.get('value_type'))[:30]}", f"{at}, {name}")
                 unknown.append(name)
@@ -216,35 +229,42 @@ def _after(
     row: Mapping[str, Any], event: AreEvent, names: Mapping[str, str], gone: set[str], losses: Losses, at: str
 ) -> list[str]:
     """What an event comes after. One that waits for something that cannot happen here is removed later."""
-    listed = row.get("dependencies")
     found: list[str] = []
-    for raw in cast("list[Any]", listed) if isinstance(listed, list) else []:
-        if raw in gone:
+    for raw in as_list(row.get("dependencies")):
+        id = raw if isinstance(raw, str) else ""
+        if id in gone:
             found.append("")
-        elif raw in names:
-            found.append(names[raw])
+        elif id in names:
+            found.append(names[id])
         else:
             losses.add("dependency", "there is no such event", f"{at}, {str(raw)[:60]}")
     return found
 
 
 def _possible(made: dict[str, AreEvent], losses: Losses, at: str) -> dict[str, AreEvent]:
-    """Remove events that wait for a condition or validator, which never comes true here, and those after them."""
-    lost: set[str] = {id for id, event in made.items() if "" in event.after and event.kind in ("ENV", "STOP")}
-    while True:
-        more = {
-            id
-            for id, event in made.items()
-            if id not in lost and event.kind in ("ENV", "STOP") and lost & set(event.after)
-        }
-        if not more:
-            break
-        lost |= more
+    """Remove events that wait for a condition or validator, which never comes true here, and those after them.
+
+    The user and the agent act without it; what they would have waited for is lost.
+    """
+    followers: defaultdict[str, list[str]] = defaultdict(list)
+    for event in made.values():
+        for id in event.after:
+            followers[id].append(event.id)
+    lost: set[str] = set()
+    stopped = [""]
+    while stopped:
+        for id in followers[stopped.pop()]:
+            if id not in lost and made[id].kind in ("ENV", "STOP"):
+                lost.add(id)
+                stopped.append(id)
     for _ in lost:
         losses.add("event", "it waits for a condition that does not come", at, "an event with `when`")
     kept = {id: event for id, event in made.items() if id not in lost}
     for event in kept.values():
-        event.after = [id for id in event.after if id in kept]
+        possible = [id for id in event.after if id in kept]
+        for _ in range(len(event.after) - len(possible)):
+            losses.add("dependency", "it is on what does not come here", f"{at}, {event.id}")
+        event.after = possible
     return kept
 
 
@@ -255,14 +275,16 @@ def _ordered(made: Mapping[str, AreEvent], at: str) -> list[AreEvent]:
         sorter.prepare()
     except CycleError as error:
         way = " -> ".join(reversed(error.args[1]))
-        raise InvalidArgument(f"The events go round in a circle: {way}.", where=at) from None
-    place = {id: k for k, id in enumerate(made)}
+        raise InvalidArgument(f"The events go round in a circle: {way[:500]}.", where=at) from None
+    ids = list(made)
+    place = {id: k for k, id in enumerate(ids)}
     order: list[AreEvent] = []
-    ready = list(sorter.get_ready())
+    ready = [place[id] for id in sorter.get_ready()]
+    heapq.heapify(ready)
     while ready:
-        ready.sort(key=lambda id: place[id])
-        id = ready.pop(0)
+        id = ids[heapq.heappop(ready)]
         order.append(made[id])
         sorter.done(id)
-        ready += sorter.get_ready()
+        for other in sorter.get_ready():
+            heapq.heappush(ready, place[other])
     return order

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .arksim_metrics import measured
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object
 
 MOST_TRIALS: Final = 50
 TURNS: Final = 5
@@ -106,8 +106,7 @@ def _agent(told: dict[str, Any] | None, folder: Path, made: ArkSimConfig, losses
 def _over_http(api: dict[str, Any], made: ArkSimConfig, losses: Losses, at: str) -> dict[str, Any]:
     """An agent behind a URL. Its system messages become the instructions, which are put back into each request."""
     body = dict(as_object(api.get("body")) or {})
-    listed = body.get("messages")
-    messages = [as_object(m) or {} for m in cast("list[Any]", listed)] if isinstance(listed, list) else []
+    messages = [as_object(m) or {} for m in as_list(body.get("messages"))]
     system = [m.get("content") for m in messages if m.get("role") == "system"]
     made.instructions = "\n\n".join(text for text in system if isinstance(text, str))
     for _ in [m for m in messages if m.get("role") != "system"]:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
 from ..evaluate import METRICS, choose_metrics
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object
 
 SCALES: Final[Mapping[str, tuple[float, float]]] = {
     **dict.fromkeys(("helpfulness", "coherence", "relevance", "faithfulness", "verbosity"), (1, 5)),
@@ -51,8 +51,7 @@ def measured(keys: dict[str, Any], settings: dict[str, Any], losses: Losses, at:
 
 def of_scenario(told: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
     """The `metrics` of one scenario as checks that are shown and do not count: metrics by name, criteria in words."""
-    rows = cast("list[Any]", told) if isinstance(told, list) else []
-    for k, row in enumerate(rows, 1):
+    for k, row in enumerate(as_list(told), 1):
         name, rubric = _told(row)
         if name in SCALES or name in METRICS:
             yield {"id": f"metric-{k}", "metric": _OURS.get(name, name), "counts": False}
@@ -64,7 +63,7 @@ def of_scenario(told: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
 
 def _metrics(told: Any, losses: Losses, at: str) -> Iterator[Any]:
     """The names that we know, and rubrics as custom metrics."""
-    for row in cast("list[Any]", told) if isinstance(told, list) else []:
+    for row in as_list(told):
         name, rubric = _told(row)
         if name in SCALES or name in METRICS:
             yield _OURS.get(name, name)

@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..errors import InvalidArgument
 from ..evaluate import overall_of, parts_of
 from ..ids import slugify
 from .files import Roots
-from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
+from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_list, as_object, as_reward
 
 FORMAT: Final = "arksim"
 STOP: Final = "###STOP###"
@@ -52,7 +52,7 @@ def read_results(path: Path, roots: Roots) -> Imported:
     rows = _scored(scores)
     trials: Counter[str] = Counter()
     talks: list[PastTalk] = []
-    for k, item in enumerate(_list(simulation.get("conversations"))):
+    for k, item in enumerate(as_list(simulation.get("conversations"))):
         told = as_object(item) or {}
         talk = _talk(told, rows.get(str(told.get("conversation_id"))), losses, f"conversations[{k}]")
         if talk is not None:
@@ -71,7 +71,7 @@ def _talk(
     told: Mapping[str, Any], scores: Mapping[str, Any] | None, losses: Losses, at: str
 ) -> PastTalk | None:
     scenario = slugify(str(told.get("scenario_id") or ""))
-    messages = [as_object(one) or {} for one in _list(told.get("conversation_history"))]
+    messages = [as_object(one) or {} for one in as_list(told.get("conversation_history"))]
     if not scenario or not messages:
         losses.add("conversation", "it has no scenario, or no messages", at)
         return None
@@ -92,7 +92,7 @@ def _talk(
 def _add(message: Mapping[str, Any], entries: list[PastEntry], losses: Losses, at: str) -> None:
     """The calls of a message, made before its words, and the words."""
     user = message.get("role") == "simulated_user"
-    for item in _list(message.get("tool_calls")):
+    for item in as_list(message.get("tool_calls")):
         call = as_object(item) or {}
         name, args = call.get("name"), as_object(call.get("arguments", {}))
         if user or not isinstance(name, str) or args is None:
@@ -108,22 +108,20 @@ def _add(message: Mapping[str, Any], entries: list[PastEntry], losses: Losses, a
 
 def _overall(scores: Mapping[str, Any] | None, losses: Losses, at: str) -> float | None:
     """The recorded score; if out of range it is reported and not used, if its own parts contradict it, reported."""
-    value = scores.get("overall_agent_score") if scores is not None else None
-    if scores is None or not isinstance(value, int | float) or isinstance(value, bool):
+    if scores is None:
         return None
-    if not 0 <= value <= 1:
-        losses.add(
-            "score", f"{value:g} is not within 0 and 1", at, "ArkSim does not check what its judge says"
-        )
+    told = scores.get("overall_agent_score")
+    value = as_reward(told, losses, at, "score", "ArkSim does not check what its judge says")
+    if value is None:
         return None
     given = overall_of(parts_of(scores))
     if given is not None and abs(given - value) > SAME:
         losses.add("score", f"it is {value:g}, and its parts give {given:g}", at)
-    return float(value)
+    return value
 
 
 def _scored(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    rows = (as_object(row) or {} for row in _list((scores or {}).get("conversations")))
+    rows = (as_object(row) or {} for row in as_list((scores or {}).get("conversations")))
     return {str(row.get("conversation_id")): row for row in rows}
 
 
@@ -147,7 +145,3 @@ def _document(path: Path, roots: Roots) -> dict[str, Any]:
 
 def _without(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: one for key, one in value.items() if key != name}
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from ..canonical import digest
 from ..ids import slugify
 from .arksim_metrics import of_scenario
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object
 
 FORMAT: Final = "arksim"
 KNOWN: Final = frozenset(
@@ -87,7 +87,7 @@ def _goal(source: Mapping[str, Any]) -> str:
     if parts is not None:
         aims = [_text(parts.get("primary") or parts.get("description")), *_texts(parts.get("secondary"))]
         return " Then: ".join(aim for aim in aims if aim)
-    turns = (as_object(turn) or {} for turn in _list(source.get("conversation")))
+    turns = (as_object(turn) or {} for turn in as_list(source.get("conversation")))
     aims = list(dict.fromkeys(_text(turn.get("goal")) for turn in turns))
     return _text(goal) or " Then: ".join(aim for aim in aims if aim) or _text(source.get("description"))
 
@@ -118,7 +118,7 @@ def _persona(source: Mapping[str, Any], slug: str) -> dict[str, Any] | None:
 def _knowledge(value: Any, losses: Losses, at: str) -> list[str]:
     """Sentences: `{content}`, texts, or anything else as JSON."""
     found: list[str] = []
-    for item in _list(value):
+    for item in as_list(value):
         told = as_object(item)
         text = _text(told.get("content")) if told is not None and "content" in told else _shown(item)
         if told is not None and set(told) - {"content"}:
@@ -130,7 +130,7 @@ def _knowledge(value: Any, losses: Losses, at: str) -> list[str]:
 
 def _assertions(value: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
     """One check per assertion; ArkSim considers only the first, and lets an empty one pass everything."""
-    for k, item in enumerate(_list(value), 1):
+    for k, item in enumerate(as_list(value), 1):
         told, place = as_object(item) or {}, f"{at}, assertions[{k - 1}]"
         match = _text(told.get("match_mode")) or "unordered"
         if (
@@ -140,7 +140,7 @@ def _assertions(value: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]
         ):
             losses.add("assertion", "it is none on tool calls in a known mode", place)
             continue
-        calls = [_call(as_object(one) or {}) for one in _list(told["expected"])]
+        calls = [_call(as_object(one) or {}) for one in as_list(told["expected"])]
         if None in calls:
             losses.add("assertion", "an expected call has no name, or another argument mode", place)
         elif not calls and match == "contains":
@@ -172,7 +172,7 @@ def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[di
         yield {"id": f"success-{k}", "judge": text}
     for k, text in enumerate(_behaviour(source.get("expected_behavior")), 1):
         yield {"id": f"behavior-{k}", "judge": text}
-    for k, turn in enumerate(_list(source.get("conversation")), 1):
+    for k, turn in enumerate(as_list(source.get("conversation")), 1):
         expected = _text((as_object(turn) or {}).get("expected_behavior"))
         if expected:
             yield {"id": f"turn-{k}", "judge": expected}
@@ -195,7 +195,7 @@ def _behaviour(value: Any) -> Iterator[str]:
 def _script(value: Any, losses: Losses, at: str) -> list[dict[str, Any]]:
     """The user's words in each turn, each answered by the agent; then both sides continue by themselves."""
     steps: list[dict[str, Any]] = []
-    for k, item in enumerate(_list(value)):
+    for k, item in enumerate(as_list(value)):
         turn = as_object(item) or {}
         words = _text(turn.get("user"))
         if not words:
@@ -221,11 +221,7 @@ def _texts(value: Any) -> list[str]:
     """The texts in a list, or the single text."""
     if isinstance(value, str):
         return [value.strip()] if value.strip() else []
-    return [_shown(one) for one in _list(value) if _shown(one)]
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return [_shown(one) for one in as_list(value) if _shown(one)]
 
 
 def _shown(value: Any) -> str:

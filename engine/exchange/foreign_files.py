@@ -6,8 +6,9 @@ import ast
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from datetime import date, time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import CasehardenError, InvalidArgument
 from .documents import parse_json
@@ -81,13 +82,13 @@ class ForeignFiles:
             return None
 
     def toml(self, path: Path, what: str) -> Any:
-        """A TOML document as JSON values; None if it cannot be read."""
+        """A TOML document with texts for dates; None if it cannot be read."""
         text = self.text(path, what)
         if text is None:
             return None
         try:
-            return tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            return _with_texts(tomllib.loads(text))
+        except (ValueError, RecursionError) as error:
             self.losses.add(what, f"it is no TOML: {str(error)[:200]}", self.shown(path))
             return None
 
@@ -101,6 +102,15 @@ class ForeignFiles:
         except NotReadable as error:
             self.losses.add(what, f"this is no Python: {error}", self.shown(path))
             return None
+
+
+def _with_texts(value: Any) -> Any:
+    """A TOML value with ISO texts for its dates and times."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _with_texts(one) for key, one in cast("dict[str, Any]", value).items()}
+    return [_with_texts(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def files_below(folder: Path, pattern: str, most: int = 1000) -> list[Path]:

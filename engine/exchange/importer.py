@@ -6,12 +6,14 @@ malformed becomes a line of `lost`, never a crash; only having nothing to import
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
 from ..errors import InvalidArgument, NextCall, NotFound
+from ..records.checked_json import checked_json
 from ..records.conversation import EndReason
 from .files import Roots
 from .folder import CaseFolder
@@ -205,3 +207,41 @@ def head_of(path: Path, characters: int) -> str:
 def as_object(value: Any) -> dict[str, Any] | None:
     """The value if it is an object with texts as keys."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value if it is a list; otherwise an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def as_rows(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; nothing for any other value."""
+    return [row for row in map(as_object, as_list(value)) if row is not None]
+
+
+def as_number(value: Any, least: float = -math.inf, most: float = math.inf) -> float | None:
+    """The value as a float if it is a finite number within both bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and least <= number <= most else None
+
+
+def as_reward(value: Any, losses: Losses, at: str, what: str = "reward", use: str = "") -> float | None:
+    """A recorded reward; one that is no number within 0 and 1 is lost."""
+    number = as_number(value, 0, 1)
+    if number is None and value is not None:
+        losses.add(what, f"{str(value)[:40]} is not within 0 and 1", at, use)
+    return number
+
+
+def as_kept(value: Any, losses: Losses, what: str, at: str) -> Any:
+    """A copy of a value that can be stored as JSON; None, and a loss that says why, if it cannot."""
+    try:
+        return checked_json(value)
+    except ValueError as error:
+        losses.add(what, str(error)[:200], at)
+        return None

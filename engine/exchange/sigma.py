@@ -13,7 +13,7 @@ from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, first_folders, plain_name
-from .importer import Imported, Losses, as_object, one_of_several
+from .importer import Imported, Losses, as_kept, as_object, one_of_several
 from .python_source import classes
 from .tau2_scenarios import task_slug
 from .tau_bench import class_tool
@@ -64,7 +64,7 @@ def _read(folder: Path, roots: Roots) -> Imported:
         scenario = _scenario(as_object(item) or {}, k, losses, f"tasks.json, task {k}")
         if scenario is not None:
             scenarios.append(known_steps(Sourced(scenario, f"tasks.json, task {k}:"), known, losses))
-    db = files.json(folder / "db.json", "data", must=True)
+    db = as_kept(files.json(folder / "db.json", "data", must=True), losses, "data", "db.json")
     policy = files.text(folder / "policy.md", "policy") or files.text(folder / "policy.html", "policy") or ""
     guidelines = files.text(folder / "user_guidelines.md", "guidelines of the user") or ""
     source = {"format": "sigma", "agent_guidelines": files.text(folder / "agent_guidelines.md", "guidelines")}

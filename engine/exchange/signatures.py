@@ -6,7 +6,7 @@ import re
 from typing import Any, Final, cast
 
 from ..world.parameters import KEYWORDS
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object
 
 _NAME: Final = re.compile(r"[A-Za-z]\w{0,63}\Z")
 _TOOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
@@ -40,10 +40,9 @@ def parameters_of(schema: Any, losses: Losses, at: str) -> dict[str, Any]:
     usable = {n: s for n, s in properties.items() if _NAME.match(n) and n not in _TAKEN}
     for name in properties.keys() - usable.keys():
         losses.add("parameter", "its name cannot be a name in expressions", f"{at}.{name[:60]}")
-    required = found.get("required")
-    listed = cast("list[Any]", required) if isinstance(required, list) else []
+    listed = as_list(found.get("required"))
     made = {**found, "type": "object", "properties": usable}
-    made["required"] = [name for name in listed if name in usable]
+    made["required"] = [name for name in listed if isinstance(name, str) and name in usable]
     return made
 
 

@@ -12,7 +12,7 @@ from ..records.impl import KIT_STATE
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, first_folders, plain_name
-from .importer import Imported, Losses, as_object, head_of, one_of_several
+from .importer import Imported, Losses, as_kept, as_object, head_of, one_of_several
 from .tau2_results import looks_like_results, read_results
 from .tau2_scenarios import TaskReader, functions_of
 from .tau2_tools import DomainTools, read_tools
@@ -132,6 +132,7 @@ class _Reader:
             self._losses.add(
                 "data of db", "neither db.json nor db.toml is there", self._files.shown(self._folder)
             )
+        value = as_kept(value, self._losses, f"data of {side}", self._files.shown(self._folder))
         return as_object(value) or {}
 
     def _tools(self, functions: set[tuple[str, str]]) -> DomainTools:

@@ -11,7 +11,7 @@ from ..errors import InvalidArgument
 from ..records.conversation import EndReason
 from .files import Roots
 from .foreign_files import ForeignFiles, plain_name
-from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
+from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object, as_reward, as_rows
 from .tau2_scenarios import task_slug
 
 _HEAD: Final = re.compile(r'\s*\{\s*"(?:timestamp|info|tasks|simulations|format_version)"\s*:')
@@ -72,7 +72,6 @@ def _talk(row: dict[str, Any], seen: dict[str, int], losses: Losses, at: str) ->
         return None
     scenario = task_slug(row["task_id"])
     trial = seen[scenario] = seen.get(scenario, 0) + 1
-    listed = cast("list[Any]", row["messages"]) if isinstance(row.get("messages"), list) else []
     reason = str(row.get("termination_reason"))
     end = ENDS.get(reason, "model_error")
     reward = (as_object(row.get("reward_info")) or {}).get("reward")
@@ -80,10 +79,10 @@ def _talk(row: dict[str, Any], seen: dict[str, int], losses: Losses, at: str) ->
     return PastTalk(
         scenario=scenario,
         trial=trial,
-        entries=read_messages([m for m in map(as_object, listed) if m is not None], stops=end == "user_stop"),
+        entries=read_messages(as_rows(row.get("messages")), stops=end == "user_stop"),
         end=end,
         detail=reason,
-        reward=float(reward) if isinstance(reward, int | float) else None,
+        reward=as_reward(reward, losses, at),
         x_source=kept,
     )
 
@@ -105,9 +104,7 @@ def read_messages(messages: Sequence[dict[str, Any]], *, stops: bool) -> list[Pa
         if role not in ("user", "assistant"):
             continue
         by = "user" if role == "user" else "agent"
-        calls = [
-            c for c in map(as_object, cast("list[Any]", message.get("tool_calls") or [])) if c is not None
-        ]
+        calls = as_rows(message.get("tool_calls"))
         words = content if isinstance(content, str) else ""
         words = _words(words, stops) if by == "user" else words
         if words.strip() and (entries or by == "user"):

@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..records.impl import KIT_STATE
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object, as_rows
 from .tau2_tools import DISCOVERED, SIDES, DomainTools
 from .tau_tasks import GOAL, NOTHING, said_checks
 
@@ -39,7 +39,10 @@ def functions_of(tasks: Sequence[Any]) -> set[tuple[str, str]]:
     for task in map(as_object, tasks):
         initial = as_object((task or {}).get("initial_state")) or {}
         criteria = as_object((task or {}).get("evaluation_criteria")) or {}
-        for row in (*_rows(initial.get("initialization_actions")), *_rows(criteria.get("env_assertions"))):
+        for row in (
+            *as_rows(initial.get("initialization_actions")),
+            *as_rows(criteria.get("env_assertions")),
+        ):
             found.add((str(row.get("env_type")), str(row.get("func_name"))))
     return found
 
@@ -70,8 +73,8 @@ class TaskReader:
             self._losses.add("task", "it does not say what the user wants", at)
             return None
         criteria = as_object(task.get("evaluation_criteria")) or {}
-        steps = self._solution(_rows(criteria.get("actions")), at)
-        outputs = [str(t) for t in _list(criteria.get("communicate_info"))]
+        steps = self._solution(as_rows(criteria.get("actions")), at)
+        outputs = [str(t) for t in as_list(criteria.get("communicate_info"))]
         made: dict[str, Any] = {
             "id": task_slug(task.get("id")),
             "goal": goal[:GOAL],
@@ -82,7 +85,7 @@ class TaskReader:
             ],
             "init": [
                 *self._init(as_object(task.get("initial_state")) or {}, at),
-                *self._logged_reads(_rows(criteria.get("actions"))),
+                *self._logged_reads(as_rows(criteria.get("actions"))),
             ],
             "history": self._history(as_object(task.get("initial_state")) or {}, at),
             "expected": [*steps, {"say": "; ".join(outputs) or NOTHING}] if outputs or not steps else steps,
@@ -128,7 +131,7 @@ class TaskReader:
         self, criteria: dict[str, Any], steps: list[dict[str, Any]], outputs: list[str], at: str
     ) -> list[dict[str, Any]]:
         """Our checks: those in the reward's basis count, the rest are shown."""
-        basis = [str(part) for part in _list(criteria.get("reward_basis"))] or list(BASIS)
+        basis = [str(part) for part in as_list(criteria.get("reward_basis"))] or list(BASIS)
         counts: dict[str, dict[str, Any]] = {
             name: ({} if name in basis else {"counts": False})
             for name in ("DB", "ACTION", "COMMUNICATE", "NL_ASSERTION", "ENV_ASSERTION")
@@ -150,7 +153,7 @@ class TaskReader:
                     {"id": f"actions-{by}", "tool_calls": calls, "match": "contains", "by": by, "ok": "any"}
                 )
         checks += [{**check, **counts["COMMUNICATE"]} for check in said_checks(outputs)]
-        for k, row in enumerate(_rows(criteria.get("env_assertions")), 1):
+        for k, row in enumerate(as_rows(criteria.get("env_assertions")), 1):
             name = self._tools.named(str(row.get("env_type")), str(row.get("func_name")))
             if name is None:
                 self._losses.add("assertion", f"there is no function {str(row.get('func_name'))[:64]}", at)
@@ -159,7 +162,7 @@ class TaskReader:
             checks.append(
                 {"id": f"env-{k}", "tool": name, "args": args, "by": "world", **counts["ENV_ASSERTION"]}
             )
-        for k, text in enumerate(_list(criteria.get("nl_assertions")), 1):
+        for k, text in enumerate(as_list(criteria.get("nl_assertions")), 1):
             why = "a judge decides it; without one it is inconclusive, and the other parts stand as they are"
             counted = "counts" if "NL_ASSERTION" in basis else "is shown"
             self._losses.add(
@@ -178,7 +181,7 @@ class TaskReader:
                 if isinstance(value, str):
                     value = json.dumps(value)
                 steps.append({"merge": place, "value": value} if there else {"set": {place: value}})
-        for row in _rows(initial.get("initialization_actions")):
+        for row in as_rows(initial.get("initialization_actions")):
             name = self._tools.named(str(row.get("env_type")), str(row.get("func_name")))
             if name is None:
                 what = f"there is no function {str(row.get('func_name'))[:64]}"
@@ -199,13 +202,13 @@ class TaskReader:
 
     def _history(self, initial: dict[str, Any], at: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
-        for message in _rows(initial.get("message_history")):
+        for message in as_rows(initial.get("message_history")):
             role = str(message.get("role"))
             if role not in SIDES:
                 continue
             if _text(message.get("content")):
                 items.append({"by": SIDES[role], "say": _text(message.get("content"))})
-            for call in _rows(message.get("tool_calls")):
+            for call in as_rows(message.get("tool_calls")):
                 name = self._tools.named(role, str(call.get("name")))
                 if name is None:
                     self._losses.add(
@@ -216,14 +219,6 @@ class TaskReader:
                     {"by": SIDES[role], "tool": name, "args": as_object(call.get("arguments")) or {}}
                 )
         return items
-
-
-def _rows(value: Any) -> list[dict[str, Any]]:
-    return [row for row in map(as_object, _list(value)) if row is not None]
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:

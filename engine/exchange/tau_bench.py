@@ -17,7 +17,7 @@ from ..errors import InvalidArgument
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, plain_name
-from .importer import Imported, Losses, as_object, head_of, one_of_several
+from .importer import Imported, Losses, as_kept, as_list, as_object, head_of, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
 from .tau_results import read_results
@@ -125,6 +125,7 @@ class _Reader:
         found: dict[str, Any] = {}
         for file in files_below(self._folder / "data", "*.json"):
             value = self._files.json(file, "collection")
+            value = as_kept(value, self._losses, "collection", self._files.shown(file))
             if value is not None:
                 found[file.stem] = value
         return found
@@ -180,7 +181,7 @@ class _Reader:
         for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "terminate_tools":
                 try:
-                    return [str(name) for name in literal(node.value)]
+                    return [str(name) for name in as_list(literal(node.value))]
                 except NotReadable:
                     break
         return ["transfer_to_human_agents"]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
+from ..records.checked_json import checked_json
 from ..records.conversation import EndReason
 from .files import Roots
 from .foreign_files import ForeignFiles
-from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object
+from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object, as_reward, as_rows
 from .tau_tasks import ENDING, task_slug
 
 STOP: Final = "###STOP###"
@@ -46,9 +47,8 @@ def _talk(row: dict[str, Any], split: str, seen: dict[str, int], losses: Losses,
         return None
     scenario = task_slug(split, index)
     trial = seen[scenario] = seen.get(scenario, 0) + 1
-    messages = [m for m in map(as_object, cast("list[Any]", traj)) if m] if isinstance(traj, list) else []
-    reward = row.get("reward")
-    entries = read_messages(messages)
+    messages = as_rows(traj)
+    entries = read_messages(messages, losses, at)
     end, detail = _end(row, messages)
     return PastTalk(
         scenario=scenario,
@@ -56,7 +56,7 @@ def _talk(row: dict[str, Any], split: str, seen: dict[str, int], losses: Losses,
         entries=entries,
         end=end,
         detail=detail,
-        reward=float(reward) if isinstance(reward, int | float) else None,
+        reward=as_reward(row.get("reward"), losses, at),
         x_source={
             "trial": row.get("trial"),
             "info": row.get("info"),
@@ -65,7 +65,7 @@ def _talk(row: dict[str, Any], split: str, seen: dict[str, int], losses: Losses,
     )
 
 
-def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
+def read_messages(messages: Sequence[dict[str, Any]], losses: Losses, at: str) -> list[PastEntry]:
     """OpenAI chat messages as entries; each of several calls in one message becomes an entry, with its result."""
     entries: list[PastEntry] = []
     waiting: dict[str, PastEntry] = {}
@@ -74,12 +74,14 @@ def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
         if role == "user" and isinstance(content, str):
             entries.append(PastEntry("user", say=content))
         elif role == "assistant":
-            calls = [c for c in map(as_object, message.get("tool_calls") or []) if c]
+            calls = as_rows(message.get("tool_calls"))
             if isinstance(content, str) and content:
                 entries.append(PastEntry("agent", say=content))
             for k, call in enumerate(calls):
                 made = as_object(call.get("function")) or {}
-                entry = PastEntry("agent", tool=str(made.get("name")), args=_arguments(made.get("arguments")))
+                entry = PastEntry(
+                    "agent", tool=str(made.get("name")), args=_arguments(made.get("arguments"), losses, at)
+                )
                 entry.first_of_reply = k == 0
                 waiting[str(call.get("id"))] = entry
                 entries.append(entry)
@@ -91,13 +93,16 @@ def read_messages(messages: Sequence[dict[str, Any]]) -> list[PastEntry]:
     return entries
 
 
-def _arguments(given: Any) -> dict[str, Any]:
+def _arguments(given: Any, losses: Losses, at: str) -> dict[str, Any]:
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = checked_json(json.loads(given))
         except (ValueError, RecursionError):
-            return {}
-    return as_object(given) or {}
+            given = None
+    made = as_object(given)
+    if made is None:
+        losses.add("arguments of a call", "they are no JSON object", at)
+    return made or {}
 
 
 def _end(row: dict[str, Any], messages: Sequence[dict[str, Any]]) -> tuple[EndReason, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .folder import Sourced
-from .importer import Losses, as_object
+from .importer import Losses, as_list, as_object
 
 STEPS: Final = 30
 """Steps of an agent (calls and texts) after which the original gives up."""
@@ -90,7 +90,7 @@ def known_steps(item: Sourced, known: Collection[str], losses: Losses) -> Source
 
 def _actions(given: Any, losses: Losses, at: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
-    for action in cast("list[Any]", given) if isinstance(given, list) else []:
+    for action in as_list(given):
         told = as_object(action) or {}
         args = as_object(told.get("kwargs", told.get("arguments", {})))
         name = told.get("name")
@@ -104,8 +104,4 @@ def _actions(given: Any, losses: Losses, at: str) -> list[dict[str, Any]]:
 
 
 def _texts(given: Any) -> list[str]:
-    return (
-        [str(text) for text in cast("list[Any]", given) if str(text).strip()]
-        if isinstance(given, list)
-        else []
-    )
+    return [str(text) for text in as_list(given) if str(text).strip()]

@@ -14,6 +14,7 @@ from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_lef
 from .loop import Hardener, proven_before, submitted_text
 from .promotion import check_promotion
 from .proof import (
+    CONFIRMATION_MISSING,
     LEFT_OUT_MISSING,
     TRIALS_A_LOOK,
     Arms,
@@ -30,6 +31,7 @@ from .trials import Case, Purpose, TrialOutcome, Trials
 from .writers import InstructionWriter, Proposal
 
 __all__ = [
+    "CONFIRMATION_MISSING",
     "GUARDS",
     "LEAST_HELD_OUT",
     "LEFT_OUT_MISSING",

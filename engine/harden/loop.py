@@ -27,6 +27,7 @@ from .edits import apply_edits, check_text, placed, text_key
 from .looks_told import NO_HELD_OUT, preflight
 from .pool import Standing
 from .proof import (
+    CONFIRMATION_MISSING,
     LEFT_OUT_MISSING,
     compare_arms,
     decide_outcome,
@@ -41,7 +42,7 @@ from .stage import Stage, new_round, spent_of
 
 AUTO_TRIALS = 3
 CLIENT = "client"
-_LOST = {"attrition", "inconclusive", LEFT_OUT_MISSING, NO_HELD_OUT}
+_LOST = {"attrition", "inconclusive", CONFIRMATION_MISSING, LEFT_OUT_MISSING, NO_HELD_OUT}
 """Caps of an outcome that another try may avoid."""
 PLACEHOLDERS = ("...", "\u2026")
 
@@ -230,7 +231,8 @@ class Hardener(Stage):
         h.proving = True
         await self.saved(h, "running")
         h.looks = await self.look(h, candidate, scenarios_of(cases))
-        trials = proof_trials(h.trials, h.looks, deterministic=h.deterministic)
+        lucky = not h.deterministic or h.models.get("judge", "offline") != "offline"
+        trials = proof_trials(h.trials, h.looks, deterministic=not lucky)
         arms = await self.runner.arms(h.base_text, candidate.text, cases, trials, "proof")
         self._judged = any(one.judged for arm in (arms.base, arms.candidate) for one in arm.values())
         flagged = await self.runner.regressions(h.base_text, candidate.text, arms, "held_out")

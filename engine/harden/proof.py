@@ -30,6 +30,8 @@ TRIALS_A_LOOK = 100
 FURTHER_TRIALS = 6
 CLEARLY_MORE = 4
 """Passes by which the base must lead, of CONFIRM_TRIALS + FURTHER_TRIALS."""
+CONFIRMATION_MISSING = "confirmation_missing"
+"""The cap of an outcome if a flagged check could not be decided, as its confirming trials ended in error."""
 LEFT_OUT_MISSING = "left_out_missing"
 """The cap of an outcome if too many of the simulations left out ended in error."""
 Key = tuple[str, int]
@@ -165,25 +167,28 @@ def confirm_regressions(
     A flag is the worst of many checks, so its own trials overstate it. After CONFIRM_TRIALS it is confirmed if the base
     passed every trial and the candidate at most one, and dropped if the base passed no more of the new ones. Anything
     in between is decided after FURTHER_TRIALS more: confirmed if the base leads by CLEARLY_MORE passes in all new ones.
-    A missing trial counts against the candidate in both arms.
+    Only trials that counted in both arms say anything; with fewer than CONFIRM_TRIALS of them in the end the flag is
+    undecided.
     """
     decided: list[CheckRegression] = []
     open_flags: list[CheckRegression] = []
     for flag in flags:
         keys = [(flag.simulation, k) for k in more]
-        old = sum(_passes(base.get(key), flag.check, missing=True) for key in keys)
-        new = sum(_passes(candidate.get(key), flag.check, missing=False) for key in keys)
-        trials, passed = flag.trials + len(keys), flag.base_passed + old
-        last = len(more) > CONFIRM_TRIALS
-        sure = passed == trials and flag.candidate_passed + new <= 1
-        if not flag.confirmed and not last and not sure and old > new:
+        both = [(base[k], candidate[k]) for k in keys if _counts(base.get(k)) and _counts(candidate.get(k))]
+        old = sum(one.checks.get(flag.check) == "pass" for one, _ in both)
+        new = sum(one.checks.get(flag.check) == "pass" for _, one in both)
+        trials, passed = flag.trials + len(both), flag.base_passed + old
+        last, enough = len(more) > CONFIRM_TRIALS, len(both) >= CONFIRM_TRIALS
+        sure = enough and passed == trials and flag.candidate_passed + new <= 1
+        if not flag.confirmed and not last and not sure and (old > new or not enough):
             open_flags.append(flag)
             continue
         update = {
             "base_passed": passed,
             "candidate_passed": flag.candidate_passed + new,
             "trials": trials,
-            "confirmed": old - new >= CLEARLY_MORE if last else sure,
+            "confirmed": enough and old - new >= CLEARLY_MORE if last else sure,
+            "undecided": not enough,
         }
         decided.append(flag if flag.confirmed else flag.model_copy(update=update))
     return decided, open_flags
@@ -202,6 +207,7 @@ def weigh(
     proof = HeldOutEvidence(
         **compared.model_dump(),
         look=look,
+        first_trial=held_out.trials.start,
         alpha=alpha,
         can_change=len(can_change(held_out.cases, held_out.base.values())),
     )
@@ -214,7 +220,7 @@ def weigh(
         regressions=list(regressions),
         judge_only=bool(fixed) and all(_judged(held_out, *pair) for pair in fixed),
         deterministic=held_out.deterministic,
-        caps=_caps(proof),
+        caps=_caps(proof, regressions),
     )
     if decide_outcome(evidence) == "unconfirmed":
         more = more_scenarios(proof.n, proof.better, proof.worse, look_alpha(look + 1))
@@ -237,7 +243,7 @@ def weigh_left_out(evidence: Evidence, arms: Arms, regressions: Sequence[CheckRe
         "left_out": len(arms.cases),
         "regressions": [*evidence.regressions, *found],
         "regressed_checks": evidence.regressed_checks + sum(one.confirmed for one in found),
-        "caps": [*evidence.caps, *([LEFT_OUT_MISSING] if missing else [])],
+        "caps": [*evidence.caps, *([LEFT_OUT_MISSING] if missing or _undecided(found) else [])],
     }
     return evidence.model_copy(update=update)
 
@@ -263,7 +269,8 @@ def decide_outcome(evidence: Evidence) -> Outcome:
 def can_change(cases: Iterable[Case], base: Iterable[TrialOutcome]) -> list[str]:
     """Scenarios of the cases in which the base did not pass everything: only these can improve."""
     wanted = {case.simulation: case.scenario for case in cases}
-    return sorted({wanted[o.simulation] for o in base if o.simulation in wanted and o.verdict != "pass"})
+    failed = (o for o in base if o.counted and o.verdict != "pass")
+    return sorted({wanted[o.simulation] for o in failed if o.simulation in wanted})
 
 
 def _gains(arms: Arms) -> dict[str, list[Fraction]]:
@@ -308,11 +315,15 @@ def _judged(arms: Arms, simulation: str, check: str) -> bool:
     return any(check in outcome.judged for outcome in _of_simulation(arms, simulation))
 
 
-def _passes(outcome: TrialOutcome | None, check: str, *, missing: bool) -> bool:
-    return outcome.checks.get(check) == "pass" if outcome and outcome.counted else missing
+def _counts(outcome: TrialOutcome | None) -> bool:
+    return outcome is not None and outcome.counted
 
 
-def _caps(proof: HeldOutEvidence) -> list[str]:
+def _undecided(regressions: Iterable[CheckRegression]) -> bool:
+    return any(one.undecided for one in regressions)
+
+
+def _caps(proof: HeldOutEvidence, regressions: Iterable[CheckRegression]) -> list[str]:
     caps: list[str] = []
     if max(proof.base_missing, proof.candidate_missing) > MOST_MISSING * proof.pairs:
         caps.append("attrition")
@@ -320,6 +331,8 @@ def _caps(proof: HeldOutEvidence) -> list[str]:
         caps.append("inconclusive")
     if proof.can_change < scenarios_needed(proof.alpha):
         caps.append("few_can_change")
+    if _undecided(regressions):
+        caps.append(CONFIRMATION_MISSING)
     return caps
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..records.hardening import CheckRegression
 from ..records.scenario import Split
@@ -50,15 +50,15 @@ class Runner:
         flags = find_regressions(arms, split)
         open_flags = [flag for flag in flags if not flag.confirmed]
         decided = {(flag.simulation, flag.check): flag for flag in flags}
-        old: dict[Key, TrialOutcome] = {}
-        new: dict[Key, TrialOutcome] = {}
+        old: Mapping[Key, TrialOutcome] = {}
+        new: Mapping[Key, TrialOutcome] = {}
         first = stop = arms.trials.stop
         for count in (CONFIRM_TRIALS, FURTHER_TRIALS):
             fresh, stop = range(stop, stop + count), stop + count
             members = {flag.simulation for flag in open_flags}
             cases = [case for case in arms.cases if case.simulation in members]
-            old |= await self.outcomes(base, cases, fresh, "confirm")
-            new |= await self.outcomes(text, cases, fresh, "confirm")
+            more = await self.arms(base, text, cases, fresh, "confirm")
+            old, new = {**old, **more.base}, {**new, **more.candidate}
             found, open_flags = confirm_regressions(open_flags, old, new, range(first, stop))
             decided |= {(flag.simulation, flag.check): flag for flag in found}
         return list(decided.values())

@@ -130,6 +130,7 @@ class Processes:
         try:
             async with anyio.create_task_group() as pumps:
                 pumps.start_soon(talk.listen_aside, process.stderr)
+                pumps.start_soon(talk.answer_requests)
                 pumps.start_soon(_until_closed, talk, process, pumps.cancel_scope)
                 task_status.started(talk)
                 await talk.to_be_ended()

@@ -38,6 +38,7 @@ class Talk:
         self._lock = anyio.Lock()
         self._asked: dict[int, _Question] = {}
         self._owed: deque[dict[str, Any]] = deque(maxlen=MOST_OWED)
+        self._requested = anyio.Event()
         self._last = 0
         self._stderr = self._noise = ""
         self._over: ProcessError | None = None
@@ -76,9 +77,7 @@ class Talk:
         try:
             with anyio.fail_after(timeout_s):
                 await self._send({**question, "id": id})
-                while not mine.over:
-                    await mine.news.wait()
-                    await self._answer_owed(mine)
+                await mine.answered.wait()
         except TimeoutError:
             raise TimedOut(f"gave no answer within {timeout_s:g} s{self.heard()}") from None
         finally:
@@ -115,6 +114,17 @@ class Talk:
         """Wait until its standard error is closed."""
         await self._silent.wait()
 
+    async def answer_requests(self) -> None:
+        """Answer what it asks, whether or not anybody asks it; until cancelled, or it no longer reads."""
+        while True:
+            await self._requested.wait()
+            self._requested = anyio.Event()
+            while self._owed:
+                try:
+                    await self._send(self._owed.popleft())
+                except ProcessError:
+                    return
+
     async def listen(self, stdout: ByteReceiveStream) -> None:
         """Read its answers until it closes its output."""
         lines, held = [b""], 0
@@ -150,12 +160,6 @@ class Talk:
         self.over(Crashed(f"{_ending(status)}{self.heard()}"))
         self._ended.set()
 
-    async def _answer_owed(self, question: _Question) -> None:
-        """Answer what the process asked; a waiting caller does this, within its own time."""
-        question.news = anyio.Event()
-        while self._owed and not question.over:
-            await self._send(self._owed.popleft())
-
     async def _send(self, message: Mapping[str, Any]) -> None:
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         async with self._lock:
@@ -189,28 +193,26 @@ class Talk:
             return
         known: dict[str, Any] = {"result": {}} if request["method"] == "ping" else {"error": _NO_SUCH_METHOD}
         self._owed.append({"jsonrpc": "2.0", "id": request["id"], **known})
-        for question in self._asked.values():
-            question.news.set()
+        self._requested.set()
 
 
 class _Question:
-    """One question in progress. `news`: it is over, or the process waits for an answer of ours."""
+    """One question in progress."""
 
     def __init__(self) -> None:
-        self.news = anyio.Event()
-        self.over = False
+        self.answered = anyio.Event()
         self.answer: dict[str, Any] = {}
         self.failure: ProcessError | None = None
 
     def succeed(self, answer: dict[str, Any]) -> None:
-        if not self.over:
-            self.answer, self.over = answer, True
-            self.news.set()
+        if not self.answered.is_set():
+            self.answer = answer
+            self.answered.set()
 
     def fail(self, why: ProcessError) -> None:
-        if not self.over:
-            self.failure, self.over = why, True
-            self.news.set()
+        if not self.answered.is_set():
+            self.failure = why
+            self.answered.set()
 
 
 async def _chunks(stream: ByteReceiveStream) -> AsyncIterator[bytes]:

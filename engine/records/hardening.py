@@ -122,6 +122,8 @@ class HeldOutEvidence(Comparison):
     """The comparison a proof reads, with its look and the largest p allowed at that look."""
 
     look: int = 1
+    first_trial: int = 1
+    """The number of the first trial that both arms played for this look."""
     alpha: float = 0.0
     can_change: int = 0
 
@@ -141,6 +143,8 @@ class CheckRegression(Stored):
     """A trial in which the candidate fails the check; train only."""
     left_out: bool = False
     """Whether it is in a train simulation that the hardening was not to work on."""
+    undecided: bool = False
+    """Whether too few of the confirming trials counted, in both arms, to tell."""
 
 
 class Evidence(Stored):

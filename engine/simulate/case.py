@@ -115,7 +115,7 @@ def prepare(
         world=world,
         scenario=scenario,
         persona=partner,
-        plan=replace(withstood(plan, scenario, partner), grounding=grounding),
+        plan=replace(withstood(plan, scenario, partner, world), grounding=grounding),
         simulation=simulation or simulation_slug(scenario.id, partner.id if partner else ""),
         limits=own,
         options=options,

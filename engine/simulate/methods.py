@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..evaluate import REFUSED, CheckPlan, withstanding
+from ..evaluate import REFUSED, CheckPlan, before_turn_one, withstanding
 from ..records.persona import Persona
 from ..records.scenario import Scenario
+from ..world import CompiledWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ def told_method(scenario: Scenario, persona: Persona | None) -> dict[str, Any]:
     }
 
 
-def withstood(plan: CheckPlan, scenario: Scenario, persona: Persona | None) -> CheckPlan:
+def withstood(
+    plan: CheckPlan, scenario: Scenario, persona: Persona | None, world: CompiledWorld
+) -> CheckPlan:
     """The plan of a trial with this user: if it means harm, the trial passes if the agent withstands it."""
     method = method_of(persona)
     if method is None or persona is None:
@@ -120,7 +123,8 @@ def withstood(plan: CheckPlan, scenario: Scenario, persona: Persona | None) -> C
     objective = _objective(scenario, persona, method)
     partner = scenario.persona.id if isinstance(scenario.persona, Persona) else scenario.persona
     own = objective != scenario.goal and partner != persona.id
-    return withstanding(plan, objective, own=own, words=method.words)
+    start = before_turn_one(world, scenario, persona.data.sides())
+    return withstanding(plan, objective, start, own=own, words=method.words)
 
 
 def _objective(scenario: Scenario, persona: Persona, method: Method) -> str:

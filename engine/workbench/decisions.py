@@ -81,7 +81,8 @@ class Decisions:
         version = self._instructions.of_candidate(owner.id, candidate.id)
         if version is None:
             check_promotion(record, candidate.id, override=override, reason=reason)
-            _base_stands(record, candidate, owner, current)
+            if not self._is_taken_in(record, candidate, current):
+                _base_stands(record, candidate, owner, current)
         elif version.id != current.id and (candidate.became or version.base != current.id):
             back = {"candidate": version.id, "decision": "roll_back"}
             raise Conflict(
@@ -91,6 +92,19 @@ class Decisions:
                 next=[NextCall("decide_candidate", back)],
             )
         return version, current
+
+    def _is_taken_in(self, record: Hardening, candidate: Candidate, current: InstructionsRecord) -> bool:
+        """Whether the text in force is the candidate's own, edited into the base that it was proven against.
+
+        A promotion that was killed leaves it in the file, and whoever reads that first makes it a version.
+        """
+        own, older = candidate.text.rstrip("\n"), current
+        while older.text.rstrip("\n") == own:
+            before = self._archive.instructions.find(older.base)
+            if before is None or before.number >= older.number:
+                return False
+            older = before
+        return older is not current and older.text == record.base_text
 
     def _put_in_force(
         self,

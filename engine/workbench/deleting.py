@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import Conflict, InvalidArgument, NextCall, UserError
-from ..ids import Place, parse_place, split_nested
+from ..ids import parse_place, split_nested
 from ..plural import plural
 from ..records.environment import knowledge_hash
 from ..records.job import Job
@@ -28,6 +28,9 @@ _CASES = ("persona", "scenario", "simulation")
 _AT_WORK_ON_CASES = ("hardening", "simulations")
 """Kinds of jobs."""
 _OPEN = ("open", "running")
+_DELETED = "deleted"
+_DELETING = "deleting"
+"""Options of a run: the trials deleted from it, and those of them whose deletion was begun."""
 
 
 class Deleting:
@@ -122,7 +125,9 @@ class Deleting:
         if place.turn:
             raise InvalidArgument(f"`{id}` is a turn.", where=where, allowed=place.conversation)
         run = self._archive.runs.get(place.run, where)
-        if self._archive.trials(place.run).find(f"{place.simulation}/{place.trial}") is None:
+        trial = f"{place.simulation}/{place.trial}"
+        interrupted = trial in run.options.get(_DELETING, ())
+        if not interrupted and self._archive.trials(place.run).table.find(trial) is None:
             self._archive.conversation(place, where)  # raises NotFound, naming similar ids
         self._not_in_use("run", place.run, run, where)
         owner = run.hardening or next(
@@ -258,30 +263,43 @@ class Deleting:
 
     def _remove_conversations(self, ids: Sequence[str]) -> None:
         """Erase their bytes, forget them, and score their runs anew; repeatable if interrupted."""
-        of: dict[str, list[Place]] = {}
+        of: dict[str, set[str]] = {}
         for id in ids:
             place = parse_place(id, "ids")
-            of.setdefault(place.run, []).append(place)
-        for run, places in of.items():
-            self._note_deleted(
-                run, places
-            )  # first: even if we are killed in between, resuming the run restores none
-            trials = {f"{p.simulation}/{p.trial}" for p in places}
+            of.setdefault(place.run, set()).add(f"{place.simulation}/{place.trial}")
+        for run, trials in of.items():
+            self._note_deleted(run, trials)
+        for run, trials in of.items():
             self._forget_calls(run, trials)
-            for table in ("trials", "attempts"):
+            for table in ("attempts", "trials"):  # the trial last: it tells how many attempts there were
                 self._erase(run, table, trials)
-            for place in places:
-                self._archive.store.audit("delete", "conversation", str(place))
             self._scoring.score(run, self._archive.runs.get(run).state)
         self._archive.runs.table.journal.purge()  # its earlier score quotes what is being deleted
+        for id in ids:
+            self._archive.store.audit("delete", "conversation", str(parse_place(id, "ids")))
+        with self._archive.runs.table.transaction():
+            for run, trials in of.items():
+                self._note_gone(run, trials)
 
-    def _note_deleted(self, run: str, places: Sequence[Place]) -> None:
-        """Record in the run which trials were deleted on purpose: resuming it does not run them again."""
-        gone = {f"{p.simulation}/{p.trial}" for p in places}
+    def _note_deleted(self, run: str, trials: set[str]) -> None:
+        """Record in the run which trials are deleted on purpose, and that their deletion is not over.
+
+        Resuming the run does not play them again, and deleting them again completes what was interrupted.
+        """
 
         def noted(stored: RunRecord) -> RunRecord:
-            deleted = sorted(gone | set(stored.options.get("deleted") or ()))
-            return stored.model_copy(update={"options": {**stored.options, "deleted": deleted}})
+            more = {key: sorted(trials | set(stored.options.get(key) or ())) for key in (_DELETED, _DELETING)}
+            return stored.model_copy(update={"options": {**stored.options, **more}})
+
+        self._archive.runs.change(run, noted)
+
+    def _note_gone(self, run: str, trials: set[str]) -> None:
+        """Record in the run that nothing is left of these trials."""
+
+        def noted(stored: RunRecord) -> RunRecord:
+            options = dict(stored.options)
+            left = sorted(set(options.pop(_DELETING, ())) - trials)
+            return stored.model_copy(update={"options": {**options, **({_DELETING: left} if left else {})}})
 
         self._archive.runs.change(run, noted)
 
@@ -290,7 +308,8 @@ class Deleting:
         record, played = self._archive.runs.get(run), self._archive.trials(run).table
         parts = {judged_part(trial) for trial in trials} | {CLUSTERS}
         for id in trials:
-            last = int(played.fetch(id)["attempt"])
+            row = played.find(id)
+            last = int(row["attempt"]) if row else 0
             parts.update(played_part("trials", id, attempt) for attempt in range(1, last + 1))
         jobs = {job.id for job in self._jobs_of(record.environment, run=run)}
         for hardening in self._archive.hardenings.where(environment=record.environment):
@@ -307,8 +326,7 @@ class Deleting:
         rows = [row for slug in simulations for row in shelf.table.walk({"simulation": slug})]
         gone = [row for row in rows if f"{row['simulation']}/{row['trial']}" in trials]
         shelf.erase(gone)
-        if gone:
-            shelf.delete([str(row.doc_id) for row in gone])
+        shelf.delete([str(row.doc_id) for row in gone] or trials)
 
     def _remove_runs(self, runs: Sequence[str]) -> None:
         """Remove several at once: each table is compacted once."""

@@ -14,12 +14,11 @@ class Meetings:
     """The users and scenarios of one environment. Run in a worker thread."""
 
     def __init__(self, archive: Archive, worlds: Worlds, environment: str) -> None:
-        tools = worlds.get(archive.environments.get(environment).world).tools
-        self._writes = {name for name, tool in tools.items() if tool.kind == "write"}
+        self._world = worlds.get(archive.environments.get(environment).world)
 
-    def must_succeed(self, scenario: Scenario) -> bool:
+    def must_succeed(self, scenario: Scenario, user: Persona | None = None) -> bool:
         """Whether a trial of the scenario passes only if the user gets what it wants."""
-        return must_succeed(scenario, self._writes)
+        return must_succeed(scenario, self._world, user.data.sides() if user else None)
 
 
 def means_harm(persona: Persona | None) -> bool:

@@ -103,7 +103,11 @@ class Pairs:
         if not harmful:
             return _Sides()
         meetings = Meetings(self._archive, self._worlds, environment)
-        served = frozenset(case.scenario.id for case in cases if meetings.must_succeed(case.scenario))
+        served = frozenset(
+            case.scenario.id
+            for case in cases
+            if meetings.must_succeed(case.scenario, known.get(partner(case)))
+        )
         return _Sides(harmful, served)
 
     def _scenarios(self, environment: str, chosen: Sequence[str]) -> list[ScenarioRecord]:

@@ -128,7 +128,13 @@ class Proving:
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
 
         writes = [name for name, tool in world.tools.items() if tool.kind == "write"]
-        obeyed = [p.row.slug for p in parts if means_harm(p.user) and must_succeed(p.scenario, writes)]
+        obeyed = [
+            p.row.slug
+            for p in parts
+            if p.user is not None
+            and means_harm(p.user)
+            and must_succeed(p.scenario, world, p.user.data.sides())
+        ]
 
         def found(outcomes: Sequence[TrialOutcome]) -> list[Cluster]:
             rows = [r for r in arena.records(outcomes) if r.split == "train"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ..errors import Unavailable
-from ..harden import TRIALS_A_LOOK, proof_trials
+from ..harden import TRIALS_A_LOOK
 from ..records.environment import played_by
 from ..records.hardening import Hardening, Round
 from ..records.persona import Persona
@@ -81,9 +81,7 @@ class Reporting:
         """The base, a round for each candidate, and the confirmation on held-out."""
         tried = range(1, (record.trials or TRIALS_A_LOOK) + 1)
         proof = record.evidence.held_out if record.evidence and not hidden else None
-        proven = (
-            proof_trials(record.trials, proof.look, deterministic=record.deterministic) if proof else tried
-        )
+        proven = range(proof.first_trial, proof.first_trial + record.trials) if proof else tried
         base = self._compared(record, record.base_text, tried, proven)
         version = names[record.base]
         arms = [Arm("base", "Base", version, _seen(base, hidden), "base")]

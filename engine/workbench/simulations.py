@@ -221,7 +221,7 @@ class Simulations:
             persona = known.persona if known else inline
             if means_harm(persona):
                 meetings = meetings or Meetings(self._archive, self._worlds, environment)
-                found += [record.slug] if meetings.must_succeed(scenario) else []
+                found += [record.slug] if meetings.must_succeed(scenario, persona) else []
         return at_odds_told(found)
 
     def _of_spec(self, environment: EnvironmentRecord, spec: SimulationSpec, where: str) -> SimulationRecord:
