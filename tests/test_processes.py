@@ -398,6 +398,18 @@ async def test_those_who_need_several_take_them_together_and_wait_for_nobody_who
     assert sorted(said) == sorted("abcd" * 2)
 
 
+async def test_a_lasting_process_that_finds_no_place_is_refused_in_words(tmp_path: Path) -> None:
+    command = Command([sys.executable, "-c", ECHO], str(tmp_path), {"PATH": os.environ["PATH"]})
+    with anyio.fail_after(60):
+        async with Processes(1, waits_s=5) as processes:
+            first = await processes.start(command, lasting=True)
+            with pytest.raises(NotStarted, match="at most 1 warm processes run at a time"):
+                await processes.start(command, lasting=True)
+            await first.stop()
+            second = await processes.start(command, lasting=True)
+            assert await second.ask({"say": "now"}, 20) == {"said": "now"}
+
+
 async def test_a_worker_serves_threads_and_coroutines_and_keeps_prints_apart(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.py"
     theirs.write_text(

@@ -26,6 +26,8 @@ from .talk import Talk
 KEEPER: Final = Path(__file__).with_name("keeper.py")
 MOST: Final = 64
 """Processes at the same time; more wait for their turn."""
+WAITS_S: Final = 120.0
+"""Seconds within which a lasting process must have its place and be started."""
 CLOSING_S: Final = 1.0
 """Seconds between the end of its output and its own end."""
 REAPED_S: Final = 15.0
@@ -41,8 +43,9 @@ class Processes:
     folder. This keeps accidents small and keys out of sight; it does not protect against malicious code.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, waits_s: float = WAITS_S) -> None:
         self._limiter_of = most
+        self._waits_s = waits_s
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Processes:
@@ -64,7 +67,8 @@ class Processes:
         """Start the command. It runs until its `stop`, its own end or ours; waits while too many are running.
 
         `lasting`: it serves many trials and is counted separately, so that none of them has to wait for it.
-        NotStarted if its program or folder is missing, or if we are too deep inside another Caseharden.
+        NotStarted if its program or folder is missing, if a lasting one finds no place in time, or if we are too deep
+        inside another Caseharden.
         """
         if os.name != "posix":
             raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
@@ -72,7 +76,13 @@ class Processes:
         if why:
             raise NotStarted(why)
         limiter = self._lasting if lasting else _ROOM.get() or self._limiter
-        return await self._tasks.start(self._run, command, limiter)
+        if not lasting:
+            return await self._tasks.start(self._run, command, limiter)
+        with anyio.move_on_after(self._waits_s):
+            return await self._tasks.start(self._run, command, limiter)
+        raise NotStarted(
+            f"was not started within {self._waits_s:g} s: at most {self._limiter_of} warm processes run at a time"
+        )
 
     @asynccontextmanager
     async def together(self, number: int) -> AsyncGenerator[None]:
