@@ -399,7 +399,7 @@ async def test_those_who_need_several_take_them_together_and_wait_for_nobody_who
 
 
 async def test_a_lasting_process_that_finds_no_place_is_refused_in_words(tmp_path: Path) -> None:
-    command = Command([sys.executable, "-c", ECHO], str(tmp_path), {"PATH": os.environ["PATH"]})
+    command = Command((sys.executable, "-c", ECHO), tmp_path, {"PATH": os.environ["PATH"]})
     with anyio.fail_after(60):
         async with Processes(1, waits_s=5) as processes:
             first = await processes.start(command, lasting=True)
