@@ -71,7 +71,7 @@ def _change(held: Mapping[str, Any]) -> str:
         f"{percent(passed / of)} {interval(held.get(bounds))}" if of else "-"
         for passed, of, bounds in ((base, before, "base_interval"), (candidate, after, "candidate_interval"))
     ]
-    return f"{base} -> {candidate} of {after} simulations, {rates[0]} -> {rates[1]}"
+    return f"{base} -> {candidate} of {after} {_unit(held)}, {rates[0]} -> {rates[1]}"
 
 
 def _moved(train: Mapping[str, Any]) -> str:
@@ -80,4 +80,10 @@ def _moved(train: Mapping[str, Any]) -> str:
         int(train.get(name, 0)) for name in ("base", "candidate", "candidate_trials", "better", "worse")
     ]
     moved = f"{plural(better, 'scenario')} better, {worse} worse"
-    return f"{base} -> {candidate} of {of} simulations    {moved}"
+    return f"{base} -> {candidate} of {of} {_unit(train)}    {moved}"
+
+
+def _unit(compared: Mapping[str, Any]) -> str:
+    """What the figures count: simulations, or their trials if there are several of each."""
+    trials = compared.get("candidate_trials", 0)
+    return "trials" if trials > compared.get("simulations", trials) else "simulations"

@@ -111,7 +111,8 @@ def outcome_lines(report: HardeningReport, became: HardeningReport | None, width
     hardening, reply = report.hardening, hardening_reply(report)
     held = reply.evidence.get("held_out")
     lines: list[str] = []
-    if held:
+    if held and hardening.evidence and hardening.evidence.held_out:
+        held = {**held, "simulations": hardening.evidence.held_out.simulations}
         look = f"  Look         {held['look']} at these scenarios"
         lines = [proof_heading(held), *proof_lines(held, reply.guards), look]
     outcome = str(hardening.outcome or hardening.state).replace("_", " ")

@@ -77,7 +77,7 @@ TOLD = {
     "guard_placeholders": "It loses a placeholder.",
     "guard_target": "It changes what is not being hardened.",
     "guard_tool_names": "It names a tool that is not there, or loses one.",
-    "kept": "Better on train, and nothing that passed fails.",
+    "kept": "Checks that failed on train pass, and nothing that passed fails.",
     "no_proposal": "No general sentence follows from what still fails.",
     "over_refusal": "The agent does nothing where it has to act, and passed before.",
     "pruned": "A line that nothing on train needs is taken out.",
