@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import shutil
@@ -17,6 +18,11 @@ def called(*words: str) -> str:
     The script is the one that was started or, under `python -m`, the one next to that Python.
     """
     return " ".join([_script(), *(shlex.quote(word) for word in words)])
+
+
+def home_words(args: argparse.Namespace) -> list[str]:
+    """The words that name the data folder again, if the caller named one."""
+    return ["--home", args.home] if args.home else []
 
 
 def _script() -> str:

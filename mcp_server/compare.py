@@ -19,7 +19,7 @@ from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.comparing import SIDES, ComparisonReport
 from ..tools.comparisons import NO_PROOF, comparison_reply, side_by_side_reply
 from .baseline import changed_lines
-from .called import called
+from .called import called, home_words
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut, table
 
@@ -44,10 +44,9 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     if isinstance(error, WrongSetting):
         return fixing(error, "compare")
-    home = ["--home", args.home] if args.home else []
     where = error.where if isinstance(error, CasehardenError) else ""
     if where in ("base", "run"):
-        return called("list", "run", *home) + "        (shows what there is)"
+        return called("list", "run", *home_words(args)) + "        (shows what there is)"
     return called("compare", "--help")
 
 

@@ -27,7 +27,7 @@ from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
 from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, save
-from .called import called
+from .called import called, home_words
 from .ci_reports import write_reports
 from .progress import Progress, result_lines
 from .terminal import Screen, clean
@@ -123,10 +123,9 @@ def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
         return []
     whole = "" if "/" in run.instructions else str(run.options.get("part_of", run.id))
     base = ["--run", whole] if whole else []
-    home = ["--home", args.home] if args.home else []
     see = next((cluster.see for cluster in run.clusters if cluster.see), "")
-    said = [f"  what was said: {called('show', see, *home)}"] if see else []
-    return [f"Or here: {called('harden', folder, *home, *base)}", *said]
+    said = [f"  what was said: {called('show', see, *home_words(args))}"] if see else []
+    return [f"Or here: {called('harden', folder, *home_words(args), *base)}", *said]
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:

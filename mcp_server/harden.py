@@ -24,7 +24,7 @@ from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, HardeningReport
 from ..engine.workbench.role_models import lent_roles
 from ..tools.outcomes import hardening_reply
-from .called import called
+from .called import called, home_words
 from .following import listening, paused_lines, watched
 from .hardening_progress import HardeningProgress, outcome_lines, rounds_of
 from .instead import instead
@@ -33,7 +33,6 @@ from .run_folder import (
     add_folder_arguments,
     check_folder,
     command_words,
-    home_words,
     naming_options,
     spending,
 )

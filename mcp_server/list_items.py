@@ -17,7 +17,7 @@ from ..engine.errors import CasehardenError
 from ..engine.plural import plural
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import Page
-from .called import called
+from .called import called, home_words
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut, percent, table
 
@@ -58,11 +58,10 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     if isinstance(error, WrongSetting):
         return fixing(error, "list")
-    home = ["--home", args.home] if args.home else []
     where = error.where if isinstance(error, CasehardenError) else ""
     if where == "where.run":
-        return called("list", "conversation", "--run", "run-1", *home)
-    return called("list", *home)
+        return called("list", "conversation", "--run", "run-1", *home_words(args))
+    return called("list", *home_words(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

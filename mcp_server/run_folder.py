@@ -36,7 +36,7 @@ from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import EnvironmentReport, RunReport
 from ..engine.workbench.runs import MOST_TRIALS
 from .baseline import Baseline, add_baseline_arguments, then_baseline, wanted
-from .called import called
+from .called import called, home_words
 from .ci_reports import add_report_arguments
 from .following import NO_RESULT, as_json, finished, followed, how_to_go_on
 from .instead import instead
@@ -169,10 +169,6 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
 def command_words(args: argparse.Namespace, *words: str) -> list[str]:
     """The command for the same folder and data folder, as words."""
     return [args.command, args.folder, *home_words(args), *words]
-
-
-def home_words(args: argparse.Namespace) -> list[str]:
-    return ["--home", args.home] if args.home else []
 
 
 def _again(args: argparse.Namespace, *words: str) -> str:

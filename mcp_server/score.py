@@ -19,7 +19,7 @@ import anyio.to_thread
 from ..engine.errors import CasehardenError, InvalidArgument, NotFound, SetupError
 from ..engine.workbench import Workbench as Bench
 from .baseline import add_baseline_arguments, then_baseline, wanted
-from .called import called
+from .called import called, home_words
 from .ci_reports import add_report_arguments
 from .following import finished, followed
 from .instead import instead
@@ -83,10 +83,9 @@ async def _run(args: argparse.Namespace, thresholds: Mapping[str, Any] | None) -
     async with settings.workbench("cli", roots=[Path()], resume=False) as bench:
         id = args.run or await _newest(bench)
         judge = settings.flagged_models.get("judge", "")
-        home = ["--home", args.home] if args.home else []
 
         def again(run: str) -> Sequence[str]:
-            return ["score", run, *home]
+            return ["score", run, *home_words(args)]
 
         start = partial(
             bench.scores.score, id, metrics=args.metric, judge=judge, thresholds=thresholds, wait_s=0

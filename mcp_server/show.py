@@ -16,7 +16,7 @@ import anyio
 
 from ..engine.errors import CasehardenError
 from ..tools.render import render
-from .called import called
+from .called import called, home_words
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean
 
@@ -57,11 +57,10 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     """What to type after an error."""
     if isinstance(error, WrongSetting):
         return fixing(error, "show")
-    home = ["--home", args.home] if args.home else []
     where = error.where if isinstance(error, CasehardenError) else ""
     if where == "view":
-        return called("show", args.id, *home)
-    return called("list", *home) + "        (shows what there is)"
+        return called("show", args.id, *home_words(args))
+    return called("list", *home_words(args)) + "        (shows what there is)"
 
 
 async def _run(args: argparse.Namespace) -> int:
