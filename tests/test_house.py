@@ -24,6 +24,7 @@ FLOORS = {
     "engine.seeds": 0,
     "engine.depth": 0,
     "engine.plural": 0,
+    "engine.shapes": 0,
     "engine.ids": 0,
     "engine.records": 0,
     "engine.net": 1,

@@ -12,9 +12,9 @@ import pytest
 from mcp import Client
 from mcp.types import Tool
 
+from caseharden.engine.shapes import is_list, is_object
 from caseharden.mcp_server.app import build_server, instructions
 from caseharden.resources.workbench import Workbench
-from caseharden.tools.shapes import is_list, is_object
 
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "tools"

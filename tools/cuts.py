@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heapreplace
 from typing import Any, Final
 
-from .shapes import is_list, is_object
+from ..engine.shapes import is_list, is_object
 
 LONG_TEXT: Final = 1_000
 """Texts up to here are not cut."""

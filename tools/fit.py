@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+from ..engine.shapes import is_list, is_object
 from .cuts import Cuts, dropped, size
-from .shapes import is_list, is_object
 
 CAP: Final = 24_000
 """Characters of compact JSON that one reply may take."""

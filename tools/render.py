@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..engine.shapes import is_list, is_object
 from .fit import CAP
-from .shapes import is_list, is_object
 
 ENVELOPE = ("summary", "next", "warnings", "links", "untrusted")
 INLINE = 200

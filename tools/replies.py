@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..engine.records.job import Job
-from .shapes import is_list
+from ..engine.shapes import is_list
 
 
 class Sent(BaseModel):

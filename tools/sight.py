@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..engine.shapes import is_list, is_object
 from ..engine.workbench.results import Item, Page
 from .replies import Link, NextCall, then
-from .shapes import is_list, is_object
 
 SINGLE = ("overview",)
 _MAKES = {

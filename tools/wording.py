@@ -9,7 +9,7 @@ from ..engine.evaluate.statistics import shown_p
 from ..engine.plural import plural
 from ..engine.records.hardening import Comparison, HeldOutEvidence
 from ..engine.records.run import Totals
-from .shapes import is_list, is_object
+from ..engine.shapes import is_list, is_object
 
 OFFLINE_WARNING = (
     "Models are offline (rule-based): this proves world, checks and proof, not how a real model behaves."

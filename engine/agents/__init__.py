@@ -13,7 +13,7 @@ from .adapter import (
 )
 from .caller import CallerAgents
 from .chat_completions import ChatAgent
-from .json_rpc import Peer, RpcError, StdioPeer, as_object
+from .json_rpc import Peer, RpcError, StdioPeer
 from .kinds import OUTSIDE, open_outside, probe
 from .mcp_peer import PEER_FAILURES, McpServer, let_go, sent_headers, texts_of
 from .outside import Outside, Reach
@@ -67,7 +67,6 @@ __all__ = [
     "StdioPeer",
     "Unwanted",
     "Watched",
-    "as_object",
     "closing",
     "described",
     "is_description",

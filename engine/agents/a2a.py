@@ -24,9 +24,10 @@ from ..errors import InvalidArgument, Unavailable
 from ..llm.chat_format import NoCompletion, parsed, tools_of
 from ..net import Broken, NetError, Target, TimedOut, check_headers
 from ..records.environment import AgentSpec, agent_name
+from ..shapes import as_list, as_object
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .json_rpc import ONCE, HttpPeer, RpcError, as_list, as_object
+from .json_rpc import ONCE, HttpPeer, RpcError
 from .outside import (
     Reach,
     check_has_its_own_model,

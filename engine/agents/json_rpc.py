@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from ..llm.chat_format import NoCompletion, parsed
 from ..net import Broken, HttpClient, Response, Retries, Target, event_data
 from ..processes import Answered, Talk
+from ..shapes import as_object
 
 ONCE: Final = Retries(tries=1)
 """A request may have had an effect in the agent, so it is not repeated."""
@@ -129,13 +130,3 @@ def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
         code = told.get("code")
         raise RpcError(code if isinstance(code, int) else 0, str(told.get("message", "")))
     return as_object(answer.get("result"))
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def as_list(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -12,9 +12,10 @@ from typing import Any, Final
 from ..errors import InvalidArgument, Unavailable, did_you_mean
 from ..llm.chat_format import messages_of, tools_of
 from ..records.environment import AgentSpec, agent_name
+from ..shapes import as_list, as_object
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .json_rpc import Peer, as_list, as_object
+from .json_rpc import Peer
 from .mcp_peer import PEER_FAILURES, McpServer, let_go, texts_of
 from .outside import Reach, check_has_its_own_model, last_words, told_failure
 from .template import PLACEHOLDERS, Template

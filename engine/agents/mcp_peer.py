@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ..net import NetError, check_headers
 from ..processes import ProcessError
-from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer, as_list, as_object
+from ..shapes import as_list, as_object
+from .json_rpc import HttpPeer, Peer, RpcError, StdioPeer
 from .outside import Reach
 
 PROTOCOL: Final = "2025-06-18"

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from ..llm.chat_format import NoCompletion, parsed
 from ..records.checked_json import MAX_INTEGER, kept_json
 from ..records.conversation import TokenUsage
+from ..shapes import as_list, as_object
 
 MOST_SPANS: Final = 2_000
 """In one request."""
@@ -158,18 +159,20 @@ def usage_of(span: Span) -> TokenUsage | None:
 
 
 def _raw_spans(told: Mapping[str, Any]) -> Iterator[Any]:
-    for resource in _list(told.get("resourceSpans")):
-        scopes = _object(resource).get("scopeSpans") or _object(resource).get("instrumentationLibrarySpans")
-        for scope in _list(scopes):
-            yield from _list(_object(scope).get("spans"))
+    for resource in as_list(told.get("resourceSpans")):
+        scopes = as_object(resource).get("scopeSpans") or as_object(resource).get(
+            "instrumentationLibrarySpans"
+        )
+        for scope in as_list(scopes):
+            yield from as_list(as_object(scope).get("spans"))
 
 
 def _span(raw: Any) -> Span | None:
-    told = _object(raw)
+    told = as_object(raw)
     trace, id = str(told.get("traceId") or ""), str(told.get("spanId") or "")
     if not (_ID.fullmatch(trace) and _ID.fullmatch(id)):
         return None
-    pairs = [_object(pair) for pair in _list(told.get("attributes"))[:MOST_ATTRIBUTES]]
+    pairs = [as_object(pair) for pair in as_list(told.get("attributes"))[:MOST_ATTRIBUTES]]
     kept = {key: _value(pair.get("value")) for pair in pairs if (key := str(pair.get("key"))) in _READ}
     parent = str(told.get("parentSpanId") or "")
     return Span(
@@ -179,7 +182,7 @@ def _span(raw: Any) -> Span | None:
         name=_text(told.get("name") or ""),
         start_ns=_nanoseconds(told.get("startTimeUnixNano")),
         end_ns=_nanoseconds(told.get("endTimeUnixNano")),
-        failed=_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
+        failed=as_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
         attributes=kept,
         size=len(json.dumps(kept)),
     )
@@ -187,7 +190,7 @@ def _span(raw: Any) -> Span | None:
 
 def _value(any_value: Any, depth: int = 0) -> Any:
     """An OTLP AnyValue as JSON; None if it is invalid or too deep."""
-    told = _object(any_value)
+    told = as_object(any_value)
     if depth > MOST_DEPTH or not told:
         return None
     if "stringValue" in told:
@@ -195,11 +198,12 @@ def _value(any_value: Any, depth: int = 0) -> Any:
     if "intValue" in told:
         return max(-MAX_INTEGER, min(_nanoseconds(told["intValue"], signed=True), MAX_INTEGER))
     if "arrayValue" in told:
-        values = _list(_object(told["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
+        values = as_list(as_object(told["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
         return [_value(value, depth + 1) for value in values]
     if "kvlistValue" in told:
         pairs = [
-            _object(pair) for pair in _list(_object(told["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
+            as_object(pair)
+            for pair in as_list(as_object(told["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
         ]
         return {_text(pair.get("key")): _value(pair.get("value"), depth + 1) for pair in pairs}
     plain = told.get("boolValue", told.get("doubleValue"))
@@ -254,11 +258,3 @@ def _nanoseconds(told: Any, *, signed: bool = False) -> int:
     if not re.fullmatch(r"-?\d{1,19}", text):
         return 0
     return int(text) if signed else max(0, int(text))
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

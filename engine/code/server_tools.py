@@ -22,7 +22,6 @@ from ..agents import (
     Reach,
     RpcError,
     StdioPeer,
-    as_object,
     let_go,
     sent_headers,
     texts_of,
@@ -34,6 +33,7 @@ from ..net import BadStatus, Broken, NetError, Response, Retries, check_headers
 from ..records.checked_json import checked_json
 from ..records.impl import HttpTool, ToolServer
 from ..records.world import Tool, World
+from ..shapes import as_object
 from ..store import Turns
 from ..world import CodeAnswer, ErrorKind, RemoteTrial
 from .waited import waited

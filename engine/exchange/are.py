@@ -16,20 +16,11 @@ from typing import Any, Final
 
 from ..errors import InvalidArgument
 from ..ids import slugify
+from ..shapes import as_list
 from .are_events import FREE_WORDS, INTERFACE, TO_USER, WAITS, AreEvent, completed_of, events_of
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .importer import (
-    Imported,
-    Losses,
-    as_kept,
-    as_list,
-    as_number,
-    as_object,
-    as_rows,
-    head_of,
-    one_of_several,
-)
+from .importer import Imported, Losses, as_kept, as_number, as_object, as_rows, head_of, one_of_several
 
 FORMAT: Final = "are"
 MOST_BYTES: Final = 64_000_000

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 from ..errors import InvalidArgument
 from ..ids import slugify
 from ..records.checked_json import checked_json
-from .importer import Losses, as_kept, as_list, as_number, as_object
+from ..shapes import as_list
+from .importer import Losses, as_kept, as_number, as_object
 
 Kind = Literal["AGENT", "USER", "ENV", "STOP"]
 KINDS: Final = ("AGENT", "USER", "ENV", "STOP")

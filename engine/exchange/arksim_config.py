@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ..shapes import as_list
 from .arksim_metrics import measured
-from .importer import Losses, as_list, as_object
+from .importer import Losses, as_object
 
 MOST_TRIALS: Final = 50
 TURNS: Final = 5

@@ -11,7 +11,8 @@ from typing import Any, Final, cast
 
 from ..errors import InvalidArgument
 from ..evaluate import METRICS, choose_metrics
-from .importer import Losses, as_list, as_object
+from ..shapes import as_list
+from .importer import Losses, as_object
 
 SCALES: Final[Mapping[str, tuple[float, float]]] = {
     **dict.fromkeys(("helpfulness", "coherence", "relevance", "faithfulness", "verbosity"), (1, 5)),

@@ -14,8 +14,9 @@ from typing import Any, Final
 from ..errors import InvalidArgument
 from ..evaluate import overall_of, parts_of
 from ..ids import slugify
+from ..shapes import as_list
 from .files import Roots
-from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_list, as_object, as_reward
+from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object, as_reward
 
 FORMAT: Final = "arksim"
 STOP: Final = "###STOP###"

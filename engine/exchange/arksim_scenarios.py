@@ -14,8 +14,9 @@ from typing import Any, Final, cast
 
 from ..canonical import digest
 from ..ids import slugify
+from ..shapes import as_list
 from .arksim_metrics import of_scenario
-from .importer import Losses, as_list, as_object
+from .importer import Losses, as_object
 
 FORMAT: Final = "arksim"
 KNOWN: Final = frozenset(

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from ..errors import InvalidArgument, NextCall, NotFound
 from ..records.checked_json import checked_json
 from ..records.conversation import EndReason
+from ..shapes import as_list
 from .files import Roots
 from .folder import CaseFolder
 from .run_file import RunFile
@@ -207,11 +208,6 @@ def head_of(path: Path, characters: int) -> str:
 def as_object(value: Any) -> dict[str, Any] | None:
     """The value if it is an object with texts as keys."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
-def as_list(value: Any) -> list[Any]:
-    """The value if it is a list; otherwise an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def as_rows(value: Any) -> list[dict[str, Any]]:

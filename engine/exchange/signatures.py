@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+from ..shapes import as_list
 from ..world.parameters import KEYWORDS
-from .importer import Losses, as_list, as_object
+from .importer import Losses, as_object
 
 _NAME: Final = re.compile(r"[A-Za-z]\w{0,63}\Z")
 _TOOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..records.impl import KIT_STATE
-from .importer import Losses, as_list, as_object, as_rows
+from ..shapes import as_list
+from .importer import Losses, as_object, as_rows
 from .tau2_tools import DISCOVERED, SIDES, DomainTools
 from .tau_tasks import GOAL, NOTHING, said_checks
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InvalidArgument
+from ..shapes import as_list
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, plain_name
-from .importer import Imported, Losses, as_kept, as_list, as_object, head_of, one_of_several
+from .importer import Imported, Losses, as_kept, as_object, head_of, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
 from .tau_results import read_results

@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection
 from typing import Any, Final
 
+from ..shapes import as_list
 from .folder import Sourced
-from .importer import Losses, as_list, as_object
+from .importer import Losses, as_object
 
 STEPS: Final = 30
 """Steps of an agent (calls and texts) after which the original gives up."""

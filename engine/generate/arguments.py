@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from ..seeds import choose, draw
+from ..shapes import as_object
 from ..world import BadPattern, CompiledTool, compile_pattern, moment_after
 from .rows import Row, Rows, field_values
 
@@ -170,11 +171,6 @@ class Filler:
         if schema.get("format") == "date" or _words(slot.name)[-1] in ("date", "day"):
             return moment_after(self._now, _DAY_S * (1 + int(draw(*key) * 28)))[:10]
         return choose(_REASONS, *key) if slot.free else NONE
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def of_type(value: Any, kind: str) -> bool:

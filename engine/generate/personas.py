@@ -9,9 +9,9 @@ from ..errors import InvalidArgument, NextCall, UserError
 from ..llm import ModelClient
 from ..records.authored import load
 from ..records.persona import Persona
+from ..shapes import as_object
 from ..simulate import METHODS
 from ..world import CompiledWorld, Scene, WorldFault, parse_path
-from .arguments import as_object
 from .asking import ask, newest, told_world
 from .generated import (
     BATCHES,

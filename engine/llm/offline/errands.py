@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ...seeds import choose, shuffled
-from .params import as_object
+from ...shapes import as_list, as_object
 from .words import STOP, label, label_tokens, listed, token_set
 
 _REASONS: Final = (
@@ -60,10 +60,10 @@ class Desk:
 
     def __init__(self, world: Mapping[str, Any], brief: str, seed: int) -> None:
         self.seed = seed
-        self._tools = {str(t.get("name")): t for t in map(as_object, _list(world.get("tools")))}
+        self._tools = {str(t.get("name")): t for t in map(as_object, as_list(world.get("tools")))}
         self._kinds = {name: str(tool.get("kind")) for name, tool in self._tools.items()}
-        self._helping = _needed_tools(_list(world.get("rules")))
-        probes = [as_object(probe) for probe in _list(world.get("probes"))]
+        self._helping = _needed_tools(as_list(world.get("rules")))
+        probes = [as_object(probe) for probe in as_list(world.get("probes"))]
         errands = [
             errand
             for n, probe in enumerate(probes)
@@ -98,9 +98,9 @@ class Desk:
     def _errand(self, probe: Mapping[str, Any], n: int) -> Errand | None:
         name = str(probe.get("tool"))
         calls = [
-            *map(as_object, _list(probe.get("before"))),
+            *map(as_object, as_list(probe.get("before"))),
             probe,
-            *map(as_object, _list(probe.get("after"))),
+            *map(as_object, as_list(probe.get("after"))),
         ]
         sheet = _sheet([as_object(call.get("args")) for call in calls])
         if sheet is None:
@@ -108,7 +108,7 @@ class Desk:
         writes = self._kinds[name] in _WRITING
         goal, withheld = self._goal(name, probe, n), self._goal(name, probe, n, named=False)
         shown = {value for value in sheet.values() if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", goal)}
-        ignore = [str(path) for path in _list(probe.get("ignore"))]
+        ignore = [str(path) for path in as_list(probe.get("ignore"))]
         errand = Errand(n, goal, withheld, name, sheet, [], [], ignore, writes, shown)
         errand.optional = self._has_optional(name, probe)
         return self._done(errand, probe) if probe.get("ok") else self._refused(errand, probe)
@@ -117,7 +117,7 @@ class Desk:
         return any(arg not in self._required(name) for arg in as_object(probe.get("args")))
 
     def _required(self, name: str) -> list[Any]:
-        return _list(as_object(self._tools[name].get("parameters")).get("required"))
+        return as_list(as_object(self._tools[name].get("parameters")).get("required"))
 
     def _goal(self, name: str, probe: Mapping[str, Any], n: int, named: bool = True) -> str:
         """`Cancel order W1 because plans have changed`; without its values `Cancel an order because …`."""
@@ -141,13 +141,13 @@ class Desk:
         words = [verb.capitalize(), *_object(rest, own, named)]
         words += [f"{joint} {', '.join(values)}" for joint, values in tail.items() if values]
         if self._kinds[name] in _WRITING:
-            reasons = [str(args[p]) for p in _list(probe.get("free")) if p in ("reason", "cause", "why")]
+            reasons = [str(args[p]) for p in as_list(probe.get("free")) if p in ("reason", "cause", "why")]
             words.append(f"because {reasons[0] if reasons else choose(_REASONS, self.seed, n, 'reason')}")
         return " ".join(words)
 
     def _names_it(self, name: str, param: str, value: Any, probe: Mapping[str, Any]) -> bool:
         """Whether the goal names a value: ids, choices and numbers, not what is given when asked for."""
-        if param in _list(probe.get("free")) or isinstance(value, bool):
+        if param in as_list(probe.get("free")) or isinstance(value, bool):
             return False
         properties = as_object(as_object(self._tools[name].get("parameters")).get("properties"))
         if not isinstance(value, str):
@@ -158,7 +158,7 @@ class Desk:
 
     def _led(self, errand: Errand, probe: Mapping[str, Any]) -> None:
         """Add the question for what the calls before need, and these calls."""
-        before = list(map(as_object, _list(probe.get("before"))))
+        before = list(map(as_object, as_list(probe.get("before"))))
         asked = [name for name, value in errand.sheet.items() if value not in errand.shown]
         if before and asked:
             errand.steps.append({"say": f"Could you please tell me the {listed(asked)}?"})
@@ -169,12 +169,12 @@ class Desk:
         if probe.get("confirm"):
             errand.steps.append({"say": f"I am about to {label(errand.name)}. Shall I go ahead?"})
         step = _call(probe)
-        if free := [str(name) for name in _list(probe.get("free"))]:
+        if free := [str(name) for name in as_list(probe.get("free"))]:
             step["compare"] = dict.fromkeys(free, "ignore")
         errand.steps.append(step)
-        errand.steps += [_call(as_object(call)) for call in _list(probe.get("after"))]
+        errand.steps += [_call(as_object(call)) for call in as_list(probe.get("after"))]
         told = self._telling(errand, probe)
-        if errand.writes and not _list(probe.get("writes")):
+        if errand.writes and not as_list(probe.get("writes")):
             return None
         if not errand.writes:
             if told is None:
@@ -202,7 +202,7 @@ class Desk:
         return choose(fits, self.seed, errand.goal, "told") if fits else None
 
     def _refused(self, errand: Errand, probe: Mapping[str, Any]) -> Errand | None:
-        before = list(map(as_object, _list(probe.get("before"))))
+        before = list(map(as_object, as_list(probe.get("before"))))
         words = _reason_words(str(probe.get("error") or ""), errand)
         if not words or any(self._kinds.get(str(call.get("tool"))) in _WRITING for call in before):
             return None
@@ -286,7 +286,7 @@ def _needed_tools(rules: Sequence[Any]) -> set[str]:
         need = as_object(waiting.pop())
         if isinstance(need.get("tool"), str):
             found.add(str(need["tool"]))
-        waiting += [*_list(need.get("all")), *_list(need.get("any"))]
+        waiting += [*as_list(need.get("all")), *as_list(need.get("any"))]
     return found
 
 
@@ -294,7 +294,3 @@ def in_turn(groups: Sequence[Sequence[Errand]]) -> list[Errand]:
     """The first of each group, then the second of each."""
     longest = max((len(group) for group in groups), default=0)
     return [group[n] for n in range(longest) for group in groups if n < len(group)]
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from ...canonical import equal
+from ...shapes import as_object
 from ..client import Message
-from .params import as_object
 from .words import MAX_TEXT, clipped, label, label_tokens
 
 MAX_FIELDS: Final = 400

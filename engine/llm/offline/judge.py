@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from ...shapes import as_object
 from ..client import ModelRequest
 from .block import data_block
 from .criteria import rule_for, tool_to_call
 from .history import Result, read_result
 from .language import Rule
-from .params import as_object
 from .plans import holds
 from .words import label_tokens
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ...shapes import as_object
 from ..client import Message, ModelRequest, ToolCall
-from .params import Param, as_object, toolbox
+from .params import Param, toolbox
 from .sheet import Fact, Sheet
 from .words import clipped, label, label_tokens, token_set
 

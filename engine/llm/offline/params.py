@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, cast
 
 import re2  # pyright: ignore[reportMissingTypeStubs]
 
+from ...shapes import as_object
 from ..client import ToolSignature
 from .words import label, label_tokens, token_set, tokens
 
@@ -226,8 +227,3 @@ def _shape(description: str) -> Any:
         return None
     parts = re.findall(r"\d+|\D+", found[1])
     return compile_pattern("".join(r"\d+" if part.isdigit() else re.escape(part) for part in parts))
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -7,12 +7,12 @@ something to a manner: a method, a language that the offline user does not write
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ...seeds import choose, draw, shuffled
-from .params import as_object
+from ...shapes import as_list, as_object
 from .words import token_set
 
 
@@ -228,8 +228,8 @@ def write_personas(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """`{"personas": [...]}` for `{"count", "kinds", "brief", "existing", "world": {"collections"}}`."""
     brief = str(data.get("brief") or "")
     known = (*MANNERS, *_ON_REQUEST)
-    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in known] or list(MANNERS)
-    taken = " ".join(str(as_object(item).get("id")) for item in _list(data.get("existing")))
+    kinds = [kind for kind in map(str, as_list(data.get("kinds"))) if kind in known] or list(MANNERS)
+    taken = " ".join(str(as_object(item).get("id")) for item in as_list(data.get("existing")))
     wanted = token_set(brief)
     jobs = shuffled(_JOBS, seed, "jobs")
     least, most = _ages(brief)
@@ -388,7 +388,3 @@ def _path_parts(path: str) -> tuple[str, str]:
 
 def _singular(collection: str) -> str:
     return collection.removesuffix("s").replace("_", " ")
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

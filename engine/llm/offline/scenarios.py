@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ...seeds import choose, draw
+from ...shapes import as_list, as_object
 from .errands import Desk, Errand, in_turn
-from .params import as_object
 from .words import label, listed
 
 _OPTIONAL_SHARE: Final = 0.5
@@ -30,7 +30,7 @@ _SPARE: Final = 2
 def write_scenarios(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
     """`{"scenarios": [...]}` for `{"count", "kinds", "brief", "existing", "world": {"tools", "rules", "probes"}}`."""
     desk = Desk(as_object(data.get("world")), str(data.get("brief") or ""), seed)
-    kinds = [kind for kind in map(str, _list(data.get("kinds"))) if kind in _KINDS]
+    kinds = [kind for kind in map(str, as_list(data.get("kinds"))) if kind in _KINDS]
     kinds = kinds or [kind for kind in _KINDS if kind not in _ON_REQUEST]
     count: Any = data.get("count")
     wanted = count if isinstance(count, int) else 1
@@ -177,7 +177,3 @@ def _scenario(errands: Sequence[Errand], suffix: str = "", **happens: Any) -> _M
 def _telling_apart(value: str) -> tuple[bool, str]:
     """Sort ids before words, since they distinguish scenarios."""
     return (not any(c.isdigit() for c in value), value)
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -6,9 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from .params import as_object
+from ...shapes import as_list, as_object
 from .words import label, label_tokens, token_set
 
 _BLOCK: Final = re.compile(r"<sheet>\s*(\{.*\})\s*</sheet>", re.DOTALL)
@@ -96,7 +96,7 @@ def _read(system: str) -> Sheet:
     except (ValueError, RecursionError):
         data = {}
     reveal = str(data.get("reveal") or "on_request")
-    traits = " ".join(map(str, _list(data.get("traits"))))
+    traits = " ".join(map(str, as_list(data.get("traits"))))
     words = set(re.findall(r"[a-z-]+", f"{data.get('style') or ''} {traits}".lower()))
     manner = {key for key, names in STYLES.items() if words & {key, *names.split()}}
     guidelines = str(data.get("guidelines") or "")
@@ -113,8 +113,8 @@ def _read(system: str) -> Sheet:
     return Sheet(
         _goals(str(data.get("goal") or "")),
         str(data.get("opening") or ""),
-        tuple(fact for item in _list(data.get("knowledge")) if (fact := _fact(item, reveal))),
-        tuple(label_tokens(str(item)) for item in _list(data.get("unknown"))),
+        tuple(fact for item in as_list(data.get("knowledge")) if (fact := _fact(item, reveal))),
+        tuple(label_tokens(str(item)) for item in as_list(data.get("unknown"))),
         frozenset(manner),
         data.get("confirms") is False or decline is not None,
         only,
@@ -126,7 +126,7 @@ def _moves(method: dict[str, Any]) -> tuple[tuple[str, ...], str]:
     """(the moves with the objective inserted in the first person, the objective)."""
     wish = first_person(str(method.get("objective") or "get some help"))
     wish = wish if wish.endswith((".", "!", "?")) else f"{wish}."
-    return tuple(str(move).replace(_WISH, wish) for move in _list(method.get("moves"))), wish
+    return tuple(str(move).replace(_WISH, wish) for move in as_list(method.get("moves"))), wish
 
 
 def _goals(text: str) -> tuple[str, ...]:
@@ -153,10 +153,6 @@ def _fact(item: Any, reveal: str) -> Fact | None:
         return Fact(name, label_tokens(name), text, own)
     text = str(data.get("text") or "")
     return Fact("", token_set(text), text, own) if text else None
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _lowered(text: str) -> str:

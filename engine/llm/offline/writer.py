@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ...errors import Unavailable
+from ...shapes import as_list, as_object
 from ..client import ModelRequest
 from .block import data_block
 from .criteria import rule_for
 from .language import Rule, read_rule, understand, write_rule
-from .params import as_object
 from .personas import write_personas
 from .scenarios import write_scenarios
 
@@ -40,7 +40,7 @@ def write_instructions(data: Mapping[str, Any], seed: int = 0) -> dict[str, Any]
     have = set(understand(str(data.get("instructions") or "")).rules)
     counts: Counter[Rule] = Counter()
     checks: dict[Rule, str] = {}
-    for raw in _list(data.get("failures")):
+    for raw in as_list(data.get("failures")):
         failure = as_object(raw)
         rule = mending_rule(failure)
         if rule is not None and rule not in have:
@@ -89,10 +89,6 @@ def _edit(rule: Rule, count: int, check: str) -> dict[str, str]:
         "text": write_rule(rule),
         "why": f"{cases} of {check or 'one check'}",
     }
-
-
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 _TASKS: Final[Mapping[str, Callable[[Mapping[str, Any], int], dict[str, Any]]]] = {
