@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tinydb import Query, where
 
 from caseharden.engine.errors import Conflict, InvalidArgument, NotFound, StorageError
-from caseharden.engine.store import Pointer, Row, Store
+from caseharden.engine.store import Pointer, Row, Store, journal as journal_module
+from caseharden.engine.store.folder import sync_folder
 
 
 @pytest.fixture
@@ -272,6 +273,28 @@ def test_compactions_at_the_same_time_lose_no_write_of_either_store(store: Store
         wanted = {f"{name}{n}" for name, count in (("old", 300), ("a", 60), ("b", 60)) for n in range(count)}
         assert {row.doc_id for row in again.table("things")} == wanted
         assert again.damage() == []
+
+
+def test_a_compaction_that_begins_while_another_ends_finds_its_draft(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = store.table("things").journal, other.table("things").journal
+    store.table("things").put_many({f"d{n}": {"n": n} for n in range(50)})
+    done: list[bool] = []
+    second = threading.Thread(target=lambda: done.append(theirs.compact()))
+
+    def begin_the_second_then_sync(folder: Path) -> None:
+        if not done and not second.ident:
+            second.start()
+            while not list(folder.glob("*.tmp")):  # it has copied the new file and waits for the lock
+                assert second.is_alive()
+        sync_folder(folder)
+
+    monkeypatch.setattr(journal_module, "sync_folder", begin_the_second_then_sync)
+    assert mine.compact()
+    second.join()
+    assert done == [True]
+    assert len(other.table("things")) == 50 and not list((store.home / "tables").glob("*.tmp"))
 
 
 def test_deleted_documents_are_purged_from_the_file_at_once(store: Store) -> None:

@@ -396,10 +396,12 @@ class Journal:
             if self._descriptor < 0:
                 return False
             inode, copied_to, next_serial = self._inode, self._offset, self._next_serial
+            copied = os.dup(self._descriptor)  # while it is open no other file gets its inode
             rows = [(self.serials[id], id, document) for id, document in self.documents.items()]
         draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.tmp")
-        descriptor = open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        descriptor = -1
         try:
+            descriptor = open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             write_all(descriptor, lines.header(next_serial))
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start : start + _BATCH]
@@ -412,14 +414,15 @@ class Journal:
                 if tail:
                     write_all(descriptor, tail)
                     os.fsync(descriptor)
+                self._clear_drafts(but=draft)
                 os.replace(draft, self.path)
                 self._adopt_compacted(1 + len(rows) + tail.count(b"\n"))
-                self._clear_drafts()
             return True
         finally:
-            os.close(descriptor)
-            with suppress(FileNotFoundError):
-                draft.unlink()
+            for opened in (copied, descriptor):
+                if opened >= 0:
+                    os.close(opened)
+            draft.unlink(missing_ok=True)
 
     def _adopt_compacted(self, line_count: int) -> None:
         os.close(self._descriptor)
@@ -431,7 +434,12 @@ class Journal:
         with telling("Cannot make the compacted table durable", self.path):
             sync_folder(self.path.parent)
 
-    def _clear_drafts(self) -> None:
-        """Remove what killed compactions left; one still running elsewhere will find that it lost."""
+    def _clear_drafts(self, but: Path | None = None) -> None:
+        """Remove what killed compactions left, under the lock.
+
+        One still running elsewhere will find that it lost, if the file it copied is then replaced or gone: so this is
+        called before the file is replaced, when nobody can have copied the new one yet.
+        """
         for draft in self.path.parent.glob(f"{self.path.name}.*.tmp"):
-            draft.unlink(missing_ok=True)
+            if draft != but:
+                draft.unlink(missing_ok=True)
