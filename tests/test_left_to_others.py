@@ -184,30 +184,31 @@ async def test_whoever_repeats_the_call_is_told_what_this_server_lacks_and_the_j
         assert (await at.follow(reply, 1))["job"]["state"] == "cancelled"
 
 
-async def test_a_hardening_a_score_and_an_import_are_left_too(place: Path) -> None:
-    (place / "code" / "run.json").write_text("{}", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("kind", "words"), [("score", "--allow-code"), ("import", "--root"), ("hardening", "--allow-code")]
+)
+async def test_other_jobs_are_left_too(place: Path, kind: str, words: str) -> None:
     async with server(place, code=True, root=True) as first:
         await environment(first, {}, {})
         run = (await first.runs.start("desk", wait_s=45)).run.id
         exported = await first.exports.export(run)
         (place / "code" / "run.json").write_bytes(Path(exported.path).read_bytes())
-        metric = {"name": "brevity", "code": "metrics.py:brevity", "scale": [0, 1]}
-        scored = await first.scores.score(run, metrics=[metric], wait_s=0)
-        imported = await first.imports.start("run.json", "copy", wait_s=0)
         await first.items.update("environment", "desk", {"agent": {"kind": "python", "file": "desk.py"}})
-        hardened = await first.hardenings.harden("desk", strategy="submit", wait_s=0)
-    jobs = [scored.job, imported.job, hardened.job]
-    ids = [job.id for job in jobs if job is not None and job.active]
-    assert len(ids) == 3
+        metric = {"name": "brevity", "code": "metrics.py:brevity", "scale": [0, 1]}
+        begun = await {
+            "score": lambda: first.scores.score(run, metrics=[metric], wait_s=0),
+            "import": lambda: first.imports.start("run.json", "copy", wait_s=0),
+            "hardening": lambda: first.hardenings.harden("desk", strategy="submit", wait_s=0),
+        }[kind]()
+        assert begun.job is not None and begun.job.active
     async with server(place) as poor:
-        for id, words in zip(ids, ("--allow-code", "--root", "--allow-code"), strict=True):
-            job = await left(poor, id)
-            assert job.error is not None and words in job.error["what"]
-        ended = [await goes_on(place, id, code=True, root=True) for id in ids]
-    assert [job.state for job in ended] == ["done"] * 3, [job.error for job in ended]
-    async with server(place) as again:
-        found = await again.items.get("run", run)
-        assert found.item["metrics"]["brevity"]["mean"] == 1
+        job = await left(poor, begun.job.id)
+        assert job.error is not None and words in job.error["what"]
+        ended = await goes_on(place, job.id, code=True, root=True)
+        assert ended.state == "done", ended.error
+        if kind == "score":
+            found = await poor.items.get("run", run)
+            assert found.item["metrics"]["brevity"]["mean"] == 1
 
 
 async def test_a_paused_hardening_is_not_failed_by_a_server_that_lacks_its_code(place: Path) -> None:
