@@ -212,7 +212,7 @@ def _wished(sheet: Sheet, talk: _Talk, text: str) -> str:
 def _more(sheet: Sheet, talk: _Talk, text: str) -> str:
     if talk.own == (sheet.opening,) and sheet.goals:
         return ended(first_person(sheet.goals[0]))
-    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or _ALL
+    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if _ALL in talk.own else _ALL)
 
 
 def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:
