@@ -108,7 +108,9 @@ async def test_user_never_stops_in_answer_to_a_question() -> None:
 
 
 async def test_user_leaves_when_it_is_asked_a_second_time_whether_there_is_more() -> None:
-    said = await hear("Done. Anything else?", "Stamps: 1 euro. Anything else?", "You are welcome. Anything else?")
+    said = await hear(
+        "Done. Anything else?", "Stamps: 1 euro. Anything else?", "You are welcome. Anything else?"
+    )
     assert said[2].startswith("No, that is all") and said[3] == STOP
 
 
