@@ -123,7 +123,7 @@ class Changed(Reply):
 
 class Cluster(Sent):
     """A failed check over the run. `see`: the place to open; `held_out`: how many more simulations, not
-    shown.
+    shown; `not_understood`: trials in which the offline user did not understand a question.
     """
 
     id: str
@@ -134,6 +134,7 @@ class Cluster(Sent):
     cause: str = ""
     see: str = ""
     held_out: int = 0
+    not_understood: int = 0
 
 
 class RunReply(Reply):
