@@ -82,6 +82,7 @@ class Mother:
         if child == 0:
             os.close(starter)
             self._close()
+            os.setsid()
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
                 os.close(stream)
