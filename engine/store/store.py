@@ -123,12 +123,23 @@ class Store:
         """
         check_slug(run, "run")
         self.segments.forget(run)
-        return self._delete_partition("runs", run)
+        grave = self._set_aside("runs", run)
+        self._empty(grave)
+        return grave is not None
 
-    def delete_jobs(self, jobs: Collection[str]) -> None:
-        """Delete the records and units of those jobs that exist. For a worker thread."""
-        for job in jobs:
-            self._delete_partition("jobs", check_slug(job, "job"))
+    def delete_jobs(self, jobs: Collection[str], *, ended: bool = False) -> None:
+        """Delete the records and units of those jobs that exist. For a worker thread.
+
+        `ended`: Conflict, and none is deleted, if one of them goes on, perhaps for a moment only.
+        """
+        with self.jobs.table.transaction() as change:
+            if ended:
+                self.jobs.check_ended(change, jobs)
+            graves = [self._set_aside("jobs", check_slug(job, "job")) for job in jobs]
+            for job in jobs:
+                change.remove(job)
+        for grave in graves:
+            self._empty(grave)
         self.jobs.table.delete(jobs)
 
     def job_table(self, job: str, name: str) -> Table:
@@ -260,7 +271,8 @@ class Store:
                     tables -= len(database.journals)
                     del self._loaded[old]
 
-    def _delete_partition(self, group: str, name: str) -> bool:
+    def _set_aside(self, group: str, name: str) -> Path | None:
+        """Put a partition where only its deletion is left to do; None if there was none."""
         folder = self.home / group / name
         with self._mutex:
             known = self._partitions.pop(folder, None)
@@ -274,11 +286,15 @@ class Store:
             try:
                 os.rename(folder, grave)
             except FileNotFoundError:
-                return False
-            shutil.rmtree(grave, ignore_errors=True)  # a process that starts deletes it too
-            if grave.is_dir():
-                shutil.rmtree(grave)
-        return True
+                return None
+        return grave
+
+    def _empty(self, grave: Path | None) -> None:
+        if grave is not None:
+            with telling("Cannot delete", grave):
+                shutil.rmtree(grave, ignore_errors=True)  # a process that starts deletes it too
+                if grave.is_dir():
+                    shutil.rmtree(grave)
 
     def _bury(self) -> None:
         """Finish the deletions of processes that were killed during one, and forget those processes."""
