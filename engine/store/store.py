@@ -30,7 +30,7 @@ from ..ids import check_slug
 from .audit import Audit
 from .clock import Clock
 from .documents import Database, Table
-from .folder import make_folder, need_locks, telling
+from .folder import make_folder, most_open_files, need_locks, telling
 from .jobs import JOB_INDEXES, Jobs
 from .journal import Journal
 from .keeper import Keeper
@@ -40,7 +40,7 @@ from .units import LEASE_S
 
 OPEN_PARTITIONS: Final = 64
 OPEN_TABLES: Final = 150
-"""Most tables of partitions with open files, up to two descriptors each."""
+"""Most tables of partitions with open files, up to two descriptors each; fewer where the system allows few files."""
 _GRAVES: Final = ".gone-"
 _log = logging.getLogger("caseharden.store")
 
@@ -264,8 +264,9 @@ class Store:
             self._loaded[folder] = found
             self._loaded.move_to_end(folder)
             tables = sum(len(one.journals) for one in self._loaded.values())
+            most = min(OPEN_TABLES, most_open_files() // 4)
             for old, database in list(self._loaded.items())[:-1]:
-                if len(self._loaded) <= OPEN_PARTITIONS and tables <= OPEN_TABLES:
+                if len(self._loaded) <= OPEN_PARTITIONS and tables <= most:
                     return
                 if all([one.unload() for one in database.journals]):
                     tables -= len(database.journals)
