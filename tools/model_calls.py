@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -101,14 +101,17 @@ def _untrusted(batch: ModelCallBatch, result: Any) -> list[str]:
 
 def _next(batch: ModelCallBatch, history: str) -> list[NextCall]:
     if batch.calls:
-        answers = [{"id": view["id"], **_place(view)} for view in batch.calls[:SHOWN]]
+        answers = [{"id": view["id"]} for view in batch.calls[:SHOWN]]
         more = {"history": history} if history == "new" else {}
-        why = "all of them in one call" if len(batch.calls) > 1 else ""
+        why = f"with {_wanted(batch.calls)} of each{', all in one call' if len(batch.calls) > 1 else ''}"
         return [then("answer_model_calls", why, answers=answers, **more)]
     if batch.job is None:
         return [then("list_items", kind="job", where={"state": "waiting"})]
     return [goes_on(batch.job)] if batch.job.active else []
 
 
-def _place(view: dict[str, Any]) -> dict[str, Any]:
-    return {"data": {}} if view["reply"] == "data" else {"text": "..."}
+def _wanted(calls: Sequence[Mapping[str, Any]]) -> str:
+    """The fields that these calls ask for: `data`, `text or tool_calls`, ..."""
+    fields = {"data" if view["reply"] == "data" else "text" for view in calls}
+    fields |= {"tool_calls" for view in calls if "tool_calls" in view["reply"]}
+    return " or ".join(f"`{name}`" for name in ("data", "text", "tool_calls") if name in fields)

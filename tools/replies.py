@@ -1,7 +1,7 @@
 """What tools answer: one envelope, and the fields of each kind of answer.
 
-Every reply has `summary` (one or two sentences with the figures that matter), `next` (at most three complete
-calls, best first), `warnings` and `links`. Empty fields are left out on the wire.
+Every reply has `summary` (one or two sentences with the figures that matter), `next` (at most three calls,
+best first), `warnings` and `links`. Empty fields are left out on the wire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Sent(BaseModel):
 
 
 class NextCall(Sent):
-    """A complete call to make next."""
+    """A call to make next: complete, or `why` names the argument that only the caller can give."""
 
     tool: str
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
