@@ -281,7 +281,7 @@ async def test_a_world_that_cannot_begin_or_be_seen_is_invalid_and_not_the_agent
 
 
 async def test_a_server_that_hangs_or_ends_is_the_error_of_its_calls(tmp_path: Path) -> None:
-    (tmp_path / "desk.py").write_text(DESK.replace("ticket_id not in tickets", "True"), encoding="utf-8")
+    write_plain(tmp_path / "desk.py", DESK.replace("ticket_id not in tickets", "True"))
     async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
         world = by_mcp(command=["python", "desk.py"])
         _, run = await played(desk, world, 1, success=[SAID_SOMETHING])
@@ -462,7 +462,7 @@ async def test_starting_a_worlds_process_needs_no_thread_that_a_waiting_trial_ho
 async def test_trials_that_need_several_processes_each_do_not_wait_for_each_other_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    write_plain(tmp_path / "desk.py", DESK)
     command = ["python", "desk.py"]
     monkeypatch.setattr(workbench, "Processes", partial(Processes, 3))
     world = by_mcp(command=command)
@@ -476,7 +476,7 @@ async def test_trials_that_need_several_processes_each_do_not_wait_for_each_othe
 async def test_an_agent_that_is_a_process_has_its_place_with_those_of_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    write_plain(tmp_path / "desk.py", DESK)
     (tmp_path / "agent.py").write_text(SILENT, encoding="utf-8")
     monkeypatch.setattr(workbench, "Processes", partial(Processes, 2))
     agent = {"kind": "command", "argv": ["python", "agent.py"]}

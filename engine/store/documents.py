@@ -146,7 +146,7 @@ class Table(TinyTable):
 
     def load(self) -> None:
         """Read the file and build the indexes now: about 15 us a document, for a worker thread."""
-        with self.journal.indexed(self._indexes):
+        with self.journal.indexed(self.indexes):
             pass
 
     def page(
@@ -370,7 +370,10 @@ class Database(tinydb.TinyDB):
 
     def table(self, name: str, indexes: Iterable[str] = ()) -> Table:
         """The table, which need not exist yet; `indexes` are the fields that lists can filter by."""
-        table = cast(Table, super().table(name))
+        table = cast("Table | None", self._tables.get(name))
+        if table is None:
+            made = Table(cast(JournalStorage, self.storage), name)
+            table = cast(Table, self._tables.setdefault(name, made))
         table.declare(indexes)
         return table
 

@@ -244,12 +244,11 @@ class Jobs:
                     where="job",
                     next=[NextCall("wait_job", {"job": id, "wait_s": 0})],
                 )
-            orphan = not self.is_mine(job) and not self._held(job)
-            if not orphan:
+            if self.is_mine(job) or self._held(job):
                 update = {"cancel_requested": True, "updated_at": self._clock.stamp()}
                 change.put(id, {**self._raw(change, id), **update})
-        if orphan:
-            return self.mark(id, "cancelled")
+            else:  # nobody can take it before this transaction has ended
+                self.mark(id, "cancelled")
         self._waiting.wake(id)
         return self.get(id)
 
@@ -271,9 +270,9 @@ class Jobs:
                 "cancel_requested": False,
                 "updated_at": self._clock.stamp(),
             }
+            if retry_failed:  # first: if we are killed between the two, the job is still to be resumed
+                self.work.retry_failed(id)
             change.put(id, {**self._raw(change, id), **update})
-        if retry_failed:
-            self.work.retry_failed(id)
         self._waiting.wake(id)
         return self.get(id)
 

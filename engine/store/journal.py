@@ -415,7 +415,11 @@ class Journal:
                     write_all(descriptor, tail)
                     os.fsync(descriptor)
                 self._clear_drafts(but=draft)
-                os.replace(draft, self.path)
+                try:
+                    os.replace(draft, self.path)
+                except FileNotFoundError:  # cleared by one that was killed before it replaced the file
+                    self.wants_compaction = True
+                    return False
                 self._adopt_compacted(1 + len(rows) + tail.count(b"\n"))
             return True
         finally:
@@ -426,7 +430,7 @@ class Journal:
 
     def _adopt_compacted(self, line_count: int) -> None:
         os.close(self._descriptor)
-        self._descriptor = -1
+        self._descriptor, self._inode = -1, 0  # if no other can be opened now, the next access does it
         self._adopt()
         self._offset = os.fstat(self._descriptor).st_size
         self._lines = line_count

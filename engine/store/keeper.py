@@ -47,8 +47,9 @@ class Keeper:
 
         Raises StorageError, also for anything the thread failed to make durable since the last call.
         """
-        self._work()
-        trouble, self._trouble = self._trouble, None
+        with self._working:
+            self._work()
+            trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise StorageError(
                 f"What was written may not survive a power cut: {trouble}",
@@ -58,10 +59,12 @@ class Keeper:
 
     def close(self) -> None:
         """End the thread, then flush."""
-        self._stop.set()
+        with self._mutex:  # a thread is either started already, or will not be
+            self._stop.set()
+            thread = self._thread
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
+        if thread is not None:
+            thread.join()
         self.flush()
 
     def _run(self) -> None:
@@ -70,20 +73,20 @@ class Keeper:
             if self._stop.wait(GROUP_S):
                 return
             self._wake.clear()
-            self._work()
+            with self._working:
+                self._work()
 
     def _work(self) -> None:
-        with self._working:
-            for act in self._also:
-                self._guarded(act)
-            with self._mutex:
-                journals = list(self._dirty.values())
-                self._dirty.clear()
-            self._guarded(self._segments.sync)
-            for journal in journals:
-                self._guarded(journal.sync)
-                if journal.wants_compaction:
-                    self._guarded(journal.compact)
+        for act in self._also:
+            self._guarded(act)
+        with self._mutex:
+            journals = list(self._dirty.values())
+            self._dirty.clear()
+        self._guarded(self._segments.sync)
+        for journal in journals:
+            self._guarded(journal.sync)
+            if journal.wants_compaction:
+                self._guarded(journal.compact)
 
     def _guarded(self, act: Callable[[], object]) -> None:
         try:

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import struct
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ class Owner:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
+        self._mutex = threading.RLock()
         self._descriptor = -1
         self._token = ""
 
@@ -37,20 +39,17 @@ class Owner:
     def token(self) -> str:
         """Names this owner in records; its file is made on first use."""
         if not self._token:
-            token = f"p{os.getpid()}-{secrets.token_hex(8)}"
-            make_folder(self._folder)
-            with telling("Cannot write", self._folder / token):
-                self._descriptor = open_file(self._folder / token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-                try_lock(self._descriptor)
-                self._token = token
-                self.beat()
+            with self._mutex:
+                if not self._token:
+                    self._begin()
         return self._token
 
     def beat(self) -> None:
         """Give a sign of life, which renews all leases of this owner. A few microseconds."""
         token = self.token
-        with telling("Cannot write", self._folder / token):
-            os.pwrite(self._descriptor, struct.pack("<d", self._clock.steady()), 0)
+        with self._mutex, telling("Cannot write", self._folder / token):
+            if self._token:
+                os.pwrite(self._descriptor, self._now(), 0)
 
     def age(self, token: str) -> float | None:
         """Seconds since the owner's last sign of life; None if it is dead. StorageError if that cannot be told."""
@@ -88,9 +87,27 @@ class Owner:
 
     def close(self) -> None:
         """Give up everything held: others then see this owner as dead."""
-        if self._token:
-            with suppress(OSError):
-                (self._folder / self._token).unlink()
-            os.close(self._descriptor)
-            self._token = ""
-            self._descriptor = -1
+        with self._mutex:
+            if self._token:
+                with suppress(OSError):
+                    (self._folder / self._token).unlink()
+                os.close(self._descriptor)
+                self._token = ""
+                self._descriptor = -1
+
+    def _begin(self) -> None:
+        token = f"p{os.getpid()}-{secrets.token_hex(8)}"
+        make_folder(self._folder)
+        with telling("Cannot write", self._folder / token):
+            descriptor = open_file(self._folder / token, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            try:
+                try_lock(descriptor)
+                os.pwrite(descriptor, self._now(), 0)
+            except OSError:
+                os.close(descriptor)
+                (self._folder / token).unlink()
+                raise
+        self._descriptor, self._token = descriptor, token
+
+    def _now(self) -> bytes:
+        return struct.pack("<d", self._clock.steady())

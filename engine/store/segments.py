@@ -63,6 +63,11 @@ class _Segment:
         self.dirty = False
         self.new_name = True
 
+    def sync_name(self) -> None:
+        """Make its name durable, unless its run was deleted meanwhile. Raises OSError."""
+        with suppress(FileNotFoundError):
+            sync_folder(self.path.parent)
+
 
 class Segments:
     """The segment files under `runs/`. May be used from several threads."""
@@ -151,22 +156,34 @@ class Segments:
                 os.close(descriptor)
 
     def sync(self) -> None:
-        """Make everything written survive a power cut. Milliseconds: for a worker thread. Raises OSError."""
+        """Make everything written survive a power cut. Milliseconds: for a worker thread.
+
+        Raises the last OSError, having synced the other segments.
+        """
         with self._mutex:
-            copies = [
-                (os.dup(s.descriptor), s.path if s.new_name else None) for s in self._open.values() if s.dirty
-            ]
-            for segment in self._open.values():
-                segment.dirty = segment.new_name = False
-        for descriptor, _ in copies:
+            dirty = [(run, segment) for run, segment in self._open.items() if segment.dirty]
+        failed: OSError | None = None
+        for run, segment in dirty:
             try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        for _, path in copies:
-            if path is not None:
-                with suppress(FileNotFoundError):
-                    sync_folder(path.parent)
+                self._sync_one(run, segment)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _sync_one(self, run: str, segment: _Segment) -> None:
+        with self._mutex:
+            if self._open.get(run) is not segment:  # retired meanwhile, which syncs it, or deleted
+                return
+            copy = os.dup(segment.descriptor)
+            new_name, segment.new_name = segment.new_name, False
+            segment.dirty = False
+        try:
+            os.fsync(copy)
+            if new_name:
+                segment.sync_name()
+        finally:
+            os.close(copy)
 
     def forget(self, run: str) -> None:
         """Close this process's segment of a run; the next `append` begins another."""
@@ -205,5 +222,7 @@ class Segments:
         try:
             if segment.dirty:
                 os.fsync(segment.descriptor)
+            if segment.new_name:
+                segment.sync_name()
         finally:
             os.close(segment.descriptor)

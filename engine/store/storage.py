@@ -25,7 +25,8 @@ class JournalStorage(Storage):
         found = self._journals.get(name)
         if found is None:
             check_slug(name, "table")
-            found = self._journals[name] = self._open(self.folder / f"{name}.jsonl")
+            # Two threads must not have two of them, of which one would wait for the other's lock.
+            found = self._journals.setdefault(name, self._open(self.folder / f"{name}.jsonl"))
         return found
 
     def names(self) -> set[str]:
@@ -59,5 +60,5 @@ class JournalStorage(Storage):
                         change.put(id, dict(document))
 
     def close(self) -> None:
-        for journal in self._journals.values():
+        for journal in self.journals():
             journal.close()

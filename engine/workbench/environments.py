@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio.to_thread
@@ -18,7 +19,7 @@ from .archive import Archive, Shelf, utc_now
 from .deleting import Deleting
 from .discretion import import_without_secrets
 from .environment_drafts import EnvironmentDrafts
-from .instructions import EMPTY, Instructions, Origin, check_instructions
+from .instructions import EMPTY, Instructions, MadeMeanwhile, Origin, check_instructions
 from .personas import Personas
 from .results import Creation, EnvironmentReport
 from .role_models import RoleModels
@@ -29,6 +30,8 @@ from .worlds import Worlds, WorldSource
 
 _PARTS = ("agent", "models", "settings", "world")
 _ORIGIN = ("source", "source_content")
+_TRIES = 5
+"""How often the same is begun while others keep making it first."""
 
 
 class Environments:
@@ -74,11 +77,23 @@ class Environments:
         Raises Conflict if the id has other content, InvalidArgument or NotFound with the path of a mistake.
         """
         check_slug(id, "id")
+        parts = agent or {}, models or {}, settings or {}
+        return await _first_or_again(lambda: self._create(id, instructions, world, world_data or {}, *parts))
+
+    async def _create(
+        self,
+        id: str,
+        instructions: str,
+        world: str,
+        over: Mapping[str, Any],
+        agent: Mapping[str, Any],
+        models: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> EnvironmentReport:
         source = await anyio.to_thread.run_sync(self._worlds.find, world, "world")
-        over: Mapping[str, Any] = world_data or {}
         compiled = await anyio.to_thread.run_sync(self._drafts.world, source, over, id)
         text = check_instructions(instructions or source.instructions, "instructions")
-        draft = self._drafts.draft(id, compiled, agent or {}, models or {}, settings or {})
+        draft = self._drafts.draft(id, compiled, agent, models, settings)
         draft.source = world
         warnings: list[str] = []
         probed = await self._drafts.probe(draft)
@@ -120,7 +135,8 @@ class Environments:
         assert read.cases is not None
         folder = read.cases
         try:
-            return await self._take_cases(folder, read, check_slug(id, "environment.id"), dry_run)
+            check_slug(id, "environment.id")
+            return await _first_or_again(lambda: self._take_cases(folder, read, id, dry_run))
         except CasehardenError as error:
             where = folder.place(error.where)
             raise type(error)(
@@ -134,21 +150,22 @@ class Environments:
     def _store(
         self, draft: EnvironmentRecord, text: str, origin: Origin, folder: CaseFolder | None = None
     ) -> None:
-        if self._archive.environments.find(draft.id) is None:
+        """Store an environment with its versions; MadeMeanwhile, and nothing is stored, if there is one."""
+        with self._archive.environments.table.transaction():
+            if self._archive.environments.find(draft.id) is not None:
+                raise MadeMeanwhile(
+                    f"Somebody else made environment `{draft.id}` at the same moment.",
+                    where="id",
+                    next=[NextCall("get_item", {"kind": "environment", "id": draft.id})],
+                )
             if folder is not None and folder.versions:
                 self._instructions.all_of(draft.id, folder.versions)
                 draft.instructions_version = folder.in_force
             else:
                 draft.instructions_version = self._instructions.first(draft.id, text, origin).number
             draft.created_at = draft.updated_at = utc_now()
-            if self._archive.environments.add(draft.id, draft):
-                self._archive.store.audit("create", "environment", draft.id)
-                return
-        raise Conflict(
-            f"Somebody else made environment `{draft.id}` at the same moment.",
-            where="id",
-            next=[NextCall("get_item", {"kind": "environment", "id": draft.id})],
-        )
+            self._archive.environments.put(draft.id, draft)
+        self._archive.store.audit("create", "environment", draft.id)
 
     async def _take_along(
         self, environment: EnvironmentRecord, source: WorldSource, report: EnvironmentReport
@@ -256,7 +273,7 @@ class Environments:
             self._archive.environments.change(existing.id, change)
         if changed:
             self._archive.store.audit("update", "environment", existing.id)
-        if self._instructions.current(existing).text != text:
+        if self._instructions.current(self._archive.environments.get(existing.id)).text != text:
             self._instructions.append(existing.id, text, "file")
 
     async def _folder_records(
@@ -383,6 +400,14 @@ class Environments:
                 *([] if probed == "ok" else [f"The agent is not there yet: {probed}"]),
             ],
         )
+
+
+async def _first_or_again(make: Callable[[], Awaitable[EnvironmentReport]]) -> EnvironmentReport:
+    """What `make` makes; if somebody else made it meanwhile, it is begun again and finds that."""
+    for _ in range(_TRIES - 1):
+        with suppress(MadeMeanwhile):
+            return await make()
+    return await make()
 
 
 def _slug(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,10 @@ _FILE = "settings.instructions_file"
 Origin = Literal["created", "edited", "promoted", "rolled_back", "file"]
 
 
+class MadeMeanwhile(Conflict):
+    """Somebody else stored the same id between our look and our write; begun again, the call finds it."""
+
+
 class Instructions:
     """Appends versions, puts one in force, finds them. A version is never edited in place."""
 
@@ -88,7 +92,7 @@ class Instructions:
         base = f"{id}@{environment.instructions_version}"
         record = new_version(id, number, text, origin, base=base, **fields)
         if not self._archive.instructions.add(record.id, record):
-            raise Conflict(
+            raise MadeMeanwhile(
                 f"Somebody else made {record.id} at the same moment.",
                 where="id",
                 allowed="the same call again",
