@@ -88,7 +88,7 @@ def build_server(
         version=__version__,
         instructions=instructions(offer),
         tools=list(tools.values()),
-        middleware=[StrictArguments(tools, offer)],
+        middleware=[StrictArguments(tools, bench, offer)],
         subscriptions=subscriptions.bus,
         lifespan=lifespan,
         token_verifier=verifier,

@@ -82,15 +82,21 @@ def _told(batch: ModelCallBatch) -> str:
     answered = batch.accepted + len(batch.refused)
     told = [f"{plural(batch.accepted, 'answer')} taken"] if answered else []
     if batch.refused:
-        told.append(f"{len(batch.refused)} refused")
+        told.append(f"{len(batch.refused)} refused (`refused` says why)")
     if batch.calls:
         of = f" of {len(batch.calls) + batch.left}" if batch.left else ""
         told.append(f"{len(batch.calls)}{of} model calls: answer each as the role it names")
+    elif batch.left:
+        told.append(f"{plural(batch.left, 'call')} that you hold can be taken again")
     elif batch.out:
-        told.append(f"{plural(batch.out, 'call')} out with clients, nothing else waits")
+        told.append(
+            f"{plural(batch.out, 'call')} out with clients, nothing else waits. Whoever holds one answers it; "
+            "what nobody answers comes back within 5 min"
+        )
     elif batch.job is None or batch.job.active:
         told.append("no model call waits now")
-    said = ", ".join(told).capitalize() + "." if told else ""
+    said = ", ".join(told)
+    said = f"{said[:1].upper()}{said[1:]}." if told else ""
     return f"{said} {job_state(batch.job)}".strip() if batch.job and not batch.job.active else said
 
 
@@ -105,6 +111,8 @@ def _next(batch: ModelCallBatch, history: str) -> list[NextCall]:
         more = {"history": history} if history == "new" else {}
         why = f"with {_wanted(batch.calls)} of each{', all in one call' if len(batch.calls) > 1 else ''}"
         return [then("answer_model_calls", why, answers=answers, **more)]
+    if batch.left:
+        return [then("take_model_calls", "hands them out again")]
     if batch.job is None:
         return [then("list_items", kind="job", where={"state": "waiting"})]
     return [goes_on(batch.job)] if batch.job.active else []

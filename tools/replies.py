@@ -263,11 +263,11 @@ class ModelCalls(Reply):
     over.
     """
 
+    accepted: int = 0
+    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
     shared: dict[str, Any] = Field(default_factory=dict[str, Any])
     calls: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     left: int = 0
-    accepted: int = 0
-    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
     result: dict[str, Any] = Field(default_factory=dict[str, Any])
     untrusted: list[str] = Field(default_factory=list[str])
     job: JobCounts | None = None
@@ -317,7 +317,7 @@ def _shown(part: BaseModel) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name in type(part).model_fields:
         value = _plain(getattr(part, name))
-        if value not in (None, "", [], {}):
+        if value not in (None, "", [], {}) or name == "args":  # a call without arguments is complete
             shown[name] = value
     return shown
 
