@@ -107,6 +107,13 @@ async def test_user_never_stops_in_answer_to_a_question() -> None:
     assert said[1] == "I would like to ask about stamps." and said[2] != STOP and said[3] == STOP
 
 
+async def test_user_leaves_when_it_is_asked_a_second_time_whether_there_is_more() -> None:
+    said = await hear(
+        "Done. Anything else?", "Stamps: 1 euro. Anything else?", "You are welcome. Anything else?"
+    )
+    assert said[2].startswith("No, that is all") and said[3] == STOP
+
+
 async def test_user_insists_once_when_refused_if_he_is_of_that_kind() -> None:
     said = await hear(
         "I am sorry, I cannot do that.", "I am sorry, I cannot.", "No stamps.", style="insistent"

@@ -123,7 +123,7 @@ class Changed(Reply):
 
 class Cluster(Sent):
     """A failed check over the run. `see`: the place to open; `held_out`: how many more simulations, not
-    shown.
+    shown; `not_understood`: trials in which the offline user did not understand a question.
     """
 
     id: str
@@ -134,6 +134,7 @@ class Cluster(Sent):
     cause: str = ""
     see: str = ""
     held_out: int = 0
+    not_understood: int = 0
 
 
 class RunReply(Reply):
@@ -277,7 +278,7 @@ def goes_on(job: Job) -> NextCall:
     """What is to be called while a job goes on: one that waits for answers wants these first."""
     if job.state == "waiting":
         return then("take_model_calls", "it waits for your answers", job=job.id)
-    return then("wait_job", job=job.id)
+    return then("wait_job", "once a server is there that may run it" if job.left else "", job=job.id)
 
 
 def then(tool: str, why: str = "", **args: Any) -> NextCall:

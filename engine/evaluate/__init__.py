@@ -32,6 +32,7 @@ from .metrics import (
     unscored_by_code,
 )
 from .naming import MOST_NAMED, name_clusters
+from .not_understood import not_understood, not_understood_told, without_not_understood
 from .opinions import Question
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
@@ -103,6 +104,8 @@ __all__ = [
     "must_succeed",
     "name_clusters",
     "named_metrics",
+    "not_understood",
+    "not_understood_told",
     "numbers",
     "overall_of",
     "parts_of",
@@ -115,5 +118,6 @@ __all__ = [
     "totals",
     "unscored_by_code",
     "unsolvable",
+    "without_not_understood",
     "withstanding",
 ]

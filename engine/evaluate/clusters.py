@@ -159,6 +159,7 @@ def _cluster(name: str, key: str, group: _Group, plans: _Plans, run_id: str) -> 
         fix=_first([failure.result.fix for failure in train if failure.result.fix])[:MAX_CAUSE_CHARS],
         members=list(dict.fromkeys(f.trial.simulation for f in train)),
         held_out=len({f.trial.simulation for f in group.failures if f.trial.split == "held_out"}),
+        not_understood=sum(bool(failure.trial.not_understood) for failure in train),
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from ..llm.offline.proposals import proposes
 from ..records.conversation import SayEntry
 from .texts import MOST_READ, folded, has_words
 
@@ -66,7 +67,10 @@ def says_yes(text: str, words: Sequence[str] = ()) -> bool:
 
 
 def question_answered(says: Sequence[SayEntry]) -> tuple[SayEntry | None, SayEntry | None]:
-    """(the agent's question, the user's last text); the question is in what the agent said just before."""
+    """(the agent's question, the user's last text); the question is in what the agent said just before.
+
+    A request to agree needs no question mark: `Please confirm: close ticket T2.`
+    """
     answer = next((i for i in range(len(says) - 1, -1, -1) if says[i].by == "user"), None)
     if answer is None:
         return None, None
@@ -75,6 +79,6 @@ def question_answered(says: Sequence[SayEntry]) -> tuple[SayEntry | None, SayEnt
         before.pop()
     while before and before[-1].by == "agent":
         say = before.pop()
-        if "?" in say.say:
+        if "?" in say.say or proposes(say.say):
             return say, says[answer]
     return None, says[answer]

@@ -63,6 +63,10 @@ class Runner:
             decided |= {(flag.simulation, flag.check): flag for flag in found}
         return list(decided.values())
 
+    def not_understood(self) -> list[TrialOutcome]:
+        """The failed trials in which the offline user did not understand a question."""
+        return [one for one in self._known.values() if one.verdict == "fail" and one.not_understood]
+
     async def _retry(self, text: str, cases: Iterable[Case], trials: range) -> None:
         for k in trials:
             missing = [

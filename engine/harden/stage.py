@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..evaluate import not_understood_told, without_not_understood
 from ..records.hardening import (
     Brief,
     Candidate,
@@ -171,8 +172,19 @@ class Stage:
     async def saved(self, h: Hardening, state: HardeningState) -> Hardening:
         """The record, saved in that state."""
         h.state = state
+        self._doubt(h)
         await self.save(h)
         return h
+
+    def _doubt(self, h: Hardening) -> None:
+        """Warn of failures that may be the offline user's, in place of an earlier such warning."""
+        hidden = {case.simulation for case in self.cases if case.split == "held_out"}
+        hit = self.runner.not_understood()
+        told = not_understood_told(
+            ("" if one.simulation in hidden else one.conversation, one.not_understood) for one in hit
+        )
+        if told and told[0] not in h.warnings:
+            h.warnings = [*without_not_understood(h.warnings), *told]
 
 
 def new_round(h: Hardening, candidate: Candidate) -> Round:

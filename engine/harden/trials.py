@@ -34,7 +34,7 @@ class TrialOutcome:
 
     `deterministic`: repeating this trial with the same seed gives the same result (no model that varies), so that one
     trial is as good as many. `judged` names the checks that a judge decided. `acted`: whether the agent changed
-    anything in the world; None: unknown.
+    anything in the world; None: unknown. `not_understood`: in how many turns the offline user did not understand it.
     """
 
     simulation: str
@@ -46,6 +46,7 @@ class TrialOutcome:
     deterministic: bool = False
     judged: frozenset[str] = frozenset()
     acted: bool | None = None
+    not_understood: int = 0
 
     @classmethod
     def of(cls, record: TrialRecord, run: str, *, deterministic: bool = False) -> TrialOutcome:
@@ -63,6 +64,7 @@ class TrialOutcome:
             deterministic,
             frozenset(check.id for check in counted if check.judged),
             None if record.writes is None else record.writes > 0,
+            len(record.not_understood),
         )
 
     @property

@@ -73,6 +73,8 @@ class Cluster(Stored):
     """Slugs of the simulations, train only."""
     held_out: int = 0
     """How many more simulations fail it on held-out scenarios."""
+    not_understood: int = 0
+    """In how many of `trials` the offline user did not understand a question: these are not surely the agent's."""
 
 
 class ClusterRerun(Stored):
@@ -151,6 +153,8 @@ class TrialRecord(Stored):
     """The agent's calls that changed the world; None: stored before this was counted."""
     see_turn: int = 0
     """The turn that decided the first failed check."""
+    not_understood: list[int] = Field(default_factory=list[int])
+    """The turns in which the agent asked something that the offline user has no rule for."""
     transcript_hash: str = ""
     wall_s: float = 0.0
     models: dict[str, ModelUse] = Field(default_factory=dict[str, ModelUse])

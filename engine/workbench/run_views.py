@@ -140,9 +140,11 @@ def _whole(cluster: Cluster) -> Body:
 
 def _short(cluster: Cluster) -> Body:
     """What failed, how badly, how often and where to look; the rest is in the view `clusters`."""
-    shown = {"id", "check", "name", "severity", "cause", "simulations", "held_out", "see"}
+    shown = {"id", "check", "name", "severity", "cause", "simulations", "held_out", "not_understood", "see"}
     told = cluster.model_dump(mode="json", include=shown)
-    return {name: value for name, value in told.items() if value != ""}
+    return {
+        name: value for name, value in told.items() if value != "" and (value or name != "not_understood")
+    }
 
 
 def _told(run: RunRecord, clusters: int) -> str:

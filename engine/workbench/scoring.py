@@ -13,6 +13,7 @@ from ..evaluate import (
     agreement,
     clusters,
     failure_keys,
+    not_understood_told,
     summaries,
     thresholds,
     totals,
@@ -82,6 +83,7 @@ class Scoring:
                 *_tried_again(failed),
                 *_broken_tools(run, records),
                 *_invented(run, records),
+                *not_understood_told(not_understood_in(run.id, records)),
                 *price_warnings(run, unpriced),
                 *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
@@ -167,6 +169,15 @@ def _checks(records: Sequence[TrialRecord]) -> CheckCounts:
 
 def _ended(row: Mapping[str, Any], id: str) -> EndedTrial:
     return EndedTrial(row["simulation"], row["scenario"], row["verdict"])
+
+
+def not_understood_in(run: str, records: Sequence[TrialRecord]) -> list[tuple[str, int]]:
+    """For each failed trial with a question that the user did not understand: its place, if shown, and how many."""
+    hit = [r for r in records if r.verdict == "fail" and r.not_understood]
+    return [
+        (f"{run}/{r.id}@{r.not_understood[0]}" if r.split == "train" else "", len(r.not_understood))
+        for r in hit
+    ]
 
 
 def naming_of(run: RunRecord) -> dict[str, ModelUse]:

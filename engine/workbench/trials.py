@@ -23,7 +23,7 @@ from ..agents import (
 )
 from ..code import processes_of
 from ..errors import InvalidArgument
-from ..evaluate import ExpectedWorld, grade, see_turn, unsolvable
+from ..evaluate import ExpectedWorld, grade, not_understood, see_turn, unsolvable
 from ..exchange import Roots
 from ..llm import ModelClient, trial_of
 from ..llm.origin import queued
@@ -386,6 +386,7 @@ def _trial_record(
             "runtime_errors": conversation.runtime_errors,
             "writes": conversation.agent_writes,
             "see_turn": see_turn(verdict),
+            "not_understood": not_understood(conversation),
             "transcript_hash": conversation.transcript_hash,
             "wall_s": conversation.wall_s,
             "models": conversation.models,

@@ -21,11 +21,8 @@ from .criteria import rule_for, tool_to_call
 from .history import Result, read_result
 from .language import Rule
 from .plans import holds
+from .proposals import proposes
 from .words import label_tokens
-
-_CONFIRMING: Final = re.compile(
-    r"\bconfirm|\bproceed\b|\bare you sure\b|\bgo ahead\b|\bshall i\b|\bshould i\b", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def _call_after(rule: Rule, entries: list[_Entry]) -> _Verdict:
 def _asked_before(rule: Rule, entries: list[_Entry]) -> _Verdict:
     def asked(entry: _Entry) -> bool:
         if rule.kind == "confirm_before":
-            return "?" in entry.say and _CONFIRMING.search(entry.say) is not None
+            return proposes(entry.say)
         return "?" in entry.say and label_tokens(rule.what) <= label_tokens(entry.say)
 
     what = "confirmation" if rule.kind == "confirm_before" else f"the {rule.what}"

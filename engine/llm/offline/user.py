@@ -13,27 +13,25 @@ from typing import Final
 
 from ..client import Message, ModelRequest, ToolCall
 from .own_tools import asked_call, since_asked, told
-from .report import best_fact
+from .proposals import Asked, asked_in, proposes
+from .proposals_abroad import LANGUAGES
+from .recall import ended, matched, stated, told_of
 from .sheet import Fact, Sheet, first_person, read_sheet
-from .values import labelled
-from .words import clipped, label_tokens, token_set
+from .wishes import unwanted, wanted
+from .words import clipped, token_set
 
 STOP: Final = "###STOP###"
 """The whole text with which the user ends the conversation."""
 NOT_KNOWN: Final = "I do not know that."
+NOT_UNDERSTOOD: Final = "I am not sure what you mean."
+"""Its answer to a question that it has no rule for."""
 _LATER: Final = "I do not remember that right now, let me look."
 _YES: Final = "Yes, please go ahead."
 _NO: Final = "No, please do not do that."
+_RIGHT: Final = "Yes, that is right."
+_EITHER: Final = "Yes, either is fine with me."
 _ALL: Final = "No, that is all. Thank you."
 _TOLD: Final = "I have told you all I know."
-_CONFIRMING: Final = re.compile(
-    r"\bconfirm|\b(?:shall|should|may|can) i (?:go|proceed|continue|do)|\bwould you like me to|\bdo you want me to|"
-    r"\bproceed\b|\bgo ahead\b|\bis (?:that|this) (?:right|correct|ok|okay|fine)|\bare you sure",
-    re.IGNORECASE,
-)
-_MORE: Final = re.compile(
-    r"\b(?:anything|something) else\b|\bhow (?:can|may) i help\b|\bfurther (?:help|questions)", re.IGNORECASE
-)
 _REFUSED: Final = re.compile(
     r"\b(?:cannot|can't|could not|couldn't|unable|not able|not allowed|not possible|will not|won't|refuse|sorry)\b",
     re.IGNORECASE,
@@ -41,15 +39,18 @@ _REFUSED: Final = re.compile(
 _WAITING: Final = re.compile(
     r"\b(?:one moment|a moment|let me (?:check|look|see|find)|please wait|hold on)\b", re.IGNORECASE
 )
-_REQUESTING: Final = re.compile(
-    r"\b(?:please|could you|can you|kindly)\b[^.?!]{0,200}?\b(?:provide|give|tell|share|send|specify)\b", re.I
-)
 _WANTED: Final = re.compile(
     r'^Your last answer was rejected: .*\. Answer anew\.[^"]*"([^"]+)"[^"]*$', re.DOTALL
 )
-_SENTENCES: Final = re.compile(r"(?<=[.!?\n])")
-_CHOICES: Final = re.compile(r"\s*\(([^()]*)\)")
-_PIECES: Final = re.compile(r",| and | or |;|\n")
+_HOW_TO_HELP: Final = re.compile(r"\bhow (?:can|may|could) i\b", re.IGNORECASE)
+_OR: Final = re.compile(r",?\s+or\s+", re.IGNORECASE)
+_NO_CHOICE: Final = re.compile(
+    r"^(?:not?|should|shall|would|do|does|is|are|can|may|could|wait|keep|leave|stop|something|anything)\b",
+    re.IGNORECASE,
+)
+_PHRASE: Final = re.compile(
+    r"\b(?:to|as|by|with|via|on|into|for|a|an|the|your|want|like|prefer|use)\s+", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,13 @@ def _sheet_of(request: ModelRequest) -> Sheet:
 def opening(sheet: Sheet) -> str:
     """The first text: the goal in the first person, in the sheet's manner."""
     goal = first_person(sheet.goals[0]) if sheet.goals else "I would like some help."
-    facts = [_stated(fact) for fact in sheet.facts if _upfront(sheet, fact)]
-    parts = [_greeting(sheet.manner), _ended(goal), *facts]
+    facts = [stated(fact) for fact in sheet.facts if _upfront(sheet, fact)]
+    parts = [_greeting(sheet.manner), ended(goal), *facts]
     return " ".join(part for part in parts if part)
 
 
 def is_asking(text: str) -> bool:
-    return "?" in text or _REQUESTING.search(text) is not None
+    return bool(asked_in(text))
 
 
 def _talk(messages: Sequence[Message]) -> _Talk:
@@ -126,27 +127,99 @@ def _greeting(manner: frozenset[str]) -> str:
 
 
 def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
-    question = " ".join(part for part in _SENTENCES.split(text) if part.endswith("?")) or text
-    if _CONFIRMING.search(question) and "provide" not in question:
-        return _NO if _declines(sheet, text) else _YES
+    """The answer to everything that a text asks: yes or no to what it proposes, and the facts that it wants."""
+    asked = asked_in(text)
+    proposed = [one for one in asked if one.sort in ("act", "offer")]
+    others = [one for one in asked if one not in proposed or not one.sure]
+    question = " ".join(one.action for one in others)
+    facts = bool(question and matched(sheet, question)[0])
+    if proposed and not (facts and not any(one.sure for one in proposed)):
+        answer = _agreed(sheet, proposed[-1], text)
+        return f"{answer} {_from_sheet(sheet, talk, question)}" if facts else answer
     told = _from_sheet(sheet, talk, question)
     if told:
         repeated = talk.agent.count(text) > 3 and told in talk.own
-        return _TOLD if repeated else told
-    if _MORE.search(question):
-        if talk.own == (sheet.opening,) or (
-            len(talk.own) == 1 and not _REFUSED.search(text) and "else" not in question
-        ):
-            return _ended(first_person(sheet.goals[0])) if sheet.goals else _ALL
-        return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or _ALL
-    return NOT_KNOWN if NOT_KNOWN not in talk.own[-2:] else _TOLD
+        return _TOLD if repeated else f"{_whether(sheet, others)}{told}"
+    for sort, answer in (("wish", _wished), ("more", _more)):
+        one = next((one for one in asked if one.sort == sort), None)
+        if one is not None:
+            return answer(sheet, talk, text)
+    checked = next((_checked(sheet, one) for one in asked if one.sort == "check"), "")
+    if checked:
+        return checked
+    unknown = NOT_UNDERSTOOD if any(one.sort == "check" for one in asked) else NOT_KNOWN
+    return unknown if unknown not in talk.own[-2:] else _TOLD
+
+
+def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
+    """Yes or no to a proposal; a no says what the user wants instead."""
+    if _declines(sheet, text):
+        answer = _NO
+    elif unwanted(sheet, one.action, one.before, offered=one.sort == "offer"):
+        want = wanted(sheet, f"{one.before} {one.action}")
+        answer = f"No, {want}" if want.startswith("I ") else f"No. {want}"
+    else:
+        answer = _chosen(sheet, one) or _YES
+    if not one.language:
+        return answer
+    known = LANGUAGES[one.language]
+    return f"{answer} ({(known.no if answer.startswith('No') else known.yes).rstrip('.')}.)"
+
+
+def _chosen(sheet: Sheet, one: Asked) -> str:
+    """Which of two things it is: the one that the sheet speaks of."""
+    left, found, right = _OR.split(one.action, 1)[0], _OR.search(one.action), ""
+    right = one.action[found.end() :].strip(" ?.") if found else ""
+    if not right or _NO_CHOICE.match(right):
+        return ""
+    left = _PHRASE.split(left)[-1].strip()
+    known = token_set(" ".join([*sheet.goals, *(fact.value for fact in sheet.facts)]))
+    first, second = token_set(left) - token_set(right), token_set(right) - token_set(left)
+    if bool(first & known) is bool(second & known):
+        return _EITHER
+    return f"Yes, {left if first & known else right}, please."
+
+
+def _whether(sheet: Sheet, asked: Sequence[Asked]) -> str:
+    """Yes or no, if a question states a value that the sheet has, before the value itself is told."""
+    stated = " ".join(one.action for one in asked if one.sort != "fact")
+    if not any(char.isdigit() or char == "@" for char in stated):
+        return ""
+    words = set(stated.casefold().replace("?", " ").replace(",", " ").split())
+    values = {fact.value.casefold() for fact in matched(sheet, stated)[0]}
+    if not values:
+        return ""
+    return "Yes. " if values <= words | {word.rstrip(".!") for word in words} else "No. "
+
+
+def _checked(sheet: Sheet, one: Asked) -> str:
+    """Whether what the agent understood is what the user wants; "" if that cannot be told."""
+    if unwanted(sheet, one.action, one.before):
+        return f"No, {wanted(sheet, one.action)}"
+    words = token_set(one.action)
+    return _RIGHT if words and len(words & token_set(" ".join(sheet.goals))) * 2 >= len(words) else ""
+
+
+def _wished(sheet: Sheet, talk: _Talk, text: str) -> str:
+    """What it is about: the goal once more."""
+    if not sheet.goals or (_HOW_TO_HELP.search(text) and (len(talk.own) > 1 or _REFUSED.search(text))):
+        return _more(sheet, talk, text)
+    done = sum(_asked(sheet, goal) in talk.own for goal in sheet.goals[1:])
+    goal = ended(first_person(sheet.goals[min(done, len(sheet.goals) - 1)]))
+    return goal if talk.own.count(goal) < 2 else _more(sheet, talk, text)
+
+
+def _more(sheet: Sheet, talk: _Talk, text: str) -> str:
+    if talk.own == (sheet.opening,) and sheet.goals:
+        return ended(first_person(sheet.goals[0]))
+    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if _ALL in talk.own else _ALL)
 
 
 def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:
     """The next move of a user with a method; a stop once it has what it wants, or has made all its moves."""
     if is_asking(text):
         told = _from_sheet(sheet, talk, text)
-        if (told and told not in talk.own) or _CONFIRMING.search(text):
+        if (told and told not in talk.own) or proposes(text):
             return told or _YES
     elif _WAITING.search(text) and len(text) < 200 and talk.own[-1] != "Okay.":
         return "Okay."
@@ -160,92 +233,10 @@ def _declines(sheet: Sheet, text: str) -> bool:
 
 
 def _from_sheet(sheet: Sheet, talk: _Talk, question: str) -> str:
-    """Everything on the sheet that the question asks for; other things asked for along with it are named as unknown."""
-    facts, unknown = _matched(sheet, question)
-    if not facts and not unknown:
-        return _from_sentences(sheet, question)
-    if "forgetful" in sheet.manner and facts and not any(said.startswith(_LATER) for said in talk.own):
-        return _LATER
-    parts = [_stated(fact) for fact in facts if fact.reveal != "never"]
-    hidden = [fact.label for fact in facts if fact.reveal == "never"]
-    parts += [f"I do not know the {name}." for name in (*unknown, *hidden)]
-    return " ".join(parts)
-
-
-@lru_cache(maxsize=4096)
-def _matched(sheet: Sheet, question: str) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """The facts that a question's parts ask for, and the parts that ask for something not on the sheet."""
-    facts: dict[Fact, None] = {}
-    unknown: dict[str, None] = {}
-    for piece in _PIECES.split(_CHOICES.sub(" ", question)):
-        words = label_tokens(piece)
-        if not words:
-            continue
-        fact = _nearest(sheet, words) or _in_goal(sheet, piece)
-        if fact is not None and not any(
-            words >= other and not fact.tokens > other for other in sheet.unknown if other
-        ):
-            facts[fact] = None
-        elif " the " in f" {piece}" and "provide" in question:
-            unknown[piece.rsplit("the ", 1)[1].strip(" ?.")] = None
-        else:
-            unknown.update(dict.fromkeys(" ".join(sorted(o)) for o in sheet.unknown if o and o <= words))
-    if unknown:
-        _choose(sheet, question, facts, unknown)
-    return tuple(facts), tuple(unknown)
-
-
-def _choose(sheet: Sheet, question: str, facts: dict[Fact, None], unknown: dict[str, None]) -> None:
-    """Answer a question with choices, such as `the size (small or large)`, if a value of the sheet is one of them."""
-    for name, choices in re.findall(r"the ([\w -]+?) \(([^()]*)\)", question):
-        values = choices.split(" or ")
-        known = [value for value in values if any(fact.value == value for fact in sheet.facts)]
-        text = f" {' '.join(sheet.goals).lower()} "
-        known = known or [
-            v for v in values if re.search(rf"\b{re.escape(v.replace('_', ' ').lower())}\b", text)
-        ]
-        if name in unknown and len(known) == 1:
-            del unknown[name]
-            facts[Fact(name, label_tokens(name), known[0], "on_request")] = None
-
-
-def _nearest(sheet: Sheet, words: frozenset[str]) -> Fact | None:
-    best: tuple[float, Fact] | None = None
-    for fact in sheet.facts:
-        if not fact.label or not fact.tokens:
-            continue
-        shared = len(fact.tokens & words)
-        if shared and (fact.tokens <= words or words <= fact.tokens or shared * 3 >= len(fact.tokens) * 2):
-            score = shared + shared / len(fact.tokens)
-            if best is None or score > best[0]:
-                best = (score, fact)
-    return best[1] if best else None
-
-
-def _in_goal(sheet: Sheet, piece: str) -> Fact | None:
-    """A value that the goal itself names: the order's number in `Get order W1 refunded`."""
-    if "the " not in piece:
-        return None
-    name = piece.rsplit("the ", 1)[1].strip(" ?.")
-    words = name.split()
-    text = " ".join(sheet.goals)
-    value = labelled(name, text) if name else None
-    if value is None and len(words) > 1 and words[-1] in ("id", "number", "code", "reference"):
-        head = r"\s+".join(re.escape(word) for word in words[:-1])
-        found = re.search(
-            rf"\b{head}\s+(?:id\s+|number\s+|code\s+|reference\s+)?(#?[\w/-]*\d[\w/-]*)", text, re.IGNORECASE
-        )
-        value = found[1] if found else None
-    if value is None and words[-1:] == ["email"]:
-        found = re.search(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", text)
-        value = found[0] if found else None
-    return Fact(name, label_tokens(name), value, "on_request") if value else None
-
-
-def _from_sentences(sheet: Sheet, question: str) -> str:
-    said = tuple(fact.value for fact in sheet.facts if not fact.label and fact.reveal != "never")
-    words = token_set(question)
-    return best_fact(said, question) or next((text for text in said if words & token_set(text)), "")
+    """What the sheet tells about a question; a forgetful user tells it at the second one."""
+    told = told_of(sheet, question) if question else ""
+    forgets = "forgetful" in sheet.manner and not any(said.startswith(_LATER) for said in talk.own)
+    return _LATER if told and forgets and matched(sheet, question)[0] else told
 
 
 def _insisted(sheet: Sheet, talk: _Talk, text: str) -> str:
@@ -264,23 +255,8 @@ def _next_goal(sheet: Sheet, talk: _Talk) -> str:
 
 @lru_cache(maxsize=4096)
 def _asked(sheet: Sheet, goal: str) -> str:
-    return _ended(first_person(goal) if "terse" not in sheet.manner else goal)
+    return ended(first_person(goal) if "terse" not in sheet.manner else goal)
 
 
 def _upfront(sheet: Sheet, fact: Fact) -> bool:
     return fact.reveal == "upfront" or ("upfront" in sheet.manner and fact.reveal == "on_request")
-
-
-def _stated(fact: Fact) -> str:
-    if not fact.label:
-        return _ended(fact.value)
-    value = (
-        f'"{fact.value}"'
-        if re.search(r"[.;!?\n]\s|, (?:my|i|please|can|could|the) ", fact.value, re.I)
-        else fact.value
-    )
-    return f"My {fact.label} is {value}."
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -94,6 +94,11 @@ def clipped(text: str) -> str:
     return _BLANKS.sub(lambda run: "\n" if "\n" in run[0] else " ", text[:MAX_TEXT])
 
 
+def listing(words: str) -> frozenset[str]:
+    """A closed list of words, written with blanks between them."""
+    return frozenset(words.split())
+
+
 def says_yes(text: str) -> bool:
     return _YES.match(text) is not None and _NO.match(text) is None
 

@@ -1,0 +1,248 @@
+"""Whether what an agent wants to do is what the user wants: compared with its goals and with what it knows.
+
+Something is unwanted if it names another record, date, number or kind of action than the goal does. What cannot be
+compared is wanted: the user asked for help, and an agent may have to do more than the goal says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from .sheet import Fact, Sheet, first_person
+from .values import dates_in
+from .words import listing, token_set
+
+_MOST: Final = 4000
+_WORD: Final = re.compile(r"(?<![\w.@/-])#?\w[\w/-]*(?!@)")
+_DIGIT: Final = re.compile(r"\d")
+_LETTER: Final = re.compile(r"[a-z]")
+_NO_ID: Final = re.compile(r"\d+(?:st|nd|rd|th|am|pm|h|d|x|kg|g|km|min|s)|\d{4}-\d\d-\d\d\w*", re.IGNORECASE)
+_CLAUSES: Final = re.compile(
+    r"(?<=[.!?])\s+|,?\s+(?:and\s+)?then\s+|;\s*|,?\s+and\s+(?=[a-z]+\s)", re.IGNORECASE
+)
+_STATEMENTS: Final = re.compile(r"(?<=[.!?])\s+")
+_REASON: Final = re.compile(
+    r"\b(?:because|since|due to|although|even though|after)\b.*", re.IGNORECASE | re.DOTALL
+)
+_NEGATED: Final = re.compile(
+    r"\b(?:not|never|without|instead of|rather than|no)\s+((?:[\w'#-]+\s*){1,4})", re.IGNORECASE
+)
+_INSTEAD: Final = re.compile(
+    r"\b(?:instead|alternatively|rather than that|as an alternative)\b", re.IGNORECASE
+)
+_REFUSES: Final = re.compile(
+    r"\b(?:cannot|can't|unable|not (?:able|allowed|possible)|won't|isn't possible)\b", re.IGNORECASE
+)
+_WORDS: Final = re.compile(r"[a-z]+(?:-[a-z]+)?")
+_COUNTS: Final = (
+    *(
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ),
+)
+_NUMBERS: Final = {word: number for number, word in enumerate(_COUNTS)}
+_COUNTED: Final = re.compile(
+    rf"\b(?P<n>\d{{1,3}}|{'|'.join(_COUNTS)})\s+(?P<of>[a-z]{{3,}})\b|"
+    r"\b(?P<to>[a-z]{4,})\s+(?:to |of |is |: ?)?(?P<m>\d{1,3})\b(?![.:,]?\d|[/-])",
+    re.IGNORECASE,
+)
+_NO_COUNT: Final = listing(
+    "days hours minutes weeks years euro euros dollars percent until about only from with"
+)
+_DETERMINERS: Final = listing("the a an my your this that of our any another each old new")
+_KINDS: Final = {
+    "cancel": "cancel cancels cancelled canceled cancelling canceling cancellation annul void revoke terminate",
+    "delete": "delete deleted deleting deletion remove removed removing erase erased",
+    "close": "close closed closing closure resolve resolved resolving shut",
+    "reopen": "reopen reopened reopening re-open",
+    "refund": "refund refunded refunding return returned returning reimburse reimbursed reimbursement",
+    "exchange": "exchange exchanged exchanging swap swapped replace replaced replacing replacement",
+    "change": "change changed changing modify modified reschedule rescheduled rescheduling rebook rebooked postpone "
+    "postponed move moved moving upgrade upgraded downgrade",
+    "book": "book booked reserve reserved schedule scheduled buy bought purchase purchased",
+    "renew": "renew renewed renewing renewal extend extended extending extension prolong",
+    "block": "block blocked blocking lock locked freeze frozen suspend suspended",
+    "unblock": "unblock unblocked unlock unlocked unfreeze reactivate reactivated",
+}
+"""Kinds of action that exclude each other, by their verbs."""
+_KIND_OF: Final = {word: kind for kind, words in _KINDS.items() for word in words.split()}
+_ALSO: Final = {
+    "exchange": frozenset({"refund", "change"}),
+    "cancel": frozenset({"refund"}),
+    "change": frozenset({"exchange"}),
+}
+"""What else may be part of an action of a kind."""
+_ACCOUNTS: Final = listing("account subscription membership contract plan")
+_ENDING: Final = frozenset({"cancel", "delete", "close"})
+_TALKS: Final = listing("chat conversation session call")
+
+
+@lru_cache(maxsize=4096)
+def unwanted(sheet: Sheet, action: str, before: str, *, offered: bool = False) -> bool:
+    """Whether the user must say no to an action. `before`: what was said before it; `offered`: `would you like …`."""
+    action, before = action[:_MOST], before[-_MOST:]
+    if not token_set(action) - _EMPTY:
+        *earlier, action = _STATEMENTS.split(before.rstrip()) or [""]
+        before = " ".join(earlier)
+    wants = _wants(sheet)
+    if not wants.goal:
+        return False
+    return (
+        _names_other(wants, action, before)
+        or _counts_other(wants.goal, action)
+        or _other_kind(wants, action, before)
+        or _ruled_out(wants, action)
+        or _not_asked_for(wants, action, before, offered)
+    )
+
+
+def wanted(sheet: Sheet, action: str) -> str:
+    """The goal that the action is nearest to, in the user's words, with the value that names it."""
+    goals = sheet.goals or ("get some help",)
+    words = token_set(action[:_MOST])
+    goal = max(goals, key=lambda text: len(words & token_set(text)))
+    forms = {_form(id) for id in _ids(action)}
+    named = [
+        f
+        for f in sheet.facts
+        if f.label and f.reveal != "never" and {_form(i) for i in _ids(f.value)} & forms
+    ]
+    told = "".join(
+        f" My {fact.label} is {fact.value}." for fact in named if not set(_ids(fact.value)) & set(_ids(goal))
+    )
+    text = first_person(_REASON.sub("", goal).rstrip(" .,"))
+    return f"{text}.{told}"
+
+
+class _Wants:
+    """What a sheet says of its user's wishes. `clauses`: the goals, one action each, without their reasons."""
+
+    __slots__ = ("clauses", "facts", "goal", "ids", "told")
+
+    def __init__(self, goals: Sequence[str], facts: Sequence[Fact]) -> None:
+        self.goal = " ".join(goals)
+        self.facts = facts
+        plain = [_REASON.sub("", part) for goal in goals for part in _CLAUSES.split(goal) if part.strip()]
+        self.clauses = [part for part in plain if part.strip()]
+        self.told = " ".join([self.goal, *(fact.value for fact in facts)])
+        self.ids = frozenset(_ids(self.told))
+
+
+@lru_cache(maxsize=512)
+def _wants(sheet: Sheet) -> _Wants:
+    return _Wants(sheet.goals, sheet.facts)
+
+
+def _ids(text: str) -> Iterable[str]:
+    """The ids in a text: words of letters and digits."""
+    words = [word.lstrip("#").casefold().rstrip("-/") for word in _WORD.findall(text) if _DIGIT.search(word)]
+    return [word for word in words if _LETTER.search(word) and not _NO_ID.fullmatch(word)]
+
+
+def _form(id: str) -> str:
+    """`w10432` as `a9`, `fs442s` as `aa9a`: what ids of one kind have in common."""
+    return re.sub(r"\d+", "9", re.sub(r"[a-z]", "a", id))
+
+
+def _names_other(wants: _Wants, action: str, before: str) -> bool:
+    """Whether it names a record or a date of the kind that the user names, and none that it does."""
+    for form in {_form(id) for id in wants.ids}:
+        named = _alike(action, form) or _alike(before, form)
+        if named and not wants.ids & named:
+            return True
+    days = set(dates_in(wants.goal))
+    named_days = set(dates_in(action)) if days else set[str]()
+    return bool(named_days) and not days & named_days
+
+
+def _alike(text: str, form: str) -> set[str]:
+    return {id for id in _ids(text) if _form(id) == form}
+
+
+def _counts_other(goal: str, action: str) -> bool:
+    """`three bags` where the goal says two; `priority 3` where it says 1."""
+    wanted, named = _counted(goal), _counted(action)
+    return any(thing in named and not named[thing] & numbers for thing, numbers in wanted.items())
+
+
+def _counted(text: str) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for one in _COUNTED.finditer(text):
+        number, thing = (one["n"], one["of"]) if one["n"] else (one["m"], one["to"])
+        if thing.lower() not in _NO_COUNT and thing.lower() not in _COUNTS:
+            value = int(number) if number.isdigit() else _NUMBERS[number.lower()]
+            found.setdefault(next(iter(token_set(thing)), thing.lower()), set()).add(value)
+    return found
+
+
+def _kinds(text: str) -> frozenset[str]:
+    """The kinds of action that a text names; `the book` is a thing."""
+    words = _WORDS.findall(text.lower())
+    return frozenset(
+        kind
+        for at, word in enumerate(words)
+        if (kind := _KIND_OF.get(word)) and not (kind == "book" and at and words[at - 1] in _DETERMINERS)
+    )
+
+
+def _meant(clauses: Iterable[str]) -> frozenset[str]:
+    return frozenset(kind for clause in clauses for kind in _kinds(_NEGATED.sub(" ", clause)))
+
+
+def _other_kind(wants: _Wants, action: str, before: str) -> bool:
+    """Whether it is of one kind, and what the user wants with this record is of another."""
+    kinds = _kinds(action)
+    words = set(_WORDS.findall(action.lower()))
+    if len(kinds) != 1 or words & _TALKS:
+        return False
+    named = set(_ids(action))
+    own = [clause for clause in wants.clauses if named & set(_ids(clause))]
+    others = [clause for clause in wants.clauses if set(_ids(clause)) - named] if own else []
+    meant = _meant(own or wants.clauses)
+    if not meant and kinds & _meant(others):
+        return True
+    meant |= frozenset(also for kind in meant for also in _ALSO.get(kind, ()))
+    if words & _ACCOUNTS and meant & _ENDING:
+        meant |= _ENDING
+    if not meant or kinds & meant:
+        return False
+    agreed = " ".join(fact.value for fact in wants.facts if not fact.label)
+    done = _kinds(before) & meant and not _REFUSES.search(before) and not _INSTEAD.search(action)
+    return not (done or kinds & _kinds(agreed))
+
+
+def _ruled_out(wants: _Wants, action: str) -> bool:
+    """Whether it is what the goal says it must not be: `not as a voucher`."""
+    goal = " ".join(wants.clauses)
+    without = " ".join(found[1] for found in _NEGATED.finditer(goal))
+    kept = token_set(_NEGATED.sub(" ", goal))
+    return bool((token_set(without) - kept) & token_set(_NEGATED.sub(" ", action)))
+
+
+def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool) -> bool:
+    """Whether it is an alternative, or an offer, with nothing of what the user wants in it."""
+    if not offered and not _INSTEAD.search(action):
+        return False
+    words = token_set(_INSTEAD.sub(" ", action)) - _EMPTY
+    if not words or words & token_set(wants.told):
+        return False
+    return bool(_INSTEAD.search(action) or not words & token_set(before))
+
+
+_EMPTY: Final = token_set("proceed continue confirm go ahead cancel that it one instead do now") - token_set(
+    "cancel"
+)
