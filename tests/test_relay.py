@@ -126,6 +126,43 @@ async def test_what_was_refused_comes_again_without_what_the_client_has_before_i
         assert again["uses"] == ["user-rules"] and "user-rules" in whole["shared"]
 
 
+async def test_calls_whose_answer_could_not_be_read_are_handed_out_again_at_once(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 3, models=MODELS)
+        job = await started(at)
+        users = await at.ok("take_model_calls", job=job)
+        held = [view["id"] for view in users["calls"]]
+        refused = await at.error("answer_model_calls", answer=answers(users)[:1])
+        assert refused["next"][0]["tool"] == "take_model_calls"
+        again = await at.ok("take_model_calls", job=job, wait_s=0)
+        assert [view["id"] for view in again["calls"]] == held[:1], "the one that it named"
+        for wrong in ({"answers": [{"text": "Close it."}]}, {"answers": answers(users), "limit": 65}):
+            call = at.ok if "limit" not in wrong else at.error
+            told = await call("answer_model_calls", **wrong)
+            assert told["next"][0]["tool"] == "take_model_calls"
+            again = await at.follow(told)
+            assert sorted(view["id"] for view in again["calls"]) == sorted(held)
+        done = await at.ok("answer_model_calls", answers=answers(users), limit=0)
+        assert done["accepted"] == 3
+
+
+async def test_a_refusal_tells_its_reason_first_and_repeats_a_call_whole_only_when_it_is_refused_again(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 2, models=MODELS)
+        users = await at.ok("take_model_calls", job=await started(at))
+        bad = [{"id": view["id"], "text": ""} for view in users["calls"]]
+        back = await at.ok("answer_model_calls", answers=bad)
+        names = list(back)
+        assert names.index("refused") < names.index("calls") and "shared" not in back
+        assert all(view["history"] == [] and "sheet" not in view for view in back["calls"])
+        whole = await at.ok("answer_model_calls", answers=bad)
+        assert all("sheet" in view for view in whole["calls"]) and not whole.get("warnings")
+        often = await at.ok("answer_model_calls", answers=bad)
+        assert "cancel_job ends the job" in often["warnings"][0]
+
+
 async def test_wrong_answers_come_back_with_the_reason_and_the_others_are_taken(tmp_path: Path) -> None:
     async with desk(tmp_path) as at:
         await lent_desk(at, 4, models=MODELS)

@@ -50,6 +50,8 @@ class Mailbox:
         """By job, those in this process that wait for an answer, several of them perhaps for the same."""
         self._works: dict[str, Work] = {}
         self._marks: dict[str, object] = {}
+        self._handed: set[str] = set()
+        """Calls handed out here and not answered, as far as this process knows."""
         self._stir = anyio.Event()
 
     async def asked(self, request: ModelRequest, by: Origin) -> ModelReply:
@@ -148,11 +150,18 @@ class Mailbox:
                     call.of_job, call.of_roles = of_job, list(of_roles)
                     change.put(id, call.model_dump())
                     mine.add(id)
+        self._handed |= mine
         return mine
 
     def give_back(self, call: ModelCall) -> None:
         """End the lease of a call, unless it was answered in the meantime."""
+        self._handed.discard(call.id)
         self._change(call, lambda now: now.model_copy(update={"leased_until": 0.0}))
+
+    def handed_out(self) -> list[ModelCall]:
+        """The calls that this process handed out and that still wait for their answers."""
+        found = [self.find(id) for id in sorted(self._handed)]
+        return [call for call in found if call is not None and call.state == "waiting"]
 
     def keep(self, call: ModelCall, reply: ModelReply) -> bool:
         """Store an answer; False if another was stored before."""
@@ -163,6 +172,7 @@ class Mailbox:
             "text": reply.text,
             "tool_calls": calls,
         }
+        self._handed.discard(call.id)
         kept = self._change(call, lambda now: now.model_copy(update=answer))
         self._requests(call.job).remove(doc_ids=[call.id])
         return kept
