@@ -93,6 +93,8 @@ class Written:
     warnings: Sequence[str] = ()
     record: str = ""
     """The name of one record, if it differs from the exporter's."""
+    spends: bool = True
+    """Whether held-out trials can be read in it; otherwise only their verdicts stand there."""
 
 
 class Exporter(Protocol):
@@ -110,6 +112,8 @@ class Exporter(Protocol):
     """What it can be made from."""
     chooses: bool
     """Whether trials may be chosen by `where`; otherwise it covers a whole run."""
+    trains: bool
+    """Whether it is for trainers: held-out trials are in it only if `where` asks for them."""
     writes_cases: Sequence[SourceKind]
     """The sources for which it writes the test cases and nothing of the trials."""
 
