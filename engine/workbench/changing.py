@@ -16,6 +16,7 @@ from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
 from .instructions import EMPTY, Instructions, check_instructions
 from .personas import Personas
+from .policies import unread_policy
 from .results import Changes
 from .role_models import RoleModels
 from .scenarios import Scenarios
@@ -99,6 +100,12 @@ class Changing:
                 warnings.append(
                     f"{file} was left as it is: the next import of its folder takes its text again."
                 )
+        if {"instructions", "world", "agent"} & set(changes):
+            compiled = await anyio.to_thread.run_sync(self._worlds.get, draft.world)
+            shown_text = before.text if text is None else text
+            warnings += await anyio.to_thread.run_sync(
+                unread_policy, self._worlds, compiled, shown_text, draft.agent
+            )
         now = self._archive.environments.get(id)
         shown = now.instructions_version if set(changes) == {"instructions"} else now.version
         return Changes("environment", [id], shown, told, warnings=warnings)
