@@ -47,6 +47,8 @@ def _reply(report: JobReport) -> JobReply:
     result = result_reply(report)
     told = [job_state(job)]
     calls: list[NextCall] = [goes_on(job)] if job.active else []
+    if job.left:
+        calls += [NextCall(**call) for call in (job.error or {}).get("next", [])]
     if not job.active and result is not None:
         if job.kind == "score" and job.state == "cancelled" and not job.units.finished:
             result.summary = f"Nothing was judged: {_run_of(result)} keeps its scores."

@@ -278,7 +278,7 @@ def goes_on(job: Job) -> NextCall:
     """What is to be called while a job goes on: one that waits for answers wants these first."""
     if job.state == "waiting":
         return then("take_model_calls", "it waits for your answers", job=job.id)
-    return then("wait_job", job=job.id)
+    return then("wait_job", "once a server is there that may run it" if job.left else "", job=job.id)
 
 
 def then(tool: str, why: str = "", **args: Any) -> NextCall:

@@ -7,51 +7,87 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
-MOST_FILES: Final = 1000
-"""Most files that are followed."""
+MOST_FILES: Final = 5000
+"""Most files that are followed, those that are imported most directly first."""
+UNSETTLED_S: Final = 2.0
+"""Seconds after a change within which another one may leave time and size of a file as they are."""
+SLOW_S: Final = 0.05
+SPARED: Final = 10
+"""A look that took longer than `SLOW_S` holds for that many times as long."""
 Name = tuple[int, tuple[str, ...]]
 """(leading dots, parts): `from ..a import b` has (2, ("a", "b"))."""
+Stamp = tuple[int, ...] | None
+"""Times, size and number of a file or folder; None: there is none."""
+_log = logging.getLogger("caseharden.code")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file and what it imports, as they were.
+
+    `hash`: SHA-256 of the file and of the modules below its allowed folder that it imports, directly or indirectly; if
+    there are none, that of the file alone. `capped`: there are more than are followed. `names`: what each source
+    imports, by its hash. `settled`: no change can hide behind the same stamps. `began`: by the monotonic clock.
+    """
+
+    hash: str
+    capped: bool
+    stamps: Mapping[Path, Stamp]
+    names: Mapping[str, Sequence[Name]]
+    settled: bool
+    began: float
+    took_s: float
+
+
+class TooManyFiles(Exception):
+    """A file imports more files than are followed, so that its hash says nothing of the others."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it imports more than {MOST_FILES:,} files from below its allowed folder")
 
 
 def hash_of(file: Path, folder: Path) -> str:
-    """SHA-256 of a file and of the modules below `folder` that it imports, directly or indirectly.
+    """The hash of a file and of what it imports from below `folder`; see `Seen`.
 
-    If there are none, it is that of the file alone. Raises OSError if one cannot be read. For a worker thread.
+    Raises OSError if one cannot be read, and TooManyFiles. For a worker thread.
     """
-    found = {path: hashlib.sha256(source).hexdigest() for path, source in _files(file, folder).items()}
-    if len(found) == 1:
-        return found[file]
-    lines = [f"{found.pop(file)}\n", *sorted(f"{p.relative_to(folder)} {sha}\n" for p, sha in found.items())]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    seen = _look(file, folder, None)
+    if seen.capped:
+        raise TooManyFiles
+    return seen.hash
 
 
 class Sources:
-    """Marks of files, which differ whenever a file, or one that it imports from below `folder`, has changed."""
+    """Files as they are now, with what they import from below `folder`. Their contents are read when they change."""
 
     def __init__(self, folder: Callable[[Path], Path]) -> None:
         self._folder = folder
-        self._known: dict[Path, tuple[list[Path], str]] = {}
+        self._seen: dict[Path, Seen] = {}
+        self._looking: dict[Path, anyio.Lock] = {}
 
-    async def mark(self, file: Path) -> str:
-        """The mark of a file as it is now.
-
-        Only time and size of the files are checked until one has changed; raises OSError if one cannot be read.
-        """
-        paths, known = self._known.get(file, ([], ""))
-        now = _stamps(paths)
-        if not known or now != known:
-            found = await anyio.to_thread.run_sync(lambda: list(_files(file, self._folder(file))))
-            now = _stamps(found)
-            self._known[file] = found, now
-        return now
+    async def now(self, file: Path) -> Seen:
+        """The file as it is; those who ask together share a look, and a slow one holds for a while. Raises OSError."""
+        asked = time.monotonic()
+        async with self._looking.setdefault(file, anyio.Lock()):
+            known = self._seen.get(file)
+            if known is None or known.began < asked - _held_s(known):
+                seen = await anyio.to_thread.run_sync(_look, file, self._folder(file), known)
+                if seen.capped and not (known and known.capped):
+                    _log.warning("%s: %s; changes of the others are not seen", file, TooManyFiles())
+                self._seen[file] = seen
+            return self._seen[file]
 
 
 def package_root(file: Path) -> Path:
@@ -62,38 +98,96 @@ def package_root(file: Path) -> Path:
     return folder
 
 
-def _stamps(paths: Sequence[Path]) -> str:
-    """Time and size of each file."""
-    found: list[object] = []
-    for path in paths:
-        try:
-            state = os.stat(path)
-            found.append((str(path), state.st_mtime_ns, state.st_size))
-        except OSError:
-            found.append((str(path), None))
-    return str(found)
+def _held_s(seen: Seen) -> float:
+    return SPARED * seen.took_s if seen.took_s > SLOW_S else 0.0
 
 
-def _files(file: Path, folder: Path) -> dict[Path, bytes]:
-    """The source of each file."""
-    paths = list(dict.fromkeys((package_root(file), file.parent)))
-    found: dict[Path, bytes] = {}
-    waiting = [file]
-    while waiting and len(found) < MOST_FILES:
-        one = waiting.pop()
-        if one not in found:
-            source = found[one] = one.read_bytes()
-            waiting += [
-                real
-                for dots, parts in _names(source)
-                for start in ([one.parents[dots - 1]] if 0 < dots <= len(one.parents) else paths)
-                for path in _modules(start, parts)
-                if (real := path.resolve()).is_relative_to(folder)
-            ]
-    return found
+def _look(file: Path, folder: Path, known: Seen | None) -> Seen:
+    """The file as it is now; what was seen before if nothing can have changed since."""
+    began, today = time.monotonic(), time.time_ns()
+    if known is not None and known.settled and all(_stamp(p) == s for p, s in known.stamps.items()):
+        return replace(known, began=began, took_s=time.monotonic() - began)
+    walk = _Walk(file, folder, known.names if known else {})
+    walk.go()
+    newest = max((max(stamp[:2]) for stamp in walk.stamps.values() if stamp), default=0)
+    settled = newest < today - UNSETTLED_S * 1e9
+    took_s = time.monotonic() - began
+    return Seen(walk.hash(), walk.capped, walk.stamps, walk.names, settled, began, took_s)
 
 
-@lru_cache(maxsize=256)
+@dataclass(slots=True)
+class _Walk:
+    """Follows the imports of a file below a folder, and notes what was looked at before it is read."""
+
+    file: Path
+    folder: Path
+    known: Mapping[str, Sequence[Name]]
+    names: dict[str, Sequence[Name]] = field(default_factory=dict[str, Sequence[Name]])
+    hashes: dict[Path, str] = field(default_factory=dict[Path, str])
+    stamps: dict[Path, Stamp] = field(default_factory=dict[Path, Stamp])
+    capped: bool = False
+
+    def go(self) -> None:
+        top = package_root(self.file)
+        for one in (top.parent, top, *(p for p in self.file.parents if p.is_relative_to(top))):
+            self._note(one)
+        starts = list(dict.fromkeys((top, self.file.parent)))
+        waiting, met = deque([self.file]), {self.file}
+        while waiting:
+            one = waiting.popleft()
+            self._note(one)
+            source = one.read_bytes()
+            sha = self.hashes[one] = hashlib.sha256(source).hexdigest()
+            self.names[sha] = self.known[sha] if sha in self.known else _names(source)
+            for path in self._imported(one, self.names[sha], starts):
+                if path not in met and len(met) < MOST_FILES:
+                    met.add(path)
+                    waiting.append(path)
+                self.capped = self.capped or path not in met
+
+    def hash(self) -> str:
+        found = dict(self.hashes)
+        first = found.pop(self.file)
+        if not found:
+            return first
+        lines = sorted(f"{p.relative_to(self.folder)} {sha}\n" for p, sha in found.items())
+        told = "".join([f"{first}\n", *lines])
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _imported(self, file: Path, names: Sequence[Name], starts: Sequence[Path]) -> Iterator[Path]:
+        """The files below the folder that importing what a file names would run."""
+        for dots, parts in names:
+            beside = [file.parents[dots - 1]] if 0 < dots <= len(file.parents) else starts
+            for start in beside:
+                for path in self._modules(start, parts):
+                    real = path.resolve()
+                    if real.is_relative_to(self.folder):
+                        yield real
+
+    def _modules(self, start: Path, parts: Sequence[str]) -> Iterator[Path]:
+        """The files that importing these parts, starting at a folder, would run; a folder they may come to is noted."""
+        folder = start
+        for part in parts:
+            self._note(folder)
+            for path in (folder / f"{part}.py", folder / part / "__init__.py"):
+                if path.is_file():
+                    yield path
+            folder /= part
+        self._note(folder)
+
+    def _note(self, path: Path) -> None:
+        if path not in self.stamps:
+            self.stamps[path] = _stamp(path)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
+
+
 def _names(source: bytes) -> tuple[Name, ...]:
     """What a source imports; nothing if it is not Python."""
     try:
@@ -109,13 +203,3 @@ def _of_node(node: ast.AST) -> Iterator[Name]:
     elif isinstance(node, ast.ImportFrom):
         parts = tuple(node.module.split(".")) if node.module else ()
         yield from ((node.level, (*parts, alias.name)) for alias in node.names)
-
-
-def _modules(start: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """The files that importing these parts, starting at a folder, would run."""
-    folder = start
-    for part in parts:
-        for path in (folder / f"{part}.py", folder / part / "__init__.py"):
-            if path.is_file():
-                yield path
-        folder /= part

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import anyio
-import anyio.to_thread
 
-from ..errors import CasehardenError, NotFound
+from ..errors import CasehardenError, InvalidArgument, NotFound
 from ..evaluate import Question, entries_of, read_code_answer, unscored_by_code
 from ..processes import AllowedCode, Answered, ProcessError, Processes, TimedOut
 from ..records.conversation import Conversation, ToolEntry
 from ..records.opinion import Opinion
-from .imports import hash_of, package_root
+from .imports import MOST_FILES, Sources, TooManyFiles, hash_of, package_root
 from .rooms import Room, Rooms
 
 SERVICE: Final = Path(__file__).with_name("metric_service.py")
@@ -39,6 +38,7 @@ class MetricCode:
         self._processes = processes
         self._answer_s = answer_s
         self._rooms: dict[Path, Rooms] = {}
+        self._sources = Sources(allowed.folder)
         self._hung: dict[str, int] = {}
         """By the code a metric names: how often in a row it gave no answer."""
 
@@ -46,7 +46,7 @@ class MetricCode:
         """The metrics as they are stored: coded ones with the hash of their files as they are now.
 
         Reads files. NotAllowed, which names the flag, for a file that may not be run here; NotFound for one that does
-        not exist.
+        not exist, InvalidArgument for one that imports too many others.
         """
         found: list[Any] = []
         for i, one in enumerate(metrics):
@@ -58,7 +58,13 @@ class MetricCode:
             at = f"{where}[{i}].code"
             file = self._allowed.file(str(said["code"]).rpartition(":")[0], at)
             try:
-                found.append({**said, "sha256": self._hash(file)})
+                found.append({**said, "sha256": hash_of(file, self._allowed.folder(file))})
+            except TooManyFiles as error:
+                raise InvalidArgument(
+                    f"`{file.name}` cannot be told apart from a later one: {error}.",
+                    where=at,
+                    allowed=f"a file that imports at most {MOST_FILES:,} from there",
+                ) from None
             except OSError as error:
                 what = f"`{file.name}` cannot be read: {error.strerror}."
                 raise NotFound(what, where=at, allowed="a file that we may read") from None
@@ -89,10 +95,12 @@ class MetricCode:
         path, _, name = question.code.rpartition(":")
         try:
             file = self._allowed.file(path, "code")
-            now = await anyio.to_thread.run_sync(self._hash, file)
+            seen = await self._sources.now(file)
         except (CasehardenError, OSError) as error:
             raise _Unsaid(f"its code is not run: {error}") from None
-        if now != question.code_hash:
+        if seen.capped:
+            raise _Unsaid(f"its code is not run: {TooManyFiles()}")
+        if seen.hash != question.code_hash:
             what = f"{file.name}, or what it imports, has changed since it was named"
             raise _Unsaid(f"{what}: name the metric again in score_run")
         top = package_root(file)
@@ -105,7 +113,7 @@ class MetricCode:
         try:
             async with rooms.one() as room:
                 self._refuse_hung(question.code)
-                answer = await room.ask(asked, file, self._answer_s, now)
+                answer = await room.ask(asked, file, self._answer_s, seen.hash)
         except TimedOut as error:
             self._hung[question.code] = self._hung.get(question.code, 0) + 1
             raise _Unsaid(f"its code {error}") from None
@@ -121,10 +129,6 @@ class MetricCode:
             raise _Unsaid(
                 f"its code gave no answer {MOST_HANGS} times in a row: name the metric again in score_run"
             )
-
-    def _hash(self, file: Path) -> str:
-        """SHA-256 of a file and what it imports from below its allowed folder. For a worker thread."""
-        return hash_of(file, self._allowed.folder(file))
 
 
 class _Unsaid(Exception):

@@ -70,7 +70,7 @@ class PythonTools:
         top = package_root(file)
         room = self._rooms.setdefault(top, Room(self._processes, self.allowed, SERVICE, file))
         try:
-            mark = "".join([await self._sources.mark(one) for one in files])
+            mark = "".join([(await self._sources.now(one)).hash for one in files])
             return _answer(await room.ask(question, file, self._call_s, mark, base))
         except OSError as error:
             return CodeAnswer(f"its code cannot be read: {error.strerror}", "runtime")

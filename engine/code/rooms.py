@@ -18,7 +18,10 @@ LIMITS: Final = Limits(memory_bytes=4 << 30, line_bytes=8_000_000)
 
 
 class Room:
-    """One process for the files below one folder; restarted if it has ended or its files have changed."""
+    """One process for the files below one folder; restarted if it has ended or its files have changed.
+
+    Between two questions it rests, and may be ended.
+    """
 
     def __init__(self, processes: Processes, allowed: AllowedCode, service: Path, file: Path) -> None:
         self._processes = processes
@@ -48,6 +51,7 @@ class Room:
                     await talk.ask({"do": "base", "key": base.hash, "root": base.root}, BASE_S)
                     answer = await talk.ask(question, call_s)
             except Answered:
+                self._processes.rest(talk)
                 raise
             except BaseException:
                 # A late answer would be taken for another question's, and what hangs keeps hanging.
@@ -55,19 +59,22 @@ class Room:
                 with anyio.CancelScope(shield=True):
                     await talk.stop()
                 raise
+            self._processes.rest(talk)
             return answer
 
     async def _started(self, file: str, mark: str) -> Talk:
         changed = self._seen.setdefault(file, mark) != mark
-        talk = self._talk
-        if talk is not None and changed:
-            self._talk = None
-            await talk.stop()
+        talk, self._talk = self._talk, None
+        if talk is not None and not self._processes.wake(talk):
+            talk = None
         if changed:
             self._seen = {file: mark}
-        if self._talk is None or not self._talk.alive:
-            self._talk = await self._processes.start(self._command, lasting=True)
-        return self._talk
+            if talk is not None:
+                await talk.stop()
+        if talk is None or changed:
+            talk = await self._processes.start(self._command, lasting=True)
+        self._talk = talk
+        return talk
 
 
 class Rooms:

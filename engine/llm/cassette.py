@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from ..errors import InvalidArgument, NotFound, StorageError, Unavailable
 from ..net import Secrets
@@ -201,19 +202,23 @@ class Cassette:
 
 
 class Cassettes:
-    """The cassettes in use, each file once."""
+    """The cassettes in use, each file once; one that no run uses any more is forgotten when another is opened."""
 
     def __init__(self, find: FindFile, secrets: Secrets) -> None:
         self._find = find
         self._secrets = secrets
-        self._open: dict[Path, Cassette] = {}
+        self._open: WeakValueDictionary[Path, Cassette] = WeakValueDictionary()
+        self._last: Cassette | None = None
+        """The one opened last: whoever checks it will run with it."""
 
     def at(self, file: str, where: str) -> Cassette:
         """The cassette of a file, which need not exist; UserError if it may not be used."""
         path = self._find(file, where)
-        if path not in self._open:
-            self._open[path] = Cassette(path, file, self._secrets, where)
-        return self._open[path]
+        found = self._open.get(path)
+        if found is None:
+            found = self._open[path] = Cassette(path, file, self._secrets, where)
+        self._last = found
+        return found
 
 
 @contextmanager

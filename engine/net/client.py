@@ -37,6 +37,8 @@ MOST_BYTES: Final = 2_000_000
 """For one answer, unpacked."""
 CONNECT_S: Final = 10.0
 SHOWN_BODY: Final = 2000
+MOST_PACES: Final = 1000
+"""Endpoints whose pace is remembered while nobody calls them."""
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -81,10 +83,12 @@ class HttpClient:
         self._lent = self._session = None
 
     def pace(self, key: str) -> Pace:
-        """The pace for an endpoint or a provider."""
-        found = self._paces.get(key)
-        if found is None:
-            found = self._paces[key] = Pace(self._network.at_once, self._clock)
+        """The pace for an endpoint or a provider; of very many, those used last are remembered."""
+        found = self._paces.pop(key, None) or Pace(self._network.at_once, self._clock)
+        self._paces[key] = found
+        if len(self._paces) > MOST_PACES:
+            idle = next((known for known, pace in self._paces.items() if pace.idle and known != key), None)
+            self._paces.pop(idle or "", None)
         return found
 
     async def repeated(

@@ -60,6 +60,11 @@ class Pace:
         """Calls that may be open now."""
         return int(self._limit)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call is open or waits, and none is held back."""
+        return not self._out and not self._waiting and self._from <= self._clock.now()
+
     async def enter(self, patience_s: float) -> int:
         """Wait for a place, and until the endpoint may be asked again; return the ticket to leave with.
 

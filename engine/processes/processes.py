@@ -21,6 +21,7 @@ from anyio.abc import Process, TaskStatus
 from ..depth import VARIABLE, one_deeper, too_deep
 from .code import Command
 from .errors import NotStarted
+from .resting import IDLE_S, Resting
 from .talk import Talk
 
 KEEPER: Final = Path(__file__).with_name("keeper.py")
@@ -43,9 +44,10 @@ class Processes:
     folder. This keeps accidents small and keys out of sight; it does not protect against malicious code.
     """
 
-    def __init__(self, most: int = MOST, waits_s: float = WAITS_S) -> None:
+    def __init__(self, most: int = MOST, waits_s: float = WAITS_S, idle_s: float = IDLE_S) -> None:
         self._limiter_of = most
         self._waits_s = waits_s
+        self._resting = Resting(self.soon, idle_s)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Processes:
@@ -66,9 +68,9 @@ class Processes:
     async def start(self, command: Command, *, lasting: bool = False) -> Talk:
         """Start the command. It runs until its `stop`, its own end or ours; waits while too many are running.
 
-        `lasting`: it serves many trials and is counted separately, so that none of them has to wait for it.
-        NotStarted if its program or folder is missing, if a lasting one finds no place in time, or if we are too deep
-        inside another Caseharden.
+        `lasting`: it serves many trials and is counted separately, so that none of them has to wait for it; if there is
+        no place, the one that has rested longest is ended. NotStarted if its program or folder is missing, if a lasting
+        one finds no place in time, or if we are too deep inside another Caseharden.
         """
         if os.name != "posix":
             raise NotStarted("cannot be run on this system: processes of others need Linux or macOS")
@@ -79,6 +81,8 @@ class Processes:
         if not lasting:
             return await self._tasks.start(self._run, command, limiter)
         with anyio.move_on_after(self._waits_s):
+            if limiter.available_tokens < 1:
+                await self._resting.end_one()
             return await self._tasks.start(self._run, command, limiter)
         raise NotStarted(
             f"was not started within {self._waits_s:g} s: at most {self._limiter_of} warm processes run at a time"
@@ -110,6 +114,17 @@ class Processes:
         finally:
             for place in taken:
                 self._limiter.release_on_behalf_of(place)
+
+    def rest(self, talk: Talk) -> None:
+        """Nobody needs a lasting process at present: it is ended when it has been idle for a while, or in the way."""
+        if self._lasting.statistics().tasks_waiting:
+            self.soon(talk.stop)
+        else:
+            self._resting.add(talk)
+
+    def wake(self, talk: Talk) -> bool:
+        """Whether a process that was put to rest can be used again; then it rests no more."""
+        return self._resting.wake(talk)
 
     def soon(self, what: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run something beside the processes, ended with them; it must not raise."""

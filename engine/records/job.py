@@ -66,11 +66,17 @@ class Job(Stored):
     result: dict[str, Any] | None = None
     """Reference to the result, for example {"run": "run-7"}."""
     error: dict[str, Any] | None = None
+    """Why it failed or is paused; of a queued one, why the process that looked at it last left it to others."""
 
     @property
     def active(self) -> bool:
         """Whether a process should be working on it."""
         return self.state in ACTIVE_STATES
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody runs it, and a process that looked at it may not; `error` says why."""
+        return self.state == "queued" and not self.owner and self.error is not None
 
     @property
     def ended(self) -> bool:

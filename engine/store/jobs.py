@@ -149,6 +149,7 @@ class Jobs:
             update: dict[str, Any] = {
                 "state": "running",
                 "owner": self._owner.token,
+                "error": None,
                 "attempt": job.attempt + 1,
                 "started_at": stamp,
                 "started_with": self._counted(job).units.finished,
@@ -157,6 +158,15 @@ class Jobs:
             change.put(id, {**self._raw(change, id), **update})
         self._waiting.wake(id)
         return self.get(id)
+
+    def leave(self, id: str, why: Mapping[str, Any]) -> None:
+        """Leave an orphan to other processes, with the reason; the first one that is given stands until it is taken."""
+        with self.table.transaction() as change:
+            job = self._within(change, id)
+            if job.active and not job.left and not self._held(job):
+                update = {"state": "queued", "owner": "", "waiting_for": "", "error": dict(why)}
+                change.put(id, {**self._raw(change, id), **update, "updated_at": self._clock.stamp()})
+        self._waiting.wake(id)
 
     def heartbeat(self) -> None:
         """Give a sign of life for all jobs and units of this process. Microseconds; call it every few seconds."""

@@ -7,7 +7,7 @@
 <home>/owners/…                     one locked file for each living process
 <home>/turns/…                      locks of what trials of all processes share, such as a tool server with a reset
 <home>/damaged/<table>.jsonl        damaged lines of a table, `runs.run-7.trials` for one of a run
-<home>/audit.jsonl                  a line for every change
+<home>/audit.jsonl                  a line for every change; `audit.1.jsonl` to `audit.9.jsonl` are older
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ class Turns:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._here: dict[str, anyio.Lock] = {}
+        """The locks of the names that somebody here waits for or has."""
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncGenerator[None]:
@@ -31,12 +32,17 @@ class Turns:
         Whoever waits holds the place next in line, so that no process has two turns in a row meanwhile.
         """
         mark = hashlib.sha256(name.encode()).hexdigest()[:32]
-        async with self._here.setdefault(name, anyio.Lock()):
-            with self._opened(f"{mark}.lock") as turn:
-                with self._opened(f"{mark}.next") as place:
-                    await _locked(place)
-                    await _locked(turn)
-                yield
+        here = self._here.setdefault(name, anyio.Lock())
+        try:
+            async with here:
+                with self._opened(f"{mark}.lock") as turn:
+                    with self._opened(f"{mark}.next") as place:
+                        await _locked(place)
+                        await _locked(turn)
+                    yield
+        finally:
+            if not here.locked():
+                self._here.pop(name, None)
 
     @contextmanager
     def _opened(self, name: str) -> Generator[int]:

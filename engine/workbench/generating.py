@@ -25,6 +25,9 @@ Write = Callable[[Mapping[str, Any]], Awaitable[Generated[T]]]
 Keep = Callable[[str, list[dict[str, Any]], Sequence[str]], Awaitable[Creation]]
 """Stores the records of an environment, requested with these kinds; identical ones are unchanged."""
 
+CheckWriter = Callable[[str], Awaitable[None]]
+"""Raises what this process lacks to ask the writer of an environment."""
+
 OFFLINE = "Written by offline: from templates and world data, less varied than by a language model."
 BRIEF_READ = (
     "The offline writer does not read the brief: it only puts first what shares a word with it, names and "
@@ -52,6 +55,7 @@ class Generating(Generic[T]):
         jobs: Jobs,
         write: Write[T],
         keep: Keep,
+        check_writer: CheckWriter,
     ) -> None:
         """`kinds`: those that can be requested."""
         self._kinds = kinds
@@ -61,7 +65,8 @@ class Generating(Generic[T]):
         self._jobs = jobs
         self._write = write
         self._keep = keep
-        jobs.handle(self._kind, self._perform)
+        self._check_writer = check_writer
+        jobs.handle(self._kind, self._perform, means=self._check_means)
 
     async def start(
         self, environment: str, brief: str, count: int, kinds: Sequence[str], wait_s: float, key: str
@@ -78,12 +83,19 @@ class Generating(Generic[T]):
         job, new = self._jobs.create(self._kind, spec, key, total=count, environment=environment)
         if new:
             self._jobs.launch(job)
+        else:
+            await self._jobs.adopt(job)
         return self.report(await self._jobs.settled(job.id, wait_s))
 
     def report(self, job: Job) -> Creation:
         """What the job made; its error if it failed."""
         self._jobs.raise_failure(job)
         return Creation(environment=job.spec["environment"], kind=self._noun, job=job, **(job.result or {}))
+
+    async def _check_means(self, job: Job) -> None:
+        kept = self._store.job_table(job.id, DRAFTS)
+        if kept.find("result") is None and kept.find("drafts") is None:
+            await self._check_writer(job.spec["environment"])
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         """Drafts stay in a table of the job until they are stored; after that only the outcome does."""

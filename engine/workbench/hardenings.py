@@ -17,6 +17,7 @@ from .decisions import Decisions
 from .hardening_drafts import HardeningDrafts, HardenOptions, harden_options, harden_strategy
 from .hardening_locks import OPEN_STATES, HardeningLocks
 from .instructions import Instructions
+from .job_errors import standstill
 from .jobs import Jobs, Progress, check_wait
 from .plain import check_plain, check_range
 from .proving import Proving
@@ -46,7 +47,7 @@ class Hardenings:
         self._proving = proving
         self._submissions = Submissions(archive, locks, proving)
         self._decisions = Decisions(archive, instructions)
-        jobs.handle("hardening", self._perform, self._stopped)
+        jobs.handle("hardening", self._perform, self._stopped, self._check_means)
 
     async def harden(
         self,
@@ -122,8 +123,7 @@ class Hardenings:
         """The state of a hardening; `candidate` empty: the best."""
         going = job if job is not None and not job.ended else None
         warnings = list(record.warnings)
-        if job is not None and job.state == "paused" and job.error:
-            warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
+        warnings[:0] = standstill(job)
         return HardeningReport(record, candidate or record.candidate, going, warnings=warnings)
 
     def report_of(self, job: Job) -> HardeningReport:
@@ -166,10 +166,11 @@ class Hardenings:
             return self.report(record)
         if job.state in ("cancelled", "paused", "failed") and self._can_go_on(record, job):
             self._locks.none_open(owner.id, but=record.id)
+            await self._jobs.check_means(job)
             self._archive.hardenings.change(id, lambda stored: _with_limits(stored, opted))
             job = self._jobs.again(job.id)
         else:
-            self._jobs.adopt(job)
+            await self._jobs.adopt(job)
         return self.report_of(await self._jobs.settled(job.id, wait_s, on_progress))
 
     def _can_go_on(self, record: Hardening, job: Job) -> bool:
@@ -183,6 +184,7 @@ class Hardenings:
         """The job of a hardening, made and launched whether or not the caller stays."""
         job, new = self._jobs.create("hardening", spec, key, environment=spec["environment"])
         if not new:
+            await self._jobs.adopt(job)
             await self._begun(job)
             return job
         with anyio.CancelScope(shield=True):
@@ -206,6 +208,7 @@ class Hardenings:
             "hardening", spec, key, environment=record.environment, hardening=record.id
         )
         if not new:
+            await self._jobs.adopt(job)
             return job
         with anyio.CancelScope(shield=True):
             try:
@@ -221,6 +224,12 @@ class Hardenings:
             else:
                 self._jobs.launch(job)
         return job
+
+    async def _check_means(self, job: Job) -> None:
+        """What the trials and the writer of a hardening need; nothing if it has no cases yet."""
+        record = self._of_job(job)
+        if record is not None and record.snapshot is not None:
+            await self._proving.check_means(record)
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         """The work of a hardening's job: search and prove, or prove a submitted candidate."""

@@ -49,7 +49,7 @@ class Importing:
         self._jobs = jobs
         self._read: dict[str, Imported] = {}
         """What was read when a job was started, until it runs in this process; after a restart it is read again."""
-        jobs.handle("import", self._perform)
+        jobs.handle("import", self._perform, means=self._check_means)
         jobs.on_end(self._forget)
 
     async def start(
@@ -85,6 +85,10 @@ class Importing:
         self._jobs.raise_failure(job)
         report = _REPORT.validate_python(job.result["report"]) if job.result else None
         return ImportReport(job.spec["id"], job, report)
+
+    async def _check_means(self, job: Job) -> None:
+        """The folder must be below a root of this process."""
+        await anyio.to_thread.run_sync(self._roots.resolve, job.spec["path"], "path")
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         report = await self._imported(job)

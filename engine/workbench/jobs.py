@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -14,15 +13,17 @@ from anyio.abc import TaskGroup
 from ..errors import (
     CasehardenError,
     Conflict,
-    InternalError,
     InvalidArgument,
+    MissingKey,
     NextCall,
+    NotAllowed,
     NotFound,
-    error_kinds,
+    Unavailable,
 )
 from ..llm import asking_for
 from ..records.job import Job, JobState
 from ..store import Store, TakenOver
+from .job_errors import failure, left_here, told, told_of
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job; returns its result: references, such as {"run": "run-7"}. Called again after a crash."""
@@ -31,6 +32,8 @@ Stopped = Callable[[Job, str], Awaitable[None]]
 
 Repeatable.
 """
+CheckMeans = Callable[[Job], Awaitable[None]]
+"""Raises a CasehardenError if this process lacks what the job needs, such as a folder that the operator allows."""
 Progress = Callable[[Job], Awaitable[None]]
 """Called with the job every few seconds while somebody waits for it."""
 Listener = Callable[[Job], Awaitable[None]]
@@ -45,6 +48,10 @@ TAKE_OVER_EVERY = 2
 """Beats between two checks for jobs of dead processes."""
 LOOK_EVERY = 10
 """Beats between two checks for our jobs that were not begun, and for failed cleanups."""
+LEFT_FOR_S = 60.0
+"""Seconds for which a job is left to others after this process was found to lack something for it."""
+_LACKS = NotAllowed | MissingKey | Unavailable
+"""What ends the work here says nothing of the process that began it: the job pauses."""
 _log = logging.getLogger("caseharden.jobs")
 
 
@@ -66,18 +73,25 @@ class Jobs:
         self._tasks = tasks
         self._handlers: dict[str, Handler] = {}
         self._stopped: dict[str, Stopped] = {}
+        self._means: dict[str, CheckMeans] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._taken: dict[str, Job] = {}
         """The jobs being worked on here, as they were taken."""
         self._idle: set[str] = set()
         """Our jobs that nobody was working on at the last check."""
+        self._left: dict[str, float] = {}
+        """Jobs of dead processes that we may not go on with, and when that was found."""
         self._listeners: list[Listener] = []
 
-    def handle(self, kind: str, handler: Handler, stopped: Stopped | None = None) -> None:
-        """Register who does the work of a kind of job, and who cleans up after it."""
+    def handle(
+        self, kind: str, handler: Handler, stopped: Stopped | None = None, means: CheckMeans | None = None
+    ) -> None:
+        """Register who does the work of a kind of job, who cleans up after it, and what it needs of a process."""
         self._handlers[kind] = handler
         if stopped is not None:
             self._stopped[kind] = stopped
+        if means is not None:
+            self._means[kind] = means
 
     def on_end(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` for every job that ends here; call the result to stop that."""
@@ -89,7 +103,7 @@ class Jobs:
     ) -> tuple[Job, bool]:
         """A queued job and whether to launch it; with a key the same call gives the same job.
 
-        An existing one that was paused, cancelled or failed is queued again.
+        An existing one that was paused, cancelled or failed is queued again; `adopt` one that is active.
         """
         check_key(key)
         try:
@@ -103,8 +117,6 @@ class Jobs:
         elif job.state in ("paused", "cancelled", "failed"):
             job, new = self._store.jobs.resume(job.id, retry_failed=True), True
             self._store.audit("resume", kind, job.id)
-        else:
-            self.adopt(job)
         return job, new
 
     def known(self, kind: str, key: str) -> bool:
@@ -118,36 +130,47 @@ class Jobs:
         self.launch(job)
         return job
 
-    def adopt(self, job: Job) -> None:
-        """Resume an orphaned active job when its caller retries."""
+    async def adopt(self, job: Job) -> None:
+        """Resume an orphaned active job when its caller retries; the error if this process may not go on with it."""
         if job.active and any(left.id == job.id for left in self._store.jobs.orphans()):
+            await self.check_means(job)
             self.launch(job)
+
+    async def check_means(self, job: Job) -> None:
+        """Raise what this process lacks for the job."""
+        means = self._means.get(job.kind)
+        if means is not None:
+            await means(job)
 
     def give_up(self, job: Job, error: Exception) -> None:
         """Fail a new job that could not even begin, so that nobody waits for it."""
         self._store.jobs.mark(job.id, "failed", error=told_of(error))
 
-    def launch(self, job: Job) -> None:
-        """Start working on a queued job of this process."""
+    def launch(self, job: Job, *, orphan: bool = False) -> None:
+        """Start working on a queued job of this process, or on one that a dead process left, if we may."""
         if job.id not in self._scopes:
             self._scopes[job.id] = anyio.CancelScope()
-            self._tasks.start_soon(self._work, job.id)
+            self._tasks.start_soon(self._work, job.id, orphan)
 
     def resume_orphans(self) -> list[str]:
         """Resume jobs that dead processes left behind, and ours that nobody is working on.
 
         The latter must be seen at two checks: a job just made is about to be launched.
         """
-        return self._go_on_with([*self._orphans(), *self._forgotten()])
+        return [*self._take_over_from_dead(), *self._go_on_with(self._forgotten())]
 
-    def _orphans(self) -> list[Job]:
-        return self._store.jobs.orphans() if self._take_over else []
+    def _take_over_from_dead(self) -> list[str]:
+        orphans = self._store.jobs.orphans() if self._take_over else []
+        known, now = self._left, time.monotonic()
+        still = [job.id for job in orphans if job.id in known and now - known[job.id] < LEFT_FOR_S]
+        self._left = {id: known[id] for id in still}
+        return self._go_on_with([job for job in orphans if job.id not in self._left], orphan=True)
 
-    def _go_on_with(self, jobs: Sequence[Job]) -> list[str]:
+    def _go_on_with(self, jobs: Sequence[Job], *, orphan: bool = False) -> list[str]:
         found = [job for job in jobs if job.kind in self._handlers]
         for job in found:
             _log.info("going on with %s (%s)", job.id, job.kind)
-            self.launch(job)
+            self.launch(job, orphan=orphan)
         return [job.id for job in found]
 
     def get(self, id: str) -> Job:
@@ -214,7 +237,7 @@ class Jobs:
                 self._store.jobs.heartbeat()
                 self._hear_cancels()
                 if beats % TAKE_OVER_EVERY == 0:
-                    self._go_on_with(self._orphans())
+                    self._take_over_from_dead()
                 if beats % LOOK_EVERY == 0:
                     self.resume_orphans()
                     await self._tidy_again()
@@ -262,11 +285,12 @@ class Jobs:
                 job = await self._store.jobs.changed(id, BEAT_EVERY_S)
         return self.get(id)
 
-    async def _work(self, id: str) -> None:
+    async def _work(self, id: str, orphan: bool = False) -> None:
         scope = self._scopes[id]
         try:
             with scope:
-                await self._perform(id)
+                if not orphan or await self._may_go_on(id):
+                    await self._perform(id, orphan)
             if scope.cancelled_caught and not self._late(id):
                 await self._end(id, "cancelled")
         except anyio.get_cancelled_exc_class():
@@ -308,7 +332,20 @@ class Jobs:
             _log.exception("job %s could not be marked failed", id)
             self._idle.add(id)  # the next check starts it again
 
-    async def _perform(self, id: str) -> None:
+    async def _may_go_on(self, id: str) -> bool:
+        """Whether this process has what the orphan needs; if not, it is left as it is, with the reason."""
+        job = self.get(id)
+        try:
+            await self.check_means(job)
+        except Exception as raised:
+            self._left[id] = time.monotonic()
+            _log.warning("%s is left to others: %s", id, raised)
+            if isinstance(raised, CasehardenError):
+                self._store.jobs.leave(id, left_here(job, raised))
+            return False
+        return True
+
+    async def _perform(self, id: str, orphan: bool) -> None:
         job = self._store.jobs.take(id)
         if job is None:
             return
@@ -321,7 +358,8 @@ class Jobs:
                 await self._end(id, "paused", told(paused.why))
         except Exception as raised:
             if not self._late(id):
-                await self._end(id, "failed", told_of(raised))
+                state = "paused" if orphan and isinstance(raised, _LACKS) else "failed"
+                await self._end(id, state, told_of(raised))
         else:
             if not self._late(id):
                 self._store.jobs.mark(id, "done", result=result)
@@ -359,39 +397,6 @@ class Jobs:
                     await self._tidied(job, state)
 
 
-def told(error: CasehardenError) -> dict[str, Any]:
-    """An error in the form stored with a job."""
-    calls = [{"tool": call.tool, "args": dict(call.args), "why": call.why} for call in error.next]
-    return {
-        "code": error.code,
-        "what": error.what,
-        "where": error.where,
-        "allowed": error.allowed,
-        "next": calls,
-    }
-
-
-def told_of(raised: Exception) -> dict[str, Any]:
-    """Any error in the form stored: ours as it is, any other only as the id that finds it in the log."""
-    found = next(_told_errors(raised), None)
-    if found is not None:
-        return told(found)
-    mark = uuid.uuid4().hex[:12]
-    _log.error("an internal error (%s)", mark, exc_info=raised)
-    return {"code": "internal", "what": f"An internal error; the server's log has it under {mark}."}
-
-
-def failure(job: Job) -> CasehardenError:
-    """The error of a failed job, as it was raised."""
-    error = job.error or {}
-    return error_kinds().get(error.get("code", ""), InternalError)(
-        f"{job.id} failed: {error.get('what', '')}",
-        where=str(error.get("where") or "job"),
-        allowed=str(error.get("allowed", "")),
-        next=[NextCall(**call) for call in error.get("next", [])],
-    )
-
-
 def check_key(key: str) -> None:
     """Refuse idempotency keys that are not short texts."""
     if len(key) > 200:
@@ -408,12 +413,3 @@ def check_wait(wait_s: float) -> None:
             where="wait_s",
             allowed=f"0 to {MAX_WAIT_S}; call again to go on waiting",
         )
-
-
-def _told_errors(raised: BaseException) -> Iterator[CasehardenError]:
-    """Our errors within it, looking into exception groups."""
-    if isinstance(raised, CasehardenError):
-        yield raised
-    elif isinstance(raised, BaseExceptionGroup):
-        for one in raised.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            yield from _told_errors(one)  # pyright: ignore[reportUnknownArgumentType]

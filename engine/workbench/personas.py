@@ -22,6 +22,7 @@ from .archive import Archive, utc_now
 from .authoring import Authoring, read_items
 from .generating import Generating
 from .jobs import Jobs
+from .means import Means
 from .plain import check_plain
 from .results import Creation
 from .role_models import RoleModels
@@ -32,14 +33,20 @@ class Personas:
     """Stores personas, each checked against the world's schema."""
 
     def __init__(
-        self, archive: Archive, worlds: Worlds, roots: Roots, models: RoleModels, jobs: Jobs
+        self,
+        archive: Archive,
+        worlds: Worlds,
+        roots: Roots,
+        models: RoleModels,
+        jobs: Jobs,
+        means: Means,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
         self._roots = roots
         self._models = models
         self.generating = Generating[Persona](
-            "persona", ALL_PERSONA_KINDS, archive.store, jobs, self._write, self._keep
+            "persona", ALL_PERSONA_KINDS, archive.store, jobs, self._write, self._keep, means.of_writer
         )
 
     async def create(

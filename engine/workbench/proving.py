@@ -27,6 +27,7 @@ from .arena import Arena, Counted, is_whole
 from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
+from .means import Means
 from .meetings import at_odds_told, means_harm
 from .pacing import Pacing
 from .policies import unread_policy
@@ -54,6 +55,7 @@ class Proving:
         looks: LookLedger,
         judging: Judging,
         models: RoleModels,
+        means: Means,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -63,6 +65,13 @@ class Proving:
         self._looks = looks
         self._judging = judging
         self._models = models
+        self._means = means
+
+    async def check_means(self, record: Hardening) -> None:
+        """Raise what this process lacks for the trials and the writer of a hardening that has its snapshot."""
+        await self._means.of_trials(self._snapshots.pattern(record))
+        if record.strategy == "reflect":
+            await self._means.of_model("writer", record.models["writer"], record.limits.cassette or None)
 
     async def search(self, record: Hardening, tell: Counted, check: Check) -> Hardening:
         """Search and prove, or with strategy submit run the base and leave a brief. Raises what `check` raises."""

@@ -22,10 +22,12 @@ from ..records.verdict import GRADING
 from .archive import Archive, utc_now
 from .budget import Spent
 from .hardening_locks import nothing_rests_on
+from .job_errors import standstill
 from .jobs import Jobs, Paused, Progress, check_wait
 from .judging import Judging, judge_failed, metrics_of
 from .labelling import Labelling, ToLabel, label_rows
 from .labels import Labels
+from .means import Means
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain
 from .results import RunReport
@@ -54,6 +56,7 @@ class Rescoring:
         labelling: Labelling,
         roots: Roots,
         code: MetricCode,
+        means: Means,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -65,7 +68,8 @@ class Rescoring:
         self._labelling = labelling
         self._roots = roots
         self._code = code
-        jobs.handle("score", self._perform, self._stopped)
+        self._means = means
+        jobs.handle("score", self._perform, self._stopped, self._check_means)
 
     async def score(
         self,
@@ -127,6 +131,8 @@ class Rescoring:
         )
         if new:
             self._jobs.launch(job)
+        else:
+            await self._jobs.adopt(job)
         job = await self._jobs.settled(job.id, wait_s, on_progress)
         report = self.report_of(job)
         report.warnings = [*warnings, *report.warnings]
@@ -156,8 +162,7 @@ class Rescoring:
             report.warnings.append(
                 f"{plural(made['left'], 'trial keeps', 'trials keep')} the verdict of an older grading: {why}."
             )
-        if job.state == "paused" and job.error:
-            report.warnings.insert(0, f"{job.id} is paused: {job.error.get('what', '')}")
+        report.warnings[:0] = standstill(job)
         return report
 
     def _report(self, run: RunRecord, job: Job | None) -> RunReport:
@@ -230,6 +235,15 @@ class Rescoring:
         found = self._archive.runs.change(run.id, change)
         self._archive.runs.audit("score", run.id)
         return found
+
+    async def _check_means(self, job: Job) -> None:
+        """The code of the metrics, and the judge if it is asked."""
+        run, spec = self._archive.runs.find(str(job.spec["run"])), job.spec
+        if run is None or not spec.get("asks", True):
+            return
+        await self._means.of_metrics(spec["metrics"] or run.options.get("metrics") or [])
+        judge = load(ModelChoice, {"judge": spec["judge"] or run.models.get("judge") or "offline"}, "").judge
+        await self._means.of_model("judge", judge or "offline", run.options.get("cassette"))
 
     async def _perform(self, job: Job) -> Mapping[str, Any]:
         stored = self._archive.runs.get(str(job.spec["run"]), "run")

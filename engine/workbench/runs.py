@@ -23,8 +23,10 @@ from .archive import Archive, utc_now
 from .attempts import Attempts
 from .budget import Budget, Spent, twice
 from .hardening_locks import nothing_rests_on
-from .jobs import Jobs, Paused, Progress, check_wait, told_of
+from .job_errors import standstill, told_of
+from .jobs import Jobs, Paused, Progress, check_wait
 from .judging import Judging
+from .means import Means
 from .naming import Naming
 from .pacing import PAUSE_AFTER, Pacing
 from .plain import check_plain, check_range
@@ -64,6 +66,7 @@ class Runs:
         scoring: Scoring,
         judging: Judging,
         naming: Naming,
+        means: Means,
     ) -> None:
         self._archive = archive
         self._trials = trials
@@ -72,12 +75,13 @@ class Runs:
         self._scoring = scoring
         self._judging = judging
         self._naming = naming
+        self._means = means
         self._making = threading.Lock()
         self._attempts = Attempts(archive)
         self._going: dict[str, _Going] = {}
         self._walls: dict[str, float] = {}
         """Seconds that a run's trials took before it was stopped, until they are stored."""
-        jobs.handle("run", self._perform, self._stopped)
+        jobs.handle("run", self._perform, self._stopped, self._check_means)
 
     async def start(
         self,
@@ -131,6 +135,7 @@ class Runs:
         if new:
             await self._begin(job, draft)
         else:
+            await self._jobs.adopt(job)
             await self._begun(job)
         return await self._settled(job, wait_s, on_progress)
 
@@ -146,9 +151,9 @@ class Runs:
             )
         run = found[-1]
         warnings = list(run.warnings)
-        if job.state in ("failed", "paused") and job.error:
-            word = "failed" if job.state == "failed" else "is paused"
-            warnings.insert(0, f"{job.id} {word}: {job.error.get('what', '')}")
+        if job.state == "failed" and job.error:
+            warnings.insert(0, f"{job.id} failed: {job.error.get('what', '')}")
+        warnings[:0] = standstill(job)
         used = self.so_far(run.id) or Spent.of(run.models_used.values())
         usd = None if used.unpriced else used.usd
         return RunReport(run, None if job.ended else job, warnings, used.calls, used.tokens, usd)
@@ -245,7 +250,7 @@ class Runs:
                 await anyio.to_thread.run_sync(self._try_errors_again, job, run)
                 job = self._jobs.again(job.id, reopen=True)
         else:
-            self._jobs.adopt(job)
+            await self._jobs.adopt(job)
         over = job.state == "done"
         report = await self._settled(job, wait_s, on_progress)
         if over:
@@ -285,6 +290,12 @@ class Runs:
         await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", self._walls.pop(run.id))
         await self._naming.name(run.id, going.pacing.meter)
         return {"run": run.id}
+
+    async def _check_means(self, job: Job) -> None:
+        """What the trials of a job's run need; nothing if it has none yet."""
+        found = self._archive.runs.where(job=job.id)
+        if found and found[-1].options.get("copied"):
+            await self._means.of_trials(found[-1])
 
     async def _stand_running(self, job: Job, run: RunRecord) -> None:
         """Record that the run is in progress; a resumed one is counted anew."""

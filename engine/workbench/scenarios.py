@@ -30,6 +30,7 @@ from .authoring import MOST as MOST_OF_FILES, Authoring, read_items
 from .generating import Generating
 from .jobs import Jobs
 from .looks import LookLedger
+from .means import Means
 from .personas import Personas
 from .plain import check_plain
 from .results import Creation
@@ -65,6 +66,7 @@ class Scenarios:
         models: RoleModels,
         jobs: Jobs,
         personas: Personas,
+        means: Means,
     ) -> None:
         self._archive = archive
         self._worlds = worlds
@@ -78,6 +80,7 @@ class Scenarios:
             jobs,
             self._write,
             self._keep,
+            means.of_writer,
         )
 
     async def create(

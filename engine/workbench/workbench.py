@@ -43,6 +43,7 @@ from .labelling import Labelling
 from .listing import Listing
 from .looks import LookLedger
 from .mailbox import LEASE_S as CALL_LEASE_S, Mailbox
+from .means import Means
 from .model_calls import ModelCalls
 from .naming import Naming
 from .past_runs import PastRuns
@@ -234,8 +235,9 @@ class Workbench:
         trials = TrialRunner(archive, worlds, self.roots, models)
         scoring = Scoring(archive, worlds)
         judging = Judging(archive, trials, models, metric_code)
-        self.personas = Personas(archive, worlds, self.roots, models, runner)
-        self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas)
+        means = Means(archive, worlds, trials, models, reach)
+        self.personas = Personas(archive, worlds, self.roots, models, runner, means)
+        self.scenarios = Scenarios(archive, worlds, self.roots, models, runner, self.personas, means)
         self.simulations = Simulations(archive, worlds, runner)
         deleting = Deleting(archive, runner, scoring)
         self.environments = Environments(
@@ -265,7 +267,8 @@ class Workbench:
         run_drafts = RunDrafts(
             archive, trials, models, instructions, self.simulations, places, metric_code, self._concurrency
         )
-        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, Naming(archive, models))
+        naming = Naming(archive, models)
+        self.runs = Runs(archive, trials, runner, run_drafts, scoring, judging, naming, means)
         self.scores = Rescoring(
             archive,
             trials,
@@ -276,6 +279,7 @@ class Workbench:
             Labelling(archive, worlds),
             self.roots,
             metric_code,
+            means,
         )
         self.prompts = Prompts(archive, worlds, instructions, trials)
         self.sessions = Sessions(archive, trials, models, run_drafts, places, scoring)
@@ -284,7 +288,7 @@ class Workbench:
             archive, models, instructions, self.simulations, run_drafts, locks, snapshots
         )
         looks = LookLedger(archive)
-        proving = Proving(archive, worlds, trials, scoring, snapshots, looks, judging, models)
+        proving = Proving(archive, worlds, trials, scoring, snapshots, looks, judging, models, means)
         self.hardenings = Hardenings(archive, runner, instructions, locks, drafts, proving)
         self.jobs = Waiting(
             runner,

@@ -95,9 +95,11 @@ class Worlds:
     def compile_reachable(self, document: Mapping[str, Any], where: str) -> CompiledWorld:
         """Like `compile`; also an error if a server behind its tools may not be reached or started here."""
         compiled = self.compile(document, where)
-        if self._remote is not None:
-            self._remote.check(compiled.world, where)
-        return compiled
+        return self._checked(compiled, where)
+
+    def reachable(self, hash: str, where: str) -> CompiledWorld:
+        """Like `get`; also an error if a server behind its tools may not be reached or started here."""
+        return self._checked(self.get(hash), where)
 
     def keep(self, compiled: CompiledWorld) -> str:
         """Store the world; return its hash."""
@@ -115,6 +117,11 @@ class Worlds:
                 return found
         world = World.model_validate(self._archive.worlds.read(hash))
         return self._remember(compile_world(world, code=self._code, remote=self._remote))
+
+    def _checked(self, compiled: CompiledWorld, where: str) -> CompiledWorld:
+        if self._remote is not None:
+            self._remote.check(compiled.world, where)
+        return compiled
 
     def _remember(self, compiled: CompiledWorld) -> CompiledWorld:
         with self._mutex:
