@@ -58,9 +58,8 @@ def user_fault(
     claim untrue things, and may sound like anybody. `begins`: the agent has said nothing yet.
     """
     text = text[:_MOST_READ]
-    if begins and STOP in text:
-        return UserFault("left_at_once", text)
-    return _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+    found = _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+    return found or (UserFault("left_at_once", text) if begins and STOP in text else None)
 
 
 def _stop_word(text: str, heard: str) -> UserFault | None:
