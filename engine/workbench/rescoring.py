@@ -260,7 +260,7 @@ class Rescoring:
         if why is not None:
             ours = ("asks", "measures")
             given = {name: value for name, value in job.spec.items() if value and name not in ours}
-            why.next = (NextCall("score_run", given, "once it is mended: what was judged is kept"),)
+            why.next = (NextCall("score_run", given, "once it is fixed: what was judged is kept"),)
             raise Paused(why)
         unread = await self._judging.grade_anew(cases, tell, whole=bool(job.spec.get("measures")))
         await self._scored(run.id, None, ())
