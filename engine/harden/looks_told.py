@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from ..evaluate.statistics import look_alpha, scenarios_needed
 from ..records.hardening import Hardening
@@ -13,6 +15,23 @@ from .trials import Case, TrialOutcome
 LEAST_HELD_OUT = 8
 NO_HELD_OUT = "no_held_out"
 """The cap of an outcome for which no held-out scenario was left."""
+
+
+_BEFORE_A_PROOF: Final = re.compile(
+    r"Only \d+ held-out|The base fails in \d+ of|These held-out scenarios were"
+)
+
+
+def still_true(hardening: Hardening, spent: Collection[str]) -> list[str]:
+    """The warnings of a hardening, now that a client has read these held-out scenarios.
+
+    Where none is left, what was said of a proof before gives way to that.
+    """
+    if not hardening.held_out or not set(hardening.held_out) <= set(spent):
+        return list(hardening.warnings)
+    kept = [one for one in hardening.warnings if not _BEFORE_A_PROOF.match(one)]
+    left = no_held_out_left(hardening)
+    return kept if left in kept else [*kept, left]
 
 
 def look_terms(looks: int) -> str:
