@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from caseharden.engine.records.model_call import ModelCall
+from caseharden.engine.workbench.judging import Judging
+from caseharden.engine.workbench.mailbox import Mailbox
 from caseharden.engine.workbench.model_call_views import BATCH_CHARS, Batch
 from caseharden.tests.hosting import STOP, View, answers, as_user, by_role, heard, judgement, lent_desk, play
 from caseharden.tests.server_desk import Desk, desk
@@ -287,8 +289,25 @@ async def test_a_client_that_plays_the_agent_is_shown_no_user_calls(tmp_path: Pa
 
 
 async def test_a_client_judges_too_in_one_call_a_conversation_and_is_asked_for_what_it_left_wrong(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One conversation is read from a slow disk: the job does not wait before all that it asks is there."""
+    told, slow, read = anyio.Event(), [True], Judging._read  # pyright: ignore[reportPrivateUsage]
+    tell = Mailbox._tell_state  # pyright: ignore[reportPrivateUsage]
+
+    async def read_late(self: Judging, *args: Any) -> Any:
+        if slow:
+            slow.clear()
+            await told.wait()
+        return await read(self, *args)
+
+    def tell_state(self: Mailbox, job: str) -> None:
+        tell(self, job)
+        if not slow and self.waits(job) == 2:
+            told.set()
+
+    monkeypatch.setattr(Judging, "_read", read_late)
+    monkeypatch.setattr(Mailbox, "_tell_state", tell_state)
     async with desk(tmp_path) as at:
         await lent_desk(at, 3, models={**MODELS, "judge": "relay"})
         for n in range(1, 4):

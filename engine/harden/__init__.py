@@ -10,7 +10,7 @@ from .edits import apply_edits, line_changes, unified_diff
 from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
 from .lint import lint_cases
-from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left, still_true
+from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left
 from .loop import PLACEHOLDERS, Hardener, proven_before, submitted_text
 from .promotion import check_promotion
 from .proof import (
@@ -71,7 +71,6 @@ __all__ = [
     "rule_sentences",
     "split_scenarios",
     "standing_candidate",
-    "still_true",
     "submitted_text",
     "unified_diff",
     "write_brief",

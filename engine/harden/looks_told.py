@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
 
 from ..evaluate.statistics import look_alpha, scenarios_needed
 from ..records.hardening import Hardening
@@ -17,21 +15,8 @@ NO_HELD_OUT = "no_held_out"
 """The cap of an outcome for which no held-out scenario was left."""
 
 
-_BEFORE_A_PROOF: Final = re.compile(
-    r"Only \d+ held-out|The base fails in \d+ of|These held-out scenarios were"
-)
-
-
-def still_true(hardening: Hardening, spent: Collection[str]) -> list[str]:
-    """The warnings of a hardening, now that a client has read these held-out scenarios.
-
-    Where none is left, what was said of a proof before gives way to that.
-    """
-    if not hardening.held_out or not set(hardening.held_out) <= set(spent):
-        return list(hardening.warnings)
-    kept = [one for one in hardening.warnings if not _BEFORE_A_PROOF.match(one)]
-    left = no_held_out_left(hardening)
-    return kept if left in kept else [*kept, left]
+_NONE_LEFT = "No held-out scenario is left that you have not seen"
+_BEGINS = ("Only ", "The base fails in ", "These held-out scenarios were looked at ", _NONE_LEFT)
 
 
 def look_terms(looks: int) -> str:
@@ -50,7 +35,13 @@ def no_held_out_left(hardening: Hardening) -> str:
         why = "the only one is spent, its conversation was read"
     else:
         why = f"all {count} are spent, their conversations were read"
-    return f"No held-out scenario is left that you have not seen: {why}."
+    todo = "generate_scenarios makes fresh ones (kinds sealed: nobody reads them), for another hardening"
+    return f"{_NONE_LEFT}: {why}. No text can be proven here; {todo}."
+
+
+def renewed(h: Hardening, held_out: Sequence[Case]) -> list[str]:
+    """The warnings of a hardening, with the objections that hold now that more held-out scenarios are spent."""
+    return [*(one for one in h.warnings if not one.startswith(_BEGINS)), *preflight(h, held_out, ())]
 
 
 def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcome]) -> list[str]:

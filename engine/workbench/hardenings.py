@@ -9,7 +9,6 @@ import anyio
 import anyio.to_thread
 
 from ..errors import CasehardenError, InvalidArgument, NextCall, NotFound
-from ..harden import still_true
 from ..records.environment import EnvironmentRecord
 from ..records.hardening import Candidate, Hardening
 from ..records.job import Job
@@ -123,18 +122,9 @@ class Hardenings:
     def report(self, record: Hardening, candidate: str = "", job: Job | None = None) -> HardeningReport:
         """The state of a hardening; `candidate` empty: the best."""
         going = job if job is not None and not job.ended else None
-        warnings = self._warnings(record)
+        warnings = list(record.warnings)
         warnings[:0] = standstill(job)
         return HardeningReport(record, candidate or record.candidate, going, warnings=warnings)
-
-    def _warnings(self, record: Hardening) -> list[str]:
-        """What is to be said of it now: a client that writes its texts may have read all that is held out."""
-        if record.strategy != "submit" or record.state not in ("open", "decided"):
-            return list(record.warnings)
-        found = {
-            slug: self._archive.scenarios.find(f"{record.environment}/{slug}") for slug in record.held_out
-        }
-        return still_true(record, [slug for slug, one in found.items() if one is not None and one.spent])
 
     def report_of(self, job: Job) -> HardeningReport:
         """What the starter of a job would have returned; its error if it failed."""
