@@ -91,6 +91,8 @@ async def test_a_run_says_where_the_offline_user_did_not_understand_what_then_fa
             len(told) == 1 and "3 questions in 3 trials that failed, for example at run-1/close-" in told[0]
         )
         assert all(one.not_understood == one.trials for one in run.clusters) and run.clusters
+        shown = await bench.items.get("conversation", run.clusters[0].see, view="turns")
+        assert any("did not understand 1 question in 1 trial that failed" in one for one in shown.warnings)
 
 
 async def test_a_run_without_such_a_question_does_not_speak_of_it(
