@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from caseharden.engine.store import Store
+from caseharden.tests.commanded import commanded
 
 HANGING = """\
 import json, os, sys, time
@@ -31,7 +32,7 @@ for line in sys.stdin:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "cases"
-    subprocess.run([*PROGRAM, "init", str(made), "--agent-type", "command"], check=True, capture_output=True)
+    assert commanded("init", str(made), "--agent-type", "command").returncode == 0
     (made / "agent.py").write_text(HANGING)
     (made / "pids").mkdir()
     file = made / "caseharden.yaml"
@@ -39,16 +40,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-PROGRAM = [sys.executable, "-m", "caseharden"]
-
-
 def words(command: str, folder: Path, *more: str) -> list[str]:
     home = str(folder.parent / "home")
-    return [*PROGRAM, command, str(folder), "--home", home, "--allow-code", str(folder), *more]
+    return [command, str(folder), "--home", home, "--allow-code", str(folder), *more]
 
 
-def ran(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+def begun(command: str, folder: Path) -> subprocess.Popen[str]:
+    """The command as a process of its own, which goes on."""
+    wanted = [sys.executable, "-m", "caseharden", *words(command, folder)]
+    return subprocess.Popen(wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def kept(folder: Path) -> set[str]:
@@ -61,13 +61,12 @@ def kept(folder: Path) -> set[str]:
 
 def stopped(folder: Path, command: str, how: signal.Signals) -> subprocess.CompletedProcess[str]:
     """What a command says that gets a signal once some trials are over and others hang."""
-    wanted = words(command, folder)
-    with subprocess.Popen(wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with begun(command, folder) as process:
         while process.poll() is None and not ((folder / "hangs").exists() and len(kept(folder)) >= 2):
             os.sched_yield()
         process.send_signal(how)
         out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(wanted, process.returncode, out, err)
+    return subprocess.CompletedProcess([command], process.returncode, out, err)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -83,35 +82,35 @@ def test_a_stopped_command_keeps_what_is_over_ends_its_agents_and_is_gone_on_wit
     before = kept(folder)
     assert 2 <= len(before) < 8
     (folder / "go-on").touch()
-    again = ran(*words(command, folder, "--resume", "run-1", "--json"))
+    again = commanded(*words(command, folder, "--resume", "run-1", "--json"))
     assert json.loads(again.stdout)["totals"]["trials"] == 8 and before < kept(folder), again.stderr
 
 
 def test_a_run_that_is_over_says_that_there_was_nothing_to_go_on_with(folder: Path) -> None:
     (folder / "go-on").touch()
-    assert ran(*words("run", folder)).returncode == 0
-    again = ran(*words("run", folder, "--resume", "run-1"))
+    assert commanded(*words("run", folder)).returncode == 0
+    again = commanded(*words("run", folder, "--resume", "run-1"))
     told = " ".join(again.stdout.split())
     assert (again.returncode, again.stderr) == (0, "")
     assert "run-1 is done and none of its trials ended in error: nothing was left to do." in told
-    page = json.loads(ran(*words("run", folder, "--resume", "run-1", "--json")).stdout)
+    page = json.loads(commanded(*words("run", folder, "--resume", "run-1", "--json")).stdout)
     assert "nothing was left to do" in page["warnings"][0] and page["totals"]["trials"] == 8
 
 
 def test_a_run_is_cancelled_from_another_terminal_and_its_command_says_how_to_go_on(folder: Path) -> None:
     home = ["--home", str(folder.parent / "home")]
-    none = ran(*PROGRAM, "cancel", *home)
+    none = commanded("cancel", *home)
     assert none.returncode == 2 and "No job goes on." in none.stderr
-    with subprocess.Popen(words("run", folder), stdout=subprocess.PIPE, text=True) as process:
+    with begun("run", folder) as process:
         while process.poll() is None and not ((folder / "hangs").exists() and len(kept(folder)) >= 2):
             os.sched_yield()
-        wrong = ran(*PROGRAM, "cancel", "run-1", *home)
+        wrong = commanded("cancel", "run-1", *home)
         assert wrong.returncode == 2 and "its job is job-1" in wrong.stderr and "cancel job-1" in wrong.stderr
-        done = ran(*PROGRAM, "cancel", *home)
+        done = commanded("cancel", *home)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         assert done.stdout.startswith("job-1  run, cancelled: ") and done.stdout.endswith(" of 8 are kept.\n")
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 3 and "Cancelled from elsewhere. Kept: " in out
     assert "--resume run-1 goes on." in out
-    over = ran(*PROGRAM, "cancel", "job-1", *home)
+    over = commanded("cancel", "job-1", *home)
     assert over.returncode == 2 and "cancelled already" in over.stderr
