@@ -36,7 +36,9 @@ MOST_COMPARED: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class NextCall:
-    """A complete call to make next: a tool of the server and its arguments."""
+    """A call to make next: a tool of the server and its arguments. An argument that only the caller can give is left
+    out, and `why` names it: no value stands for another.
+    """
 
     tool: str
     args: Mapping[str, Any] = field(default_factory=dict[str, Any])

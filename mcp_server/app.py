@@ -37,7 +37,7 @@ Drill down: get_item(kind=conversation, view=turns).
 send your text by submit_candidate.
 5. decide_candidate(promote), then run_simulations again until nothing fixable fails.
 Rules:
-- Every reply has summary, next (complete calls), warnings and links. Prefer the calls in `next`.
+- Every reply has summary, next, warnings and links. Prefer the calls in `next`; `why` names what you add to one.
 - A reply with a job: wait_job. Jobs live on when you stop waiting; only cancel_job ends one.
 - No key is needed. offline (default) is rule-based: it proves the set-up, not how a real model behaves. relay: you \
 answer model calls with take_model_calls and answer_model_calls. Else a litellm id, keys from the server's settings.
@@ -88,7 +88,7 @@ def build_server(
         version=__version__,
         instructions=instructions(offer),
         tools=list(tools.values()),
-        middleware=[StrictArguments(tools, offer)],
+        middleware=[StrictArguments(tools, bench, offer)],
         subscriptions=subscriptions.bus,
         lifespan=lifespan,
         token_verifier=verifier,

@@ -82,7 +82,7 @@ async def examine(args: argparse.Namespace) -> list[Finding]:
     if cases:
         found += await tried_agent(settings, cases, calls=not args.no_calls)
     if infected:
-        found.append(Finding("warn", "models", "not tried until the installation is mended"))
+        found.append(Finding("warn", "models", "not tried until the installation is repaired"))
     else:
         chosen = chosen_models(
             settings, models_of(cases) if cases else ModelChoice(), cases.config if cases else ""

@@ -98,7 +98,8 @@ def paragraph(told: dict[str, Any]) -> str:
         parts.append(f"Allowed: {told['allowed'].rstrip('.')}.")
     for number, call in enumerate(told.get("next", ())):
         lead = "Or" if number else "Next"
-        parts.append(f"{lead}: {call['tool']}({compact(call['args'])}).")
+        why = f", {call['why']}" if call.get("why") else ""
+        parts.append(f"{lead}: {call['tool']}({compact(call['args'])}){one_line(why)}.")
     text = " ".join(parts)
     if "quoted" in told:
         text += "\n" + "\n".join(f"> {line}" for line in told["quoted"].splitlines())

@@ -30,6 +30,7 @@ from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, 
 from .called import called, home_words
 from .ci_reports import write_reports
 from .progress import Progress, result_lines
+from .settings import given_words
 from .terminal import Screen, clean
 
 STEP_S = 0.5
@@ -125,7 +126,7 @@ def _to_harden(run: RunRecord, args: argparse.Namespace) -> list[str]:
     base = ["--run", whole] if whole else []
     see = next((cluster.see for cluster in run.clusters if cluster.see), "")
     said = [f"  what was said: {called('show', see, *home_words(args))}"] if see else []
-    return [f"Or here: {called('harden', folder, *home_words(args), *base)}", *said]
+    return [f"Or here: {called('harden', folder, *given_words(args), *base)}", *said]
 
 
 def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
@@ -153,6 +154,8 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     if run.state == "cancelled":
         kept = plural(run.totals.trials - run.totals.error, "trial")
         return [f"Cancelled from elsewhere. Kept: {kept}; {called(*again)} goes on."]
+    if run.state == "done" and run.totals.error and "--resume" in again:
+        return [f"{called(*again)} runs the {plural(run.totals.error, 'error')} again, once that is fixed."]
     if job is None:
         return []
     kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"

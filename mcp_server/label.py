@@ -53,7 +53,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, WrongSetting):
         return fixing(error, "label")
     if args.file:
-        return called("label", args.run or "RUN", "--file", args.file) + "        (when it is mended)"
+        return called("label", args.run or "RUN", "--file", args.file) + "        (when it is fixed)"
     known = instead(error, "run")
     return called("label", known) if known else called("label", "--help")
 

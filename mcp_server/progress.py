@@ -1,13 +1,12 @@
-"""What `caseharden run` shows: the progress of a run, failures as they come, and the result.
+"""What `caseharden run` shows: the progress of a run, failures and errors as they come, and the result.
 
 On a terminal one line is redrawn; elsewhere a line at the start, one every 30 s or 10% (whichever is later) and at most
-20 failures.
+20 failures. An error is shown once, however many trials end in it.
 """
 
 from __future__ import annotations
 
 import json
-import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +20,13 @@ from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
 from ..tools.runs import changes_told, part_of
 from .called import called
-from .terminal import Screen, bar, clean, cut, duration, interval, money, percent, table
+from .terminal import Screen, bar, clean, cut, duration, interval, money, percent, table, wrapped
 
 PAUSE_S = 30
 FAILURES = 20
+ERRORS = 5
+"""How many different reasons of errors are shown."""
+REASON_LINES = 6
 CASES = 30
 
 
@@ -39,6 +41,8 @@ class Progress:
         self._told_at = self._started
         self._told_share = 0.0
         self._seen: set[str] = set()
+        self._errors: set[str] = set()
+        self._read: set[str] = set()
         self._said_that_it_waits = False
         budget: dict[str, float] = report.run.options.get("budget") or {}
         self._usd = budget.get("usd", 0.0)
@@ -49,7 +53,7 @@ class Progress:
 
     async def look(self, job: Job) -> None:
         """Show what has happened since the last look."""
-        await self._failures()
+        await self._news()
         units = job.units
         share = units.finished / units.total if units.total else 0.0
         now = time.monotonic()
@@ -67,7 +71,7 @@ class Progress:
 
     async def end(self) -> None:
         """Show the remaining failures; the status line stays as it is."""
-        await self._failures()
+        await self._news()
         self._screen.close()
 
     async def _line(self, job: Job, share: float) -> str:
@@ -88,6 +92,36 @@ class Progress:
     async def _count(self, verdict: str) -> int:
         where = {"run": self._run, "verdict": verdict}
         return (await self._bench.items.page("conversation", where=where, limit=1)).total
+
+    async def _news(self) -> None:
+        await self._failures()
+        await self._broken()
+
+    async def _broken(self) -> None:
+        """Show why train trials ended in error or were invalid: each reason once."""
+        for verdict in ("error", "invalid"):
+            page = await self._bench.items.page(
+                "conversation", where={"run": self._run, "verdict": verdict}, limit=100
+            )
+            for row in reversed(page.items):
+                hidden = row["split"] == "held_out"
+                if (
+                    hidden
+                    or row["id"] in self._read
+                    or len(self._errors) >= ERRORS
+                    or len(self._read) >= FAILURES
+                ):
+                    continue
+                self._read.add(str(row["id"]))
+                told = (await self._bench.items.get("conversation", str(row["id"]))).item
+                why = clean(str(told["why"]))
+                if why not in self._errors:
+                    self._errors.add(why)
+                    word = "ERROR" if verdict == "error" else "INVALID"
+                    end = f"{told['end']['reason']} in turn {told['end']['turn']}"
+                    self._screen.line(cut(clean(f"{word} {_case(row)}: {end}"), self._screen.width))
+                    for line in wrapped(why, self._screen.width, " " * 8)[:REASON_LINES]:
+                        self._screen.line(line)
 
     async def _failures(self) -> None:
         """Show the first failure of each case, as long as there are few."""
@@ -155,7 +189,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         )
         lines.append(f"  {name}: {mean}" + (f"; {found.unscored} unscored" if found.unscored else ""))
     for warning in report.warnings if report.job is None else run.warnings:
-        lines += textwrap.wrap(clean(warning), width, initial_indent="  ", subsequent_indent="  ")
+        lines += wrapped(warning, width, "  ")
     for threshold in run.thresholds:
         word = "PASS" if threshold.result == "pass" else "FAIL"
         lines.append(

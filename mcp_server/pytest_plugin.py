@@ -112,7 +112,7 @@ async def _why(bench: Workbench, row: Mapping[str, Any]) -> str:
     if row.get("split") == "held_out":
         return ""
     item = (await bench.items.get("conversation", str(row["id"]))).item
-    found = next(iter(item["failed_checks"]), None)
+    found = next(iter(item.get("failed_checks", ())), None)
     if found is None:
         return f", {item['why']}" if item["why"] else ""
     at = f" in turn {found['turn']}" if found.get("turn") else ""

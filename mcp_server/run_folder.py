@@ -24,6 +24,7 @@ from ..engine.errors import (
     Conflict,
     InvalidArgument,
     NeedsConfirm,
+    NotAllowed,
     NotFound,
     SetupError,
     StorageError,
@@ -40,7 +41,7 @@ from .called import called, home_words
 from .ci_reports import add_report_arguments
 from .following import NO_RESULT, as_json, finished, followed, how_to_go_on
 from .instead import instead
-from .settings import WrongSetting, add_flags, fixing, read_settings
+from .settings import WrongSetting, add_flags, fixing, given_words, read_settings
 from .terminal import Screen
 
 
@@ -132,8 +133,17 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, StorageError):
         return called(args.command, args.folder, "--home", "DIR") + "        (a folder that can be written)"
     if isinstance(error, SetupError):
-        return _again(args) + "        (when that is mended)"
-    return _then_option(args, error, where) or _then_folder(args, error, where)
+        return _again(args) + "        (when that is fixed)"
+    return allowing_code(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
+
+
+def allowing_code(args: argparse.Namespace, error: Exception) -> str:
+    """The same command with leave to run the folder's own code, if that is what it lacks; else ""."""
+    if not isinstance(error, NotAllowed) or "--allow-code" not in error.allowed or args.allow_code:
+        return ""
+    check = ["--check"] if getattr(args, "check", False) else []
+    again = called(*command_words(args, "--allow-code", args.folder, *check))
+    return f"{again}        (runs the code in this folder as you)"
 
 
 def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
@@ -162,13 +172,15 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
     if isinstance(error, Conflict) and where.endswith("environment.id"):
         return called(args.command, args.folder, "--home", "DIR") + "        (a data folder of its own)"
     if args.check:
-        return _again(args, "--check") + "        (again, when that is mended)"
+        return _again(args, "--check") + "        (again, when that is fixed)"
     return _again(args, "--check") + "        (checks every file, runs nothing)"
 
 
 def command_words(args: argparse.Namespace, *words: str) -> list[str]:
-    """The command for the same folder and data folder, as words."""
-    return [args.command, args.folder, *home_words(args), *words]
+    """The command for the same folder with the same settings, except those in `words`."""
+    given = given_words(args)
+    kept = [pair for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in words]
+    return [args.command, args.folder, *(word for pair in kept for word in pair), *words]
 
 
 def _again(args: argparse.Namespace, *words: str) -> str:

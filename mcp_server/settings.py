@@ -174,6 +174,16 @@ def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
             group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
 
 
+def given_words(args: argparse.Namespace) -> list[str]:
+    """The settings that a command was given as flags, as words: a command to be typed next needs them, too."""
+    words: list[str] = []
+    for name in (one for one in _FLAGS if one != "proxy"):  # its URL may hold a password, and this is printed
+        told: str | Sequence[str] | None = getattr(args, name, None)
+        for value in [told] if isinstance(told, str) else told or ():
+            words += [flag(name), value]
+    return words
+
+
 def read_settings(
     args: argparse.Namespace,
     *,

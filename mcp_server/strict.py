@@ -24,12 +24,14 @@ from ..engine.errors import (
     UnknownTool,
     did_you_mean,
 )
+from ..engine.workbench import Workbench
 from .failures import error_result
 from .offer import EVERYTHING, Offer
 
 MAX_CHARACTERS = 4 * 2**20
 """Characters of all texts of one call; longer input must come in a file."""
 MAX_DEPTH = 100
+ANSWERS = "answer_model_calls"
 EMPTY: tuple[Any, ...] = ("", [], {}, None)
 
 
@@ -42,8 +44,9 @@ class Arguments(ArgModelBase):
 class StrictArguments:
     """Middleware of `tools/call`: answers calls that the tool would not accept, passes on everything else."""
 
-    def __init__(self, tools: Mapping[str, Tool], offer: Offer = EVERYTHING) -> None:
+    def __init__(self, tools: Mapping[str, Tool], bench: Workbench, offer: Offer = EVERYTHING) -> None:
         self.tools = tools
+        self.bench = bench
         self.offer = offer
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -57,6 +60,8 @@ class StrictArguments:
         error = error or refusal(self.tools, name, cast("dict[str, Any]", arguments or {}))
         if error is None:
             return await call_next(ctx)
+        if name == ANSWERS:  # what the client holds would be out until its lease ends
+            error.next = tuple(await self.bench.model_calls.hand_again(arguments)) or error.next
         known = self.tools.get(name)
         return error_result(error, name, list(known.parameters["properties"]) if known else (), self.tools)
 

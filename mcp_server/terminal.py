@@ -63,6 +63,18 @@ def table(rows: Sequence[Sequence[str]], width: int, indent: str = "  ") -> list
     ]
 
 
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """A text, made harmless, in lines of at most `width` cells; ids and commands stay whole."""
+    return textwrap.wrap(
+        clean(text),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def bar(share: float, width: int = 26) -> str:
     """`[###-------]`; full only at 1, empty only at 0."""
     filled = round(share * width)
@@ -144,7 +156,7 @@ class Screen:
 
     def note(self, word: str, text: str) -> None:
         """Print a text of any length after a word, on as many lines as it needs."""
-        for line in textwrap.wrap(clean(text), self.width - 6):
+        for line in wrapped(text, self.width - 6):
             self.line(f"{word:<5} {line}")
             word = ""
 

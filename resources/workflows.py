@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from ..engine.errors import InvalidArgument, NextCall
+from ..engine.ids import SLUG
 from ..engine.workbench import Workbench
-from ..engine.workbench.results import Item
 from .library import HERE
 
 HARDEN_MY_AGENT = (
@@ -26,6 +26,10 @@ WRITE_SCENARIOS = (
     "Write test scenarios: read policy and data, write, correct what is refused, close the gaps."
 )
 
+NONE_YET = "There is no environment yet."
+SHIPPED = "shop"
+"""The environment that a prompt names where there is none."""
+
 
 def template(name: str) -> str:
     """The text of a workflow, with placeholders."""
@@ -33,19 +37,19 @@ def template(name: str) -> str:
 
 
 async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") -> str:
-    """The text of the prompt; without an environment, for the only one.
+    """The text of the prompt; without an environment, for the only one; where there is none, it begins with making one.
 
     Raises NotFound if the environment does not exist, InvalidArgument if several could be meant.
     """
     environment = environment or await _only_environment(bench)
-    found = await bench.items.get("environment", environment)
-    run = await _newest(bench, "run", environment)
-    job = await _active(bench, environment)
+    told = await _told(bench, environment)
+    run = await _newest(bench, "run", environment) if told else None
+    job = await _active(bench, environment) if told else None
     text = template("harden_my_agent").format(
         environment=environment,
         goal=" ".join(goal.split())[:1_000],
-        state=_state(found, run, job),
-        first=_first(environment, run, job),
+        state=_state(told, run, job),
+        first=_begin(told, environment) + _first(environment, run, job),
         run=f', "run": "{run["id"]}"' if run else "",
         again=_again(environment, run),
     )
@@ -58,39 +62,47 @@ async def play_the_agent(bench: Workbench, environment: str, start: str = "") ->
     Raises as `harden_my_agent` does.
     """
     environment = environment or await _only_environment(bench)
-    found = await bench.items.get("environment", environment)
-    page = await bench.items.page("session", environment=environment, where={"state": "open"}, limit=20)
-    session = next((str(row["id"]) for row in page.items if row["role"] == "agent"), "")
-    state = f"{found.summary} {session} is open." if session else f"{found.summary} No session is open."
+    told = await _told(bench, environment)
+    session = await _open_session(bench, environment) if told else ""
+    state = f"{told or NONE_YET} {session or 'No session'} is open."
     args = {"environment": environment, "role": "agent", "start": start.strip()[:200] or "random"}
     first = f"start_session({json.dumps(args, ensure_ascii=False)})."
     if session and not start:
         look = json.dumps({"session": session, "action": "look"})
         first = f"step_session({look}) to go on with {session}, or {first}"
+    first = _begin(told, environment) + first
     return template("play_the_agent").format(environment=environment, state=state, first=first)
 
 
 async def write_scenarios(bench: Workbench, environment: str, count: str = "", focus: str = "") -> str:
     """The text of the prompt; `count` 1 to 50, default 5. Raises as `harden_my_agent` does."""
     environment = environment or await _only_environment(bench)
-    found = await bench.items.get("environment", environment)
+    told = await _told(bench, environment)
     if count.strip() and not (count.strip().isdecimal() and 1 <= int(count.strip()[:4]) <= 50):
         raise InvalidArgument(f"`count` is {count[:40]}.", where="count", allowed="1 to 50")
     text = template("write_scenarios").format(
         environment=environment,
         count=count.strip() or "5",
         focus=" ".join(focus.split())[:1_000],
-        state=found.summary,
+        state=told or NONE_YET,
+        begin=_begin(told, environment),
     )
     return text.replace(". \n", ".\n")
 
 
 async def lend_your_model(bench: Workbench, job: str) -> str:
-    """The text of the prompt; without a job, for the newest that waits.
+    """The text of the prompt; without a job, for the newest that waits; where none does, it begins with starting one.
 
-    Raises NotFound if the job does not exist, InvalidArgument if none waits.
+    Raises NotFound if the job does not exist.
     """
     job = job or await _newest_waiting(bench)
+    if not job:
+        environment = (await _environments(bench))[:1]
+        args = json.dumps({"environment": (*environment, SHIPPED)[0], "models": {"user": "relay"}})
+        first = f"run_simulations({args}), for one: its reply names the job, for which `job-1` stands here."
+        state = "No job waits for answers." + ("" if environment else f" {NONE_YET}")
+        first = (_begin("") if not environment else "") + first
+        return template("lend_your_model").format(job="job-1", state=state, first=first)
     found = await bench.items.get("job", job)
     first = f'take_model_calls({{"job": "{job}", "limit": 16}}).'
     if found.item.get("state") not in ("queued", "running", "waiting"):
@@ -99,11 +111,13 @@ async def lend_your_model(bench: Workbench, job: str) -> str:
 
 
 async def triage_failures(bench: Workbench, run: str = "") -> str:
-    """The text of the prompt; without a run, for the newest.
+    """The text of the prompt; without a run, for the newest; where there is none, it begins with making one.
 
-    Raises NotFound if the run does not exist, InvalidArgument if there is none at all.
+    Raises NotFound if the run does not exist.
     """
     run = run or await _newest_run(bench)
+    if not run:
+        return await _first_run(bench)
     found = await bench.items.get("run", run, view="clusters")
     series = await bench.items.get("run", run, view="rounds", limit=100)
     first = f'get_item({{"kind": "run", "id": "{run}", "view": "clusters"}}).'
@@ -118,38 +132,62 @@ async def triage_failures(bench: Workbench, run: str = "") -> str:
     return template("triage_failures").format(run=run, state=found.summary, first=first, compare=compare)
 
 
+async def _first_run(bench: Workbench) -> str:
+    """The workflow of a data folder without runs."""
+    ids = await _environments(bench)
+    begin = "" if ids else _begin("")
+    first = (
+        f'{begin}run_simulations({{"environment": "{(*ids, SHIPPED)[0]}"}}); `run-1` here stands for its run.'
+    )
+    state = "There is no run yet." + ("" if ids else f" {NONE_YET}")
+    compare = "It is the first run: there is nothing to compare it with."
+    return template("triage_failures").format(run="run-1", state=state, first=first, compare=compare)
+
+
 async def _newest_run(bench: Workbench) -> str:
     page = await bench.items.page("run", limit=1)
-    if page.items:
-        return str(page.items[0]["id"])
-    start = NextCall("list_items", {"kind": "environment"})
-    raise InvalidArgument("There is no run yet.", where="run", allowed="a run id", next=[start])
+    return str(page.items[0]["id"]) if page.items else ""
 
 
 async def _newest_waiting(bench: Workbench) -> str:
     page = await bench.items.page("job", where={"state": "waiting"}, limit=1)
-    if page.items:
-        return str(page.items[0]["id"])
-    start = NextCall("list_items", {"kind": "job"})
-    raise InvalidArgument("No job waits for answers.", where="job", allowed="a job id", next=[start])
+    return str(page.items[0]["id"]) if page.items else ""
+
+
+async def _environments(bench: Workbench) -> list[str]:
+    return [str(row["id"]) for row in (await bench.items.page("environment", limit=20)).items]
 
 
 async def _only_environment(bench: Workbench) -> str:
-    page = await bench.items.page("environment", limit=20)
-    ids = [str(row["id"]) for row in page.items]
-    if len(ids) == 1:
-        return ids[0]
-    what = "Which environment? There are several." if ids else "There is no environment yet."
+    """The only environment; where there is none, the id of one that a prompt begins with making."""
+    ids = await _environments(bench)
+    if len(ids) < 2:
+        return (*ids, SHIPPED)[0]
     start = NextCall("list_items", {"kind": "environment"})
-    if not ids:
-        start = NextCall("create_environment", {"id": "shop", "world": "shop"})
-    allowed = ids or "one that create_environment made"
-    raise InvalidArgument(what, where="environment", allowed=allowed, next=[start])
+    what = "Which environment? There are several."
+    raise InvalidArgument(what, where="environment", allowed=ids, next=[start])
+
+
+async def _told(bench: Workbench, environment: str) -> str:
+    """What is to be said of an environment; "" where there is none at all. NotFound if there are only others."""
+    if SLUG.fullmatch(environment) and not await _environments(bench):
+        return ""
+    return (await bench.items.get("environment", environment)).summary
+
+
+def _begin(told: str, environment: str = SHIPPED) -> str:
+    """How to make an environment, before anything else, if nothing is told of one."""
+    return "" if told else f"{template('begin').format(environment=environment).strip()} "
 
 
 async def _newest(bench: Workbench, kind: str, environment: str) -> dict[str, Any] | None:
     page = await bench.items.page(kind, environment=environment, limit=1)
     return page.items[0] if page.items else None
+
+
+async def _open_session(bench: Workbench, environment: str) -> str:
+    page = await bench.items.page("session", environment=environment, where={"state": "open"}, limit=20)
+    return next((str(row["id"]) for row in page.items if row["role"] == "agent"), "")
 
 
 async def _active(bench: Workbench, environment: str) -> dict[str, Any] | None:
@@ -159,8 +197,8 @@ async def _active(bench: Workbench, environment: str) -> dict[str, Any] | None:
     )
 
 
-def _state(environment: Item, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:
-    told = [environment.summary]
+def _state(environment: str, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:
+    told = [environment or NONE_YET]
     if run is None:
         told.append("No runs yet.")
     else:

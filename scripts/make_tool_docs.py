@@ -28,8 +28,9 @@ HEAD = """\
 # Tools
 
 What the MCP server of this version offers, written by `scripts/make_tool_docs.py` from the server itself.
-Every reply has `summary`, `next` (complete calls), `warnings` and `links`; empty fields are left out. Errors have
-`code`, `what`, `where`, `allowed` and `next`. Arguments that a tool does not know are refused.
+Every reply has `summary`, `next`, `warnings` and `links`; empty fields are left out. Errors have `code`, `what`,
+`where`, `allowed` and `next`. Arguments that a tool does not know are refused. A call in `next` can be made as it
+stands, unless its `why` names an argument to add, such as "with `text`: what you say".
 """
 
 

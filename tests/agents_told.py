@@ -6,14 +6,14 @@ get_order, then its result), `crash`, `garbage`, `huge`, `hang`, `verdict`.
 
 from __future__ import annotations
 
+import socket
 import stat
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
-
-import anyio
 
 from caseharden.engine.agents import (
     AgentAdapter,
@@ -221,14 +221,15 @@ def program(file: Path, text: str) -> Path:
     return file
 
 
-async def listening(port: int) -> None:
-    """Until somebody listens at the port."""
-    with anyio.fail_after(60):
-        while True:
-            try:
-                stream = await anyio.connect_tcp("127.0.0.1", port)
-            except OSError:
-                await anyio.sleep(0.01)
-            else:
-                await stream.aclose()
-                return
+@contextmanager
+def served_over_http(file: Path) -> Generator[int]:
+    """The port of a program that is given the listening socket: nobody else can take it, and who comes early waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, number = listener.getsockname()[1], listener.fileno()
+        command = [sys.executable, str(file), str(number)]
+        server = subprocess.Popen(command, stderr=subprocess.DEVNULL, pass_fds=[number])
+    with server:
+        try:
+            yield port
+        finally:
+            server.kill()

@@ -55,7 +55,10 @@ def other(x: int) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+        import socket, uvicorn
+        app = server.streamable_http_app()
+        listener = socket.socket(fileno=int(sys.argv[1]))
+        uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
     else:
         server.run()
 """

@@ -33,6 +33,8 @@ CODES = {
     ),
     *("needs_confirm", "missing_key", "rate_limited", "budget", "unavailable", "storage", "internal"),
 }
+STAND_IN = re.compile(r"\.+|\u2026|<[^<>]*>|\{\{?[^{}]*\}\}?|[A-Z]{3,}([/@][A-Z]+)*")
+"""What a proposed call may not say."""
 KNOWN = build_tools(Workbench(Path("nowhere")))
 """The tools, only to look at their arguments."""
 
@@ -116,9 +118,19 @@ def check_error(error: dict[str, Any], text: str) -> None:
 
 
 def check_call(call: dict[str, Any]) -> None:
-    """A proposed call is one that the server would take."""
+    """A proposed call is one that the server would take, and means what it says: no text stands for another."""
     problem = refusal(KNOWN, call["tool"], cast("dict[str, Any]", call["args"]))
     assert problem is None, f"{call}: {problem}"
+    assert not stand_ins(call["args"]), call
+
+
+def stand_ins(value: Any) -> list[str]:
+    """The texts in it that stand for others: `...`, `<your text>`, `{{text}}`, `RUN/SIM/TRIAL`."""
+    if isinstance(value, dict):
+        return [found for one in cast("dict[str, Any]", value).values() for found in stand_ins(one)]
+    if isinstance(value, list):
+        return [found for one in cast("list[Any]", value) for found in stand_ins(one)]
+    return [value] if isinstance(value, str) and STAND_IN.fullmatch(value.strip()) else []
 
 
 TINY: dict[str, Any] = {

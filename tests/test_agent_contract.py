@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from caseharden.engine.agents import AgentError, OwnVerdict
+from caseharden.engine.records.environment import AgentSpec
 from caseharden.tests.agents_told import RESULT, agent_of, conversing
 
 pytestmark = pytest.mark.anyio
@@ -119,13 +120,16 @@ async def test_a_cancelled_reply_leaves_the_agent_fit_for_others(kind: str, tmp_
 async def test_no_process_is_left_of_a_conversation_that_was_cancelled_or_too_late(
     kind: str, tmp_path: Path
 ) -> None:
-    async with agent_of(kind, tmp_path, timeout_s=4) as agent:
-        for late in (True, False):
+    async with agent_of(kind, tmp_path) as agent:
+        spec: AgentSpec = vars(agent)["spec"]
+        for late in (False, True):
             pid = -1
             with anyio.CancelScope() as scope:
                 async with conversing(agent) as talk:
                     pid = int(await talk.say("pid"))
-                    if not late:
+                    if late:  # only now: it may have taken its time to start
+                        spec.timeout_s = 0.2
+                    else:
                         scope.deadline = anyio.current_time() + 0.2
                     with pytest.raises(AgentError):
                         await talk.say("hang")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import pytest
 from caseharden.engine.agents import AgentError, Reach, open_outside
 from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed, Unavailable
 from caseharden.engine.records.environment import AgentSpec
-from caseharden.tests.agents_told import RESULT, Talk, conversing, listening, program, reaching
+from caseharden.tests.agents_told import RESULT, Talk, conversing, program, reaching, served_over_http
 from caseharden.tests.agents_wired import MCP, a2a, answered, mcp_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, of_json
 
@@ -33,21 +30,14 @@ async def test_a_server_of_the_official_sdk_is_an_agent_over_http_and_over_its_s
     tmp_path: Path,
 ) -> None:
     file = program(tmp_path / "desk_mcp", MCP)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    over_http: dict[str, Any] = {"kind": "mcp", "url": f"http://127.0.0.1:{port}/mcp", "tool": "chat"}
-    with subprocess.Popen([sys.executable, str(file), str(port)], stderr=subprocess.DEVNULL) as server:
-        try:
-            async with reaching(tmp_path) as reach:
-                await listening(port)
-                for fields in (over_http, {"kind": "mcp", "command": ["desk_mcp"], "tool": "chat"}):
-                    talk = await said(reach, "call", **fields)
-                    assert talk.last is not None and talk.last.text == f"told: {RESULT}"
-                    with pytest.raises(AgentError, match="Error executing tool chat"):
-                        await said(reach, "raise", **fields)
-        finally:
-            server.kill()
+    with served_over_http(file) as port:
+        over_http: dict[str, Any] = {"kind": "mcp", "url": f"http://127.0.0.1:{port}/mcp", "tool": "chat"}
+        async with reaching(tmp_path) as reach:
+            for fields in (over_http, {"kind": "mcp", "command": ["desk_mcp"], "tool": "chat"}):
+                talk = await said(reach, "call", **fields)
+                assert talk.last is not None and talk.last.text == f"told: {RESULT}"
+                with pytest.raises(AgentError, match="Error executing tool chat"):
+                    await said(reach, "raise", **fields)
 
 
 async def test_the_tool_is_the_one_that_is_named_or_the_only_one(tmp_path: Path) -> None:

@@ -320,7 +320,7 @@ def test_the_next_line_fits_the_option_that_was_wrong(folder: Path, home: Path, 
     (folder / "personas.yaml").write_text("- {idd: x}")
     assert following() == f"{folder} --check"
     told = call("run", str(folder), "--check", home=home).stderr
-    assert "again, when that is mended" in told
+    assert "again, when that is fixed" in told
     (folder / "caseharden.yaml").unlink()
     assert "caseharden init my-agent" in call("run", str(folder), home=home).stderr
 

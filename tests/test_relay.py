@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from caseharden.engine.records.model_call import ModelCall
+from caseharden.engine.workbench.judging import Judging
+from caseharden.engine.workbench.mailbox import Mailbox
 from caseharden.engine.workbench.model_call_views import BATCH_CHARS, Batch
 from caseharden.tests.hosting import STOP, View, answers, as_user, by_role, heard, judgement, lent_desk, play
 from caseharden.tests.server_desk import Desk, desk
@@ -122,6 +124,43 @@ async def test_what_was_refused_comes_again_without_what_the_client_has_before_i
         whole = await at.ok("answer_model_calls", answers=[bad])
         (again,) = [view for view in whole["calls"] if view["id"] == bad["id"]]
         assert again["uses"] == ["user-rules"] and "user-rules" in whole["shared"]
+
+
+async def test_calls_whose_answer_could_not_be_read_are_handed_out_again_at_once(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 3, models=MODELS)
+        job = await started(at)
+        users = await at.ok("take_model_calls", job=job)
+        held = [view["id"] for view in users["calls"]]
+        refused = await at.error("answer_model_calls", answer=answers(users)[:1])
+        assert refused["next"][0]["tool"] == "take_model_calls"
+        again = await at.ok("take_model_calls", job=job, wait_s=0)
+        assert [view["id"] for view in again["calls"]] == held[:1], "the one that it named"
+        for wrong in ({"answers": [{"text": "Close it."}]}, {"answers": answers(users), "limit": 65}):
+            call = at.ok if "limit" not in wrong else at.error
+            told = await call("answer_model_calls", **wrong)
+            assert told["next"][0]["tool"] == "take_model_calls"
+            again = await at.follow(told)
+            assert sorted(view["id"] for view in again["calls"]) == sorted(held)
+        done = await at.ok("answer_model_calls", answers=answers(users), limit=0)
+        assert done["accepted"] == 3
+
+
+async def test_a_refusal_tells_its_reason_first_and_repeats_a_call_whole_only_when_it_is_refused_again(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as at:
+        await lent_desk(at, 2, models=MODELS)
+        users = await at.ok("take_model_calls", job=await started(at))
+        bad = [{"id": view["id"], "text": ""} for view in users["calls"]]
+        back = await at.ok("answer_model_calls", answers=bad)
+        names = list(back)
+        assert names.index("refused") < names.index("calls") and "shared" not in back
+        assert all(view["history"] == [] and "sheet" not in view for view in back["calls"])
+        whole = await at.ok("answer_model_calls", answers=bad)
+        assert all("sheet" in view for view in whole["calls"]) and not whole.get("warnings")
+        often = await at.ok("answer_model_calls", answers=bad)
+        assert "cancel_job ends the job" in often["warnings"][0]
 
 
 async def test_wrong_answers_come_back_with_the_reason_and_the_others_are_taken(tmp_path: Path) -> None:
@@ -250,8 +289,25 @@ async def test_a_client_that_plays_the_agent_is_shown_no_user_calls(tmp_path: Pa
 
 
 async def test_a_client_judges_too_in_one_call_a_conversation_and_is_asked_for_what_it_left_wrong(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One conversation is read from a slow disk: the job does not wait before all that it asks is there."""
+    told, slow, read = anyio.Event(), [True], Judging._read  # pyright: ignore[reportPrivateUsage]
+    tell = Mailbox._tell_state  # pyright: ignore[reportPrivateUsage]
+
+    async def read_late(self: Judging, *args: Any) -> Any:
+        if slow:
+            slow.clear()
+            await told.wait()
+        return await read(self, *args)
+
+    def tell_state(self: Mailbox, job: str) -> None:
+        tell(self, job)
+        if not slow and self.waits(job) == 2:
+            told.set()
+
+    monkeypatch.setattr(Judging, "_read", read_late)
+    monkeypatch.setattr(Mailbox, "_tell_state", tell_state)
     async with desk(tmp_path) as at:
         await lent_desk(at, 3, models={**MODELS, "judge": "relay"})
         for n in range(1, 4):

@@ -10,8 +10,10 @@ import pytest
 from mcp import Client
 
 from caseharden.engine.errors import Unavailable
-from caseharden.engine.llm import open_model, patient
+from caseharden.engine.llm import Message, ModelReply, ModelRequest, Origin, open_model, patient
 from caseharden.engine.llm.patience import waiting_for_the_host
+from caseharden.engine.store import Store
+from caseharden.engine.workbench.mailbox import Mailbox
 from caseharden.mcp_server.app import build_server
 from caseharden.resources.workbench import Workbench
 from caseharden.tests.hosting import STOP, View, answers, by_role, judgement, lent_desk, play, told_ticket
@@ -98,6 +100,33 @@ async def test_a_restarted_server_asks_nothing_twice_and_comes_to_the_same(tmp_p
         same = set(whole) & set(await transcripts(at))
     assert len(asked) == len(set(asked))
     assert len(same) == 4, "but for the one whose user left at once"
+
+
+async def test_one_of_two_that_ask_the_same_gives_up_and_the_other_hears_the_answer(tmp_path: Path) -> None:
+    request = ModelRequest("user", [Message("user", "Who are you?")])
+    heard: list[str] = []
+
+    async def asks(mailbox: Mailbox) -> None:
+        heard.append((await mailbox.asked(request, Origin(run="session-1", part="session"))).text)
+
+    async with anyio.create_task_group() as group:
+        with anyio.fail_after(60), Store(tmp_path) as store:
+            mailbox = Mailbox(store)
+            group.start_soon(mailbox.watch)
+            with anyio.CancelScope() as patience:
+                async with anyio.create_task_group() as impatient:
+                    impatient.start_soon(asks, mailbox)
+                    group.start_soon(asks, mailbox)
+                    while mailbox.waits("") < 1:
+                        await anyio.lowlevel.checkpoint()
+                    patience.cancel()
+            [call] = mailbox.free("")
+            assert mailbox.keep(call, ModelReply("Dana."))
+            mailbox.wake("")
+            while not heard:
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    assert heard == ["Dana."]
 
 
 async def lent_over_stdio(server: Served) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowe
 from caseharden.engine.net import Network
 from caseharden.engine.processes import AllowedCode, Processes
 from caseharden.engine.workbench import Workbench, workbench
-from caseharden.tests.agents_told import listening
+from caseharden.tests.agents_told import served_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, cut, fault, hang, of_json, redirect
 from caseharden.tests.plain_mcp import write_plain
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
@@ -74,7 +73,10 @@ def reset() -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+        import socket, uvicorn
+        app = server.streamable_http_app()
+        listener = socket.socket(fileno=int(sys.argv[1]))
+        uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
     else:
         server.run()
 """
@@ -205,26 +207,15 @@ async def test_the_tools_of_an_mcp_server_are_tools_of_the_world(tmp_path: Path,
         (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
     else:
         write_plain(tmp_path / "desk.py", DESK)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     where: dict[str, Any] = {"command": ["python", "desk.py"]}
-    if over_http:
-        where = {"url": f"http://127.0.0.1:{port}/mcp", "reset": "reset"}
-    server = None
-    try:
+    with ExitStack() as stack:
         if over_http:
-            command = [sys.executable, str(tmp_path / "desk.py"), str(port)]
-            server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            await listening(port)
+            port = stack.enter_context(served_over_http(tmp_path / "desk.py"))
+            where = {"url": f"http://127.0.0.1:{port}/mcp", "reset": "reset"}
         async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
             made, run = await played(desk, by_mcp(**where), 2)
             assert made.checked["proven"] == 2 and run.totals.passed == 2
             talk = await log_of(desk, run, "close-2")
-    finally:
-        if server is not None:
-            server.kill()
-            server.wait()
     look, close = calls_in(talk)
     assert look["result"] == {"ticket_id": "T2", "status": "open", "owner": "ann"}
     assert close["result"] == "closed T2"

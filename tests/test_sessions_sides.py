@@ -75,7 +75,7 @@ async def test_a_step_waits_only_so_long_and_a_look_waits_again(
 async def test_a_client_answers_for_the_other_side_of_a_session_and_nothing_of_it_is_left(
     tmp_path: Path, role: str, side: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions_module, "LENT_STEP_S", 0.3)
+    monkeypatch.setattr(sessions_module, "LENT_STEP_S", 0.3)  # as long as nobody answers
     async with bench_at(tmp_path) as bench:
         await desk(bench, 1, agent={"kind": kind})
         models = {} if kind == "caller" else {side: "relay"}
@@ -88,8 +88,10 @@ async def test_a_client_answers_for_the_other_side_of_a_session_and_nothing_of_i
         (call,) = (await bench.model_calls.take()).calls
         assert call["role"] == side
         await bench.model_calls.answer([{"id": call["id"], "text": "This is what I say."}], limit=0)
+        monkeypatch.setattr(sessions_module, "LENT_STEP_S", 20)
         looked = await bench.sessions.step(id, action="look")
         assert looked.messages[-1] == {"from": side, "text": "This is what I say."} and not looked.waits
+        monkeypatch.setattr(sessions_module, "LENT_STEP_S", 0.3)
         other = await bench.sessions.step(id, text="And then?")
         assert other.waits and len((await bench.model_calls.take()).calls) == 1
         ended = await bench.sessions.step(id, action="end")

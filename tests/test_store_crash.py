@@ -441,7 +441,7 @@ from pathlib import Path
 from caseharden.engine.store import Store
 
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
 with Store(Path(sys.argv[1])) as store:
     kept = store.run_table("run-1", "trials")
     for number in range(1, 1001):

@@ -170,7 +170,7 @@ async def test_what_an_agent_raised_and_where_code_is_allowed_are_told(tmp_path:
         change = {"agent": {"kind": "python", "file": "desk.py"}}
         await at.ok("update_item", kind="environment", id="support", changes=change)
         run = await at.ok("run_simulations", environment="support", wait_s=45)
-        assert any("raised ValueError" in one and "doctor --agent" in one for one in run["warnings"])
+        assert any("raised ValueError" in one and "caseharden show" in one for one in run["warnings"])
         rows = (await at.ok("list_items", kind="conversation", where={"run": "run-1"}))["items"]
         assert rows[0]["error"] == "raised ValueError"
     async with coded(tmp_path / "data", []) as at:

@@ -183,8 +183,7 @@ def test_a_reply_as_text_is_compact_and_whole() -> None:
         "checked: proven 2, do_nothing_passes [support/b]",
         "counts: scenarios 26",
         "Warning: support/b passes when the agent does nothing: add a check for what it must say.",
-        'Next: create_scenarios({"environment":"support","scenarios":[{"id":"...","goal":"..."}]}) - send only the '
-        "corrected ones",
+        'Next: create_scenarios({"environment":"support"}) - with `scenarios`: only the corrected ones',
         'Next: create_simulations({"environment":"support"}) - new ones are in no simulation yet',
     ]
 
@@ -291,7 +290,8 @@ def test_a_brief_asks_for_one_text_and_says_what_a_look_costs() -> None:
     reply = hardening_reply(HardeningReport(waiting()))
     assert "all of them into ONE text" in reply.summary
     assert "look 1 needs p <= 0.030, look 2 <= 0.008" in reply.summary
-    assert "ONE text" in reply.next[0].why and len(reply.next[0].args["edits"]) == 2
+    assert "with `edits`" in reply.next[0].why and "ONE text" in reply.next[0].why
+    assert reply.next[0].args == {"hardening": "hard-1"}
     kept = Candidate(
         id="hard-1/c1",
         base="desk@1",

@@ -422,3 +422,13 @@ async def test_an_edit_says_that_the_bound_file_was_left_as_it_is(tmp_path: Path
         assert file.read_text(encoding="utf-8") == "One.\n"
         again = await bench.items.update("environment", "desk", {"name": "Desk"})
         assert not again.warnings
+
+
+async def test_instructions_that_stand_for_a_text_are_refused(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions="Help.")
+        for text in ("...", " … "):
+            with pytest.raises(InvalidArgument, match="stands for a text of yours"):
+                await bench.items.update("environment", "desk", {"instructions": text})
+            with pytest.raises(InvalidArgument, match="stands for a text of yours"):
+                await bench.environments.create("other", instructions=text)

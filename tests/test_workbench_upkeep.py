@@ -11,6 +11,7 @@ from caseharden.engine.errors import Conflict, InvalidArgument, NotFound, Storag
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import Workbench
 from caseharden.engine.workbench.archive import Archive
+from caseharden.engine.workbench.deleting import Deleting
 from caseharden.tests.killed_at import CALLS, copies_killed, last_write
 from caseharden.tests.workbench_cases import audited, bench_at, desk
 
@@ -158,6 +159,30 @@ async def test_what_is_in_use_is_neither_deleted_nor_renamed(tmp_path: Path) -> 
             await bench.items.delete("conversation", [f"{base}/close-1-dana/1"], confirm=True)
         with pytest.raises(InvalidArgument, match="is a turn"):
             await bench.items.delete("conversation", [f"{base}/close-1-dana/1@2"])
+
+
+@pytest.mark.parametrize(("kind", "id"), [("run", "run-1"), ("environment", "desk")])
+async def test_a_run_that_is_resumed_while_it_is_about_to_be_deleted_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, id: str
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench, 3)
+        run = await ran(bench)
+        with Store(tmp_path) as other:
+
+            def resumed_elsewhere(*_: Any) -> list[str]:
+                """After all checks, before anything is gone."""
+                other.jobs.resume("job-1", reopen=True)
+                return []
+
+            monkeypatch.setattr(Deleting, "_told", resumed_elsewhere)
+            with pytest.raises(Conflict, match="job-1 goes on"):
+                await bench.items.delete(kind, [id], confirm=True)
+            monkeypatch.undo()
+            other.jobs.mark("job-1", "done")
+        assert (await bench.items.page("conversation", where={"run": run})).total == 3
+        assert (await bench.items.delete(kind, [id], confirm=True)).done
+    assert not (tmp_path / "runs" / run).exists() and not (tmp_path / "jobs" / "job-1").exists()
 
 
 async def test_a_hardening_is_named_and_deleted_with_all_that_is_its_own(tmp_path: Path) -> None:

@@ -83,10 +83,11 @@ def submit_call(hardening: Hardening) -> NextCall:
     """Sends a text with a rule for every cluster."""
     standing = standing_candidate(hardening)
     of = f"; edits are of the text of {standing.id}, rules you kept stand in it" if standing else ""
-    why = f"a rule for every cluster in ONE text: each proof is a look, {look_terms(hardening.looks)}{of}"
-    rules = min(3, max(1, len(hardening.brief.clusters) if hardening.brief else 1))
-    edits = [{"op": "add", "anchor": "end", "text": "..."} for _ in range(rules)]
-    return then("submit_candidate", why, hardening=hardening.id, edits=edits)
+    why = (
+        "with `edits` [{op: add, anchor: end, text}], a rule for every cluster in ONE text: each proof is a look, "
+        f"{look_terms(hardening.looks)}{of}"
+    )
+    return then("submit_candidate", why, hardening=hardening.id)
 
 
 def brief_call(hardening: Hardening) -> NextCall:

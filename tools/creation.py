@@ -105,17 +105,9 @@ def _next(creation: Creation) -> list[NextCall]:
 def _again(creation: Creation) -> NextCall:
     name = creation.environment
     if creation.by:
-        return then(STARTER[creation.kind], "another brief", environment=name, brief="...")
-    if creation.kind == "persona":
-        return then(
-            "create_personas", "send only the corrected ones", environment=name, personas=[{"id": "..."}]
-        )
-    return then(
-        "create_scenarios",
-        "send only the corrected ones",
-        environment=name,
-        scenarios=[{"id": "...", "goal": "..."}],
-    )
+        return then(STARTER[creation.kind], "with another `brief`", environment=name)
+    noun = f"{creation.kind}s"
+    return then(f"create_{noun}", f"with `{noun}`: only the corrected ones", environment=name)
 
 
 def _noun(creation: Creation) -> str:

@@ -181,16 +181,15 @@ def _next(report: EnvironmentReport) -> list[NextCall]:
     if not report.instructions_chars:
         text = then(
             "update_item",
-            "the agent has no instructions yet",
+            "with `changes` {instructions: your text}: the agent has none yet",
             kind="environment",
             id=name,
-            changes={"instructions": "..."},
         )
         return [text]
     if not report.counts.get("scenarios"):
         return [
             then("generate_scenarios", "from the world's tools and records", environment=name, count=5),
-            then("create_scenarios", environment=name, scenarios=[{"id": "...", "goal": "..."}]),
+            then("create_scenarios", "with `scenarios` that you write", environment=name),
             then("get_item", kind="guide", id="scenario-format"),
         ]
     return [

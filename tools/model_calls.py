@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -82,15 +82,21 @@ def _told(batch: ModelCallBatch) -> str:
     answered = batch.accepted + len(batch.refused)
     told = [f"{plural(batch.accepted, 'answer')} taken"] if answered else []
     if batch.refused:
-        told.append(f"{len(batch.refused)} refused")
+        told.append(f"{len(batch.refused)} refused (`refused` says why)")
     if batch.calls:
         of = f" of {len(batch.calls) + batch.left}" if batch.left else ""
         told.append(f"{len(batch.calls)}{of} model calls: answer each as the role it names")
+    elif batch.left:
+        told.append(f"{plural(batch.left, 'call')} that you hold can be taken again")
     elif batch.out:
-        told.append(f"{plural(batch.out, 'call')} out with clients, nothing else waits")
+        told.append(
+            f"{plural(batch.out, 'call')} out with clients, nothing else waits. Whoever holds one answers it; "
+            "what nobody answers comes back within 5 min"
+        )
     elif batch.job is None or batch.job.active:
         told.append("no model call waits now")
-    said = ", ".join(told).capitalize() + "." if told else ""
+    said = ", ".join(told)
+    said = f"{said[:1].upper()}{said[1:]}." if told else ""
     return f"{said} {job_state(batch.job)}".strip() if batch.job and not batch.job.active else said
 
 
@@ -101,14 +107,19 @@ def _untrusted(batch: ModelCallBatch, result: Any) -> list[str]:
 
 def _next(batch: ModelCallBatch, history: str) -> list[NextCall]:
     if batch.calls:
-        answers = [{"id": view["id"], **_place(view)} for view in batch.calls[:SHOWN]]
+        answers = [{"id": view["id"]} for view in batch.calls[:SHOWN]]
         more = {"history": history} if history == "new" else {}
-        why = "all of them in one call" if len(batch.calls) > 1 else ""
+        why = f"with {_wanted(batch.calls)} of each{', all in one call' if len(batch.calls) > 1 else ''}"
         return [then("answer_model_calls", why, answers=answers, **more)]
+    if batch.left:
+        return [then("take_model_calls", "hands them out again")]
     if batch.job is None:
         return [then("list_items", kind="job", where={"state": "waiting"})]
     return [goes_on(batch.job)] if batch.job.active else []
 
 
-def _place(view: dict[str, Any]) -> dict[str, Any]:
-    return {"data": {}} if view["reply"] == "data" else {"text": "..."}
+def _wanted(calls: Sequence[Mapping[str, Any]]) -> str:
+    """The fields that these calls ask for: `data`, `text or tool_calls`, ..."""
+    fields = {"data" if view["reply"] == "data" else "text" for view in calls}
+    fields |= {"tool_calls" for view in calls if "tool_calls" in view["reply"]}
+    return " or ".join(f"`{name}`" for name in ("data", "text", "tool_calls") if name in fields)

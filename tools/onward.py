@@ -93,7 +93,7 @@ def _after_outcome(hardening: Hardening, candidate: Candidate | None, outcome: s
         return [more, rounds]
     if outcome == "not_evaluated" and hardening.rounds and hardening.rounds[0].conversations:
         id = hardening.rounds[0].conversations[0]
-        again = then("harden_agent", "once it is mended", environment=hardening.environment)
+        again = then("harden_agent", "once it is fixed", environment=hardening.environment)
         return [then("get_item", "how a trial ended", kind="conversation", id=id, view="turns"), again]
     return [rounds]
 

@@ -1,7 +1,7 @@
 """What tools answer: one envelope, and the fields of each kind of answer.
 
-Every reply has `summary` (one or two sentences with the figures that matter), `next` (at most three complete
-calls, best first), `warnings` and `links`. Empty fields are left out on the wire.
+Every reply has `summary` (one or two sentences with the figures that matter), `next` (at most three calls,
+best first), `warnings` and `links`. Empty fields are left out on the wire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Sent(BaseModel):
 
 
 class NextCall(Sent):
-    """A complete call to make next."""
+    """A call to make next: complete, or `why` names the argument that only the caller can give."""
 
     tool: str
     args: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -264,11 +264,11 @@ class ModelCalls(Reply):
     over.
     """
 
+    accepted: int = 0
+    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
     shared: dict[str, Any] = Field(default_factory=dict[str, Any])
     calls: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     left: int = 0
-    accepted: int = 0
-    refused: list[dict[str, str]] = Field(default_factory=list[dict[str, str]])
     result: dict[str, Any] = Field(default_factory=dict[str, Any])
     untrusted: list[str] = Field(default_factory=list[str])
     job: JobCounts | None = None
@@ -318,7 +318,7 @@ def _shown(part: BaseModel) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name in type(part).model_fields:
         value = _plain(getattr(part, name))
-        if value not in (None, "", [], {}):
+        if value not in (None, "", [], {}) or name == "args":  # a call without arguments is complete
             shown[name] = value
     return shown
 

@@ -170,7 +170,7 @@ def _next(report: SessionReport) -> list[NextCall]:
         return [then("take_model_calls", "it waits for an answer"), again] if report.lent else [again]
     calls: list[NextCall] = []
     if report.session.scenario != "blank":
-        calls.append(then("step_session", session=id, action="reply", text="..."))
+        calls.append(then("step_session", "with `text`: what you say", session=id, action="reply"))
     if report.tools and report.session.role == "agent":
         calls.append(_a_call(id, report.tools[min(1, len(report.tools) - 1)]))
     if report.action == "start" and report.session.role == "agent":
@@ -182,9 +182,9 @@ def _next(report: SessionReport) -> list[NextCall]:
 
 def _a_call(id: str, signature: ToolSignature) -> NextCall:
     needed = cast("Sequence[str]", signature.parameters.get("required", ()))
-    arguments = dict.fromkeys(needed, "...")
-    args = {"session": id, "action": "call", "tool": signature.name, "arguments": arguments}
-    return NextCall(tool="step_session", args=args)
+    why = f"with `arguments`: {', '.join(needed)}" if needed else ""
+    args = {"session": id, "action": "call", "tool": signature.name}
+    return NextCall(tool="step_session", args=args, why=why)
 
 
 def _turn_to_try_again(report: SessionReport) -> int:

@@ -58,7 +58,7 @@ class CommandAgent:
         try:
             answer = await self._answer(told_of(turn, agents.spec))
         except ProcessError as error:
-            raise AgentError(secrets.hide(f"the agent, {agents.name}, {error}")) from error
+            raise AgentError(secrets.hide(f"the agent, {agents.name}, {error.whole}")) from error
         return read_answer(answer, f"the agent, {agents.name},", secrets)
 
     async def aclose(self) -> None:

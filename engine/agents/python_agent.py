@@ -55,7 +55,7 @@ class PythonAgents:
             await worker.talk.ask({"do": "check"}, self.spec.timeout_s)
             done = True
         except ProcessError as error:
-            what = self.reach.connections.secrets.hide(f"The agent, {self.name}, {error}.")
+            what = self.reach.connections.secrets.hide(f"The agent, {self.name}, {error.whole}.")
             raise Unavailable(what, where=f"{self._where}.file", allowed="correct the file") from error
         finally:
             if worker is not None:
@@ -91,7 +91,9 @@ class PythonAgent:
                 self._worker = await agents.workers.take()
             answer = await self._worker.talk.ask(question, agents.spec.timeout_s)
         except ProcessError as error:
-            raise AgentError(agents.reach.connections.secrets.hide(f"{agents.shown} {error}")) from error
+            raise AgentError(
+                agents.reach.connections.secrets.hide(f"{agents.shown} {error.whole}")
+            ) from error
         asked: list[dict[str, Any]] = answer.get("asked") or []
         self._asked = tuple(call["id"] for call in asked)
         if asked:

@@ -93,6 +93,8 @@ class Written:
     warnings: Sequence[str] = ()
     record: str = ""
     """The name of one record, if it differs from the exporter's."""
+    spends: bool = True
+    """Whether held-out trials can be read in it; otherwise only their verdicts stand there."""
 
 
 class Exporter(Protocol):

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
+from ..plural import plural
 from ..records.run import RunRecord, TrialRecord
 from .exporter import EVERYTHING, NOTHING, ONE_RUN, Material, Written, one_of
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of texts that a spreadsheet would take for a formula."""
+_WITHHELD: Final = "held out: the reason is not shown, so that it can still prove a text"
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 COLUMNS: Final = (
     "conversation",
@@ -54,7 +56,7 @@ class Csv:
 
 
 class Junit:
-    """One test case per trial."""
+    """One test case per trial. Why a held-out one failed is left out: CI writes this file at every run."""
 
     name = "junit"
     suffix = ".xml"
@@ -66,7 +68,12 @@ class Junit:
 
     def write(self, material: Material) -> Written:
         parts = one_of(material)
-        return Written(junit_report(parts.run, parts.trials), len(parts.trials))
+        hidden = sum(withheld(trial) for trial in parts.trials)
+        left = [
+            f"why {plural(hidden, 'held-out trial')} did not pass: csv or markdown has it, and spends them"
+        ]
+        text = junit_report(parts.run, parts.trials)
+        return Written(text, len(parts.trials), left if hidden else (), spends=False)
 
 
 def csv_table(trials: Iterable[tuple[RunRecord, TrialRecord]]) -> str:
@@ -124,12 +131,19 @@ def _cell(value: Any) -> Any:
     return value
 
 
+def withheld(trial: TrialRecord) -> bool:
+    """Whether a trial is held out and has reasons that somebody who writes instructions had better not read."""
+    return trial.split == "held_out" and trial.verdict != "pass"
+
+
 def reasons(trial: TrialRecord) -> Iterator[str]:
-    """Why the trial did not pass."""
+    """Why the trial did not pass. A trial that ended in error failed no check: it was not played to its end."""
     if trial.verdict == "pass":
         return
     if trial.graded.why:
         yield trial.graded.why
+    if trial.verdict == "error":
+        return
     for check in trial.graded.checks:
         if check.counts and check.verdict != "pass":
             yield f"{check.id}: {check.why or check.verdict}"
@@ -142,8 +156,12 @@ def _test_case(run: RunRecord, trial: TrialRecord) -> list[str]:
         return [f"{head}/>"]
     element = {"error": "error", "invalid": "skipped"}.get(trial.verdict, "failure")
     kind = "" if element == "skipped" else f' type="{trial.verdict}"'
-    message = _attribute(f"{trial.verdict}: {' '.join(trial.failed_checks) or trial.end}")
-    told = _xml("\n".join([*reasons(trial), f"{run.id}/{trial.id}"]))
+    hidden = withheld(trial)
+    how = f"{trial.error}; " if trial.error else ""
+    why = [f"{how}{_WITHHELD}"] if hidden else [*reasons(trial)]
+    first = why[0] if why and (hidden or trial.verdict == "error") else " ".join(trial.failed_checks)
+    message = _attribute(f"{trial.verdict}: {first or trial.end}")
+    told = _xml("\n".join([*why, f"{run.id}/{trial.id}"]))
     return [f"{head}>", f"<{element}{kind} message={message}>{told}</{element}>", "</testcase>"]
 
 

@@ -11,7 +11,7 @@ from .guards import GUARDS, Hidden, Known, check_guards
 from .hidden import hidden_texts, known_of
 from .lint import lint_cases
 from .looks_told import LEAST_HELD_OUT, NO_HELD_OUT, look_terms, no_held_out_left
-from .loop import Hardener, proven_before, submitted_text
+from .loop import PLACEHOLDERS, Hardener, proven_before, submitted_text
 from .promotion import check_promotion
 from .proof import (
     CONFIRMATION_MISSING,
@@ -36,6 +36,7 @@ __all__ = [
     "LEAST_HELD_OUT",
     "LEFT_OUT_MISSING",
     "NO_HELD_OUT",
+    "PLACEHOLDERS",
     "RECORD_CHARS",
     "TRIALS_A_LOOK",
     "Arms",

@@ -22,7 +22,7 @@ def check_promotion(
             where="candidate",
             allowed=[c.id for c in hardening.candidates],
         )
-    reject = NextCall("decide_candidate", {"candidate": found.id, "decision": "reject", "reason": "..."})
+    reject = NextCall("decide_candidate", {"candidate": found.id, "decision": "reject"})
     if hardening.state == "running":
         raise Conflict(f"{hardening.id} is still running.", where="candidate")
     if found.state == "rejected" and found.outcome in ("improved", "unconfirmed"):

@@ -49,7 +49,7 @@ any agent could follow in every case. Do not rewrite what is there, and repeat n
 - Do not make the agent refuse or hand over what it can do: cases that must succeed are tested too.
 - `edits`: add, replace or remove. `anchor` is a line of the instructions word for word, or `start` or `end`; add puts \
 `text` behind it.
-- Where nothing can be mended by instructions, `cluster` is "" and `edits` is [].
+- Where nothing can be fixed by instructions, `cluster` is "" and `edits` is [].
 - Answer with one JSON object as the schema says, and nothing else."""
 _TEXT: Final = {"type": "string"}
 _EDIT: Final = {

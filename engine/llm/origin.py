@@ -90,6 +90,17 @@ def trial_of(run: str, part: str, scenario: str, *, held_out: bool, instructions
 
 
 @contextmanager
+def preparing() -> Generator[None]:
+    """Inside, what may lead to a call is made ready, outside of a trial: the job does not only wait."""
+    work = origin().work
+    work.trials += 1
+    try:
+        yield
+    finally:
+        work.trials -= 1
+
+
+@contextmanager
 def queued() -> Generator[None]:
     """Inside, a trial waits for its turn behind other trials and does not count as active."""
     here = origin()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from itertools import groupby
 from typing import Any, Final, cast
 
 import anyio
@@ -23,6 +25,7 @@ NOISE_CHARS: Final = 1000
 SHOWN: Final = 500
 MOST_OWED: Final = 100
 """Requests of the process that await our answer; beyond that the oldest are dropped."""
+_COLOURS: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _NO_SUCH_METHOD: Final = {"code": -32601, "message": "Method not found"}
 
 
@@ -41,6 +44,7 @@ class Talk:
         self._requested = anyio.Event()
         self._last = 0
         self._stderr = self._noise = ""
+        self._written = 0
         self._over: ProcessError | None = None
         self._status: int | None = None
         self._silent = anyio.Event()
@@ -72,7 +76,7 @@ class Talk:
         if not self.alive:
             raise self._over or Crashed("was ended")
         self._last += 1
-        id, mine = self._last, _Question()
+        id, mine, before = self._last, _Question(), self._written
         self._asked[id] = mine
         try:
             with anyio.fail_after(timeout_s):
@@ -84,7 +88,8 @@ class Talk:
             del self._asked[id]
         if mine.failure is not None:
             raise mine.failure
-        return _told(mine.answer)
+        failed = mine.answer.get("error") is not None
+        return _told(mine.answer, self.heard(self._written - before) if failed else "")
 
     async def tell(self, notice: Mapping[str, Any]) -> None:
         """Send a message that has no answer."""
@@ -95,13 +100,14 @@ class Talk:
         self._to_end.set()
         await self._ended.wait()
 
-    def heard(self) -> str:
-        """What it wrote that was not an answer, to append to an error text; "" if nothing."""
-        said = [
-            f"its {n}: {_tail(t)}"
-            for n, t in (("stderr", self._stderr), ("output", self._noise))
-            if t.strip()
-        ]
+    def heard(self, last: int | None = None) -> str:
+        """What it wrote that was not an answer, to append to an error text; "" if nothing.
+
+        `last`: only so many characters of its standard error, without its output.
+        """
+        errors = self._stderr if last is None else self._stderr[-last:] if last else ""
+        written = (("stderr", errors), ("output", "" if last is not None else self._noise))
+        said = [f"its {n}: {_tail(_lines(t))}" for n, t in written if t.strip()]
         return f"; {'; '.join(said)}" if said else ""
 
     # For Processes, which runs these in its own tasks
@@ -144,7 +150,9 @@ class Talk:
     async def listen_aside(self, stderr: ByteReceiveStream) -> None:
         """Read what it writes to standard error, and keep the end."""
         async for chunk in _chunks(stderr):
-            self._stderr = (self._stderr + chunk.decode("utf-8", "replace"))[-self._limits.stderr_chars :]
+            text = chunk.decode("utf-8", "replace")
+            self._written += len(text)
+            self._stderr = (self._stderr + text)[-self._limits.stderr_chars :]
         self._silent.set()
 
     def over(self, why: ProcessError) -> None:
@@ -233,21 +241,31 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
+def _told(answer: dict[str, Any], heard: str = "") -> dict[str, Any]:
     error = answer.get("error")
     if error is not None:
         told: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else {"text": error}
         why = told.get("text") or told.get("message") or "it does not say why"
         code = told.get("code")
         raise Answered(
-            _tail(str(told.get("kind", ""))), _tail(str(why)), code if isinstance(code, int) else 0
+            _tail(str(told.get("kind", ""))),
+            _tail(str(why)),
+            code if isinstance(code, int) else 0,
+            _tail(str(told.get("at", ""))),
+            heard,
         )
     return {key: value for key, value in answer.items() if key != "id"}
 
 
+def _lines(text: str) -> str:
+    """Lines in one, without repetitions in a row: many conversations write the same."""
+    return " | ".join(line for line, _ in groupby(line.strip() for line in text.splitlines()) if line)
+
+
 def _tail(text: str) -> str:
-    """The end of a foreign text, in one printable line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """The end of a foreign text, in one printable line without colours."""
+    plain = _COLOURS.sub("", text)
+    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     return line if len(line) <= SHOWN else f"...{line[-SHOWN:]}"
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -39,9 +40,20 @@ def load(file: str, name: str) -> ModuleType:
     return module
 
 
+def raised_at(error: BaseException, folder: str) -> str:
+    """`FILE:LINE` of the last step of an error in the user's own files, relative to their folder; "" if it has none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        steps = [(error.filename, error.lineno)]
+    else:
+        steps = [(step.filename, step.lineno) for step in traceback.extract_tb(error.__traceback__)]
+    top = os.path.join(folder, "")
+    own = [(file, line) for file, line in steps if file.startswith(top) and "site-packages" not in file]
+    return f"{os.path.relpath(own[-1][0], folder)}:{own[-1][1]}" if own else ""
+
+
 class Worker:
-    def __init__(self, service: Any, output: int) -> None:
-        self.service, self.output = service, output
+    def __init__(self, service: Any, output: int, file: str) -> None:
+        self.service, self.output, self.file = service, output, file
         self.lock = threading.Lock()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -68,6 +80,7 @@ class Worker:
             line = json.dumps({**answer, "id": id}, separators=(",", ":"))
         except BaseException as error:
             told = {"kind": type(error).__name__, "text": str(error)[:LONGEST_ERROR]}
+            told["at"] = raised_at(error, os.path.dirname(self.file))
             line = json.dumps({"error": told, "id": id})
         self.write(line.encode() + b"\n")
 
@@ -84,7 +97,7 @@ def main(service: str, settings: str) -> None:
     told = json.loads(settings)
     sys.path.insert(0, os.path.dirname(told["file"]))
     opened = load(service, "caseharden_service").open_service(told, load)
-    asyncio.run(Worker(opened, output).serve())
+    asyncio.run(Worker(opened, output, told["file"]).serve())
     # Threads of the loaded code may still be running; nobody waits for them.
     os._exit(0)
 

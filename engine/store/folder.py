@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from ..errors import StorageError, Unavailable
 
 try:
     import fcntl
+    import resource
 except ImportError:  # not on this operating system: need_locks reports it
-    fcntl = None
+    fcntl = resource = None
 
 LOCK_PATIENCE_S: Final = 20.0
 _FIX: Final = "a folder that can be written, with free space; set CASEHARDEN_HOME to use another one"
@@ -66,6 +68,13 @@ def need_locks() -> None:
             where="store",
             allowed="Linux, macOS, or Windows' WSL",
         )
+
+
+def most_open_files() -> int:
+    """How many files this process may have open, as it is limited now."""
+    assert resource is not None
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def make_folder(path: Path) -> None:

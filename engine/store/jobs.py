@@ -7,7 +7,7 @@ answers, and marks how it ended. A job whose owner is gone is an orphan, to be t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import anyio
@@ -132,6 +132,13 @@ class Jobs:
         now = self.table.journal.current(job.id)
         if now is None or now["owner"] != self._owner.token or now["attempt"] != job.attempt:
             raise TakenOver(f"Another process has gone on with {job.id}, or it was ended.", where="job")
+
+    def check_ended(self, change: Transaction, ids: Collection[str]) -> None:
+        """Raise Conflict if one of these jobs is active."""
+        for id in ids:
+            row = change.get(id)
+            if row is not None and row["state"] in ACTIVE_STATES:
+                raise Conflict(f"{id} goes on.", where="job", next=[NextCall("cancel_job", {"job": id})])
 
     # owning
 

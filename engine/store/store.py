@@ -30,7 +30,7 @@ from ..ids import check_slug
 from .audit import Audit
 from .clock import Clock
 from .documents import Database, Table
-from .folder import make_folder, need_locks, telling
+from .folder import make_folder, most_open_files, need_locks, telling
 from .jobs import JOB_INDEXES, Jobs
 from .journal import Journal
 from .keeper import Keeper
@@ -40,7 +40,7 @@ from .units import LEASE_S
 
 OPEN_PARTITIONS: Final = 64
 OPEN_TABLES: Final = 150
-"""Most tables of partitions with open files, up to two descriptors each."""
+"""Most tables of partitions with open files, up to two descriptors each; fewer where the system allows few files."""
 _GRAVES: Final = ".gone-"
 _log = logging.getLogger("caseharden.store")
 
@@ -123,12 +123,23 @@ class Store:
         """
         check_slug(run, "run")
         self.segments.forget(run)
-        return self._delete_partition("runs", run)
+        grave = self._set_aside("runs", run)
+        self._empty(grave)
+        return grave is not None
 
-    def delete_jobs(self, jobs: Collection[str]) -> None:
-        """Delete the records and units of those jobs that exist. For a worker thread."""
-        for job in jobs:
-            self._delete_partition("jobs", check_slug(job, "job"))
+    def delete_jobs(self, jobs: Collection[str], *, ended: bool = False) -> None:
+        """Delete the records and units of those jobs that exist. For a worker thread.
+
+        `ended`: Conflict, and none is deleted, if one of them goes on, perhaps for a moment only.
+        """
+        with self.jobs.table.transaction() as change:
+            if ended:
+                self.jobs.check_ended(change, jobs)
+            graves = [self._set_aside("jobs", check_slug(job, "job")) for job in jobs]
+            for job in jobs:
+                change.remove(job)
+        for grave in graves:
+            self._empty(grave)
         self.jobs.table.delete(jobs)
 
     def job_table(self, job: str, name: str) -> Table:
@@ -253,14 +264,16 @@ class Store:
             self._loaded[folder] = found
             self._loaded.move_to_end(folder)
             tables = sum(len(one.journals) for one in self._loaded.values())
+            most = min(OPEN_TABLES, most_open_files() // 4)
             for old, database in list(self._loaded.items())[:-1]:
-                if len(self._loaded) <= OPEN_PARTITIONS and tables <= OPEN_TABLES:
+                if len(self._loaded) <= OPEN_PARTITIONS and tables <= most:
                     return
                 if all([one.unload() for one in database.journals]):
                     tables -= len(database.journals)
                     del self._loaded[old]
 
-    def _delete_partition(self, group: str, name: str) -> bool:
+    def _set_aside(self, group: str, name: str) -> Path | None:
+        """Put a partition where only its deletion is left to do; None if there was none."""
         folder = self.home / group / name
         with self._mutex:
             known = self._partitions.pop(folder, None)
@@ -274,11 +287,15 @@ class Store:
             try:
                 os.rename(folder, grave)
             except FileNotFoundError:
-                return False
-            shutil.rmtree(grave, ignore_errors=True)  # a process that starts deletes it too
-            if grave.is_dir():
-                shutil.rmtree(grave)
-        return True
+                return None
+        return grave
+
+    def _empty(self, grave: Path | None) -> None:
+        if grave is not None:
+            with telling("Cannot delete", grave):
+                shutil.rmtree(grave, ignore_errors=True)  # a process that starts deletes it too
+                if grave.is_dir():
+                    shutil.rmtree(grave)
 
     def _bury(self) -> None:
         """Finish the deletions of processes that were killed during one, and forget those processes."""

@@ -10,6 +10,7 @@ from ..canonical import canonical, digest, equal
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
 from ..exchange import Roots, parse_jsonl
 from .archive import Shelf
+from .instructions import MadeMeanwhile
 from .results import Creation
 
 Content = Mapping[str, Any]
@@ -30,6 +31,7 @@ class Authoring:
         self._shelf = shelf
         self._replace = replace
         self._seen: dict[str, str] = {}
+        self._new: set[str] = set()
         self.unchanged: list[str] = []
         self.refused: list[dict[str, str]] = []
         self.errors: list[CasehardenError] = []
@@ -58,6 +60,7 @@ class Authoring:
             )
         self._seen[id] = mark
         if existing is None:
+            self._new.add(id)
             return True
         names = {*content, *existing}
         differ = sorted(n for n in names if not equal(content.get(n), existing.get(n)))
@@ -77,15 +80,10 @@ class Authoring:
         )
 
     def finish(self, shelf: Shelf[V], records: Sequence[V]) -> Creation:
-        """Store the records; those that replace one become its next version."""
-        for record in records:
-            before = shelf.find(record.id)
-            if before is not None:
-                record.version, record.created_at, record.updated_at = (
-                    before.version + 1,
-                    before.created_at,
-                    record.created_at,
-                )
+        """Store the records; those that replace one become its next version. Run in a worker thread.
+
+        MadeMeanwhile, and nothing is stored, if one that was new has been stored by somebody else since.
+        """
         if not records and not self.unchanged and self.errors:
             first = self.errors[0]
             count = len(self.errors)
@@ -93,7 +91,10 @@ class Authoring:
             raise type(first)(
                 what, where=first.where, allowed=first.allowed, next=first.next, quoted=first.quoted
             )
-        shelf.put_many({record.id: record for record in records})
+        with shelf.table.transaction():
+            for record in records:
+                self._follow(shelf.find(record.id), record)
+            shelf.put_many({record.id: record for record in records})
         for record in records:
             shelf.audit("create" if record.version == 1 else "update", record.id)
         return Creation(
@@ -103,6 +104,22 @@ class Authoring:
             unchanged=self.unchanged,
             refused=self.refused,
             counts={f"{self._kind}s": shelf.count(environment=self._environment)},
+        )
+
+    def _follow(self, before: Any, record: Any) -> None:
+        """Make the record the next version of the one that it replaces, if any."""
+        if before is None:
+            return
+        if record.id in self._new:
+            raise MadeMeanwhile(
+                f"Somebody else made {self._kind} `{record.id}` at the same moment.",
+                where=f"{self._kind}s",
+                allowed="the same call again",
+            )
+        record.version, record.created_at, record.updated_at = (
+            before.version + 1,
+            before.created_at,
+            record.created_at,
         )
 
 

@@ -138,9 +138,13 @@ class ConversationViews:
 def _turns(
     item: Item, place: Place, trial: TrialRecord, conversation: Conversation, limit: int, skip: int
 ) -> Item:
-    turns = [t for t in conversation_turns(conversation, trial.graded.checks) if t["turn"] >= place.turn]
+    checks = () if trial.verdict == "error" else trial.graded.checks
+    turns = [t for t in conversation_turns(conversation, checks) if t["turn"] >= place.turn]
     item.item.update({"verdict": trial.verdict, "end": conversation.end.reason})
     item.untrusted = list(_SAID)
+    if trial.graded.why:
+        item.item["why"] = trial.graded.why
+        item.untrusted.append("item.why")
     return paged(item, "turns", turns, limit, skip)
 
 
@@ -206,10 +210,12 @@ def _summed_up(item: Item, place: Place, trial: TrialRecord, conversation: Conve
             "end": conversation.end.model_dump(mode="json"),
             "turns": trial.turns,
             "calls": sum(isinstance(e, ToolEntry) for e in conversation.log),
-            "failed_checks": [check_row(c) for c in trial.graded.checks if c.counts and c.verdict != "pass"],
             "split": trial.split,
         }
     )
+    if trial.verdict != "error":  # it was not played to its end
+        failed = [check_row(c) for c in trial.graded.checks if c.counts and c.verdict != "pass"]
+        item.item["failed_checks"] = failed
     if trial.see_turn:
         item.item["see"] = f"{place.conversation}@{trial.see_turn}"
     item.untrusted = list(_QUOTED)
@@ -288,11 +294,14 @@ def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
 def _told(place: Place, trial: TrialRecord) -> str:
     """The verdict and the first failed check with its turn. The reason may quote the conversation: it is elsewhere."""
     first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
-    if first is not None:
+    if first is not None and trial.verdict != "error":
         at = f" from turn {place.turn}" if place.turn else ""
         turn = trial.see_turn or trial.turns
         return f"{place.conversation}{at}: {trial.verdict}; check {first.id} failed in turn {turn}."
-    return f"{place.conversation}: {trial.verdict}, {plural(trial.turns, 'turn')}, ended by {trial.end}."
+    broke = f" ({trial.error})" if trial.error else ""
+    return (
+        f"{place.conversation}: {trial.verdict}, {plural(trial.turns, 'turn')}, ended by {trial.end}{broke}."
+    )
 
 
 def _call_row(entry: ToolEntry) -> Body:

@@ -332,10 +332,11 @@ class Deleting:
         """Remove several at once: each table is compacted once."""
         archive = self._archive
         records = [record for record in map(archive.runs.find, runs) if record is not None]
+        again = [job.id for record in records for job in self._jobs_of(record.environment, run=record.id)]
+        # First: without its job nobody writes into a run, nor resumes it.
+        archive.store.delete_jobs({*again, *(record.job for record in records if record.job)}, ended=True)
         for run in runs:
             archive.forget_run(run)
-        again = [job.id for record in records for job in self._jobs_of(record.environment, run=record.id)]
-        archive.store.delete_jobs({*again, *(record.job for record in records if record.job)})
         archive.runs.delete(runs)
         recordings = {str(record.agent.get("recordings", "")) for record in records}
         knowledge = {str(record.options.get("knowledge") or "") for record in records}
@@ -343,8 +344,9 @@ class Deleting:
 
     def _remove_hardening(self, id: str) -> None:
         record = self._archive.hardenings.get(id)
+        jobs = [job.id for job in self._jobs_of(record.environment, hardening=id)]
+        self._archive.store.delete_jobs(jobs, ended=True)
         self._remove_runs([r.id for r in self._archive.runs.where(hardening=id)])
-        self._archive.store.delete_jobs([job.id for job in self._jobs_of(record.environment, hardening=id)])
         self._archive.forget_run(id)
         self._archive.hardenings.delete([id])
         if record.snapshot is not None:
@@ -356,6 +358,7 @@ class Deleting:
         record, runs = archive.environments.get(id), archive.runs.where(environment=id)
         worlds = {record.world, *(run.world for run in runs)}
         recordings = {record.agent.recordings, *(str(run.agent.get("recordings", "")) for run in runs)}
+        archive.store.delete_jobs([job.id for job in self._jobs_of(id)], ended=True)
         for owner in (*runs, *archive.hardenings.where(environment=id)):
             archive.forget_run(owner.id)
         for shelf in (
@@ -368,7 +371,6 @@ class Deleting:
             archive.instructions,
         ):
             shelf.delete([r.id for r in shelf.where(environment=id)])
-        archive.store.delete_jobs([job.id for job in self._jobs_of(id)])
         archive.environments.delete([id])
         self._looks.forget(id)
         knowledge = {str(run.options.get("knowledge") or "") for run in runs}

@@ -254,7 +254,7 @@ class Exporting:
             written.records,
             exporter.says,
             written.record or exporter.record,
-            found.held_out,
+            found.held_out if written.spends else [],
             [*found.warnings, *written.warnings],
             list(written.left_out),
         )

@@ -89,11 +89,11 @@ class HardeningDrafts:
         version = base.instructions if base else self._instructions.current(owner).id
         id, text = self._drafts.text(owner, version, "run")
         if not text.strip():
-            args = {"kind": "environment", "id": owner.id, "changes": {"instructions": "..."}}
+            args = {"kind": "environment", "id": owner.id}
             raise Conflict(
                 f"{owner.id} has no instructions to harden.",
                 where="environment",
-                next=[NextCall("update_item", args)],
+                next=[NextCall("update_item", args, "with `changes` {instructions: your text}")],
             )
         models = self._models.of(owner, load(ModelChoice, spec["models"], "models"))
         if base is not None and not spec["models"]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ..errors import Conflict, InvalidArgument, NextCall, NotFound
 from ..exchange import Roots, Version, write_instructions
+from ..harden import PLACEHOLDERS
 from ..records.environment import EnvironmentRecord, InstructionsRecord
 from .archive import Archive, utc_now
 
@@ -130,12 +131,8 @@ class Instructions:
                     next=[
                         NextCall(
                             "update_item",
-                            {
-                                "kind": "environment",
-                                "id": environment.id,
-                                "changes": {"instructions": "..."},
-                            },
-                            f"the text of {shown}",
+                            {"kind": "environment", "id": environment.id},
+                            f"with `changes` {{instructions: the text of {shown}}}",
                         )
                     ],
                 )
@@ -178,12 +175,18 @@ def new_version(
 
 
 def check_instructions(text: str, where: str) -> str:
-    """The text, unless it is too long or holds control characters other than tabs and line ends."""
+    """The text, unless it is too long, stands for another, or holds control characters except tabs and line ends."""
     if len(text) > MAX_INSTRUCTIONS:
         raise InvalidArgument(
             f"The instructions have {len(text):,} characters.",
             where=where,
             allowed=f"up to {MAX_INSTRUCTIONS:,}",
+        )
+    if text.strip() in PLACEHOLDERS:
+        raise InvalidArgument(
+            f"`{text.strip()}` stands for a text of yours.",
+            where=where,
+            allowed="the instructions themselves",
         )
     found = _CONTROL.search(text)
     if found:

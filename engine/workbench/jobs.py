@@ -42,6 +42,8 @@ Listener = Callable[[Job], Awaitable[None]]
 MAX_WAIT_S = 45
 TELL_EVERY_S = 3.0
 BEAT_EVERY_S = 1.0
+ENDS_WITHIN_S = 15.0
+"""How long `cancel` waits for the end: another process hears of it at its next beat, and has to tidy up."""
 SHOWN = 5
 """How many active jobs an error names."""
 TAKE_OVER_EVERY = 2
@@ -279,7 +281,7 @@ class Jobs:
         return found
 
     async def _ended(self, id: str) -> Job:
-        with anyio.move_on_after(2 * BEAT_EVERY_S):
+        with anyio.move_on_after(ENDS_WITHIN_S):
             job = self.get(id)
             while not job.ended:
                 job = await self._store.jobs.changed(id, BEAT_EVERY_S)

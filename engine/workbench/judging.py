@@ -33,6 +33,7 @@ from ..evaluate import (
     see_turn,
 )
 from ..llm import ModelClient, trial_of
+from ..llm.origin import preparing
 from ..records.conversation import Conversation, ModelUse, SayEntry, TokenUsage
 from ..records.opinion import CODE, Opinion
 from ..records.persona import Persona
@@ -91,7 +92,8 @@ class Judging:
 
         async def one(simulation: str, trial: int) -> None:
             nonlocal done
-            record = await anyio.to_thread.run_sync(shelf.find, f"{simulation}/{trial}")
+            with preparing():
+                record = await anyio.to_thread.run_sync(shelf.find, f"{simulation}/{trial}")
             if record is not None:
                 pacing.judged(await self.judged(cases, marking, record, pacing.meter))
             done += 1
@@ -105,18 +107,20 @@ class Judging:
     ) -> TrialRecord:
         """The trial with verdict and metrics according to the opinions, stored; asks for missing ones.
 
-        Code that gave no answer is asked again.
+        Code that gave no answer is asked again. Between what leads to a call and the call nothing is awaited, or a job
+        would be said to wait with only a part of its calls.
         """
-        read = await self._read(cases, marking.metrics, record)
-        if read is None:
-            return record
-        conversation, marked = read
-        opinions = [said for said in record.graded.opinions if said.judge != CODE or not said.unscored]
-        verdict, questions = mark(conversation, marked, opinions, marking.judge.name)
-        coded = [question for question in questions if question.code]
-        if coded:
-            opinions += await self._code.answers(coded, conversation)
+        with preparing():
+            read = await self._read(cases, marking.metrics, record)
+            if read is None:
+                return record
+            conversation, marked = read
+            opinions = [said for said in record.graded.opinions if said.judge != CODE or not said.unscored]
             verdict, questions = mark(conversation, marked, opinions, marking.judge.name)
+            coded = [question for question in questions if question.code]
+            if coded:
+                opinions += await self._code.answers(coded, conversation)
+                verdict, questions = mark(conversation, marked, opinions, marking.judge.name)
         use, failure = ModelUse(name=marking.judge.name, cost_usd=0.0), None
         if questions:
             try:

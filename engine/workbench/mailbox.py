@@ -46,10 +46,12 @@ class Mailbox:
         self._lease_s = lease_s
         self._clock = Clock()
         self._keys = RequestKeys()
-        self._waiting: dict[str, dict[str, anyio.Event]] = {}
-        """By job, the calls whose trials wait in this process."""
+        self._waiting: dict[str, set[_Waiter]] = {}
+        """By job, those in this process that wait for an answer, several of them perhaps for the same."""
         self._works: dict[str, Work] = {}
         self._marks: dict[str, object] = {}
+        self._handed: set[str] = set()
+        """Calls handed out here and not answered, as far as this process knows."""
         self._stir = anyio.Event()
 
     async def asked(self, request: ModelRequest, by: Origin) -> ModelReply:
@@ -148,11 +150,18 @@ class Mailbox:
                     call.of_job, call.of_roles = of_job, list(of_roles)
                     change.put(id, call.model_dump())
                     mine.add(id)
+        self._handed |= mine
         return mine
 
     def give_back(self, call: ModelCall) -> None:
         """End the lease of a call, unless it was answered in the meantime."""
+        self._handed.discard(call.id)
         self._change(call, lambda now: now.model_copy(update={"leased_until": 0.0}))
+
+    def handed_out(self) -> list[ModelCall]:
+        """The calls that this process handed out and that still wait for their answers."""
+        found = [self.find(id) for id in sorted(self._handed)]
+        return [call for call in found if call is not None and call.state == "waiting"]
 
     def keep(self, call: ModelCall, reply: ModelReply) -> bool:
         """Store an answer; False if another was stored before."""
@@ -163,6 +172,7 @@ class Mailbox:
             "text": reply.text,
             "tool_calls": calls,
         }
+        self._handed.discard(call.id)
         kept = self._change(call, lambda now: now.model_copy(update=answer))
         self._requests(call.job).remove(doc_ids=[call.id])
         return kept
@@ -201,22 +211,22 @@ class Mailbox:
             asked_at=self._clock.stamp(),
         )
         self._requests(by.job).put(id, asks)
-        self._calls(by.job).put(id, call.model_dump())
+        self._calls(by.job).add(id, call.model_dump())
 
     async def _answered(self, id: str, by: Origin) -> ModelCall:
-        mine = self._waiting.setdefault(by.job, {})
-        event = mine.setdefault(id, anyio.Event())
+        waiters, mine = self._waiting.setdefault(by.job, set()), _Waiter(id)
+        waiters.add(mine)
         by.work.waiting += 1
         if by.job:
             self._works[by.job] = by.work
         self._stirring()
         try:
-            await event.wait()
+            await mine.answered.wait()
         finally:
             by.work.waiting -= 1
-            mine.pop(id, None)
-            if not mine:
-                self._waiting.pop(by.job, None)
+            waiters.remove(mine)
+            if not waiters:
+                del self._waiting[by.job]
             self._stirring()
         return ModelCall.model_validate(self._calls(by.job).fetch(id, "model call"))
 
@@ -227,10 +237,10 @@ class Mailbox:
         if mark == self._marks.get(job) and not whatever:
             return
         self._marks[job] = mark
-        for id, event in list(self._waiting.get(job, {}).items()):
-            row = calls.journal.current(id)
+        for waiter in self._waiting.get(job, ()):
+            row = calls.journal.current(waiter.id)
             if row is None or row["state"] == "answered":
-                event.set()
+                waiter.answered.set()
 
     def _tell_state(self, job: str) -> None:
         """Record whether a job is only waiting; a job ended in the meantime is left alone."""
@@ -270,6 +280,14 @@ class Mailbox:
                 return False
             change.put(call.id, how(ModelCall.model_validate(row)).model_dump())
         return True
+
+
+class _Waiter:
+    """Someone who waits for the answer to a call."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.answered = anyio.Event()
 
 
 def _job(number: str) -> str:

@@ -28,7 +28,7 @@ _AGENT: Final = (
 class Batch:
     """The calls handed out together. `full`: show every history whole; else only what is new since the last answer.
 
-    `known`: ids of calls that the client still has, because its answer was refused.
+    `known`: ids of calls that the client still has, because its answer was just refused: of these only what is wanted.
     """
 
     def __init__(self, *, full: bool, known: Collection[str] = ()) -> None:
@@ -62,7 +62,7 @@ class Batch:
         if call.conversation:
             view["conversation"] = call.conversation
         seen = len(messages) if call.id in self._known else call.seen
-        first = self._full or not seen
+        first = not seen or (self._full and call.id not in self._known)
         before = 0 if first else seen
         system = [str(m["content"]) for m in messages[:1] if m["role"] == "system" and not before]
         if system:
@@ -72,7 +72,7 @@ class Batch:
             view["uses"] = [*view.get("uses", ()), name]
         told = messages[max(before, len(system)) :]
         view["history"] = [_entry(m, call.role) for m in told if m["content"] != BEGIN or call.role != "user"]
-        if call.seen and self._full:
+        if call.seen and self._full and first:
             view["new"] = len(messages) - call.seen
         if asks["schema"] is not None:
             view |= {"reply": "data", "schema": told_schema(asks["schema"])}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -11,6 +13,7 @@ import anyio.to_thread
 
 from ..errors import Conflict, InvalidArgument, NextCall
 from ..llm.host_answers import read_answer
+from ..plural import plural
 from ..records.environment import AgentSpec, played_by
 from ..records.job import Job
 from ..records.model_call import ModelCall
@@ -28,6 +31,11 @@ from .sight import refuse_sealed, spend
 MOST: Final = 64
 """Most calls in one batch."""
 MOST_ANSWERS: Final = 200
+PATIENCE: Final = 3
+"""Refusals of one call after which a warning says how to end it."""
+MOST_READ: Final = 1_000_000
+"""Characters of an unreadable answer in which ids of calls are looked for."""
+_NAMED: Final = re.compile(r"m-\d{1,12}-[0-9a-f]{12}")
 Report = Callable[[Job], JobReport]
 
 
@@ -39,6 +47,7 @@ class ModelCalls:
         self._mailbox = mailbox
         self._jobs = jobs
         self._report = report
+        self._refusals: Counter[str] = Counter()
 
     async def take(
         self,
@@ -70,18 +79,11 @@ class ModelCalls:
         self, answers: Sequence[Any], *, limit: int = 16, history: str = "full", wait_s: float = 20
     ) -> ModelCallBatch:
         """Take answers, each accepted or refused on its own. Then the next calls, as they were taken before."""
-        check_wait(wait_s)
-        check_range(limit, "limit", 0, MOST)
-        if not answers:
-            raise InvalidArgument(
-                "There is no answer in `answers`.",
-                where="answers",
-                allowed="an answer for each call that take_model_calls gave",
-                next=[NextCall("take_model_calls", {})],
-            )
-        check_range(len(answers), "answers", 1, MOST_ANSWERS)
-        check_plain(list(answers), "answers", 4_000_000)
-        full = _is_full(history)
+        try:
+            full = _checked(answers, limit, history, wait_s)
+        except InvalidArgument as error:
+            error.next = tuple(await self.hand_again(answers)) or error.next
+            raise
         found = ModelCallBatch()
         given, found.warnings = taken({"answers": list(answers)}, self._archive.redactor)
         calls = await anyio.to_thread.run_sync(self._kept, given["answers"], found)
@@ -89,6 +91,7 @@ class ModelCalls:
         for job in touched:
             self._mailbox.wake(job)
         if not calls:
+            found.left = await self._give_back(given["answers"])
             return found
         same_job = {call.of_job or ("" if len(touched) > 1 else touched[0]) for call in calls}
         job = same_job.pop() if len(same_job) == 1 else ""
@@ -98,6 +101,29 @@ class ModelCalls:
             await self._ready([job] if job else touched, roles, limit, wait_s)
             await self._hand_out(found, job, roles, limit, full)
         return self._with_job(found, job or touched[-1])
+
+    async def hand_again(self, given: Any) -> list[NextCall]:
+        """After answers that could not be read: the call that hands out again what their client holds.
+
+        [] if nothing is out. Of a call that two clients then hold the first answer counts.
+        """
+        ended = await self._give_back(given)
+        why = f"hands out again the {plural(ended, 'call')} that you hold"
+        return [NextCall("take_model_calls", {}, why)] if ended else []
+
+    async def _give_back(self, given: Any) -> int:
+        """End the leases of the calls that are named in it, or of all handed out here; how many."""
+        text = json.dumps(given, ensure_ascii=False, default=str)[:MOST_READ]
+        named = set(_NAMED.findall(text))
+
+        def end() -> int:
+            held = self._mailbox.handed_out()
+            ended = [call for call in held if call.id in named] or held
+            for call in ended:
+                self._mailbox.give_back(call)
+            return len(ended)
+
+        return await anyio.to_thread.run_sync(end)
 
     async def _ready(self, jobs: Sequence[str], roles: Collection[str], limit: int, wait_s: float) -> None:
         until = time.monotonic() + wait_s
@@ -138,7 +164,8 @@ class ModelCalls:
         full: bool,
     ) -> None:
         """Put calls into the report, leased; held-out scenarios shown in them are spent."""
-        batch = Batch(full=full, known={str(refused["id"]) for refused in found.refused})
+        back = {str(refused["id"]) for refused in found.refused}
+        batch = Batch(full=full, known={id for id in back if not full or self._refusals[id] == 1})
         chosen: list[ModelCall] = []
         there = 0
         for job in jobs:
@@ -194,8 +221,15 @@ class ModelCalls:
             problem = self._taken(call, answer)
             if problem is None:
                 found.accepted += 1
+                self._refusals.pop(call.id, None)
             else:
                 found.refused.append({"id": call.id, **problem})
+                self._refusals[call.id] += 1
+        often = [call.id for call in touched if self._refusals[call.id] >= PATIENCE]
+        if often:
+            found.warnings.append(
+                f"Refused {PATIENCE} times or more: {', '.join(often[:3])}. cancel_job ends the job."
+            )
         taken = sum(call.state == "waiting" for call in touched)
         if taken:
             self._archive.store.audit("answer", "model_call", touched[-1].job or "-", calls=taken)
@@ -244,6 +278,22 @@ class ModelCalls:
             where="job",
             next=calls,
         )
+
+
+def _checked(answers: Sequence[Any], limit: int, history: str, wait_s: float) -> bool:
+    """Whether whole histories are asked for; InvalidArgument if the arguments of an answer are not valid."""
+    check_wait(wait_s)
+    check_range(limit, "limit", 0, MOST)
+    if not answers:
+        raise InvalidArgument(
+            "There is no answer in `answers`.",
+            where="answers",
+            allowed="an answer for each call that take_model_calls gave",
+            next=[NextCall("take_model_calls", {})],
+        )
+    check_range(len(answers), "answers", 1, MOST_ANSWERS)
+    check_plain(list(answers), "answers", 4_000_000)
+    return _is_full(history)
 
 
 def _unknown(answer: Mapping[str, Any], place: int) -> dict[str, str]:

@@ -115,8 +115,8 @@ class PastRuns:
 
     def check(self, read: Imported, id: str) -> EnvironmentRecord:
         """The environment that the runs are for; an error if it does not exist, or has none of their scenarios."""
-        again = {"path": "...", "id": "..."}
-        first = NextCall("import_environment", again, "the tasks first, then their results under the same id")
+        why = "with `path` and `id`: the tasks first, then their results under the same id"
+        first = NextCall("import_environment", {"id": id} if id else {}, why)
         found = self._archive.environments.find(id) if id else None
         if found is None:
             raise NotFound(

@@ -13,7 +13,7 @@ from .jobs import Paused
 def paused(hardening: Hardening, why: CasehardenError) -> Paused:
     """What to raise when it pauses; if a budget is spent, the resuming call has twice as much."""
     args: dict[str, Any] = {"environment": hardening.environment, "hardening": hardening.id}
-    told = "once it is mended"
+    told = "once it is fixed"
     if isinstance(why, BudgetSpent):
         args["options"], told = {"budget": twice(hardening.limits.budget)}, "with more"
     why.next = (NextCall("harden_agent", args, told),)

@@ -121,14 +121,12 @@ class Rescoring:
         if not asks and not anew:
             await anyio.to_thread.run_sync(self._begin, record, spec, "")
             return await self._scored(run, None, warnings)
-        job, new = self._jobs.create(
-            "score",
-            spec,
-            idempotency_key,
-            environment=record.environment,
-            run=run,
-            total=record.totals.trials,
-        )
+        with self._archive.store.jobs.table.transaction():
+            # Again, where no other call comes between: two at the same moment would score the run twice.
+            record = self._archive.runs.get(run, "run")
+            self._at_rest(record, again=self._jobs.known("score", idempotency_key))
+            fields = {"environment": record.environment, "run": run}
+            job, new = self._jobs.create("score", spec, idempotency_key, total=record.totals.trials, **fields)
         if new:
             self._jobs.launch(job)
         else:
@@ -260,7 +258,7 @@ class Rescoring:
         if why is not None:
             ours = ("asks", "measures")
             given = {name: value for name, value in job.spec.items() if value and name not in ours}
-            why.next = (NextCall("score_run", given, "once it is mended: what was judged is kept"),)
+            why.next = (NextCall("score_run", given, "once it is fixed: what was judged is kept"),)
             raise Paused(why)
         unread = await self._judging.grade_anew(cases, tell, whole=bool(job.spec.get("measures")))
         await self._scored(run.id, None, ())

@@ -404,6 +404,6 @@ def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
         return (NextCall("run_simulations", args, "with more"),)
     where = {"run": run.id, "verdict": "error"}
     return (
-        NextCall("run_simulations", args, "once it is mended"),
+        NextCall("run_simulations", args, "once it is fixed"),
         NextCall("list_items", {"kind": "conversation", "where": where}, "what ended in error"),
     )

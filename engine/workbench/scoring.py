@@ -35,7 +35,7 @@ from .what_ifs import counted as continued, what_if_warnings
 from .worlds import Worlds
 
 _SHOWN_CHECKS = 5
-_ASK_AGENT = "`caseharden doctor --agent DIR` asks the agent once and shows what it said"
+_ASK_AGENT = "`why` in it (get_item, or `caseharden show`) is what the agent raised or answered"
 
 
 class Scoring:
