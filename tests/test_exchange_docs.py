@@ -75,7 +75,7 @@ def test_the_page_names_every_format() -> None:
     [
         (
             "export_training_data",
-            ["sft: 10 records", "reward 1.0", "dpo needs two trials", "grpo: 24 records"],
+            ["sft: 9 records", "16 conversations: held out", "dpo needs two trials", "grpo: 16 records"],
         ),
         (
             "import_arksim",

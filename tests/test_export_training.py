@@ -20,6 +20,7 @@ from caseharden.tests.workbench_cases import INSTRUCTIONS, bench_at, closing, ti
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SG-9")]
 Row = dict[str, Any]
+HELD_OUT = {"split": "held_out"}
 
 
 def say(by: str, text: str) -> Row:
@@ -277,6 +278,43 @@ async def test_all_runs_of_an_environment_go_into_one_file(tmp_path: Path) -> No
             await bench.exports.export("desk", "sft", where={"colour": "red"})
 
 
+@pytest.mark.parametrize("format", ["sft", "dpo", "grpo"])
+async def test_training_data_leave_out_what_is_held_out_unless_it_is_asked_for(
+    tmp_path: Path, format: str
+) -> None:
+    logs = [(f"close-{n}", log(n)) for n in (1, 2) for log in (good, hasty)]
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", world_data=tickets(2), agent=talks(logs))
+        await bench.scenarios.create("desk", [closing(1, split="held_out"), closing(2, split="train")])
+        await bench.runs.start("desk", trials=2, wait_s=45)
+        for source in ("run-1", "desk"):
+            report = await bench.exports.export(source, format, file=source)
+            assert [(row["scenario"], row["split"]) for row in rows_of(report)] == [("close-2", "train")]
+            assert report.left_out[0].startswith("2 conversations: held out") and not report.warnings
+        with pytest.raises(InvalidArgument, match="All conversations of run-1 that were chosen") as error:
+            await bench.exports.export("run-1", format, where={"scenario": "close-1"})
+        again = dict(error.value.next[0].args)
+        asked = await bench.exports.export(**again, file="asked")
+        assert [(row["scenario"], row["split"]) for row in rows_of(asked)] == [("close-1", "held_out")]
+        assert asked.warnings[0].startswith("Exporting counts as reading: 1 held-out")
+        shown = await bench.items.page("conversation", where={"run": "run-1", **HELD_OUT})
+        assert [row["split"] for row in shown.items] == ["held_out", "held_out"]
+        with pytest.raises(InvalidArgument, match="none is found by a check"):
+            await bench.exports.export("run-1", format, where={"check": "rule.looked-up", **HELD_OUT})
+
+
+async def test_pairs_never_contradict_each_other(tmp_path: Path) -> None:
+    """Two openings each lead to a pass and a fail that parts from it at a turn of the user."""
+    logs: list[tuple[str, Sequence[Row]]] = []
+    for n, words in enumerate(("Hello.", "Hello.", "Good day.", "Good day.")):
+        opening = [say("user", "Close T1."), say("agent", words), say("user", f"Well, {n}.")]
+        logs.append(("close-1", [*opening, *(good(1) if n % 2 == 0 else hasty(1))[1:]]))
+    async with bench_at(tmp_path) as bench:
+        run = await ran(bench, logs, trials=4)
+        with pytest.raises(InvalidArgument, match="dpo needs two trials of a simulation that part"):
+            await bench.exports.export(run, "dpo")
+
+
 async def test_training_data_spend_held_out_scenarios_and_wait_for_a_proof(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await bench.environments.create(
@@ -289,17 +327,22 @@ async def test_training_data_spend_held_out_scenarios_and_wait_for_a_proof(tmp_p
         standing = Hardening(id="hard-9", state="running", proving=True, **fields)
         Archive(opened).hardenings.put("hard-9", standing)
     async with bench_at(tmp_path) as bench:
-        for source, format in (("run-1", "sft"), ("desk", "sft"), ("desk", "arksim"), ("desk", "tau2")):
+        for source, format in (("run-1", "csv"), ("desk", "csv"), ("desk", "arksim"), ("desk", "tau2")):
             with pytest.raises(HeldOut):
                 await bench.exports.export(source, format)
-        train = await bench.exports.export("run-1", "sft", where={"scenario": "close-2"})
+        for format in ("sft", "grpo"):
+            with pytest.raises(HeldOut):
+                await bench.exports.export("run-1", format, where=HELD_OUT)
+        with pytest.raises(HeldOut):
+            await bench.items.page("conversation", where={"run": "run-1", **HELD_OUT})
+        train = await bench.exports.export("run-1", "sft")
         assert train.records == 1 and train.warnings == []
     with Store(tmp_path) as opened:
         Archive(opened).hardenings.delete(["hard-9"])
     async with bench_at(tmp_path) as bench:
         assert not any(row.get("spent") for row in (await bench.items.page("scenario")).items)
-        report = await bench.exports.export("run-1", "sft", file="all")
-        assert report.records == 2 and report.warnings[0].startswith(
+        report = await bench.exports.export("run-1", "sft", file="held-out", where=HELD_OUT)
+        assert report.records == 1 and report.warnings[0].startswith(
             "Exporting counts as reading: 1 held-out"
         )
         spent = [row["id"] for row in (await bench.items.page("scenario")).items if row.get("spent")]

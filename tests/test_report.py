@@ -15,9 +15,10 @@ import pytest
 from caseharden.engine.errors import Conflict
 from caseharden.engine.workbench import Workbench
 from caseharden.resources.library import report_page
-from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, desk
+from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, desk, tickets
 
 pytestmark = pytest.mark.anyio
+TOOLS = ("look_up_ticket", "close_ticket")
 
 
 def opened(home: Path) -> Workbench:
@@ -30,6 +31,13 @@ def data_of(html: str) -> dict[str, Any]:
     assert found is not None
     raw = gzip.decompress(base64.b64decode(found[2])) if "gzip" in found[1] else found[2].encode()
     return json.loads(raw)
+
+
+def closes(n: int) -> dict[str, Any]:
+    """A recorded agent that knows one conversation: ticket n is looked up and closed."""
+    calls = [{"by": "agent", "tool": tool, "args": {"ticket_id": f"T{n}"}} for tool in TOOLS]
+    log = [{"by": "user", "say": f"Close T{n}."}, *calls, {"by": "agent", "say": "Closed."}]
+    return {"kind": "recorded", "conversations": [{"scenario": f"close-{n}", "trial": 1, "log": log}]}
 
 
 async def exported(bench: Workbench, source: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
@@ -202,12 +210,31 @@ async def test_runs_without_a_countable_trial_or_without_failures_say_so(tmp_pat
         _, report = await exported(bench, run.id)
         assert (report["head"]["word"], report["head"]["tone"]) == ("Nothing to fix", "p")
         assert "could look the same" in report["head"]["lede"] and not report["clusters"]
+        await bench.items.update("environment", "desk", {"agent": closes(1)})
+        partly = (await bench.runs.start("desk", wait_s=45)).run
+        assert (partly.totals.passed, partly.totals.error) == (1, 2)
+        _, report = await exported(bench, partly.id)
+        assert (report["head"]["word"], report["head"]["tone"]) == ("1 of 1 pass", "m")
+        assert "of 3 trials 2 ended in an error" in report["head"]["lede"]
         agent: dict[str, Any] = {"kind": "recorded", "conversations": [{"scenario": "other", "log": []}]}
         await bench.items.update("environment", "desk", {"agent": agent})
         broken = (await bench.runs.start("desk", wait_s=45)).run
         _, report = await exported(bench, broken.id)
         assert report["head"]["word"] == "Not evaluated" and not report["arms"]
         assert "ended in an error" in report["head"]["lede"]
+
+
+async def test_a_whole_number_that_a_page_would_round_keeps_its_digits(tmp_path: Path) -> None:
+    world = tickets(1)
+    world["db"]["tickets"]["T1"]["account"] = 9_007_199_254_740_993
+    world["tools"][0]["steps"][-1] = {"return": "{'account': t.account, 'all': [t.account, 7]}"}
+    async with opened(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=INSTRUCTIONS, world_data=world, agent=closes(1))
+        await bench.scenarios.create("desk", [closing(1)])
+        await bench.runs.start("desk", wait_s=45)
+        _, report = await exported(bench, "run-1")
+    calls = [call for part in report["conversations"][0]["parts"] for call in part["calls"]]
+    assert calls[0]["result"] == {"account": "9007199254740993", "all": ["9007199254740993", 7]}
 
 
 @pytest.mark.parametrize("scheme", [0, 1])

@@ -226,3 +226,42 @@ async def test_two_thousand_simulations_are_a_small_file_that_opens(tmp_path: Pa
     await browser.run("document.getElementById('q').dispatchEvent(new Event('input'))")
     found = "new Promise(r => setTimeout(() => r(document.getElementById('count').textContent), 400))"
     assert await browser.run(found) == "1 trial"
+
+
+async def test_simulations_of_one_scenario_and_persona_each_have_a_cell_and_a_name(
+    tmp_path: Path, browser: Page
+) -> None:
+    report = made_up(2)
+    report.simulations = {slug(n): ("s0", "p0") for n in range(2)}
+    file = tmp_path / "twice.html"
+    file.write_text(page_of(report, report_page()), encoding="utf-8")
+    await browser.open(file)
+    cells = "[...document.querySelectorAll('.cell[data-simulation]')].map(e => [e.dataset.simulation, e.textContent])"
+    assert await browser.run(cells) == [[slug(0), "1/1"], [slug(1), "0/1"]]
+    await browser.run("document.querySelector('.cell[data-simulation]').focus()")
+    await browser.press("ArrowDown")
+    assert await browser.run("document.activeElement.dataset.simulation") == slug(1)
+    await browser.run("document.activeElement.click()")
+    rows = "[...document.querySelectorAll('#rows .row')].map(e => e.textContent)"
+    (row,) = await browser.run(rows)
+    assert f"P 0 ({slug(1)})" in row
+
+
+async def test_a_link_to_what_is_not_in_the_file_says_so(tmp_path: Path, browser: Page) -> None:
+    file = tmp_path / "one.html"
+    file.write_text(page_of(made_up(1), report_page()), encoding="utf-8")
+    await browser.open(file, "#run-1/elsewhere/1@2")
+    told = await browser.run("document.querySelector('dialog[open]').textContent")
+    assert "Not in this file" in told and "run-1/elsewhere/1" in told
+    await browser.run("document.querySelector('dialog').close()")
+    await browser.open(file, f"#run-1/{slug(0)}/1")
+    assert await browser.run("document.getElementById('dlg-title').textContent") == "Case 0, P 0"
+
+
+async def test_the_search_finds_words_as_they_are_shown(tmp_path: Path, browser: Page) -> None:
+    file = tmp_path / "quotes.html"
+    file.write_text(page_of(made_up(2, words='He said "yes".\\ Ok'), report_page()), encoding="utf-8")
+    await browser.open(file)
+    for words, count in (('said "yes".\\ ok', 2), ("differs_at", 0)):
+        await browser.run(f"filter.text = {words!r}; list()")
+        assert await browser.run("document.querySelectorAll('#rows .row').length") == count, words

@@ -27,6 +27,7 @@ class ArkSimCases:
     record = "scenario"
     sources = EVERYTHING
     chooses = False
+    trains = False
     writes_cases = EVERYTHING
 
     def write(self, material: Material) -> Written:

@@ -112,6 +112,8 @@ class Exporter(Protocol):
     """What it can be made from."""
     chooses: bool
     """Whether trials may be chosen by `where`; otherwise it covers a whole run."""
+    trains: bool
+    """Whether it is for trainers: held-out trials are in it only if `where` asks for them."""
     writes_cases: Sequence[SourceKind]
     """The sources for which it writes the test cases and nothing of the trials."""
 

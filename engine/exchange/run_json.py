@@ -23,6 +23,7 @@ class RunJson:
     record = "trial"
     sources: Sequence[SourceKind] = ("run", "session", "environment")
     chooses = False
+    trains = False
     writes_cases: Sequence[SourceKind] = ("environment",)
 
     def write(self, material: Material) -> Written:

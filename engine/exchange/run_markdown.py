@@ -36,6 +36,7 @@ class Markdown:
     record = "trial"
     sources = EVERYTHING
     chooses = True
+    trains = False
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:

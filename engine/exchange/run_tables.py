@@ -48,6 +48,7 @@ class Csv:
     record = "trial"
     sources = EVERYTHING
     chooses = True
+    trains = False
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
@@ -64,6 +65,7 @@ class Junit:
     record = "trial"
     sources = ONE_RUN
     chooses = True
+    trains = False
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:

@@ -28,6 +28,7 @@ class Tau2Tasks:
     record = "task"
     sources = EVERYTHING
     chooses = False
+    trains = False
     writes_cases = EVERYTHING
 
     def write(self, material: Material) -> Written:

@@ -50,6 +50,7 @@ class Told:
             "instructions": self.run.instructions,
             "scenario": self.trial.scenario,
             "persona": self.trial.persona,
+            "split": self.trial.split,
         }
 
 
@@ -62,6 +63,7 @@ class Sft:
     record = "conversation"
     sources = EVERYTHING
     chooses = True
+    trains = True
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
@@ -98,6 +100,7 @@ class Dpo:
     record = "pair"
     sources = EVERYTHING
     chooses = True
+    trains = True
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
@@ -132,6 +135,7 @@ class Grpo:
     record = "group"
     sources = EVERYTHING
     chooses = True
+    trains = True
     writes_cases = NOTHING
 
     def write(self, material: Material) -> Written:
@@ -177,7 +181,6 @@ def _sft_row(told: Told, messages: list[ChatMessage]) -> Row:
         "tools": _tools(told.chat),
         "id": told.id,
         **told.about,
-        "split": told.trial.split,
         "verdict": graded.verdict,
         "reward": None if graded.reward is None else float(graded.reward),
     }
@@ -199,31 +202,36 @@ def _regenerated(told: Told) -> Iterator[Row]:
 
 
 def _against(group: Sequence[Told], left: Omissions) -> Iterator[Row]:
-    """A pair for each failed trial, with the passed one that went the same way the longest."""
+    """A pair for each failed trial, with a passed one that went the same way the longest.
+
+    No passed trial took the rejected turn after the same messages: pairs never contradict each other.
+    """
     passed = [told for told in group if told.trial.verdict == "pass"]
     for worse in (told for told in group if told.trial.verdict == "fail"):
-        found = [(_parting(better.chat, worse.chat), better) for better in passed]
-        apart = [(place, better) for place, better in found if place is not None]
-        if not apart:
+        ways = [
+            (*_parting(told.chat, worse.chat), told) for told in passed if told.chat.tools == worse.chat.tools
+        ]
+        place = max((way[0] for way in ways), default=0)
+        better = next((told for at, own, told in ways if at == place and own), None)
+        if better is None:
             if passed:
                 left.add(
-                    "failed conversation", "it parts from every passed one at a turn that is not the agent's"
+                    "failed conversation",
+                    "it parts from the passed one nearest to it at a turn that is not the agent's",
                 )
             continue
-        place, better = max(apart, key=lambda one: one[0])
         chosen, rejected = better.chat.messages[place], worse.chat.messages[place]
         row = _pair(better, better.chat, place, chosen, rejected)
         yield {**row, "rejected_id": worse.id, "side": "agent", "from": "trials", "feedback": ""}
 
 
-def _parting(one: Chat, other: Chat) -> int | None:
-    """Where two conversations diverge, if that is at a turn of this side in both."""
-    if one.tools != other.tools:
-        return None
-    for place, (this, that) in enumerate(zip(one.messages, other.messages, strict=False)):
-        if this != that:
-            return place if this["role"] == that["role"] == "assistant" else None
-    return None
+def _parting(one: Chat, other: Chat) -> tuple[int, bool]:
+    """How many messages two conversations share, and whether both go on with a turn of this side."""
+    pairs = enumerate(zip(one.messages, other.messages, strict=False))
+    ends = min(len(one.messages), len(other.messages))
+    place = next((place for place, (this, that) in pairs if this != that), ends)
+    after = [chat.messages[place]["role"] for chat in (one, other) if place < len(chat.messages)]
+    return place, after == ["assistant", "assistant"]
 
 
 def _pair(told: Told, chat: Chat, place: int, chosen: ChatMessage, rejected: ChatMessage) -> Row:

@@ -36,16 +36,14 @@ def run_head(run: RunRecord, trials: Sequence[TrialRecord], rate: Rate | None, v
     if missed:
         lede = "Threshold missed: " + "; ".join(f"{row.threshold}, {row.why}" for row in missed) + "."
     elif rate.passed == rate.trials:
-        lede = (
-            f"Every simulation passes under {version}. With {plural(rate.scenarios, 'scenario')} a true rate of "
-            f"{percent(rate.low)} could look the same."
-        )
+        lede = _all_pass(rate, trials, version)
     else:
         interval = f"{100 * rate.low:.0f}-{100 * rate.high:.0f}"
         reached = f" Thresholds reached: {'; '.join(told)}." if told else ""
         lede = f"{percent(rate.rate or 0)} of the trials that count, interval {interval}, under {version}.{reached}"
-    tone: Tone = "f" if missed or not rate.passed else "p" if told or rate.passed == rate.trials else "m"
-    nothing = rate.passed == rate.trials and not missed
+    clean = rate.passed == len(trials)
+    tone: Tone = "f" if missed or not rate.passed else "p" if told or clean else "m"
+    nothing = clean and not missed
     word = "Nothing to fix" if nothing and not told else f"{rate.passed:,} of {rate.trials:,} pass"
     return Head(word=word, tone=tone, lede=lede)
 
@@ -70,7 +68,7 @@ def hardening_head(
     return Head(
         word=word,
         tone=tone,
-        lede=_lede(record, base, names),
+        lede=_lede(record, trials, base, names),
         marks=list(record.marks),
         decision=decision if candidate is not None else "",
         more=_more(record),
@@ -118,14 +116,26 @@ def _nothing_counted(trials: Sequence[TrialRecord]) -> Head:
     return Head(word="Not evaluated", tone="e", lede=f"{what} ({why}).")
 
 
-def _lede(record: Hardening, base: Rate | None, names: Mapping[str, str]) -> str:
+def _all_pass(rate: Rate, trials: Sequence[TrialRecord], version: str) -> str:
+    """All trials that count pass; whether that is all of them."""
+    verdicts = Counter(t.verdict for t in trials)
+    apart = [(verdicts["error"], "ended in an error"), (verdicts["invalid"], "invalid")]
+    told = " and ".join(f"{count:,} {what}" for count, what in apart if count)
+    first = (
+        f"Every trial that counts passes under {version}, but of {plural(len(trials), 'trial')} {told}."
+        if told
+        else f"Every simulation passes under {version}."
+    )
+    return f"{first} With {plural(rate.scenarios, 'scenario')} a true rate of {percent(rate.low)} could look the same."
+
+
+def _lede(
+    record: Hardening, trials: Sequence[TrialRecord], base: Rate | None, names: Mapping[str, str]
+) -> str:
     old, new = names.get(record.base, "the base"), names.get(record.candidate, "the candidate")
     held_out = record.evidence.held_out if record.evidence else None
     if record.outcome == "nothing_to_fix" and base is not None:
-        return (
-            f"Every simulation passes under {old}. With {plural(base.scenarios, 'scenario')} a true rate of "
-            f"{percent(base.low)} could look the same."
-        )
+        return _all_pass(base, trials, old)
     if record.outcome == "no_change":
         return "No candidate did better on train and broke nothing."
     if held_out is None:

@@ -19,10 +19,13 @@ from ..records.conversation import (
 from ..records.report import ReportCall, ReportCheck, ReportPart, ReportTalk
 from ..records.run import TrialRecord
 from ..records.verdict import CheckResult
+from ..shapes import is_list, is_object
 from .figures import letter, summed_cost
 
 MOST_CHARS: Final = 4000
 """Limit for one text or value; the rest is counted."""
+MOST_EXACT: Final = 2**53
+"""Whole numbers beyond it have other digits in a page: they are shown as texts."""
 
 
 def talk_of(
@@ -159,10 +162,19 @@ def _cut_value(value: Any) -> Any:
     """A value as it is or, if it is large, the beginning of its JSON."""
     if isinstance(value, str):
         return _cut(value)
-    if value is None or isinstance(value, int | float):
-        return value
-    text = json.dumps(value, ensure_ascii=False)
-    return value if len(text) <= MOST_CHARS else _cut(text)
+    if is_object(value) or is_list(value):
+        text = json.dumps(value, ensure_ascii=False)
+        return _exact(value) if len(text) <= MOST_CHARS else _cut(text)
+    return _exact(value)
+
+
+def _exact(value: Any) -> Any:
+    """The value with the digits of every whole number as they are."""
+    if is_object(value):
+        return {key: _exact(one) for key, one in value.items()}
+    if is_list(value):
+        return [_exact(one) for one in value]
+    return str(value) if isinstance(value, int) and abs(value) > MOST_EXACT else value
 
 
 def plain_uses(models: Mapping[str, str]) -> list[tuple[str, str]]:

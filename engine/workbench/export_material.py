@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -29,6 +29,7 @@ from .run_cases import RunCases
 
 R = TypeVar("R", bound=BaseModel)
 WholeRun = Callable[[RunRecord, Sequence[TrialRecord]], RunFile]
+_ASKED: Final = '`where` {"split": "held_out"}'
 OVER: Final = ("done", "failed", "cancelled", "paused")
 """States in which a run can be exported."""
 
@@ -41,6 +42,7 @@ class Gathered:
     environment: str
     held_out: list[str]
     warnings: list[str] = field(default_factory=list[str])
+    left_out: list[str] = field(default_factory=list[str])
 
 
 class Gathering:
@@ -71,7 +73,9 @@ class Gathering:
             raise Conflict(f"{source} is still running.", where="source", next=calls)
         chosen = [run for run in over if asked.get("run") in (None, run.id)]
         cases_only = kind in exporter.writes_cases
-        parts = [self._parts(run, asked, cases_only) for run in chosen]
+        every = [self._parts(run, asked, cases_only) for run in chosen]
+        spares = exporter.trains and kind != "session" and "split" not in asked
+        parts = _train_only(source, exporter.name, every, asked) if spares else every
         records = self._scenarios(kind, environment, runs)
         material = Material(
             source,
@@ -88,6 +92,8 @@ class Gathering:
             else [trial.scenario for _, trial in material.each() if trial.split == "held_out"]
         )
         made = Gathered(material, environment, sorted(set(shown)))
+        if spared := _count(every) - _count(parts):
+            made.left_out.append(f"{plural(spared, 'conversation')}: held out; {_ASKED} exports them")
         if len(over) < len(runs):
             made.warnings.append(f"Not in it: {plural(len(runs) - len(over), 'run')} that still go on.")
         return made
@@ -177,6 +183,29 @@ class Gathering:
         for run in runs:
             for row in self._archive.store.run_table(run.id, table).all():
                 yield model.model_validate(row)
+
+
+def _count(parts: Iterable[RunParts]) -> int:
+    return sum(len(one.trials) for one in parts)
+
+
+def _train_only(
+    source: str, format: str, every: Sequence[RunParts], asked: Mapping[str, str]
+) -> list[RunParts]:
+    """The runs without their held-out trials: an agent trained on these would prove nothing with them.
+
+    InvalidArgument, with the call that exports them all the same, if no trial is left.
+    """
+    parts = [replace(one, trials=[t for t in one.trials if t.split == "train"]) for one in every]
+    if _count(parts) or not _count(every):
+        return parts
+    again = {"source": source, "format": format, "where": {**asked, "split": "held_out"}}
+    raise InvalidArgument(
+        f"All conversations of {source} that were chosen are held out: training data leaves these out.",
+        where="where",
+        allowed=_ASKED,
+        next=[NextCall("export_run", again, "only if nothing is to be proven with them any more")],
+    )
 
 
 def _cases(

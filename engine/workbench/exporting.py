@@ -256,7 +256,7 @@ class Exporting:
             written.record or exporter.record,
             found.held_out if written.spends else [],
             [*found.warnings, *written.warnings],
-            list(written.left_out),
+            [*found.left_out, *written.left_out],
         )
         for parts in found.material.runs if kind == "run" and kind not in exporter.writes_cases else ():
             self._tell_missing(parts.run, made)

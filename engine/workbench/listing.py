@@ -34,7 +34,7 @@ from .rows import (
 )
 from .select import cluster_named, is_unnamed
 from .session_views import session_row
-from .sight import proving
+from .sight import proving, refuse_while_proving
 from .worlds import Worlds
 
 Match = Callable[[Any], bool]
@@ -56,6 +56,7 @@ WHERE: Mapping[str, Sequence[str]] = {
         "check",
         "cluster",
         "tag",
+        "split",
         "text",
     ),
     "hardening": ("state", "text"),
@@ -70,6 +71,7 @@ _VALUES: Mapping[tuple[str, str], Sequence[str]] = {
     ("run", "state"): get_args(RunState),
     ("conversation", "verdict"): get_args(TrialVerdict),
     ("scenario", "split"): get_args(Split),
+    ("conversation", "split"): get_args(Split),
     ("hardening", "state"): get_args(HardeningState),
     ("candidate", "state"): get_args(CandidateState),
     ("job", "state"): get_args(JobState),
@@ -182,6 +184,8 @@ class Listing:
         run = self._archive.runs.get(run_id, "where.run")
         clusters = cluster_names(run)
         fields = trial_fields(run, asked)
+        if fields.get("split") == "held_out":
+            refuse_while_proving(self._archive, run.environment, "where.split")
         if proving(self._archive, run.environment):
             fields["split"] = "train"
 
@@ -258,6 +262,12 @@ def trial_fields(run: RunRecord, asked: Mapping[str, Any]) -> Row:
         if name in fields:
             fields[name] = str(fields[name]).rpartition("/")[2]
     if "failed_checks" in fields:
+        if fields.get("split") == "held_out":
+            raise InvalidArgument(
+                "Why a held-out conversation failed is not shown: none is found by a check.",
+                where="where.split",
+                allowed="train, or no `check` and no `cluster`",
+            )
         fields["split"] = "train"
     return fields
 

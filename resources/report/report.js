@@ -19,6 +19,7 @@ const STEP = 100;
 let D; // the report
 let scenarios, personas; // by id
 let conversations; // by id
+let same; // simulations by scenario and persona
 let shown = []; // the conversations that the list holds, in its order
 const filter = {simulation: null, cause: null, kind: null, text: ""};
 
@@ -80,10 +81,13 @@ function day(text) {
 const compact = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 const flat = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 1).replace(/\n\s*/g, " "));
 
+// A persona may meet a scenario in several simulations, which differ in the first message: these are told apart by their ids.
 function namesOf(simulation) {
   const [scenario, persona] = D.simulations[simulation];
-  return [scenarios[scenario].title, personas[persona].name];
+  return [scenarios[scenario].title, personas[persona].name + (same.get(pairOf(simulation)).length > 1 ? " (" + simulation + ")" : "")];
 }
+
+const pairOf = (simulation) => D.simulations[simulation].join("/");
 
 const scenarioOf = (simulation) => scenarios[D.simulations[simulation][0]];
 const passes = (letters) => [...letters].filter((x) => x === "p").length;
@@ -263,10 +267,9 @@ function cases() {
     const round = at === "newest" ? newestRound(simulation) : at;
     return round && D.results[round]?.[simulation];
   };
-  const cellOf = new Map(Object.entries(D.simulations).map(([slug, [a, b]]) => [a + "/" + b, slug]));
   const paint = () => {
     const many = D.personas.length > MANY_PERSONAS;
-    box.replaceChildren(many ? collapsed(letters) : table(letters, cellOf, at, paint));
+    box.replaceChildren(many ? collapsed(letters) : table(letters, at, paint));
   };
   paint();
   box.addEventListener("keydown", arrows);
@@ -283,10 +286,10 @@ function groupsOf() {
     ["Held-out: " + plural(heldOut.length, "scenario") + "." + (D.kind === "hardening" ? " Nobody tuned to them." : ""), heldOut]].filter(([, rows]) => rows.length);
 }
 
-function table(letters, cellOf, at, paint) {
+function table(letters, at, paint) {
   const row = (scenario) => h("tr", null,
     h("th.sc", {scope: "row", title: scenario.goal}, scenario.title, scenario.tags.includes("must-refuse") ? [" ", h("span.tag", null, "must refuse")] : null),
-    D.personas.map((persona) => h("td", null, cell(cellOf.get(scenario.id + "/" + persona.id), letters, at, paint))));
+    D.personas.map((persona) => h("td", null, (same.get(scenario.id + "/" + persona.id) || [null]).map((simulation) => cell(simulation, letters, at, paint)))));
   return h("table.map", null,
     h("thead", null, h("tr", null, h("th.sc0", null, "Scenario"), D.personas.map((p) => h("th.p", {scope: "col", title: p.about}, p.name)))),
     h("tbody", null, groupsOf().map(([text, rows]) => [h("tr.grp", null, h("th", {colspan: D.personas.length + 1}, text)), rows.map(row)])));
@@ -326,6 +329,8 @@ function arrows(event) {
   const step = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]}[event.key];
   if (!step || !event.target.matches(".cell")) return;
   event.preventDefault();
+  const beside = step[1] > 0 ? event.target.nextElementSibling : step[1] < 0 ? event.target.previousElementSibling : null;
+  if (beside) return beside.focus();
   const td = event.target.closest("td"), rows = [...event.currentTarget.querySelectorAll("tbody tr:not(.grp)")];
   const to = rows[rows.indexOf(td.parentNode) + step[1]]?.children[[...td.parentNode.children].indexOf(td) + step[0]];
   to?.querySelector(".cell")?.focus();
@@ -416,9 +421,11 @@ let index; // the words of each conversation, made at the first search
 
 function words(talk) {
   index ||= new Map();
-  if (!index.has(talk.id)) index.set(talk.id, JSON.stringify(talk).toLowerCase());
+  if (!index.has(talk.id)) index.set(talk.id, wordsIn(talk).join("\n").toLowerCase());
   return index.get(talk.id);
 }
+
+const wordsIn = (value) => (value && typeof value === "object" ? Object.values(value).flatMap(wordsIn) : [String(value)]);
 
 function matches(talk) {
   const cause = filter.cause && D.clusters.find((c) => c.id === filter.cause);
@@ -491,7 +498,7 @@ function conversationsPart() {
 
 function open(id, turn) {
   const talk = conversations.get(id);
-  if (!talk) return;
+  if (!talk) return missing(id);
   const dialog = $("dlg"), [title, who] = namesOf(talk.simulation), scenario = scenarioOf(talk.simulation);
   const twins = D.conversations.filter((x) => x.simulation === talk.simulation && x.trial === talk.trial);
   const at = shown.findIndex((x) => x.simulation === talk.simulation && x.trial === talk.trial);
@@ -511,6 +518,15 @@ function open(id, turn) {
   const failed = talk.checks.find((c) => c.counts && c.verdict === "f"), to = turn || (failed && failed.turn);
   history.replaceState(null, "", "#" + id + (turn ? "@" + turn : ""));
   if (to) jump(to);
+}
+
+function missing(id) {
+  const dialog = $("dlg");
+  dialog.replaceChildren(h("div.dlg", null,
+    h("div.dh", null, h("div.r1", null, h("h2", {id: "dlg-title", tabindex: -1}, "Not in this file"), button("button.tool", ["Close ", h("kbd", null, "Esc")], () => dialog.close()))),
+    empty(visible(id), D.hidden || (D.left_out ? "Some conversations were left out to keep the file small: " : "") + "get_item with kind \"conversation\" has what is not here.")));
+  if (!dialog.open) dialog.showModal();
+  $("dlg-title").focus();
 }
 
 function jump(turn) {
@@ -548,7 +564,7 @@ function happened(part) {
 function said(part, talk, notes) {
   const decided = notes.some((c) => c.counts);
   return h("article.turn." + part.by, {"data-turn": part.turn}, h("div.n", null, String(part.turn)),
-    h("div", null, h("p.who", null, h("b", null, part.by === "user" ? namesOf(talk.simulation)[1] : "Agent"), " \u00b7 " + part.t + " s", part.rejected ? [" ", h("span.tag", null, "rejected")] : null),
+    h("div", null, h("p.who", null, h("b", null, part.by === "user" ? personas[D.simulations[talk.simulation][1]].name : "Agent"), " \u00b7 " + part.t + " s", part.rejected ? [" ", h("span.tag", null, "rejected")] : null),
       part.calls.map((call) => callView(call, decided && (call.injected || !call.ok || call.changes.length > 0))),
       part.text ? quoted("p.say", part.text) : null,
       notes.map((c) => h("p.note." + (c.verdict === "f" ? "f" : "i"), null, glyph(c.verdict), h("span", null, h("b", null, c.id + " "), visible((c.text ? c.text + ": " : "") + c.why) + (c.by === "judge" ? " (judge)" : ""))))));
@@ -647,6 +663,8 @@ read().then((report) => {
   scenarios = Object.fromEntries(D.scenarios.map((x) => [x.id, x]));
   personas = Object.fromEntries(D.personas.map((x) => [x.id, x]));
   conversations = new Map(D.conversations.map((x) => [x.id, x]));
+  same = new Map();
+  for (const slug of Object.keys(D.simulations)) same.set(pairOf(slug), [...(same.get(pairOf(slug)) || []), slug]);
   draw();
   redraw();
   let width = innerWidth;
