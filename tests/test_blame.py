@@ -80,6 +80,22 @@ async def test_an_agent_that_asks_before_it_acts_passes(
         assert (run.totals.passed, run.totals.failed) == (3, 0), run.clusters
 
 
+async def test_marks_of_markdown_do_not_hide_what_an_agent_said(
+    tmp_path: Path, endpoint: FakeEndpoint
+) -> None:
+    async with desk_of(
+        tmp_path, endpoint, "I found **ticket {ticket}**, and it's open. Shall I?", 1
+    ) as bench:
+        said = [
+            {"id": "text", "said": "found ticket T1, and"},
+            {"id": "form", "said": {"pattern": "ticket T1,"}},
+        ]
+        told = {**asked_first(1), "id": "told", "success": said}
+        await bench.scenarios.create("desk", [told], check=False)
+        run = (await bench.runs.start("desk", wait_s=30)).run
+        assert (run.totals.passed, run.totals.trials) == (2, 2), run.clusters
+
+
 async def test_a_run_says_where_the_offline_user_did_not_understand_what_then_failed(
     tmp_path: Path, endpoint: FakeEndpoint
 ) -> None:
@@ -91,6 +107,8 @@ async def test_a_run_says_where_the_offline_user_did_not_understand_what_then_fa
             len(told) == 1 and "3 questions in 3 trials that failed, for example at run-1/close-" in told[0]
         )
         assert all(one.not_understood == one.trials for one in run.clusters) and run.clusters
+        shown = await bench.items.get("conversation", run.clusters[0].see, view="turns")
+        assert any("did not understand 1 question in 1 trial that failed" in one for one in shown.warnings)
 
 
 async def test_a_run_without_such_a_question_does_not_speak_of_it(

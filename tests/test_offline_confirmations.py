@@ -169,6 +169,8 @@ NO = (
     ({"goal": "Add two bags for booking EV287T."}, "Shall I add three bags for booking EV287T?"),
     ({"goal": "Raise ticket T2 to priority 1."}, "Shall I set ticket T2 to priority 3?"),
     ({"goal": "Book a cleaning on 2026-09-23."}, "Shall I book a cleaning on September 24, 2026?"),
+    ({"goal": "Move my appointment to Tuesday."}, "I'll move your appointment to Monday 09:00, correct?"),
+    ({"goal": "Book a table at 18:00."}, "Shall I book the table at 19:30?"),
     ({"goal": "Cancel order W1, but not as a voucher."}, "May I cancel W1 and give you a voucher?"),
     ({**CLOSE, "guidelines": "Decline when asked to confirm."}, "Shall I close ticket T2?"),
 )
@@ -275,6 +277,7 @@ async def test_user_does_not_leave_before_what_it_was_asked_is_answered() -> Non
         ("Which plan would you like to switch to?", "I would like to switch line L7 to the Premium plan."),
         ("Would you prefer the Basic or the Premium plan?", "Yes, the Premium plan, please."),
         ("We have:\n- **Basic** - $20\n- **Premium** - $40\nWhich would you like?", "Premium, please."),
+        ("Free:\n* Monday 9:00 Basic\n* Tuesday 14:00 Premium\n\nWhich one?", "Tuesday 14:00 Premium, please."),
         ("We have:\n1. Gold\n2. Silver\n\nWhich one do you want?", "Any of them is fine with me."),
         ("May I take a name and an e-mail address?", "My name is Ann Lee. My email is ann@x.org."),
         ("Please answer:\n1. What is your name?\n2. Your email?", "My name is Ann Lee. My email is ann@x.org."),

@@ -52,19 +52,19 @@ def told_by(scenario: Scenario) -> str:
 def near_copies(scenarios: Sequence[Scenario]) -> dict[str, str]:
     """By id, each scenario that is a near-copy of an earlier one, and that one's id.
 
-    Both have the same calls in their solutions. Their words overlap by NEAR_DUPLICATE, or they are the same but for
+    Both have solutions of the same steps. Their words overlap by NEAR_DUPLICATE, or they are the same but for
     ids, addresses and numbers. About linear: a scenario is compared with few that share its rarest words.
     """
     kept: dict[str, str] = {}
     forms: dict[str, str] = {}
-    by_calls: dict[tuple[str, ...], list[Scenario]] = defaultdict(list)
+    by_steps: dict[tuple[str, ...], list[Scenario]] = defaultdict(list)
     for one in scenarios:
         first = forms.setdefault(_form(one), one.id)
         if first != one.id:
             kept[one.id] = first
         else:
-            by_calls[tuple(step.tool for step in one.expected if step.tool)].append(one)
-    for alike in by_calls.values():
+            by_steps[tuple(step.tool or "say" for step in one.expected)].append(one)
+    for alike in by_steps.values():
         kept |= _alike(alike)
     return kept
 
@@ -84,7 +84,7 @@ def near_copies_told(scenarios: Sequence[Scenario], what: str) -> list[str]:
 
 
 def _alike(scenarios: Iterable[Scenario]) -> dict[str, str]:
-    """The near-copies by words, among scenarios with the same calls.
+    """The near-copies by words, among scenarios whose solutions have the same steps.
 
     Of two sets that overlap by NEAR_DUPLICATE, the rarest words of each have one in common, if as many are looked at
     as the other may lack, and one more.

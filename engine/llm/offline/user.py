@@ -50,7 +50,7 @@ _PICK: Final = re.compile(
 )
 _ITEM: Final = re.compile(r"^[ \t]*(?:[-*+\u2022]|\w[.)])[ \t]+(.+)$", re.MULTILINE)
 _STARS: Final = re.compile(r"[*_`]+")
-_DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|[:(]")
+_DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|:\s|\(")
 _UNDERSTANDS: Final = re.compile(
     r"^(?:so |and )?(?:is|was) (?:it|this|that)\b|\b"
     r"(?:mean|talking about|referring to|asking about|want|wish|need|like|looking for)\b",

@@ -42,6 +42,8 @@ _STEPS: Final = token_set(
 _REFUSES: Final = re.compile(
     r"\b(?:cannot|can't|unable|not (?:able|allowed|possible)|won't|isn't possible)\b", re.IGNORECASE
 )
+_WEEKDAY: Final = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
+_CLOCK: Final = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
 _DONE: Final = re.compile(
     r"\b(?:(?:is|are) now|(?:has|have|'ve)(?: now| just| already| successfully)*(?: been)?) (?:\w+ly )?(\w+ed)\b",
     re.IGNORECASE,
@@ -177,14 +179,18 @@ def _form(id: str) -> str:
 
 
 def _names_other(wants: _Wants, action: str, before: str) -> bool:
-    """Whether it names a record or a date of the kind that the user names, and none that it does."""
+    """Whether it names a record, a date or a time of the kind that the user names, and none that it does."""
     for form in {_form(id) for id in wants.ids}:
         named = _alike(action, form) or _alike(before, form)
         if named and not wants.ids & named:
             return True
-    days = set(dates_in(wants.goal))
-    named_days = set(dates_in(action)) if days else set[str]()
-    return bool(named_days) and not days & named_days
+    pairs = [(set(dates_in(wants.goal)), set(dates_in(action)))]
+    pairs += [(_found(kind, wants.told), _found(kind, action)) for kind in (_WEEKDAY, _CLOCK)]
+    return any(known and named and not known & named for known, named in pairs)
+
+
+def _found(kind: re.Pattern[str], text: str) -> set[str]:
+    return {word.lower().lstrip("0") for word in kind.findall(text)}
 
 
 def _alike(text: str, form: str) -> set[str]:
