@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from caseharden.engine.exchange import files
 from caseharden.engine.store.journal import Journal
 from caseharden.engine.workbench import Workbench
 
@@ -52,7 +53,7 @@ def copies_killed(home: Path, copies: Path, call: str) -> list[Path]:
 
 
 def last_write(copy: Path) -> str:
-    """The table that was written last before the kill."""
+    """The table, or the caller's file, that was written last before the kill."""
     return (copy / "last-write").read_text(encoding="utf-8")
 
 
@@ -78,23 +79,31 @@ async def _make(home: Path, call: str, writes: int) -> None:
 def _die_after(writes: int, home: Path) -> None:
     left = writes
     append: Callable[[Journal, Any], None] = Journal._append  # pyright: ignore[reportPrivateUsage]
+    replace: Callable[..., None] = files._replace  # pyright: ignore[reportPrivateUsage]
+
+    def wrote(name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            (home / "last-write").write_text(name, encoding="utf-8")
+            os._exit(KILLED)
 
     def dying(journal: Journal, changes: Any) -> None:
-        nonlocal left
         told = journal.name == "jobs" and all(
             _beside_progress(journal.documents.get(id)) == _beside_progress(row)
             for id, row in changes.items()
         )
         append(journal, changes)
         many = journal.name.rpartition("/")[2] in PASSED_OVER
-        if told or (many and None not in changes.values()):
-            return
-        left -= 1
-        if left == 0:
-            (home / "last-write").write_text(journal.name, encoding="utf-8")
-            os._exit(KILLED)
+        if not told and not (many and None not in changes.values()):
+            wrote(journal.name)
+
+    def dying_with_a_file(folder: int, name: str, *more: Any) -> None:
+        replace(folder, name, *more)
+        wrote(name)
 
     Journal._append = dying  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    files._replace = dying_with_a_file  # pyright: ignore[reportPrivateUsage]
 
 
 def _beside_progress(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +16,7 @@ import anyio
 from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 
+from caseharden.tests.warm import warm
 from caseharden.tests.workbench_cases import bench_at, desk
 
 SERVE = ("-m", "caseharden", "serve", "--home")
@@ -75,9 +75,8 @@ class Served:
 async def served(home: Path, *python: str) -> AsyncGenerator[Served]:
     """A server over a data folder; `python`: what Python is to run, with the folder behind it."""
     name = home.parent / f"pid-{os.urandom(4).hex()}"
-    words = [sys.executable, *(python or SERVE), str(home)]
-    command = ["-c", 'echo $$ > "$0"; exec "$@"', str(name), *words]
-    async with Client(StdioServerParameters(command="/bin/sh", args=command)) as client:
+    command, *words = [*warm(name), *(python or SERVE), str(home)]
+    async with Client(StdioServerParameters(command=command, args=words)) as client:
         pid = int(name.read_text())
         try:
             yield Served(client, pid)

@@ -131,6 +131,17 @@ async def test_a_file_that_never_ends_holds_nobody(tmp_path: Path, monkeypatch: 
         assert "gave no sign within 0.5 s" in await made(desk, {"kind": "python", "file": "desk.py"})
 
 
+async def test_an_agent_that_returns_nothing_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "desk.py").write_text("def agent(turn):\n    turn.text.upper()\n", encoding="utf-8")
+    async with bench(tmp_path, tmp_path) as desk:
+        await made(desk, {"kind": "python", "file": "desk.py"}, 1)
+        with anyio.fail_after(60):
+            report = await desk.runs.start("desk", wait_s=45)
+        item = await desk.items.get("conversation", f"{report.run.id}/{report.run.simulations[0]}/1")
+    assert (report.run.totals.error, report.run.totals.failed) == (1, 0)
+    assert "agent returned None: it must return a text" in str(item.item["end"])
+
+
 async def test_an_agent_that_dies_in_one_conversation_is_an_error_there_and_no_failure(
     tmp_path: Path,
 ) -> None:

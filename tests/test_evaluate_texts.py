@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from caseharden.engine.evaluate import dates, has_date, has_number, has_words, numbers
 from caseharden.engine.evaluate.consent import says_yes
+from caseharden.engine.evaluate.texts import unmarked
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,18 @@ def test_words_are_whole_and_folded() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Yes, please", "ok go ahead", "sure, no problem", "yes, it didn't fit", "Confirmed.", "yes, cancel it"],
+    [
+        *(
+            "Yes, please",
+            "ok go ahead",
+            "sure, no problem",
+            "yes, it didn't fit",
+            "Confirmed.",
+            "yes, cancel it",
+        ),
+        *("No, go ahead.", "No, please do.", "Yes, I don't need it anymore.", "Sure, no hurry."),
+        *("Yes please, it is no longer needed.", "Not at all, go ahead.", "No objections, please proceed."),
+    ],
 )
 def test_yes_is_heard(text: str) -> None:
     assert says_yes(text)
@@ -90,6 +102,12 @@ def test_yes_is_heard(text: str) -> None:
         "yes... wait, not yet",
         "I don\N{RIGHT SINGLE QUOTATION MARK}t want that, ok?",
         "the yesterday one",
+        "No, please do not.",
+        "no, do nothing, ok?",
+        "Ok, I do not want that.",
+        "No, that's fine.",
+        "Yes, but not now.",
+        "No, please do not go ahead.",
         "",
     ],
 )
@@ -122,3 +140,17 @@ def test_a_text_of_megabytes_is_read_in_passing(piece: str) -> None:
 def test_what_stands_behind_the_part_that_is_read_was_not_said() -> None:
     assert has_number("x " * 40_000 + "59.90", 59.9)
     assert not has_number("x " * 60_000 + "59.90", 59.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Order **W1** is _cancelled_.", "order W1 is cancelled"),
+        ("- The loan of `The Sea` ends", "loan of The Sea"),
+        ("call refund_order now", "refund_order"),
+        ("5 * 3", "5 * 3"),
+    ],
+)
+def test_marks_around_words_do_not_hide_what_was_said(text: str, words: str) -> None:
+    assert has_words(text, words) or has_words(unmarked(text), words)
+    assert not has_words(unmarked("refund_order"), "refund order")

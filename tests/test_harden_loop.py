@@ -267,6 +267,19 @@ async def test_patience_and_rounds_end_the_search() -> None:
     assert h.stop_reason == "rounds used up"
 
 
+async def test_a_text_that_a_guard_refuses_uses_up_no_round() -> None:
+    leaks = "Refund W10240 only after verify_customer."
+    h = await hardener(Shop(), writer=Says(leaks, VERIFY)).run(opened(rounds=1, patience=3))
+    assert [r.decision for r in h.rounds][:3] == ["base", "refused", "kept"]
+    assert (h.outcome, h.stop_reason) != ("no_change", "rounds used up")
+
+
+async def test_a_round_that_is_kept_names_the_checks_that_it_fixes() -> None:
+    h = await hardener(Shop(), writer=Says(VERIFY)).run(opened())
+    kept = next(r for r in h.rounds if r.decision == "kept")
+    assert kept.told == "On train it fixes rule.verify in 22 simulations, and nothing that passed fails."
+
+
 async def test_a_stop_is_heeded_between_rounds_and_costs_no_look() -> None:
     told = iter(["", "cancelled"])
     h = await hardener(Shop(), stop=lambda: next(told)).run(opened())
@@ -409,6 +422,17 @@ async def test_without_a_held_out_scenario_left_there_is_no_look_and_it_is_said(
     assert (h.outcome, h.stop_reason, h.looks) == ("not_evaluated", "no held-out scenario", 0)
     assert h.evidence is not None and h.evidence.caps == ["no_held_out"]
     assert h.warnings[0].startswith("No held-out scenario is left that you have not seen: all 8 are spent")
+
+
+async def test_what_preflight_said_is_renewed_when_the_last_held_out_scenario_is_spent() -> None:
+    engine = hardener(Shop(), shop_cases(12))
+    h = await engine.run(opened("submit"))
+    assert any("Only 4 held-out" in w for w in h.warnings)
+    engine = hardener(Shop(), shop_cases(12, spent=4))
+    h = await engine.prove(h, engine.submit(h, instructions=f"{BASE}\n{VERIFY}").id)
+    assert not any("Only 4 held-out" in w for w in h.warnings)
+    told = [w for w in h.warnings if "No text can be proven here" in w]
+    assert len(told) == 1 and "all 4 are spent" in told[0] and "generate_scenarios" in told[0]
 
 
 # How honest it is

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from caseharden.engine.errors import InvalidArgument, NextCall, NotFound
+from caseharden.engine.exchange import IMPORTERS, Roots
 from caseharden.tests.workbench_cases import bench_at, closing, tickets
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +60,38 @@ async def test_a_format_that_is_asked_for_is_the_only_one_that_is_tried(tmp_path
             "scenarios": 1,
             "files": 3,
         }
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+async def test_what_may_not_be_read_is_not_looked_into_to_recognise_it_either(
+    tmp_path: Path, kind: str
+) -> None:
+    """Neither a link that leads out, nor one put in the place of a folder, nor a pipe that nobody writes to."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    for place in (outside, inside / "all"):
+        place.mkdir(parents=True)
+    scenarios = {"schema_version": "v1", "scenarios": [{"scenario_id": "one", "goal": "Go."}]}
+    (outside / "scenarios.json").write_text(json.dumps(scenarios), encoding="utf-8")
+    (outside / "trace.json").write_text('{"apps": [], "events": []}', encoding="utf-8")
+    for name in ("scenarios.json", "trace.json"):
+        if kind == "link":
+            (inside / "all" / name).symlink_to(outside / name)
+        elif kind == "pipe":
+            os.mkfifo(inside / "all" / name)
+    if kind == "folder":
+        (inside / "all").rmdir()
+        (inside / "all").symlink_to(outside)
+    roots = Roots([inside])
+    paths = [inside / "all", *(inside / "all" / name for name in ("scenarios.json", "trace.json"))]
+    for importer in IMPORTERS.values():
+        assert [importer.recognise(path, roots) for path in paths] == ["", "", ""], importer.name
+    there = [importer.recognise(outside, Roots([outside])) for importer in IMPORTERS.values()]
+    assert "a project of ArkSim" in there
+
+
+def test_the_ends_of_a_file_are_looked_at_by_the_rules_for_reading_it(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"first\xff" + b"x" * 100 + b"last")
+    roots = Roots([tmp_path])
+    assert roots.peek("a.json", 6) == "first\ufffd" and roots.peek("a.json", 4, end=True) == "last"
+    assert roots.peek("a.json", 10**6, end=True).endswith("last")
+    assert [roots.peek(path, 10) for path in (".", "none.json", "/etc/passwd", "a\0")] == [""] * 4

@@ -17,6 +17,7 @@ from caseharden.engine.processes import AllowedCode
 from caseharden.engine.records.job import Job
 from caseharden.engine.workbench import Workbench, jobs as jobs_module
 from caseharden.tests.fake_endpoint import FakeEndpoint, of_json
+from caseharden.tests.served import SERVE, served
 from caseharden.tests.server_desk import desk
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
@@ -24,6 +25,15 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-4", "CH-5")]
 KEY = "DESK_API_KEY"
 AGENT = """
 def reply(turn):
+    return "Which ticket?"
+"""
+PATIENT = """
+import time
+from pathlib import Path
+
+def reply(turn):
+    while not Path(__file__).with_name("go").exists():
+        time.sleep(0.01)
     return "Which ticket?"
 """
 TOOLS = """
@@ -162,6 +172,29 @@ async def test_a_run_is_left_to_a_server_that_may_go_on_with_it(place: Path, kin
             after = await poor.items.get("run", begun.run.id)
     assert ended.state == "done" and ended.error is None
     assert after.item["totals"]["error"] == 0 and after.item["totals"]["trials"] == 12
+
+
+async def test_a_server_beside_one_that_is_killed_leaves_its_run_until_it_is_started_again(
+    place: Path,
+) -> None:
+    async with server(place, code=True) as first:
+        await environment(first, {"kind": "python", "file": "desk.py"}, {})
+    (place / "code" / "desk.py").write_text(PATIENT, encoding="utf-8")
+    able = (*SERVE[:-1], "--allow-code", str(place / "code"), SERVE[-1])
+    with anyio.fail_after(120):
+        async with served(place / "data") as poor:
+            async with served(place / "data", *able) as killed:
+                begun = await killed.ok("run_simulations", environment="desk", wait_s=0)
+                killed.kill()
+            job = begun["job"]["id"]
+            while "--allow-code" not in (told := await poor.ok("wait_job", job=job, wait_s=1))["summary"]:
+                assert told["job"]["state"] in ("queued", "running")
+            (place / "code" / "go").touch()
+            async with served(place / "data", *able) as again:
+                while (told := await again.ok("wait_job", job=job, wait_s=45))["job"]["state"] != "done":
+                    pass
+            assert told["result"]["totals"]["error"] == 0
+            assert (await poor.ok("wait_job", job=job, wait_s=0))["job"]["completed"] == 12
 
 
 async def test_whoever_repeats_the_call_is_told_what_this_server_lacks_and_the_job_stays_as_it_is(

@@ -169,6 +169,8 @@ NO = (
     ({"goal": "Add two bags for booking EV287T."}, "Shall I add three bags for booking EV287T?"),
     ({"goal": "Raise ticket T2 to priority 1."}, "Shall I set ticket T2 to priority 3?"),
     ({"goal": "Book a cleaning on 2026-09-23."}, "Shall I book a cleaning on September 24, 2026?"),
+    ({"goal": "Move my appointment to Tuesday."}, "I'll move your appointment to Monday 09:00, correct?"),
+    ({"goal": "Book a table at 18:00."}, "Shall I book the table at 19:30?"),
     ({"goal": "Cancel order W1, but not as a voucher."}, "May I cancel W1 and give you a voucher?"),
     ({**CLOSE, "guidelines": "Decline when asked to confirm."}, "Shall I close ticket T2?"),
 )
@@ -267,3 +269,30 @@ async def test_a_question_without_a_rule_is_told_from_a_fact_that_is_not_on_the_
 async def test_user_does_not_leave_before_what_it_was_asked_is_answered() -> None:
     for asked in (*YES, *FACTS):
         assert await answers(ORDER, asked) != STOP
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Which plan would you like to switch to?", "I would like to switch line L7 to the Premium plan."),
+        ("Would you prefer the Basic or the Premium plan?", "Yes, the Premium plan, please."),
+        ("We have:\n- **Basic** - $20\n- **Premium** - $40\nWhich would you like?", "Premium, please."),
+        ("Free:\n* Monday 9:00 Basic\n* Tuesday 14:00 Premium\n\nWhich one?", "Tuesday 14:00 Premium, please."),
+        ("We have:\n1. Gold\n2. Silver\n\nWhich one do you want?", "Any of them is fine with me."),
+        ("May I take a name and an e-mail address?", "My name is Ann Lee. My email is ann@x.org."),
+        ("Please answer:\n1. What is your name?\n2. Your email?", "My name is Ann Lee. My email is ann@x.org."),
+        ("It has been switched. Would you like me to order a new phone?", "No, that is all. Thank you."),
+        ("Should I also unlock the phone?", "No, I would like to switch line L7 to the Premium plan."),
+        ("Bear with me for a second.", "Okay."),
+        ("Let me pull up your line.", "Okay."),
+        ("Your line has Premium now. Does that answer your question?", "Yes, thank you. That is all."),
+        ("I cannot do that myself. May I transfer you to a colleague?", "Yes, please go ahead."),
+        ("I can't do that. I could give you a voucher. Would that be okay?", "No, I would like to switch line L7 "
+         "to the Premium plan."),
+        ("Is Ann Lee the right name?", "My name is Ann Lee."),
+        ("Have you the phone with you?", NOT_UNDERSTOOD),
+    ],
+)  # fmt: skip
+async def test_user_answers_what_agents_say_in_their_own_words(asked: str, said: str) -> None:
+    facts = [{"fact": "name", "value": "Ann Lee"}, {"fact": "email", "value": "ann@x.org"}]
+    assert await answers({"goal": "Switch line L7 to the Premium plan.", "knowledge": facts}, asked) == said

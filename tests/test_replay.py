@@ -11,8 +11,17 @@ from typing import Any
 import anyio
 import pytest
 
-from caseharden.engine.errors import InvalidArgument, NotAllowed, NotFound
-from caseharden.engine.llm import Cassette, Message, ModelReply, ModelRequest, RequestKeys, ToolCall
+from caseharden.engine.errors import InvalidArgument, NotAllowed, NotFound, StorageError
+from caseharden.engine.exchange import Roots
+from caseharden.engine.llm import (
+    Cassette,
+    Cassettes,
+    Message,
+    ModelReply,
+    ModelRequest,
+    RequestKeys,
+    ToolCall,
+)
 from caseharden.engine.net import Secrets
 from caseharden.engine.records.run import RunRecord
 from caseharden.engine.workbench import Workbench
@@ -218,6 +227,26 @@ def test_what_another_process_adds_is_found_and_a_file_that_is_another_is_read_a
     theirs.keep(keys[1], "m", requests[1], ModelReply("second"))
     found = mine.find(keys[1])
     assert found is not None and found.text == "second"
+
+
+def test_a_folder_that_became_a_link_since_is_not_followed_to_read_or_write_a_cassette(
+    tmp_path: Path,
+) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for place in (root / "tapes", outside):
+        place.mkdir(parents=True)
+    roots = Roots([root])
+    tapes = Cassettes(roots.resolve, Secrets(lambda path, where: ""), roots.open)
+    tape, request = tapes.at(f"tapes/{TAPE}", "file"), ModelRequest("user", [Message("user", "hello")])
+    tape.keep(tape.key(request), "m", request, ModelReply("first"))
+    (root / "tapes").rename(root / "gone")
+    (root / "tapes").symlink_to(outside)
+    with pytest.raises(StorageError, match="cannot be used"):
+        tape.keep(tape.key(request), "m", request, ModelReply("second"))
+    (outside / TAPE).write_text("{}", encoding="utf-8")
+    with pytest.raises(StorageError, match="cannot be used"):
+        tape.read()
+    assert (outside / TAPE).read_text(encoding="utf-8") == "{}"
 
 
 def test_a_key_knows_no_ids_of_calls_and_tells_requests_apart() -> None:

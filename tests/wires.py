@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from caseharden.mcp_server.app import build_server
 from caseharden.resources.workbench import Workbench
 from caseharden.tests.server_desk import MODES, Mode
+from caseharden.tests.warm import warm
 
 Wire = Literal["memory", "stdio", "http"]
 WIRES: tuple[Wire, ...] = ("memory", "stdio", "http")
@@ -43,7 +44,7 @@ class Served:
 def http_server(home: Path, *words: str, tokens: str = TOKEN, clean: bool = True) -> Generator[Served]:
     """`caseharden serve --http` at a free port. `clean`: it ends by SIGTERM with code 0 and has told nothing else."""
     env = {**os.environ, "CASEHARDEN_HOME": str(home), "TEST_TOKEN": tokens}
-    command = [*COMMAND, "--http", "--port", "0", "--token", "env:TEST_TOKEN", *words]
+    command = [*warm(), *COMMAND[1:], "--http", "--port", "0", "--token", "env:TEST_TOKEN", *words]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -85,8 +86,9 @@ async def reached(
         async with Client(build_server(Workbench(home, roots=roots)), mode=mode, **options) as client:
             yield client
     elif wire == "stdio":
+        python, *start = warm()
         server = StdioServerParameters(
-            command=COMMAND[0], args=[*COMMAND[1:], *words], env={"CASEHARDEN_HOME": str(home)}
+            command=python, args=[*start, *COMMAND[1:], *words], env={"CASEHARDEN_HOME": str(home)}
         )
         async with Client(server, mode=mode, **options) as client:
             yield client

@@ -138,7 +138,7 @@ class Talking:
     """One conversation: the agent created for it, and what it is doing."""
 
     def __init__(self, module: ModuleType, name: str) -> None:
-        self.module = module
+        self.module, self.name = module, name
         found = found_in(module, name)
         made = found() if inspect.isclass(found) else found
         function: Any = getattr(made, "reply", made)
@@ -166,10 +166,15 @@ class Talking:
         else:
             said = await asyncio.to_thread(self.in_a_thread, turn)
             said = await said if inspect.isawaitable(said) else said
-        if said is None or isinstance(said, str):
-            return {"text": said or ""}
+        if isinstance(said, str):
+            return {"text": said}
         if isinstance(said, Mapping):
             return dict(said)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        if said is None:
+            name = getattr(self.function, "__qualname__", self.name) or "the agent"
+            raise TypeError(
+                f'{name} returned None: it must return a text ("" to be silent), or a dict with text or calls'
+            )
         raise TypeError(f"a reply is a text or a dict with text or calls, not {type(said).__name__}")
 
     def in_a_thread(self, turn: Turn) -> Any:

@@ -15,6 +15,7 @@ from .agreement import agreement, agreement_told
 from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
 from .clusters import clusters, failure_keys
+from .copies import NEAR_DUPLICATE, jaccard, near_copies, near_copies_told, told_by, words_of
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
@@ -54,6 +55,7 @@ __all__ = [
     "INVALID_ENDS",
     "METRICS",
     "MOST_NAMED",
+    "NEAR_DUPLICATE",
     "NEEDS_MODEL",
     "NO_METRICS",
     "REFUSED",
@@ -99,11 +101,14 @@ __all__ = [
     "has_date",
     "has_number",
     "has_words",
+    "jaccard",
     "judge_chars",
     "mark",
     "must_succeed",
     "name_clusters",
     "named_metrics",
+    "near_copies",
+    "near_copies_told",
     "not_understood",
     "not_understood_told",
     "numbers",
@@ -115,9 +120,11 @@ __all__ = [
     "shown",
     "summaries",
     "thresholds",
+    "told_by",
     "totals",
     "unscored_by_code",
     "unsolvable",
     "without_not_understood",
     "withstanding",
+    "words_of",
 ]

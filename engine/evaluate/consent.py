@@ -40,30 +40,30 @@ YES: Final = (
 )
 """English words of agreement."""
 _NO: Final = ("no", "nope", "nah", "not", "don't", "dont", "wait", "hold on", "cannot", "rather not")
-_HARMLESS: Final = [  # phrases with a "no" that refuse nothing
-    "no problem",
-    "no worries",
-    "no rush",
-    "no questions",
-    "no objections",
-    "not a problem",
-    "why not",
-    "don't mind",
-    "no need to ask",
-]
+_HARMLESS: Final = re.compile(
+    r"(?<!\w)(?:no (?:problem|worries|rush|hurry|questions|objections?|longer|need to ask)|"
+    r"not (?:a problem|at all|urgent)|"
+    r"why not|don't mind|do not mind|(?:don't|do not) (?:need|use|want) (?:it|this|that|them) any ?(?:more|longer)|"
+    r"no,? (?:(?:please )?(?:go (?:right )?ahead|proceed)|please do(?= so| it|[.!,]|$)))(?!\w)"
+)
+"""Phrases with a "no" that refuse nothing."""
+_NEGATION: Final = re.compile(r"\b(?:no|not|don't)\b")
 
 
 def says_yes(text: str, words: Sequence[str] = ()) -> bool:
     """Whether a text agrees: it contains a word of the list (English, or `words`) and none that says no."""
     text = text[:MOST_READ]
-    plain = folded(text)
-    for phrase in _HARMLESS:
-        plain = re.sub(rf"(?<!\w){re.escape(phrase)}(?!\w)", ",", plain)
+    plain = _HARMLESS.sub(_kept, folded(text))
     agreeing = tuple(words) or YES
     if not any(has_words(text if words else plain, word) for word in agreeing):
         return False
     given = {folded(word) for word in words}
     return not any(has_words(plain, word) for word in _NO if word not in given)
+
+
+def _kept(found: re.Match[str]) -> str:
+    """A harmless phrase without its "no"."""
+    return _NEGATION.sub(",", found[0])
 
 
 def question_answered(says: Sequence[SayEntry]) -> tuple[SayEntry | None, SayEntry | None]:

@@ -18,7 +18,7 @@ from ..world.state import State
 from ..world.values import MISSING, CallFailed, Fault, shown
 from .answers import Answer
 from .comparators import Comparison
-from .texts import MOST_READ, NUMBER_TOLERANCE, has_date, has_number, has_words
+from .texts import MOST_READ, NUMBER_TOLERANCE, has_date, has_number, has_words, unmarked
 from .trace import Trace, written_path
 
 WORLD_TOLERANCE: Final = 0.005
@@ -171,12 +171,12 @@ class Said:
 
     def _in(self, text: str) -> bool:
         if self.pattern is not None:
-            return self.pattern.found(text[:MOST_READ])
+            return self.pattern.found(text[:MOST_READ]) or self.pattern.found(unmarked(text))
         if self.number is not None:
             return has_number(text, self.number, self.tolerance)
         if self.day is not None:
             return has_date(text, self.day)
-        return has_words(text, self.words or "")
+        return has_words(text, self.words or "") or has_words(unmarked(text), self.words or "")
 
     def _wanted(self) -> str:
         if self.pattern is not None:

@@ -48,6 +48,7 @@ _NUMBER = re.compile(
 )
 
 
+_MARKS: Final = re.compile(r"\*+|`+|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)")
 _HIDDEN: Final = "\N{SECTION SIGN}"
 
 
@@ -72,6 +73,11 @@ def folded(text: str) -> str:
 def has_words(text: str, words: str) -> bool:
     """Whether the text contains the words as whole words, ignoring case and whitespace."""
     return re.search(rf"(?<!\w){re.escape(folded(words))}(?!\w)", _read(text)) is not None
+
+
+def unmarked(text: str) -> str:
+    """The text without the marks of Markdown around words: `order **W1**` says `order W1`."""
+    return _MARKS.sub("", text[:MOST_READ])
 
 
 def numbers(text: str) -> list[float]:

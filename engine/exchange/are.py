@@ -20,7 +20,8 @@ from ..shapes import as_list
 from .are_events import FREE_WORDS, INTERFACE, TO_USER, WAITS, AreEvent, completed_of, events_of
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .importer import Imported, Losses, as_kept, as_number, as_object, as_rows, head_of, one_of_several
+from .foreign_files import files_below
+from .importer import Imported, Losses, as_kept, as_number, as_object, as_rows, one_of_several
 
 FORMAT: Final = "are"
 MOST_BYTES: Final = 64_000_000
@@ -40,14 +41,14 @@ class Are:
     name = FORMAT
     looks_for = "a JSON file of ARE with `apps` and `events`"
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         if path.is_dir():
-            found = _files_in(path)
+            found = _files_in(path, roots)
             return f"{len(found)} scenarios of ARE" if found else ""
-        return "a scenario of ARE" if _is_trace(path) else ""
+        return "a scenario of ARE" if _is_trace(path, roots) else ""
 
     def read(self, path: Path, roots: Roots) -> Imported:
-        found = _files_in(path) if path.is_dir() else [path]
+        found = _files_in(path, roots) if path.is_dir() else [path]
         if len(found) > 1:
             raise one_of_several(roots.show(path), "scenarios of ARE", [file.name for file in found])
         file = found[0]
@@ -310,26 +311,15 @@ def _in_order(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
-def _files_in(path: Path) -> list[Path]:
-    try:
-        files = sorted(p for p in path.glob("*.json") if p.is_file() and not p.is_symlink())[:200]
-    except OSError:
-        return []
-    return [file for file in files if _is_trace(file)]
+def _files_in(path: Path, roots: Roots) -> list[Path]:
+    return [file for file in files_below(path, "*.json", 200) if _is_trace(file, roots)]
 
 
-def _is_trace(path: Path) -> bool:
+def _is_trace(path: Path, roots: Roots) -> bool:
     """Whether a JSON file shows, at one of its ends, that it comes from ARE."""
     if path.suffix != ".json":
         return False
-    if _SHOWS.search(head_of(path, ENDS)):
-        return True
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - ENDS))
-            return _SHOWS.search(file.read(ENDS).decode("utf-8", "replace")) is not None
-    except OSError:
-        return False
+    return any(_SHOWS.search(roots.peek(path, ENDS, end=end)) is not None for end in (False, True))
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ from .arksim_scenarios import FORMAT, ArkSimCase, case_of, distinct
 from .documents import READERS, parse
 from .files import Roots
 from .folder import CaseFolder, Sourced
-from .importer import Imported, Losses, as_object, head_of
+from .importer import Imported, Losses, as_object
 
 HEAD: Final = 4000
 SCENARIOS: Final = "scenarios.json"
@@ -32,18 +32,18 @@ class ArkSim:
     name = FORMAT
     looks_for = "scenarios.json or config.yaml of ArkSim, its simulation.json and evaluation.json"
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         if path.is_dir():
-            config, scenarios = _config_in(path), path / SCENARIOS
-            return "a project of ArkSim" if config or _holds_cases(scenarios) else ""
-        if path.suffix == ".json" and is_results(head_of(path, HEAD)):
+            config, scenarios = _config_in(path, roots), path / SCENARIOS
+            return "a project of ArkSim" if config or _holds_cases(scenarios, roots) else ""
+        if path.suffix == ".json" and is_results(roots.peek(path, HEAD)):
             return "results of ArkSim"
-        if _is_config(path):
+        if _is_config(path, roots):
             return "a config of ArkSim"
-        return "scenarios of ArkSim" if _holds_cases(path) else ""
+        return "scenarios of ArkSim" if _holds_cases(path, roots) else ""
 
     def read(self, path: Path, roots: Roots) -> Imported:
-        if path.is_file() and path.suffix == ".json" and is_results(head_of(path, HEAD)):
+        if path.is_file() and path.suffix == ".json" and is_results(roots.peek(path, HEAD)):
             return read_results(path, roots)
         return _Reader(path, roots).read()
 
@@ -56,7 +56,7 @@ class _Reader:
         self._losses = Losses()
         self._files: list[str] = []
         self._folder = path if path.is_dir() else path.parent
-        config = _config_in(path) if path.is_dir() else path if _is_config(path) else None
+        config = _config_in(path, roots) if path.is_dir() else path if _is_config(path, roots) else None
         self._config_file = config
         self._scenarios_file = path if path.is_file() and config is None else self._folder / SCENARIOS
 
@@ -156,13 +156,13 @@ def _listed(value: Any, shown: str) -> tuple[dict[str, Any], list[Any]]:
     return rest, cast("list[Any]", rows)
 
 
-def _config_in(path: Path) -> Path | None:
-    return next((path / name for name in CONFIGS if _is_config(path / name)), None)
+def _config_in(path: Path, roots: Roots) -> Path | None:
+    return next((path / name for name in CONFIGS if _is_config(path / name, roots)), None)
 
 
-def _is_config(path: Path) -> bool:
-    return path.suffix in READERS and path.suffix != ".jsonl" and bool(_CONFIG.search(head_of(path, HEAD)))
+def _is_config(path: Path, roots: Roots) -> bool:
+    return path.suffix in READERS and path.suffix != ".jsonl" and bool(_CONFIG.search(roots.peek(path, HEAD)))
 
 
-def _holds_cases(path: Path) -> bool:
-    return path.suffix == ".json" and bool(_CASES.search(head_of(path, HEAD)))
+def _holds_cases(path: Path, roots: Roots) -> bool:
+    return path.suffix == ".json" and bool(_CASES.search(roots.peek(path, HEAD)))

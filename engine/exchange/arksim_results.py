@@ -130,7 +130,7 @@ def _other(path: Path, name: str, roots: Roots, losses: Losses) -> dict[str, Any
     """The counterpart of a result file, at the places where ArkSim writes it."""
     part = name.removesuffix(".json")
     for place in (path.parent / name, path.parent.parent / part / name, path.parent.parent / name):
-        if place.is_file():
+        if roots.peek(place, 1):
             return _document(place, roots)
     if name == _EVALUATION:
         losses.add("scores", f"there is no {_EVALUATION} beside it", path.name)

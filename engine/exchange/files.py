@@ -8,14 +8,14 @@ import stat
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from ..errors import InvalidArgument, NotAllowed, NotFound, StorageError, did_you_mean
+from ..errors import CasehardenError, InvalidArgument, NotAllowed, NotFound, StorageError, did_you_mean
 from .documents import parse_json
 
 TEXT_LIMIT: Final = 10_000_000
 """Bytes of one file that is read whole; a world's state may be this large."""
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -52,23 +52,26 @@ class Roots:
 
     def read_bytes(self, path: Path | str, where: str, limit: int = TEXT_LIMIT) -> bytes:
         """The contents of a regular file of at most `limit` bytes."""
-        found = self.resolve(path, where)
-        try:
-            with self._beside(found) as (folder, name):
-                handle = os.open(name, _READ, dir_fd=folder)
-        except FileNotFoundError:
-            what = f"`{path}` does not exist.{self._near(found)}"
-            raise NotFound(what, where=where, allowed=self._allowed()) from None
-        except OSError as error:
-            raise NotAllowed(f"`{path}` cannot be read: {error.strerror}.", where=where) from None
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise InvalidArgument(f"`{path}` is not a file.", where=where, allowed="a regular file")
-        with os.fdopen(handle, "rb") as file:
+        with self._opened(path, where) as file:
             data = file.read(limit + 1)
         if len(data) > limit:
             raise InvalidArgument(f"`{path}` is too large.", where=where, allowed=f"at most {limit:,} bytes")
         return data
+
+    def peek(self, path: Path | str, size: int, *, end: bool = False) -> str:
+        """The first or, with `end`, the last bytes of a file as text; "" where `read_bytes` would refuse it."""
+        try:
+            with self._opened(path, "path") as file:
+                if end:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+                return file.read(size).decode("utf-8", "replace")
+        except (CasehardenError, OSError):
+            return ""
+
+    def open(self, real: Path, flags: int) -> int:
+        """A descriptor of a path that `resolve` gave; OSError if a part of it has become a link since."""
+        with self._beside(real) as (folder, name):
+            return os.open(name, flags | _SAFE, 0o644, dir_fd=folder)
 
     def read_text(self, path: Path | str, where: str, limit: int = TEXT_LIMIT) -> str:
         """UTF-8 text with line ends as LF."""
@@ -98,6 +101,23 @@ class Roots:
         """The path as people write it: relative to its root."""
         root = next((r for r in self.paths if path.is_relative_to(r)), None)
         return str(path.relative_to(root)) if root else path.name
+
+    @contextmanager
+    def _opened(self, path: Path | str, where: str) -> Generator[BinaryIO]:
+        """An open regular file."""
+        found = self.resolve(path, where)
+        try:
+            handle = self.open(found, os.O_RDONLY)
+        except FileNotFoundError:
+            what = f"`{path}` does not exist.{self._near(found)}"
+            raise NotFound(what, where=where, allowed=self._allowed()) from None
+        except OSError as error:
+            raise NotAllowed(f"`{path}` cannot be read: {error.strerror}.", where=where) from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InvalidArgument(f"`{path}` is not a file.", where=where, allowed="a regular file")
+        with os.fdopen(handle, "rb") as file:
+            yield file
 
     @contextmanager
     def _beside(self, real: Path) -> Generator[tuple[int, str]]:

@@ -7,13 +7,14 @@ import re
 import tomllib
 from collections.abc import Callable, Sequence
 from datetime import date, time
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
 from ..errors import CasehardenError, InvalidArgument
 from .documents import parse_json
 from .files import Roots
-from .importer import Losses
+from .importer import LISTED, Losses
 from .python_source import NotReadable, parse_python
 
 SOURCE_BYTES: Final = 5_000_000
@@ -31,7 +32,9 @@ def first_folders(path: Path, patterns: Sequence[str], fits: Callable[[Path], bo
     """The folders below a path that fit, from the first pattern that has any, at most 200; no links."""
     for pattern in patterns:
         try:
-            found = sorted(p for p in path.glob(pattern) if fits(p) and not p.is_symlink())[:200]
+            found = sorted(p for p in islice(path.glob(pattern), LISTED) if fits(p) and not p.is_symlink())[
+                :200
+            ]
         except OSError:
             return []
         if found:
@@ -116,6 +119,8 @@ def _with_texts(value: Any) -> Any:
 def files_below(folder: Path, pattern: str, most: int = 1000) -> list[Path]:
     """Files that match, by name, without links; empty if there is no folder."""
     try:
-        return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.is_symlink())[:most]
+        return sorted(p for p in islice(folder.glob(pattern), LISTED) if p.is_file() and not p.is_symlink())[
+            :most
+        ]
     except OSError:
         return []

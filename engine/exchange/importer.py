@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -21,6 +22,8 @@ from .folder import CaseFolder
 from .run_file import RunFile
 
 AUTO: Final = "auto"
+LISTED: Final = 20_000
+"""Most names of one folder, or matches of one pattern, that are looked at to recognise a layout."""
 LOST_PLACES: Final = 5
 """Most places that one line of `lost` names."""
 
@@ -106,10 +109,10 @@ class Importer(Protocol):
     looks_for: str
     """The files by which it recognises its own, as errors name them."""
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         """What was found at a real path below a root, in a few words, or "" if nothing of this layout is there.
 
-        Cheap (names, and the beginnings of files); it raises nothing.
+        Cheap (names, and the ends of files, by `roots.peek`); it raises nothing.
         """
         ...
 
@@ -144,7 +147,12 @@ class Losses:
 
 
 def find_importer(
-    path: Path, format: str, importers: Mapping[str, Importer], shown: str, where: str = "path"
+    path: Path,
+    format: str,
+    importers: Mapping[str, Importer],
+    roots: Roots,
+    shown: str,
+    where: str = "path",
 ) -> Importer:
     """The importer of that format, or with `auto` the first that recognises what is there.
 
@@ -156,7 +164,7 @@ def find_importer(
         )
     asked = list(importers.values()) if format == AUTO else [importers[format]]
     for importer in asked:
-        if importer.recognise(path):
+        if importer.recognise(path, roots):
             return importer
     what = f"Nothing known in `{shown}`." if format == AUTO else f"There is nothing of {format} in `{shown}`."
     kind = NotFound if path.is_dir() else InvalidArgument
@@ -164,7 +172,7 @@ def find_importer(
         f"{what} Looked for {'; '.join(i.looks_for for i in asked)}.",
         where=where,
         allowed=f"files of {', '.join(i.name for i in asked)}",
-        next=_elsewhere(path, importers.values(), shown),
+        next=_elsewhere(path, importers.values(), roots, shown),
     )
 
 
@@ -179,30 +187,19 @@ def one_of_several(shown: str, what: str, parts: Sequence[str], where: str = "pa
     )
 
 
-def _elsewhere(path: Path, importers: Iterable[Importer], shown: str) -> list[NextCall]:
+def _elsewhere(path: Path, importers: Iterable[Importer], roots: Roots, shown: str) -> list[NextCall]:
     """Imports of the folders just below in which something is recognised."""
     known = list(importers)
     try:
         below = (
-            sorted(p for p in path.iterdir() if p.is_dir() and not p.is_symlink())[:200]
+            sorted(p for p in islice(path.iterdir(), LISTED) if p.is_dir() and not p.is_symlink())[:200]
             if path.is_dir()
             else []
         )
     except OSError:
         below = []
-    found = [p.name for p in below if any(i.recognise(p) for i in known)]
+    found = [p.name for p in below if any(i.recognise(p, roots) for i in known)]
     return [NextCall("import_environment", {"path": f"{shown}/{name}"}) for name in found[:3]]
-
-
-def head_of(path: Path, characters: int) -> str:
-    """The beginning of a regular file, whatever its bytes are; "" if there is none."""
-    try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return file.read(characters).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def as_object(value: Any) -> dict[str, Any] | None:

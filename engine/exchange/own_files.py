@@ -8,7 +8,7 @@ from ..errors import InvalidArgument
 from . import environment_file
 from .files import Roots
 from .folder import CONFIG_NAMES, CaseFolder, is_case_folder, read_folder
-from .importer import Imported, head_of
+from .importer import Imported
 from .run_file import FORMAT, read_run_file
 
 HEAD = 200
@@ -21,12 +21,12 @@ class OwnFiles:
     name = "caseharden"
     looks_for = f"{CONFIG_NAMES[0]}, or a .json file that export_run wrote"
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         if path.is_dir():
             return "a folder of cases" if is_case_folder(path) else ""
         if path.name in CONFIG_NAMES:
             return "the file of a folder of cases"
-        head = head_of(path, HEAD)
+        head = roots.peek(path, HEAD)
         if f'"{environment_file.FORMAT}"' in head:
             return "an exported environment"
         return "an exported run" if f'"{FORMAT}"' in head else ""
@@ -40,7 +40,7 @@ class OwnFiles:
                 where="path",
                 allowed="the folder that holds it",
             )
-        if f'"{environment_file.FORMAT}"' in head_of(path, HEAD):
+        if f'"{environment_file.FORMAT}"' in roots.peek(path, HEAD):
             return _as_imported(environment_file.read_environment_file(path, roots))
         run = read_run_file(str(path), roots)
         return Imported(self.name, run.environment.id, exported=run)

@@ -30,7 +30,7 @@ class Sigma:
         "a world folder: db.json and tasks.json with tools.py, policy.md or user_guidelines.md (data/envs/*)"
     )
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         found = _folders(path) if path.is_dir() else []
         return f"{len(found)} world folders" if found else ""
 

@@ -12,7 +12,7 @@ from ..records.impl import KIT_STATE
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, first_folders, plain_name
-from .importer import Imported, Losses, as_kept, as_object, head_of, one_of_several
+from .importer import Imported, Losses, as_kept, as_object, one_of_several
 from .tau2_results import looks_like_results, read_results
 from .tau2_scenarios import TaskReader, functions_of
 from .tau2_tools import DomainTools, read_tools
@@ -31,7 +31,7 @@ class Tau2Bench:
         "data/tau2/domains/*/tasks.json, tau2-bench results (a JSON object with tasks and simulations)"
     )
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         if path.is_dir():
             found = _domains(path)
             return f"{len(found)} tau2-bench domains" if found else ""
@@ -39,7 +39,7 @@ class Tau2Bench:
             return ""
         if path.name.startswith("tasks") and _is_domain(path.parent):
             return "tasks of a tau2-bench domain"
-        return "tau2-bench results" if looks_like_results(head_of(path, 3000)) else ""
+        return "tau2-bench results" if looks_like_results(roots.peek(path, 3000)) else ""
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.is_file() and not _is_domain(path.parent):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from ..shapes import as_list
 from .files import Roots
 from .folder import CaseFolder, Sourced
 from .foreign_files import ForeignFiles, files_below, plain_name
-from .importer import Imported, Losses, as_kept, as_object, head_of, one_of_several
+from .importer import LISTED, Imported, Losses, as_kept, as_object, one_of_several
 from .python_source import NotReadable, assigned, classes, literal, methods, returned, seems_to_write
 from .signatures import tool_of
 from .tau_results import read_results
@@ -39,13 +40,13 @@ class TauBench:
     name = "tau-bench"
     looks_for = "tau_bench/envs/*/tasks_*.py, tau-bench results (a JSON list of task_id, reward, traj)"
 
-    def recognise(self, path: Path) -> str:
+    def recognise(self, path: Path, roots: Roots) -> str:
         if path.is_dir():
             found = _environments(path)
             return f"{len(found)} tau-bench environments" if found else ""
         if _TASKS.match(path.name) and _is_environment(path.parent):
             return "tasks of a tau-bench environment"
-        return "tau-bench results" if _RESULTS.match(head_of(path, 400)) else ""
+        return "tau-bench results" if _RESULTS.match(roots.peek(path, 400)) else ""
 
     def read(self, path: Path, roots: Roots) -> Imported:
         if path.suffix == ".json":
@@ -230,10 +231,10 @@ def _environments(path: Path) -> list[Path]:
         return [path]
     for pattern in ("tau_bench/envs/*", "envs/*", "*"):
         try:
-            found = sorted(p for p in path.glob(pattern) if p.is_dir() and not p.is_symlink())[:200]
+            found = sorted(p for p in islice(path.glob(pattern), LISTED) if p.is_dir() and not p.is_symlink())
         except OSError:
             return []
-        found = [p for p in found if _is_environment(p)]
+        found = [p for p in found[:200] if _is_environment(p)]
         if found:
             return found if pattern != "*" or path.name == "envs" else []
     return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .generated import MAX_COUNT, NEAR_DUPLICATE, Generated
+from ..evaluate import NEAR_DUPLICATE
+from .generated import MAX_COUNT, Generated
 from .personas import ON_REQUEST, PERSONA_KINDS, generate_personas
 from .scenarios import DISTURBED, SCENARIO_KINDS, SEALED, generate_scenarios
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import InvalidArgument, did_you_mean
+from ..evaluate import jaccard, words_of
 from ..ids import slugify
 from ..records.persona import Persona
 from ..records.scenario import Scenario, SolutionReport
 
 T = TypeVar("T", Persona, Scenario)
 
-NEAR_DUPLICATE: Final = 0.75
-"""Overlap from which an item is refused. Overlap: Jaccard index of the words, |A and B| / |A or B|."""
 BATCHES: Final = 3
 """How often a writer is asked at most to reach the count."""
 MOST_TOLD: Final = 10
@@ -26,12 +24,6 @@ MAX_REPLY_CHARS: Final = 2_000_000
 MAX_ITEM_CHARS: Final = 20_000
 MAX_ITEMS: Final = 100
 """Items of one reply that are considered."""
-_WORD: Final = re.compile(r"[^\W_]+", re.UNICODE)
-_SMALL_WORDS: Final = (
-    "a an and are as at be because but by for from had has have he her his i in is it its my not of on or our she so "
-    "that the their then they this to was were who will with you your"
-)
-_SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 
 @dataclass(slots=True)
@@ -81,16 +73,6 @@ class Distinct:
         if not slug or slug not in self._ids:
             return slug
         return next(name for n in range(2, 100_000) if (name := f"{slug}-{n}") not in self._ids)
-
-
-def words_of(text: str) -> frozenset[str]:
-    """The distinguishing words of a text, case folded."""
-    return frozenset(word for word in _WORD.findall(text.casefold()) if word not in _SMALL)
-
-
-def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    """|a and b| / |a or b|; 0 for two empty sets."""
-    return len(a & b) / len(a | b) if a or b else 0.0
 
 
 def check_request(count: int, kinds: Sequence[str], known: Sequence[str]) -> None:

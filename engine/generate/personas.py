@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import InvalidArgument, NextCall, UserError
+from ..evaluate import NEAR_DUPLICATE
 from ..llm import ModelClient
 from ..records.authored import load
 from ..records.persona import Persona
@@ -16,7 +17,6 @@ from .asking import ask, newest, told_world
 from .generated import (
     BATCHES,
     MOST_TOLD,
-    NEAR_DUPLICATE,
     Distinct,
     Generated,
     check_item,

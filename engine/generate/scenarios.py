@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -10,15 +9,15 @@ from typing import Any, Final
 from anyio import to_thread
 
 from ..errors import InvalidArgument, NextCall, UserError
+from ..evaluate import NEAR_DUPLICATE, told_by
 from ..llm import ModelClient
 from ..records.authored import load
 from ..records.scenario import ExpectedStep, Scenario, SolutionReport
-from ..world import CompiledWorld, as_text
+from ..world import CompiledWorld
 from .asking import ask, newest, told_world
 from .generated import (
     BATCHES,
     MOST_TOLD,
-    NEAR_DUPLICATE,
     Distinct,
     Generated,
     check_item,
@@ -41,7 +40,6 @@ _FIELDS: Final = (
     *("id", "kind", "goal", "knowledge", "unknown", "reveal", "guidelines", "init", "expected", "success"),
     *("tags", "events", "faults"),
 )
-_REASON: Final = re.compile(r"\bbecause\b[^.!?]*", re.IGNORECASE)
 
 Check = Callable[[Scenario], Awaitable[SolutionReport]]
 """Plays a scenario's own solution and the baselines; InvalidArgument if it does not fit the world."""
@@ -180,7 +178,7 @@ class _Sieve:
         self._mentions = Mentions(rows, world.base)
         self._distinct = Distinct()
         for scenario in existing:
-            self._distinct.add(scenario.id, _text(scenario))
+            self._distinct.add(scenario.id, told_by(scenario))
 
     async def take(self, text: str, count: int) -> None:
         """Add the items of a reply, up to `count` in all."""
@@ -203,12 +201,12 @@ class _Sieve:
     async def _take(self, item: Mapping[str, Any], where: str) -> None:
         check_item(item, _FIELDS)
         scenario = self._scenario(dict(item), where)
-        overlap = self._distinct.overlap(_text(scenario))
+        overlap = self._distinct.overlap(told_by(scenario))
         if overlap >= NEAR_DUPLICATE:
             self.made.near_duplicates_refused += 1
             return
         scenario, report = await self._proven(scenario)
-        self._distinct.add(scenario.id, _text(scenario))
+        self._distinct.add(scenario.id, told_by(scenario))
         self.made.highest_overlap = max(self.made.highest_overlap, round(overlap, 2))
         self.made.records_exist += bool(self._mentions.known(_told(scenario)))
         self.made.items.append(scenario)
@@ -309,13 +307,6 @@ def _told(scenario: Scenario) -> list[Any]:
 def _brought(item: Mapping[str, Any]) -> list[Any]:
     """What an item itself puts into the world: before it begins, and in its events."""
     return [item.get(name) for name in ("init", "events") if item.get(name)]
-
-
-def _text(scenario: Scenario) -> str:
-    """What distinguishes a scenario: what is wanted (without the reason given), what is known, what is done."""
-    steps = [f"{s.tool} {as_text(list(s.args.values()))}" for s in scenario.expected if s.tool]
-    facts = [f if isinstance(f, str) else as_text(f.value) for f in scenario.knowledge]
-    return " ".join([_REASON.sub("", scenario.goal), *facts, *steps])
 
 
 def _short(scenario: Scenario) -> dict[str, Any]:

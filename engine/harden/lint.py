@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..canonical import canonical
+from ..evaluate import near_copies_told
 from ..records.scenario import Scenario
 
 SHOWN = 3
@@ -13,8 +14,9 @@ SHOWN = 3
 def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str]:
     """List objections to these cases. `writes`: the agent's tools that change the world.
 
-    A held-out scenario that duplicates a train scenario under other names confirms only memorisation. If no train
-    scenario needs the agent to act, a text that makes it refuse everything breaks nothing.
+    A held-out scenario that duplicates a train scenario under other names confirms only memorisation; near-copies of
+    each other are weaker evidence than their number. If no train scenario needs the agent to act, a text that makes it
+    refuse everything breaks nothing.
     """
     known, changing = list(scenarios), set(writes)
     train = [one for one in known if one.split != "held_out"]
@@ -26,6 +28,7 @@ def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str
             f"{len(twins)} held-out scenarios are the same as train ones but for their names "
             f"({', '.join(twins[:SHOWN])}{more}): they confirm nothing."
         )
+    told += near_copies_told([one for one in known if one.split == "held_out"], "held-out scenario")
     solved = [one for one in train if one.expected]
     acting = [one for one in solved if any(call.tool in changing for call in one.expected)]
     if changing and solved and not acting:

@@ -15,6 +15,10 @@ NO_HELD_OUT = "no_held_out"
 """The cap of an outcome for which no held-out scenario was left."""
 
 
+_NONE_LEFT = "No held-out scenario is left that you have not seen"
+_BEGINS = ("Only ", "The base fails in ", "These held-out scenarios were looked at ", _NONE_LEFT)
+
+
 def look_terms(looks: int) -> str:
     """What the next two looks need, after `looks` of them: `look 1 needs p <= 0.030, look 2 <= 0.008`."""
     first, second = looks + 1, looks + 2
@@ -31,7 +35,13 @@ def no_held_out_left(hardening: Hardening) -> str:
         why = "the only one is spent, its conversation was read"
     else:
         why = f"all {count} are spent, their conversations were read"
-    return f"No held-out scenario is left that you have not seen: {why}."
+    todo = "generate_scenarios makes fresh ones (kinds sealed: nobody reads them), for another hardening"
+    return f"{_NONE_LEFT}: {why}. No text can be proven here; {todo}."
+
+
+def renewed(h: Hardening, held_out: Sequence[Case]) -> list[str]:
+    """The warnings of a hardening, with the objections that hold now that more held-out scenarios are spent."""
+    return [*(one for one in h.warnings if not one.startswith(_BEGINS)), *preflight(h, held_out, ())]
 
 
 def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcome]) -> list[str]:

@@ -24,7 +24,7 @@ from ..records.hardening import (
     Round,
 )
 from .edits import apply_edits, check_text, placed, text_key
-from .looks_told import NO_HELD_OUT, preflight
+from .looks_told import NO_HELD_OUT, preflight, renewed
 from .pool import Standing
 from .proof import (
     CONFIRMATION_MISSING,
@@ -136,7 +136,9 @@ class Hardener(Stage):
         if not hardening.trials:
             raise Conflict(f"{hardening.id} has no base round yet.", where="hardening")
         hardening.rounds = [r for r in hardening.rounds if r.candidate != found.id]
-        hardening.spent = spent_of(self.cases)
+        before, hardening.spent = hardening.spent, spent_of(self.cases)
+        if hardening.spent != before:
+            hardening.warnings = renewed(hardening, self.held_out(hardening, found.client))
         await self.saved(hardening, "running")
         cases = self.train(hardening, found.client)
         number = new_round(hardening, found)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from ..plural import plural
 from ..records.hardening import Candidate, CheckRegression, Comparison, Hardening, Round
 from .trials import Case, TrialOutcome
 
+SHOWN_CHECKS = 3
 FILTER_P = 0.2
 """Above this p a candidate that makes some train scenarios worse is not kept."""
 
@@ -53,6 +56,14 @@ def count_trials(number: Round, outcomes: Iterable[TrialOutcome]) -> None:
     number.invalid = sum(row.verdict == "invalid" for row in rows)
     number.rate = number.passed / len(counted) if counted else None
     number.conversations = [row.conversation for row in rows if row.conversation]
+
+
+def fixed_told(fixed: Iterable[tuple[str, str]]) -> str:
+    """Why a text was kept: the (simulation, check) pairs on train that pass in more trials than before."""
+    counted = Counter(check for _, check in fixed).most_common()
+    shown = ", ".join(f"{check} in {plural(count, 'simulation')}" for check, count in counted[:SHOWN_CHECKS])
+    more = f" and {len(counted) - SHOWN_CHECKS} more checks" if len(counted) > SHOWN_CHECKS else ""
+    return f"On train it fixes {shown}{more}, and nothing that passed fails."
 
 
 def standing_candidate(hardening: Hardening) -> Candidate | None:

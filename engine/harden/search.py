@@ -61,7 +61,8 @@ class Search:
             return "only inconclusive left"
         if self._misses >= h.limits.patience:
             return f"{self._misses} rounds without a better text"
-        return "rounds used up" if h.rounds[-1].number >= h.limits.rounds else ""
+        tried = sum(r.number > 0 and r.decision != "refused" for r in h.rounds)
+        return "rounds used up" if tried >= h.limits.rounds else ""
 
     async def _round(self) -> bool:
         """One round; False if no writer has anything left to propose."""

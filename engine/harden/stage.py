@@ -23,8 +23,8 @@ from .edits import unified_diff
 from .guards import Hidden, Known, check_guards
 from .over_refusal import only_refuses
 from .pool import Standing
-from .proof import Arms, compare_arms
-from .rounds import close_round, count_trials, filter_reason, scenarios_of
+from .proof import Arms, changed_checks, compare_arms
+from .rounds import close_round, count_trials, filter_reason, fixed_told, scenarios_of
 from .runner import Runner
 from .trials import Case, TrialOutcome, Trials
 from .writers import InstructionWriter
@@ -167,6 +167,8 @@ class Stage:
         if kept:
             h.candidate = candidate.id
         close_round(h, number, "kept" if kept else "rejected", reason)
+        if kept:
+            number.told = fixed_told(changed_checks(arms)[0])
         return kept, compared, regressions
 
     async def saved(self, h: Hardening, state: HardeningState) -> Hardening:

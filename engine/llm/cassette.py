@@ -38,6 +38,8 @@ _TAIL: Final = 256
 _HEX: Final = frozenset("0123456789abcdef")
 FindFile = Callable[[str, str], Path]
 """(name, where) to the real path of a file a caller names; UserError if it may not be used."""
+OpenFile = Callable[[Path, int], int]
+"""(real path, flags) to a descriptor of it, following no link; OSError if that cannot be done."""
 
 
 class Cassette:
@@ -46,7 +48,10 @@ class Cassette:
     `shown`: the file as callers know it; `where`: its place in their call, for errors.
     """
 
-    def __init__(self, path: Path, shown: str, secrets: Secrets, where: str) -> None:
+    def __init__(
+        self, path: Path, shown: str, secrets: Secrets, where: str, open_file: OpenFile | None = None
+    ) -> None:
+        self._open_file = open_file or _opened
         self.path = path
         self.shown = shown
         self._secrets = secrets
@@ -188,7 +193,7 @@ class Cassette:
     @contextmanager
     def _opened(self, flags: int) -> Generator[int]:
         try:
-            file = os.open(self.path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            file = self._open_file(self.path, flags)
         except OSError as error:
             raise StorageError(
                 f"The cassette `{self.shown[:200]}` cannot be used: {error.strerror}.",
@@ -204,8 +209,9 @@ class Cassette:
 class Cassettes:
     """The cassettes in use, each file once; one that no run uses any more is forgotten when another is opened."""
 
-    def __init__(self, find: FindFile, secrets: Secrets) -> None:
+    def __init__(self, find: FindFile, secrets: Secrets, open_file: OpenFile | None = None) -> None:
         self._find = find
+        self._open_file = open_file
         self._secrets = secrets
         self._open: WeakValueDictionary[Path, Cassette] = WeakValueDictionary()
         self._last: Cassette | None = None
@@ -216,9 +222,13 @@ class Cassettes:
         path = self._find(file, where)
         found = self._open.get(path)
         if found is None:
-            found = self._open[path] = Cassette(path, file, self._secrets, where)
+            found = self._open[path] = Cassette(path, file, self._secrets, where, self._open_file)
         self._last = found
         return found
+
+
+def _opened(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
 
 
 @contextmanager

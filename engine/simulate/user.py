@@ -92,7 +92,8 @@ class ModelUser:
         request = ModelRequest(role="user", messages=(*self._before, *heard), tools=tools, seed=seed)
         reply = await self._model.complete(request)
         last = said[-1] if said else ""
-        fault = user_fault(reply.text, last, user_rules(), plays=self._method is not None)
+        plays = self._method is not None
+        fault = user_fault(reply.text, last, user_rules(), plays=plays, begins=not said)
         text, stop = strip_stop(reply.text)
         if fault is not None:
             ends = End(reason="user_fault", detail=fault.why, error=fault.sort)

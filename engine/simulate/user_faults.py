@@ -1,7 +1,8 @@
 """Faults of a simulated user, found by code in what it is about to say.
 
-A model that plays a user sometimes drops its role: it speaks as the agent, reveals its sheet or its instructions, or
-handles the stop word as text. The agent can do nothing about it, so the trial is invalid and is run once more.
+A model that plays a user sometimes drops its role: it speaks as the agent, reveals its sheet or its instructions,
+handles the stop word as text, or leaves before the agent is asked. The agent can do nothing about it, so the trial is
+invalid and is run once more.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Final, Literal
 
 from .user_phrases import TAGS, of_agents, reveals
 
-Sort = Literal["role_flip", "leak", "stop_word"]
-USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word")
+Sort = Literal["role_flip", "leak", "stop_word", "left_at_once"]
+USER_FAULTS: Final[tuple[Sort, ...]] = ("role_flip", "leak", "stop_word", "left_at_once")
 STOP: Final = "###STOP###"
 _MOST_READ: Final = 20_000
 _RUN: Final = 10
@@ -43,18 +44,22 @@ class UserFault:
             "role_flip": "the simulated user spoke as the agent",
             "leak": "the simulated user told its sheet or its rules",
             "stop_word": "the simulated user said the stop word instead of stopping",
+            "left_at_once": "the simulated user left before the agent was asked",
         }[self.sort]
         return f"{what}: {self.told[:200]!r}"
 
 
-def user_fault(text: str, heard: str, rules: str, *, plays: bool = False) -> UserFault | None:
+def user_fault(
+    text: str, heard: str, rules: str, *, plays: bool = False, begins: bool = False
+) -> UserFault | None:
     """The fault in what a user's model has said, unedited; None if there is none.
 
     `heard`: the agent's last words. `rules`: what the user is told to do, apart from its sheet. `plays`: it is to
-    claim untrue things, and may sound like anybody.
+    claim untrue things, and may sound like anybody. `begins`: the agent has said nothing yet.
     """
     text = text[:_MOST_READ]
-    return _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+    found = _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+    return found or (UserFault("left_at_once", text) if begins and STOP in text else None)
 
 
 def _stop_word(text: str, heard: str) -> UserFault | None:

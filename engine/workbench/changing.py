@@ -16,6 +16,7 @@ from .archive import Archive, Shelf, utc_now
 from .environment_drafts import EnvironmentDrafts
 from .instructions import EMPTY, Instructions, check_instructions
 from .personas import Personas
+from .policies import unread_policy
 from .results import Changes
 from .role_models import RoleModels
 from .scenarios import Scenarios
@@ -99,9 +100,15 @@ class Changing:
                 warnings.append(
                     f"{file} was left as it is: the next import of its folder takes its text again."
                 )
+        told_policy = isinstance(changes.get("world"), Mapping) and "policy" in changes["world"]
+        if text not in (None, before.text) or told_policy:
+            warnings += await anyio.to_thread.run_sync(self._unread_policy, draft, text or before.text)
         now = self._archive.environments.get(id)
         shown = now.instructions_version if set(changes) == {"instructions"} else now.version
         return Changes("environment", [id], shown, told, warnings=warnings)
+
+    def _unread_policy(self, draft: EnvironmentRecord, text: str) -> list[str]:
+        return unread_policy(self._worlds, self._worlds.get(draft.world), text, draft.agent)
 
     def _new_text(self, changes: Mapping[str, Any]) -> str | None:
         if "instructions" not in changes:

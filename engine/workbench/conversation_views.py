@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import anyio.to_thread
 
 from ..errors import InvalidArgument, NextCall
+from ..evaluate import not_understood_told
 from ..ids import Place, parse_place
 from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
@@ -68,6 +69,7 @@ class ConversationViews:
                 item.summary = f"{place.conversation}: {trial.verdict}, held out, ended by {trial.end}."
                 return item
             item.warnings = spend(self._archive, f"{conversation.environment}/{conversation.scenario}")
+        item.warnings += _doubts(place, trial)
         if view == "turns":
             return _turns(item, place, trial, conversation, limit, skip)
         if view == "state":
@@ -133,6 +135,11 @@ class ConversationViews:
         if conversation.branch is not None:
             body["branched_from"] = conversation.branch.place
         return body
+
+
+def _doubts(place: Place, trial: TrialRecord) -> list[str]:
+    turns = trial.not_understood if trial.verdict == "fail" else []
+    return not_understood_told([(f"{place.conversation}@{turns[0]}", len(turns))] if turns else [])
 
 
 def _turns(

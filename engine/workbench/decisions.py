@@ -83,7 +83,10 @@ class Decisions:
             check_promotion(record, candidate.id, override=override, reason=reason)
             if not self._is_taken_in(record, candidate, current):
                 _base_stands(record, candidate, owner, current)
-        elif version.id != current.id and (candidate.became or version.base != current.id):
+        elif version.id != current.id and (
+            candidate.became
+            or not (version.base == current.id or self._is_taken_in(record, candidate, current))
+        ):
             back = {"candidate": version.id, "decision": "roll_back"}
             raise Conflict(
                 f"{candidate.id} became {version.id}, and {current.id} is in force now.",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio.to_thread
 
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
+from ..evaluate import near_copies_told
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
 from ..plural import plural
+from ..records.authored import load
 from ..records.environment import EnvironmentRecord
+from ..records.scenario import Scenario
 from ..world import CompiledWorld
 from .archive import Archive, Shelf, utc_now
 from .deleting import Deleting
@@ -21,6 +24,7 @@ from .discretion import import_without_secrets
 from .environment_drafts import EnvironmentDrafts
 from .instructions import EMPTY, Instructions, MadeMeanwhile, Origin, check_instructions
 from .personas import Personas
+from .policies import unread_policy
 from .results import Creation, EnvironmentReport
 from .role_models import RoleModels
 from .scenarios import Examined, Scenarios, solution_warnings
@@ -113,6 +117,7 @@ class Environments:
                 await self._take_along(existing, source, report)
             return report
         self._store(draft, text, "created")
+        warnings += await anyio.to_thread.run_sync(unread_policy, self._worlds, compiled, text, draft.agent)
         report = self._report(draft, compiled, created=True, warnings=warnings, probed=probed)
         await self._take_along(draft, source, report)
         return report
@@ -238,6 +243,12 @@ class Environments:
             probed=await self._drafts.probe(draft),
         )
         report.instructions_chars = len(text)
+        new = dry_run or existing is None or existing.source_content != draft.source_content
+        if new and read.whole:
+            report.warnings += await anyio.to_thread.run_sync(
+                unread_policy, self._worlds, compiled, text, draft.agent
+            )
+            report.warnings += await anyio.to_thread.run_sync(_copies_told, folder.scenarios and scenarios)
         report.taken = {"format": read.format, **read.taken}
         report.lost = [*map(dict, read.lost), *lost]
         if dry_run:
@@ -408,6 +419,10 @@ async def _first_or_again(make: Callable[[], Awaitable[EnvironmentReport]]) -> E
         with suppress(MadeMeanwhile):
             return await make()
     return await make()
+
+
+def _copies_told(scenarios: Sequence[Any]) -> list[str]:
+    return near_copies_told([load(Scenario, item, "scenarios") for item in scenarios], "scenario")
 
 
 def _slug(row: Mapping[str, Any]) -> str:

@@ -119,5 +119,5 @@ class Importing:
         found = self._roots.resolve(path, "path")
         if not found.exists():
             self._roots.folder(path, "path")
-        importer = find_importer(found, format, IMPORTERS, path)
+        importer = find_importer(found, format, IMPORTERS, self._roots, path)
         return importer, found, importer.read(found, self._roots)

@@ -169,7 +169,7 @@ class Jobs:
         return self._go_on_with([job for job in orphans if job.id not in self._left], orphan=True)
 
     def _go_on_with(self, jobs: Sequence[Job], *, orphan: bool = False) -> list[str]:
-        found = [job for job in jobs if job.kind in self._handlers]
+        found = [job for job in jobs if job.kind in self._handlers and job.id not in self._scopes]
         for job in found:
             _log.info("going on with %s (%s)", job.id, job.kind)
             self.launch(job, orphan=orphan)

@@ -30,6 +30,7 @@ from .looks import LookLedger
 from .means import Means
 from .meetings import at_odds_told, means_harm
 from .pacing import Pacing
+from .policies import unread_policy
 from .role_models import RoleModels, judges_itself, lent_roles
 from .scoring import Scoring
 from .snapshots import Snapshots, told_split
@@ -181,7 +182,11 @@ class Proving:
             look=look,
             lent=_lent(record, agent),
             judges_itself=judges_itself(pattern.models, agent),
-            told=[*lint_cases(specs.values(), writes), *at_odds_told(obeyed)],
+            told=[
+                *unread_policy(self._worlds, world, record.base_text, agent),
+                *lint_cases(specs.values(), writes),
+                *at_odds_told(obeyed),
+            ],
         )
 
     def _writer(self, record: Hardening, pacing: Pacing) -> InstructionWriter | None:

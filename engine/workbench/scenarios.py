@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from ..canonical import equal
 from ..errors import InvalidArgument, NextCall, UserError
+from ..evaluate import near_copies, near_copies_told
 from ..exchange import Roots
 from ..generate.generated import Generated
 from ..generate.scenarios import ALL_SCENARIO_KINDS, SEALED, generate_scenarios
@@ -133,6 +134,8 @@ class Scenarios:
         self._number_and_split(owner, records)
         creation = await anyio.to_thread.run_sync(going.finish, self._archive.scenarios, records)
         _tell_solutions(creation, records)
+        if source == "written" and records:
+            creation.warnings += await anyio.to_thread.run_sync(self._copies_told, environment, records)
         return creation
 
     async def generate(
@@ -273,6 +276,13 @@ class Scenarios:
             allowed="fix expected, init or success, or check=false to keep it as unproven",
             next=[NextCall("get_item", {"kind": "guide", "id": "scenario-format"})],
         )
+
+    def _copies_told(self, environment: str, records: Sequence[ScenarioRecord]) -> list[str]:
+        """The warning about near-copies, if one of these is part of it; sealed scenarios are not spoken of."""
+        stored = self._archive.scenarios.where(environment=environment)
+        known = [record.scenario for record in stored if not record.sealed]
+        copies, new = near_copies(known), {record.scenario.id for record in records}
+        return near_copies_told(known, "scenario") if new & {*copies, *copies.values()} else []
 
     def _case(
         self, environment: EnvironmentRecord, scenario: Scenario, brought: Mapping[str, Persona]

@@ -219,7 +219,7 @@ class Workbench:
         operators = Secrets(
             files.read_for_operator, lending=self._lending, redactor=self.redactor, operator=True
         )
-        cassettes = Cassettes(self.roots.resolve, callers)
+        cassettes = Cassettes(self.roots.resolve, callers, self.roots.open)
         return Connections(HttpClient(self.network), callers, operators, cassettes=cassettes)
 
     def _compose(self, store: Store, runner: Jobs, reach: Reach, mailbox: Mailbox) -> Retention:

@@ -64,6 +64,11 @@ class Worlds:
             return []
         return sorted(path.parent.name for path in self._shipped.glob("*/world.json"))
 
+    def ships_policy(self, world: CompiledWorld) -> bool:
+        """Whether the policy is that of the shipped world of the same name."""
+        name = world.world.name
+        return name in self.names() and self._read_shipped(name).document.get("policy") == world.world.policy
+
     def find(self, name: str, where: str) -> WorldSource:
         """The world with that name or path; an empty name is an empty world."""
         if not name:

@@ -16,9 +16,9 @@ from typing import Final, Literal
 from .proposals_abroad import language_of
 from .words import listing
 
-Sort = Literal["act", "offer", "check", "fact", "wish", "more"]
+Sort = Literal["act", "offer", "check", "fact", "wish", "more", "helped"]
 """act: may it do this; offer: does the user want this; check: is this so; fact: it asks for something; wish: what the
-user wants; more: whether there is anything else."""
+user wants; more: whether there is anything else; helped: whether that was of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,12 @@ _CLOSING: Final = re.compile(
 _ALTERNATIVE: Final = re.compile(
     r",?\s(?:or|and|but)\s+(?:is|do|did|can|are|may|would|have)\b", re.IGNORECASE
 )
+_HELPED: Final = re.compile(
+    r"\b(?:does|did|has|do) (?:that|this|it|i) (?:fully |all |already )?(?:help|answer|solve|resolve|clarif|settle)|"
+    r"\b(?:is|was|are|were) (?:\w+ ){1,4}(?:satisfied|helpful|resolved|solved|answered|happy with)\b|"
+    r"\b(?:rate|feedback|survey)\b",
+    re.IGNORECASE,
+)
 _WISH: Final = re.compile(
     r"\bwhat (?:(?:would|do|did) you (?:like|want|need|wish)|can i (?:do|help)|should i do|is (?:it|this) (?:about|"
     r"regarding)|is (?:the|your) (?:issue|problem|request|concern|question|reason for (?:contact|call)\w*)|"
@@ -165,6 +171,8 @@ def _asked(sentence: str, before: str) -> Asked | None:
         first = _ALTERNATIVE.split(sentence)[0]
         other = _asked(f"{first}?", before) if first != sentence and not _CLOSING.search(first) else None
         return other or Asked("more", sentence, before)
+    if _HELPED.search(sentence):
+        return Asked("helped", sentence, before)
     if _WISH.search(sentence):
         return Asked("wish", sentence, before)
     tagged = _tagged(sentence, before)
@@ -261,23 +269,27 @@ def _clause(words: Sequence[str], at: int) -> Sequence[str]:
 
 def _of_agent(words: Sequence[str], at: int) -> tuple[Sort, int, bool]:
     """`may I …`: an act, unless its verb asks for something."""
-    at = _past(words, at)
+    begin, at = at, _past(words, at)
     if words[at : at + 1] == ("to",):
         at += 1
     head, rest = (words[at] if at < len(words) else ""), words[at + 1 :]
     if head == "go" and rest[:2] == ("ahead", "and"):
         return _of_agent(words, at + 3)
+    if head in _LOOKING and any(word in _WH for word in rest):
+        return "fact", at, True
     if head in _ASKING:
         if "you" in rest[:1] and "to" in rest[1:2] and not set(rest[2:3]) & _TELLING:
             return "act", at + 3, False
         return "fact", at, True
     if head in _GETTING and _wants_thing(head, rest):
         return "fact", at, True
+    if head in _GETTING:
+        return "act", begin, bool(rest) and rest[0] in _THINGS
     if head in _HELPING and (len(rest) < 3 or set(rest) & _MORE):
         return "more", at, True
     if head == "do" and rest[:1] and rest[0] in _MORE:
         return "more", at, True
-    return "act", at, head not in _LOOKING
+    return "act", begin, head not in _LOOKING
 
 
 def _wants_thing(head: str, rest: Sequence[str]) -> bool:
@@ -295,7 +307,7 @@ def _of_user(words: Sequence[str], at: int) -> tuple[Sort, int, bool]:
     head = words[at] if at < len(words) else ""
     if head in _LIKING:
         return _liking(words, at + 1)
-    if head in _TELLING:
+    if head in _TELLING or (head in ("have", "know", "remember") and words[at + 1 : at + 2] != ("to",)):
         return "fact", at, True
     if head == "mind":
         giving = words[at + 1 : at + 2]

@@ -24,6 +24,7 @@ _NAMED: Final = re.compile(
 _RELATIVE: Final = re.compile(
     r"\s(?:so|to|for|that|you|please|first|again|in|on|from|which|with)\b", re.IGNORECASE
 )
+_OF: Final = re.compile(r"\bof (?:the|your)\b.*", re.IGNORECASE)
 _WHY: Final = re.compile(r"\b(?:why|reasons?)\b", re.IGNORECASE)
 _BECAUSE: Final = re.compile(r"\b(because\b.+?)(?=[.;!?](?:\s|$)|$)", re.IGNORECASE)
 
@@ -56,7 +57,8 @@ def matched(sheet: Sheet, question: str) -> tuple[tuple[Fact, ...], tuple[str, .
         elif " the " in f" {piece}" and "provide" in question:
             unknown[piece.rsplit("the ", 1)[1].strip(" ?.")] = None
         else:
-            unknown.update(dict.fromkeys(" ".join(sorted(o)) for o in sheet.unknown if o and o <= words))
+            pairs = zip(sheet.unknown, sheet.unknown_names, strict=True)
+            unknown.update(dict.fromkeys(name for tokens, name in pairs if tokens and tokens <= words))
     if unknown:
         _choose(sheet, question, facts, unknown)
     return tuple(facts), tuple(unknown)
@@ -107,7 +109,7 @@ def _nearest(sheet: Sheet, words: frozenset[str]) -> Fact | None:
 
 def _in_goal(sheet: Sheet, piece: str) -> Fact | None:
     """A value that the goal itself names: the order's number in `Get order W1 refunded`."""
-    named = list(_NAMED.finditer(piece))
+    named = list(_NAMED.finditer(_OF.sub(" ", piece)))
     if not named:
         return None
     name = _RELATIVE.split(named[-1][1])[0].strip(" ?.")

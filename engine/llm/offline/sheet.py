@@ -68,6 +68,8 @@ class Sheet:
     declines_only: frozenset[str]
     moves: tuple[str, ...] = ()
     wish: str = ""
+    unknown_names: tuple[str, ...] = ()
+    """The names of `unknown`, in its order."""
 
 
 def read_sheet(system: str) -> Sheet:
@@ -119,6 +121,7 @@ def _read(system: str) -> Sheet:
         data.get("confirms") is False or decline is not None,
         only,
         *_moves(as_object(data.get("method"))),
+        tuple(label(str(item)) for item in as_list(data.get("unknown"))),
     )
 
 

@@ -17,7 +17,8 @@ from .proposals import Asked, asked_in, proposes
 from .proposals_abroad import LANGUAGES
 from .recall import ended, matched, stated, told_of
 from .sheet import Fact, Sheet, first_person, read_sheet
-from .wishes import unwanted, wanted
+from .values import dates_in
+from .wishes import completes, unwanted, wanted
 from .words import clipped, token_set
 
 STOP: Final = "###STOP###"
@@ -29,7 +30,9 @@ _LATER: Final = "I do not remember that right now, let me look."
 _YES: Final = "Yes, please go ahead."
 _NO: Final = "No, please do not do that."
 _RIGHT: Final = "Yes, that is right."
-_EITHER: Final = "Yes, either is fine with me."
+_EITHER: Final = "either is fine with me."
+_ANY: Final = "Any of them is fine with me."
+_HELPED: Final = "Yes, thank you. That is all."
 _ALL: Final = "No, that is all. Thank you."
 _TOLD: Final = "I have told you all I know."
 _REFUSED: Final = re.compile(
@@ -37,8 +40,24 @@ _REFUSED: Final = re.compile(
     re.IGNORECASE,
 )
 _WAITING: Final = re.compile(
-    r"\b(?:one moment|a moment|let me (?:check|look|see|find)|please wait|hold on)\b", re.IGNORECASE
+    r"\b(?:(?:one|a|just a) (?:moment|second|sec|minute|min)|let me (?!know)|please wait|hang on|hold on|bear with me|"
+    r"i(?:'m| am) (?:about|going) to|i(?:'ll| will) (?:now|go ahead))\b",
+    re.IGNORECASE,
 )
+_PICK: Final = re.compile(
+    r"\bwhich (?:one|of|option|would|do)\b|\bwhat would you prefer\b|\b(?:choose|pick|select)\b",
+    re.IGNORECASE,
+)
+_ITEM: Final = re.compile(r"^[ \t]*(?:[-*+\u2022]|\w[.)])[ \t]+(.+)$", re.MULTILINE)
+_STARS: Final = re.compile(r"[*_`]+")
+_DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|:\s|\(")
+_UNDERSTANDS: Final = re.compile(
+    r"^(?:so |and )?(?:is|was) (?:it|this|that)\b|\b"
+    r"(?:mean|talking about|referring to|asking about|want|wish|need|like|looking for)\b",
+    re.IGNORECASE,
+)
+_WHEN: Final = re.compile(r"\b(?:when|dates?|days?|weeks?)\b", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"\b(?:number|id|code|reference)\b", re.IGNORECASE)
 _WANTED: Final = re.compile(
     r'^Your last answer was rejected: .*\. Answer anew\.[^"]*"([^"]+)"[^"]*$', re.DOTALL
 )
@@ -48,6 +67,7 @@ _NO_CHOICE: Final = re.compile(
     r"^(?:not?|should|shall|would|do|does|is|are|can|may|could|wait|keep|leave|stop|something|anything)\b",
     re.IGNORECASE,
 )
+_WHETHER: Final = re.compile(r"\b(?:yes|whether)\b", re.IGNORECASE)
 _PHRASE: Final = re.compile(
     r"\b(?:to|as|by|with|via|on|into|for|a|an|the|your|want|like|prefer|use)\s+", re.IGNORECASE
 )
@@ -131,7 +151,7 @@ def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
     asked = asked_in(text)
     proposed = [one for one in asked if one.sort in ("act", "offer")]
     others = [one for one in asked if one not in proposed or not one.sure]
-    question = " ".join(one.action for one in others)
+    question = "\n".join(one.action for one in others)
     facts = bool(question and matched(sheet, question)[0])
     if proposed and not (facts and not any(one.sure for one in proposed)):
         answer = _agreed(sheet, proposed[-1], text)
@@ -140,26 +160,48 @@ def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
     if told:
         repeated = talk.agent.count(text) > 3 and told in talk.own
         return _TOLD if repeated else f"{_whether(sheet, others)}{told}"
-    for sort, answer in (("wish", _wished), ("more", _more)):
-        one = next((one for one in asked if one.sort == sort), None)
-        if one is not None:
-            return answer(sheet, talk, text)
-    checked = next((_checked(sheet, one) for one in asked if one.sort == "check"), "")
-    if checked:
-        return checked
-    unknown = NOT_UNDERSTOOD if any(one.sort == "check" for one in asked) else NOT_KNOWN
+    return _otherwise(sheet, talk, text, asked)
+
+
+def _otherwise(sheet: Sheet, talk: _Talk, text: str, asked: Sequence[Asked]) -> str:
+    """The answer to what neither the sheet's facts nor a yes answer."""
+    sorts = {one.sort for one in asked}
+    if "wish" in sorts:
+        return _wished(sheet, talk, text)
+    if "helped" in sorts:
+        return (
+            _insisted(sheet, talk, text)
+            or _next_goal(sheet, talk)
+            or (STOP if _HELPED in talk.own else _HELPED)
+        )
+    if "more" in sorts:
+        return _more(sheet, talk, text)
+    for one in asked:
+        picked = _picked(sheet, text, one) or _chosen(sheet, one)
+        answer = f"{picked[0].upper()}{picked[1:]}" if picked else _again(sheet, talk, one)
+        answer = answer or (_checked(sheet, one) if one.sort == "check" else "")
+        if answer:
+            return answer
+    unknown = NOT_UNDERSTOOD if "check" in sorts else NOT_KNOWN
     return unknown if unknown not in talk.own[-2:] else _TOLD
 
 
 def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
     """Yes or no to a proposal; a no says what the user wants instead."""
+    chosen = _chosen(sheet, one)
     if _declines(sheet, text):
         answer = _NO
-    elif unwanted(sheet, one.action, one.before, offered=one.sort == "offer"):
+    elif unwanted(sheet, one.action, one.before, offered=one.sort == "offer" and not chosen):
         want = wanted(sheet, f"{one.before} {one.action}")
-        answer = f"No, {want}" if want.startswith("I ") else f"No. {want}"
+        answer = (
+            _ALL
+            if completes(sheet, one.before)
+            else f"No, {want}"
+            if want.startswith("I ")
+            else f"No. {want}"
+        )
     else:
-        answer = _chosen(sheet, one) or _YES
+        answer = f"Yes, {chosen}" if chosen else _YES
     if not one.language:
         return answer
     known = LANGUAGES[one.language]
@@ -167,29 +209,55 @@ def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
 
 
 def _chosen(sheet: Sheet, one: Asked) -> str:
-    """Which of two things it is: the one that the sheet speaks of."""
-    left, found, right = _OR.split(one.action, 1)[0], _OR.search(one.action), ""
-    right = one.action[found.end() :].strip(" ?.") if found else ""
-    if not right or _NO_CHOICE.match(right):
+    """Which of two things it is: the one that the sheet speaks of; "" if it is no choice."""
+    found = _OR.search(one.action)
+    left, right = (one.action[: found.start()], one.action[found.end() :].strip(" ?.")) if found else ("", "")
+    if not left or not right or _NO_CHOICE.match(right) or _WHETHER.search(left):
         return ""
     left = _PHRASE.split(left)[-1].strip()
-    known = token_set(" ".join([*sheet.goals, *(fact.value for fact in sheet.facts)]))
+    known = _spoken_of(sheet)
     first, second = token_set(left) - token_set(right), token_set(right) - token_set(left)
     if bool(first & known) is bool(second & known):
         return _EITHER
-    return f"Yes, {left if first & known else right}, please."
+    return _please(left if first & known else right)
+
+
+def _picked(sheet: Sheet, text: str, one: Asked) -> str:
+    """Which of the things in a list it is: the one that shares most words with the sheet."""
+    listed = _ITEM.findall(text) if _PICK.search(one.action) else []
+    items = [name for item in listed if (name := _DETAIL.split(_STARS.sub("", item))[0].strip(" ."))]
+    if len(items) < 2:
+        return ""
+    shared = [len(token_set(item) & _spoken_of(sheet)) for item in items]
+    best = max(shared)
+    return _ANY if shared.count(best) > 1 else _please(items[shared.index(best)])
+
+
+def _spoken_of(sheet: Sheet) -> frozenset[str]:
+    return token_set(" ".join([*sheet.goals, *(fact.value for fact in sheet.facts)]))
+
+
+def _please(choice: str) -> str:
+    return f"{choice}, please."
+
+
+def _again(sheet: Sheet, talk: _Talk, one: Asked) -> str:
+    """The goal once more, if it may hold what is asked for: it speaks of the same, or it has a number."""
+    goal = _current(sheet, talk)
+    text = ended(first_person(goal)) if goal else ""
+    same = token_set(one.action) & token_set(goal)
+    named = _NUMBER.search(one.action) and any(char.isdigit() for char in goal)
+    named = named or (_WHEN.search(one.action) and dates_in(goal))
+    return text if one.sort == "fact" and (same or named) and text not in talk.own else ""
 
 
 def _whether(sheet: Sheet, asked: Sequence[Asked]) -> str:
     """Yes or no, if a question states a value that the sheet has, before the value itself is told."""
-    stated = " ".join(one.action for one in asked if one.sort != "fact")
-    if not any(char.isdigit() or char == "@" for char in stated):
+    text = " ".join(one.action for one in asked if one.sort != "fact").casefold()
+    if not any(char.isdigit() or char == "@" for char in text):
         return ""
-    words = set(stated.casefold().replace("?", " ").replace(",", " ").split())
-    values = {fact.value.casefold() for fact in matched(sheet, stated)[0]}
-    if not values:
-        return ""
-    return "Yes. " if values <= words | {word.rstrip(".!") for word in words} else "No. "
+    values = [fact.value.casefold() for fact in matched(sheet, text)[0]]
+    return ("Yes. " if all(value in text for value in values) else "No. ") if values else ""
 
 
 def _checked(sheet: Sheet, one: Asked) -> str:
@@ -197,15 +265,15 @@ def _checked(sheet: Sheet, one: Asked) -> str:
     if unwanted(sheet, one.action, one.before):
         return f"No, {wanted(sheet, one.action)}"
     words = token_set(one.action)
-    return _RIGHT if words and len(words & token_set(" ".join(sheet.goals))) * 2 >= len(words) else ""
+    alike = len(words & token_set(" ".join(sheet.goals))) * 2 >= len(words)
+    return _RIGHT if words and alike and _UNDERSTANDS.search(one.action) else ""
 
 
 def _wished(sheet: Sheet, talk: _Talk, text: str) -> str:
     """What it is about: the goal once more."""
     if not sheet.goals or (_HOW_TO_HELP.search(text) and (len(talk.own) > 1 or _REFUSED.search(text))):
         return _more(sheet, talk, text)
-    done = sum(_asked(sheet, goal) in talk.own for goal in sheet.goals[1:])
-    goal = ended(first_person(sheet.goals[min(done, len(sheet.goals) - 1)]))
+    goal = ended(first_person(_current(sheet, talk)))
     return goal if talk.own.count(goal) < 2 else _more(sheet, talk, text)
 
 
@@ -243,10 +311,15 @@ def _insisted(sheet: Sheet, talk: _Talk, text: str) -> str:
     """The last goal once more, if it was refused and the user is one who insists."""
     if "insists" not in sheet.manner or not _REFUSED.search(text) or not sheet.goals:
         return ""
-    done = sum(_asked(sheet, goal) in talk.own for goal in sheet.goals[1:])
-    goal = sheet.goals[min(done, len(sheet.goals) - 1)]
+    goal = _current(sheet, talk)
     insisting = f"I understand, but I really need this. Please {goal[0].lower()}{goal[1:]}"
     return "" if insisting in talk.own else insisting
+
+
+def _current(sheet: Sheet, talk: _Talk) -> str:
+    """The goal that was asked for last; "" if there is none."""
+    done = sum(_asked(sheet, goal) in talk.own for goal in sheet.goals[1:])
+    return sheet.goals[min(done, len(sheet.goals) - 1)] if sheet.goals else ""
 
 
 def _next_goal(sheet: Sheet, talk: _Talk) -> str:

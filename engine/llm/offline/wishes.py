@@ -13,7 +13,7 @@ from typing import Final
 
 from .sheet import Fact, Sheet, first_person
 from .values import dates_in
-from .words import listing, token_set
+from .words import listing, stem, token_set
 
 _MOST: Final = 4000
 _WORD: Final = re.compile(r"(?<![\w.@/-])#?\w[\w/-]*(?!@)")
@@ -33,8 +33,20 @@ _NEGATED: Final = re.compile(
 _INSTEAD: Final = re.compile(
     r"\b(?:instead|alternatively|rather than that|as an alternative)\b", re.IGNORECASE
 )
+_ALSO: Final = re.compile(r"\b(?:also|too|as well|in addition|additionally)\b", re.IGNORECASE)
+_STEPS: Final = token_set(
+    "look check search verify find try transfer colleague human agent specialist supervisor escalate pass connect "
+    "forward"
+)
+"""What an agent does on the way, or when it hands over; nobody has to want it."""
 _REFUSES: Final = re.compile(
     r"\b(?:cannot|can't|unable|not (?:able|allowed|possible)|won't|isn't possible)\b", re.IGNORECASE
+)
+_WEEKDAY: Final = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
+_CLOCK: Final = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
+_DONE: Final = re.compile(
+    r"\b(?:(?:is|are) now|(?:has|have|'ve)(?: now| just| already| successfully)*(?: been)?) (?:\w+ly )?(\w+ed)\b",
+    re.IGNORECASE,
 )
 _WORDS: Final = re.compile(r"[a-z]+(?:-[a-z]+)?")
 _COUNTS: Final = (
@@ -63,6 +75,7 @@ _COUNTED: Final = re.compile(
 _NO_COUNT: Final = listing(
     "days hours minutes weeks years euro euros dollars percent until about only from with"
 )
+_MONEY_BACK: Final = re.compile(r"\b(?:the |your )?money back\b")
 _DETERMINERS: Final = listing("the a an my your this that of our any another each old new")
 _KINDS: Final = {
     "cancel": "cancel cancels cancelled canceled cancelling canceling cancellation annul void revoke terminate",
@@ -80,7 +93,7 @@ _KINDS: Final = {
 }
 """Kinds of action that exclude each other, by their verbs."""
 _KIND_OF: Final = {word: kind for kind, words in _KINDS.items() for word in words.split()}
-_ALSO: Final = {
+_WITH: Final = {
     "exchange": frozenset({"refund", "change"}),
     "cancel": frozenset({"refund"}),
     "change": frozenset({"exchange"}),
@@ -101,13 +114,20 @@ def unwanted(sheet: Sheet, action: str, before: str, *, offered: bool = False) -
     wants = _wants(sheet)
     if not wants.goal:
         return False
+    done = completes(sheet, before)
     return (
         _names_other(wants, action, before)
         or _counts_other(wants.goal, action)
-        or _other_kind(wants, action, before)
+        or _other_kind(wants, action, before, done)
         or _ruled_out(wants, action)
-        or _not_asked_for(wants, action, before, offered)
+        or _not_asked_for(wants, action, before, offered, done)
     )
+
+
+def completes(sheet: Sheet, text: str) -> bool:
+    """Whether a text says that something that the user wants has been done."""
+    done = {stem(found[1].lower()) for found in _DONE.finditer(text[-_MOST:])}
+    return bool(done & token_set(" ".join(sheet.goals)))
 
 
 def wanted(sheet: Sheet, action: str) -> str:
@@ -159,14 +179,18 @@ def _form(id: str) -> str:
 
 
 def _names_other(wants: _Wants, action: str, before: str) -> bool:
-    """Whether it names a record or a date of the kind that the user names, and none that it does."""
+    """Whether it names a record, a date or a time of the kind that the user names, and none that it does."""
     for form in {_form(id) for id in wants.ids}:
         named = _alike(action, form) or _alike(before, form)
         if named and not wants.ids & named:
             return True
-    days = set(dates_in(wants.goal))
-    named_days = set(dates_in(action)) if days else set[str]()
-    return bool(named_days) and not days & named_days
+    pairs = [(set(dates_in(wants.goal)), set(dates_in(action)))]
+    pairs += [(_found(kind, wants.told), _found(kind, action)) for kind in (_WEEKDAY, _CLOCK)]
+    return any(known and named and not known & named for known, named in pairs)
+
+
+def _found(kind: re.Pattern[str], text: str) -> set[str]:
+    return {word.lower().lstrip("0") for word in kind.findall(text)}
 
 
 def _alike(text: str, form: str) -> set[str]:
@@ -191,7 +215,7 @@ def _counted(text: str) -> dict[str, set[int]]:
 
 def _kinds(text: str) -> frozenset[str]:
     """The kinds of action that a text names; `the book` is a thing."""
-    words = _WORDS.findall(text.lower())
+    words = _WORDS.findall(_MONEY_BACK.sub("refund", text.lower()))
     return frozenset(
         kind
         for at, word in enumerate(words)
@@ -203,7 +227,7 @@ def _meant(clauses: Iterable[str]) -> frozenset[str]:
     return frozenset(kind for clause in clauses for kind in _kinds(_NEGATED.sub(" ", clause)))
 
 
-def _other_kind(wants: _Wants, action: str, before: str) -> bool:
+def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     """Whether it is of one kind, and what the user wants with this record is of another."""
     kinds = _kinds(action)
     words = set(_WORDS.findall(action.lower()))
@@ -215,14 +239,14 @@ def _other_kind(wants: _Wants, action: str, before: str) -> bool:
     meant = _meant(own or wants.clauses)
     if not meant and kinds & _meant(others):
         return True
-    meant |= frozenset(also for kind in meant for also in _ALSO.get(kind, ()))
+    meant |= frozenset(also for kind in meant for also in _WITH.get(kind, ()))
     if words & _ACCOUNTS and meant & _ENDING:
         meant |= _ENDING
     if not meant or kinds & meant:
         return False
     agreed = " ".join(fact.value for fact in wants.facts if not fact.label)
-    done = _kinds(before) & meant and not _REFUSES.search(before) and not _INSTEAD.search(action)
-    return not (done or kinds & _kinds(agreed))
+    kept = not (_REFUSES.search(before) or done or _INSTEAD.search(action))
+    return not ((kept and _kinds(before) & meant) or kinds & _kinds(agreed))
 
 
 def _ruled_out(wants: _Wants, action: str) -> bool:
@@ -233,16 +257,18 @@ def _ruled_out(wants: _Wants, action: str) -> bool:
     return bool((token_set(without) - kept) & token_set(_NEGATED.sub(" ", action)))
 
 
-def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool) -> bool:
+def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool, done: bool) -> bool:
     """Whether it is an alternative, or an offer, with nothing of what the user wants in it."""
-    if not offered and not _INSTEAD.search(action):
-        return False
     words = token_set(_INSTEAD.sub(" ", action)) - _EMPTY
-    if not words or words & token_set(wants.told):
+    known = token_set(wants.told)
+    if not words or words & _STEPS:
         return False
-    return bool(_INSTEAD.search(action) or not words & token_set(before))
+    if _ALSO.search(action):
+        return not words <= known
+    if words & known:
+        return False
+    otherwise = done or _INSTEAD.search(action) or _REFUSES.search(before)
+    return bool(otherwise or (offered and not words & token_set(before)))
 
 
-_EMPTY: Final = token_set("proceed continue confirm go ahead cancel that it one instead do now") - token_set(
-    "cancel"
-)
+_EMPTY: Final = token_set("proceed continue confirm ahead that instead")
