@@ -233,5 +233,5 @@ async def test_results_go_to_the_scenario_of_their_own_id_whatever_its_slug(tmp_
         for row in rows:
             talked = (await bench.items.get("conversation", row["id"], view="full")).item["conversation"]
             scenario = (await bench.items.get("scenario", f"shop/{talked['scenario']}")).item
-            said[scenario["goal"]] = talked["log"][0]["say"]
+            said[scenario["scenario"]["goal"]] = talked["log"][0]["say"]
         assert said == {"Goal 0.": "I am 2.", "Goal 1.": "I am 1.", "Goal 2.": "I am 0."}
