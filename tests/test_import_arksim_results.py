@@ -232,6 +232,6 @@ async def test_results_go_to_the_scenario_of_their_own_id_whatever_its_slug(tmp_
         said: dict[str, str] = {}
         for row in rows:
             talked = (await bench.items.get("conversation", row["id"], view="full")).item["conversation"]
-            scenario = (await bench.items.get("scenario", f"shop/{talked['scenario']}")).item
-            said[scenario["scenario"]["goal"]] = talked["log"][0]["say"]
+            scenario = (await bench.items.get("scenario", f"shop/{talked['scenario']}", view="full")).item
+            said[scenario["goal"]] = talked["log"][0]["say"]
         assert said == {"Goal 0.": "I am 2.", "Goal 1.": "I am 1.", "Goal 2.": "I am 0."}
