@@ -21,7 +21,7 @@ from ..engine.records.job import Job
 from ..engine.workbench import Workbench, acting_as, taken
 from ..tools.fit import clean, fit, heavy
 from ..tools.render import one_line, render
-from ..tools.replies import Reply, payload
+from ..tools.replies import NextCall, Reply, payload
 from ..tools.spec import CATALOG, Call, ToolSpec
 from .actor import actor, told_depth
 from .failures import error_result, unexpected
@@ -89,7 +89,7 @@ def _arguments(spec: ToolSpec) -> tuple[type[ArgModelBase], dict[str, Any]]:
 async def reply_result(reply: Reply, tools: Mapping[str, Tool], redactor: Redactor) -> CallToolResult:
     """The reply as sent: cleaned, without secrets, within the cap, links also as resource links."""
     reply.summary, reply.warnings = one_line(reply.summary), [one_line(one) for one in reply.warnings]
-    reply.next = [one for one in reply.next if _valid(one.tool, one.args, tools)][:3]
+    reply.next = [one for one in reply.next if _valid(one, tools)][:3]
     whole = payload(reply)
     if heavy(whole):
         sent = await anyio.to_thread.run_sync(_sent, whole, redactor)
@@ -108,12 +108,12 @@ def _sent(whole: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
     return fit(redactor.hide_all(clean(whole)))
 
 
-def _valid(name: str, arguments: dict[str, Any], tools: Mapping[str, Tool]) -> bool:
-    if name in CATALOG and name not in tools:
+def _valid(call: NextCall, tools: Mapping[str, Tool]) -> bool:
+    if call.tool in CATALOG and call.tool not in tools:
         return False
-    error = refusal(tools, name, arguments)
+    error = refusal(tools, call.tool, call.args, call.why)
     if error is not None:
-        logger.error("left out of `next`: %s(%s): %s", name, arguments, error)
+        logger.error("left out of `next`: %s(%s): %s", call.tool, call.args, error)
     return error is None
 
 

@@ -66,8 +66,13 @@ class StrictArguments:
         return error_result(error, name, list(known.parameters["properties"]) if known else (), self.tools)
 
 
-def refusal(tools: Mapping[str, Tool], name: str, arguments: dict[str, Any]) -> CasehardenError | None:
-    """What is wrong with the call, or None if the tool accepts these arguments."""
+def refusal(
+    tools: Mapping[str, Tool], name: str, arguments: dict[str, Any], why: str = ""
+) -> CasehardenError | None:
+    """What is wrong with the call, or None if the tool accepts these arguments.
+
+    `why`: of a proposed call; an argument that it names in backticks is left to the caller and may be missing.
+    """
     tool = tools.get(name)
     if tool is None:
         hint = did_you_mean(name, tools)
@@ -78,7 +83,12 @@ def refusal(tools: Mapping[str, Tool], name: str, arguments: dict[str, Any]) -> 
     except CasehardenError as error:
         return error
     except ValidationError as error:
-        return _told(tool, error.errors(include_url=False)[0])
+        wrong = [
+            one
+            for one in error.errors(include_url=False)
+            if one["type"] != "missing" or f"`{one['loc'][0]}`" not in why
+        ]
+        return _told(tool, wrong[0]) if wrong else None
     except RecursionError:
         return _too_deep("")
     return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 
 class FakeProxy:
@@ -19,20 +20,26 @@ class FakeProxy:
         self.tunnels: list[str] = []
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._mutex = threading.Lock()
+        self._ended = False
         self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> FakeProxy:
-        self._threads[0].start()
+        self._begin(self._accept)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for one in (self._listener, *self._open):
+        with self._mutex:
+            self._ended = True
+            ended = [self._listener, *self._open]
+        for one in ended:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        while self._threads:
+            self._threads.pop().join()
+        for one in ended:
             one.close()
-        for thread in self._threads:
-            thread.join()
 
     @property
     def url(self) -> str:
@@ -40,14 +47,11 @@ class FakeProxy:
 
     def _accept(self) -> None:
         while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._begin(self._tunnel, client)
+            client, _ = self._listener.accept()
+            if self._kept(client):
+                self._begin(self._tunnel, client)
 
     def _tunnel(self, client: socket.socket) -> None:
-        self._open.append(client)
         head = b""
         while b"\r\n\r\n" not in head:
             data = client.recv(4096)
@@ -60,15 +64,28 @@ class FakeProxy:
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
             return
         server = socket.create_connection(("127.0.0.1", self._port))
-        self._open.append(server)
-        client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
-        self._begin(self._forward, server, client)
-        self._forward(client, server)
+        if self._kept(server):
+            client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            self._begin(self._forward, server, client)
+            self._forward(client, server)
 
-    def _begin(self, work: object, *args: socket.socket) -> None:
-        thread = threading.Thread(target=work, args=args)  # pyright: ignore[reportArgumentType]
-        self._threads.append(thread)
+    def _kept(self, one: socket.socket) -> bool:
+        """Whether a new connection may go on: it is cut at the end, or at once if that has come."""
+        with self._mutex:
+            if self._ended:
+                one.close()
+            else:
+                self._open.append(one)
+            return not self._ended
+
+    def _begin(self, work: Callable[..., None], *args: socket.socket) -> None:
+        def until_it_is_cut() -> None:
+            with contextlib.suppress(OSError):
+                work(*args)
+
+        thread = threading.Thread(target=until_it_is_cut)
         thread.start()
+        self._threads.append(thread)
 
     @staticmethod
     def _forward(source: socket.socket, sink: socket.socket) -> None:

@@ -119,7 +119,7 @@ def check_error(error: dict[str, Any], text: str) -> None:
 
 def check_call(call: dict[str, Any]) -> None:
     """A proposed call is one that the server would take, and means what it says: no text stands for another."""
-    problem = refusal(KNOWN, call["tool"], cast("dict[str, Any]", call["args"]))
+    problem = refusal(KNOWN, call["tool"], cast("dict[str, Any]", call["args"]), call.get("why", ""))
     assert problem is None, f"{call}: {problem}"
     assert not stand_ins(call["args"]), call
 

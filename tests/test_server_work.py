@@ -56,6 +56,17 @@ async def test_an_environment_is_made_read_listed_changed_and_deleted(tmp_path: 
         assert (await at.ok("list_items", kind="environment"))["summary"].startswith("0 environments")
 
 
+async def test_a_proposed_call_is_told_without_what_only_the_caller_can_give(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        made = await at.ok("create_environment", id="silent", world_data=TINY)
+        [proposed] = made["next"]
+        assert proposed["tool"] == "update_item" and proposed["args"] == {
+            "kind": "environment",
+            "id": "silent",
+        }
+        assert "with `changes`" in proposed["why"]
+
+
 @pytest.mark.requirement("AS-4")
 @pytest.mark.parametrize("mode", MODES)
 async def test_simulations_cover_or_multiply_personas_and_scenarios_as_a_job(
