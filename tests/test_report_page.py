@@ -267,6 +267,21 @@ async def test_a_cause_shows_the_trials_that_fail_it_and_not_their_neighbours(
     assert "fails world" in await browser.run("document.querySelector('#rows .row').textContent")
 
 
+async def test_trials_are_counted_as_they_are_where_simulations_have_different_numbers(
+    tmp_path: Path, browser: Page
+) -> None:
+    file = tmp_path / "uneven.html"
+    for letters, told in (("pf", "up to 2 trials each"), ("p", "persona, 1 trial each")):
+        report = made_up(2)
+        report.trials, report.results = len(letters), {"run-1": {slug(0): letters, slug(1): "p"}}
+        report.arms[0].rate.trials = 1 + len(letters)
+        file.write_text(page_of(report, report_page()), encoding="utf-8")
+        await browser.open(file)
+        assert told in await browser.run("document.querySelector('#cases .head').textContent")
+        count = f"2 simulations, {1 + len(letters)} trials)"
+        assert count in await browser.run("document.querySelector('.cap').textContent")
+
+
 async def test_a_link_to_what_is_not_in_the_file_says_so(tmp_path: Path, browser: Page) -> None:
     file = tmp_path / "one.html"
     file.write_text(page_of(made_up(1), report_page()), encoding="utf-8")

@@ -180,7 +180,7 @@ function head() {
 function rates() {
   if (!D.arms.length) return null;
   const first = D.arms[0].rate;
-  const of = plural(first.scenarios, "scenario") + ", " + plural(first.simulations, "simulation") + ", " + plural(D.trials, "trial") + " each";
+  const of = plural(first.scenarios, "scenario") + ", " + plural(first.simulations, "simulation") + ", " + plural(first.trials, "trial");
   const draw = (w) => {
     const L = 92, R = 104, H = 24 + D.arms.length * 52;
     const X = (x) => L + x * (w - L - R);
@@ -593,7 +593,8 @@ function manifest() {
 }
 
 function sections() {
-  const many = plural(D.trials, "trial") + " each. Choose a cell to see its conversations.";
+  const equal = D.rounds.every((r) => Object.values(D.results[r.id] || {}).every((letters) => letters.length === D.trials));
+  const many = (equal ? "" : "up to ") + plural(D.trials, "trial") + " each. Choose a cell to see its conversations.";
   const all = [
     ["rounds", "Rounds", "", rounds, D.rounds.length > 1],
     ["cases", "Cases", "Scenario by persona, " + many, cases, true],
