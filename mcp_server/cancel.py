@@ -11,7 +11,8 @@ import anyio
 
 from ..engine.errors import InvalidArgument, NotFound
 from ..engine.workbench import Workbench as Bench
-from .called import called
+from ..engine.workbench.results import RunReport
+from .called import called, home_words
 from .instead import instead
 from .settings import WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen
@@ -34,14 +35,16 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, WrongSetting):
         return fixing(error, "cancel")
     known = instead(error, "job")
-    return called("cancel", known) if known else called("cancel", "--help")
+    return called("cancel", known) if known else called("list", "job", *home_words(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     async with settings.workbench("cli", resume=False) as bench:
-        job = (await bench.jobs.cancel(args.job or await _only(bench), args.reason)).job
-    done = f"{job.units.finished:,} of {job.units.total:,} are kept" if job.units.total else "it is stopped"
+        report = await bench.jobs.cancel(args.job or await _only(bench), args.reason)
+    job, run = report.job, report.result.run if isinstance(report.result, RunReport) else None
+    kept = run.totals.trials - run.totals.error if run is not None else job.units.finished
+    done = f"{kept:,} of {job.units.total:,} are kept" if job.units.total else "it is stopped"
     Screen().line(f"{job.id}  {job.kind}, {job.state}: {done}.")
     return 0 if job.ended else 3
 

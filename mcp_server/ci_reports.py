@@ -62,7 +62,7 @@ def step_summary(run: RunRecord, code: int) -> str:
         lines += ["| cause | severity | simulations |", "|---|---|---|"]
         for one in run.clusters[:CLUSTERS]:
             lines.append(
-                f"| {_plain(one.name or one.cause or one.check)} | {one.severity} | {one.simulations} |"
+                f"| {_plain(one.name or one.cause or one.check)} | {one.severity} | {one.simulations + one.held_out} |"
             )
         lines.append("")
     return "\n".join([*lines, *(f"- {_plain(warning)}" for warning in run.warnings), ""])

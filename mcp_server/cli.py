@@ -17,7 +17,7 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -63,6 +63,8 @@ COMMANDS = {
     "doctor": (".doctor", "check settings, keys, models, data folder, clients"),
 }
 """Command: its module and its line in the help."""
+ADDS_ROOTS = "; the operator adds roots with --root DIR"
+"""Advice of the engine to whoever started a server."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,6 +120,7 @@ def _run(name: str, words: list[str]) -> int:
         prog=f"caseharden {name}", description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False
     )
     command.add_arguments(parser)
+    parser.usage = f"caseharden {name} [options] {parser.places}".rstrip()
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     try:
         args = parser.parse_args(words)
@@ -134,11 +137,15 @@ def _run(name: str, words: list[str]) -> int:
         if args.debug:
             traceback.print_exception(error)
         error = _alone(error)
-        return tell(error, command.then(args, error))
+        options = {option for action in parser.actions for option in action.option_strings}
+        return tell(error, command.then(args, error), options)
 
 
-def tell(error: Exception, then: str = "") -> int:
-    """Print what, where, what is allowed and the next step on standard error; return the matching exit code."""
+def tell(error: Exception, then: str = "", options: Collection[str] = ("--root",)) -> int:
+    """Print what, where, what is allowed and the next step on standard error; return the matching exit code.
+
+    `options`: of the command; advice to use another one is left out.
+    """
     if not isinstance(error, CasehardenError):
         _tell(
             f"{type(error).__name__}: {clean(str(error))[:300]} (a fault of caseharden)",
@@ -147,7 +154,8 @@ def tell(error: Exception, then: str = "") -> int:
         )
         return 3
     place = f"{error.where}: " if error.where else ""
-    _tell(clean(f"{place}{error.what}"), clean(error.allowed), then)
+    allowed = error.allowed if "--root" in options else error.allowed.removesuffix(ADDS_ROOTS)
+    _tell(clean(f"{place}{error.what}"), clean(allowed), then)
     return 2 if isinstance(error, UserError) else 3
 
 
@@ -180,7 +188,18 @@ class _WrongInput(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """Its arguments."""
+        return self._actions
+
+    @property
+    def places(self) -> str:
+        """Its positional arguments as the usage shows them: `[DIR]`."""
+        named = ((a.metavar or a.dest.upper(), a.nargs) for a in self._actions if not a.option_strings)
+        return " ".join(f"[{name}]" if nargs in ("?", "*") else str(name) for name, nargs in named)
+
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
-        options = [option for action in self._actions for option in action.option_strings]
+        options = [option for action in self.actions for option in action.option_strings]
         raise _WrongInput(clean(message) + "." + (did_you_mean(unknown[1], options) if unknown else ""))

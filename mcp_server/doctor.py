@@ -136,7 +136,7 @@ def _registered(client: Client) -> Finding:
             entry = find_entry(client, text, str(file)) or _local(client, text, file)
         except CasehardenError as error:
             told = f"{error.where or file} cannot be read: {error.what}"
-            return Finding("warn", client.name, told, fix=f"mend {file}")
+            return Finding("warn", client.name, told, fix=f"repair {file}")
         if entry is not None:
             return _sound(client, file, entry)
     fix = called("install", "--client", client.name)

@@ -54,7 +54,8 @@ def error_result(
     redactor: Redactor | None = None,
 ) -> CallToolResult:
     """The result of a call that failed. `parameters`: of the tool; `tools`: those that `next` may name."""
-    told: dict[str, Any] = {"code": error.code, "what": one_line(error.what[:SHOWN])}
+    what = f"{error.what[:SHOWN]}{_one_level_up(error, tool, parameters)}"
+    told: dict[str, Any] = {"code": error.code, "what": one_line(what)}
     if error.where:
         told["where"] = one_line(placed(error.where, tool, parameters))
     if error.allowed:
@@ -74,6 +75,14 @@ def error_result(
         structured_content={"error": told},
         is_error=True,
     )
+
+
+def _one_level_up(error: CasehardenError, tool: str, parameters: Collection[str]) -> str:
+    """Where a field belongs that is unknown in `options` but is an argument of the tool."""
+    object, _, field = error.where.partition(".")
+    if not error.what.startswith("Unknown field") or field not in parameters:
+        return ""
+    return f" It is an argument of {tool} itself, beside `{object}`."
 
 
 def _guide(error: CasehardenError, tool: str) -> list[NextCall]:

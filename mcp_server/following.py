@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
-from ..engine.errors import BudgetSpent, Conflict
+from ..engine.errors import Conflict
 from ..engine.plural import plural
 from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
+from ..engine.shapes import as_list, as_object
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import RunReport
 from .baseline import Baseline, baseline_json, baseline_lines, compared, fails, save
@@ -159,17 +160,17 @@ def how_to_go_on(report: RunReport, again: Sequence[str]) -> list[str]:
     if job is None:
         return []
     kept = f"{run.totals.trials - run.totals.error:,} of {plural(job.units.total, 'trial')} are kept"
-    return paused_lines(job, run.options.get("budget") or {}, kept, again)
+    return paused_lines(job, kept, again)
 
 
-def paused_lines(job: Job, limits: Mapping[str, float], kept: str, again: Sequence[str]) -> list[str]:
-    """Why a job paused, and what to type; with a higher budget if its `limits` are spent."""
+def paused_lines(job: Job, kept: str, again: Sequence[str]) -> list[str]:
+    """Why a job paused, and what to type; with the budget that its error proposes if that is spent."""
     if job.state != "paused" or job.error is None:
         return []
-    told = ",".join(f"{name}={2 * most:g}" for name, most in limits.items())
-    more = (
-        ["--budget", told] if "--resume" in again and job.error["code"] == BudgetSpent.code and told else []
-    )
+    call = as_object(next(iter(as_list(job.error.get("next"))), None))
+    limits = as_object(as_object(as_object(call.get("args")).get("options")).get("budget"))
+    told = ",".join(f"{name}={most:.12g}" for name, most in limits.items())
+    more = ["--budget", told] if "--resume" in again and told else []
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 

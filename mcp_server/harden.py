@@ -221,7 +221,7 @@ def _tell(
     hardening, job = report.hardening, report.job
     again = command_words(args, "--resume", hardening.id)
     if job is not None:
-        for line in paused_lines(job, hardening.limits.budget, "What it ran is kept", again):
+        for line in paused_lines(job, "What it ran is kept", again):
             screen.line(line)
         return
     if hardening.state == "open":

@@ -24,6 +24,8 @@ from .terminal import Screen, bar, clean, cut, duration, interval, money, percen
 
 PAUSE_S = 30
 FAILURES = 20
+ENDED_BY_US = ("budget", "cancelled")
+"""Ends whose reason stands in the result, once."""
 ERRORS = 5
 """How many different reasons of errors are shown."""
 REASON_LINES = 6
@@ -115,7 +117,7 @@ class Progress:
                 self._read.add(str(row["id"]))
                 told = (await self._bench.items.get("conversation", str(row["id"]))).item
                 why = clean(str(told["why"]))
-                if why not in self._errors:
+                if why not in self._errors and told["end"]["reason"] not in ENDED_BY_US:
                     self._errors.add(why)
                     word = "ERROR" if verdict == "error" else "INVALID"
                     end = f"{told['end']['reason']} in turn {told['end']['turn']}"
@@ -178,8 +180,10 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     lines += await _cases(bench, run.id, width)
     for cluster in run.clusters:
         cause = clean(cluster.name or cluster.cause or cluster.check)
-        told = cut(f"  {cluster.simulations:>4} x {cause}", max(40, width - 12))
-        lines.append(f"{told}  {cluster.severity}" + (f"\n         {cluster.see}" if cluster.see else ""))
+        hidden = f", {cluster.held_out} held out" if cluster.held_out else ""
+        told = cut(f"  {cluster.simulations + cluster.held_out:>4} x {cause}", max(40, width - 24))
+        lines.append(f"{told}  {cluster.severity}{hidden}")
+        lines += [f"         {cluster.see}"] if cluster.see else []
     for name, found in run.metrics.items():
         labels = ", ".join(f"{label} {number}" for label, number in found.labels.items())
         mean = (

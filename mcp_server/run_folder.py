@@ -73,7 +73,13 @@ def add_case_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """Arguments of all commands that run the cases of a folder."""
     parser.set_defaults(command=command)
-    parser.add_argument("folder", nargs="?", default=".", help="the folder with caseharden.yaml")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default=".",
+        metavar="FOLDER",
+        help="the folder with caseharden.yaml; default: this one",
+    )
     parser.add_argument(
         "--select",
         action="append",
@@ -96,7 +102,8 @@ def add_folder_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         "--cassette-mode",
         default="replay",
         choices=get_args(Mode),
-        help="replay (default): record calls that are not in it; strict: such a call is an error",
+        help="replay (default): play it back and record what it lacks; strict: what it lacks is an error; "
+        "record: make every call, keep what is new; refresh: make every call, replace what was there",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--plain", action="store_true", help="no colour, no progress line")

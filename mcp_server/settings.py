@@ -22,6 +22,7 @@ from ..engine.net import Lending, Network, names_a_key
 from ..engine.processes import AllowedCode
 from ..engine.records.authored import load
 from ..engine.records.environment import ModelChoice
+from ..engine.shapes import is_list
 from ..engine.store import own_process
 from ..resources.home import default_home
 from ..resources.workbench import Workbench
@@ -163,24 +164,23 @@ class Settings:
 
 def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Give a command the flags of these settings; `models`, `network` and `code` each stand for several."""
-    group = parser.add_argument_group(
-        "settings",
-        f"can also be set by variables, such as {variable('model_user')}, or in {FILE} in the data folder",
-    )
-    for name in names:
-        for one in _GROUPS.get(name, (name,)):
-            word, told = _FLAGS[one]
-            action = "append" if one in LISTS else "store"
-            group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
+    wanted = [one for name in names for one in _GROUPS.get(name, (name,))]
+    in_file = f", or in {FILE} in the data folder" if wanted != ["home"] else ""
+    told = f"can also be set by variables, such as {variable(wanted[-1])}{in_file}"
+    group = parser.add_argument_group("settings", told)
+    for one in wanted:
+        word, told = _FLAGS[one]
+        action = "append" if one in LISTS else "store"
+        group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
 
 
 def given_words(args: argparse.Namespace) -> list[str]:
     """The settings that a command was given as flags, as words: a command to be typed next needs them, too."""
     words: list[str] = []
     for name in (one for one in _FLAGS if one != "proxy"):  # its URL may hold a password, and this is printed
-        told: str | Sequence[str] | None = getattr(args, name, None)
-        for value in [told] if isinstance(told, str) else told or ():
-            words += [flag(name), value]
+        told: object = getattr(args, name, None)
+        for value in told if is_list(told) else [told] * (told not in (None, "")):
+            words += [flag(name), str(value)]
     return words
 
 

@@ -1,4 +1,4 @@
-"""`caseharden show ID`: one thing as text, as get_item returns it: a run, a conversation turn by turn, a hardening.
+"""`caseharden show ID`: a run and a conversation as pages; anything else, and any `--view`, as get_item returns it.
 
 Exit codes: 0 shown, 2 wrong input, 3 the data folder cannot be read.
 """
@@ -14,11 +14,14 @@ from typing import Any, Final
 
 import anyio
 
-from ..engine.errors import CasehardenError
+from ..engine.errors import CasehardenError, NotFound
+from ..engine.workbench import Workbench as Bench
+from ..engine.workbench.results import Item
 from ..tools.render import render
 from .called import called, home_words
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean
+from .shown_pages import conversation_page, run_page
+from .terminal import Screen, clean, wrapped
 
 FORMS: Final[Mapping[str, str]] = {
     "candidate": r"hard-\d+/.+",
@@ -29,6 +32,8 @@ FORMS: Final[Mapping[str, str]] = {
     "instructions": r"[^/]+@\d+",
 }
 """The forms of ids by kind; any other id is an environment's."""
+IN_ENVIRONMENTS: Final = ("persona", "simulation", "scenario")
+"""Kinds whose ids are `ENVIRONMENT/NAME`."""
 FIRST: Final[Mapping[str, str]] = {"conversation": "turns", "candidate": "diff", "instructions": "text"}
 """The default view of a kind; for other kinds the summary."""
 
@@ -69,7 +74,12 @@ async def _run(args: argparse.Namespace) -> int:
     kind = args.kind or kind_of(args.id)
     view = args.view or FIRST.get(kind, "summary")
     async with settings.workbench("cli", resume=False) as bench:
-        found = await bench.items.get(kind, args.id, view=view, limit=args.limit)
+        if kind == "run" and not args.view and not args.json:
+            for line in await run_page(bench, bench.runs.stored(args.id), screen.width, home_words(args)):
+                screen.line(line)
+            return 0
+        found = await _found(bench, args.kind, args.id, view, args.limit)
+        kind = found.kind
     told: dict[str, Any] = {
         "summary": found.summary or f"{found.kind} {found.id}, view {found.view}.",
         "item": found.item,
@@ -79,11 +89,32 @@ async def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**told, "more": bool(found.next_cursor)}, ensure_ascii=False, default=str))
         return 0
-    for line in render(told).splitlines():
-        screen.line(clean(line))
+    page = kind == "conversation" and not args.view
+    for line in _page(told, screen.width) if page else map(clean, render(told).splitlines()):
+        screen.line(line)
     if found.next_cursor:
         screen.line(f"There is more: --limit {min(100, 2 * args.limit)}")
     return 0
+
+
+async def _found(bench: Bench, kind: str, id: str, view: str, limit: int) -> Item:
+    """The item; a bare `ENVIRONMENT/NAME` is tried as each kind that has such ids."""
+    kinds = [kind or kind_of(id)]
+    if not kind and kinds == ["environment"] and "/" in id:
+        kinds = [*IN_ENVIRONMENTS]
+    for last, one in enumerate(kinds, 1):
+        try:
+            return await bench.items.get(one, id, view=view, limit=limit)
+        except NotFound:
+            if last == len(kinds):
+                raise
+    raise AssertionError("a kind is always tried")
+
+
+def _page(told: Mapping[str, Any], width: int) -> list[str]:
+    """A conversation, and its warnings."""
+    warnings = [line for warning in told["warnings"] for line in wrapped(f"Warning: {warning}", width)]
+    return [*conversation_page(told["summary"], told["item"], width), *warnings]
 
 
 def kind_of(id: str) -> str:

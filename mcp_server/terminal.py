@@ -51,13 +51,24 @@ def pad(text: str, width: int) -> str:
     return shown + " " * (width - cells(shown))
 
 
-def table(rows: Sequence[Sequence[str]], width: int, indent: str = "  ") -> list[str]:
-    """Rows with aligned columns; the first column shrinks if the line is too short."""
+def table(
+    rows: Sequence[Sequence[str]], width: int, indent: str = "  ", *, whole_ids: bool = False
+) -> list[str]:
+    """Rows with aligned columns; if the line is too short, the first column shrinks.
+
+    `whole_ids`: the first column is never cut, the widest of the others shrink, and then lines may be too long.
+    """
     if not rows:
         return []
     widths = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
     over = len(indent) + sum(widths) + 2 * (len(widths) - 1) - width
-    widths[0] = max(8, widths[0] - max(0, over))
+    while over > 0:
+        shrinks = max(range(1, len(widths)), key=lambda i: widths[i], default=0) if whole_ids else 0
+        less = min(over, widths[shrinks] - 8, 1 if whole_ids else over)
+        if less <= 0 or (whole_ids and not shrinks):
+            break
+        widths[shrinks] -= less
+        over -= less
     return [
         (indent + "  ".join(pad(t, w) for t, w in zip(row, widths, strict=True))).rstrip() for row in rows
     ]
@@ -136,6 +147,11 @@ class Screen:
         """Whether a status line can be redrawn."""
         self._colours = able and not os.environ.get("NO_COLOR")
         self._status = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it; otherwise it is a file or a pipe."""
+        return self._stream.isatty()
 
     @property
     def width(self) -> int:

@@ -264,10 +264,10 @@ def test_each_thing_is_shown_by_its_id(tmp_path: Path, says: Any) -> None:
     place = next(line for line in told.splitlines() if "what was said: " in line and " show " in line)
     done = says("show", place.rpartition(" ")[2])
     assert (done.returncode, done.stderr) == (0, "")
-    assert '> [{"tool":"close_ticket"' in done.stdout and "rule.looked-up" in done.stdout
+    assert "agent   calls close_ticket(ticket_id: " in done.stdout and "rule.looked-up" in done.stdout
     says("harden", str(folder), "--run", "run-1")
     for words, shown in (
-        (("run-1",), "run-1 (round 1, desk@1): 0 of 6 pass"),
+        (("run-1",), "run-1  desk@1  0 of 6 pass"),
         (("hard-1",), "outcome unconfirmed"),
         (("hard-1/c1",), f"> +{RULE}"),
         (("desk@1",), f"> {INSTRUCTIONS}"),

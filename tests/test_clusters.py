@@ -55,10 +55,9 @@ async def test_a_cluster_shows_its_evidence_and_the_smallest_case_that_shows_it(
             "id": "k1",
             "check": found.check,
             "severity": "critical",
-            "simulations": 4,
+            "train": 4,
             "cause": found.cause,
             "see": found.see,
-            "held_out": 0,
         }
 
 

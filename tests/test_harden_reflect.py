@@ -127,7 +127,7 @@ async def test_the_writer_is_told_what_was_rejected_and_does_not_say_it_again(tm
         endpoint.then(*answers(says("Be kind."), says("be  kind."), says()))
         async with desk_written_at(tmp_path, endpoint) as bench:
             h = await reflected(bench)
-    assert data_of(endpoint.requests[1])["rejected"][0]["why_not"].startswith("It mends none")
+    assert data_of(endpoint.requests[1])["rejected"][0]["why_not"].startswith("It fixes none")
     assert "tried before" in endpoint.requests[2].last_text
     assert (len(h.candidates), h.outcome) == (2, "improved")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -79,9 +80,9 @@ def test_the_exit_code_says_when_there_is_no_result(tmp_path: Path) -> None:
         dead = ran(folder, home, "--concurrency", "1")
         assert (dead.returncode, dead.stderr) == (3, ""), dead.stdout
         told = " ".join(dead.stdout.split())
-        assert "paused: 10 of 12 trials done (10 error)" in told
+        assert "paused: 0 of 12 trials done (10 error)" in told
         assert "Paused. The last 10 trials ended in the same failure" in told
-        assert f"run {folder} --home {home} --resume run-1 goes on." in told
+        assert f"run {folder} --home {home} --concurrency 1 --resume run-1 goes on." in told
         endpoint.always(of_order(5, fault(400)))
         one = ran(folder, home, "--resume", "run-1")
         assert one.returncode == 1, one.stdout
@@ -103,8 +104,9 @@ def test_a_budget_on_the_command_line_pauses_and_says_how_to_go_on(tmp_path: Pat
         assert short.returncode == 3, short.stderr
         told = " ".join(short.stdout.split())
         assert "Paused. The budget of 20 calls is spent." in told
-        assert "--resume run-1 --budget calls=40 goes on." in told
-        assert ran(folder, home, "--resume", "run-1", "--budget", "calls=900").returncode == 0
+        more = re.search(r"--resume run-1 --budget (calls=\d+) goes on\.", told)
+        assert more is not None and int(more[1].removeprefix("calls=")) >= 40
+        assert ran(folder, home, "--resume", "run-1", "--budget", more[1]).returncode == 0
         wrong = ran(folder, home, "--budget", "much")
         assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (
             2,

@@ -155,6 +155,12 @@ def _made(report: EnvironmentReport, summary: str) -> EnvironmentMade:
 def _ready(report: EnvironmentReport) -> str:
     environment = report.environment
     state = "is ready" if report.created else "was there already with the same content"
+    if report.agent.get("probed", "ok") != "ok":
+        state = (
+            "is made, but its agent was not reached"
+            if report.created
+            else f"{state}; its agent was not reached"
+        )
     kind = environment.agent.kind
     world = f"{kind} agent on the {report.world.get('name') or 'given'} world"
     return f"Environment {environment.id} {state}: {world}, {_cases(report)}."

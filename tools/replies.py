@@ -122,14 +122,14 @@ class Changed(Reply):
 
 
 class Cluster(Sent):
-    """A failed check over the run. `see`: the place to open; `held_out`: how many more simulations, not
-    shown; `not_understood`: trials in which the offline user did not understand a question.
+    """A failed check over the run. `train`, `held_out`: how many simulations of each fail it; `see`: a place of train
+    to open; `not_understood`: trials in which the offline user did not understand a question.
     """
 
     id: str
     check: str
     name: str = ""
-    simulations: int = 0
+    train: int = 0
     severity: str = "major"
     cause: str = ""
     see: str = ""

@@ -107,6 +107,7 @@ def _summary(run: RunRecord) -> str:
     if run.clusters:
         worst = run.clusters[0]
         size = plural(worst.simulations + worst.held_out, "simulation")
+        size += f", {worst.held_out} of them held out" if worst.held_out else ""
         told += f" {plural(len(run.clusters), 'failure cluster')}; worst: {worst.check} ({worst.severity}, {size})."
     told += "".join(f" {_reran(one)}" for one in run.reruns[:SHOWN_RERUNS])
     told += "".join(f" {_went_on(one)}" for one in run.what_ifs[:SHOWN_RERUNS])
@@ -193,7 +194,7 @@ def part_of(run: RunRecord) -> str:
         (counted.invalid, "invalid"),
     )
     told = ", ".join(f"{number:,} {word}" for number, word in numbers if number)
-    done = f"{run.state}: {counted.trials:,} of {plural(trials_wanted(run), 'trial')} done"
+    done = f"{run.state}: {counted.trials - counted.error:,} of {plural(trials_wanted(run), 'trial')} done"
     return f"{done} ({told})" if told else done
 
 
@@ -249,7 +250,8 @@ def _agreement(run: RunRecord) -> dict[str, Any]:
 
 
 def _cluster(cluster: StoredCluster) -> Cluster:
-    return Cluster.model_validate({name: getattr(cluster, name) for name in Cluster.model_fields})
+    told = {name: getattr(cluster, name) for name in Cluster.model_fields if name != "train"}
+    return Cluster.model_validate({**told, "train": cluster.simulations})
 
 
 def _rerun(rerun: ClusterRerun) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Roots:
         found = self.resolve(path, where)
         if not found.is_dir():
             kind = "is not a folder" if found.exists() else "does not exist"
-            raise NotFound(f"`{path}` {kind}.{self._near(found)}", where=where, allowed=self._allowed())
+            raise NotFound(f"`{path}` {kind}.{self._near(found)}", where=where, allowed=self._below())
         return found
 
     def read_bytes(self, path: Path | str, where: str, limit: int = TEXT_LIMIT) -> bytes:
@@ -110,7 +110,7 @@ class Roots:
             handle = self.open(found, os.O_RDONLY)
         except FileNotFoundError:
             what = f"`{path}` does not exist.{self._near(found)}"
-            raise NotFound(what, where=where, allowed=self._allowed()) from None
+            raise NotFound(what, where=where, allowed=self._below()) from None
         except OSError as error:
             raise NotAllowed(f"`{path}` cannot be read: {error.strerror}.", where=where) from None
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -145,7 +145,10 @@ class Roots:
     def _allowed(self) -> str:
         if not self.paths:
             return "no folder: the operator allows one with --root DIR"
-        return f"paths below {', '.join(str(p) for p in self.paths)}; the operator adds roots with --root DIR"
+        return f"{self._below()}; the operator adds roots with --root DIR"
+
+    def _below(self) -> str:
+        return f"paths below {', '.join(dict.fromkeys(map(str, self.paths)))}"
 
     def _near(self, missing: Path) -> str:
         try:

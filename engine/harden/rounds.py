@@ -92,9 +92,9 @@ TOLD = {
     "no_proposal": "No general sentence follows from what still fails.",
     "over_refusal": "The agent does nothing where it has to act, and passed before.",
     "pruned": "A line that nothing on train needs is taken out.",
-    "screen_no_gain": "It mends none of the simulations that it was written for.",
+    "screen_no_gain": "It fixes none of the simulations that it was written for.",
     "train_no_gain": "No check on train got better.",
-    "train_not_better": "Train scenarios got worse as well as better.",
+    "train_not_better": "Some checks on train got better, but others or whole scenarios got worse.",
     "unusable_proposal": "What the writer model answered cannot be used.",
 }
 """The meaning of each reason code of a round."""

@@ -261,7 +261,7 @@ def _clusters(
         if one.see:
             id, _, turn = one.see.partition("/")[2].partition("@")
             row.quote = Quote(conversation=f"{run_of[id]}/{id}", turn=int(turn or 1))
-    return [row for row in rows if row.simulations or row.held_out]
+    return [row for row in rows if row.simulations]  # what fails on held-out alone confirms, and is no cause
 
 
 def _found(made: Material, trials: Sequence[TrialRecord]) -> list[Cluster]:

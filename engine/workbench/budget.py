@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from ..records.conversation import ModelUse, TokenUsage
 
 FIRST_TRIALS = 8
 """Trials that start at once under a budget, before one has ended and shown what a trial costs."""
+
+CALLS_A_TRIAL = 12
+"""Model calls of a trial before one has ended: six turns of agent and user."""
+MARGIN = 1.25
 
 
 class Budget(Authored):
@@ -61,6 +66,12 @@ class Spent:
             spent.unpriced += use.calls if use.cost_usd is None else 0
         return spent
 
+    def add(self, used: Spent) -> None:
+        """Add what model calls used."""
+        self.calls += used.calls
+        self.tokens += used.tokens
+        self.usd += used.usd
+
 
 class Allowance:
     """A budget in use by trials. Meters trials; never blocks."""
@@ -71,6 +82,7 @@ class Allowance:
         self._before = Spent(before.calls, before.tokens, before.usd)
         self._ended = 0
         self._taken = Spent()
+        self._whole, self._wholes = Spent(), 0
         self._began = time.monotonic() - before.seconds
 
     @property
@@ -94,13 +106,24 @@ class Allowance:
         used = self._measured()
         return next((_told(name, most) for name, most in self._limits.items() if used[name] >= most), "")
 
-    def ended(self, uses: Iterable[ModelUse]) -> None:
-        """A trial has ended: its usage predicts that of the next."""
+    def ended(self, uses: Iterable[ModelUse], *, cut: bool = False) -> None:
+        """A trial has ended: its usage predicts that of the next. `cut`: it was stopped by this budget."""
         used = Spent.of(uses)
         self._ended += 1
-        self._taken.calls += used.calls
-        self._taken.tokens += used.tokens
-        self._taken.usd += used.usd
+        self._taken.add(used)
+        if not cut:
+            self._wholes += 1
+            self._whole.add(used)
+
+    def enough(self, left: int) -> dict[str, float]:
+        """Limits under which `left` more trials will probably end, each at least twice what it was."""
+        spent, whole = _amounts(self._now), _amounts(self._whole)
+        told = twice(self._limits)
+        for name in told:
+            each = whole.get(name, 0) / self._wholes if self._wholes else CALLS_A_TRIAL * (name == "calls")
+            most = max(told[name], _rounded(spent.get(name, 0) + MARGIN * each * left))
+            told[name] = int(most) if name in ("calls", "tokens") else most
+        return told
 
     def affords_next(self, going: int) -> bool:
         """Whether one more trial beside the `going` ones will probably finish within the limits."""
@@ -122,6 +145,12 @@ class Allowance:
 def _amounts(spent: Spent) -> dict[str, float]:
     """The amounts that model calls use up."""
     return {"calls": spent.calls, "tokens": spent.tokens, "usd": spent.usd}
+
+
+def _rounded(amount: float) -> float:
+    """An amount to type: two digits that count, rounded up."""
+    step = 10.0 ** (math.floor(math.log10(amount)) - 1) if amount > 0 else 1.0
+    return round(math.ceil(amount / step) * step, 6)
 
 
 def _told(name: str, most: float) -> str:

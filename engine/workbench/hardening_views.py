@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import NextCall, NotFound, nearest
 from ..plural import plural
+from ..records.environment import played_by
 from ..records.hardening import Candidate, Evidence, Hardening, Round
 from ..records.run import Cluster
 from .archive import Archive
@@ -98,6 +99,9 @@ class HardeningViews:
         }
         if record.evidence is not None:
             body["evidence"] = _evidence(record.evidence)
+        base = self._archive.runs.find(record.base_run)
+        if view == "summary" and base is not None:
+            body["models"] = played_by(record.models, base.agent)
         body["candidates"] = [
             c.id if view == "summary" else filled({**_plain(c), "evidence": _evidence(c.evidence)})
             for c in record.candidates
@@ -126,14 +130,19 @@ class HardeningViews:
                 next=[NextCall("get_item", {"kind": "hardening", "id": record.id})],
             )
         body = _candidate_body(found, view)
+        became = next((one for one in reversed(record.rounds) if one.candidate == id), None)
+        if became is not None:
+            told = {"round": became.number, "decision": became.decision, "told": became.told}
+            body |= filled({**told, "runs": _runs(became)})
         evidence = f", outcome {found.outcome}" if found.outcome else ""
+        said = f" {became.told}" if became is not None and became.told else ""
         return Item(
             "candidate",
             id,
             view,
             body,
             ["item.text", "item.diff", "item.why", "item.edits[].text", "item.guards[].text"],
-            summary=f"{id}: {found.state}{evidence}, by {found.by}.",
+            summary=f"{id}: {found.state}{evidence}, by {found.by}.{said}",
         )
 
 
@@ -143,7 +152,12 @@ def _round_row(round: Round, base: str) -> Body:
     if "cluster" in row:
         row["cluster"].pop("members", None)
     figures = {name: getattr(round, name) for name in _FIGURES}
-    return {**figures, "version": round.candidate or base, **row}
+    return {**figures, "version": round.candidate or base, **row, **filled({"runs": _runs(round)})}
+
+
+def _runs(round: Round) -> list[str]:
+    """The runs that its conversations are in: list_items and get_item read them."""
+    return list(dict.fromkeys(place.partition("/")[0] for place in round.conversations))
 
 
 def _cluster_row(cluster: Cluster) -> Body:

@@ -181,6 +181,10 @@ class Listing:
             raise InvalidArgument(
                 "Conversations are listed by run.", where="where.run", allowed="a run id", next=[call]
             )
+        if self._archive.hardenings.find(run_id) is not None:
+            runs = [run.id for run in self._archive.runs.where(hardening=run_id)]
+            what = f"{run_id} is a hardening: its trials are in its runs."
+            raise InvalidArgument(what, where="where.run", allowed=runs or "none yet")
         run = self._archive.runs.get(run_id, "where.run")
         clusters = cluster_names(run)
         fields = trial_fields(run, asked)

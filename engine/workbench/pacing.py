@@ -53,7 +53,7 @@ class Pacing:
 
     def ended(self, record: TrialRecord) -> None:
         """Record that a trial is over."""
-        self.meter.ended(record.models.values())
+        self.meter.ended(record.models.values(), cut=record.end == "budget")
         self._cut = self._cut or record.end == "budget"
         if record.verdict == "error" and record.error and record.error not in _OWN:
             alike = not self.streak or _failure(self.streak[-1]) == _failure(record)

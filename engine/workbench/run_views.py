@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ..evaluate import agreement_told
+from ..evaluate import COUNTED, agreement_told
 from ..plural import plural
+from ..records.environment import played_by
 from ..records.run import Cluster, RunRecord
 from ..records.verdict import GRADING
 from .archive import Archive
@@ -75,6 +76,8 @@ class RunViews:
             if v not in ("", None, [], {})
         }
         body["simulations"] = len(record.simulations) if view == "summary" else record.simulations
+        if view == "summary":
+            body["models"] = played_by(record.models, record.agent)
         if view == "summary" and record.clusters:
             body["clusters"] = [_short(cluster) for cluster in record.clusters]
         row = run_row(record.model_dump(mode="json"))
@@ -126,7 +129,7 @@ class RunViews:
         counts: dict[str, Body] = {}
         hidden = bool(proving(self._archive, run.environment))
         for trial in self._archive.trials(run.id).where():
-            if hidden and trial.split == "held_out":
+            if trial.verdict not in COUNTED or (hidden and trial.split == "held_out"):
                 continue
             for check in trial.graded.checks:
                 row = {"id": check.id, "kind": check.kind, "pass": 0, "fail": 0, "inconclusive": 0}
@@ -135,16 +138,18 @@ class RunViews:
 
 
 def _whole(cluster: Cluster) -> Body:
-    return {**cluster.model_dump(mode="json", exclude_defaults=True), "severity": cluster.severity}
+    """All of it; what it counts as simulations are those of train, which is how it is told."""
+    told = cluster.model_dump(mode="json", exclude_defaults=True)
+    return {"train" if name == "simulations" else name: value for name, value in told.items()} | {
+        "severity": cluster.severity
+    }
 
 
 def _short(cluster: Cluster) -> Body:
     """What failed, how badly, how often and where to look; the rest is in the view `clusters`."""
-    shown = {"id", "check", "name", "severity", "cause", "simulations", "held_out", "not_understood", "see"}
-    told = cluster.model_dump(mode="json", include=shown)
-    return {
-        name: value for name, value in told.items() if value != "" and (value or name != "not_understood")
-    }
+    shown = ("id", "check", "name", "severity", "train", "held_out", "not_understood", "cause", "see")
+    told = _whole(cluster)
+    return {name: told[name] for name in shown if name in told}
 
 
 def _told(run: RunRecord, clusters: int) -> str:

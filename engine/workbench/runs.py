@@ -21,7 +21,7 @@ from ..records.simulation import SimulationRecord
 from ..seeds import shuffled
 from .archive import Archive, utc_now
 from .attempts import Attempts
-from .budget import Budget, Spent, twice
+from .budget import Budget, Spent
 from .hardening_locks import nothing_rests_on
 from .job_errors import standstill, told_of
 from .jobs import Jobs, Paused, Progress, check_wait
@@ -154,9 +154,17 @@ class Runs:
         if job.state == "failed" and job.error:
             warnings.insert(0, f"{job.id} failed: {job.error.get('what', '')}")
         warnings[:0] = standstill(job)
+        return self._report(run, None if job.ended else job, warnings)
+
+    def stored(self, run: str) -> RunReport:
+        """A run by its id, as stored."""
+        found = self._archive.runs.get(run)
+        return self._report(found, None, list(found.warnings))
+
+    def _report(self, run: RunRecord, job: Job | None, warnings: list[str]) -> RunReport:
         used = self.so_far(run.id) or Spent.of(run.models_used.values())
         usd = None if used.unpriced else used.usd
-        return RunReport(run, None if job.ended else job, warnings, used.calls, used.tokens, usd)
+        return RunReport(run, job, warnings, used.calls, used.tokens, usd)
 
     def so_far(self, run: str) -> Spent | None:
         """What a run in progress here has used; None if it is not."""
@@ -285,7 +293,8 @@ class Runs:
             self._walls[run.id] = time.perf_counter() - going.began
         why = going.pacing.reason(left)
         if why is not None:
-            why.next = _going_on(run, why)
+            cut = sum(one.verdict == "error" for one in going.ended)
+            why.next = _going_on(run, why, going.pacing.meter.enough(left + cut))
             raise Paused(why)
         await anyio.to_thread.run_sync(self._scoring.score, run.id, "done", self._walls.pop(run.id))
         await self._naming.name(run.id, going.pacing.meter)
@@ -395,12 +404,12 @@ def _in_fair_order(trials: Iterable[tuple[str, int]], seed: int) -> list[tuple[s
     return [one for simulation in shuffled(sorted(of), seed, "order") for one in of[simulation]]
 
 
-def _going_on(run: RunRecord, why: CasehardenError) -> tuple[NextCall, ...]:
-    """The calls that resume a paused run."""
+def _going_on(run: RunRecord, why: CasehardenError, enough: Mapping[str, float]) -> tuple[NextCall, ...]:
+    """The calls that resume a paused run; `enough`: the budget that the rest will probably take."""
     options: dict[str, Any] = {"resume": run.id}
     args = {"environment": run.environment, "options": options}
     if isinstance(why, BudgetSpent):
-        options["budget"] = twice(run.options.get("budget") or {})
+        options["budget"] = dict(enough)
         return (NextCall("run_simulations", args, "with more"),)
     where = {"run": run.id, "verdict": "error"}
     return (

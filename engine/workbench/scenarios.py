@@ -273,7 +273,8 @@ class Scenarios:
         raise InvalidArgument(
             f"{scenario.id}: own solution fails{at_step}: {report.why.rstrip('.')}.",
             where=place,
-            allowed="fix expected, init or success, or check=false to keep it as unproven",
+            allowed="expected whose calls all succeed and that passes success, from this init; or check=false in "
+            "create_scenarios, to keep it as unproven",
             next=[NextCall("get_item", {"kind": "guide", "id": "scenario-format"})],
         )
 

@@ -145,10 +145,12 @@ class Scoring:
         hidden = len(found) - len(shown)
         if not hidden:
             return shown, []
-        told = f"{hidden} more checks fail" if hidden > 1 else "1 more check fails"
+        told = "1 more check fails on held-out scenarios only: it confirms, and is not shown as a cluster."
+        if hidden > 1:
+            told = f"{hidden} more checks fail on held-out scenarios only: they confirm, and are not shown as clusters."
         for n, cluster in enumerate(shown, 1):
             cluster.id = f"k{n}"
-        return shown, [f"{told} on held-out scenarios only: they confirm, and are not shown as clusters."]
+        return shown, [told]
 
 
 def _measured(run: RunRecord, records: Sequence[TrialRecord]) -> dict[str, MetricSummary]:

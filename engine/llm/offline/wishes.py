@@ -42,6 +42,7 @@ _STEPS: Final = token_set(
 _REFUSES: Final = re.compile(
     r"\b(?:cannot|can't|unable|not (?:able|allowed|possible)|won't|isn't possible)\b", re.IGNORECASE
 )
+_CARRIED_OUT: Final = token_set("processed completed issued submitted applied finished")
 _WEEKDAY: Final = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
 _DONE: Final = re.compile(
@@ -126,8 +127,12 @@ def unwanted(sheet: Sheet, action: str, before: str, *, offered: bool = False) -
 
 def completes(sheet: Sheet, text: str) -> bool:
     """Whether a text says that something that the user wants has been done."""
-    done = {stem(found[1].lower()) for found in _DONE.finditer(text[-_MOST:])}
-    return bool(done & token_set(" ".join(sheet.goals)))
+    goal = token_set(" ".join(sheet.goals))
+    for said in _STATEMENTS.split(text[-_MOST:]):
+        done = {stem(found[1].lower()) for found in _DONE.finditer(said)}
+        if done & goal or (done & _CARRIED_OUT and token_set(said) & goal):
+            return True
+    return False
 
 
 def wanted(sheet: Sheet, action: str) -> str:
