@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -31,6 +31,7 @@ _YES: Final = "Yes, please go ahead."
 _NO: Final = "No, please do not do that."
 _RIGHT: Final = "Yes, that is right."
 _EITHER: Final = "either is fine with me."
+_HERE: Final = "Yes, I am here."
 _ANY: Final = "Any of them is fine with me."
 _HELPED: Final = "Yes, thank you. That is all."
 _ALL: Final = "No, that is all. Thank you."
@@ -45,15 +46,18 @@ _WAITING: Final = re.compile(
     re.IGNORECASE,
 )
 _PICK: Final = re.compile(
-    r"\bwhich (?:one|of|option|would|do)\b|\bwhat would you prefer\b|\b(?:choose|pick|select)\b",
+    r"\bwhich (?:one|of|option|would|do|you)\b|\bwhat would you prefer\b|\b(?:choose|pick|select)\b",
     re.IGNORECASE,
 )
-_ITEM: Final = re.compile(r"^[ \t]*(?:[-*+\u2022]|\w[.)])[ \t]+(.+)$", re.MULTILINE)
+_ITEM: Final = re.compile(
+    r"^[ \t]*(?:[-*+\u2022]|\w[.)]|[*_]*option \w+[*_]*[:.)])[ \t]+(.+)$", re.MULTILINE | re.IGNORECASE
+)
+_SENTENCE: Final = re.compile(r"[.!?](?:\s|$)")
 _STARS: Final = re.compile(r"[*_`]+")
 _DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|:\s|\(")
 _UNDERSTANDS: Final = re.compile(
     r"^(?:so |and )?(?:is|was) (?:it|this|that)\b|\b"
-    r"(?:mean|talking about|referring to|asking about|want|wish|need|like|looking for)\b",
+    r"(?:mean|understood|understand|talking about|referring to|asking about|want|wish|need|like|looking for)\b",
     re.IGNORECASE,
 )
 _WHEN: Final = re.compile(r"\b(?:when|dates?|days?|weeks?)\b", re.IGNORECASE)
@@ -166,14 +170,12 @@ def _answered(sheet: Sheet, talk: _Talk, text: str) -> str:
 def _otherwise(sheet: Sheet, talk: _Talk, text: str, asked: Sequence[Asked]) -> str:
     """The answer to what neither the sheet's facts nor a yes answer."""
     sorts = {one.sort for one in asked}
+    if "there" in sorts:
+        return f"{_HERE} {ended(first_person(_current(sheet, talk)))}" if sheet.goals else _HERE
     if "wish" in sorts:
         return _wished(sheet, talk, text)
     if "helped" in sorts:
-        return (
-            _insisted(sheet, talk, text)
-            or _next_goal(sheet, talk)
-            or (STOP if _HELPED in talk.own else _HELPED)
-        )
+        return _more(sheet, talk, text, _HELPED)
     if "more" in sorts:
         return _more(sheet, talk, text)
     for one in asked:
@@ -192,14 +194,7 @@ def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
     if _declines(sheet, text):
         answer = _NO
     elif unwanted(sheet, one.action, one.before, offered=one.sort == "offer" and not chosen):
-        want = wanted(sheet, f"{one.before} {one.action}")
-        answer = (
-            _ALL
-            if completes(sheet, one.before)
-            else f"No, {want}"
-            if want.startswith("I ")
-            else f"No. {want}"
-        )
+        answer = _ALL if completes(sheet, one.before) else _refused(sheet, one)
     else:
         answer = f"Yes, {chosen}" if chosen else _YES
     if not one.language:
@@ -208,18 +203,24 @@ def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
     return f"{answer} ({(known.no if answer.startswith('No') else known.yes).rstrip('.')}.)"
 
 
+def _refused(sheet: Sheet, one: Asked) -> str:
+    want = wanted(sheet, f"{one.before} {one.action}")
+    return f"No, {want}" if want.startswith("I ") else f"No. {want}"
+
+
 def _chosen(sheet: Sheet, one: Asked) -> str:
     """Which of two things it is: the one that the sheet speaks of; "" if it is no choice."""
     found = _OR.search(one.action)
     left, right = (one.action[: found.start()], one.action[found.end() :].strip(" ?.")) if found else ("", "")
     if not left or not right or _NO_CHOICE.match(right) or _WHETHER.search(left):
         return ""
-    left = _PHRASE.split(left)[-1].strip()
+    left, right = _PHRASE.split(left)[-1].rpartition(":")[2].strip(), _SENTENCE.split(right)[0]
     known = _spoken_of(sheet)
     first, second = token_set(left) - token_set(right), token_set(right) - token_set(left)
-    if bool(first & known) is bool(second & known):
-        return _EITHER
-    return _please(left if first & known else right)
+    pairs = [(bool(_with_digits(first) & known), bool(_with_digits(second) & known))]
+    pairs.append((bool(first & known), bool(second & known)))
+    mine = next((one for one, other in pairs if one is not other), None)
+    return _EITHER if mine is None else _please(left if mine else right)
 
 
 def _picked(sheet: Sheet, text: str, one: Asked) -> str:
@@ -227,10 +228,14 @@ def _picked(sheet: Sheet, text: str, one: Asked) -> str:
     listed = _ITEM.findall(text) if _PICK.search(one.action) else []
     items = [name for item in listed if (name := _DETAIL.split(_STARS.sub("", item))[0].strip(" ."))]
     if len(items) < 2:
-        return ""
+        return _chosen(sheet, replace(one, action=one.before)) if _PICK.search(one.action) else ""
     shared = [len(token_set(item) & _spoken_of(sheet)) for item in items]
     best = max(shared)
     return _ANY if shared.count(best) > 1 else _please(items[shared.index(best)])
+
+
+def _with_digits(words: frozenset[str]) -> set[str]:
+    return {word for word in words if any(map(str.isdigit, word))}
 
 
 def _spoken_of(sheet: Sheet) -> frozenset[str]:
@@ -263,8 +268,8 @@ def _whether(sheet: Sheet, asked: Sequence[Asked]) -> str:
 def _checked(sheet: Sheet, one: Asked) -> str:
     """Whether what the agent understood is what the user wants; "" if that cannot be told."""
     if unwanted(sheet, one.action, one.before):
-        return f"No, {wanted(sheet, one.action)}"
-    words = token_set(one.action)
+        return _refused(sheet, one)
+    words = {word for word in token_set(one.action) if word.isalnum()}
     alike = len(words & token_set(" ".join(sheet.goals))) * 2 >= len(words)
     return _RIGHT if words and alike and _UNDERSTANDS.search(one.action) else ""
 
@@ -277,10 +282,11 @@ def _wished(sheet: Sheet, talk: _Talk, text: str) -> str:
     return goal if talk.own.count(goal) < 2 else _more(sheet, talk, text)
 
 
-def _more(sheet: Sheet, talk: _Talk, text: str) -> str:
+def _more(sheet: Sheet, talk: _Talk, text: str, last: str = _ALL) -> str:
+    """What else it wants; if nothing, that this was all, and then it leaves."""
     if talk.own == (sheet.opening,) and sheet.goals:
         return ended(first_person(sheet.goals[0]))
-    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if _ALL in talk.own else _ALL)
+    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if last in talk.own else last)
 
 
 def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:
