@@ -61,7 +61,7 @@ def proof_lines(held: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) ->
 
 
 def proof_heading(held: Mapping[str, Any], seconds: float | None = None) -> str:
-    return heading("Proof", f"on {held['n']} held-out scenarios that the writer never saw", seconds)
+    return heading("Proof", f"on {plural(held['n'], 'held-out scenario')} that the writer never saw", seconds)
 
 
 def _change(held: Mapping[str, Any]) -> str:
