@@ -283,6 +283,7 @@ async def test_user_does_not_leave_before_what_it_was_asked_is_answered() -> Non
         ("Is it for line L7 or for another line?", "Line L7, please."),
         ("Once you confirm, I will switch it.", "Yes, please go ahead."),
         ("I can switch line L7 whenever you are ready.", "Yes, please go ahead."),
+        ("The new rate is $40. Shall I switch line L7 at that rate?", "Yes, please go ahead."),
         ("Want me to switch it?", "Yes, please go ahead."),
         ("When you are ready, please send me your email.", "My email is ann@x.org."),
         ("Will that be all?", "Yes, thank you. That is all."),

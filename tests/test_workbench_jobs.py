@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from caseharden.engine.errors import NotAllowed
 from caseharden.engine.records.job import Job
 from caseharden.engine.store import Store
 from caseharden.engine.workbench import jobs as jobs_module
@@ -165,3 +166,30 @@ async def test_it_is_tried_again_by_the_next_process(tmp_path: Path) -> None:
             while not tidied:
                 await anyio.sleep(0.01)
     assert tidied == ["failed"]
+
+
+async def test_what_another_process_left_is_never_failed_for_what_this_one_lacks(tmp_path: Path) -> None:
+    """Found missing in the middle it pauses the job; a look that breaks leaves the job as it is."""
+
+    async def refused(job: Job) -> Mapping[str, Any]:
+        raise NotAllowed("Code is not run here.", where="agent.file", allowed="a folder of --allow-code DIR")
+
+    async def broken(job: Job) -> None:
+        raise RuntimeError("a bug")
+
+    with Store(tmp_path) as dead:
+        [middle, look] = [dead.jobs.create(kind, {})[0] for kind in ("sort", "count")]
+    async with jobs_at(tmp_path) as (jobs, _):
+        jobs.handle("sort", refused)
+        jobs.handle("count", work, means=broken)
+        with anyio.fail_after(20):
+            while (paused := jobs.get(middle.id)).state != "paused":
+                await anyio.sleep(0.01)
+        assert paused.error is not None and paused.error["what"] == "Code is not run here."
+        own, _ = jobs.create("sort", {})
+        jobs.launch(own)
+        assert (await jobs.settled(own.id, 20)).state == "failed"
+        assert jobs.get(look.id).state == "queued"
+    async with jobs_at(tmp_path) as (jobs, _):
+        jobs.handle("count", work)
+        assert (await jobs.settled(look.id, 20)).state == "done"

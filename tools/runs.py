@@ -275,8 +275,8 @@ def _next(report: RunReport) -> list[NextCall]:
     run, job = report.run, report.job
     if job is not None and job.active:
         return [goes_on(job)]
-    if job is not None and job.error:
-        return [NextCall(**call) for call in job.error.get("next", [])][:3]
+    if job is not None and job.error and job.error.get("next"):
+        return [NextCall(**call) for call in job.error["next"]][:3]
     calls: list[NextCall] = []
     if run.state != "done":
         resume = {"resume": run.id}

@@ -161,7 +161,9 @@ class Mailbox:
     def handed_out(self) -> list[ModelCall]:
         """The calls that this process handed out and that still wait for their answers."""
         found = [self.find(id) for id in sorted(self._handed)]
-        return [call for call in found if call is not None and call.state == "waiting"]
+        left = [call for call in found if call is not None and call.state == "waiting"]
+        self._handed = {call.id for call in left}
+        return left
 
     def keep(self, call: ModelCall, reply: ModelReply) -> bool:
         """Store an answer; False if another was stored before."""
@@ -227,6 +229,7 @@ class Mailbox:
             waiters.remove(mine)
             if not waiters:
                 del self._waiting[by.job]
+                self._marks.pop(by.job, None)
             self._stirring()
         return ModelCall.model_validate(self._calls(by.job).fetch(id, "model call"))
 

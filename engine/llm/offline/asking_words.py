@@ -18,7 +18,6 @@ SENTENCES: Final = re.compile(r"(?<=[.!?])[\"'\u201d)\]]*\s+(?![(\[](?:yes|y)\b)
 WORD: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|#?\w+(?:[-/'\u2019.:]\w+)*|[,;:\u2013\u2014]")
 YES_NO: Final = re.compile(r"[(\[]?\s*\b(?:yes ?/ ?no|yes or no|y/n)\b\s*[)\]]?", re.IGNORECASE)
 
-
 STOPS: Final = listing(", ; : \u2013 \u2014")
 WH: Final = listing("what which who whose whom where when how why what's who's how's when's where's")
 MODALS: Final = listing("shall should may can could might must will would do did need")
@@ -112,7 +111,7 @@ HELPED: Final = re.compile(
     r"\b(?:is|was|will) that (?:be )?(?:all|everything)\b|\bthat(?:'s| is) (?:all|everything)\b|"
     r"\b(?:does|did|has|do) (?:that|this|it|i) (?:fully |all |already )?(?:help|answer|solve|resolve|clarif|settle)|"
     r"\b(?:is|was|are|were) (?:\w+ ){1,4}(?:satisfied|helpful|resolved|solved|answered|happy with)\b|"
-    r"\b(?:rate|feedback|survey)\b",
+    r"\brate (?:this|our|your|the (?:chat|service|conversation|experience))\b|\b(?:feedback|survey)\b",
     re.IGNORECASE,
 )
 WISH: Final = re.compile(

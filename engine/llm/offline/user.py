@@ -175,11 +175,7 @@ def _otherwise(sheet: Sheet, talk: _Talk, text: str, asked: Sequence[Asked]) -> 
     if "wish" in sorts:
         return _wished(sheet, talk, text)
     if "helped" in sorts:
-        return (
-            _insisted(sheet, talk, text)
-            or _next_goal(sheet, talk)
-            or (STOP if _HELPED in talk.own else _HELPED)
-        )
+        return _more(sheet, talk, text, _HELPED)
     if "more" in sorts:
         return _more(sheet, talk, text)
     for one in asked:
@@ -198,20 +194,18 @@ def _agreed(sheet: Sheet, one: Asked, text: str) -> str:
     if _declines(sheet, text):
         answer = _NO
     elif unwanted(sheet, one.action, one.before, offered=one.sort == "offer" and not chosen):
-        want = wanted(sheet, f"{one.before} {one.action}")
-        answer = (
-            _ALL
-            if completes(sheet, one.before)
-            else f"No, {want}"
-            if want.startswith("I ")
-            else f"No. {want}"
-        )
+        answer = _ALL if completes(sheet, one.before) else _refused(sheet, one)
     else:
         answer = f"Yes, {chosen}" if chosen else _YES
     if not one.language:
         return answer
     known = LANGUAGES[one.language]
     return f"{answer} ({(known.no if answer.startswith('No') else known.yes).rstrip('.')}.)"
+
+
+def _refused(sheet: Sheet, one: Asked) -> str:
+    want = wanted(sheet, f"{one.before} {one.action}")
+    return f"No, {want}" if want.startswith("I ") else f"No. {want}"
 
 
 def _chosen(sheet: Sheet, one: Asked) -> str:
@@ -274,7 +268,7 @@ def _whether(sheet: Sheet, asked: Sequence[Asked]) -> str:
 def _checked(sheet: Sheet, one: Asked) -> str:
     """Whether what the agent understood is what the user wants; "" if that cannot be told."""
     if unwanted(sheet, one.action, one.before):
-        return f"No, {wanted(sheet, one.action)}"
+        return _refused(sheet, one)
     words = {word for word in token_set(one.action) if word.isalnum()}
     alike = len(words & token_set(" ".join(sheet.goals))) * 2 >= len(words)
     return _RIGHT if words and alike and _UNDERSTANDS.search(one.action) else ""
@@ -288,10 +282,11 @@ def _wished(sheet: Sheet, talk: _Talk, text: str) -> str:
     return goal if talk.own.count(goal) < 2 else _more(sheet, talk, text)
 
 
-def _more(sheet: Sheet, talk: _Talk, text: str) -> str:
+def _more(sheet: Sheet, talk: _Talk, text: str, last: str = _ALL) -> str:
+    """What else it wants; if nothing, that this was all, and then it leaves."""
     if talk.own == (sheet.opening,) and sheet.goals:
         return ended(first_person(sheet.goals[0]))
-    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if _ALL in talk.own else _ALL)
+    return _insisted(sheet, talk, text) or _next_goal(sheet, talk) or (STOP if last in talk.own else last)
 
 
 def _moved(sheet: Sheet, talk: _Talk, text: str) -> str:

@@ -54,7 +54,7 @@ _WRITTEN_DATES: Final = (
     ),
 )
 _COUNT_WORDS: Final = "zero one two three four five six seven eight nine ten eleven twelve"
-_COUNTS: Final = {word: n for n, word in enumerate(_COUNT_WORDS.split())}
+COUNTS: Final = {word: n for n, word in enumerate(_COUNT_WORDS.split())}
 _WHOLE_REQUEST: Final = frozenset(
     {"summary", "query", "message", "question", "issue", "request", "thought", "text"}
 )
@@ -155,7 +155,7 @@ def _as_number(text: str, param: Param) -> int | float | None:
         return int(number) if number.is_integer() else number
     words = re.findall(r"[a-z]+", plain.lower())
     return next(
-        (_COUNTS[word] for word in words if word in _COUNTS and (len(words) < 4 or word != "one")), None
+        (COUNTS[word] for word in words if word in COUNTS and (len(words) < 4 or word != "one")), None
     )
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from .sheet import Fact, Sheet, first_person
-from .values import dates_in
+from .values import COUNTS, dates_in
 from .words import listing, stem, token_set
 
 _MOST: Final = 4000
@@ -42,6 +42,8 @@ _STEPS: Final = token_set(
 _REFUSES: Final = re.compile(
     r"\b(?:cannot|can't|unable|not (?:able|allowed|possible)|won't|isn't possible)\b", re.IGNORECASE
 )
+_EMPTY: Final = token_set("proceed continue confirm ahead that instead")
+"""Words that say nothing of what is to be done."""
 _CARRIED_OUT: Final = token_set("processed completed issued submitted applied finished")
 _WEEKDAY: Final = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
@@ -50,26 +52,8 @@ _DONE: Final = re.compile(
     re.IGNORECASE,
 )
 _WORDS: Final = re.compile(r"[a-z]+(?:-[a-z]+)?")
-_COUNTS: Final = (
-    *(
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ),
-)
-_NUMBERS: Final = {word: number for number, word in enumerate(_COUNTS)}
 _COUNTED: Final = re.compile(
-    rf"\b(?P<n>\d{{1,3}}|{'|'.join(_COUNTS)})\s+(?P<of>[a-z]{{3,}})\b|"
+    rf"\b(?P<n>\d{{1,3}}|{'|'.join(COUNTS)})\s+(?P<of>[a-z]{{3,}})\b|"
     r"\b(?P<to>[a-z]{4,})\s+(?:to |of |is |: ?)?(?P<m>\d{1,3})\b(?![.:,]?\d|[/-])",
     re.IGNORECASE,
 )
@@ -141,14 +125,16 @@ def wanted(sheet: Sheet, action: str) -> str:
     words = token_set(action[:_MOST])
     goal = max(goals, key=lambda text: len(words & token_set(text)))
     forms = {_form(id) for id in _ids(action)}
-    named = [
-        f
-        for f in sheet.facts
-        if f.label and f.reveal != "never" and {_form(i) for i in _ids(f.value)} & forms
-    ]
-    told = "".join(
-        f" My {fact.label} is {fact.value}." for fact in named if not set(_ids(fact.value)) & set(_ids(goal))
-    )
+    told = ""
+    for fact in sheet.facts:
+        own = set(_ids(fact.value))
+        if (
+            fact.label
+            and fact.reveal != "never"
+            and {_form(id) for id in own} & forms
+            and not own & set(_ids(goal))
+        ):
+            told += f" My {fact.label} is {fact.value}."
     text = first_person(_REASON.sub("", goal).rstrip(" .,"))
     return f"{text}.{told}"
 
@@ -212,8 +198,8 @@ def _counted(text: str) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for one in _COUNTED.finditer(text):
         number, thing = (one["n"], one["of"]) if one["n"] else (one["m"], one["to"])
-        if thing.lower() not in _NO_COUNT and thing.lower() not in _COUNTS:
-            value = int(number) if number.isdigit() else _NUMBERS[number.lower()]
+        if thing.lower() not in _NO_COUNT and thing.lower() not in COUNTS:
+            value = int(number) if number.isdigit() else COUNTS[number.lower()]
             found.setdefault(next(iter(token_set(thing)), thing.lower()), set()).add(value)
     return found
 
@@ -274,6 +260,3 @@ def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool, done:
         return False
     otherwise = done or _INSTEAD.search(action) or _REFUSES.search(before)
     return bool(otherwise or (offered and not words & token_set(before)))
-
-
-_EMPTY: Final = token_set("proceed continue confirm ahead that instead")
