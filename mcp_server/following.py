@@ -81,6 +81,7 @@ async def watched(
         await watch.look(job)
         if interrupts.code and not stopped:
             stopped = interrupts.code
+            job = (await bench.jobs.wait(job.id, wait_s=0)).job
             kept = f"{job.units.finished:,} of {job.units.total:,} are kept"
             screen.line(f"Stopping. {kept}; {called(*again)} goes on.")
             with suppress(Conflict):  # it ended at the same moment

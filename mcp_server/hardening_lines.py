@@ -29,10 +29,10 @@ def cause_lines(clusters: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def aim(round: Mapping[str, Any]) -> str:
-    """The heading of a candidate: the cause that it addresses."""
+    """The heading of a candidate: the cause that it addresses, if it names one."""
     cluster: Mapping[str, Any] = round.get("cluster") or {}
-    told = f"aimed at: {cut(clean(str(cluster.get('cause', ''))), 70)}"
-    return heading(f"Candidate {round['number']}", told)
+    cause = cut(clean(str(cluster.get("cause", ""))), 70)
+    return heading(f"Candidate {round['number']}", f"aimed at: {cause}" if cause else "at no one cause")
 
 
 def tried(round: Mapping[str, Any]) -> str:

@@ -272,7 +272,7 @@ async def test_a_file_outside_allow_code_is_refused_and_the_flag_is_named(tmp_pa
     async with coded_bench(tmp_path, allow=False) as bench:
         with pytest.raises(NotAllowed) as refused:
             await bench.runs.start("desk", metrics=[coded("brevity")])
-        assert "the operator allows a folder with --allow-code DIR" in str(refused.value.allowed)
+        assert "a folder that the operator names with --allow-code DIR" in str(refused.value.allowed)
         [trial] = await marked(bench)
         assert trial.verdict == "pass"
 
