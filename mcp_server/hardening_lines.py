@@ -29,10 +29,10 @@ def cause_lines(clusters: Sequence[Mapping[str, Any]], counted: str = "simulatio
 
 
 def aim(round: Mapping[str, Any]) -> str:
-    """The heading of a candidate: the cause that it addresses."""
+    """The heading of a candidate: the cause that it addresses, if it names one."""
     cluster: Mapping[str, Any] = round.get("cluster") or {}
-    told = f"aimed at: {cut(clean(str(cluster.get('cause', ''))), 70)}"
-    return heading(f"Candidate {round['number']}", told)
+    cause = cut(clean(str(cluster.get("cause", ""))), 70)
+    return heading(f"Candidate {round['number']}", f"aimed at: {cause}" if cause else "at no one cause")
 
 
 def tried(round: Mapping[str, Any]) -> str:
@@ -61,7 +61,7 @@ def proof_lines(held: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) ->
 
 
 def proof_heading(held: Mapping[str, Any], seconds: float | None = None) -> str:
-    return heading("Proof", f"on {held['n']} held-out scenarios that the writer never saw", seconds)
+    return heading("Proof", f"on {plural(held['n'], 'held-out scenario')} that the writer never saw", seconds)
 
 
 def _change(held: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from .instead import instead
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .terminal import Screen, clean, cut
+from .terminal import Screen, clean, cut, unwrapped
 from .typed import ask_line
 
 HELP: Final = """\
@@ -238,9 +238,10 @@ class _Player:
             self._text(str(item.item["policy"]))
 
     def _text(self, text: str) -> None:
-        """Print a text of several lines, each made safe and wrapped."""
-        for line in text.splitlines():
-            for part in textwrap.wrap(clean(line), self._screen.width) or [""]:
+        """Print a text of several paragraphs, each made safe and wrapped."""
+        for line in unwrapped(text):
+            hang = " " * (2 if line.startswith("- ") else 0)
+            for part in textwrap.wrap(clean(line), self._screen.width, subsequent_indent=hang) or [""]:
                 self._screen.line(part)
 
     def _begin(self) -> None:

@@ -177,7 +177,8 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         lines.append(f"  Left out of the rate: {', '.join(left)}")
     if report.changes is not None and report.changes.compared:
         lines.append(f"  {changes_told(report.changes)}")
-    lines += await _cases(bench, run.id, width)
+    if counted:
+        lines += await _cases(bench, run.id, width)
     for cluster in run.clusters:
         cause = clean(cluster.name or cluster.cause or cluster.check)
         hidden = f", {cluster.held_out} held out" if cluster.held_out else ""

@@ -1,4 +1,5 @@
-"""`caseharden show ID`: a run and a conversation as pages; anything else, and any `--view`, as get_item returns it.
+"""`caseharden show ID`: a run, a conversation and a hardening as pages; anything else, and any `--view`, as get_item
+returns it.
 
 Exit codes: 0 shown, 2 wrong input, 3 the data folder cannot be read.
 """
@@ -19,8 +20,9 @@ from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.results import Item
 from ..tools.render import render
 from .called import called, home_words
+from .hardening_progress import HardeningProgress
 from .settings import WrongSetting, add_flags, fixing, read_settings
-from .shown_pages import conversation_page, run_page
+from .shown_pages import conversation_page, hardening_page, run_page
 from .terminal import Screen, clean, wrapped
 
 FORMS: Final[Mapping[str, str]] = {
@@ -32,6 +34,7 @@ FORMS: Final[Mapping[str, str]] = {
     "instructions": r"[^/]+@\d+",
 }
 """The forms of ids by kind; any other id is an environment's."""
+WITH_PAGE: Final = ("run", "hardening")
 IN_ENVIRONMENTS: Final = ("persona", "simulation", "scenario")
 """Kinds whose ids are `ENVIRONMENT/NAME`."""
 FIRST: Final[Mapping[str, str]] = {"conversation": "turns", "candidate": "diff", "instructions": "text"}
@@ -74,9 +77,8 @@ async def _run(args: argparse.Namespace) -> int:
     kind = args.kind or kind_of(args.id)
     view = args.view or FIRST.get(kind, "summary")
     async with settings.workbench("cli", resume=False) as bench:
-        if kind == "run" and not args.view and not args.json:
-            for line in await run_page(bench, bench.runs.stored(args.id), screen.width, home_words(args)):
-                screen.line(line)
+        if kind in WITH_PAGE and not args.view and not args.json:
+            await _show_page(bench, screen, args)
             return 0
         found = await _found(bench, args.kind, args.id, view, args.limit)
         kind = found.kind
@@ -95,6 +97,19 @@ async def _run(args: argparse.Namespace) -> int:
     if found.next_cursor:
         screen.line(f"There is more: --limit {min(100, 2 * args.limit)}")
     return 0
+
+
+async def _show_page(bench: Bench, screen: Screen, args: argparse.Namespace) -> None:
+    """A run with its result, or a hardening with its rounds and outcome."""
+    home = home_words(args)
+    if re.fullmatch(FORMS["run"], args.id):
+        lines = await run_page(bench, bench.runs.stored(args.id), screen.width, home)
+    else:
+        report = bench.hardenings.stored(args.id)
+        await HardeningProgress(bench, screen, args.id).end()
+        lines = hardening_page(report, screen.width, home)
+    for line in lines:
+        screen.line(line)
 
 
 async def _found(bench: Bench, kind: str, id: str, view: str, limit: int) -> Item:

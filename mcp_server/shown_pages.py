@@ -1,4 +1,4 @@
-"""Pages of `caseharden show`: a run with its result, a conversation as it was spoken."""
+"""Pages of `caseharden show`: a run with its result, a hardening with its outcome, a conversation as it was spoken."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ..engine.records.environment import played_by
 from ..engine.records.run import RunRecord
 from ..engine.shapes import is_object
 from ..engine.workbench import Workbench
-from ..engine.workbench.results import RunReport
+from ..engine.workbench.results import HardeningReport, RunReport
 from .called import called
+from .hardening_progress import outcome_lines
 from .progress import result_lines
 from .terminal import clean, cut, table, wrapped
 
@@ -46,6 +47,17 @@ async def run_page(bench: Workbench, report: RunReport, width: int, home: Sequen
     see = next((cluster.see for cluster in run.clusters if cluster.see), "")
     nearer = [called("show", one, *home) for one in (see, await _first_error(bench, run)) if one]
     nearer += [called("list", "conversation", "--run", run.id, *home), called("report", run.id, *home)]
+    return [*lines, "Look closer:", *(f"  {command}" for command in nearer)]
+
+
+def hardening_page(report: HardeningReport, width: int, home: Sequence[str]) -> list[str]:
+    """What stands below the rounds of a hardening: proof and outcome, warnings, how to look closer."""
+    hardening = report.hardening
+    lines = outcome_lines(report, None, width)
+    for warning in report.warnings:
+        lines += wrapped(f"Warning: {warning}", width)
+    nearer = [called("show", hardening.candidate, *home)] if hardening.candidate else []
+    nearer += [called("show", hardening.id, "--view", "rounds", *home), called("report", hardening.id, *home)]
     return [*lines, "Look closer:", *(f"  {command}" for command in nearer)]
 
 

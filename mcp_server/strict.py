@@ -60,7 +60,7 @@ class StrictArguments:
         error = error or refusal(self.tools, name, cast("dict[str, Any]", arguments or {}))
         if error is None:
             return await call_next(ctx)
-        if name == ANSWERS:  # what the client holds would be out until its lease ends
+        if name == ANSWERS and name in self.tools:  # what the client holds would be out until its lease ends
             error.next = tuple(await self.bench.model_calls.hand_again(arguments)) or error.next
         known = self.tools.get(name)
         return error_result(error, name, list(known.parameters["properties"]) if known else (), self.tools)

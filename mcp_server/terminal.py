@@ -16,6 +16,9 @@ _ESCAPES: Final = re.compile(
     r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # device control and other strings
     r"|[\x1b\x9b]\[?[0-?]*[ -/]*[@-~]"  # control sequence, such as a colour
 )
+_BEGINS_ANEW: Final = re.compile(r"\s*([-*+>|#]|\d+[.)])|\s*```")
+LONG: Final = 70
+"""Characters of a line that probably ended at the margin."""
 _COLOURS: Final = {"FAIL": "31", "ERROR": "35", "PASS": "36", "fail": "31", "warn": "33", "ok": "36"}
 
 
@@ -72,6 +75,21 @@ def table(
     return [
         (indent + "  ".join(pad(t, w) for t, w in zip(row, widths, strict=True))).rstrip() for row in rows
     ]
+
+
+def unwrapped(text: str) -> list[str]:
+    """The paragraphs of a Markdown text that was wrapped at another width: after a long line the next one goes on,
+    unless it is a heading, an item or part of a table.
+    """
+    lines: list[str] = []
+    before = ""
+    for line in text.splitlines():
+        if len(before) >= LONG and line.strip() and not _BEGINS_ANEW.match(line):
+            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+        else:
+            lines.append(line.rstrip())
+        before = line
+    return lines
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

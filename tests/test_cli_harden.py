@@ -268,7 +268,7 @@ def test_each_thing_is_shown_by_its_id(tmp_path: Path, says: Any) -> None:
     says("harden", str(folder), "--run", "run-1")
     for words, shown in (
         (("run-1",), "run-1  desk@1  0 of 6 pass"),
-        (("hard-1",), "outcome unconfirmed"),
+        (("hard-1",), "Outcome      UNCONFIRMED"),
         (("hard-1/c1",), f"> +{RULE}"),
         (("desk@1",), f"> {INSTRUCTIONS}"),
         (("desk",), "desk: prompt agent on desk, 2 tools, 6 scenarios"),

@@ -19,6 +19,7 @@ from caseharden.mcp_server.terminal import (
     percent,
     size,
     table,
+    unwrapped,
 )
 
 
@@ -47,6 +48,13 @@ class Terminal(io.StringIO):
 )
 def test_quoted_text_cannot_steer_the_terminal(text: str, shown: str) -> None:
     assert clean(text) == shown
+
+
+def test_a_text_wrapped_elsewhere_becomes_paragraphs_again() -> None:
+    long = "word " * 15
+    text = f"# Head\n{long}\nand that.\n\n- {long}\n  more\n- two\nBe kind.\nBe brief."
+    ends = ["- two", "Be kind.", "Be brief."]
+    assert unwrapped(text) == ["# Head", f"{long}and that.", "", f"- {long}more", *ends]
 
 
 def test_width_is_measured_in_cells() -> None:

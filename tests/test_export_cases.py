@@ -67,7 +67,7 @@ async def test_cases_become_scenarios_of_arksim_and_what_it_cannot_say_is_told(t
         await cases(bench)
         report = await bench.exports.export("desk", "arksim")
         value = value_of(report)
-    assert report.file == "exports/desk.json" and report.records == 2
+    assert report.file == "exports/desk-arksim.json" and report.records == 2
     first, second = value["scenarios"]
     assert value["schema_version"] == "v1"
     assert first == {

@@ -134,7 +134,7 @@ async def test_only_rewarded_conversations_are_to_be_imitated_with_the_tools_and
         run = await ran(bench, [("close-1", good(1)), ("close-2", hasty(2)), ("close-3", good(3))])
         report = await bench.exports.export(run, "sft")
         rows = rows_of(report)
-        assert report.file == "exports/run-1.jsonl" and report.records == len(rows) == 2
+        assert report.file == "exports/run-1-sft.jsonl" and report.records == len(rows) == 2
         assert report.left_out == ["1 conversation: their reward is below 1"]
         types = check_table(rows)
         assert types["tools"] == "str" and types["reward"] == "float"
@@ -364,7 +364,7 @@ async def test_a_client_exports_training_data_and_reads_it_back(tmp_path: Path) 
         await at.ok("run_simulations", environment="desk", trials=2, wait_s=45)
         reply = await at.ok("export_run", source="run-1", format="dpo", inline=True)
         assert reply["summary"].startswith(
-            "exports/run-1.jsonl written: one pair of a chosen and a rejected turn"
+            "exports/run-1-dpo.jsonl written: one pair of a chosen and a rejected turn"
         )
         assert reply["records"] == 1 and reply["untrusted"] == ["text"]
         assert json.loads(reply["text"])["rejected_id"] == "run-1/close-1/2"

@@ -33,6 +33,7 @@ from caseharden.engine.records.world import World
 from caseharden.engine.simulate import METHODS, ExpectedWorlds, ModelUser, check_solution, prepare, run_trial
 from caseharden.engine.world import CompiledWorld, Scene, compile_world, parse_path
 from caseharden.tests.made_up import made_up_world
+from caseharden.tests.workbench_cases import tickets
 
 pytestmark = pytest.mark.anyio
 WORLDS = Path(__file__).resolve().parent.parent / "resources" / "worlds"
@@ -197,6 +198,32 @@ async def test_a_brief_for_old_or_young_people_is_heard(shop: CompiledWorld) -> 
     old = await personas(shop, 5, brief="elderly people who bake")
     ages = [int(persona.profile.split(", ")[1]) for persona in old.items]
     assert min(ages) > 60
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": ["string", "null"]}, {"type": ["null", "string"], "description": "T and digits"}],
+)
+async def test_a_parameter_of_several_types_is_filled_like_one_of_its_own(schema: dict[str, Any]) -> None:
+    world = tickets(6)
+    for tool in world["tools"]:
+        tool["parameters"]["properties"]["ticket_id"] = schema
+    made = await scenarios(compile_world(load(World, world, "world")), 3)
+    assert len(made.items) == 3 and made.records_exist == 3
+
+
+async def test_an_amount_is_within_its_bounds() -> None:
+    world = tickets(3)
+    for low, high in ((0.25, 0.75), (0.5, 40), (7, 7)):
+        amount = {"type": "number", "minimum": low, "maximum": high}
+        tool = world["tools"][1]
+        tool["parameters"]["properties"]["share"] = amount
+        tool["parameters"]["required"] = ["ticket_id", "share"]
+        made = await scenarios(
+            compile_world(load(World, {**world, "rules": []}, "world")), 2, kinds=["must_succeed"]
+        )
+        closed = [s.args["share"] for one in made.items for s in one.expected if s.tool == "close_ticket"]
+        assert closed and all(low <= share <= high for share in closed)
 
 
 async def test_a_world_without_tools_is_refused_with_what_to_do() -> None:

@@ -355,6 +355,15 @@ async def test_when_nothing_could_be_made_the_error_says_why(desk: CompiledWorld
         await write_scenarios(desk, Scripted("?"))
 
 
+async def test_a_record_that_a_scenario_brings_itself_is_not_made_up(desk: CompiledWorld) -> None:
+    brought = {"init": [{"set": {"db.tickets.T99": "{'state': 'open', 'seats': 2}"}}]}
+    mine = {"goal": "Close ticket T99.", "knowledge": [{"fact": "ticket id", "value": "T99"}]}
+    case = {**CASE, "id": "close-t99", **mine, "expected": [closing("T99")]}
+    made = await write_scenarios(desk, Scripted(cases({**case, **brought}, {**case, "id": "none"}), "", ""))
+    assert [(s.id, made.solutions[s.id].status) for s in made.items] == [("close-t99", "proven")]
+    assert "`T99`, which is on no record" in made.refused[0]["what"]
+
+
 async def test_more_than_was_asked_for_is_left(desk: CompiledWorld) -> None:
     others = [
         {**PERSON, "profile": f"{word} " * 3, "style": word} for word in ("red", "green", "blue", "grey")

@@ -208,3 +208,30 @@ async def test_a_client_imports_a_project_and_its_results_and_compares(tmp_path:
         assert reply["taken"]["conversations"] == 2
         back = await at.ok("export_run", source="shop", format="arksim", inline=True)
         assert json.loads(back["text"]) == SCENARIOS
+
+
+async def test_results_go_to_the_scenario_of_their_own_id_whatever_its_slug(tmp_path: Path) -> None:
+    ids = ("Late refund", "late-refund", "\u9000\u6b3e")
+    scenarios = [
+        {"scenario_id": id, "user_id": "u", "goal": f"Goal {k}.", "user_profile": "A nurse."}
+        for k, id in enumerate(ids)
+    ]
+    talks = [
+        talk(f"c{k}", id, message("simulated_user", 0, f"I am {k}."), message("assistant", 0, "Hi"))
+        for k, id in enumerate(reversed(ids))
+    ]
+    folder = written(tmp_path / "shop", scenarios_json={"schema_version": "v1", "scenarios": scenarios})
+    written(folder, simulation_json={**SIMULATION, "conversations": talks})
+    async with bench_at(tmp_path / "home", [tmp_path]) as bench:
+        await taken(bench, folder)
+        report = await taken(bench, folder / "simulation.json", "shop")
+        assert report.taken["conversations"] == 3 and not [
+            r for r in report.lost if r["what"] == "conversation"
+        ]
+        rows = (await bench.items.page("conversation", where={"run": "run-1"}, limit=10)).items
+        said: dict[str, str] = {}
+        for row in rows:
+            talked = (await bench.items.get("conversation", row["id"], view="full")).item["conversation"]
+            scenario = (await bench.items.get("scenario", f"shop/{talked['scenario']}", view="full")).item
+            said[scenario["goal"]] = talked["log"][0]["say"]
+        assert said == {"Goal 0.": "I am 2.", "Goal 1.": "I am 1.", "Goal 2.": "I am 0."}

@@ -16,7 +16,7 @@ from caseharden.engine.net import Lending, Network
 from caseharden.engine.processes import AllowedCode
 from caseharden.engine.records.job import Job
 from caseharden.engine.workbench import Workbench, jobs as jobs_module
-from caseharden.tests.fake_endpoint import FakeEndpoint, of_json
+from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, of_json
 from caseharden.tests.served import SERVE, served
 from caseharden.tests.server_desk import desk
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
@@ -242,6 +242,20 @@ async def test_other_jobs_are_left_too(place: Path, kind: str, words: str) -> No
         if kind == "score":
             found = await poor.items.get("run", run)
             assert found.item["metrics"]["brevity"]["mean"] == 1
+
+
+async def test_what_a_writer_was_asked_for_is_left_too(place: Path) -> None:
+    with FakeEndpoint(Answer(hang=True)) as endpoint:
+        async with server(place, loopback=True) as first:
+            await environment(first, {}, {})
+            writer = {"writer": {"model": "any", "base_url": endpoint.base_url}}
+            await first.items.update("environment", "desk", {"models": writer})
+            begun = await first.personas.generate("desk", count=2, wait_s=0)
+            assert begun.job is not None
+        async with server(place) as poor:
+            job = await left(poor, begun.job.id)
+            assert job.error is not None and "--allow-loopback" in job.error["what"]
+            assert (await poor.jobs.cancel(job.id)).job.state == "cancelled"
 
 
 async def test_a_paused_hardening_is_not_failed_by_a_server_that_lacks_its_code(place: Path) -> None:

@@ -171,6 +171,10 @@ NO = (
     ({"goal": "Book a cleaning on 2026-09-23."}, "Shall I book a cleaning on September 24, 2026?"),
     ({"goal": "Move my appointment to Tuesday."}, "I'll move your appointment to Monday 09:00, correct?"),
     ({"goal": "Book a table at 18:00."}, "Shall I book the table at 19:30?"),
+    ({"goal": "Book a table at 18:00."}, "We have a table at 19:30. Shall I book it?"),
+    ({"goal": "Book a table at 18:00."}, "I could offer 17:00 or 19:30. Would either of those work?"),
+    ({"goal": "Ask whether the gym opens on Sundays."}, "Shall I book a class?"),
+    ({"goal": "Cancel order W1."}, "May I refund W2 first?"),
     ({"goal": "Cancel order W1, but not as a voucher."}, "May I cancel W1 and give you a voucher?"),
     ({**CLOSE, "guidelines": "Decline when asked to confirm."}, "Shall I close ticket T2?"),
 )
@@ -251,6 +255,14 @@ async def test_user_chooses_what_its_sheet_speaks_of() -> None:
     said = await answers(sheet, "Shall I refund it to your card or as store credit?")
     assert said == "Yes, card, please."
     assert (await answers(ORDER, "Shall I send it by post or by courier?")) == "Yes, either is fine with me."
+
+
+async def test_user_names_the_goal_that_a_question_is_about_and_what_it_must_not_accept() -> None:
+    sheet = {"goal": "Cancel order W1. Then get order W2 refunded.", "guidelines": "Never accept a voucher."}
+    assert await answers(sheet, "Shall I cancel order W2?") == "No, I would like to get order W2 refunded."
+    assert (await answers(sheet, "Would a voucher for order W2 be okay?")).startswith("No, ")
+    said = await answers(MINE, "You have two tickets: T1 and T2. Which one shall I close?")
+    assert said == "My ticket id is T2."
 
 
 async def test_user_says_again_what_it_is_about_and_why() -> None:

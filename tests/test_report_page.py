@@ -16,6 +16,7 @@ from caseharden.engine.records.report import (
     ReportCall,
     ReportCase,
     ReportCheck,
+    ReportCluster,
     ReportPart,
     ReportPersona,
     ReportRound,
@@ -245,6 +246,40 @@ async def test_simulations_of_one_scenario_and_persona_each_have_a_cell_and_a_na
     rows = "[...document.querySelectorAll('#rows .row')].map(e => e.textContent)"
     (row,) = await browser.run(rows)
     assert f"P 0 ({slug(1)})" in row
+
+
+async def test_a_cause_shows_the_trials_that_fail_it_and_not_their_neighbours(
+    tmp_path: Path, browser: Page
+) -> None:
+    report = made_up(2)
+    passing, failing = report.conversations
+    for number, one in enumerate((passing, failing), 1):
+        one.simulation, one.id, one.trial = slug(0), f"run-1/{slug(0)}/{number}", number
+    report.simulations, report.results = {slug(0): ("s0", "p0")}, {"run-1": {slug(0): "pf"}}
+    fields: dict[str, Any] = {"severity": "major", "simulations": 1, "trials": 1, "scenarios": 1}
+    report.clusters = [ReportCluster(id="k1", check="world", cause="wrong", members=[slug(0)], **fields)]
+    file = tmp_path / "cause.html"
+    file.write_text(page_of(report, report_page()), encoding="utf-8")
+    await browser.open(file)
+    assert await browser.run("document.getElementById('count').textContent") == "2 trials"
+    await browser.run("document.querySelector('.cause button').click()")
+    assert await browser.run("document.getElementById('count').textContent") == "1 trial"
+    assert "fails world" in await browser.run("document.querySelector('#rows .row').textContent")
+
+
+async def test_trials_are_counted_as_they_are_where_simulations_have_different_numbers(
+    tmp_path: Path, browser: Page
+) -> None:
+    file = tmp_path / "uneven.html"
+    for letters, told in (("pf", "up to 2 trials each"), ("p", "persona, 1 trial each")):
+        report = made_up(2)
+        report.trials, report.results = len(letters), {"run-1": {slug(0): letters, slug(1): "p"}}
+        report.arms[0].rate.trials = 1 + len(letters)
+        file.write_text(page_of(report, report_page()), encoding="utf-8")
+        await browser.open(file)
+        assert told in await browser.run("document.querySelector('#cases .head').textContent")
+        count = f"2 simulations, {1 + len(letters)} trials)"
+        assert count in await browser.run("document.querySelector('.cap').textContent")
 
 
 async def test_a_link_to_what_is_not_in_the_file_says_so(tmp_path: Path, browser: Page) -> None:

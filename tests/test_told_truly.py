@@ -179,6 +179,36 @@ async def test_what_an_agent_raised_and_where_code_is_allowed_are_told(tmp_path:
     assert "--allow-code" in refused["allowed"]
 
 
+async def test_an_environment_whose_agent_is_not_reached_is_not_called_ready(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        agent = {"kind": "chat_completions", "url": "http://127.0.0.1:9/chat"}
+        made = await at.ok("create_environment", id="far", instructions="Help.", world_data=TINY, agent=agent)
+    assert "is made, but its agent was not reached" in made["summary"] and " ready" not in made["summary"]
+
+
+async def test_an_argument_among_the_options_is_told_where_it_belongs(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        await tiny(at)
+        refused = await at.error("harden_agent", environment="support", options={"strategy": "submit"})
+        assert "argument of harden_agent itself, beside `options`" in refused["what"]
+        other = await at.error("harden_agent", environment="support", options={"stratgy": "submit"})
+        assert "itself" not in other["what"]
+
+
+async def test_an_agent_that_is_not_ours_is_named_among_the_models(tmp_path: Path) -> None:
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    (folder / "desk.py").write_text("def agent(turn):\n    return 'Hello.'\n")
+    async with coded(tmp_path / "data", [folder]) as at:
+        await tiny(at)
+        change = {"agent": {"kind": "python", "file": "desk.py"}}
+        await at.ok("update_item", kind="environment", id="support", changes=change)
+        run = await at.ok("run_simulations", environment="support", wait_s=45)
+        item = await at.ok("get_item", kind="run", id="run-1")
+    assert item["item"]["models"] == run["models"]
+    assert item["item"]["models"]["agent"] == "agent in desk.py"
+
+
 @asynccontextmanager
 async def coded(home: Path, folders: list[Path]) -> AsyncGenerator[Desk]:
     """A client at a server that runs code of these folders."""

@@ -135,6 +135,7 @@ async def test_files_are_looked_at_beside_the_event_loop_and_read_only_when_they
     helpers = file.with_name("helpers.py")
     helpers.write_text("word = 1\n", encoding="utf-8")
     monkeypatch.setattr(imports, "UNSETTLED_S", -3600)  # as if all of it had been there for an hour
+    monkeypatch.setattr(imports, "HELD_S", 0)
     read: list[Path] = []
     threads: set[int] = set()
     usual, stat = Path.read_bytes, os.stat

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,19 @@ async def test_exporting_spends_the_held_out_scenarios_and_is_refused_while_a_pr
         held_out = [row for row in rows if row["split"] == "held_out"]
         assert held_out and all(row["spent"] for row in held_out)
     assert ("export", "run", "run-1") in audited(tmp_path)
+
+
+async def test_the_rows_of_a_hardening_name_the_text_that_they_were_played_under(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await desk(bench)
+        run = (await bench.runs.start("desk", wait_s=45)).run
+        record = (await bench.hardenings.harden("desk", run=run.id, wait_s=45)).hardening
+        report = await bench.exports.export(record.id, "csv")
+    rows = list(csv.DictReader(io.StringIO(report.path.read_text(encoding="utf-8"))))
+    named = Counter((row["instructions"], row["split"]) for row in rows)
+    proof = record.evidence.held_out if record.evidence else None
+    assert proof is not None and named[record.candidate, "held_out"] == proof.n
+    assert {candidate.id for candidate in record.candidates} <= {row["instructions"] for row in rows}
 
 
 NAMES = (

@@ -23,6 +23,8 @@ MOST_FILES: Final = 5000
 """Most files that are followed, those that are imported most directly first."""
 UNSETTLED_S: Final = 2.0
 """Seconds after a change within which another one may leave time and size of a file as they are."""
+HELD_S: Final = 0.1
+"""Seconds for which a look holds at files that have not changed lately."""
 SLOW_S: Final = 0.05
 SPARED: Final = 10
 """A look that took longer than `SLOW_S` holds for that many times as long."""
@@ -78,7 +80,7 @@ class Sources:
         self._looking: dict[Path, anyio.Lock] = {}
 
     async def now(self, file: Path) -> Seen:
-        """The file as it is; those who ask together share a look, and a slow one holds for a while. Raises OSError."""
+        """The file as it is; those who ask together share a look, which may hold a moment. Raises OSError."""
         asked = time.monotonic()
         async with self._looking.setdefault(file, anyio.Lock()):
             known = self._seen.get(file)
@@ -99,7 +101,8 @@ def package_root(file: Path) -> Path:
 
 
 def _held_s(seen: Seen) -> float:
-    return SPARED * seen.took_s if seen.took_s > SLOW_S else 0.0
+    slow = SPARED * seen.took_s if seen.took_s > SLOW_S else 0.0
+    return max(slow, HELD_S if seen.settled else 0.0)
 
 
 def _look(file: Path, folder: Path, known: Seen | None) -> Seen:

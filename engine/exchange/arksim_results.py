@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from ..errors import InvalidArgument
 from ..evaluate import overall_of, parts_of
-from ..ids import slugify
 from ..shapes import as_list
+from .arksim_scenarios import slug_of
 from .files import Roots
 from .importer import Imported, Losses, PastEntry, PastRun, PastTalk, as_object, as_reward
 
@@ -57,8 +57,8 @@ def read_results(path: Path, roots: Roots) -> Imported:
         told = as_object(item) or {}
         talk = _talk(told, rows.get(str(told.get("conversation_id"))), losses, f"conversations[{k}]")
         if talk is not None:
-            trials[talk.scenario] += 1
-            talk.trial = trials[talk.scenario]
+            trials[talk.named] += 1
+            talk.trial = trials[talk.named]
             talks.append(talk)
     if not talks:
         raise InvalidArgument(f"`{path.name}` holds no conversations.", where="path", allowed=_SIMULATION)
@@ -71,9 +71,9 @@ def read_results(path: Path, roots: Roots) -> Imported:
 def _talk(
     told: Mapping[str, Any], scores: Mapping[str, Any] | None, losses: Losses, at: str
 ) -> PastTalk | None:
-    scenario = slugify(str(told.get("scenario_id") or ""))
+    named = str(told.get("scenario_id") or "").strip()
     messages = [as_object(one) or {} for one in as_list(told.get("conversation_history"))]
-    if not scenario or not messages:
+    if not named or not messages:
         losses.add("conversation", "it has no scenario, or no messages", at)
         return None
     entries: list[PastEntry] = []
@@ -81,11 +81,12 @@ def _talk(
         _add(message, entries, losses, at)
     stopped = messages[-1].get("role") == "simulated_user"
     return PastTalk(
-        scenario,
+        slug_of(named),
         1,
         entries,
         "user_stop" if stopped or STOP in str(messages[-1].get("content")) else "max_turns",
         reward=_overall(scores, losses, at),
+        named=named,
         x_source={"conversation": _without(told, "conversation_history"), "evaluation": scores},
     )
 

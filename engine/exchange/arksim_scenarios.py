@@ -59,7 +59,7 @@ def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | 
         losses.add("scenario", "it has no id" if not named else "it has no goal", at)
         return None
     _tell_unknown(source, losses, at)
-    slug = slugify(named) or f"scenario-{digest(named)[:8]}"
+    slug = slug_of(named)
     persona = _persona(source, slug)
     scenario: dict[str, Any] = {"id": slug, "goal": goal, "profile": FORMAT}
     if persona is not None:
@@ -76,7 +76,13 @@ def case_of(source: Mapping[str, Any], losses: Losses, at: str) -> ArkSimCase | 
     if "success" in scenario:
         asked = f"The user's goal was reached: {goal}"
         scenario["success"].append({"id": GOAL, "judge": asked[:2000], "counts": False})
-    return ArkSimCase({**scenario, "x_source": {"format": FORMAT, "scenario": dict(source)}}, persona)
+    kept = {"format": FORMAT, "id": named, "scenario": dict(source)}
+    return ArkSimCase({**scenario, "x_source": kept}, persona)
+
+
+def slug_of(named: str) -> str:
+    """The slug of a scenario's id in ArkSim; two ids may have the same."""
+    return slugify(named) or f"scenario-{digest(named)[:8]}"
 
 
 def _goal(source: Mapping[str, Any]) -> str:

@@ -61,6 +61,8 @@ class PastTalk:
     """Why it ended, in the other system's words."""
     reward: float | None = None
     """The recorded reward, 0..1; None: there was none."""
+    named: str = ""
+    """The scenario's id in the other system, `id` of its `x_source`: it decides where two ids have one slug."""
     x_source: Any = None
     """Data without a place here, verbatim."""
 

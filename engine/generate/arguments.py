@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any, Final, Literal, cast
 
 from ..seeds import choose, draw
-from ..shapes import as_object
+from ..shapes import as_object, is_list
 from ..world import BadPattern, CompiledTool, compile_pattern, moment_after
 from .rows import Row, Rows, field_values
 
@@ -98,7 +99,7 @@ class Filler:
         return self._rows.near(self._rows.draw(anchor.collection, *key, "other"))
 
     def _slot(self, name: str, schema: Mapping[str, Any], required: bool) -> Slot:
-        kind = schema.get("type", "string")
+        kind = type_of(schema)
         home = self._home(name, schema) if kind == "string" and "enum" not in schema else ""
         shaped = {"enum", "pattern", "format", "const"} & schema.keys()
         plain = kind == "string" and not shaped and not home and _words(name)[-1] not in _KEYS
@@ -135,7 +136,7 @@ class Filler:
             return self._key_of(slot.home, near, *key)
         held = field_values(strange, slot.name) or field_values(near, slot.name)
         held = held or self._elsewhere(slot.name, *key)
-        held = [value for value in held if of_type(value, str(schema.get("type", "string")))]
+        held = [value for value in held if of_type(value, type_of(schema))]
         if held:
             return choose(held, *key)
         return self._made(slot, schema, near, strange, *key)
@@ -156,12 +157,13 @@ class Filler:
         strange: Sequence[Row],
         *key: str | int,
     ) -> Any:
-        kind = schema.get("type", "string")
+        kind = type_of(schema)
         if kind == "boolean":
             return draw(*key) < 0.5
         if kind in ("integer", "number"):
-            least = int(schema.get("minimum", 1))
-            return least + int(draw(*key) * max(1, min(int(schema.get("maximum", least + 4)) - least + 1, 5)))
+            low = schema.get("minimum", 1)
+            least, most = ceil(low), floor(schema.get("maximum", ceil(low) + 4))
+            return low if least > most else least + int(draw(*key) * min(most - least + 1, 5))
         if kind == "array":
             single = Slot(singular(slot.name), as_object(schema.get("items")), True, slot.home, slot.free)
             item = self._value(single, single.schema, near, strange, *key, 0)
@@ -171,6 +173,12 @@ class Filler:
         if schema.get("format") == "date" or _words(slot.name)[-1] in ("date", "day"):
             return moment_after(self._now, _DAY_S * (1 + int(draw(*key) * 28)))[:10]
         return choose(_REASONS, *key) if slot.free else NONE
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """The JSON type of a schema: of several the first that is not null, without any a string."""
+    told = schema.get("type", "string")
+    return next((str(one) for one in told if one != "null"), "null") if is_list(told) else str(told)
 
 
 def of_type(value: Any, kind: str) -> bool:

@@ -36,7 +36,7 @@ class Mentions:
 
     def made_up(self, value: Any, own: Any = None) -> str:
         """The first id that names no record, neither of the world nor of `own`, or ""."""
-        brought = set(_TOKEN.findall(as_text(own))) if own else set[str]()
+        brought = set(_parts(as_text(own))) if own else set[str]()
         for token in _tokens(value):
             if token in brought or not _is_id(token) or _shape(token) not in self._shapes:
                 continue
@@ -48,6 +48,12 @@ class Mentions:
     def _in_values(self) -> frozenset[str]:
         """Ids that occur in values of the state: parcel numbers that are not keys, codes."""
         return frozenset(token for token in islice(_tokens(dict(self._base)), _TOKENS_READ) if _is_id(token))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The ids in a text, and those that are keys in a path."""
+    for token in _TOKEN.findall(text):
+        yield from (token, *re.split(r"[./]", token))
 
 
 def _is_id(token: str) -> bool:

@@ -221,7 +221,7 @@ class _Sieve:
         id = self._distinct.free_id(scenario.id)
         if not id:
             raise ValueError("its id holds no letter or digit")
-        if unknown := self._mentions.made_up(_told(scenario)):
+        if unknown := self._mentions.made_up(_told(scenario), _brought(item)):
             raise ValueError(f"it mentions `{unknown}`, which is on no record")
         self._check_kind(scenario, str(kind))
         tags = list(dict.fromkeys([str(kind).replace("_", "-"), *scenario.tags]))
@@ -302,6 +302,11 @@ def _told(scenario: Scenario) -> list[Any]:
     """Everything a scenario says about the world's records."""
     facts = [f if isinstance(f, str) else f.value for f in scenario.knowledge]
     return [scenario.goal, facts, scenario.guidelines, [step.args for step in scenario.expected]]
+
+
+def _brought(item: Mapping[str, Any]) -> list[Any]:
+    """What an item itself puts into the world: before it begins, and in its events."""
+    return [item.get(name) for name in ("init", "events") if item.get(name)]
 
 
 def _short(scenario: Scenario) -> dict[str, Any]:

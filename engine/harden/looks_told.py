@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..evaluate.statistics import look_alpha, scenarios_needed
+from ..plural import plural
 from ..records.hardening import Hardening
 from .proof import can_change
 from .rounds import scenarios_of
@@ -58,7 +59,7 @@ def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcom
     told: list[str] = []
     if len(scenarios) < LEAST_HELD_OUT:
         told.append(
-            f"Only {len(scenarios)} held-out scenarios can be used; {LEAST_HELD_OUT} or more are better."
+            f"Only {plural(len(scenarios), 'held-out scenario')} can be used; {LEAST_HELD_OUT} or more are better."
         )
     ran = {case.simulation for case in held_out} & {outcome.simulation for outcome in base}
     if ran and len(changing) < needed:

@@ -239,7 +239,7 @@ class Report(Stored):
     environment_name: str = ""
     offline: bool = False
     trials: int = 1
-    """Trials per simulation."""
+    """The most trials of one simulation in one round."""
     head: Head
     arms: list[ArmRate] = Field(default_factory=list[ArmRate])
     arms_of: str = ""

@@ -106,7 +106,8 @@ def report_of(made: Material) -> Report:
     report.versions, report.diffs = texts_of(made.hardening, made.names)
     report.conversations, report.left_out = _talks(made, plans)
     _quote(report)
-    report.manifest = [*made.manifest, ("report", report.format), ("grading", str(GRADING))]
+    graded = sorted({trial.graded.grading for trial in every}) or [GRADING]
+    report.manifest = [*made.manifest, ("report", report.format), ("grading", ", ".join(map(str, graded)))]
     return report
 
 
@@ -122,7 +123,7 @@ def _empty(made: Material, every: Sequence[TrialRecord]) -> Report:
         environment=run.environment,
         environment_name=made.environment_name,
         offline=any(name.startswith("offline") for name in made.players.values()),
-        trials=max(Counter((t.simulation) for t in made.rounds[0].records).values(), default=1),
+        trials=max((n for arm in made.rounds for n in _each(arm).values()), default=1),
         head=run_head(run, [], None, ""),
         thresholds=[] if hardening else run.thresholds,
         facts=_facts(made, every),
@@ -131,6 +132,11 @@ def _empty(made: Material, every: Sequence[TrialRecord]) -> Report:
         guards=candidate.guards if candidate else [],
         hidden=made.hidden,
     )
+
+
+def _each(arm: Arm) -> Counter[str]:
+    """How many trials each simulation has."""
+    return Counter(trial.simulation for trial in arm.records)
 
 
 def _put_head(report: Report, made: Material, base: Arm) -> None:

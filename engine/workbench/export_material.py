@@ -122,11 +122,18 @@ class Gathering:
 
     def _parts(self, run: RunRecord, asked: Mapping[str, str], cases_only: bool) -> RunParts:
         cases = cache(lambda: self._cases(run))
-        clean = record_without_secrets(run, self._archive.redactor)
+        named = run.model_copy(update={"instructions": self._text_of(run)})
+        clean = record_without_secrets(named, self._archive.redactor)
         trials = [] if cases_only else self._trials(run, asked)
         return RunParts(
             clean, trials, self._talk, lambda slug: cases().case(slug), lambda: self._whole(run, trials)
         )
+
+    def _text_of(self, run: RunRecord) -> str:
+        """The text that a run was of: a round of a hardening began before its candidate had an id."""
+        found = self._archive.hardenings.find(run.hardening) if run.instructions == run.hardening else None
+        candidates = found.candidates if found is not None else ()
+        return next((one.id for one in candidates if one.text == run.instructions_text), run.instructions)
 
     def _trials(self, run: RunRecord, asked: Mapping[str, str]) -> list[TrialRecord]:
         shelf = self._archive.trials(run.id)

@@ -111,7 +111,9 @@ class Exporting:
         inline: bool = False,
         beside: bool = False,
     ) -> ExportReport:
-        """Write a source to `exports/FILE` (default `run-7.json`); identical content changes nothing.
+        """Write a source to `exports/FILE`; identical content changes nothing.
+
+        Without `file` it is `run-7.json`, or `run-7-sft.jsonl` where several formats end alike.
 
         `source`: a run, session, hardening or environment; `where` filters its conversations. Conflict if another file
         is there and neither `overwrite` nor `beside` is given, or the run goes on; HeldOut while a proof runs.
@@ -196,7 +198,7 @@ class Exporting:
         beside: bool,
     ) -> ExportReport:
         suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
-        name = check_file_name(file or f"{source}{suffix}", suffix)
+        name = check_file_name(file or f"{source}{_told_apart(format, suffix)}", suffix)
         made = self._report(source) if format == PAGE else self._made(source, format, where)
         refuse_sealed(self._archive, (f"{made.environment}/{slug}" for slug in made.held_out))
         data = made.text.encode()
@@ -371,6 +373,12 @@ class Exporting:
     def _write(self, name: str, text: str, overwrite: bool) -> None:
         written = Roots([self._folder]).write_text(name, text, "file", overwrite=overwrite)
         os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _told_apart(format: str, suffix: str) -> str:
+    """The end of a default name: formats whose files end alike, but for `json` itself, have their name in it."""
+    alike = [name for name, one in EXPORTERS.items() if one.suffix == suffix]
+    return suffix if len(alike) < 2 or format == suffix[1:] else f"-{format}{suffix}"
 
 
 def run_identity(whole: RunFile) -> str:

@@ -126,6 +126,10 @@ class Hardenings:
         warnings[:0] = standstill(job)
         return HardeningReport(record, candidate or record.candidate, going, warnings=warnings)
 
+    def stored(self, hardening: str) -> HardeningReport:
+        """A hardening by its id, as stored."""
+        return self.report(self._archive.hardenings.get(hardening, "id"))
+
     def report_of(self, job: Job) -> HardeningReport:
         """What the starter of a job would have returned; its error if it failed."""
         self._jobs.raise_failure(job)

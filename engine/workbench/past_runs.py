@@ -27,6 +27,7 @@ from ..records.job import Job
 from ..records.run import RunRecord, TrialRecord
 from ..records.simulation import SimulationRecord
 from ..records.verdict import Verdict
+from ..shapes import as_object
 from ..simulate import play_recording
 from ..world import CodeAnswer, CodeCall, CompiledWorld, as_text
 from .archive import Archive, utc_now
@@ -175,18 +176,29 @@ class PastRuns:
             )
 
     def _known_talks(self, past: PastRun, environment: str) -> tuple[list[PastTalk], list[dict[str, Any]]]:
-        kept: list[PastTalk] = []
+        kept: dict[tuple[str, int], PastTalk] = {}
         unknown: list[str] = []
+        slugs = self._slugs_of(past, environment)
         for talk in past.talks:
-            there = SLUG.match(talk.scenario) and self._archive.scenarios.find(
-                f"{environment}/{talk.scenario}"
-            )
-            (kept.append(talk) if there else unknown.append(talk.scenario))
+            slug, trial = slugs.get(talk.named, talk.scenario), talk.trial
+            if not (SLUG.match(slug) and self._archive.scenarios.find(f"{environment}/{slug}")):
+                unknown.append(slug)
+                continue
+            while (slug, trial) in kept:
+                trial += 1
+            kept[slug, trial] = replace(talk, scenario=slug, trial=trial)
         why = "the environment has no such scenario"
         at = sorted(set(unknown))[:SHOWN]
-        return kept, [
-            {"what": "conversation", "count": len(unknown), "why": why, "at": at}
-        ] if unknown else []
+        lost = [{"what": "conversation", "count": len(unknown), "why": why, "at": at}] if unknown else []
+        return list(kept.values()), lost
+
+    def _slugs_of(self, past: PastRun, environment: str) -> dict[str, str]:
+        """The scenarios that were imported under the names of these conversations."""
+        if not any(talk.named for talk in past.talks):
+            return {}
+        rows = self._archive.scenarios.where(environment=environment)
+        named = ((as_object(row.scenario.x_source).get("id"), row.scenario.id) for row in rows)
+        return {str(name): slug for name, slug in named if name}
 
     def _draft(
         self, past: PastRun, talks: Sequence[PastTalk], owner: EnvironmentRecord

@@ -180,7 +180,7 @@ function head() {
 function rates() {
   if (!D.arms.length) return null;
   const first = D.arms[0].rate;
-  const of = plural(first.scenarios, "scenario") + ", " + plural(first.simulations, "simulation") + ", " + plural(D.trials, "trial") + " each";
+  const of = plural(first.scenarios, "scenario") + ", " + plural(first.simulations, "simulation") + ", " + plural(first.trials, "trial");
   const draw = (w) => {
     const L = 92, R = 104, H = 24 + D.arms.length * 52;
     const X = (x) => L + x * (w - L - R);
@@ -445,10 +445,12 @@ function list(more) {
     const key = talk.simulation + "/" + talk.trial;
     groups.has(key) ? groups.get(key).push(talk) : groups.set(key, [talk]);
   }
+  const cause = filter.cause && D.clusters.find((c) => c.id === filter.cause);
+  const failsIt = (g) => !cause || g.some((talk) => talk.checks.some((c) => c.id === cause.check && c.verdict === "f"));
   const rank = (g) => { const last = g[g.length - 1]; return g.length > 1 && g[0].verdict === "p" && last.verdict !== "p" ? 0 : last.verdict !== "p" ? 1 : 2; };
-  const sorted = [...groups.values()].sort((a, b) => rank(a) - rank(b));
+  const sorted = [...groups.values()].filter(failsIt).sort((a, b) => rank(a) - rank(b));
   shown = sorted.map(telling);
-  const chips = [["simulation", filter.simulation && namesOf(filter.simulation).join(", ")], ["cause", filter.cause && D.clusters.find((c) => c.id === filter.cause).cause], ["kind", filter.kind && filter.kind.replace("_", " ")]];
+  const chips = [["simulation", filter.simulation && namesOf(filter.simulation).join(", ")], ["cause", cause && cause.cause], ["kind", filter.kind && filter.kind.replace("_", " ")]];
   $("chips").replaceChildren(...chips.filter(([, text]) => text).map(([key, text]) => button("button.tool", [visible(text), " \u2715", h("span.sr", null, " remove filter")], () => {
     filter[key] = null;
     document.querySelectorAll(".cell[aria-pressed=true]").forEach((e) => e.setAttribute("aria-pressed", String(e.dataset.simulation === filter.simulation)));
@@ -591,7 +593,8 @@ function manifest() {
 }
 
 function sections() {
-  const many = plural(D.trials, "trial") + " each. Choose a cell to see its conversations.";
+  const equal = D.rounds.every((r) => Object.values(D.results[r.id] || {}).every((letters) => letters.length === D.trials));
+  const many = (equal ? "" : "up to ") + plural(D.trials, "trial") + " each. Choose a cell to see its conversations.";
   const all = [
     ["rounds", "Rounds", "", rounds, D.rounds.length > 1],
     ["cases", "Cases", "Scenario by persona, " + many, cases, true],

@@ -287,7 +287,12 @@ def _is_fine(words: Sequence[str], start: int) -> bool:
         after = words[at + 1] if at + 1 < len(words) else ""
         if words[at] in FINE and (not after or after in GOES_ON):
             return True
-        if words[at] in FITS and subject and subject[0] in THINGS and (not after or after in GOES_ON | FINE):
+        if (
+            words[at] in FITS
+            and subject
+            and subject[0] in THINGS | {"either", "any", "one"}
+            and (not after or after in GOES_ON | FINE)
+        ):
             return True
     return False
 

@@ -21,6 +21,9 @@ _DECLINE: Final = re.compile(
     r"(?:\s+(?P<what>[^.]+))?)",
     re.IGNORECASE,
 )
+_REJECT: Final = re.compile(
+    r"\b(?:never|do not|don't) (?:accept|take|agree to|settle for)\b([^.;,\n]*)", re.IGNORECASE
+)
 _OWN: Final = (
     (re.compile(r"\b(?:the user|the customer)'s\b|\byour\b|\btheir\b", re.IGNORECASE), "my"),
     (re.compile(r"\byou are\b", re.IGNORECASE), "I am"),
@@ -70,6 +73,8 @@ class Sheet:
     wish: str = ""
     unknown_names: tuple[str, ...] = ()
     """The names of `unknown`, in its order."""
+    rejects: frozenset[str] = frozenset()
+    """Words of what its guidelines say it must not accept."""
 
 
 def read_sheet(system: str) -> Sheet:
@@ -122,6 +127,7 @@ def _read(system: str) -> Sheet:
         only,
         *_moves(as_object(data.get("method"))),
         tuple(label(str(item)) for item in as_list(data.get("unknown"))),
+        frozenset(word for found in _REJECT.finditer(guidelines) for word in token_set(found[1])),
     )
 
 

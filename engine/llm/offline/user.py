@@ -225,13 +225,24 @@ def _chosen(sheet: Sheet, one: Asked) -> str:
 
 def _picked(sheet: Sheet, text: str, one: Asked) -> str:
     """Which of the things in a list it is: the one that shares most words with the sheet."""
-    listed = _ITEM.findall(text) if _PICK.search(one.action) else []
+    if not _PICK.search(one.action):
+        return ""
+    named = next((f for f in sheet.facts if f.label and f.reveal != "never" and _names(text, f.value)), None)
+    if named is not None:
+        return stated(named)
+    listed = _ITEM.findall(text)
     items = [name for item in listed if (name := _DETAIL.split(_STARS.sub("", item))[0].strip(" ."))]
     if len(items) < 2:
-        return _chosen(sheet, replace(one, action=one.before)) if _PICK.search(one.action) else ""
+        return _chosen(sheet, replace(one, action=one.before))
     shared = [len(token_set(item) & _spoken_of(sheet)) for item in items]
     best = max(shared)
     return _ANY if shared.count(best) > 1 else _please(items[shared.index(best)])
+
+
+def _names(text: str, value: str) -> bool:
+    """Whether a text has a value with a digit as a word of its own: an id, an hour."""
+    found = rf"(?<!\w){re.escape(value)}(?!\w)"
+    return any(map(str.isdigit, value)) and re.search(found, text, re.IGNORECASE) is not None
 
 
 def _with_digits(words: frozenset[str]) -> set[str]:

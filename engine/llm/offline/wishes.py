@@ -47,6 +47,7 @@ _EMPTY: Final = token_set("proceed continue confirm ahead that instead")
 _CARRIED_OUT: Final = token_set("processed completed issued submitted applied finished")
 _WEEKDAY: Final = re.compile(r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?![\d:])")
+_THAT: Final = re.compile(r"\b(?:it|that|this|one|either|those|these)\b", re.IGNORECASE)
 _DONE: Final = re.compile(
     r"\b(?:(?:is|are) now|(?:has|have|'ve)(?: now| just| already| successfully)*(?: been)?) (?:\w+ly )?(\w+ed)\b",
     re.IGNORECASE,
@@ -60,6 +61,7 @@ _COUNTED: Final = re.compile(
 _NO_COUNT: Final = listing(
     "days hours minutes weeks years euro euros dollars percent until about only from with"
 )
+_LEARNS: Final = re.compile(r"\W*(?:ask|find|check|know|learn|look|track|search|see|hear)\b", re.IGNORECASE)
 _MONEY_BACK: Final = re.compile(r"\b(?:the |your )?money back\b")
 _DETERMINERS: Final = listing("the a an my your this that of our any another each old new")
 _KINDS: Final = {
@@ -105,6 +107,7 @@ def unwanted(sheet: Sheet, action: str, before: str, *, offered: bool = False) -
         or _counts_other(wants.goal, action)
         or _other_kind(wants, action, before, done)
         or _ruled_out(wants, action)
+        or bool(sheet.rejects & token_set(action))
         or _not_asked_for(wants, action, before, offered, done)
     )
 
@@ -123,7 +126,8 @@ def wanted(sheet: Sheet, action: str) -> str:
     """The goal that the action is nearest to, in the user's words, with the value that names it."""
     goals = sheet.goals or ("get some help",)
     words = token_set(action[:_MOST])
-    goal = max(goals, key=lambda text: len(words & token_set(text)))
+    ids = set(_ids(action))
+    goal = max(goals, key=lambda text: (len(ids & set(_ids(text))), len(words & token_set(text))))
     forms = {_form(id) for id in _ids(action)}
     told = ""
     for fact in sheet.facts:
@@ -176,7 +180,8 @@ def _names_other(wants: _Wants, action: str, before: str) -> bool:
         if named and not wants.ids & named:
             return True
     pairs = [(set(dates_in(wants.goal)), set(dates_in(action)))]
-    pairs += [(_found(kind, wants.told), _found(kind, action)) for kind in (_WEEKDAY, _CLOCK)]
+    said = f"{_STATEMENTS.split(before.rstrip())[-1]} {action}" if _THAT.search(action) else action
+    pairs += [(_found(kind, wants.told), _found(kind, said)) for kind in (_WEEKDAY, _CLOCK)]
     return any(known and named and not known & named for known, named in pairs)
 
 
@@ -228,7 +233,7 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     own = [clause for clause in wants.clauses if named & set(_ids(clause))]
     others = [clause for clause in wants.clauses if set(_ids(clause)) - named] if own else []
     meant = _meant(own or wants.clauses)
-    if not meant and kinds & _meant(others):
+    if not meant and (kinds & _meant(others) or all(map(_LEARNS.match, own or wants.clauses))):
         return True
     meant |= frozenset(also for kind in meant for also in _WITH.get(kind, ()))
     if words & _ACCOUNTS and meant & _ENDING:
