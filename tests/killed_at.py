@@ -19,6 +19,7 @@ import anyio
 from caseharden.engine.exchange import files
 from caseharden.engine.store.journal import Journal
 from caseharden.engine.workbench import Workbench
+from caseharden.tests.warm import warm
 
 KILLED = 9
 MOST_WRITES = 100
@@ -46,7 +47,7 @@ CALLS: Mapping[str, Callable[[Workbench], Any]] = {
 
 def copies_killed(home: Path, copies: Path, call: str) -> list[Path]:
     """The copies in which the call was killed, in the order of the writes; the whole one is the last."""
-    command = [sys.executable, "-m", "caseharden.tests.killed_at", str(home), str(copies), call]
+    command = [*warm(), "-m", "caseharden.tests.killed_at", str(home), str(copies), call]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return sorted(copies.iterdir(), key=lambda path: int(path.name))

@@ -7,13 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from caseharden.engine.store import Store
 from caseharden.tests.commanded import commanded
+from caseharden.tests.warm import warm
 
 HANGING = """\
 import json, os, sys, time
@@ -48,7 +48,7 @@ def words(command: str, folder: Path, *more: str) -> list[str]:
 
 def begun(command: str, folder: Path) -> subprocess.Popen[str]:
     """The command as a process of its own, which goes on."""
-    wanted = [sys.executable, "-m", "caseharden", *words(command, folder)]
+    wanted = [*warm(), "-m", "caseharden", *words(command, folder)]
     return subprocess.Popen(wanted, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from caseharden.engine.workbench import Workbench, workbench
 from caseharden.tests.agents_told import served_over_http
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, cut, fault, hang, of_json, redirect
 from caseharden.tests.plain_mcp import write_plain
+from caseharden.tests.warm import warm
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-11")]
@@ -505,7 +505,7 @@ async def test_trials_of_two_processes_on_one_data_folder_take_turns(tmp_path: P
         async with bench(tmp_path) as desk:
             await played(desk, by_http(endpoint.url))
             endpoint.requests.clear()
-            command = [sys.executable, "-c", OTHER, str(tmp_path / "data"), ""]
+            command = [*warm(), "-c", OTHER, str(tmp_path / "data"), ""]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
                 with anyio.fail_after(120):
                     while not (tmp_path / "data" / "ready").exists():
