@@ -12,6 +12,8 @@ import math
 from typing import Any, Final
 
 _SAFE_INTEGER: Final = 2**53
+_AS_IT_IS: Final = (str, int, bool)
+"""Kinds of scalars that are written as they are: the most frequent, so they are looked for first."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True).encode
 
 
@@ -59,6 +61,8 @@ def equal_scalars(a: Any, b: Any, tolerance: float = 0.0) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or type(value) in _AS_IT_IS:
+        return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} is not a JSON number")
@@ -66,5 +70,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        return [v if type(v) is str else _plain(v) for v in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return value

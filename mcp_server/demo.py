@@ -189,7 +189,7 @@ class _Loop:
             shown = await self._call("get_item", kind="conversation", id=see, view="turns", limit=1)
             for line in _failure(see, shown["item"]):
                 self._line(line)
-        for line in cause_lines(base["clusters"]):
+        for line in cause_lines([c for c in base["clusters"] if c.get("train")], "train"):
             self._line(line)
         self._line()
         return base

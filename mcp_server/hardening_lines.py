@@ -18,12 +18,12 @@ def heading(word: str, told: str, seconds: float | None = None) -> str:
     return line if seconds is None else f"{line:<92}{seconds:>6.1f} s"
 
 
-def cause_lines(clusters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The three worst causes of failures on train."""
+def cause_lines(clusters: Sequence[Mapping[str, Any]], counted: str = "simulations") -> list[str]:
+    """The three worst causes of failures on train; `counted`: the field that says in how many simulations."""
     heads = ["Causes on train", "", ""]
     lines: list[str] = []
     for head, cluster in zip(heads, clusters, strict=False):
-        told = f"{cluster['simulations']:>3} x {cut(clean(str(cluster['cause'])), 58)}"
+        told = f"{cluster[counted]:>3} x {cut(clean(str(cluster['cause'])), 58)}"
         lines.append(f"  {head:<15} {told:<64} {cluster['severity']}")
     return lines
 

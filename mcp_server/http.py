@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
-import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
@@ -170,6 +169,8 @@ async def _serve(
     told: Sequence[str],
     log_level: LogLevel,
 ) -> None:
+    import uvicorn  # 30 ms, which a start over standard input and output need not spend
+
     # The web server raises the signal that ended it once more: keep the receiver open until it has.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with bench, anyio.create_task_group() as group:

@@ -20,6 +20,7 @@ from caseharden.mcp_server.called import called
 from caseharden.mcp_server.cli import COMMANDS, help_text, main
 from caseharden.mcp_server.scaffold import write
 from caseharden.tests.commanded import commanded
+from caseharden.tests.warm import warm
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def call(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
 def started(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
     """The same as a process of its own."""
     env = {**os.environ, "CASEHARDEN_HOME": str(home), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "caseharden", *words]
+    command = [*warm(), "-m", "caseharden", *words]
     return subprocess.run(
         command, env=env, input="", capture_output=True, text=True, check=False, timeout=120
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -87,11 +88,10 @@ def test_commands_of_the_documents_work(place: Path, checkout: Path, document: s
     blocks = FENCE.findall((checkout / document).read_text(encoding="utf-8"))
     commands = [line for kind, body in blocks if kind == "sh" for line in body.splitlines() if line.strip()]
     assert commands
-    env = {**os.environ, "CASEHARDEN_HOME": str(place / "home")}
     for command in commands:
-        done = subprocess.run(
-            command, shell=True, cwd=place, env=env, capture_output=True, text=True, check=False
-        )
+        program, *words = shlex.split(command)
+        assert program == ".venv/bin/caseharden" and os.access(place / program, os.X_OK)
+        done = commanded(*words, cwd=place, CASEHARDEN_HOME=str(place / "home"))
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
@@ -163,7 +163,7 @@ def test_demo_with_a_model_of_an_endpoint_asks_first_and_plays_each_scenario_wit
         assert "calls of fake-1 were not confirmed" in asked.stderr
         assert "--confirm" in asked.stderr.splitlines()[-1]
         before = len(endpoint.requests)
-        played = demo(tmp_path, *words, "--confirm")
+        played = commanded("demo", *words, "--confirm", cwd=tmp_path)
         requests = endpoint.requests[before:]
     assert (played.returncode, played.stderr) == (0, ""), played.stdout
     assert "on a shipped world, with fake-1" in played.stdout
@@ -189,20 +189,6 @@ def test_demo_refuses_what_names_no_model(tmp_path: Path, words: list[str], told
     refused = commanded("demo", *words, cwd=tmp_path)
     assert refused.returncode == 2
     assert f"error: {told}" in refused.stderr
-
-
-def demo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The demo, called in a folder of its own."""
-    command = [sys.executable, "-m", "caseharden", "demo", *words]
-    return subprocess.run(
-        command,
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def offline_behind(seen: Seen) -> Answer:

@@ -190,7 +190,8 @@ async def test_an_imported_environment_has_its_instructions_at_once(folder: Path
         assert [call["tool"] for call in made["next"]] == ["run_simulations", "list_items"]
         (folder / "instructions.md").unlink()
         bare = await at.ok("import_environment", path=str(folder), id="bare")
-        assert bare["next"][0]["args"]["changes"] == {"instructions": "..."}
+        [text] = bare["next"]
+        assert text["tool"] == "update_item" and "{instructions: your text}" in text["why"]
 
 
 async def test_a_second_folder_does_not_overwrite_the_environment_of_the_first(

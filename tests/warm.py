@@ -24,7 +24,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-LOADED = ("serve", "run_folder", "harden", "play")
+LOADED = (*(f"caseharden.mcp_server.{name}" for name in ("serve", "run_folder", "harden", "play")), "uvicorn")
 START = Path(__file__).with_name("warm_start.py")
 
 
@@ -147,7 +147,7 @@ def run(words: list[str]) -> None:
 def main(address: str) -> list[str] | None:
     gc.disable()
     for name in LOADED:
-        importlib.import_module(f"caseharden.mcp_server.{name}")
+        importlib.import_module(name)
     gc.freeze()
     gc.enable()
     mother = Mother(address)

@@ -83,7 +83,9 @@ class Comprehension:
         tests, names, item = loop.tests, loop.names, self.item
         single = names[0] if len(names) == 1 else None
         for element in source:
-            frame.burn(1)
+            frame.fuel -= 1
+            if frame.fuel < 0:
+                frame.burn(0)
             if single is not None:
                 frame.vars[single] = element
             else:
@@ -117,6 +119,23 @@ def compared_once(
             raise CallFailed(f"{spot}: {fault}") from None
 
     return compared
+
+
+def looked_up(spot: str, box_of: Closure, key_of: Closure) -> Closure:
+    """`x[key]`: one closure for each row, as most are a record of a collection."""
+
+    def found(frame: Frame) -> Any:
+        try:
+            box, key = box_of(frame), key_of(frame)
+            if type(key) is str and isinstance(box, dict):
+                value = box.get(key, MISSING)
+                if value is not MISSING:
+                    return value
+            return op.key_of(box, key)
+        except Fault as fault:
+            raise CallFailed(f"{spot}: {fault}") from None
+
+    return found
 
 
 def field_of(name: str, key: str, spot: str) -> Closure:
@@ -194,6 +213,12 @@ def _ordered(test: Callable[[int], bool]) -> Callable[[Frame, Any, Any], bool]:
 
 
 def _equal(frame: Frame, a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if type(a) is str and type(b) is str:
+        if used := (len(a) + len(b) + 2) // FUEL_UNIT:
+            frame.burn(used)
+        return a == b
     if used := op.cost_of_same(a, b):
         frame.burn(used)
     return op.same(a, b)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -233,18 +234,10 @@ def _next_id(box: Any, pattern: Any, /) -> str:
     head, mark, tail = _text(pattern, "next_id").partition("{n}")
     if not mark:
         raise Fault("next_id takes a text with {n} in it, such as 'W{n}'")
-    largest = 0
-    for key in () if box is None else box if isinstance(box, list) else _object(box, "next_id"):
-        if (
-            isinstance(key, str)
-            and key.startswith(head)
-            and key.endswith(tail)
-            and len(key) >= len(head) + len(tail)
-        ):
-            middle = key[len(head) : len(key) - len(tail)]
-            if middle.isascii() and middle.isdigit() and len(middle) <= 18:
-                largest = max(largest, int(middle))
-    return f"{head}{largest + 1}{tail}"
+    shape = re.compile(f"{re.escape(head)}([0-9]{{1,18}}){re.escape(tail)}").fullmatch
+    keys = () if box is None else box if isinstance(box, list) else _object(box, "next_id")
+    found = (shape(key) for key in keys if isinstance(key, str))
+    return f"{head}{max((int(one[1]) for one in found if one), default=0) + 1}{tail}"
 
 
 def _str(x: Any, /) -> str:

@@ -24,6 +24,7 @@ from .frames import (
     compared_once,
     field_of,
     formatted,
+    looked_up,
     object_key,
     spec_text,
     text_of,
@@ -182,8 +183,7 @@ class Grammar:
         box_of = self._node(node.value, depth, local)
         if isinstance(node.slice, ast.Slice):
             return self._slice(node, node.slice, box_of, depth, local)
-        key_of = self._node(node.slice, depth, local)
-        return self._located(node, lambda frame: op.key_of(box_of(frame), key_of(frame)))
+        return looked_up(self._spot(node), box_of, self._node(node.slice, depth, local))
 
     def _slice(
         self, node: ast.expr, cut: ast.Slice, box_of: Closure, depth: int, local: tuple[str, ...]
