@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from caseharden.engine.llm.chat_format import messages_of, tools_of
 from caseharden.engine.records.conversation import Conversation, SayEntry
 from caseharden.engine.records.run import RunRecord
 from caseharden.tests.small_desk import Script, a_case, calling, the_desk, tried
+from caseharden.tests.workbench_cases import INSTRUCTIONS, bench_at, closing, tickets
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SG-9")]
 TEXT = "Be kind. {policy}"
@@ -138,3 +140,25 @@ async def test_a_text_that_is_no_text_is_made_one() -> None:
     chat = agent_chat(run(), a_case(), done.conversation)
     json.dumps(chat.messages, ensure_ascii=False).encode()
     assert chat.messages[-1]["content"] == "It is \ufffd in."
+
+
+@pytest.mark.parametrize("hints", [False, True])
+async def test_the_prompt_of_training_data_has_the_hints_and_descriptions_that_the_model_was_given(
+    tmp_path: Path, hints: bool
+) -> None:
+    rule = "Before calling close_ticket, call look_up_ticket."
+    text = f"{INSTRUCTIONS} {'' if hints else rule}\n## Tool descriptions\n- close_ticket: Close it for good."
+    async with bench_at(tmp_path) as bench:
+        await bench.environments.create("desk", instructions=text, world_data=tickets(1))
+        await bench.scenarios.create("desk", [closing(1, split="train", hints=[{"text": rule}])])
+        run = (await bench.runs.start("desk", wait_s=45, options={"hints": hints})).run
+        assert run.totals.passed == 1
+        report = await bench.exports.export(run.id, "sft")
+    row = json.loads(report.path.read_text(encoding="utf-8"))
+    system = row["messages"][0]["content"]
+    assert "Tool descriptions" not in system and rule in system
+    assert ("## Hints" in system) == hints
+    described = {
+        tool["function"]["name"]: tool["function"]["description"] for tool in json.loads(row["tools"])
+    }
+    assert described == {"look_up_ticket": "Look up a ticket.", "close_ticket": "Close it for good."}

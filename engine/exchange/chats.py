@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from ..agents import described
+from ..llm import ToolSignature
 from ..llm.chat_format import tools_of
 from ..records.conversation import Conversation, NotifyEntry, SayEntry, Speaker, ToolEntry
 from ..records.run import RunRecord
-from ..simulate import BEGIN, Case
+from ..simulate import BEGIN, Case, instructions_of
 from ..world import Scene, as_text
 
 ChatMessage = dict[str, Any]
@@ -61,22 +63,29 @@ class Chat:
 
 
 def agent_chat(run: RunRecord, case: Case, talk: Conversation) -> Chat:
-    """The agent's side: instructions with the policy and the scenario's context, and the tools it was offered."""
-    text = run.instructions_text.replace("{policy}", case.world.world.policy)
+    """The agent's side: instructions with the policy, hints and the scenario's context, and the tools it was offered.
+
+    As the prompt agent does it, descriptions of tools in the instructions go with the tools.
+    """
+    text = instructions_of(run, case.scenario).replace("{policy}", case.world.world.policy)
     context = case.scenario.agent_context
     system = f"{text}\n\n{context}" if context else text
     tools = _offered(case, talk, "agent")
     only = run.agent.get("tools")
     if isinstance(only, list):
-        tools = [tool for tool in tools if tool["function"]["name"] in cast("list[Any]", only)]
+        tools = [tool for tool in tools if tool.name in cast("list[Any]", only)]
+    elif only == "none":
+        tools = []
+    if run.agent.get("kind", "prompt") == "prompt":
+        system, tools = described(system, tools)
     before = [{"role": "system", "content": clean(system)}] if system else []
-    return _told("agent", before, [] if only == "none" else tools, case, talk)
+    return _told("agent", before, tools_of(tools), case, talk)
 
 
 def user_chat(case: Case, talk: Conversation) -> Chat:
     """The user's side: its sheet, and its own tools."""
     before = [{"role": "system", "content": clean(case.user_prompt)}, {"role": "user", "content": BEGIN}]
-    return _told("user", before, _offered(case, talk, "user"), case, talk)
+    return _told("user", before, tools_of(_offered(case, talk, "user")), case, talk)
 
 
 def clean(text: str) -> str:
@@ -84,14 +93,14 @@ def clean(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _offered(case: Case, talk: Conversation, side: Speaker) -> list[dict[str, Any]]:
+def _offered(case: Case, talk: Conversation, side: Speaker) -> Sequence[ToolSignature]:
     """The tools at the start, and those unlocked later that were called."""
     scene = Scene(case.world, (talk.seed, talk.simulation, talk.trial), case.options)
     called = {entry.tool for entry in talk.log if isinstance(entry, ToolEntry) and entry.ok}
     for name, tool in case.world.tools.items():
         if tool.tool.hidden and name in called:
             scene.unlock(name)
-    return tools_of(case.offered(scene, side))
+    return case.offered(scene, side)
 
 
 def _told(

@@ -1,6 +1,7 @@
 """Simulation: cases, trials, simulated users, and solutions played without a model."""
 
 from .case import ENGINE, Case, prepare
+from .hinted import instructions_of
 from .live import LiveTrial, LiveTrials
 from .meter import Meter
 from .methods import METHODS
@@ -40,6 +41,7 @@ __all__ = [
     "check_solution",
     "difference",
     "expected_world",
+    "instructions_of",
     "play_recording",
     "play_solution",
     "prepare",

@@ -44,12 +44,12 @@ from ..simulate import (
     TapedUser,
     Tried,
     UserSimulator,
+    instructions_of,
     run_trial,
 )
 from ..world import CompiledWorld
 from .archive import Archive
 from .attempts import is_spoiled
-from .hints import instructions_of
 from .kept_calls import played_part
 from .role_models import RoleModels
 from .run_cases import CaseParts, RunCases
