@@ -19,7 +19,7 @@ def actor(context: Context[Any, Any]) -> str:
     return f"http:{token.subject}" if token is not None else ""
 
 
-def told_depth(context: Context[Any, Any]) -> str:
+def depth_header(context: Context[Any, Any]) -> str:
     """The depth header of an HTTP request; "" over other transports."""
     request = context.request_context.request
     return str(request.headers.get(HEADER, "")) if request is not None else ""

@@ -74,11 +74,11 @@ def build_server(
     @asynccontextmanager
     async def lifespan(_: MCPServer[Workbench]) -> AsyncGenerator[Workbench]:
         if not owns:
-            with subscriptions.told():
+            with subscriptions.announcing():
                 yield bench
             return
         async with bench:
-            with subscriptions.told():
+            with subscriptions.announcing():
                 yield bench
 
     server: MCPServer[Workbench] = MCPServer(
@@ -113,4 +113,4 @@ def instructions(offer: Offer = EVERYTHING) -> str:
     """What a client is told about the server: the loop and the rules, under 2,048 characters."""
     names = [f"`{name}`" for name in world_names()]
     ships = f"{', '.join(names)} {'ships' if len(names) == 1 else 'ship'}" if names else "A world comes"
-    return offer.told(INSTRUCTIONS.format(worlds=ships))
+    return offer.offered_text(INSTRUCTIONS.format(worlds=ships))

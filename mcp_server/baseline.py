@@ -160,7 +160,7 @@ def baseline_json(baseline: Baseline, report: ComparisonReport | None) -> dict[s
     if report is None:
         return {}
     found = report.found
-    told = {
+    fields = {
         "file": str(baseline.file),
         "run": report.base.run,
         "result": "fail" if fails(report) else "pass",
@@ -179,7 +179,7 @@ def baseline_json(baseline: Baseline, report: ComparisonReport | None) -> dict[s
         "differs": report.differs,
         "warnings": report.warnings,
     }
-    return {"baseline": told}
+    return {"baseline": fields}
 
 
 def _read(file: Path, where: str) -> ComparedRun:

@@ -23,7 +23,7 @@ from ..tools.fit import clean, fit, heavy
 from ..tools.render import one_line, render
 from ..tools.replies import NextCall, Reply, payload
 from ..tools.spec import CATALOG, Call, ToolSpec
-from .actor import actor, told_depth
+from .actor import actor, depth_header
 from .failures import error_result, unexpected
 from .strict import refusal, strict_model, tidy
 
@@ -51,7 +51,7 @@ def bind(spec: ToolSpec, bench: Workbench, tools: Mapping[str, Tool]) -> Tool:
     async def run(context: Context[Any, Any], **given: Any) -> CallToolResult:
         try:
             told, warnings = taken(given, bench.redactor)
-            with acting_as(actor(context)), at_depth(told_depth(context)):
+            with acting_as(actor(context)), at_depth(depth_header(context)):
                 reply = await _called(spec, bench, context, told)
             reply.warnings += warnings
             return await reply_result(reply, tools, bench.redactor)
@@ -121,7 +121,7 @@ async def _called(
     spec: ToolSpec, bench: Workbench, context: Context[Any, Any], arguments: dict[str, Any]
 ) -> Reply:
     notices = Notices(context)
-    call = Call(bench, notices.told)
+    call = Call(bench, notices.notify)
     if "wait_s" not in arguments:
         return await spec.function(call, **arguments)
     outcome: list[Reply | Exception] = []
@@ -152,7 +152,7 @@ class Notices:
         self.total: int | None = None
         self.message = "working"
 
-    async def told(self, job: Job) -> None:
+    async def notify(self, job: Job) -> None:
         """Notify that the job made progress."""
         units = job.units
         self.done, self.total = units.finished, units.total or None

@@ -34,5 +34,5 @@ def _script() -> str:
     whole, here = os.path.abspath(script), os.getcwd()
     if not whole.startswith(here.rstrip(os.sep) + os.sep):
         return shlex.quote(whole)
-    told = os.path.relpath(whole, here)
-    return shlex.quote(told if os.sep in told else f"./{told}")
+    text = os.path.relpath(whole, here)
+    return shlex.quote(text if os.sep in text else f"./{text}")

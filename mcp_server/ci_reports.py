@@ -31,15 +31,15 @@ async def write_reports(
     bench: Workbench, args: argparse.Namespace, report: RunReport, code: int
 ) -> list[str]:
     """Write the requested reports; what was written, one line each."""
-    told: list[str] = []
+    parts: list[str] = []
     if args.junit:
         written = await bench.exports.export(report.run.id, "junit", beside=True)
         await anyio.to_thread.run_sync(copy_out, written.path, Path(args.junit), True, "--junit")
-        told.append(f"Wrote {args.junit}.")
+        parts.append(f"Wrote {args.junit}.")
     summary = os.environ.get(SUMMARY, "")
     if summary:
         await anyio.to_thread.run_sync(_append, Path(summary), step_summary(report.run, code))
-    return told
+    return parts
 
 
 def step_summary(run: RunRecord, code: int) -> str:

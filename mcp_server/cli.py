@@ -97,12 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def help_text(width: int) -> str:
     """The page that `caseharden` prints on a terminal `width` cells wide."""
     head = "caseharden evaluates a conversational agent in a simulated world and hardens its instructions."
-    told = [*textwrap.wrap(head, width), ""]
+    parts = [*textwrap.wrap(head, width), ""]
     for name, (_, line) in COMMANDS.items():
-        told += textwrap.wrap(line, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
+        parts += textwrap.wrap(line, width, initial_indent=f"  {name:<10} ", subsequent_indent=" " * 13)
     return "\n".join(
         [
-            *told,
+            *parts,
             "",
             f"Start with: {called('demo')}    Help on one: {called('COMMAND', '--help')}",
             f"Data: {clean(shown_home())} (set CASEHARDEN_HOME to change it)",

@@ -57,9 +57,9 @@ async def _run(args: argparse.Namespace) -> int:
         report = await bench.comparisons.compare(args.base, args.run, limit=MOST)
         first = await _first(bench, report)
     if args.json:
-        told = comparison_reply(report, MOST).model_dump(mode="json", exclude_defaults=True, exclude={"next"})
+        row = comparison_reply(report, MOST).model_dump(mode="json", exclude_defaults=True, exclude={"next"})
         difference = {"first_difference": first.side_by_side} if first else {}
-        print(json.dumps({**told, **difference, "exit": 0}, ensure_ascii=False))
+        print(json.dumps({**row, **difference, "exit": 0}, ensure_ascii=False))
         return 0
     for line in _lines(report, screen.width):
         screen.line(line)
@@ -107,11 +107,11 @@ def _turn(report: ComparisonReport, width: int) -> list[str]:
     turns: Sequence[Mapping[str, Any]] = side.get("turns", ())
     turn: Mapping[str, Any] = turns[0] if turns else {}
     for name in SIDES:
-        told: Mapping[str, Any] = turn.get(name) or {}
+        row: Mapping[str, Any] = turn.get(name) or {}
         for who in ("user", "agent"):
-            if told.get(who):
-                lines.append(cut(f"  {name:<5} {who:<6} {clean(str(told[who]))}", width))
-        for call in told.get("calls", ()):
+            if row.get(who):
+                lines.append(cut(f"  {name:<5} {who:<6} {clean(str(row[who]))}", width))
+        for call in row.get("calls", ()):
             words = json.dumps(call.get("args", {}), ensure_ascii=False)
             lines.append(cut(f"  {name:<5} calls  {clean(str(call.get('tool', '')))} {clean(words)}", width))
     return lines

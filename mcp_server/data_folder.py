@@ -28,9 +28,9 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
     """Findings on the folder; opens the store, which reads every table. Run in a worker thread."""
     home, source = settings.home, settings.sources["home"]
     if not home.exists():
-        told = f"{shown(home)} does not exist yet; it is created at first use"
+        text = f"{shown(home)} does not exist yet; it is created at first use"
         if os.access(_standing(home), os.W_OK):
-            yield Finding("ok", "data folder", told, source)
+            yield Finding("ok", "data folder", text, source)
         else:
             yield Finding("fail", "data folder", f"{shown(home)} cannot be created", source, _ANOTHER)
             return
@@ -38,8 +38,8 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
         yield _opened(home, source)
         mode = home.stat().st_mode & 0o777
         if home.is_dir() and mode & 0o077:
-            told = f"others on this machine may read it (mode {mode:o})"
-            yield Finding("warn", "data folder", told, fix=f"chmod 700 {home}")
+            text = f"others on this machine may read it (mode {mode:o})"
+            yield Finding("warn", "data folder", text, fix=f"chmod 700 {home}")
     yield from _disk(home)
 
 
@@ -50,12 +50,12 @@ def _opened(home: Path, source: str) -> Finding:
                 store.table(table).load()
             damage = store.damage()
     except CasehardenError as error:
-        told = f"{shown(home)}: {error.what.rstrip('.')}"
-        return Finding("fail", "data folder", told, source, f"{error.allowed} ({error.where})")
+        text = f"{shown(home)}: {error.what.rstrip('.')}"
+        return Finding("fail", "data folder", text, source, f"{error.allowed} ({error.where})")
     damaged = sum(one.lines for one in damage)
-    told = f"{shown(home)}, {size(_bytes(home))}, writable, {plural(damaged, 'damaged line')}"
+    text = f"{shown(home)}, {size(_bytes(home))}, writable, {plural(damaged, 'damaged line')}"
     fix = f"kept as they were in {', '.join(str(one.file) for one in damage[:3])}" if damage else ""
-    return Finding("warn" if damage else "ok", "data folder", told, source, fix)
+    return Finding("warn" if damage else "ok", "data folder", text, source, fix)
 
 
 def _disk(home: Path) -> Iterator[Finding]:
@@ -66,8 +66,8 @@ def _disk(home: Path) -> Iterator[Finding]:
         yield Finding(verdict, "disk", f"{size(free)} free on the disk of the data folder", fix=_ANOTHER)
     kind = file_system(standing)
     if kind in SHARED:
-        told = f"the data folder is on {kind}, where the locks between processes may not hold"
-        yield Finding("warn", "disk", told, fix=f"{_ANOTHER}, on a disk of this machine")
+        text = f"the data folder is on {kind}, where the locks between processes may not hold"
+        yield Finding("warn", "disk", text, fix=f"{_ANOTHER}, on a disk of this machine")
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:

@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(home: str, screen: Screen, model: DemoModel, confirmed: bool) -> int:
-    told = "with no key and no network" if model.offline else f"with {model.name}"
-    screen.line(f"caseharden demo: the whole loop over MCP, on a shipped world, {told}")
+    text = "with no key and no network" if model.offline else f"with {model.name}"
+    screen.line(f"caseharden demo: the whole loop over MCP, on a shipped world, {text}")
     screen.line()
     began = time.perf_counter()
     command = StdioServerParameters(
@@ -140,11 +140,11 @@ class _Loop:
         made = await self._call("create_environment", id=WORLD, world=WORLD, instructions=text)
         world, self._models = made["world"], made["models"]
         held = sorted(world["collections"].items(), key=lambda item: -item[1])[:3]
-        told = [f"{number:,} {name}" for name, number in held] + [plural(world["tools"], "tool")]
+        parts = [f"{number:,} {name}" for name, number in held] + [plural(world["tools"], "tool")]
         shown = await self._call("get_item", kind="instructions", id=f"{WORLD}@1", view="text")
         chars = len(shown["item"]["text"])
         names = sorted({m for m in self._models.values() if m})
-        self._line(f"  Environment  {made['environment']:<14} {', '.join(told)}")
+        self._line(f"  Environment  {made['environment']:<14} {', '.join(parts)}")
         version = made["instructions_version"]
         self._line(
             f"  Agent        {made['agent']['kind']:<14} instructions version {version}, {chars} characters"
@@ -226,15 +226,15 @@ class _Loop:
             for line in (proof_heading(held, seconds), *proof_lines(held, hardening.get("guards", []))):
                 self._line(line)
         offline = ", offline" if self._offline else ""
-        told = f"  Outcome      {outcome.upper()}{offline}"
+        text = f"  Outcome      {outcome.upper()}{offline}"
         if outcome != "improved":
-            self._line(f"{told}: {clean(hardening['summary'])}")
+            self._line(f"{text}: {clean(hardening['summary'])}")
             return False
         became = await self._call(
             "decide_candidate", candidate=hardening["candidate"]["id"], decision="promote"
         )
         version = became["improved_config"]["instructions"].partition("@")[2]
-        self._line(f"{told}, confirmed on held-out scenarios; promoted as version {version}")
+        self._line(f"{text}, confirmed on held-out scenarios; promoted as version {version}")
         self._line()
         return True
 
@@ -244,8 +244,8 @@ class _Loop:
         )
         self._spent(again)
         version = again["instructions_version"].partition("@")[2]
-        told = f"version {version:<7}{_rate(again['totals'])}"
-        self._line(heading("Next round", told, again["cost"]["seconds"]))
+        text = f"version {version:<7}{_rate(again['totals'])}"
+        self._line(heading("Next round", text, again["cost"]["seconds"]))
         for number, totals in (("1", base["totals"]), (version, again["totals"])):
             self._line(f"  version {number:<4} {bar(totals['rate'])} {percent(totals['rate']):>5}")
         left = again["totals"]["simulations"] - again["totals"]["passed"]

@@ -62,15 +62,15 @@ def model_of(args: argparse.Namespace) -> DemoModel:
             )
         return DemoModel()
     more = {name: getattr(args, name) for name in ("base_url", "key") if getattr(args, name)}
-    told: str | dict[str, Any] = {"model": args.model, **more} if more else args.model
+    text: str | dict[str, Any] = {"model": args.model, **more} if more else args.model
     try:
-        checked("model_agent", told, Path())
+        checked("model_agent", text, Path())
     except InvalidArgument as error:
         part = error.where.rpartition(".")[2]
         raise InvalidArgument(
             error.what, where=flag(part if part in more else "model"), allowed=error.allowed
         ) from None
-    spelled = told if isinstance(told, str) else json.dumps(told)
+    spelled = text if isinstance(text, str) else json.dumps(text)
     settings = read_settings(args)
     settings.lend_keys([Path()])
     words = [word for role in ROLES for word in (flag(f"model_{role}"), spelled)]

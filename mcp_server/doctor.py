@@ -112,10 +112,10 @@ def _keys(settings: Settings, folders: Sequence[Path]) -> Iterator[Finding]:
         yield Finding("fail", "keys", f"{error.where}: {error.what}", source, f"allowed: {error.allowed}")
         return
     if file:
-        yield Finding("ok", "keys", _told(file), source)
+        yield Finding("ok", "keys", _describe(file), source)
 
 
-def _told(file: EnvFile) -> str:
+def _describe(file: EnvFile) -> str:
     left = f"; other names ignored: {len(file.left_out)}" if file.left_out else ""
     return f"{shown(file.path)}: {', '.join(sorted(file.keys)) or 'none'}{left}"
 
@@ -135,8 +135,8 @@ def _registered(client: Client) -> Finding:
             text = read_file(file)
             entry = find_entry(client, text, str(file)) or _local(client, text, file)
         except CasehardenError as error:
-            told = f"{error.where or file} cannot be read: {error.what}"
-            return Finding("warn", client.name, told, fix=f"repair {file}")
+            words = f"{error.where or file} cannot be read: {error.what}"
+            return Finding("warn", client.name, words, fix=f"repair {file}")
         if entry is not None:
             return _sound(client, file, entry)
     fix = called("install", "--client", client.name)
@@ -158,23 +158,23 @@ def _sound(client: Client, file: Path, entry: Mapping[str, Any]) -> Finding:
     again = called("install", "--client", client.name)
     if os.path.isabs(command) and not os.access(command, os.X_OK):
         return Finding("warn", client.name, f"registered, but {command} does not exist", fix=again)
-    told = f"registered in {shown(file)}"
+    text = f"registered in {shown(file)}"
     if command != this_command()[0]:
-        told += f", with another command: {command}"
-    return Finding("ok", client.name, told)
+        text += f", with another command: {command}"
+    return Finding("ok", client.name, text)
 
 
 def _egress(settings: Settings) -> Finding:
     network = settings.network()
     reached = ["public", *(["loopback"] if network.loopback else []), *network.private]
     refused = "private networks" if network.loopback else "loopback and private networks"
-    told = f"{listed(reached)}; {'other ' if network.private else ''}{refused} refused"
+    text = f"{listed(reached)}; {'other ' if network.private else ''}{refused} refused"
     if network.proxy:
-        told += f"; through {network.shown_proxy}"
+        text += f"; through {network.shown_proxy}"
     if network.ca_file:
-        told += f"; authorities of {network.ca_file}"
+        text += f"; authorities of {network.ca_file}"
     if settings.values.allow_env is not None:
-        told += f"; callers may name {listed(settings.values.allow_env) or 'no variable'}"
+        text += f"; callers may name {listed(settings.values.allow_env) or 'no variable'}"
     names = ("allow_net", "allow_loopback", "proxy", "ca_file", "allow_env")
     sources = dict.fromkeys(settings.sources[name] for name in names if settings.sources[name] != DEFAULT)
-    return Finding("ok", "egress", told, ", ".join(sources) or DEFAULT)
+    return Finding("ok", "egress", text, ", ".join(sources) or DEFAULT)

@@ -91,8 +91,8 @@ async def _run(args: argparse.Namespace, where: dict[str, str]) -> int:
         screen.note("warn", warning)
     for left in made.left_out:
         screen.note("note", f"Not in it: {left}")
-    told = f"{made.says}, {plural(made.records, made.record)} of {source}, {made.bytes:,} bytes"
-    screen.line(told if args.output == STDOUT else f"{target}  {told}")
+    text = f"{made.says}, {plural(made.records, made.record)} of {source}, {made.bytes:,} bytes"
+    screen.line(text if args.output == STDOUT else f"{target}  {text}")
     return 0
 
 

@@ -55,24 +55,24 @@ def error_result(
 ) -> CallToolResult:
     """The result of a call that failed. `parameters`: of the tool; `tools`: those that `next` may name."""
     what = f"{error.what[:SHOWN]}{_one_level_up(error, tool, parameters)}"
-    told: dict[str, Any] = {"code": error.code, "what": one_line(what)}
+    row: dict[str, Any] = {"code": error.code, "what": one_line(what)}
     if error.where:
-        told["where"] = one_line(placed(error.where, tool, parameters))
+        row["where"] = one_line(placed(error.where, tool, parameters))
     if error.allowed:
-        told["allowed"] = one_line(error.allowed[:SHOWN])
+        row["allowed"] = one_line(error.allowed[:SHOWN])
     calls = [
         {"tool": one.tool, "args": dict(one.args), **({"why": one.why} if one.why else {})}
         for one in error.next or _guide(error, tool)
         if one.tool in tools
     ]
     if calls:
-        told["next"] = calls[:3]
+        row["next"] = calls[:3]
     if error.quoted:
-        told["quoted"] = error.quoted[:SHOWN]
-    told = (redactor or Redactor()).hide_all(clean(told))
+        row["quoted"] = error.quoted[:SHOWN]
+    row = (redactor or Redactor()).hide_all(clean(row))
     return CallToolResult(
-        content=[TextContent(type="text", text=paragraph(told))],
-        structured_content={"error": told},
+        content=[TextContent(type="text", text=paragraph(row))],
+        structured_content={"error": row},
         is_error=True,
     )
 

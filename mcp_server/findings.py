@@ -58,6 +58,6 @@ def _lines(finding: Finding, width: int, room: int) -> list[str]:
     first, *more = textwrap.wrap(clean(finding.told), max(20, free), break_on_hyphens=False) or [""]
     if finding.source:
         first += " " * max(2, width - cells(start) - cells(first) - room) + finding.source
-    told = [start + first, *(" " * cells(start) + line for line in more)]
+    parts = [start + first, *(" " * cells(start) + line for line in more)]
     fix = textwrap.wrap(clean(finding.fix), width - 6, break_on_hyphens=False, break_long_words=False)
-    return [line.rstrip() for line in (*told, *(f"      {line}" for line in fix))]
+    return [line.rstrip() for line in (*parts, *(f"      {line}" for line in fix))]

@@ -143,9 +143,9 @@ def _exit_code(report: RunReport, asked: Sequence[str]) -> int:
 
 def _has_result(run: RunRecord, asked: Sequence[str]) -> bool:
     """Whether the run gave what was wanted: the metrics asked for, else a verdict or any metric."""
-    told = [found for name, found in run.metrics.items() if name in asked]
-    if told:
-        return any(found.scored or not found.unscored for found in told)
+    parts = [found for name, found in run.metrics.items() if name in asked]
+    if parts:
+        return any(found.scored or not found.unscored for found in parts)
     decided = run.totals.passed + run.totals.failed
     return bool(decided) or any(found.scored for found in run.metrics.values())
 
@@ -170,8 +170,8 @@ def paused_lines(job: Job, kept: str, again: Sequence[str]) -> list[str]:
         return []
     call = as_object(next(iter(as_list(job.error.get("next"))), None))
     limits = as_object(as_object(as_object(call.get("args")).get("options")).get("budget"))
-    told = ",".join(f"{name}={most:.12g}" for name, most in limits.items())
-    more = ["--budget", told] if "--resume" in again and told else []
+    text = ",".join(f"{name}={most:.12g}" for name, most in limits.items())
+    more = ["--budget", text] if "--resume" in again and text else []
     return [f"Paused. {clean(job.error['what'])}", f"{kept}; {called(*again, *more)} goes on."]
 
 

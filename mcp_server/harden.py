@@ -244,10 +244,10 @@ async def _as_json(
     bench: Bench, report: HardeningReport, became: HardeningReport | None, code: int
 ) -> dict[str, Any]:
     """The result for programs: the server's reply, the rounds, and what was promoted."""
-    told = hardening_reply(report).model_dump(mode="json", exclude_defaults=True, exclude={"next"})
+    row = hardening_reply(report).model_dump(mode="json", exclude_defaults=True, exclude={"next"})
     rounds: Sequence[Mapping[str, Any]] = await rounds_of(bench, report.hardening.id)
     promoted = {"version": became.became.id, "wrote": became.wrote_file} if became and became.became else {}
-    return {**told, "rounds": rounds, **({"promoted": promoted} if promoted else {}), "exit": code}
+    return {**row, "rounds": rounds, **({"promoted": promoted} if promoted else {}), "exit": code}
 
 
 async def _reported(bench: Bench, hardening: str, target: Path, screen: Screen) -> None:

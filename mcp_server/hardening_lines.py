@@ -23,8 +23,8 @@ def cause_lines(clusters: Sequence[Mapping[str, Any]], counted: str = "simulatio
     heads = ["Causes on train", "", ""]
     lines: list[str] = []
     for head, cluster in zip(heads, clusters, strict=False):
-        told = f"{cluster[counted]:>3} x {cut(clean(str(cluster['cause'])), 58)}"
-        lines.append(f"  {head:<15} {told:<64} {cluster['severity']}")
+        text = f"{cluster[counted]:>3} x {cut(clean(str(cluster['cause'])), 58)}"
+        lines.append(f"  {head:<15} {text:<64} {cluster['severity']}")
     return lines
 
 

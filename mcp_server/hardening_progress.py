@@ -117,11 +117,11 @@ def outcome_lines(report: HardeningReport, became: HardeningReport | None, width
         lines = [proof_heading(held), *proof_lines(held, reply.guards), look]
     outcome = str(hardening.outcome or hardening.state).replace("_", " ")
     players = played_by(hardening.models, hardening.snapshot.agent if hardening.snapshot else {})
-    told = f"  Outcome      {outcome.upper()}{offline_roles(players)}"
+    text = f"  Outcome      {outcome.upper()}{offline_roles(players)}"
     if outcome != "improved":
         why = clean(reply.summary.partition(". ")[2])
-        return [*lines, told, *textwrap.wrap(why, width, initial_indent=" " * 15, subsequent_indent=" " * 15)]
+        return [*lines, text, *textwrap.wrap(why, width, initial_indent=" " * 15, subsequent_indent=" " * 15)]
     version = became.became.number if became and became.became else 0
     promoted = f"; promoted as version {version}" if version else ""
     wrote = [f"  Wrote        {clean(became.wrote_file)}"] if became and became.wrote_file else []
-    return [*lines, f"{told}, confirmed on held-out scenarios{promoted}", *wrote]
+    return [*lines, f"{text}, confirmed on held-out scenarios{promoted}", *wrote]

@@ -72,12 +72,12 @@ def serve_http(bench: Workbench, listen: Listen, offer: Offer, *, log_level: Log
             tokens, path = made(bench.home)
             place = f"file:{path}"
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        told = [
+        parts = [
             f"Serving MCP at http://{host}:{address[1]}{PATH} (streamable HTTP). Ctrl-C ends it.",
             f"Token: {place}, to be sent as `Authorization: Bearer TOKEN`",
         ]
         allowed = security([*LOOPBACK, *listen.hosts] if local else listen.hosts)
-        anyio.run(_serve, bench, offer, tokens, allowed, listener, told, log_level)
+        anyio.run(_serve, bench, offer, tokens, allowed, listener, parts, log_level)
 
 
 def http_app(server: MCPServer[Any], allowed: TransportSecuritySettings) -> Gate:
@@ -103,10 +103,10 @@ def add_traces(server: MCPServer[Any], bench: Workbench, tokens: Tokens) -> None
     @server.custom_route(TRACES, methods=["POST"])
     async def _(request: Request) -> Response:
         if await tokens.verify_token(bearer(dict(request.headers.raw))) is None:
-            told = {"code": 16, "message": "no token of this server"}
-            return JSONResponse(told, 401, {"WWW-Authenticate": "Bearer"})
-        status, told = await intake.taken(request.scope, request.receive, bench.take_spans)
-        return JSONResponse(told, status)
+            row = {"code": 16, "message": "no token of this server"}
+            return JSONResponse(row, 401, {"WWW-Authenticate": "Bearer"})
+        status, row = await intake.taken(request.scope, request.receive, bench.take_spans)
+        return JSONResponse(row, status)
 
 
 def opened(listen: Listen) -> socket.socket:

@@ -70,7 +70,7 @@ async def _run(args: argparse.Namespace, path: Path) -> int:
         if found.report is None:
             screen.note("warn", f"{found.job.id} is {found.job.state}")
             return 3
-        for line in told(found.report):
+        for line in result_lines(found.report):
             screen.line(line)
         for warning in found.report.warnings[:SHOWN]:
             screen.note("warn", warning)
@@ -86,7 +86,7 @@ def top_of(path: Path) -> Path:
     return next((p for p in (folder, *folder.parents) if any((p / name).exists() for name in TOPS)), folder)
 
 
-def told(report: EnvironmentReport) -> list[str]:
+def result_lines(report: EnvironmentReport) -> list[str]:
     """The result of the import, in lines."""
     taken, id = report.taken, report.environment.id
     verb = "took" if report.stored else "would take"

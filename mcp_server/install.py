@@ -115,9 +115,9 @@ def _launch(args: argparse.Namespace) -> Launch:
         read_env_file(Path(args.env_file).expanduser())
         words += ["--env-file", _absolute(args.env_file)]
     command, *rest = this_command(words)
-    told = dict(_variable(one) for one in args.env)
-    env = {name: value for name, value in told.items() if value is not None}
-    return Launch(command, tuple(rest), env, tuple(name for name, value in told.items() if value is None))
+    row = dict(_variable(one) for one in args.env)
+    env = {name: value for name, value in row.items() if value is not None}
+    return Launch(command, tuple(rest), env, tuple(name for name, value in row.items() if value is None))
 
 
 def _code(args: argparse.Namespace) -> list[str]:

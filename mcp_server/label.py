@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 
 from ..engine.errors import CasehardenError, NotFound
-from ..engine.evaluate import agreement_told
+from ..engine.evaluate import describe_agreement
 from ..engine.records.opinion import Agreement
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.labelling import Ask, ToLabel
@@ -70,7 +70,7 @@ async def _run(args: argparse.Namespace) -> int:
             tasks = await bench.scores.to_label(run, max(1, args.limit))
             await _label(bench, screen, run, tasks, args.by or getpass.getuser())
         item = await bench.items.get("run", run, view="agreement")
-        for line in _told(run, item.item, screen.width):
+        for line in _agreement_lines(run, item.item, screen.width):
             screen.line(line)
     return 0
 
@@ -133,27 +133,27 @@ def _show(screen: Screen, turn: dict[str, Any]) -> None:
     for side in ("user", "agent"):
         if side == "agent":
             for call in turn.get("calls", []):
-                told = f"{call['tool']}({json.dumps(call['args'], ensure_ascii=False)})"
-                screen.note("call", f"{told} -> {json.dumps(call['result'], ensure_ascii=False)}"[:600])
+                text = f"{call['tool']}({json.dumps(call['args'], ensure_ascii=False)})"
+                screen.note("call", f"{text} -> {json.dumps(call['result'], ensure_ascii=False)}"[:600])
         if turn.get(side):
             screen.note(side, turn[side])
 
 
-def _told(run: str, item: dict[str, Any], width: int) -> list[str]:
+def _agreement_lines(run: str, item: dict[str, Any], width: int) -> list[str]:
     """How the judge agrees, and each disagreement with its reason."""
     if not item.get("labels"):
         return [f"{run}: nobody has labelled its conversations."]
     found = Agreement.model_validate(item)
     judge = f" {found.judge}" if found.judge else ""
-    lines = ["", f"{run}: the judge{judge} {agreement_told(found)}"]
+    lines = ["", f"{run}: the judge{judge} {describe_agreement(found)}"]
     for name, check in found.by_check.items():
         lines.append(f"  {name}: {check.agree} of {check.labels}")
         for person, said in check.confusion.items():
             lines += [f"    you {person}, judge {judge}: {count}" for judge, count in said.items()]
     for row in found.disagree[:SHOWN]:
         you, judge = (f"{one:g}" if isinstance(one, float) else one for one in (row["label"], row["judge"]))
-        told = f"  {row['conversation']} {row['check']}: you {you}, judge {judge}: {row['why']}"
-        lines.append(cut(clean(told), width))
+        text = f"  {row['conversation']} {row['check']}: you {you}, judge {judge}: {row['why']}"
+        lines.append(cut(clean(text), width))
     if len(found.disagree) > SHOWN:
         lines.append(f"  and {len(found.disagree) - SHOWN} more disagreements")
     return lines

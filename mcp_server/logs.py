@@ -15,10 +15,10 @@ class Discreet(logging.Filter):
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = record.getMessage()
+        text = record.getMessage()
         if record.exc_info:
-            told += "\n" + logging.Formatter().formatException(record.exc_info)
-        record.msg, record.args, record.exc_info = self._redactor.hide(told), (), None
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        record.msg, record.args, record.exc_info = self._redactor.hide(text), (), None
         return True
 
 

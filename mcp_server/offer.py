@@ -44,7 +44,7 @@ class Offer:
             allowed=self.tools,
         )
 
-    def told(self, text: str) -> str:
+    def offered_text(self, text: str) -> str:
         """The text for clients, without what concerns tools that are not offered; steps are renumbered."""
         if not self.flag:
             return text

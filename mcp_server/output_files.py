@@ -20,7 +20,7 @@ def copy_out(made: Path, target: Path, overwrite: bool, option: str = OPTION) ->
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     except OSError as error:
-        told = error.strerror or str(error)
+        text = error.strerror or str(error)
         raise InvalidArgument(
-            f"{target} cannot be written: {told}.", where=option, allowed="a file in a folder of yours"
+            f"{target} cannot be written: {text}.", where=option, allowed="a file in a folder of yours"
         ) from None

@@ -252,16 +252,16 @@ class _Player:
             self._screen.note("warn", warning)
         sheet: dict[str, Any] = self._report.result.get("sheet", {})
         for name, value in sheet.items():
-            told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            self._screen.note("", f"{name}: {told}")
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            self._screen.note("", f"{name}: {text}")
         self._show()
 
     def _show(self) -> None:
         report, screen = self._report, self._screen
         for row in report.messages:
-            screen.note(row["from"], str(row["text"]) if "text" in row else _told(row))
+            screen.note(row["from"], str(row["text"]) if "text" in row else _call_line(row))
         if report.action == "call":
-            screen.note("tool" if report.result.get("ok") else "fail", _told(report.result))
+            screen.note("tool" if report.result.get("ok") else "fail", _call_line(report.result))
         for change in report.changes:
             screen.note("", f"changed {_change(change)}")
         for warning in report.warnings if report.action != "start" else ():
@@ -272,9 +272,9 @@ class _Player:
     def _reward(self) -> None:
         reward, screen = self._report.reward, self._screen
         value = reward.get("value")
-        told = "no reward" if value is None else f"reward {value:g}"
+        text = "no reward" if value is None else f"reward {value:g}"
         screen.line(
-            f"{str(reward['verdict']).upper()}  {told}, ended by {self._report.end}; {self._report.conversation}"
+            f"{str(reward['verdict']).upper()}  {text}, ended by {self._report.end}; {self._report.conversation}"
         )
         for one in reward.get("components", ()):
             screen.note(one["verdict"], f"{one['check']}: {one.get('why', '')}")
@@ -299,7 +299,7 @@ def _object(written: str) -> dict[str, Any]:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _told(row: dict[str, Any]) -> str:
+def _call_line(row: dict[str, Any]) -> str:
     arguments = row["args"] if isinstance(row["args"], str) else json.dumps(row["args"], ensure_ascii=False)
     result = row.get("result")
     shown = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)

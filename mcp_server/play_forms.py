@@ -53,8 +53,8 @@ def described(schema: Mapping[str, Any], needed: bool) -> str:
     choices = _choices(schema)
     kind = f"one of {', '.join(choices)}" if choices else _kind(schema)
     bounds = _bounds(schema)
-    told = cut(clean(str(schema.get("description", ""))), _SHOWN)
-    parts = [f"{kind} {bounds}".strip(), told, _optional(schema) if not needed else ""]
+    text = cut(clean(str(schema.get("description", ""))), _SHOWN)
+    parts = [f"{kind} {bounds}".strip(), text, _optional(schema) if not needed else ""]
     return "; ".join(part for part in parts if part)
 
 
@@ -108,8 +108,8 @@ def _parsed(typed: str, kind: str) -> Any:
 
 
 def _example(kind: str) -> str:
-    told = {"integer": "a whole number", "number": "a number", "array": 'a JSON list such as ["a", "b"]'}
-    return told.get(kind, 'JSON such as {"a": 1}')
+    row = {"integer": "a whole number", "number": "a number", "array": 'a JSON list such as ["a", "b"]'}
+    return row.get(kind, 'JSON such as {"a": 1}')
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

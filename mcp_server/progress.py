@@ -18,7 +18,7 @@ from ..engine.records.job import Job
 from ..engine.records.run import RunRecord
 from ..engine.workbench import Workbench
 from ..engine.workbench.results import RunReport
-from ..tools.runs import changes_told, part_of
+from ..tools.runs import describe_changes, part_of
 from .called import called
 from .terminal import Screen, bar, clean, cut, duration, interval, money, percent, table, wrapped
 
@@ -176,14 +176,14 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
     if left:
         lines.append(f"  Left out of the rate: {', '.join(left)}")
     if report.changes is not None and report.changes.compared:
-        lines.append(f"  {changes_told(report.changes)}")
+        lines.append(f"  {describe_changes(report.changes)}")
     if counted:
         lines += await _cases(bench, run.id, width)
     for cluster in run.clusters:
         cause = clean(cluster.name or cluster.cause or cluster.check)
         hidden = f", {cluster.held_out} held out" if cluster.held_out else ""
-        told = cut(f"  {cluster.simulations + cluster.held_out:>4} x {cause}", max(40, width - 24))
-        lines.append(f"{told}  {cluster.severity}{hidden}")
+        text = cut(f"  {cluster.simulations + cluster.held_out:>4} x {cause}", max(40, width - 24))
+        lines.append(f"{text}  {cluster.severity}{hidden}")
         lines += [f"         {cluster.see}"] if cluster.see else []
     for name, found in run.metrics.items():
         labels = ", ".join(f"{label} {number}" for label, number in found.labels.items())

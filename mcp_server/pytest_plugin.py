@@ -81,13 +81,13 @@ class Suite:
             run = report.run
             missed = [one for one in run.thresholds if one.result == "fail"]
             whole = run.totals.passed == run.totals.trials and run.state == "done"
-            told = run.model_dump(mode="json")
+            row = run.model_dump(mode="json")
             if (run.thresholds and not missed and run.state == "done") or (not run.thresholds and whole):
-                return told, []
+                return row, []
             counted = f"{run.totals.trials} {'trial' if run.totals.trials == 1 else 'trials'}"
             lines = [f"{folder.name}: {run.totals.passed} of {counted} pass; {run.state}."]
             lines += [f"  missed: {one.threshold}: {one.why}" for one in missed]
-            return told, [*lines, *await _failures(bench, run.id), *(f"  {one}" for one in report.warnings)]
+            return row, [*lines, *await _failures(bench, run.id), *(f"  {one}" for one in report.warnings)]
 
 
 @pytest.fixture

@@ -102,11 +102,9 @@ class Settings:
     @property
     def flagged_models(self) -> dict[str, Any]:
         """The models given by flags, by role: they override those of a folder of cases."""
-        told = {role: f"model_{role}" for role in ROLES}
+        row = {role: f"model_{role}" for role in ROLES}
         return {
-            role: getattr(self.values, name)
-            for role, name in told.items()
-            if self.sources[name] == flag(name)
+            role: getattr(self.values, name) for role, name in row.items() if self.sources[name] == flag(name)
         }
 
     def network(self, *, http: bool = False) -> Network:
@@ -166,12 +164,12 @@ def add_flags(parser: argparse.ArgumentParser, *names: str) -> None:
     """Give a command the flags of these settings; `models`, `network` and `code` each stand for several."""
     wanted = [one for name in names for one in _GROUPS.get(name, (name,))]
     in_file = f", or in {FILE} in the data folder" if wanted != ["home"] else ""
-    told = f"can also be set by variables, such as {variable(wanted[-1])}{in_file}"
-    group = parser.add_argument_group("settings", told)
+    text = f"can also be set by variables, such as {variable(wanted[-1])}{in_file}"
+    group = parser.add_argument_group("settings", text)
     for one in wanted:
-        word, told = _FLAGS[one]
+        word, text = _FLAGS[one]
         action = "append" if one in LISTS else "store"
-        group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=told)
+        group.add_argument(flag(one), dest=one, action=action, default=None, metavar=word, help=text)
 
 
 def given_words(args: argparse.Namespace) -> list[str]:
@@ -196,10 +194,10 @@ def read_settings(
     invalid settings.
     """
     environ = os.environ if environ is None else environ
-    told: str = getattr(args, "home", None) or ""
-    home = Path(told).expanduser() if told else default_home()
+    text: str = getattr(args, "home", None) or ""
+    home = Path(text).expanduser() if text else default_home()
     sources = {
-        "home": flag("home") if told else variable("home") if environ.get(variable("home")) else DEFAULT
+        "home": flag("home") if text else variable("home") if environ.get(variable("home")) else DEFAULT
     }
     reading = _Reading(home, mistakes)
     found: dict[str, Any] = {}
@@ -260,8 +258,8 @@ class _Flags:
         self._args = args
 
     def read(self) -> dict[str, Any]:
-        told = {name: getattr(self._args, name, None) for name in NAMES}
-        return {name: value for name, value in told.items() if value}
+        row = {name: getattr(self._args, name, None) for name in NAMES}
+        return {name: value for name, value in row.items() if value}
 
     def place(self, name: str) -> str:
         return flag(name)
@@ -276,8 +274,8 @@ class _Variables:
         self._environ = environ
 
     def read(self) -> dict[str, Any]:
-        told = {name: self._environ.get(variable(name), "") for name in NAMES}
-        return {name: value for name, value in told.items() if value}
+        row = {name: self._environ.get(variable(name), "") for name in NAMES}
+        return {name: value for name, value in row.items() if value}
 
     def place(self, name: str) -> str:
         return variable(name)

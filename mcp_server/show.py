@@ -82,17 +82,17 @@ async def _run(args: argparse.Namespace) -> int:
             return 0
         found = await _found(bench, args.kind, args.id, view, args.limit)
         kind = found.kind
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "summary": found.summary or f"{found.kind} {found.id}, view {found.view}.",
         "item": found.item,
         "warnings": found.warnings,
         "untrusted": [path if path.startswith("item") else f"item.{path}" for path in found.untrusted],
     }
     if args.json:
-        print(json.dumps({**told, "more": bool(found.next_cursor)}, ensure_ascii=False, default=str))
+        print(json.dumps({**row, "more": bool(found.next_cursor)}, ensure_ascii=False, default=str))
         return 0
     page = kind == "conversation" and not args.view
-    for line in _page(told, screen.width) if page else map(clean, render(told).splitlines()):
+    for line in _page(row, screen.width) if page else map(clean, render(row).splitlines()):
         screen.line(line)
     if found.next_cursor:
         screen.line(f"There is more: --limit {min(100, 2 * args.limit)}")

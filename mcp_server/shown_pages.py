@@ -41,8 +41,8 @@ async def run_page(bench: Workbench, report: RunReport, width: int, home: Sequen
     _, first, *rest = await result_lines(bench, report, width)
     played = ", ".join(f"{role}: {name}" for role, name in played_by(run.models, run.agent).items())
     started = run.created_at.replace("T", " ")[:16]
-    told = f"environment {run.environment}, round {run.round}, {run.state}, started {started} UTC"
-    lines = [first, f"  {told}", *wrapped(played, width, "  "), *rest]
+    text = f"environment {run.environment}, round {run.round}, {run.state}, started {started} UTC"
+    lines = [first, f"  {text}", *wrapped(played, width, "  "), *rest]
     lines += await _worst(bench, run, width)
     see = next((cluster.see for cluster in run.clusters if cluster.see), "")
     nearer = [called("show", one, *home) for one in (see, await _first_error(bench, run)) if one]
@@ -75,12 +75,12 @@ async def _worst(bench: Workbench, run: RunRecord, width: int) -> list[str]:
     failed = [row for row in rows if row["fail"] and row.get("counts", True)]
     if not failed:
         return []
-    told = [
+    parts = [
         (clean(row["id"]), f"fails {row['fail']} of {row['pass'] + row['fail'] + row['inconclusive']}")
         for row in failed
     ]
-    more = [f"  and {len(told) - CHECKS} more: --view checks"] if len(told) > CHECKS else []
-    return ["Worst checks:", *table(told[:CHECKS], width), *more]
+    more = [f"  and {len(parts) - CHECKS} more: --view checks"] if len(parts) > CHECKS else []
+    return ["Worst checks:", *table(parts[:CHECKS], width), *more]
 
 
 def conversation_page(summary: str, item: Mapping[str, Any], width: int) -> list[str]:
@@ -98,8 +98,8 @@ def _turn(turn: Mapping[str, Any], width: int) -> Iterator[str]:
     if turn.get("user"):
         yield from _part("user", turn["user"], width)
     for event in turn.get("events", ()):
-        told = event.get("event") or f"tells the {event.get('to')}: {event.get('notify')}"
-        yield from _part("world", str(told), width)
+        text = event.get("event") or f"tells the {event.get('to')}: {event.get('notify')}"
+        yield from _part("world", str(text), width)
     for one in turn.get("rejected", ()):
         yield from _part(str(one["by"]), f"(rejected: {one['feedback']}) {one['text']}", width)
     for call in turn.get("calls", ()):

@@ -88,7 +88,7 @@ def refusal(
             for one in error.errors(include_url=False)
             if one["type"] != "missing" or f"`{one['loc'][0]}`" not in why
         ]
-        return _told(tool, wrong[0]) if wrong else None
+        return _explained(tool, wrong[0]) if wrong else None
     except RecursionError:
         return _too_deep("")
     return None
@@ -171,7 +171,7 @@ def _noise(key: str, value: Any) -> bool:
     return key == "minimum" and value == 0
 
 
-def _told(tool: Tool, mistake: ErrorDetails) -> CasehardenError:
+def _explained(tool: Tool, mistake: ErrorDetails) -> CasehardenError:
     properties: dict[str, Any] = tool.parameters["properties"]
     place = [str(part) if isinstance(part, str) else part for part in mistake["loc"]]
     name = str(place[0]) if place else ""

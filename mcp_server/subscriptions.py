@@ -39,7 +39,7 @@ class Subscriptions:
         self._older: dict[Connection, dict[str, ServerSession]] = {}
 
     @contextmanager
-    def told(self) -> Generator[None]:
+    def announcing(self) -> Generator[None]:
         """While the workbench is open, announce every end of a job."""
         stop = self._bench.jobs.on_end(self.job_ended)
         try:
@@ -60,8 +60,8 @@ class Subscriptions:
             await self.bus.publish(ResourceUpdated(uri=uri))
         async with anyio.create_task_group() as group:
             for sessions in self._older.values():
-                told = {uri: sessions[uri] for uri in changed if uri in sessions}
-                group.start_soon(_tell, told)
+                row = {uri: sessions[uri] for uri in changed if uri in sessions}
+                group.start_soon(_tell, row)
 
     async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
         connection = _connection(ctx)

@@ -61,11 +61,11 @@ async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> 
         async with settings.workbench("doctor", roots=[cases.path]).reach() as reach:
             check_agent(spec, place, reach)
             if spec.kind not in OUTSIDE:
-                return [Finding("ok", "agent", _told(spec, cases), cases.config)]
+                return [Finding("ok", "agent", _describe(spec, cases), cases.config)]
             agent = open_outside(spec, reach, place)
             if isinstance(agent, ChatAgent):
                 found.append(Finding("ok", "agent is sent", _sent(spec, agent, cases), cases.config))
-            told = await _asked(agent, cases.instructions, calls)
+            text = await _asked(agent, cases.instructions, calls)
     except AgentError as error:
         return [
             *found,
@@ -74,12 +74,12 @@ async def tried_agent(settings: Settings, cases: CaseFolder, *, calls: bool) -> 
     except CasehardenError as error:
         return [*found, Finding("fail", "agent", error.what.rstrip("."), cases.config, error.allowed)]
     except TimeoutError:
-        told = f"{agent_name(spec.model_dump())}: no answer within {PATIENCE_S} s"
-        return [*found, Finding("fail", "agent", told, cases.config, "check that it can be reached")]
-    return [*found, Finding("ok", "agent", told, cases.config)]
+        text = f"{agent_name(spec.model_dump())}: no answer within {PATIENCE_S} s"
+        return [*found, Finding("fail", "agent", text, cases.config, "check that it can be reached")]
+    return [*found, Finding("ok", "agent", text, cases.config)]
 
 
-def _told(spec: AgentSpec, cases: CaseFolder) -> str:
+def _describe(spec: AgentSpec, cases: CaseFolder) -> str:
     if spec.kind == "recorded":
         return f"recorded: {spec.file or spec.run or 'its conversations'} played back, nothing is sent"
     length = f"{len(cases.instructions):,} characters of instructions"

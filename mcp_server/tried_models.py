@@ -64,10 +64,10 @@ async def _tried(model: ModelName, connections: Connections, where: str, calls: 
             client = open_model(model, connections, where=where)
             if isinstance(client, Probed):
                 await client.probe()
-                told = await _called(client) if calls else f"{client.name}, not called"
+                text = await _called(client) if calls else f"{client.name}, not called"
             else:
-                told = client.name
-        return "ok", told, ""
+                text = client.name
+        return "ok", text, ""
     except CasehardenError as error:
         if isinstance(error, MissingKey) and _HERE in error.what:
             return "fail", _missing(error, model, where), NO_VARIABLES

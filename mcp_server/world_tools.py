@@ -121,8 +121,8 @@ class WorldTools:
                 await self._spans.answer(scope, receive, send, partial(self._spans.take_for, watched))
                 return
             if scope["type"] == "http" and self._of(token) is None:
-                told = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]
-                await send({"type": "http.response.start", "status": 401, "headers": told})
+                parts = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain")]
+                await send({"type": "http.response.start", "status": 401, "headers": parts})
                 await send({"type": "http.response.body", "body": b"no token of a conversation that goes on"})
                 return
             await app(scope, receive, send)

@@ -42,7 +42,7 @@ async def harden_my_agent(bench: Workbench, environment: str, goal: str = "") ->
     Raises NotFound if the environment does not exist, InvalidArgument if several could be meant.
     """
     environment = environment or await _only_environment(bench)
-    told = await _told(bench, environment)
+    told = await _summary_of(bench, environment)
     run = await _newest(bench, "run", environment) if told else None
     job = await _active(bench, environment) if told else None
     text = template("harden_my_agent").format(
@@ -62,7 +62,7 @@ async def play_the_agent(bench: Workbench, environment: str, start: str = "") ->
     Raises as `harden_my_agent` does.
     """
     environment = environment or await _only_environment(bench)
-    told = await _told(bench, environment)
+    told = await _summary_of(bench, environment)
     session = await _open_session(bench, environment) if told else ""
     state = f"{told or NONE_YET} {session or 'No session'} is open."
     args = {"environment": environment, "role": "agent", "start": start.strip()[:200] or "random"}
@@ -77,7 +77,7 @@ async def play_the_agent(bench: Workbench, environment: str, start: str = "") ->
 async def write_scenarios(bench: Workbench, environment: str, count: str = "", focus: str = "") -> str:
     """The text of the prompt; `count` 1 to 50, default 5. Raises as `harden_my_agent` does."""
     environment = environment or await _only_environment(bench)
-    told = await _told(bench, environment)
+    told = await _summary_of(bench, environment)
     if count.strip() and not (count.strip().isdecimal() and 1 <= int(count.strip()[:4]) <= 50):
         raise InvalidArgument(f"`count` is {count[:40]}.", where="count", allowed="1 to 50")
     text = template("write_scenarios").format(
@@ -168,7 +168,7 @@ async def _only_environment(bench: Workbench) -> str:
     raise InvalidArgument(what, where="environment", allowed=ids, next=[start])
 
 
-async def _told(bench: Workbench, environment: str) -> str:
+async def _summary_of(bench: Workbench, environment: str) -> str:
     """What is to be said of an environment; "" where there is none at all. NotFound if there are only others."""
     if SLUG.fullmatch(environment) and not await _environments(bench):
         return ""
@@ -198,17 +198,17 @@ async def _active(bench: Workbench, environment: str) -> dict[str, Any] | None:
 
 
 def _state(environment: str, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:
-    told = [environment or NONE_YET]
+    parts = [environment or NONE_YET]
     if run is None:
-        told.append("No runs yet.")
+        parts.append("No runs yet.")
     else:
         figures = {
             key: run[key] for key in ("state", "passed", "counted", "instructions", "round") if key in run
         }
-        told.append(f"Newest run: {run['id']} {json.dumps(figures, ensure_ascii=False)}.")
+        parts.append(f"Newest run: {run['id']} {json.dumps(figures, ensure_ascii=False)}.")
     if job is not None:
-        told.append(f"{job['id']} is {job['state']}.")
-    return " ".join(one for one in told if one)
+        parts.append(f"{job['id']} is {job['state']}.")
+    return " ".join(one for one in parts if one)
 
 
 def _first(environment: str, run: dict[str, Any] | None, job: dict[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from caseharden.engine.evaluate import NEAR_DUPLICATE, jaccard, near_copies, told_by, words_of
+from caseharden.engine.evaluate import NEAR_DUPLICATE, distinguishing_text, jaccard, near_copies, words_of
 from caseharden.engine.harden import lint_cases
 from caseharden.engine.records.authored import load
 from caseharden.engine.records.scenario import Scenario
@@ -46,7 +46,10 @@ def test_near_copies_by_words_are_those_that_the_measure_of_generation_finds() -
     cases += [scenario(100 + n, f"{case.goal} extra") for n, case in enumerate(cases[:5])]
     found = near_copies(cases)
     for k, one in enumerate(cases):
-        overlap = [jaccard(words_of(told_by(one)), words_of(told_by(other))) for other in cases[:k]]
+        overlap = [
+            jaccard(words_of(distinguishing_text(one)), words_of(distinguishing_text(other)))
+            for other in cases[:k]
+        ]
         assert (one.id in found) is any(value >= NEAR_DUPLICATE for value in overlap), one.id
     assert {f"s{100 + n}" for n in range(5)} <= set(found)
 

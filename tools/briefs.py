@@ -18,7 +18,7 @@ def wants_text(hardening: Hardening) -> bool:
     return hardening.strategy == "submit" and (hardening.state in ("open", "running") or bool(unproven))
 
 
-def told_brief(hardening: Hardening, candidate: Candidate | None, *, asked: bool) -> Brief | None:
+def shown_brief(hardening: Hardening, candidate: Candidate | None, *, asked: bool) -> Brief | None:
     """The brief that a reply shows: where it was `asked` for, there is no text yet, or this text changed it."""
     standing = standing_candidate(hardening)
     changed = candidate is None or (standing is not None and standing.id == candidate.id)
@@ -29,7 +29,7 @@ def brief_row(brief: Brief) -> dict[str, Any]:
     """What a writer needs of it; of many clusters the worst, and how many there are."""
     fields = {"id", "check", "severity", "cause", "see", "rule", "tool", "simulations"}
     clusters = [one.model_dump(include=fields) for one in brief.clusters[:SHOWN_CLUSTERS]]
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "base": brief.base,
         "text": brief.text,
         "clusters": [
@@ -45,7 +45,7 @@ def brief_row(brief: Brief) -> dict[str, Any]:
         "descriptions": brief.descriptions,
         "hint": brief.hint,
     }
-    return {name: value for name, value in told.items() if value not in ("", [], {}, None)}
+    return {name: value for name, value in row.items() if value not in ("", [], {}, None)}
 
 
 def open_summary(hardening: Hardening) -> str:
@@ -74,7 +74,7 @@ def write_calls(hardening: Hardening, candidate: Candidate | None, *, asked: boo
     if len(clusters) > SHOWN_CLUSTERS:
         why = f"all {len(clusters)} clusters"
         calls.append(then("get_item", why, kind="hardening", id=hardening.id, view="clusters"))
-    elif told_brief(hardening, candidate, asked=asked) is None:
+    elif shown_brief(hardening, candidate, asked=asked) is None:
         calls.append(brief_call(hardening))
     return calls
 

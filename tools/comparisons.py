@@ -42,7 +42,7 @@ def comparison_reply(report: ComparisonReport, limit: int) -> Comparison:
     """All that changed, at most `limit` names of each sort."""
     found = report.found
     return Comparison(
-        summary=f"{_told(report)} {NO_PROOF}",
+        summary=f"{_summary(report)} {NO_PROOF}",
         next=_next(report),
         warnings=_warnings(report, limit),
         base=report.base.run,
@@ -94,7 +94,7 @@ def finding(found: RunComparison) -> str:
     return f"Not enough evidence{would_do}."
 
 
-def told_p(p: float) -> str:
+def format_p(p: float) -> str:
     """Three digits, `< 0.001` below."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
@@ -107,12 +107,12 @@ def change(found: RunComparison) -> str:
     return f"{old.passed:,} of {old.trials:,} -> {new.passed:,} of {new.trials:,} pass ({points})"
 
 
-def _told(report: ComparisonReport) -> str:
+def _summary(report: ComparisonReport) -> str:
     found = report.found
     offline = offline_roles(*_players(report))
     counts = (
         f"{len(found.better):,} of {plural(found.scenarios, 'scenario')} better, {len(found.worse):,} worse, "
-        f"{found.unchanged_scenarios:,} unchanged, {told_p(found.p)}"
+        f"{found.unchanged_scenarios:,} unchanged, {format_p(found.p)}"
     )
     return f"{report.run.run} against {report.base.run}{offline}: {counts}; {change(found)}. {finding(found)}"
 
@@ -150,12 +150,12 @@ def _evidence(found: RunComparison) -> dict[str, Any]:
 
 def _by(report: ComparisonReport, limit: int) -> dict[str, list[dict[str, Any]]]:
     """What changed by persona, tag and scenario, the most first; nothing where there is one group only."""
-    told: dict[str, list[dict[str, Any]]] = {}
+    row: dict[str, list[dict[str, Any]]] = {}
     for name, groups in report.groups.items():
         changed = _changed(groups)
         if changed:
-            told[name] = [_group(one) for one in changed[:limit]]
-    return told
+            row[name] = [_group(one) for one in changed[:limit]]
+    return row
 
 
 def _changed(groups: Sequence[GroupChange]) -> list[GroupChange]:

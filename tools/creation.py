@@ -43,28 +43,28 @@ def _summary(creation: Creation) -> str:
         return f"{job.id} is {job.state}: no {noun} was made."
     made = _made_count(creation)
     if creation.by:
-        told = [f"{plural(made, noun)} written by {creation.by}"]
+        parts = [f"{plural(made, noun)} written by {creation.by}"]
     else:
         verb = "made" if noun == "simulation" else "stored"
-        told = [f"{plural(made, noun)} {verb} in {creation.environment}"]
-    told += _more(creation)
-    return ", ".join(told) + "."
+        parts = [f"{plural(made, noun)} {verb} in {creation.environment}"]
+    parts += _more(creation)
+    return ", ".join(parts) + "."
 
 
 def _more(creation: Creation) -> list[str]:
-    told: list[str] = []
+    parts: list[str] = []
     checked = creation.checked
     if "proven" in checked:
-        told.append(f"{checked['proven']} proven solvable")
+        parts.append(f"{checked['proven']} proven solvable")
     if checked.get("unproven"):
-        told.append(f"{len(checked['unproven'])} unproven")
+        parts.append(f"{len(checked['unproven'])} unproven")
     if checked.get("near_duplicates_refused"):
-        told.append(plural(checked["near_duplicates_refused"], "near-duplicate") + " left out")
+        parts.append(plural(checked["near_duplicates_refused"], "near-duplicate") + " left out")
     if creation.unchanged:
-        told.append(f"{len(creation.unchanged):,} unchanged")
+        parts.append(f"{len(creation.unchanged):,} unchanged")
     if creation.refused:
-        told.append(f"{len(creation.refused):,} refused")
-    return told
+        parts.append(f"{len(creation.refused):,} refused")
+    return parts
 
 
 def _warnings(creation: Creation) -> list[str]:

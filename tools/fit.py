@@ -68,9 +68,9 @@ def fit(payload: dict[str, Any], cap: int = CAP) -> dict[str, Any]:
         gone = tuple(f"{path}." for path in dropped(payload, room))
         kept = [one for one in kept if not one[0].startswith(gone)]
     if kept:
-        told = [f"{path} shows {shown} of {total}" for path, shown, total in kept[:5]]
+        parts = [f"{path} shows {shown} of {total}" for path, shown, total in kept[:5]]
         payload.setdefault("warnings", []).append(
-            f"Cut to fit: {'; '.join(told)}. Use limit, cursor or another view."
+            f"Cut to fit: {'; '.join(parts)}. Use limit, cursor or another view."
         )
     return payload
 

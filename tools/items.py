@@ -206,15 +206,15 @@ def _page_summary(page: PageResult, environment: str) -> str:
 def _overview(overview: Mapping[str, Any]) -> str:
     totals: Mapping[str, int] = overview.get("totals", {})
     held = [plural(count, kind.removesuffix("s")) for kind, count in totals.items() if count]
-    told = f"{', '.join(held)}." if held else "Nothing is stored yet."
+    text = f"{', '.join(held)}." if held else "Nothing is stored yet."
     rate, jobs = overview.get("average_pass_rate"), overview.get("active_jobs", [])
     if rate is not None:
         runs = plural(overview["rated_runs"], "run")
         passed = f"{overview['passed']:,} of {overview['counted']:,} trials"
-        told += f" {passed} pass; the mean of {runs} is {percent(rate)}."
-    told += f" {plural(len(jobs), 'job')} going on." if jobs else ""
+        text += f" {passed} pass; the mean of {runs} is {percent(rate)}."
+    text += f" {plural(len(jobs), 'job')} going on." if jobs else ""
     problems = overview.get("problems", [])
-    return told + (f" {plural(len(problems), 'problem')}." if problems else "")
+    return text + (f" {plural(len(problems), 'problem')}." if problems else "")
 
 
 def _changed(done: Changes, summary: str, calls: list[NextCall]) -> Changed:

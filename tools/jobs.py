@@ -45,17 +45,17 @@ async def cancel_job(
 def _reply(report: JobReport) -> JobReply:
     job = report.job
     result = result_reply(report)
-    told = [job_state(job)]
+    parts = [job_state(job)]
     calls: list[NextCall] = [goes_on(job)] if job.active else []
     if job.left:
         calls += [NextCall(**call) for call in (job.error or {}).get("next", [])]
     if not job.active and result is not None:
         if job.kind == "score" and job.state == "cancelled" and not job.units.finished:
             result.summary = f"Nothing was judged: {_run_of(result)} keeps its scores."
-        told.append(result.summary)
+        parts.append(result.summary)
         calls = [one for one in result.next if one.args.get("job") != job.id]
     return JobReply(
-        summary=" ".join(told),
+        summary=" ".join(parts),
         next=calls or [then("get_item", kind="job", id=job.id)],
         warnings=result.warnings if result else [],
         links=result.links if result else [],

@@ -59,11 +59,11 @@ async def answer_model_calls(
 
 def _reply(batch: ModelCallBatch, history: str) -> ModelCalls:
     result = result_reply(batch.result) if batch.result else None
-    told = [_told(batch)]
+    parts = [_summary(batch)]
     if result is not None:
-        told.append(result.summary)
+        parts.append(result.summary)
     return ModelCalls(
-        summary=" ".join(told),
+        summary=" ".join(parts),
         next=_next(batch, history) or (result.next if result else []),
         warnings=[*batch.warnings, *(result.warnings if result else [])],
         links=result.links if result else [],
@@ -78,25 +78,25 @@ def _reply(batch: ModelCallBatch, history: str) -> ModelCalls:
     )
 
 
-def _told(batch: ModelCallBatch) -> str:
+def _summary(batch: ModelCallBatch) -> str:
     answered = batch.accepted + len(batch.refused)
-    told = [f"{plural(batch.accepted, 'answer')} taken"] if answered else []
+    parts = [f"{plural(batch.accepted, 'answer')} taken"] if answered else []
     if batch.refused:
-        told.append(f"{len(batch.refused)} refused (`refused` says why)")
+        parts.append(f"{len(batch.refused)} refused (`refused` says why)")
     if batch.calls:
         of = f" of {len(batch.calls) + batch.left}" if batch.left else ""
-        told.append(f"{len(batch.calls)}{of} model calls: answer each as the role it names")
+        parts.append(f"{len(batch.calls)}{of} model calls: answer each as the role it names")
     elif batch.left:
-        told.append(f"{plural(batch.left, 'call')} that you hold can be taken again")
+        parts.append(f"{plural(batch.left, 'call')} that you hold can be taken again")
     elif batch.out:
-        told.append(
+        parts.append(
             f"{plural(batch.out, 'call')} out with clients, nothing else waits. Whoever holds one answers it; "
             "what nobody answers comes back within 5 min"
         )
     elif batch.job is None or batch.job.active:
-        told.append("no model call waits now")
-    said = ", ".join(told)
-    said = f"{said[:1].upper()}{said[1:]}." if told else ""
+        parts.append("no model call waits now")
+    said = ", ".join(parts)
+    said = f"{said[:1].upper()}{said[1:]}." if parts else ""
     return f"{said} {job_state(batch.job)}".strip() if batch.job and not batch.job.active else said
 
 

@@ -15,7 +15,7 @@ from ..engine.harden import (
 from ..engine.records.environment import InstructionsRecord, played_by
 from ..engine.records.hardening import Brief, Candidate, Evidence, Hardening
 from ..engine.workbench.results import HardeningReport
-from .briefs import brief_row, broken_example, broken_on_train, open_summary, told_brief
+from .briefs import brief_row, broken_example, broken_on_train, open_summary, shown_brief
 from .onward import next_calls
 from .replies import CandidateView, HardeningReply, counts, then
 from .wording import held_out, listed, offline_roles, plural, rounded, train, with_offline
@@ -52,7 +52,7 @@ def hardening_reply(report: HardeningReport, *, decided: str = "", asked: bool =
         return _rolled_back(report, report.became)
     hardening, candidate = report.hardening, _candidate(report)
     outcome, evidence = _result(hardening, candidate)
-    brief = None if decided else told_brief(hardening, candidate, asked=asked)
+    brief = None if decided else shown_brief(hardening, candidate, asked=asked)
     return HardeningReply(
         summary=_summary(report, candidate, evidence, outcome, decided),
         next=next_calls(report, candidate, outcome, asked=asked)[:3],
@@ -103,9 +103,9 @@ def _rolled_back(report: HardeningReport, version: InstructionsRecord) -> Harden
         then("list_items", "all versions", kind="instructions", environment=environment),
     ]
     if before is None or before.id == version.id:
-        told, view = f"{environment} is at version {version.number} already.", None
+        text, view = f"{environment} is at version {version.number} already.", None
     else:
-        told = f"{environment} is back at instructions version {version.number}; version {before.number} is kept."
+        text = f"{environment} is back at instructions version {version.number}; version {before.number} is kept."
         calls.insert(1, then("decide_candidate", "to undo", candidate=before.id, decision="roll_back"))
         view = CandidateView(
             id=version.id,
@@ -114,7 +114,7 @@ def _rolled_back(report: HardeningReport, version: InstructionsRecord) -> Harden
             chars=[len(before.text), len(version.text)],
         )
     return HardeningReply(
-        summary=told + wrote,
+        summary=text + wrote,
         next=calls,
         hardening=report.hardening.id,
         state="rolled_back",
@@ -193,17 +193,19 @@ def _summary(
         return _round(hardening, candidate)
     if not outcome:
         return open_summary(hardening)
-    told = f"{hardening.id}: {_outcome(outcome)}{offline_roles(_players(hardening))}"
-    told += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
-    told += _refuses(hardening, candidate)
-    return " ".join([told, *_told(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)])
+    text = f"{hardening.id}: {_outcome(outcome)}{offline_roles(_players(hardening))}"
+    text += f": {_broken(evidence)}." if evidence and evidence.regressed_checks else "."
+    text += _refuses(hardening, candidate)
+    return " ".join(
+        [text, *_outcome_lines(hardening, outcome, evidence), *_added(candidate), *_reason(hardening)]
+    )
 
 
 def _outcome(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
-def _told(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list[str]:
+def _outcome_lines(hardening: Hardening, outcome: str, evidence: Evidence | None) -> list[str]:
     unusable = evidence is not None and NO_HELD_OUT in evidence.caps
     told = {
         "nothing_to_fix": ["The base passes all simulations that count."],
@@ -241,21 +243,21 @@ def _broken(evidence: Evidence) -> str:
     for one in seen:
         checks.setdefault(one.check, set()).add(one.simulation)
     rows = [f"{check} in {len(where)}" for check, where in checks.items()]
-    told: list[str] = []
+    parts: list[str] = []
     if checks:
         check, where = next(iter(checks.items()))
         also = f" (also {listed(rows[1:])})" if rows[1:] else ""
-        told.append(f"check {check} broke in {len(where)} of {plural(of, 'train simulation')}{also}")
+        parts.append(f"check {check} broke in {len(where)} of {plural(of, 'train simulation')}{also}")
     beside = [f"check {one.check} in scenario {one.scenario}" for one in every if one.left_out]
     if beside:
-        told.append(f"{listed(beside)} broke outside of the selection")
+        parts.append(f"{listed(beside)} broke outside of the selection")
     example = broken_example(evidence)
     if example:
-        told.append(f"for example {example}")
+        parts.append(f"for example {example}")
     hidden = evidence.regressed_checks - len(every)
     if hidden:
-        told.append(f"{plural(hidden, 'check')} broke on held-out simulations")
-    return ", ".join(told)
+        parts.append(f"{plural(hidden, 'check')} broke on held-out simulations")
+    return ", ".join(parts)
 
 
 def _beside(evidence: Evidence) -> str:
@@ -279,10 +281,10 @@ def _added(candidate: Candidate | None) -> list[str]:
     """`2 lines added, 1 removed.`"""
     lines = candidate.diff.splitlines()[2:] if candidate else []
     added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
-    told = [f"{plural(added, 'line')} added"] if added else []
+    parts = [f"{plural(added, 'line')} added"] if added else []
     if removed:
-        told.append(f"{removed if added else plural(removed, 'line')} removed")
-    return [f"{', '.join(told)}."] if told else []
+        parts.append(f"{removed if added else plural(removed, 'line')} removed")
+    return [f"{', '.join(parts)}."] if parts else []
 
 
 def _reason(hardening: Hardening) -> list[str]:
@@ -310,10 +312,10 @@ def _refused(candidate: Candidate) -> str:
 
 def _round(hardening: Hardening, candidate: Candidate) -> str:
     last = next((one for one in reversed(hardening.rounds) if one.candidate == candidate.id), None)
-    told = f" {train(last.train)}" if last and last.train else ""
+    text = f" {train(last.train)}" if last and last.train else ""
     why = (last.told or last.reason).rstrip(".") if last else ""
     reason = f" Reason: {why}." if why else ""
-    return f"{candidate.id} was {candidate.state} in round {hardening.round}.{told}{reason}"
+    return f"{candidate.id} was {candidate.state} in round {hardening.round}.{text}{reason}"
 
 
 def _decision(report: HardeningReport, candidate: Candidate | None, outcome: str, decided: str) -> str:

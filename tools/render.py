@@ -28,12 +28,12 @@ def render(payload: Mapping[str, Any]) -> str:
             lines += _field(name, value, name, quoted, 0)
     lines += [f"Warning: {one}" for one in payload.get("warnings", ())]
     lines += [f"Link: {one['uri']} ({one['what']})" for one in payload.get("links", ())]
-    lines += [told(one) for one in payload.get("next", ())]
+    lines += [next_line(one) for one in payload.get("next", ())]
     text = "\n".join(lines)
     return text if len(text) <= CAP else f"{text[:CAP]}\n… ({len(text) - CAP} characters left out)"
 
 
-def told(call: Mapping[str, Any]) -> str:
+def next_line(call: Mapping[str, Any]) -> str:
     """`Next: get_item({"kind":"run","id":"run-1"}) - why`."""
     why = f" - {call['why']}" if call.get("why") else ""
     return f"Next: {call['tool']}({compact(call.get('args', {}))}){why}"
@@ -59,7 +59,7 @@ def _field(name: str, value: Any, path: str, quoted: frozenset[str], depth: int)
         return [f"{pad}{name}: {_flat(value)}"]
     if is_object(value):
         lines = [f"{pad}{name}:"]
-        for key, one in _told(value):
+        for key, one in _telling_fields(value):
             lines += _field(str(key), one, f"{path}.{key}", quoted, depth + 1)
         return lines
     return [f"{pad}{name}:", *_rows(value, f"{path}[]", quoted, depth + 1)]
@@ -75,7 +75,7 @@ def _rows(values: Sequence[Any], path: str, quoted: frozenset[str], depth: int) 
             lines.append(f"{pad}- {_flat(one)}")
         elif is_object(one):
             inner: list[str] = []
-            for key, part in _told(one):
+            for key, part in _telling_fields(one):
                 inner += _field(str(key), part, f"{path}.{key}", quoted, depth + 1)
             lines += _bulleted(inner, pad)
         else:
@@ -102,7 +102,7 @@ def _inline(value: Any, path: str, quoted: frozenset[str]) -> bool:
     return len(text) <= INLINE and "\\n" not in text
 
 
-def _told(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _telling_fields(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The fields that say something; what was and what is now stand even when they are empty."""
     return [
         (key, one) for key, one in value.items() if one not in ("", [], {}, None) or key in ("old", "new")
@@ -117,11 +117,11 @@ def _flat(value: Any, nested: bool = False) -> str:
     if is_object(value):
         prose = any(isinstance(one, str) and " " in one for one in value.values())
         between, after = ("; ", ": ") if prose else (", ", " ")
-        told = between.join(f"{key}{after}{_flat(one, True)}" for key, one in _told(value))
-        return f"({told})" if nested else told
+        text = between.join(f"{key}{after}{_flat(one, True)}" for key, one in _telling_fields(value))
+        return f"({text})" if nested else text
     if is_list(value):
-        told = ", ".join(_flat(one, True) for one in value)
-        return f"[{told}]" if nested else told
+        text = ", ".join(_flat(one, True) for one in value)
+        return f"[{text}]" if nested else text
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):

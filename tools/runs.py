@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..engine.evaluate import agreement_told
+from ..engine.evaluate import describe_agreement
 from ..engine.records.environment import played_by
 from ..engine.records.run import Cluster as StoredCluster, ClusterRerun, RunRecord, WhatIf
 from ..engine.workbench.results import RunReport
@@ -89,7 +89,7 @@ def run_reply(report: RunReport) -> RunReply:
         clusters_total=len(run.clusters) if len(run.clusters) > SHOWN_CLUSTERS else None,
         what_if=[] if going_on else [_if(one) for one in run.what_ifs[:SHOWN_CLUSTERS]],
         reruns=[] if going_on else [_rerun(one) for one in run.reruns[:SHOWN_RERUNS]],
-        metrics=metrics_told(run),
+        metrics=metric_rows(run),
         thresholds=[one.model_dump() for one in run.thresholds],
         changed=_changed(report),
         agreement=_agreement(run),
@@ -103,18 +103,18 @@ def _summary(run: RunRecord) -> str:
     offline = offline_roles(played_by(run.models, run.agent))
     if run.state != "done":
         return f"{run.id}{offline}: {part_of(run)}."
-    told = f"{run.id}{offline}: {rate(run.totals)}."
+    text = f"{run.id}{offline}: {rate(run.totals)}."
     if run.clusters:
         worst = run.clusters[0]
         size = plural(worst.simulations + worst.held_out, "simulation")
         size += f", {worst.held_out} of them held out" if worst.held_out else ""
-        told += f" {plural(len(run.clusters), 'failure cluster')}; worst: {worst.check} ({worst.severity}, {size})."
-    told += "".join(f" {_reran(one)}" for one in run.reruns[:SHOWN_RERUNS])
-    told += "".join(f" {_went_on(one)}" for one in run.what_ifs[:SHOWN_RERUNS])
+        text += f" {plural(len(run.clusters), 'failure cluster')}; worst: {worst.check} ({worst.severity}, {size})."
+    text += "".join(f" {_reran(one)}" for one in run.reruns[:SHOWN_RERUNS])
+    text += "".join(f" {_went_on(one)}" for one in run.what_ifs[:SHOWN_RERUNS])
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
-        told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
-    return told
+        text += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+    return text
 
 
 def _reran(rerun: ClusterRerun) -> str:
@@ -150,22 +150,22 @@ def _again(report: RunReport) -> str:
     by += (
         f" by grading {_versions(changes.now)} (was {_versions(changes.before)})" if changes and anew else ""
     )
-    told = f"{run.id} scored{' again' if run.score_sets else ''}{by}: {rate(run.totals)}{was}."
+    text = f"{run.id} scored{' again' if run.score_sets else ''}{by}: {rate(run.totals)}{was}."
     if changes is not None and (anew or changes.changed):
-        told += f" {changes_told(changes)}."
+        text += f" {describe_changes(changes)}."
     missed = sum(one.result == "fail" for one in run.thresholds)
     if run.thresholds:
-        told += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
+        text += f" {plural(len(run.thresholds), 'threshold')}, {missed} missed."
     found = run.agreement
     if found is not None:
-        told += f" The judge {agreement_told(found)}."
-    return told
+        text += f" The judge {describe_agreement(found)}."
+    return text
 
 
-def changes_told(found: VerdictChanges) -> str:
+def describe_changes(found: VerdictChanges) -> str:
     """`Verdicts changed: 2 of 3 trials (1 pass to fail, 0 fail to pass, 1 other)`"""
-    told = f"{found.pass_to_fail:,} pass to fail, {found.fail_to_pass:,} fail to pass, {found.other:,} other"
-    return f"Verdicts changed: {found.changed:,} of {plural(found.compared, 'trial')} ({told})"
+    text = f"{found.pass_to_fail:,} pass to fail, {found.fail_to_pass:,} fail to pass, {found.other:,} other"
+    return f"Verdicts changed: {found.changed:,} of {plural(found.compared, 'trial')} ({text})"
 
 
 def _changed(report: RunReport) -> dict[str, Any]:
@@ -174,9 +174,9 @@ def _changed(report: RunReport) -> dict[str, Any]:
     if found is None:
         return {}
     counted = ("compared", "pass_to_fail", "fail_to_pass", "other", "other_reward")
-    told: dict[str, Any] = {name: getattr(found, name) for name in counted}
-    told["grading"] = {"before": found.before, "now": found.now}
-    return {**told, "first": found.first[:SHOWN_CHANGES]} if found.first else told
+    row: dict[str, Any] = {name: getattr(found, name) for name in counted}
+    row["grading"] = {"before": found.before, "now": found.now}
+    return {**row, "first": found.first[:SHOWN_CHANGES]} if found.first else row
 
 
 def _versions(found: list[int]) -> str:
@@ -193,9 +193,9 @@ def part_of(run: RunRecord) -> str:
         (counted.error, "error"),
         (counted.invalid, "invalid"),
     )
-    told = ", ".join(f"{number:,} {word}" for number, word in numbers if number)
+    text = ", ".join(f"{number:,} {word}" for number, word in numbers if number)
     done = f"{run.state}: {counted.trials - counted.error:,} of {plural(trials_wanted(run), 'trial')} done"
-    return f"{done} ({told})" if told else done
+    return f"{done} ({text})" if text else done
 
 
 def _going_on(report: RunReport) -> str:
@@ -211,11 +211,11 @@ def _going_on(report: RunReport) -> str:
 
 def _job(report: RunReport) -> JobCounts | None:
     """The job's counts; before its work is queued all trials are pending."""
-    told = counts(report.job)
-    if told is None or told.total or told.state not in ("queued", "running"):
-        return told
+    text = counts(report.job)
+    if text is None or text.total or text.state not in ("queued", "running"):
+        return text
     total = trials_wanted(report.run)
-    return told.model_copy(update={"total": total, "pending": total})
+    return text.model_copy(update={"total": total, "pending": total})
 
 
 def _totals(run: RunRecord) -> dict[str, Any]:
@@ -226,13 +226,13 @@ def _totals(run: RunRecord) -> dict[str, Any]:
     return rounded(totals, 3)
 
 
-def metrics_told(run: RunRecord) -> dict[str, Any]:
+def metric_rows(run: RunRecord) -> dict[str, Any]:
     """Each metric with its mean or labels, scale and direction; of those left unscored how many."""
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, found in list(run.metrics.items())[:SHOWN_METRICS]:
         row = found.model_dump(mode="json", exclude_none=True, exclude={"judged"})
-        told[name] = rounded({k: v for k, v in row.items() if k in _FIGURES or v not in ({}, "none", 0)}, 3)
-    return told
+        fields[name] = rounded({k: v for k, v in row.items() if k in _FIGURES or v not in ({}, "none", 0)}, 3)
+    return fields
 
 
 def _agreement(run: RunRecord) -> dict[str, Any]:
@@ -240,28 +240,28 @@ def _agreement(run: RunRecord) -> dict[str, Any]:
     found = run.agreement
     if found is None:
         return {}
-    told = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree", "verdicts"})
+    fields = found.model_dump(mode="json", include={"judge", "labels", "compared", "agree", "verdicts"})
     shown = [
         {key: value for key, value in row.items() if key != "why"}
         for row in found.disagree[:SHOWN_DISAGREEMENTS]
     ]
     kappa = "undefined" if found.kappa is None else round(found.kappa, 3)
-    return {**told, "kappa": kappa, "disagree": shown, "disagree_total": len(found.disagree)}
+    return {**fields, "kappa": kappa, "disagree": shown, "disagree_total": len(found.disagree)}
 
 
 def _cluster(cluster: StoredCluster) -> Cluster:
-    told = {name: getattr(cluster, name) for name in Cluster.model_fields if name != "train"}
-    return Cluster.model_validate({**told, "train": cluster.simulations})
+    row = {name: getattr(cluster, name) for name in Cluster.model_fields if name != "train"}
+    return Cluster.model_validate({**row, "train": cluster.simulations})
 
 
 def _rerun(rerun: ClusterRerun) -> dict[str, Any]:
-    told = rerun.model_dump(mode="json", exclude={"key", "cause", "members"})
-    return {name: value for name, value in told.items() if value or name == "again"}
+    row = rerun.model_dump(mode="json", exclude={"key", "cause", "members"})
+    return {name: value for name, value in row.items() if value or name == "again"}
 
 
 def _if(one: WhatIf) -> dict[str, Any]:
-    told = one.model_dump(mode="json", exclude_none=True)
-    return rounded({name: value for name, value in told.items() if value or name == "passed"}, 3)
+    row = one.model_dump(mode="json", exclude_none=True)
+    return rounded({name: value for name, value in row.items() if value or name == "passed"}, 3)
 
 
 def _cost(report: RunReport) -> dict[str, Any]:

@@ -98,8 +98,8 @@ def _summary(report: SessionReport) -> str:
         ok = report.result.get("ok", True)
         return f"{head}: {report.result.get('tool', 'the call')} {'gave a result' if ok else 'failed'}."
     done = {"undo": "back here", "regenerate": "said anew", "look": "as it stands"}.get(report.action, "")
-    told = plural(len(report.messages), "message") if report.action == "reply" else done
-    return f"{head}: {told}."
+    text = plural(len(report.messages), "message") if report.action == "reply" else done
+    return f"{head}: {text}."
 
 
 def _part(report: SessionReport) -> str:
@@ -128,8 +128,8 @@ def _ended(report: SessionReport) -> str:
     )
     if not why:
         why = "every check passed" if verdict == "pass" else f"verdict {verdict}"
-    told = "No reward" if value is None else f"Reward {value:g}"
-    return f"Ended ({report.end}). {told}: {why}. Kept as {report.conversation}."
+    text = "No reward" if value is None else f"Reward {value:g}"
+    return f"Ended ({report.end}). {text}: {why}. Kept as {report.conversation}."
 
 
 def _arguments(signature: ToolSignature) -> str:

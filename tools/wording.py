@@ -25,21 +25,21 @@ def rate(totals: Totals) -> str:
     """`89 of 144 pass (62%, interval 43-78)`; what was left out of the rate stands behind it."""
     counted = totals.passed + totals.failed + totals.inconclusive
     if not counted:
-        told = "nothing could be counted"
+        text = "nothing could be counted"
     else:
-        told = f"{totals.passed:,} of {counted:,} pass ({interval(totals.passed / counted, totals.interval)})"
+        text = f"{totals.passed:,} of {counted:,} pass ({interval(totals.passed / counted, totals.interval)})"
     left_out = [
         f"{number:,} {word}"
         for word, number in (("error", totals.error), ("invalid", totals.invalid))
         if number
     ]
-    return told + (f"; left out: {', '.join(left_out)}" if left_out else "")
+    return text + (f"; left out: {', '.join(left_out)}" if left_out else "")
 
 
 def interval(share: float, bounds: tuple[float, float] | None) -> str:
     """`62%, interval 43-78`."""
-    told = percent(share)
-    return f"{told}, interval {100 * bounds[0]:.0f}-{100 * bounds[1]:.0f}" if bounds else told
+    text = percent(share)
+    return f"{text}, interval {100 * bounds[0]:.0f}-{100 * bounds[1]:.0f}" if bounds else text
 
 
 def percent(share: float) -> str:

@@ -31,9 +31,9 @@ from .json_rpc import ONCE, HttpPeer, RpcError
 from .outside import (
     Reach,
     check_has_its_own_model,
+    describe_failure,
     last_words,
-    spans_told,
-    told_failure,
+    span_fields,
     with_trace,
 )
 
@@ -83,8 +83,8 @@ class A2aAgents:
         try:
             await self.card()
         except FAILURES as error:
-            told = told_failure(self.shown, error, self.reach.connections.secrets)
-            raise Unavailable(f"{told[:1].upper()}{told[1:]}.", where=f"{self.where}.card_url") from error
+            text = describe_failure(self.shown, error, self.reach.connections.secrets)
+            raise Unavailable(f"{text[:1].upper()}{text[1:]}.", where=f"{self.where}.card_url") from error
 
     def conversation(self) -> A2aAgent:
         return A2aAgent(self)
@@ -111,10 +111,10 @@ class A2aAgents:
         return {n: value(text, f"{self.where}.headers.{n}") for n, text in self.spec.headers.items()}
 
     def _read(self, card: Any) -> Card:
-        told = as_object(card)
-        ways = [(as_object(one), True) for one in as_list(told.get("supportedInterfaces"))]
-        ways += [(as_object(one), False) for one in as_list(told.get("additionalInterfaces"))]
-        ways.append(({"url": told.get("url"), "transport": told.get("preferredTransport", "JSONRPC")}, False))
+        row = as_object(card)
+        ways = [(as_object(one), True) for one in as_list(row.get("supportedInterfaces"))]
+        ways += [(as_object(one), False) for one in as_list(row.get("additionalInterfaces"))]
+        ways.append(({"url": row.get("url"), "transport": row.get("preferredTransport", "JSONRPC")}, False))
         found = [
             (str(way["url"]), new and not str(way.get("protocolVersion", "1")).startswith("0"))
             for way, new in ways
@@ -159,9 +159,9 @@ class A2aAgent:
                 answer = await self._answer(turn, await agents.card())
         except TimeoutError:
             error = TimedOut(f"no whole answer within {agents.spec.timeout_s:g} s")
-            raise AgentError(told_failure(agents.shown, error, secrets)) from error
+            raise AgentError(describe_failure(agents.shown, error, secrets)) from error
         except FAILURES as error:
-            raise AgentError(told_failure(agents.shown, error, secrets)) from error
+            raise AgentError(describe_failure(agents.shown, error, secrets)) from error
         except InvalidArgument as error:
             raise AgentError(str(error)) from error
         return read_answer(answer, agents.shown, secrets)
@@ -209,7 +209,7 @@ class A2aAgent:
                         if turn.tools_url
                         else {}
                     ),
-                    **spans_told(turn),
+                    **span_fields(turn),
                 }
             },
         }

@@ -21,7 +21,7 @@ from ..net import Broken, NetError, Response, Retries, check_headers
 from ..records.conversation import TokenUsage
 from ..records.environment import AgentSpec, ModelAt, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
-from .outside import last_words, told_failure, with_trace
+from .outside import describe_failure, last_words, with_trace
 from .template import Template, filled_text
 
 DEFAULT_BODY: Final = {"messages": "{{messages}}", "tools": "{{tools}}"}
@@ -172,7 +172,7 @@ class ChatAgent:
     def _failure(self, error: NetError, *, named: bool = False) -> str:
         """What went wrong, with the beginning of what the agent said."""
         who = f"{'The' if named else 'the'} agent at {self._target.shown}"
-        return told_failure(who, error, self._connections.secrets)
+        return describe_failure(who, error, self._connections.secrets)
 
 
 def _is_first(turn: AgentInput) -> bool:

@@ -11,7 +11,7 @@ from ..processes import Crashed, ProcessError, Talk
 from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
-from .outside import Body, Reach, check_has_its_own_model, told_of
+from .outside import Body, Reach, check_has_its_own_model, turn_row
 
 
 class CommandAgents:
@@ -56,7 +56,7 @@ class CommandAgent:
         agents = self._agents
         secrets = agents.reach.connections.secrets
         try:
-            answer = await self._answer(told_of(turn, agents.spec))
+            answer = await self._answer(turn_row(turn, agents.spec))
         except ProcessError as error:
             raise AgentError(secrets.hide(f"the agent, {agents.name}, {error.whole}")) from error
         return read_answer(answer, f"the agent, {agents.name},", secrets)

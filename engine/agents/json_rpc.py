@@ -126,7 +126,7 @@ def _answer(response: Response, id: int) -> dict[str, Any]:
 
 def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(answer.get("error"), dict):
-        told = as_object(answer["error"])
-        code = told.get("code")
-        raise RpcError(code if isinstance(code, int) else 0, str(told.get("message", "")))
+        row = as_object(answer["error"])
+        code = row.get("code")
+        raise RpcError(code if isinstance(code, int) else 0, str(row.get("message", "")))
     return as_object(answer.get("result"))

@@ -17,7 +17,7 @@ from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer
 from .json_rpc import Peer
 from .mcp_peer import PEER_FAILURES, McpServer, let_go, texts_of
-from .outside import Reach, check_has_its_own_model, last_words, told_failure
+from .outside import Reach, check_has_its_own_model, describe_failure, last_words
 from .template import PLACEHOLDERS, Template
 
 WORDS: Final = ("message", "text", "input", "query", "prompt", "question")
@@ -48,8 +48,8 @@ class McpAgents:
             peer = await self.server.greeted()
             await self.found(peer)
         except PEER_FAILURES as error:
-            told = told_failure(self.shown, error, self.reach.connections.secrets)
-            raise Unavailable(f"{told[:1].upper()}{told[1:]}.", where=f"{self.where}.url") from error
+            text = describe_failure(self.shown, error, self.reach.connections.secrets)
+            raise Unavailable(f"{text[:1].upper()}{text[1:]}.", where=f"{self.where}.url") from error
         finally:
             await let_go(peer)
 
@@ -125,7 +125,7 @@ class McpAgent:
                 call["_meta"] = {"traceparent": turn.traceparent}
             result = await self._peer.ask("tools/call", call, agents.spec.timeout_s)
         except PEER_FAILURES as error:
-            raise AgentError(told_failure(agents.shown, error, secrets)) from error
+            raise AgentError(describe_failure(agents.shown, error, secrets)) from error
         except InvalidArgument as error:
             raise AgentError(str(error)) from error
         return read_answer(_answer(result, agents.shown), agents.shown, secrets)
@@ -139,11 +139,11 @@ def _answer(result: Mapping[str, Any], who: str) -> dict[str, Any]:
     text = texts_of(result)
     if result.get("isError"):
         raise AgentError(f"{who} answered with an error: {text[:500] or 'it does not say why'}")
-    told = as_object(result.get("structuredContent"))
-    if told:
-        if "text" in told or "calls" in told:
-            return told
-        text = text or json.dumps(told, ensure_ascii=False)
+    row = as_object(result.get("structuredContent"))
+    if row:
+        if "text" in row or "calls" in row:
+            return row
+        text = text or json.dumps(row, ensure_ascii=False)
     if not text:
         raise AgentError(f"{who} gave an answer without text")
     return {"text": text}

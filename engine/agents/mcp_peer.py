@@ -85,12 +85,12 @@ def texts_of(result: Mapping[str, Any]) -> str:
 
 
 async def _greet(peer: Peer, timeout_s: float) -> None:
-    told = {
+    row = {
         "protocolVersion": PROTOCOL,
         "capabilities": {},
         "clientInfo": {"name": "caseharden", "version": "1"},
     }
-    await peer.ask("initialize", told, min(timeout_s, START_S))
+    await peer.ask("initialize", row, min(timeout_s, START_S))
     if isinstance(peer, HttpPeer):
         peer.headers["Mcp-Protocol-Version"] = PROTOCOL
     await peer.tell("notifications/initialized")

@@ -50,7 +50,7 @@ class Outside(Protocol):
         ...
 
 
-def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
+def turn_row(turn: AgentInput, spec: AgentSpec) -> Body:
     """A turn as it is sent to a program."""
     return {
         "conversation": turn.conversation,
@@ -62,11 +62,11 @@ def told_of(turn: AgentInput, spec: AgentSpec) -> Body:
         "text": last_words(turn),
         "seed": turn.seed,
         **({"tools_url": turn.tools_url, "tools_token": turn.tools_token} if turn.tools_url else {}),
-        **spans_told(turn),
+        **span_fields(turn),
     }
 
 
-def spans_told(turn: AgentInput) -> dict[str, str]:
+def span_fields(turn: AgentInput) -> dict[str, str]:
     """What an agent whose spans are watched is sent in addition; {} for any other."""
     names = ("traceparent", "spans_url", "spans_token")
     return {name: getattr(turn, name) for name in names} if turn.spans_url else {}
@@ -99,12 +99,12 @@ def last_words(turn: AgentInput) -> str:
     return next((m.content for m in reversed(turn.messages) if m.role == "user"), "")
 
 
-def told_failure(who: str, error: Exception, secrets: Secrets) -> str:
+def describe_failure(who: str, error: Exception, secrets: Secrets) -> str:
     """What went wrong with `who` ("the agent, NAME,"), with the beginning of what it said."""
     body = error.body[:SHOWN_BODY] if isinstance(error, BadStatus) else ""
     text = str(error)
     goes_on = not isinstance(error, NetError) or text.startswith(
         ("answered", "refused", "cannot be", "may not")
     )
-    told = f"{who} {text}" if goes_on else f"{who.removesuffix(',')}: {text}"
-    return secrets.hide(told + (f": {body}" if body else ""))
+    words = f"{who} {text}" if goes_on else f"{who.removesuffix(',')}: {text}"
+    return secrets.hide(words + (f": {body}" if body else ""))

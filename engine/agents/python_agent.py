@@ -16,7 +16,7 @@ from ..processes import ProcessError, python_worker
 from ..records.environment import AgentSpec, agent_name
 from .adapter import AgentError, AgentInput, AgentReply
 from .answers import read_answer, written
-from .outside import Reach, check_has_its_own_model, told_of
+from .outside import Reach, check_has_its_own_model, turn_row
 from .workers import Worker, Workers
 
 SERVICE: Final = Path(__file__).with_name("python_service.py")
@@ -81,11 +81,11 @@ class PythonAgent:
 
     async def reply(self, turn: AgentInput) -> AgentReply:
         agents = self._agents
-        told = told_of(turn, agents.spec)
-        question: dict[str, Any] = {"do": "turn", "key": self._key, "turn": told}
+        row = turn_row(turn, agents.spec)
+        question: dict[str, Any] = {"do": "turn", "key": self._key, "turn": row}
         if self._asked:
             results = {m.tool_call_id: m.content for m in turn.messages[-turn.new :] if m.role == "tool"}
-            question = {"do": "results", "key": self._key, "results": results, "messages": told["messages"]}
+            question = {"do": "results", "key": self._key, "results": results, "messages": row["messages"]}
         try:
             if self._worker is None:
                 self._worker = await agents.workers.take()

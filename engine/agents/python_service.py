@@ -197,7 +197,7 @@ class Talking:
         self.asked.append((name, arguments, found))
         self.news.set()
 
-    async def told(self) -> dict[str, Any]:
+    async def outcome(self) -> dict[str, Any]:
         """What the agent returned, or the calls it asks of the world first."""
         assert self.task is not None
         if not self.news.is_set():
@@ -255,11 +255,11 @@ class Service:
         if do == "results":
             found = self.talking[key]
             found.results(question["results"], question["messages"])
-            return await found.told()
+            return await found.outcome()
         if key not in self.talking:
             self.talking[key] = await self.new()
         self.talking[key].begin(question["turn"])
-        return await self.talking[key].told()
+        return await self.talking[key].outcome()
 
     async def new(self) -> Talking:
         return Talking(await asyncio.to_thread(self.run), self.name)

@@ -168,21 +168,21 @@ def _raw_spans(told: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _span(raw: Any) -> Span | None:
-    told = as_object(raw)
-    trace, id = str(told.get("traceId") or ""), str(told.get("spanId") or "")
+    row = as_object(raw)
+    trace, id = str(row.get("traceId") or ""), str(row.get("spanId") or "")
     if not (_ID.fullmatch(trace) and _ID.fullmatch(id)):
         return None
-    pairs = [as_object(pair) for pair in as_list(told.get("attributes"))[:MOST_ATTRIBUTES]]
+    pairs = [as_object(pair) for pair in as_list(row.get("attributes"))[:MOST_ATTRIBUTES]]
     kept = {key: _value(pair.get("value")) for pair in pairs if (key := str(pair.get("key"))) in _READ}
-    parent = str(told.get("parentSpanId") or "")
+    parent = str(row.get("parentSpanId") or "")
     return Span(
         trace=trace.lower(),
         id=id.lower(),
         parent=parent.lower() if _ID.fullmatch(parent) and parent.strip("0") else "",
-        name=_text(told.get("name") or ""),
-        start_ns=_nanoseconds(told.get("startTimeUnixNano")),
-        end_ns=_nanoseconds(told.get("endTimeUnixNano")),
-        failed=as_object(told.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
+        name=_text(row.get("name") or ""),
+        start_ns=_nanoseconds(row.get("startTimeUnixNano")),
+        end_ns=_nanoseconds(row.get("endTimeUnixNano")),
+        failed=as_object(row.get("status")).get("code") in (2, "STATUS_CODE_ERROR"),
         attributes=kept,
         size=len(json.dumps(kept)),
     )
@@ -190,23 +190,22 @@ def _span(raw: Any) -> Span | None:
 
 def _value(any_value: Any, depth: int = 0) -> Any:
     """An OTLP AnyValue as JSON; None if it is invalid or too deep."""
-    told = as_object(any_value)
-    if depth > MOST_DEPTH or not told:
+    row = as_object(any_value)
+    if depth > MOST_DEPTH or not row:
         return None
-    if "stringValue" in told:
-        return _text(told["stringValue"], MOST_TEXT)
-    if "intValue" in told:
-        return max(-MAX_INTEGER, min(_nanoseconds(told["intValue"], signed=True), MAX_INTEGER))
-    if "arrayValue" in told:
-        values = as_list(as_object(told["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
+    if "stringValue" in row:
+        return _text(row["stringValue"], MOST_TEXT)
+    if "intValue" in row:
+        return max(-MAX_INTEGER, min(_nanoseconds(row["intValue"], signed=True), MAX_INTEGER))
+    if "arrayValue" in row:
+        values = as_list(as_object(row["arrayValue"]).get("values"))[:MOST_ATTRIBUTES]
         return [_value(value, depth + 1) for value in values]
-    if "kvlistValue" in told:
+    if "kvlistValue" in row:
         pairs = [
-            as_object(pair)
-            for pair in as_list(as_object(told["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
+            as_object(pair) for pair in as_list(as_object(row["kvlistValue"]).get("values"))[:MOST_ATTRIBUTES]
         ]
         return {_text(pair.get("key")): _value(pair.get("value"), depth + 1) for pair in pairs}
-    plain = told.get("boolValue", told.get("doubleValue"))
+    plain = row.get("boolValue", row.get("doubleValue"))
     fits = isinstance(plain, bool | float | int) and abs(plain) <= MAX_INTEGER
     return plain if fits else None
 

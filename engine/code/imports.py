@@ -154,8 +154,8 @@ class _Walk:
         if not found:
             return first
         lines = sorted(f"{p.relative_to(self.folder)} {sha}\n" for p, sha in found.items())
-        told = "".join([f"{first}\n", *lines])
-        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+        text = "".join([f"{first}\n", *lines])
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _imported(self, file: Path, names: Sequence[Name], starts: Sequence[Path]) -> Iterator[Path]:
         """The files below the folder that importing what a file names would run."""

@@ -78,9 +78,9 @@ class MetricCode:
         found: dict[int, Opinion] = {}
 
         async def one(at: int, question: Question) -> None:
-            told = {**dict(question.about), **_told(conversation, entries)}
+            row = {**dict(question.about), **_metric_input(conversation, entries)}
             try:
-                said = await self._said(question, told)
+                said = await self._said(question, row)
             except _Unsaid as error:
                 found[at] = unscored_by_code(question, str(error), record)
             else:
@@ -135,7 +135,7 @@ class _Unsaid(Exception):
     """There is no answer; the text says why."""
 
 
-def _told(conversation: Conversation, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _metric_input(conversation: Conversation, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a function gets of the record, in the format of the judge's block."""
     agent = [e for e in conversation.log if isinstance(e, ToolEntry) and e.by == "agent" and e.cause is None]
     return {"transcript": list(entries), "calls": entries_of(agent), "end": conversation.end.reason}

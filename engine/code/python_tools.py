@@ -61,9 +61,9 @@ class PythonTools:
             "keep": KIT_STATE,
             "writes": [[op, path, None if op == "remove" else value] for op, path, value in asked.writes],
         }
-        told = "its code is run in trials only"
+        text = "its code is run in trials only"
         files = [file, user[0]] if user else [file]
-        return waited(self._asked, files, question, asked.base, elsewhere=told)
+        return waited(self._asked, files, question, asked.base, elsewhere=text)
 
     async def _asked(self, files: Sequence[Path], question: dict[str, Any], base: CodeBase) -> CodeAnswer:
         file = files[0]

@@ -238,9 +238,9 @@ def _shared(world: World) -> set[str]:
 
 def _value(result: Mapping[str, Any]) -> Any:
     """An MCP tool's result: structured, without the wrapper that servers put around non-objects; else text."""
-    told = as_object(result.get("structuredContent"))
-    if told:
-        return told["result"] if list(told) == ["result"] else told
+    row = as_object(result.get("structuredContent"))
+    if row:
+        return row["result"] if list(row) == ["result"] else row
     return _read(texts_of(result))
 
 

@@ -175,14 +175,14 @@ class Memory:
             for name, value in kept.get(side, {}).items():
                 fresh = vars(kit).get(name)
                 vars(kit)[name] = set(value) if isinstance(fresh, set) else _copy(value)
-        self.before = self._told()
+        self.before = self._state()
 
     def changed(self) -> list[dict[str, Any]]:
         """Everything to keep from now on; nothing if the call changed none of it."""
-        now = self._told()
+        now = self._state()
         return [] if now == self.before else [{**self.kept, **now}]
 
-    def _told(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for side, kit in self.kits.items():
             for name, value in vars(kit).items():

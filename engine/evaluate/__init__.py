@@ -11,11 +11,11 @@ What code cannot decide is put to a judge (`ask`); `mark` derives verdict and me
 
 from __future__ import annotations
 
-from .agreement import agreement, agreement_told
+from .agreement import agreement, describe_agreement
 from .answers import NEEDS_MODEL, Answer, Predicate
 from .arksim_score import overall_of, parts_of
 from .clusters import clusters, failure_keys
-from .copies import NEAR_DUPLICATE, jaccard, near_copies, near_copies_told, told_by, words_of
+from .copies import NEAR_DUPLICATE, distinguishing_text, jaccard, near_copies, near_copies_warning, words_of
 from .events import ROUNDING_S, START, PlannedEvent
 from .grade import ERROR_ENDS, INVALID_ENDS, grade, see_turn, unsolvable
 from .grounding import Grounding
@@ -33,7 +33,7 @@ from .metrics import (
     unscored_by_code,
 )
 from .naming import MOST_NAMED, name_clusters
-from .not_understood import not_understood, not_understood_told, without_not_understood
+from .not_understood import not_understood, not_understood_warning, without_not_understood
 from .opinions import Question
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks, compile_rules
 from .predicates import SUBJECTS
@@ -85,7 +85,6 @@ __all__ = [
     "Trace",
     "Watcher",
     "agreement",
-    "agreement_told",
     "ask",
     "before_turn_one",
     "block_of",
@@ -95,6 +94,8 @@ __all__ = [
     "compile_checks",
     "compile_rules",
     "dates",
+    "describe_agreement",
+    "distinguishing_text",
     "entries_of",
     "failure_keys",
     "grade",
@@ -108,9 +109,9 @@ __all__ = [
     "name_clusters",
     "named_metrics",
     "near_copies",
-    "near_copies_told",
+    "near_copies_warning",
     "not_understood",
-    "not_understood_told",
+    "not_understood_warning",
     "numbers",
     "overall_of",
     "parts_of",
@@ -120,7 +121,6 @@ __all__ = [
     "shown",
     "summaries",
     "thresholds",
-    "told_by",
     "totals",
     "unscored_by_code",
     "unsolvable",

@@ -40,12 +40,12 @@ def agreement(
     return found
 
 
-def agreement_told(found: Agreement) -> str:
+def describe_agreement(found: Agreement) -> str:
     """`agrees with 7 of 8 labels, kappa 0.71`; if metrics are labelled too, also over how many verdicts kappa is."""
-    told = f"agrees with {found.agree} of {found.compared} label{'' if found.compared == 1 else 's'}"
+    text = f"agrees with {found.agree} of {found.compared} label{'' if found.compared == 1 else 's'}"
     kappa = "undefined" if found.kappa is None else f"{found.kappa:.2f}"
     over = f" over {found.verdicts} of them, the verdicts" if found.verdicts < found.compared else ""
-    return f"{told}, kappa {kappa}{over}" if found.verdicts or not found.compared else told
+    return f"{text}, kappa {kappa}{over}" if found.verdicts or not found.compared else text
 
 
 def _said(verdict: Verdict | None, label: HumanLabel) -> tuple[Said | None, str, bool]:

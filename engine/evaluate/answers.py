@@ -35,7 +35,7 @@ class Predicate(Protocol):
         """Globs of the tools it is about."""
         ...
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What it asks, short, as part of a sentence: `get_order`, `db.orders.W1.status is "open"`."""
         ...
 
@@ -88,8 +88,8 @@ class AllOf(_Several):
 
     __slots__ = ()
 
-    def told(self) -> str:
-        return " and ".join(p.told() for p in self.parts)
+    def describe(self) -> str:
+        return " and ".join(p.describe() for p in self.parts)
 
     def holds(self, trace: Trace) -> Answer:
         return _joined(self._answers(trace, decides=False), all_of, decides=False)
@@ -100,8 +100,8 @@ class AnyOf(_Several):
 
     __slots__ = ()
 
-    def told(self) -> str:
-        return " or ".join(p.told() for p in self.parts)
+    def describe(self) -> str:
+        return " or ".join(p.describe() for p in self.parts)
 
     def holds(self, trace: Trace) -> Answer:
         return _joined(self._answers(trace, decides=True), any_of, decides=True)
@@ -121,8 +121,8 @@ class NotOf:
     def tools(self) -> tuple[str, ...]:
         return self.part.tools
 
-    def told(self) -> str:
-        return f"not ({self.part.told()})"
+    def describe(self) -> str:
+        return f"not ({self.part.describe()})"
 
     def holds(self, trace: Trace) -> Answer:
         inner = self.part.holds(trace)
@@ -144,7 +144,7 @@ class Judged:
     judged: bool = True
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return self.question.asks
 
     def holds(self, trace: Trace) -> Answer:
@@ -161,7 +161,7 @@ class MetricWithin:
     judged: bool = True
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         limits = [f"at least {self.least:g}"] if self.least is not None else []
         limits += [f"at most {self.most:g}"] if self.most is not None else []
         return f"{self.name} is {' and '.join(limits)}" if limits else f"{self.name} was measured"
@@ -176,7 +176,7 @@ class MetricWithin:
             return Answer(None, f"metric {self.name}: {found.label or why}", evidence)
         low = self.least is not None and found.value < self.least
         high = self.most is not None and found.value > self.most
-        why = f"{self.name} {found.value:g}; {self.told()}" + (f": {found.why}" if found.why else "")
+        why = f"{self.name} {found.value:g}; {self.describe()}" + (f": {found.why}" if found.why else "")
         return Answer(not (low or high), why, evidence, found.fix if low or high else "")
 
 

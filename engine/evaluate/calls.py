@@ -42,10 +42,10 @@ class Argument:
             return False
         return None if self.mode == "judge" else _FITS[self.mode](self.wanted, value)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What is wanted, for a message."""
         if self.mode == "compare" and self.comparison:
-            return self.comparison.told()
+            return self.comparison.describe()
         return {"ignore": "anything", "judge": "what a judge accepts"}.get(self.mode) or shown(self.wanted)
 
 
@@ -95,20 +95,24 @@ class CallPattern:
     def differences(self, call: ToolEntry) -> list[str]:
         """The arguments in which a call of the right name differs: `to is "card", expected "credit"`."""
         wrong = [a for a in self.arguments if a.fits(call.args.get(a.name, MISSING)) is False]
-        told = [f"{a.name} is {shown(call.args.get(a.name, MISSING))}, expected {a.told()}" for a in wrong]
+        parts = [
+            f"{a.name} is {shown(call.args.get(a.name, MISSING))}, expected {a.describe()}" for a in wrong
+        ]
         if self.exact:
             listed = {a.name for a in self.arguments}
-            told += [f"{name} was not expected" for name in call.args if name not in listed]
-        return told
+            parts += [f"{name} was not expected" for name in call.args if name not in listed]
+        return parts
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """`refund_order(order_id="#W1", to="credit")`"""
-        return self._told
+        return self._description
 
     @cached_property
-    def _told(self) -> str:
+    def _description(self) -> str:
         listed = [a for a in self.arguments if a.mode != "ignore"]
-        parts = [f"{a.name}={a.told()}" if a.mode != "compare" else f"{a.name} {a.told()}" for a in listed]
+        parts = [
+            f"{a.name}={a.describe()}" if a.mode != "compare" else f"{a.name} {a.describe()}" for a in listed
+        ]
         return f"{self.tool}({', '.join(parts)})" if parts else self.tool
 
 
@@ -128,10 +132,10 @@ class ToolCount:
     def tools(self) -> tuple[str, ...]:
         return (self.call.tool,)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         if self.most == 0:
-            return f"no {self.call.told()}"
-        return self.call.told()
+            return f"no {self.call.describe()}"
+        return self.call.describe()
 
     def holds(self, trace: Trace) -> Answer:
         value, sure = self._counted([self.call.fits(c) for c in trace.calls], trace)
@@ -151,15 +155,15 @@ class ToolCount:
     def _why(
         self, trace: Trace, sure: Sequence[ToolEntry], value: bool | None
     ) -> tuple[str, tuple[int, ...]]:
-        told = f"{_calls(len(sure))} of {self.call.told()}"
+        text = f"{_calls(len(sure))} of {self.call.describe()}"
         evidence = tuple(c.n for c in sure)
         if value is None:
-            return f"{told}; {NEEDS_MODEL}", evidence
+            return f"{text}; {NEEDS_MODEL}", evidence
         if value:
-            return told, evidence
-        told += f", expected {self._wanted()}"
+            return text, evidence
+        text += f", expected {self._wanted()}"
         near = None if sure else nearest(self.call, trace.calls)
-        return (f"{told}; {near_told(self.call, near)}", (near.n,)) if near else (told, evidence)
+        return (f"{text}; {describe_near(self.call, near)}", (near.n,)) if near else (text, evidence)
 
     def _wanted(self) -> str:
         if self.most is None:
@@ -194,8 +198,8 @@ class ToolCalls:
     def tools(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(e.tool for e in self.expected))
 
-    def told(self) -> str:
-        return ", ".join(e.told() for e in self.expected) or "no calls"
+    def describe(self) -> str:
+        return ", ".join(e.describe() for e in self.expected) or "no calls"
 
     def holds(self, trace: Trace) -> Answer:
         made = self._considered(trace)
@@ -264,16 +268,18 @@ class ToolCalls:
         if not extra and not missing:
             return Answer(True, f"{_calls(len(made))} against {len(self.expected)} expected", _ns(made))
         free = [c for j, c in enumerate(made) if j not in set(pairs.values())]
-        told: list[str] = []
+        parts: list[str] = []
         evidence: set[int] = {made[j].n for j in extra}
         if missing and self._only_order(trace, made, missing):
-            told.append(f"not in the expected order: {', '.join(self.expected[i].told() for i in missing)}")
+            parts.append(
+                f"not in the expected order: {', '.join(self.expected[i].describe() for i in missing)}"
+            )
             evidence |= set(_ns(made))
         else:
-            told += [self._missing(self.expected[i], trace, free, evidence) for i in missing]
+            parts += [self._missing(self.expected[i], trace, free, evidence) for i in missing]
         if extra:
-            told.append(f"not expected: {', '.join(call_told(made[j]) for j in extra[:5])}")
-        return Answer(False, "; ".join(told), tuple(sorted(evidence)))
+            parts.append(f"not expected: {', '.join(describe_call(made[j]) for j in extra[:5])}")
+        return Answer(False, "; ".join(parts), tuple(sorted(evidence)))
 
     def _only_order(self, trace: Trace, made: Sequence[ToolEntry], missing: Sequence[int]) -> bool:
         if not (self.ordered or any(self.after.values()) or self.match == "strict"):
@@ -286,9 +292,9 @@ class ToolCalls:
     ) -> str:
         near = nearest(wanted, free) or nearest(wanted, trace.calls)
         if near is None:
-            return f"missing {wanted.told()}"
+            return f"missing {wanted.describe()}"
         evidence.add(near.n)
-        return f"missing {wanted.told()}: {near_told(wanted, near)}"
+        return f"missing {wanted.describe()}: {describe_near(wanted, near)}"
 
 
 def nearest(wanted: CallPattern, calls: Sequence[ToolEntry]) -> ToolEntry | None:
@@ -297,7 +303,7 @@ def nearest(wanted: CallPattern, calls: Sequence[ToolEntry]) -> ToolEntry | None
     return min(same, key=lambda c: (len(wanted.differences(c)), not c.ok, c.n), default=None)
 
 
-def near_told(wanted: CallPattern, call: ToolEntry) -> str:
+def describe_near(wanted: CallPattern, call: ToolEntry) -> str:
     """Why the nearest call does not match: its arguments, its failure, its side."""
     told = wanted.differences(call)
     if call.by != wanted.by:
@@ -311,7 +317,7 @@ def near_told(wanted: CallPattern, call: ToolEntry) -> str:
     return f"nearest is {call.tool} in turn {call.turn}: {', '.join(told) or 'it is taken by another'}"
 
 
-def call_told(call: ToolEntry) -> str:
+def describe_call(call: ToolEntry) -> str:
     """`refund_order(order_id="#W1") in turn 3`"""
     args = ", ".join(f"{name}={shown(value, 30)}" for name, value in call.args.items())
     return f"{call.tool}({args}) in turn {call.turn}"

@@ -16,7 +16,7 @@ from ..records.run import Cluster, TrialRecord
 from ..records.scenario import Scenario
 from ..records.verdict import CheckResult, Severity
 from ..world import CompiledWorld, show_path
-from .facts import StateUnchanged, WorldAsExpected, paths_told
+from .facts import StateUnchanged, WorldAsExpected, paths_in
 from .plan import EXPECTED_OUTPUT, Check, CheckPlan, compile_checks
 from .rules import RuleCheck
 
@@ -178,15 +178,15 @@ def _cause(check: Check | RuleCheck | None, name: str, failures: Sequence[_Failu
     if isinstance(check.predicate, StateUnchanged):
         return f"{show_path(check.predicate.path)} did not stay as it was"
     if check.kind == "minefield":
-        return f"what must not happen did: {check.predicate.told()}"
+        return f"what must not happen did: {check.predicate.describe()}"
     if not failures:
-        return f"not so: {check.predicate.told()}"
+        return f"not so: {check.predicate.describe()}"
     return _first(whys)
 
 
 def _world_cause(whys: Iterable[str]) -> str:
     """The places that differ most often; if there are several, records are generalised to `[*]`."""
-    seen = Counter(path for why in whys for path in dict.fromkeys(paths_told(why)))
+    seen = Counter(path for why in whys for path in dict.fromkeys(paths_in(why)))
     if len(seen) > SHOWN_PATHS:
         merged: Counter[str] = Counter()
         for path, count in seen.items():

@@ -32,7 +32,7 @@ class Comparison:
             return self.wanted.get("exists") is False and len(self.wanted) == 1
         return all(_TESTS[name](self, value, wanted) for name, wanted in self.wanted.items())
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What is wanted, for a message: `'open'`, `at most 3 and at least 1`."""
         return " and ".join(_TOLD[name].format(shown(wanted)) for name, wanted in self.wanted.items())
 

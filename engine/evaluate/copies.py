@@ -42,7 +42,7 @@ def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
-def told_by(scenario: Scenario) -> str:
+def distinguishing_text(scenario: Scenario) -> str:
     """What distinguishes a scenario: what is wanted (without the reason given), what is known, what is done."""
     steps = [f"{s.tool} {as_text(list(s.args.values()))}" for s in scenario.expected if s.tool]
     facts = [f if isinstance(f, str) else as_text(f.value) for f in scenario.knowledge]
@@ -69,7 +69,7 @@ def near_copies(scenarios: Sequence[Scenario]) -> dict[str, str]:
     return kept
 
 
-def near_copies_told(scenarios: Sequence[Scenario], what: str) -> list[str]:
+def near_copies_warning(scenarios: Sequence[Scenario], what: str) -> list[str]:
     """The warning about near-copies among scenarios, called `what`: `held-out scenario`."""
     copies = near_copies(scenarios)
     if not copies:
@@ -89,7 +89,7 @@ def _alike(scenarios: Iterable[Scenario]) -> dict[str, str]:
     Of two sets that overlap by NEAR_DUPLICATE, the rarest words of each have one in common, if as many are looked at
     as the other may lack, and one more.
     """
-    words = {one.id: words_of(told_by(one)) for one in scenarios}
+    words = {one.id: words_of(distinguishing_text(one)) for one in scenarios}
     common = Counter(word for own in words.values() for word in own)
     holding: dict[str, list[str]] = defaultdict(list)
     found: dict[str, str] = {}

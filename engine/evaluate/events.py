@@ -125,8 +125,8 @@ def _entries(conversation: Conversation) -> dict[str, EventEntry]:
 
 def _check(event: PlannedEvent, entry: EventEntry | None) -> CheckResult:
     late = entry is not None and entry.status == "timeout:fail"
-    told = event.when.told() if event.when else ""
-    why = f"{told} did not come true in time ({_limit(event.event)})" if late else "not timed out"
+    text = event.when.describe() if event.when else ""
+    why = f"{text} did not come true in time ({_limit(event.event)})" if late else "not timed out"
     if entry is not None and not late:
         why = f"fired in turn {entry.turn}"
     return CheckResult(
@@ -146,9 +146,9 @@ def _why(
     fired: Mapping[str, tuple[float, int]],
     conversation: Conversation,
 ) -> str:
-    told = f"{event.when.told()} did not come true" if event.when else ""
+    text = f"{event.when.describe()} did not come true" if event.when else ""
     if entry is not None:
-        return f"timeout in turn {entry.turn}, at {entry.t:g} s: {told} within {_limit(event.event)}"
+        return f"timeout in turn {entry.turn}, at {entry.t:g} s: {text} within {_limit(event.event)}"
     due = event.due(fired)
     if due is None:
         missing = [name for name in event.event.after if name not in fired]
@@ -156,7 +156,7 @@ def _why(
     end = conversation.end
     if end.t + ROUNDING_S < due[0] or end.turn < due[1]:
         return f"not due: from {due[0]:g} s and turn {due[1]} on; the trial ended at {end.t:g} s in turn {end.turn}"
-    return told or f"due only when the trial had ended ({end.reason})"
+    return text or f"due only when the trial had ended ({end.reason})"
 
 
 def _limit(event: Event) -> str:

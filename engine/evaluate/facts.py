@@ -39,8 +39,8 @@ class StateIs:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
-        return f"{show_path(self.path)} is {self.comparison.told()}"
+    def describe(self) -> str:
+        return f"{show_path(self.path)} is {self.comparison.describe()}"
 
     def holds(self, trace: Trace) -> Answer:
         if not trace.state_known:
@@ -49,7 +49,7 @@ class StateIs:
         why = f"{show_path(self.path)} is {shown(value)}"
         if self.comparison.fits(value):
             return Answer(True, why, writers(trace, [self.path]))
-        return Answer(False, f"{why}, expected {self.comparison.told()}", writers(trace, [self.path]))
+        return Answer(False, f"{why}, expected {self.comparison.describe()}", writers(trace, [self.path]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class StateUnchanged:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return f"{show_path(self.path)} is unchanged"
 
     def holds(self, trace: Trace) -> Answer:
@@ -72,7 +72,7 @@ class StateUnchanged:
         found = diff(before, trace.state.get(self.path, MISSING), path=self.path)
         if not found:
             return Answer(True, "0 changes")
-        why = f"{len(found)} change{'s' if len(found) > 1 else ''}: {differences_told(found, was=True)}"
+        why = f"{len(found)} change{'s' if len(found) > 1 else ''}: {describe_differences(found, was=True)}"
         return Answer(False, why, writers(trace, [d.path for d in found]))
 
     def _before(self, trace: Trace) -> State:
@@ -96,7 +96,7 @@ class WorldAsExpected:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return "the world is as expected"
 
     def holds(self, trace: Trace) -> Answer:
@@ -115,10 +115,10 @@ class WorldAsExpected:
             unordered=self.unordered,
             tolerance=self.tolerance,
         )
-        left_out = f" (not compared, since events write there: {_places_told(others)})" if others else ""
+        left_out = f" (not compared, since events write there: {_list_places(others)})" if others else ""
         if not found:
             return Answer(True, f"{EQUAL}{left_out}")
-        return Answer(False, differences_told(found) + left_out, writers(trace, [d.path for d in found]))
+        return Answer(False, describe_differences(found) + left_out, writers(trace, [d.path for d in found]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class ExpressionTrue:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return str(self.expression.text)
 
     def holds(self, trace: Trace) -> Answer:
@@ -139,7 +139,7 @@ class ExpressionTrue:
             value = evaluate(self.expression, trace.state, now=trace.moment())
         except CallFailed as error:
             return Answer(False, f"cannot be computed: {error.text}")
-        return Answer(bool(value), f"{self.told()} is {shown(value)}")
+        return Answer(bool(value), f"{self.describe()} is {shown(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Said:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return f"the {self.by} says {self._wanted()}"
 
     def holds(self, trace: Trace) -> Answer:
@@ -194,7 +194,7 @@ class Happened:
     judged: bool = False
     tools: tuple[str, ...] = ()
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return f"{self.name} happened"
 
     def holds(self, trace: Trace) -> Answer:
@@ -202,22 +202,22 @@ class Happened:
         return Answer(False, f"{self.name} did not happen") if n is None else Answer(True, "happened", (n,))
 
 
-def differences_told(found: Sequence[Difference], *, was: bool = False) -> str:
+def describe_differences(found: Sequence[Difference], *, was: bool = False) -> str:
     """The first few differences: `db.orders.W1.status: expected "open", is "closed"; …; and 3 more`."""
     first = "was" if was else "expected"
-    told = [f"{show_path(d.path)}: {first} {shown(d.expected)}, is {shown(d.actual)}" for d in found]
-    more = len(told) - SHOWN_DIFFERENCES
-    return "; ".join(told[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+    parts = [f"{show_path(d.path)}: {first} {shown(d.expected)}, is {shown(d.actual)}" for d in found]
+    more = len(parts) - SHOWN_DIFFERENCES
+    return "; ".join(parts[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _places_told(places: Sequence[Path]) -> str:
-    told = list(dict.fromkeys(show_path(place) for place in places))
-    more = len(told) - SHOWN_DIFFERENCES
-    return ", ".join(told[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+def _list_places(places: Sequence[Path]) -> str:
+    parts = list(dict.fromkeys(show_path(place) for place in places))
+    more = len(parts) - SHOWN_DIFFERENCES
+    return ", ".join(parts[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
-def paths_told(why: str) -> list[str]:
-    """The paths that `differences_told` named."""
+def paths_in(why: str) -> list[str]:
+    """The paths that `describe_differences` named."""
     return re.findall(
         r"(?:^|; )((?:db|user_db)[.\[](?:'[^']*'|\"[^\"]*\"|[^\s'\":])*): (?:expected|was) ", why
     )

@@ -89,8 +89,8 @@ def unsolvable(why: str) -> str:
 
 def user_fault(invention: Invention) -> str:
     """Why a trial is invalid if every failure rests on what the user invented: the simulator's fault."""
-    told = f"in turn {invention.turn} the user gave {invention.said}, which is not on its sheet"
-    return f"user_fault: {told}, and what failed rests on it"
+    text = f"in turn {invention.turn} the user gave {invention.said}, which is not on its sheet"
+    return f"user_fault: {text}, and what failed rests on it"
 
 
 def _checked(
@@ -114,7 +114,7 @@ def _checked(
     played = replay.trace.played()
     results = [_result(check, watcher, played) for check in plan.checks]
     if plan.says_nothing and _declared(conversation):
-        results = [_told_to_pass(results[0], conversation)]
+        results = [_passed_by_end(results[0], conversation)]
     if plan.events or plan.script:
         results += [*script.results(played), *event_checks(plan.events, conversation)]
     results += [*rules.results(replay.trace), *_end_checks(conversation, results)]
@@ -164,7 +164,7 @@ def _declared(conversation: Conversation) -> bool:
     return conversation.end.reason == "script_succeed"
 
 
-def _told_to_pass(goal: CheckResult, conversation: Conversation) -> CheckResult:
+def _passed_by_end(goal: CheckResult, conversation: Conversation) -> CheckResult:
     why = f"nothing else was to be checked: {conversation.end.detail or conversation.end.reason}"
     return goal.model_copy(update={"verdict": "pass", "why": why})
 
@@ -209,11 +209,11 @@ def _verdict(
 ) -> tuple[TrialVerdict, str]:
     """(verdict, why). `lacking`: why there is no expected world although a counted check needs it."""
     end = conversation.end
-    told = end.detail or end.reason.replace("_", " ")
+    text = end.detail or end.reason.replace("_", " ")
     if end.reason in ERROR_ENDS:
-        return "error", told
+        return "error", text
     if end.reason in INVALID_ENDS:
-        return "invalid", told
+        return "invalid", text
     if lacking:
         return "invalid", unsolvable(lacking)
     verdicts = {check.verdict for check in checks if check.counts}

@@ -67,7 +67,7 @@ def inventions(log: Sequence[LogEntry], setup: Sequence[Patch], grounding: Groun
         strange = [c for c in claims_in(entry.say) if c.key not in grounding.known and c.key not in seen]
         if not strange:
             continue
-        heard = {fact for before in log[:i] for fact in facts_in(_told_user(before))}
+        heard = {fact for before in log[:i] for fact in facts_in(_heard_by_user(before))}
         for claim in strange:
             if claim.key in heard or claim.key in seen:
                 continue
@@ -134,7 +134,7 @@ def _own_words(say: SayEntry) -> bool:
     return say.by == "user" and say.source == "model" and not say.rejected
 
 
-def _told_user(entry: LogEntry) -> str:
+def _heard_by_user(entry: LogEntry) -> str:
     """What the user hears of an entry, or says because it was given the words."""
     if isinstance(entry, SayEntry):
         return "" if entry.rejected or _own_words(entry) else entry.say

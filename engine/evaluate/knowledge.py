@@ -165,8 +165,8 @@ def _leaves(value: Any, path: str) -> list[str]:
     if isinstance(value, list):
         items = cast("list[Any]", value)
         return [line for i, inner in enumerate(items) for line in _leaves(inner, f"{path}[{i}]")]
-    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return [f"{path}: {told}" if path else told]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [f"{path}: {text}" if path else text]
 
 
 def _words(text: str) -> list[str]:

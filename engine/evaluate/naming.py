@@ -48,20 +48,20 @@ async def name_clusters(
 
 
 def _request(clusters: Sequence[Cluster], seed: int) -> ModelRequest:
-    told = {one.id: _told(one) for one in clusters}
-    text = json.dumps(told, ensure_ascii=False, indent=1).replace("<", "\\u003c").replace(">", "\\u003e")
+    row = {one.id: _cluster_row(one) for one in clusters}
+    text = json.dumps(row, ensure_ascii=False, indent=1).replace("<", "\\u003c").replace(">", "\\u003e")
     block = block_of(Shown(text, frozenset()))
     schema = {
         "type": "object",
-        "required": list(told),
-        "properties": {id: {"type": "string"} for id in told},
+        "required": list(row),
+        "properties": {id: {"type": "string"} for id in row},
         "additionalProperties": False,
     }
     messages = (Message("system", SYSTEM), Message("user", f"The groups:\n{block}"))
     return ModelRequest("writer", messages, schema=schema, seed=seed_of(seed, "name_clusters"))
 
 
-def _told(cluster: Cluster) -> dict[str, Any]:
+def _cluster_row(cluster: Cluster) -> dict[str, Any]:
     fields = {"check", "severity", "cause", "tool", "rule", "fix", "faults"}
     return cluster.model_dump(mode="json", include=fields, exclude_defaults=True)
 

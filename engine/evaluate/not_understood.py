@@ -29,7 +29,7 @@ def without_not_understood(warnings: Iterable[str]) -> list[str]:
     return [one for one in warnings if not one.startswith(_BEGINS)]
 
 
-def not_understood_told(failed: Iterable[tuple[str, int]]) -> list[str]:
+def not_understood_warning(failed: Iterable[tuple[str, int]]) -> list[str]:
     """The warning for failed trials with such a question: (the place of the first, or "" if hidden; how many)."""
     places = list(failed)
     if not places:

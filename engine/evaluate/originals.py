@@ -67,14 +67,14 @@ class Tau1:
         made: Parts = {"end": float(conversation.end.reason in ENDS_WELL)}
         made["db"] = same_side("db", trace, expected)
         if self.outputs:
-            made["outputs"] = float(all_told(self.outputs, conversation))
+            made["outputs"] = float(says_all(self.outputs, conversation))
         return made
 
     def reward(self, parts: Parts) -> float | None:
         return reward_of(parts)
 
 
-def all_told(outputs: tuple[str, ...], conversation: Conversation, *, beside_calls: bool = False) -> bool:
+def says_all(outputs: tuple[str, ...], conversation: Conversation, *, beside_calls: bool = False) -> bool:
     """Whether each text is part of an answer of the agent: lower case, commas removed from the answer only.
 
     `beside_calls`: what it says in the same reply as a call counts too.

@@ -118,8 +118,8 @@ def _check_record(place: Path, written: Written, scope: Scope) -> None:
         return  # a step writes it
     records = [str(one) for one in cast("Mapping[Any, Any]", held)]
     near = difflib.get_close_matches(key, records, n=1, cutoff=0.4)
-    told = f"; nearest {near[0]}" if near else ""
-    what = f"{show_path(place[:3])} is not there at the start: unchanged would always hold{told}."
+    text = f"; nearest {near[0]}" if near else ""
+    what = f"{show_path(place[:3])} is not there at the start: unchanged would always hold{text}."
     written.wrong("state", what, "a record that is there; exists: false for one that must not be made")
 
 

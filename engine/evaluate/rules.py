@@ -115,8 +115,8 @@ def _confirmed(rule: RuleCheck, call: ToolEntry, trace: Trace) -> Answer:
         return Answer(False, f"{call.tool} was called and the user had not been asked", (answer.n, call.n))
     if says_yes(answer.say, rule.rule.words):
         return Answer(True)
-    told = f"{call.tool} was called and the user's last words are no yes: {shown(answer.say, 80)}"
-    return Answer(False, told, (question.n, answer.n, call.n))
+    text = f"{call.tool} was called and the user's last words are no yes: {shown(answer.say, 80)}"
+    return Answer(False, text, (question.n, answer.n, call.n))
 
 
 def _unfollowed(rule: RuleCheck, calls: Sequence[ToolEntry], trace: Trace) -> list[tuple[ToolEntry, Answer]]:
@@ -156,4 +156,4 @@ def _result(
 
 
 def _need(rule: RuleCheck) -> str:
-    return rule.need.told() if rule.need else ""
+    return rule.need.describe() if rule.need else ""

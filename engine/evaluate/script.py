@@ -45,7 +45,9 @@ class ScriptCheck:
     def answer(self, trace: Trace, opinions: Sequence[Opinion]) -> Answer:
         """Whether it holds of what has happened so far, given the judge's answers to it."""
         said = Opinions({one.question: one for one in opinions})
-        return self.predicate.holds(trace.played().told(said) if self.predicate.judged else trace.played())
+        return self.predicate.holds(
+            trace.played().with_opinions(said) if self.predicate.judged else trace.played()
+        )
 
 
 class ScriptBook:
@@ -143,9 +145,9 @@ def _note_unreached(script: Sequence[ScriptStep], i: int, where: str, mistakes: 
         return
     endless = before.word in ("succeed", "fail") or (before.word == "proceed" and before.proceed is None)
     if endless:
-        told = "proceed: null" if before.word == "proceed" else before.word
+        text = "proceed: null" if before.word == "proceed" else before.word
         mistakes.add(
-            f"This step is never reached: `{told}` before it goes on to the end.",
+            f"This step is never reached: `{text}` before it goes on to the end.",
             where,
             "proceed with a number" if before.word == "proceed" else "leave it out",
         )

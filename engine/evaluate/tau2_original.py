@@ -12,7 +12,7 @@ from ..records.impl import KIT_STATE
 from ..records.scenario import Scenario
 from ..world import CompiledWorld
 from .opinions import Question
-from .originals import Closing, Parts, all_told, reward_of, same_side, task_of, texts_of
+from .originals import Closing, Parts, reward_of, same_side, says_all, task_of, texts_of
 from .trace import ExpectedWorld, Trace
 
 BASIS: Final = ("DB", "COMMUNICATE")
@@ -51,7 +51,7 @@ class Tau2:
             "DB": lambda: self._db(trace, expected),
             "ENV_ASSERTION": lambda: self._asserted(conversation),
             "ACTION": lambda: self._acted(conversation),
-            "COMMUNICATE": lambda: float(all_told(self.outputs, conversation, beside_calls=True)),
+            "COMMUNICATE": lambda: float(says_all(self.outputs, conversation, beside_calls=True)),
             "NL_ASSERTION": lambda: self._asserted_in_words(trace),
         }
         for name in self.basis:

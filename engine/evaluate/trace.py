@@ -120,7 +120,7 @@ class Trace:
             return self
         return self._part([s for s in self.says if s.turn > 0], [c for c in self.calls if c.turn > 0])
 
-    def told(self, opinions: Opinions) -> Trace:
+    def with_opinions(self, opinions: Opinions) -> Trace:
         """The same trace with other opinions of judges."""
         part = self._part(self.says, self.calls)
         part.opinions = opinions

@@ -192,8 +192,8 @@ class _Reader:
         self._losses.add(
             "state change of an event", "its app is Python", f"event {event.id}", "`set` steps in its `do`"
         )
-        told = f"{event.app}: {event.function.replace('_', ' ')} {_shown(event.args)}"[:LONGEST]
-        return {**made, "do": {"notify": told.replace("{", "{{").replace("}", "}}")}}
+        text = f"{event.app}: {event.function.replace('_', ' ')} {_shown(event.args)}"[:LONGEST]
+        return {**made, "do": {"notify": text.replace("{", "{{").replace("}", "}}")}}
 
     def _tools(self, called: list[AreEvent]) -> list[dict[str, Any]]:
         """The tools that are called anywhere, each with the arguments seen and the answers recorded."""

@@ -91,11 +91,11 @@ def tool_name(app: str, function: str) -> str:
 
 def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> list[AreEvent]:
     """The events in a possible order; those that stand for Python code, conditions and checks, are lost."""
-    told = [as_object(row) or {} for row in rows]
-    names = _names(told)
+    parts = [as_object(row) or {} for row in rows]
+    names = _names(parts)
     made: dict[str, AreEvent] = {}
     gone: set[str] = set()
-    for k, row in enumerate(told):
+    for k, row in enumerate(parts):
         place, raw = f"{at}[{k}]", str(row.get("event_id"))
         event = _event(row, names[raw], start, losses, place) if raw in names else None
         if event is None:
@@ -104,7 +104,7 @@ def events_of(rows: Sequence[Any], start: float, losses: Losses, at: str) -> lis
             losses.add("event", "another one has its id", place)
         else:
             made[event.id] = event
-    for k, row in enumerate(told):
+    for k, row in enumerate(parts):
         event = made.get(names.get(str(row.get("event_id")), ""))
         if event is not None:
             event.after = _after(row, event, names, gone, losses, f"{at}[{k}]")
@@ -115,12 +115,14 @@ def completed_of(rows: Iterable[Any], losses: Losses) -> list[AreEvent]:
     """What the agent did in a trace, with the results."""
     made: list[AreEvent] = []
     for row in rows:
-        told = as_object(row) or {}
+        fields = as_object(row) or {}
         event = (
-            _event(told, "", 0.0, losses, "completed_events") if told.get("event_type") == "AGENT" else None
+            _event(fields, "", 0.0, losses, "completed_events")
+            if fields.get("event_type") == "AGENT"
+            else None
         )
         if event is not None:
-            said = as_object(told.get("metadata")) or {}
+            said = as_object(fields.get("metadata")) or {}
             event.returned = as_kept(said.get("return_value"), losses, "answer of a call", event.tool)
             event.failed = bool(said.get("exception"))
             made.append(event)
@@ -189,8 +191,8 @@ def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tup
     args: dict[str, Any] = {}
     unknown: list[str] = []
     for item in as_list(value):
-        told = as_object(item) or {}
-        name, text = str(told.get("name") or ""), told.get("value")
+        row = as_object(item) or {}
+        name, text = str(row.get("name") or ""), row.get("value")
         if not name.isidentifier() or name == "self":
             losses.add("argument", "it has no name", at)
         elif isinstance(text, str) and _REFERENCE.match(text.strip()):
@@ -198,9 +200,9 @@ def _arguments(value: Any, losses: Losses, at: str) -> tuple[dict[str, Any], tup
             losses.add("argument", "it is what another event returns: any value fits", f"{at}, {name}")
         else:
             try:
-                args[name] = checked_json(_typed(text, str(told.get("value_type") or "str")))
+                args[name] = checked_json(_typed(text, str(row.get("value_type") or "str")))
             except (ValueError, RecursionError):
-                losses.add("argument", f"it is no {str(told.get('value_type'))[:30]}", f"{at}, {name}")
+                losses.add("argument", f"it is no {str(row.get('value_type'))[:30]}", f"{at}, {name}")
                 unknown.append(name)
     return args, tuple(unknown)
 

@@ -106,13 +106,13 @@ class _Reader:
         if self._config_file is None:
             return ArkSimConfig(settings={"limits": {"max_turns": 5}}), {}
         shown = self._shown(self._config_file)
-        told = as_object(self._document(self._config_file))
-        if told is None:
+        row = as_object(self._document(self._config_file))
+        if row is None:
             raise InvalidArgument("A config is an object.", where=shown)
-        config = config_of(told, self._folder, self._losses, shown)
+        config = config_of(row, self._folder, self._losses, shown)
         if config.scenarios:
             self._scenarios_file = self._roots.resolve(self._folder / config.scenarios, shown)
-        return config, told
+        return config, row
 
     def _tell_results(self) -> None:
         """Report how recorded runs beside the project can be imported."""
@@ -146,13 +146,13 @@ class _Reader:
 
 def _listed(value: Any, shown: str) -> tuple[dict[str, Any], list[Any]]:
     """(everything but the scenarios, the scenarios) of a file: an object with `scenarios`, or a list."""
-    told = as_object(value)
-    rows = told.get("scenarios") if told is not None else value
+    row = as_object(value)
+    rows = row.get("scenarios") if row is not None else value
     if not isinstance(rows, list):
         raise InvalidArgument(
             "No scenarios stand here.", where=shown, allowed="a list, or an object with `scenarios`"
         )
-    rest = {name: one for name, one in (told or {}).items() if name != "scenarios"}
+    rest = {name: one for name, one in (row or {}).items() if name != "scenarios"}
     return rest, cast("list[Any]", rows)
 
 

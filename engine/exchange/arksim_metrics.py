@@ -53,7 +53,7 @@ def measured(keys: dict[str, Any], settings: dict[str, Any], losses: Losses, at:
 def of_scenario(told: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
     """The `metrics` of one scenario as checks that are shown and do not count: metrics by name, criteria in words."""
     for k, row in enumerate(as_list(told), 1):
-        name, rubric = _told(row)
+        name, rubric = _name_and_rubric(row)
         if name in SCALES or name in METRICS:
             yield {"id": f"metric-{k}", "metric": _OURS.get(name, name), "counts": False}
         elif rubric or " " in name:
@@ -65,7 +65,7 @@ def of_scenario(told: Any, losses: Losses, at: str) -> Iterator[dict[str, Any]]:
 def _metrics(told: Any, losses: Losses, at: str) -> Iterator[Any]:
     """The names that we know, and rubrics as custom metrics."""
     for row in as_list(told):
-        name, rubric = _told(row)
+        name, rubric = _name_and_rubric(row)
         if name in SCALES or name in METRICS:
             yield _OURS.get(name, name)
         elif rubric and _NAME.match(name):
@@ -114,7 +114,7 @@ def _labels(told: Any, losses: Losses, at: str) -> Iterator[str]:
                 losses.add("label", "no failure here has this name", f"{at}, {str(label)[:60]}")
 
 
-def _told(row: Any) -> tuple[str, str]:
+def _name_and_rubric(row: Any) -> tuple[str, str]:
     """(name, rubric or "") of a metric as written."""
     value = as_object(row)
     if value is None:

@@ -54,8 +54,8 @@ def read_results(path: Path, roots: Roots) -> Imported:
     trials: Counter[str] = Counter()
     talks: list[PastTalk] = []
     for k, item in enumerate(as_list(simulation.get("conversations"))):
-        told = as_object(item) or {}
-        talk = _talk(told, rows.get(str(told.get("conversation_id"))), losses, f"conversations[{k}]")
+        row = as_object(item) or {}
+        talk = _talk(row, rows.get(str(row.get("conversation_id"))), losses, f"conversations[{k}]")
         if talk is not None:
             trials[talk.named] += 1
             talk.trial = trials[talk.named]

@@ -110,14 +110,14 @@ def _guidelines(source: Mapping[str, Any]) -> Iterator[str]:
 
 def _persona(source: Mapping[str, Any], slug: str) -> dict[str, Any] | None:
     profile = source.get("user_profile") or source.get("user_attributes")
-    told = as_object(profile)
+    row = as_object(profile)
     style = ""
-    if told is not None:
-        style = next((_text(told[key]) for key in STYLE if _text(told.get(key))), "")
-        profile = "; ".join(f"{key.replace('_', ' ')}: {_shown(value)}" for key, value in told.items())
+    if row is not None:
+        style = next((_text(row[key]) for key in STYLE if _text(row.get(key))), "")
+        profile = "; ".join(f"{key.replace('_', ' ')}: {_shown(value)}" for key, value in row.items())
     if not _text(profile):
         return None
-    name = _text(source.get("user_id")) or (_text(told.get("name")) if told else "") or f"{slug}-user"
+    name = _text(source.get("user_id")) or (_text(row.get("name")) if row else "") or f"{slug}-user"
     persona = {"id": slugify(name) or f"user-{digest(name)[:8]}", "profile": _text(profile)}
     return {**persona, "style": style} if style else persona
 
@@ -126,9 +126,9 @@ def _knowledge(value: Any, losses: Losses, at: str) -> list[str]:
     """Sentences: `{content}`, texts, or anything else as JSON."""
     found: list[str] = []
     for item in as_list(value):
-        told = as_object(item)
-        text = _text(told.get("content")) if told is not None and "content" in told else _shown(item)
-        if told is not None and set(told) - {"content"}:
+        row = as_object(item)
+        text = _text(row.get("content")) if row is not None and "content" in row else _shown(item)
+        if row is not None and set(row) - {"content"}:
             losses.add("knowledge", "only `content` is told to the user", at, "x_source keeps the rest")
         if text:
             found.append(text)
@@ -187,11 +187,11 @@ def _criteria(source: Mapping[str, Any], losses: Losses, at: str) -> Iterator[di
 
 
 def _behaviour(value: Any) -> Iterator[str]:
-    told = as_object(value)
-    if told is None:
+    row = as_object(value)
+    if row is None:
         yield from _texts(value)
         return
-    for key, wanted in told.items():
+    for key, wanted in row.items():
         words = key.replace("_", " ").removeprefix("should ")
         if isinstance(wanted, bool):
             yield f"The agent should {'' if wanted else 'not '}{words}"

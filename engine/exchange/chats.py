@@ -79,13 +79,13 @@ def agent_chat(run: RunRecord, case: Case, talk: Conversation) -> Chat:
     if run.agent.get("kind", "prompt") == "prompt":
         system, tools = described(system, tools)
     before = [{"role": "system", "content": clean(system)}] if system else []
-    return _told("agent", before, tools_of(tools), case, talk)
+    return _chat_of("agent", before, tools_of(tools), case, talk)
 
 
 def user_chat(case: Case, talk: Conversation) -> Chat:
     """The user's side: its sheet, and its own tools."""
     before = [{"role": "system", "content": clean(case.user_prompt)}, {"role": "user", "content": BEGIN}]
-    return _told("user", before, tools_of(_offered(case, talk, "user")), case, talk)
+    return _chat_of("user", before, tools_of(_offered(case, talk, "user")), case, talk)
 
 
 def clean(text: str) -> str:
@@ -103,7 +103,7 @@ def _offered(case: Case, talk: Conversation, side: Speaker) -> Sequence[ToolSign
     return case.offered(scene, side)
 
 
-def _told(
+def _chat_of(
     side: Speaker, before: list[ChatMessage], tools: list[dict[str, Any]], case: Case, talk: Conversation
 ) -> Chat:
     chat = Chat(before, tools)

@@ -55,21 +55,21 @@ class EnvironmentFile(Authored):
     def dumped(self) -> dict[str, Any]:
         """The file as JSON, with only the set fields of agent, models and settings."""
         whole = self.model_dump(mode="json", exclude={"environment"})
-        told = self.environment.model_dump(mode="json", exclude_unset=True)
-        return {"format": self.format, "environment": told, **whole}
+        row = self.environment.model_dump(mode="json", exclude_unset=True)
+        return {"format": self.format, "environment": row, **whole}
 
 
 def environment_part(
     id: str, name: str, agent: Mapping[str, Any], models: ModelChoice, settings: Settings
 ) -> EnvironmentPart:
     """The `environment` of a file. `agent`: its set fields."""
-    told = settings.model_dump(exclude_unset=True, exclude={"instructions_file", "knowledge_base", "name"})
+    row = settings.model_dump(exclude_unset=True, exclude={"instructions_file", "knowledge_base", "name"})
     return EnvironmentPart(
         id=id,
         **({"name": name} if name else {}),
         agent=AgentSpec.model_validate(agent),
         models=ModelChoice.model_validate(models.model_dump(exclude_unset=True)),
-        settings=Settings.model_validate(told),
+        settings=Settings.model_validate(row),
     )
 
 
@@ -82,9 +82,9 @@ def read_environment_file(path: Path, roots: Roots) -> CaseFolder:
     """The cases of a file below the allowed roots. InvalidArgument names the place of any mistake in it."""
     shown = path.name
     value = parse_json(roots.read_text(str(path), "path", MOST_BYTES), shown)
-    told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    row = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     try:
-        whole = load(EnvironmentFile, told, "")
+        whole = load(EnvironmentFile, row, "")
         check_slug(whole.environment.id, "environment.id")
         for problem, at in _problems(whole):
             raise InvalidArgument(problem, where=at)

@@ -52,9 +52,9 @@ def imported_folder(path: Path | str, roots: Roots) -> Imported:
 
 
 def _as_imported(cases: CaseFolder) -> Imported:
-    told = {
+    row = {
         "personas": len(cases.personas),
         "scenarios": len(cases.scenarios),
         "files": len(cases.files),
     }
-    return Imported(OwnFiles.name, cases.id, cases=cases, taken=told, whole=True)
+    return Imported(OwnFiles.name, cases.id, cases=cases, taken=row, whole=True)

@@ -72,7 +72,7 @@ class RunFile(Stored):
     def dumped(self) -> dict[str, Any]:
         """The file as JSON."""
         whole = self.model_dump(mode="json", by_alias=True, exclude={"environment", "trials"})
-        told = self.environment.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        row = self.environment.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         rows = [
             {
                 "record": trial.record.model_dump(mode="json", by_alias=True, exclude={"pointer"}),
@@ -80,7 +80,7 @@ class RunFile(Stored):
             }
             for trial in self.trials
         ]
-        return {**whole, "environment": told, "trials": rows}
+        return {**whole, "environment": row, "trials": rows}
 
 
 def write_run_file(whole: RunFile) -> str:
@@ -101,13 +101,13 @@ def read_run_file(path: str, roots: Roots, where: str = "path") -> RunFile:
 def parse_run_file(text: str, where: str) -> RunFile:
     """The run in a text; its parts must be consistent."""
     value = parse_json(text, where)
-    told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    if told.get("format") != FORMAT:
-        said = f" (format {str(told['format'])[:40]!r})" if "format" in told else ""
+    row = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if row.get("format") != FORMAT:
+        said = f" (format {str(row['format'])[:40]!r})" if "format" in row else ""
         raise InvalidArgument(
             f"This is no exported run{said}.", where=where, allowed=f"a file of format {FORMAT}"
         )
-    whole = load(RunFile, told, where)
+    whole = load(RunFile, row, where)
     for problem, at in _problems(whole):
         raise InvalidArgument(problem, where=f"{where}, {at}", allowed="the file as it was exported")
     return whole
@@ -217,5 +217,5 @@ def _lines(value: Mapping[str, Any], lists: Sequence[str]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    told = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", told)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -31,14 +31,14 @@ class RunJson:
             return _environment(material)
         parts = one_of(material)
         left = sorted(name for name in LOCAL_AGENT if name in parts.run.agent)
-        told = [f"agent.{name}: it stands outside of the run" for name in left]
-        return Written(write_run_file(parts.whole()), len(parts.trials), told)
+        lines = [f"agent.{name}: it stands outside of the run" for name in left]
+        return Written(write_run_file(parts.whole()), len(parts.trials), lines)
 
 
 def _environment(material: Material) -> Written:
     whole, left = material.environment()
-    told = list(left)
+    parts = list(left)
     runs = len(material.runs)
     if runs:
-        told.append(f"{plural(runs, 'run')}: each is exported by its own id")
-    return Written(write_environment_file(whole), len(whole.scenarios), told, record="scenario")
+        parts.append(f"{plural(runs, 'run')}: each is exported by its own id")
+    return Written(write_environment_file(whole), len(whole.scenarios), parts, record="scenario")

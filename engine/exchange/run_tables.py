@@ -163,8 +163,8 @@ def _test_case(run: RunRecord, trial: TrialRecord) -> list[str]:
     why = [f"{how}{_WITHHELD}"] if hidden else [*reasons(trial)]
     first = why[0] if why and (hidden or trial.verdict == "error") else " ".join(trial.failed_checks)
     message = _attribute(f"{trial.verdict}: {first or trial.end}")
-    told = _xml("\n".join([*why, f"{run.id}/{trial.id}"]))
-    return [f"{head}>", f"<{element}{kind} message={message}>{told}</{element}>", "</testcase>"]
+    text = _xml("\n".join([*why, f"{run.id}/{trial.id}"]))
+    return [f"{head}>", f"<{element}{kind} message={message}>{text}</{element}>", "</testcase>"]
 
 
 def _attribute(text: str) -> str:

@@ -91,8 +91,8 @@ def _read(folder: Path, roots: Roots) -> Imported:
         scenarios=tuple(scenarios),
         files=tuple(files.read),
     )
-    told = {"scenarios": len(scenarios), "tools": len(tools), "profile": "tau1", "files": len(files.read)}
-    return Imported("sigma", cases.id, cases=cases, taken=told, lost=losses.rows)
+    row = {"scenarios": len(scenarios), "tools": len(tools), "profile": "tau1", "files": len(files.read)}
+    return Imported("sigma", cases.id, cases=cases, taken=row, lost=losses.rows)
 
 
 def _scenario(task: dict[str, Any], index: int, losses: Losses, at: str) -> dict[str, Any] | None:
@@ -112,8 +112,8 @@ def _scenario(task: dict[str, Any], index: int, losses: Losses, at: str) -> dict
     made = scenario_of(old, "test", index, losses, at)
     if made is None:
         return None
-    told = {"format": "sigma", "index": index, "task": task}
-    return {**made, "id": task_slug(task.get("id", f"test-{index}")), "x_source": told}
+    row = {"format": "sigma", "index": index, "task": task}
+    return {**made, "id": task_slug(task.get("id", f"test-{index}")), "x_source": row}
 
 
 def _folders(path: Path) -> list[Path]:

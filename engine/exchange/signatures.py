@@ -19,17 +19,17 @@ DEPTH: Final = 15
 def tool_of(info: Any, losses: Losses, at: str) -> dict[str, Any] | None:
     """A tool from an OpenAI function signature (`{"type", "function": {…}}` or its inside); None if it is not one."""
     outer = as_object(info) or {}
-    told = as_object(outer.get("function")) or outer
-    name = told.get("name")
+    row = as_object(outer.get("function")) or outer
+    name = row.get("name")
     if not isinstance(name, str) or not _TOOL.match(name):
         losses.add("tool", "it has no name that a tool can have", at)
         return None
-    description = told.get("description")
+    description = row.get("description")
     tool: dict[str, Any] = {
         "name": name,
         "description": description[:DESCRIPTION] if isinstance(description, str) else "",
-        "parameters": parameters_of(told.get("parameters"), losses, f"{at}, {name}"),
-        "x_source": {k: v for k, v in outer.items() if k != "function"} | {"function": told},
+        "parameters": parameters_of(row.get("parameters"), losses, f"{at}, {name}"),
+        "x_source": {k: v for k, v in outer.items() if k != "function"} | {"function": row},
     }
     return tool
 

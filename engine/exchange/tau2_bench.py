@@ -109,9 +109,9 @@ class _Reader:
             scenarios=tuple(scenarios),
             files=tuple(self._files.read),
         )
-        told = {"scenarios": len(scenarios), "tools": len(tools.tools), "profile": "tau2"}
-        told["files"] = len(self._files.read)
-        return Imported("tau2-bench", cases.id, cases=cases, taken=told, lost=self._losses.rows)
+        row = {"scenarios": len(scenarios), "tools": len(tools.tools), "profile": "tau2"}
+        row["files"] = len(self._files.read)
+        return Imported("tau2-bench", cases.id, cases=cases, taken=row, lost=self._losses.rows)
 
     def _default_tasks(self) -> Path:
         found = next(

@@ -58,9 +58,9 @@ def read_results(path: Path, roots: Roots) -> Imported:
     run = PastRun(
         path.name, talks, models=models, x_source={"info": info, "timestamp": whole.get("timestamp")}
     )
-    told = {"conversations": len(talks), "profile": "tau2"}
+    fields = {"conversations": len(talks), "profile": "tau2"}
     slug = plain_name(path.stem)
-    return Imported("tau2-bench", slug, runs=(run,), taken=told, lost=losses.rows)
+    return Imported("tau2-bench", slug, runs=(run,), taken=fields, lost=losses.rows)
 
 
 def _talk(row: dict[str, Any], seen: dict[str, int], losses: Losses, at: str) -> PastTalk | None:

@@ -141,7 +141,7 @@ def _criteria(scenario: Scenario, left: Omissions) -> dict[str, Any]:
         for k, step in enumerate(scenario.expected)
         if step.tool is not None
     ]
-    told: list[str] = []
+    parts: list[str] = []
     judged: list[str] = []
     basis: set[str] = set()
     for check in scenario.success:
@@ -154,13 +154,13 @@ def _criteria(scenario: Scenario, left: Omissions) -> dict[str, Any]:
         elif isinstance(check.get("judge"), str):
             judged.append(check["judge"])
         elif (words := _said(check)) and check.get("by", "agent") == "agent":
-            told.append(words)
+            parts.append(words)
         else:
             left.add("check", "tau2-bench has no such check without code")
-    basis |= ({"COMMUNICATE"} if told else set()) | ({"NL_ASSERTION"} if judged else set())
+    basis |= ({"COMMUNICATE"} if parts else set()) | ({"NL_ASSERTION"} if judged else set())
     return {
         "actions": actions,
-        "communicate_info": told,
+        "communicate_info": parts,
         "nl_assertions": judged or None,
         "reward_basis": sorted(basis) or ["DB"],
     }

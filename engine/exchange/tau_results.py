@@ -36,8 +36,8 @@ def read_results(path: Path, roots: Roots, split: str = "test") -> Imported:
         if talk is not None:
             talks.append(talk)
     run = PastRun(path.name, talks)
-    told = {"conversations": len(talks), "profile": "tau1"}
-    return Imported("tau-bench", path.stem.lower()[:64], runs=(run,), taken=told, lost=losses.rows)
+    fields = {"conversations": len(talks), "profile": "tau1"}
+    return Imported("tau-bench", path.stem.lower()[:64], runs=(run,), taken=fields, lost=losses.rows)
 
 
 def _talk(row: dict[str, Any], split: str, seen: dict[str, int], losses: Losses, at: str) -> PastTalk | None:

@@ -92,9 +92,9 @@ def known_steps(item: Sourced, known: Collection[str], losses: Losses) -> Source
 def _actions(given: Any, losses: Losses, at: str) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     for action in as_list(given):
-        told = as_object(action) or {}
-        args = as_object(told.get("kwargs", told.get("arguments", {})))
-        name = told.get("name")
+        row = as_object(action) or {}
+        args = as_object(row.get("kwargs", row.get("arguments", {})))
+        name = row.get("name")
         if not isinstance(name, str) or args is None:
             losses.add("step of a solution", "it is no call", at)
         elif name == "respond":

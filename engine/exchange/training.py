@@ -74,7 +74,7 @@ class Sft:
             if "verdict" not in material.where and trial.graded.reward != REWARDED:
                 left.add("conversation", _unrewarded(trial))
                 continue
-            told = _told(parts, trial, left)
+            told = _with_conversation(parts, trial, left)
             if told is None:
                 continue
             messages = told.chat.trained()
@@ -149,7 +149,7 @@ class Grpo:
         return Written(_lines(rows, material), len(rows), left.lines)
 
 
-def _told(parts: RunParts, trial: TrialRecord, left: Omissions) -> Told | None:
+def _with_conversation(parts: RunParts, trial: TrialRecord, left: Omissions) -> Told | None:
     """The trial with its conversation; None, noted, if that cannot be expressed as messages."""
     try:
         case, talk = parts.case(trial.simulation), parts.talk(trial)
@@ -171,7 +171,7 @@ def _by_simulation(material: Material, left: Omissions) -> Iterator[list[Told]]:
             else:
                 groups.setdefault(trial.simulation, []).append(trial)
         for trials in groups.values():
-            yield [told for trial in trials if (told := _told(parts, trial, left)) is not None]
+            yield [told for trial in trials if (told := _with_conversation(parts, trial, left)) is not None]
 
 
 def _sft_row(told: Told, messages: list[ChatMessage]) -> Row:

@@ -36,7 +36,7 @@ async def ask(
     return (await model.complete(request)).text
 
 
-def told_world(
+def world_row(
     world: CompiledWorld, rows: Rows, probes: Sequence[Probe], samples: int, *key: str | int
 ) -> dict[str, Any]:
     """The world for a writer: policy, collections with fields and up to `samples` records, tools, rules, probes."""
@@ -55,9 +55,7 @@ def told_world(
         "name": record.name,
         "now": record.clock.now,
         "policy": record.policy[:_POLICY_CHARS],
-        "collections": {
-            name: _told_collection(world, rows, name, samples, *key) for name in rows.collections
-        },
+        "collections": {name: _collection_row(world, rows, name, samples, *key) for name in rows.collections},
         "tools": tools,
         "rules": [rule.model_dump(exclude_defaults=True, exclude={"x_source"}) for rule in record.rules],
         "probes": [probe.data() for probe in probes],
@@ -69,7 +67,7 @@ def newest(existing: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(existing[-_EXISTING:])
 
 
-def _told_collection(
+def _collection_row(
     world: CompiledWorld, rows: Rows, name: str, samples: int, *key: str | int
 ) -> dict[str, Any]:
     """fields: name to its type or choices; sample: some records by key; size."""

@@ -13,7 +13,7 @@ from ..records.persona import Persona
 from ..shapes import as_object
 from ..simulate import METHODS
 from ..world import CompiledWorld, Scene, WorldFault, parse_path
-from .asking import ask, newest, told_world
+from .asking import ask, newest, world_row
 from .generated import (
     BATCHES,
     MOST_TOLD,
@@ -116,7 +116,7 @@ async def generate_personas(
             "existing": newest([_short(p) for p in (*existing, *made.items)]),
             "kinds_told": {kind: _TOLD_OF[kind] for kind in sieve.kinds if kind in _TOLD_OF},
             "refused": made.refused[-MOST_TOLD:],
-            "world": told_world(world, rows, (), min(missing + 2, _MOST_SAMPLES), seed, made.batches),
+            "world": world_row(world, rows, (), min(missing + 2, _MOST_SAMPLES), seed, made.batches),
         }
         text = await ask(model, "personas", _PROSE, data, _SCHEMA, seed, made.batches)
         sieve.take(text, count)
@@ -130,10 +130,10 @@ def nothing_made(noun: str, made: Generated[Any], brief: str, count: int) -> Inv
     parts = [f"{made.near_duplicates_refused} near-duplicates"] if made.near_duplicates_refused else []
     if made.refused:
         parts.append(f"{len(made.refused)} wrong, the first: {made.refused[0]['what'].rstrip('.')}")
-    told = f" ({'; '.join(parts)})" if parts else ""
+    text = f" ({'; '.join(parts)})" if parts else ""
     args = {"brief": brief or "others than those that are there", "count": min(count, 5)}
     return InvalidArgument(
-        f"Not one distinct {noun} of {count} could be written by {made.model}{told}.",
+        f"Not one distinct {noun} of {count} could be written by {made.model}{text}.",
         where="count",
         allowed="another brief, other kinds, or write them yourself",
         next=[NextCall(f"generate_{noun}s", args)],

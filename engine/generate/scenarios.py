@@ -9,12 +9,12 @@ from typing import Any, Final
 from anyio import to_thread
 
 from ..errors import InvalidArgument, NextCall, UserError
-from ..evaluate import NEAR_DUPLICATE, told_by
+from ..evaluate import NEAR_DUPLICATE, distinguishing_text
 from ..llm import ModelClient
 from ..records.authored import load
 from ..records.scenario import ExpectedStep, Scenario, SolutionReport
 from ..world import CompiledWorld
-from .asking import ask, newest, told_world
+from .asking import ask, newest, world_row
 from .generated import (
     BATCHES,
     MOST_TOLD,
@@ -140,7 +140,7 @@ async def generate_scenarios(
             "kinds": sieve.kinds,
             "existing": newest([_short(s) for s in (*told, *made.items)]),
             "refused": made.refused[-MOST_TOLD:],
-            "world": told_world(world, rows, probes, _SAMPLES, seed, made.batches),
+            "world": world_row(world, rows, probes, _SAMPLES, seed, made.batches),
         }
         text = await ask(model, "scenarios", _PROSE, data, _SCHEMA, seed, made.batches)
         await sieve.take(text, count)
@@ -178,7 +178,7 @@ class _Sieve:
         self._mentions = Mentions(rows, world.base)
         self._distinct = Distinct()
         for scenario in existing:
-            self._distinct.add(scenario.id, told_by(scenario))
+            self._distinct.add(scenario.id, distinguishing_text(scenario))
 
     async def take(self, text: str, count: int) -> None:
         """Add the items of a reply, up to `count` in all."""
@@ -201,14 +201,14 @@ class _Sieve:
     async def _take(self, item: Mapping[str, Any], where: str) -> None:
         check_item(item, _FIELDS)
         scenario = self._scenario(dict(item), where)
-        overlap = self._distinct.overlap(told_by(scenario))
+        overlap = self._distinct.overlap(distinguishing_text(scenario))
         if overlap >= NEAR_DUPLICATE:
             self.made.near_duplicates_refused += 1
             return
         scenario, report = await self._proven(scenario)
-        self._distinct.add(scenario.id, told_by(scenario))
+        self._distinct.add(scenario.id, distinguishing_text(scenario))
         self.made.highest_overlap = max(self.made.highest_overlap, round(overlap, 2))
-        self.made.records_exist += bool(self._mentions.known(_told(scenario)))
+        self.made.records_exist += bool(self._mentions.known(_said_of_records(scenario)))
         self.made.items.append(scenario)
         self.made.solutions[scenario.id] = report
 
@@ -221,7 +221,7 @@ class _Sieve:
         id = self._distinct.free_id(scenario.id)
         if not id:
             raise ValueError("its id holds no letter or digit")
-        if unknown := self._mentions.made_up(_told(scenario), _brought(item)):
+        if unknown := self._mentions.made_up(_said_of_records(scenario), _brought(item)):
             raise ValueError(f"it mentions `{unknown}`, which is on no record")
         self._check_kind(scenario, str(kind))
         tags = list(dict.fromkeys([str(kind).replace("_", "-"), *scenario.tags]))
@@ -298,7 +298,7 @@ def _call(step: ExpectedStep) -> dict[str, Any]:
     return {**made, "compare": step.compare} if step.compare else made
 
 
-def _told(scenario: Scenario) -> list[Any]:
+def _said_of_records(scenario: Scenario) -> list[Any]:
     """Everything a scenario says about the world's records."""
     facts = [f if isinstance(f, str) else f.value for f in scenario.knowledge]
     return [scenario.goal, facts, scenario.guidelines, [step.args for step in scenario.expected]]

@@ -93,8 +93,8 @@ def target_guard(
             return GuardResult(guard="target", result="fail", line=number, text=line[:120], rule=rule)
         entry = line.strip() and line.strip() != heading
         if target == "tool_descriptions" and entry and not is_description(line, tools):
-            told = "a line is `- TOOL: what it does`, of a tool that is there"
-            return GuardResult(guard="target", result="fail", line=number, text=line[:120], rule=told)
+            words = "a line is `- TOOL: what it does`, of a tool that is there"
+            return GuardResult(guard="target", result="fail", line=number, text=line[:120], rule=words)
     lost = next((line for line in _outside(base, target) if line not in _outside(text, target)), "")
     if lost:
         return GuardResult(guard="target", result="fail", text=lost[:120], rule=rule)

@@ -67,9 +67,9 @@ def _of_scenario(scenario: Scenario) -> Iterator[str]:
         yield from _data_of(step.check)
     for event in scenario.events:
         yield from _data_of(event.when)
-        yield from _told_by(event.steps)
+        yield from _texts_in(event.steps)
     for item in scenario.noise.pool if scenario.noise else ():
-        yield from _told_by(item.steps)
+        yield from _texts_in(item.steps)
     for call in scenario.expected:
         yield call.say or ""
         yield from _leaves(call.args)
@@ -101,14 +101,14 @@ def _data_of(predicate: Any) -> Iterator[str]:
             yield from _leaves(value) if key in _CALL_DATA else _data_of(value)
 
 
-def _told_by(steps: Any) -> Iterator[str]:
+def _texts_in(steps: Any) -> Iterator[str]:
     """The texts and arguments in steps."""
     if isinstance(steps, list):
         for step in steps:  # pyright: ignore[reportUnknownVariableType]
-            yield from _told_by(step)
+            yield from _texts_in(step)
     elif isinstance(steps, Mapping):
         for key, value in steps.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _leaves(value) if key in ("say", "notify", "args") else _told_by(value)
+            yield from _leaves(value) if key in ("say", "notify", "args") else _texts_in(value)
 
 
 def _leaves(value: Any) -> Iterator[str]:

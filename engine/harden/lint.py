@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..canonical import canonical
-from ..evaluate import near_copies_told
+from ..evaluate import near_copies_warning
 from ..records.scenario import Scenario
 
 SHOWN = 3
@@ -20,23 +20,23 @@ def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str
     """
     known, changing = list(scenarios), set(writes)
     train = [one for one in known if one.split != "held_out"]
-    told: list[str] = []
+    parts: list[str] = []
     twins = _twins(train, [one for one in known if one.split == "held_out"])
     if twins:
         more = ", ..." if len(twins) > SHOWN else ""
-        told.append(
+        parts.append(
             f"{len(twins)} held-out scenarios are the same as train ones but for their names "
             f"({', '.join(twins[:SHOWN])}{more}): they confirm nothing."
         )
-    told += near_copies_told([one for one in known if one.split == "held_out"], "held-out scenario")
+    parts += near_copies_warning([one for one in known if one.split == "held_out"], "held-out scenario")
     solved = [one for one in train if one.expected]
     acting = [one for one in solved if any(call.tool in changing for call in one.expected)]
     if changing and solved and not acting:
-        told.append(
+        parts.append(
             "No train scenario needs the agent to change anything: a text that makes it refuse would not be seen. "
             "Put must-succeed cases beside those that must be refused."
         )
-    return told
+    return parts
 
 
 def _twins(train: Sequence[Scenario], held_out: Sequence[Scenario]) -> list[str]:

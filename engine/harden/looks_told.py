@@ -56,17 +56,17 @@ def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcom
     scenarios, changing = scenarios_of(held_out), can_change(held_out, base)
     look = h.looks + 1
     needed = scenarios_needed(look_alpha(look))
-    told: list[str] = []
+    parts: list[str] = []
     if len(scenarios) < LEAST_HELD_OUT:
-        told.append(
+        parts.append(
             f"Only {plural(len(scenarios), 'held-out scenario')} can be used; {LEAST_HELD_OUT} or more are better."
         )
     ran = {case.simulation for case in held_out} & {outcome.simulation for outcome in base}
     if ran and len(changing) < needed:
-        told.append(
+        parts.append(
             f"The base fails in {len(changing)} of {len(scenarios)} held-out scenarios; at look {look} at least "
             f"{needed} must get better: the outcome can only be unconfirmed. More scenarios would do."
         )
     if look > 1:
-        told.append(f"These held-out scenarios were looked at {h.looks} times before; this is look {look}.")
-    return told
+        parts.append(f"These held-out scenarios were looked at {h.looks} times before; this is look {look}.")
+    return parts

@@ -180,8 +180,8 @@ class Hardener(Stage):
             h.outcome, h.stop_reason = "nothing_to_fix", "all pass"
         else:
             held_out = self.held_out(h, client=self.client_writes(h))
-            told = [*self.told, *preflight(h, held_out, base.values())]
-            h.warnings += [one for one in told if one not in h.warnings]
+            parts = [*self.told, *preflight(h, held_out, base.values())]
+            h.warnings += [one for one in parts if one not in h.warnings]
         await self.saved(h, "running")
         return Standing(h.base, h.base_text, outcomes)
 
@@ -285,9 +285,9 @@ def _not_again(h: Hardening, text: str) -> None:
     before = lost[0] if lost else None
     reasons = [r.reason for r in h.rounds if before is not None and r.candidate == before.id]
     if before is not None and "attrition" not in reasons:
-        told = f" ({reasons[-1]})" if reasons else ""
+        words = f" ({reasons[-1]})" if reasons else ""
         raise InvalidArgument(
-            f"{before.id} is the same text and was {before.state}{told}.",
+            f"{before.id} is the same text and was {before.state}{words}.",
             where="submit_candidate",
             allowed="another text",
         )

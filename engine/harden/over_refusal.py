@@ -28,9 +28,9 @@ def over_refusal_guard(added: Sequence[tuple[int, str]], base: str, needed: Mapp
     for number, line in added:
         for rule in understand(_ENTRY.sub("", line)).rules:
             if rule.kind == "never" and rule.tool in needed and rule.tool not in forbidden:
-                told = f"{RULE}; `{needed[rule.tool]}` calls {rule.tool}"
+                text = f"{RULE}; `{needed[rule.tool]}` calls {rule.tool}"
                 return GuardResult(
-                    guard="over_refusal", result="fail", line=number, text=line.strip()[:120], rule=told
+                    guard="over_refusal", result="fail", line=number, text=line.strip()[:120], rule=text
                 )
     return GuardResult(guard="over_refusal", result="pass")
 

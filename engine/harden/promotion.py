@@ -47,20 +47,20 @@ def check_promotion(
         )
     if found.outcome == "regressed":
         count = found.evidence.regressed_checks if found.evidence else 0
-        told = f" ({count} checks, confirmed)" if count else ""
+        text = f" ({count} checks, confirmed)" if count else ""
         raise Conflict(
-            f"{found.id} regressed{told}. It cannot be promoted.", where="candidate", next=[reject]
+            f"{found.id} regressed{text}. It cannot be promoted.", where="candidate", next=[reject]
         )
-    told = found.outcome or f"{found.state}, not proven"
-    raise Conflict(f"{found.id} is {told}. It cannot be promoted.", where="candidate", next=[reject])
+    text = found.outcome or f"{found.state}, not proven"
+    raise Conflict(f"{found.id} is {text}. It cannot be promoted.", where="candidate", next=[reject])
 
 
 def _figures(candidate: Candidate) -> str:
     proof = candidate.evidence.held_out if candidate.evidence else None
     if proof is None:
         return "no held-out evidence"
-    told = f"{proof.better} scenarios better, {proof.worse} worse, "
+    text = f"{proof.better} scenarios better, {proof.worse} worse, "
     p, alpha = shown_p(proof.p, proof.alpha)
-    told += f"p {p}, needs at most {alpha}"
+    text += f"p {p}, needs at most {alpha}"
     more = candidate.evidence.more_scenarios if candidate.evidence else None
-    return told + (f"; about {more} more held-out scenarios would do, 4 times in 5" if more else "")
+    return text + (f"; about {more} more held-out scenarios would do, 4 times in 5" if more else "")

@@ -122,8 +122,8 @@ class ReflectWriter:
         return Proposal(failure=f"The writer's answer could not be used, twice: {problem}"[:_WHY], use=use)
 
     async def _task(self, brief: Brief, shown: Sequence[Cluster]) -> str:
-        told = json.dumps(_told(brief, shown), ensure_ascii=False)
-        parts = [f"The data:\n{told}"]
+        text = json.dumps(_brief_row(brief, shown), ensure_ascii=False)
+        parts = [f"The data:\n{text}"]
         for cluster in shown[:SHOWN_RECORDS]:
             record = await self._records(cluster)
             if record is not None:
@@ -137,7 +137,7 @@ class ReflectWriter:
         return reply.text
 
 
-def _told(brief: Brief, shown: Sequence[Cluster]) -> dict[str, Any]:
+def _brief_row(brief: Brief, shown: Sequence[Cluster]) -> dict[str, Any]:
     """The brief as shown to the writer."""
     fields = {"id", "check", "severity", "cause", "simulations", "rule", "tool"}
     return {
@@ -164,17 +164,17 @@ def _read(text: str, brief: Brief, shown: Sequence[Cluster], use: ModelUse) -> P
         raise InvalidArgument(f"That does not fit the schema: {problem[:200]}.")
     answer = cast("dict[str, Any]", json.loads(inner))
     ids = [cluster.id for cluster in shown]
-    told = {row["cluster"]: row for row in answer["diagnosis"] if row["cluster"] in ids}
+    fields = {row["cluster"]: row for row in answer["diagnosis"] if row["cluster"] in ids}
     cluster, edits = answer["cluster"], answer["edits"]
     passed_over = {
-        id: _passed_over(told.get(id)) for id in ids[: ids.index(cluster) if cluster in ids else None]
+        id: _passed_over(fields.get(id)) for id in ids[: ids.index(cluster) if cluster in ids else None]
     }
     if not edits:
         return Proposal(passed_over=passed_over, use=use)
     if cluster not in ids:
         raise InvalidArgument("It is no cluster.", where="cluster", allowed=ids)
     made = _edits(edits, brief)
-    cause = str(told.get(cluster, {}).get("cause", ""))
+    cause = str(fields.get(cluster, {}).get("cause", ""))
     why = _one_line(answer["why"]) or _one_line(cause)
     return Proposal(tuple(made), cluster, why[:_WHY], passed_over, use=use)
 

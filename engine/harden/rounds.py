@@ -58,7 +58,7 @@ def count_trials(number: Round, outcomes: Iterable[TrialOutcome]) -> None:
     number.conversations = [row.conversation for row in rows if row.conversation]
 
 
-def fixed_told(fixed: Iterable[tuple[str, str]]) -> str:
+def describe_fixed(fixed: Iterable[tuple[str, str]]) -> str:
     """Why a text was kept: the (simulation, check) pairs on train that pass in more trials than before."""
     counted = Counter(check for _, check in fixed).most_common()
     shown = ", ".join(f"{check} in {plural(count, 'simulation')}" for check, count in counted[:SHOWN_CHECKS])

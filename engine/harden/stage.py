@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..evaluate import not_understood_told, without_not_understood
+from ..evaluate import not_understood_warning, without_not_understood
 from ..records.hardening import (
     Brief,
     Candidate,
@@ -24,7 +24,7 @@ from .guards import Hidden, Known, check_guards
 from .over_refusal import only_refuses
 from .pool import Standing
 from .proof import Arms, changed_checks, compare_arms
-from .rounds import close_round, count_trials, filter_reason, fixed_told, scenarios_of
+from .rounds import close_round, count_trials, describe_fixed, filter_reason, scenarios_of
 from .runner import Runner
 from .trials import Case, TrialOutcome, Trials
 from .writers import InstructionWriter
@@ -168,7 +168,7 @@ class Stage:
             h.candidate = candidate.id
         close_round(h, number, "kept" if kept else "rejected", reason)
         if kept:
-            number.told = fixed_told(changed_checks(arms)[0])
+            number.told = describe_fixed(changed_checks(arms)[0])
         return kept, compared, regressions
 
     async def saved(self, h: Hardening, state: HardeningState) -> Hardening:
@@ -182,7 +182,7 @@ class Stage:
         """Warn of failures that may be the offline user's, in place of an earlier such warning."""
         hidden = {case.simulation for case in self.cases if case.split == "held_out"}
         hit = self.runner.not_understood()
-        told = not_understood_told(
+        told = not_understood_warning(
             ("" if one.simulation in hidden else one.conversation, one.not_understood) for one in hit
         )
         if told and told[0] not in h.warnings:

@@ -126,7 +126,7 @@ class Cassette:
 
     def _line(self, key: str, model: str, request: ModelRequest, reply: ModelReply) -> dict[str, Any]:
         last = request.messages[-1].content if request.messages else ""
-        told: dict[str, Any] = {
+        row: dict[str, Any] = {
             "format": FORMAT,
             "key": key,
             "role": request.role,
@@ -139,7 +139,7 @@ class Cassette:
                 {"id": call.id, "name": call.name, "arguments": call.arguments} for call in reply.tool_calls
             ]
         tokens = [reply.usage.input_tokens, reply.usage.output_tokens]
-        return {**told, "reply": answer, "tokens": tokens}
+        return {**row, "reply": answer, "tokens": tokens}
 
     def _known(self, key: str, model: str) -> ModelReply | None:
         return self._of_model.get((model, key)) if model else self._any.get(key, (None, None))[1]

@@ -45,7 +45,7 @@ class Litellm:
                 **asked, num_retries=0, max_retries=0, shared_session=session
             )
         except Exception as error:
-            raise self._told(error) from error
+            raise self._translated(error) from error
         reply = read_completion(_plain(answer))
         cost = getattr(answer, "_hidden_params", {}).get("response_cost")
         known = float(cost) if isinstance(cost, int | float) else None
@@ -68,7 +68,7 @@ class Litellm:
         """Forget the clients it keeps for our session."""
         self._litellm.in_memory_llm_clients_cache.flush_cache()
 
-    def _told(self, error: Exception) -> NetError:
+    def _translated(self, error: Exception) -> NetError:
         """Translate an error of litellm; a refused connection arrives as a server error."""
         chain = _causes(error)
         ours = next((one for one in chain if isinstance(one, NetError)), None)

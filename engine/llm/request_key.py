@@ -49,15 +49,15 @@ class RequestKeys:
 
 def _messages(messages: Sequence[Message]) -> list[Any]:
     ids: dict[str, int] = {}
-    told: list[Any] = []
+    parts: list[Any] = []
     for message in messages:
         if message.tool_calls or message.tool_call_id:
             calls = [[ids.setdefault(c.id, len(ids)), c.name, c.arguments] for c in message.tool_calls]
             answers = ids.setdefault(message.tool_call_id, len(ids)) if message.tool_call_id else None
-            told.append([message.role, message.content, calls, answers])
+            parts.append([message.role, message.content, calls, answers])
         else:
-            told.append([message.role, message.content])
-    return told
+            parts.append([message.role, message.content])
+    return parts
 
 
 def _hash(value: Any) -> str:

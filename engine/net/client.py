@@ -153,7 +153,7 @@ class HttpClient:
             async with response:
                 return await _answered(response, most_bytes, until)
         except (kit.error, OSError) as error:
-            raise kit.told(error) from error
+            raise kit.translated(error) from error
 
     async def reach(self, target: Target, timeout_s: float = 5.0) -> None:
         """Connect and close again without sending anything. NetError if the endpoint cannot be reached."""
@@ -222,7 +222,7 @@ class _Kit:
             headers={"Accept-Encoding": CODINGS, "User-Agent": "caseharden"},
         )
 
-    def told(self, error: BaseException) -> NetError:
+    def translated(self, error: BaseException) -> NetError:
         """Translate an error of aiohttp."""
         a = self._aiohttp
         if isinstance(error, a.ClientConnectorCertificateError | a.ClientConnectorSSLError):

@@ -84,12 +84,12 @@ class AllowedCode:
         inside = [real for real in found if any(real.is_relative_to(folder) for folder in self.folders)]
         if not inside:
             raise NotAllowed(
-                f"`{path[:200]}` is outside the folders of {FLAG}.", where=where, allowed=self._told()
+                f"`{path[:200]}` is outside the folders of {FLAG}.", where=where, allowed=self._allowed()
             )
         file = next((real for real in inside if real.exists()), inside[0])
         if not file.is_file():
             near = did_you_mean(file.name, _names_in(file.parent))
-            raise NotFound(f"There is no file `{path[:200]}`.{near}", where=where, allowed=self._told())
+            raise NotFound(f"There is no file `{path[:200]}`.{near}", where=where, allowed=self._allowed())
         return file
 
     def folder(self, file: Path) -> Path:
@@ -118,7 +118,7 @@ class AllowedCode:
             raise NotAllowed(
                 f"`{argv[0]}` may only run a file below the folders of {FLAG}.",
                 where=where,
-                allowed=f'["{argv[0]}", "FILE", ...]; {self._told()}',
+                allowed=f'["{argv[0]}", "FILE", ...]; {self._allowed()}',
             )
         file = self.file(argv[1], f"{where}[1]")
         return self._made((self._interpreter(argv[0], where), str(file), *argv[2:]), file, limits)
@@ -144,7 +144,7 @@ class AllowedCode:
             )
         return found
 
-    def _told(self) -> str:
+    def _allowed(self) -> str:
         return f"files below {', '.join(map(str, self.folders))}; the operator adds folders with {FLAG}"
 
 

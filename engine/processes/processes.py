@@ -180,14 +180,14 @@ async def _until_closed(talk: Talk, process: Process, scope: anyio.CancelScope) 
 
 async def _opened(command: Command, home: str, control: int) -> Process:
     limits = command.limits
-    told = {
+    row = {
         "DATA": limits.memory_bytes,
         "FSIZE": limits.file_bytes,
         "NOFILE": limits.open_files,
         "CPU": limits.cpu_s,
         "CORE": 0,
     }
-    kept = ",".join(f"{name}={value}" for name, value in told.items() if value is not None)
+    kept = ",".join(f"{name}={value}" for name, value in row.items() if value is not None)
     keeper = [sys.executable, "-I", "-S", str(KEEPER), str(control), str(limits.grace_s), kept]
     try:
         return await anyio.open_process(

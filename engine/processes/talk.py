@@ -89,7 +89,7 @@ class Talk:
         if mine.failure is not None:
             raise mine.failure
         failed = mine.answer.get("error") is not None
-        return _told(mine.answer, self.heard(self._written - before) if failed else "")
+        return _answer_or_error(mine.answer, self.heard(self._written - before) if failed else "")
 
     async def tell(self, notice: Mapping[str, Any]) -> None:
         """Send a message that has no answer."""
@@ -241,17 +241,17 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def _told(answer: dict[str, Any], heard: str = "") -> dict[str, Any]:
+def _answer_or_error(answer: dict[str, Any], heard: str = "") -> dict[str, Any]:
     error = answer.get("error")
     if error is not None:
-        told: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else {"text": error}
-        why = told.get("text") or told.get("message") or "it does not say why"
-        code = told.get("code")
+        row: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else {"text": error}
+        why = row.get("text") or row.get("message") or "it does not say why"
+        code = row.get("code")
         raise Answered(
-            _tail(str(told.get("kind", ""))),
+            _tail(str(row.get("kind", ""))),
             _tail(str(why)),
             code if isinstance(code, int) else 0,
-            _tail(str(told.get("at", ""))),
+            _tail(str(row.get("at", ""))),
             heard,
         )
     return {key: value for key, value in answer.items() if key != "id"}

@@ -79,9 +79,9 @@ class Worker:
                 answer = await asyncio.to_thread(self.service.answer, question)
             line = json.dumps({**answer, "id": id}, separators=(",", ":"))
         except BaseException as error:
-            told = {"kind": type(error).__name__, "text": str(error)[:LONGEST_ERROR]}
-            told["at"] = raised_at(error, os.path.dirname(self.file))
-            line = json.dumps({"error": told, "id": id})
+            row = {"kind": type(error).__name__, "text": str(error)[:LONGEST_ERROR]}
+            row["at"] = raised_at(error, os.path.dirname(self.file))
+            line = json.dumps({"error": row, "id": id})
         self.write(line.encode() + b"\n")
 
     def write(self, data: bytes) -> None:

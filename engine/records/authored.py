@@ -83,11 +83,11 @@ def path(where: str, location: Sequence[int | str]) -> str:
 def _refusal(error: ValidationError, where: str) -> InvalidArgument:
     mistakes = _distinct(error.errors(include_url=False))
     first, *others = mistakes
-    what, place, allowed = _told(first, where)
+    what, place, allowed = _explained(first, where)
     if others:
-        told = "; ".join(f"{p}: {w}" for w, p, _ in (_told(e, where) for e in others[:SHOWN_MISTAKES]))
+        text = "; ".join(f"{p}: {w}" for w, p, _ in (_explained(e, where) for e in others[:SHOWN_MISTAKES]))
         left = len(others) - SHOWN_MISTAKES
-        what += f" {len(others)} more: {told}" + (f"; and {left} others." if left > 0 else "")
+        what += f" {len(others)} more: {text}" + (f"; and {left} others." if left > 0 else "")
     return InvalidArgument(what, where=place, allowed=allowed)
 
 
@@ -148,7 +148,7 @@ def _meant(mistake: ErrorDetails) -> tuple[int | str, ...]:
     return (*_location(mistake)[:-1], mistake.get("ctx", {})["near"])
 
 
-def _told(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
+def _explained(mistake: ErrorDetails, where: str) -> tuple[str, str, str]:
     context = mistake.get("ctx", {})
     place = path(where, _location(mistake))
     if mistake["type"] == "unknown_field":

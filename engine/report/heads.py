@@ -32,19 +32,19 @@ def run_head(run: RunRecord, trials: Sequence[TrialRecord], rate: Rate | None, v
     if rate is None:
         return _nothing_counted(trials)
     missed = [row for row in run.thresholds if row.result == "fail"]
-    told = [f"{row.threshold}: {row.why}" for row in run.thresholds]
+    parts = [f"{row.threshold}: {row.why}" for row in run.thresholds]
     if missed:
         lede = "Threshold missed: " + "; ".join(f"{row.threshold}, {row.why}" for row in missed) + "."
     elif rate.passed == rate.trials:
         lede = _all_pass(rate, trials, version)
     else:
         interval = f"{100 * rate.low:.0f}-{100 * rate.high:.0f}"
-        reached = f" Thresholds reached: {'; '.join(told)}." if told else ""
+        reached = f" Thresholds reached: {'; '.join(parts)}." if parts else ""
         lede = f"{percent(rate.rate or 0)} of the trials that count, interval {interval}, under {version}.{reached}"
     clean = rate.passed == len(trials)
-    tone: Tone = "f" if missed or not rate.passed else "p" if told or clean else "m"
+    tone: Tone = "f" if missed or not rate.passed else "p" if parts or clean else "m"
     nothing = clean and not missed
-    word = "Nothing to fix" if nothing and not told else f"{rate.passed:,} of {rate.trials:,} pass"
+    word = "Nothing to fix" if nothing and not parts else f"{rate.passed:,} of {rate.trials:,} pass"
     return Head(word=word, tone=tone, lede=lede)
 
 
@@ -120,10 +120,10 @@ def _all_pass(rate: Rate, trials: Sequence[TrialRecord], version: str) -> str:
     """All trials that count pass; whether that is all of them."""
     verdicts = Counter(t.verdict for t in trials)
     apart = [(verdicts["error"], "ended in an error"), (verdicts["invalid"], "invalid")]
-    told = " and ".join(f"{count:,} {what}" for count, what in apart if count)
+    text = " and ".join(f"{count:,} {what}" for count, what in apart if count)
     first = (
-        f"Every trial that counts passes under {version}, but of {plural(len(trials), 'trial')} {told}."
-        if told
+        f"Every trial that counts passes under {version}, but of {plural(len(trials), 'trial')} {text}."
+        if text
         else f"Every simulation passes under {version}."
     )
     return f"{first} With {plural(rate.scenarios, 'scenario')} a true rate of {percent(rate.low)} could look the same."

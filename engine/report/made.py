@@ -302,13 +302,13 @@ def _talks(made: Material, plans: Mapping[str, CheckPlan | None]) -> tuple[list[
         if size >= MOST_BYTES:
             left_out += len(group)
             continue
-        told = [_talk(made, arm, run, trial, plans) for arm, run, trial in group]
-        for earlier, later in pairwise(told):
+        parts = [_talk(made, arm, run, trial, plans) for arm, run, trial in group]
+        for earlier, later in pairwise(parts):
             later.differs_at = first_difference(earlier, later)
-        if len(told) > 1:
-            told[0].differs_at = first_difference(told[0], told[-1])
-        talks += told
-        size += sum(len(talk.model_dump_json()) for talk in told)
+        if len(parts) > 1:
+            parts[0].differs_at = first_difference(parts[0], parts[-1])
+        talks += parts
+        size += sum(len(talk.model_dump_json()) for talk in parts)
     return talks, left_out
 
 

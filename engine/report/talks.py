@@ -150,7 +150,7 @@ def _asked(id: str, plan: CheckPlan | None) -> tuple[str, bool]:
     found = next((check for check in plan.checks if check.id == id), None)
     if found is None:
         return "", False
-    asks = found.predicate.told()
+    asks = found.predicate.describe()
     return (f"never: {asks}" if found.kind == "minefield" else asks), found.predicate.judged
 
 

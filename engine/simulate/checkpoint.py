@@ -42,6 +42,6 @@ async def _said(
     try:
         return await ask(asked, check.questions, entries, digest(entries), seed)
     except Exception as error:
-        told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
-        script.finish("model_error", f"judge: {told}", error_class(error))
+        text = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
+        script.finish("model_error", f"judge: {text}", error_class(error))
         return []

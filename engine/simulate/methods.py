@@ -100,7 +100,7 @@ def method_of(persona: Persona | None) -> Method | None:
     return METHODS.get(persona.kind.replace("-", "_")) if persona else None
 
 
-def told_method(scenario: Scenario, persona: Persona | None) -> dict[str, Any]:
+def method_fields(scenario: Scenario, persona: Persona | None) -> dict[str, Any]:
     """The method as it is on the sheet; {} without one."""
     method = method_of(persona)
     if method is None or persona is None:

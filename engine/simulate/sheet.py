@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from ..records.persona import Fact, Persona
 from ..records.scenario import Scenario
-from .methods import told_method
+from .methods import method_fields
 
 _RULES: Final = """You are the user in a conversation with an agent. You are not the agent and never help it.
 Write one short, natural message at a time, in the style of your persona.
@@ -45,7 +45,7 @@ def sheet(
         "language": persona.language if persona else "",
         "guidelines": joined,
         "confirms": _DECLINES.search(joined) is None,
-        **({"method": method} if (method := told_method(scenario, persona)) else {}),
+        **({"method": method} if (method := method_fields(scenario, persona)) else {}),
     }
 
 

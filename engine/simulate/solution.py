@@ -82,7 +82,7 @@ def expected_world(case: Case, tried: Tried) -> ExpectedWorld:
     elif failed:
         error = f"{failed.tool}: {failed.result}"
     elif len(calls) < len(steps):
-        error = f"step {steps[len(calls)] + 1} of its solution is not reached ({_end_told(tried)})"
+        error = f"step {steps[len(calls)] + 1} of its solution is not reached ({_describe_end(tried)})"
     return ExpectedWorld(root=tried.final, ignore=tried.by_the_world, error=error)
 
 
@@ -94,8 +94,8 @@ async def check_solution(case: Case, seed: int, trial: int = 1) -> SolutionRepor
     tried = await _play_solution(case, seed, trial, {})
     end = tried.conversation.end
     if end.reason == "world_error" and (end.turn == 0 or not case.scenario.expected):
-        told = "does not start" if end.turn == 0 else f"breaks in turn {end.turn}"
-        return SolutionReport(status="failed", why=f"the world {told}: {end.detail}")
+        text = "does not start" if end.turn == 0 else f"breaks in turn {end.turn}"
+        return SolutionReport(status="failed", why=f"the world {text}: {end.detail}")
     world = expected_world(case, tried)
     report = SolutionReport(status="unproven", why="it has no expected solution")
     if case.scenario.expected:
@@ -185,7 +185,7 @@ def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:
         why = f"{calls[failed].tool} says: {calls[failed].result}"
         return SolutionReport(status="failed", failed_step=steps[failed], why=why)
     if len(calls) < len(steps):
-        why = f"the trial ended ({_end_told(tried)}) before this step"
+        why = f"the trial ended ({_describe_end(tried)}) before this step"
         return SolutionReport(status="failed", failed_step=steps[len(calls)], why=why)
     report = SolutionReport(status="proven")
     report.no_effect = sorted(
@@ -202,7 +202,7 @@ def _judged(case: Case, tried: Tried, world: ExpectedWorld) -> SolutionReport:
     return report
 
 
-def _end_told(tried: Tried) -> str:
+def _describe_end(tried: Tried) -> str:
     end = tried.conversation.end
     return f"{end.reason}: {end.detail}" if end.detail else end.reason
 

@@ -102,7 +102,7 @@ class TapedAgent:
 
     def _as_asked(self, turn: AgentInput, unwanted: Sequence[Unwanted]) -> AgentInput:
         """The same input for an agent that has no memory of the tape, including what was rejected."""
-        messages = [*turn.messages, *_told(unwanted)]
+        messages = [*turn.messages, *_reminders(unwanted)]
         new = len(messages) if self._news else turn.new + len(unwanted)
         self._news = False
         seed = _another(turn.seed, len(unwanted), self._again)
@@ -142,7 +142,7 @@ class TapedUser:
         unwanted = self._tape.rejected("user")
         asked = _another(seed, len(unwanted), self._again)
         try:
-            reply = await self._user.speak([*heard, *_told(unwanted)], tools, asked)
+            reply = await self._user.speak([*heard, *_reminders(unwanted)], tools, asked)
             if self._tape.strict and reply.ends is not None and reply.ends.error:
                 raise Unavailable(f"{reply.ends.detail}.")
         except Exception as error:
@@ -232,7 +232,7 @@ def _short(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)[:200]
 
 
-def _told(unwanted: Sequence[Unwanted]) -> list[Message]:
+def _reminders(unwanted: Sequence[Unwanted]) -> list[Message]:
     return [
         Message(
             "system",

@@ -251,8 +251,8 @@ class Trial:
             except Standstill:
                 raise
             except Exception as error:
-                told = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
-                self.script.finish("model_error", f"user: {told}", error_class(error))
+                text = str(error) if isinstance(error, SetupError) else f"{type(error).__name__}: {error}"
+                self.script.finish("model_error", f"user: {text}", error_class(error))
                 return
             self._used("user", self.user.name, reply.usage)
             self._unwanted("user", reply.instead_of)

@@ -59,8 +59,8 @@ class Audit:
 
     def add(self, action: str, kind: str, id: str, **details: Any) -> None:
         """Add a line: time, action, kind, id, actor and any details."""
-        told = {"time": self._clock.stamp(), "action": action, "kind": kind, "id": id}
-        line = lines.to_bytes(lines.encode({**told, "actor": self.actor, **details}))
+        row = {"time": self._clock.stamp(), "action": action, "kind": kind, "id": id}
+        line = lines.to_bytes(lines.encode({**row, "actor": self.actor, **details}))
         with self._mutex, telling("Cannot write the audit", self._path):
             self._lock.acquire()
             try:

@@ -192,8 +192,8 @@ class Jobs:
     def write_progress(self, id: str | None = None) -> None:
         """Write the progress reported but not written yet: of one job, or of all."""
         with self._mutex:
-            told = [i for i, p in self._progress.items() if p.counts is not None and id in (None, i)]
-        for one in told:
+            parts = [i for i, p in self._progress.items() if p.counts is not None and id in (None, i)]
+        for one in parts:
             with self.table.transaction() as change:
                 document = change.get(one)
                 with self._mutex:
@@ -204,7 +204,7 @@ class Jobs:
                     known.counts = None
                     known.written_at = self._clock.steady()
                 before = UnitCounts.model_validate(document["units"])
-                after = _counts_told(before, counts)
+                after = _counts_with(before, counts)
                 if after != before:
                     stamp = self._clock.stamp()
                     change.put(one, {**document, "units": after.model_dump(), "updated_at": stamp})
@@ -355,7 +355,7 @@ class Jobs:
             with self._mutex:
                 known = self._progress.get(job.id)
                 if known is not None and known.counts is not None:
-                    counts = _counts_told(counts, known.counts)
+                    counts = _counts_with(counts, known.counts)
         return job.model_copy(update={"units": counts})
 
     def _may_mark(self, job: Job, state: JobState) -> None:
@@ -388,7 +388,7 @@ def _face(job: Job) -> Job:
     return job.model_copy(update={"heartbeat_age_s": None})
 
 
-def _counts_told(before: UnitCounts, told: tuple[int, int, int | None]) -> UnitCounts:
+def _counts_with(before: UnitCounts, told: tuple[int, int, int | None]) -> UnitCounts:
     completed, failed, total = told
     whole = max(completed + failed, before.total if total is None else total)
     return UnitCounts(

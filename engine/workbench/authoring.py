@@ -42,8 +42,8 @@ class Authoring:
         try:
             yield
         except CasehardenError as error:
-            told = {"at": error.where or where, "what": error.what, "allowed": error.allowed}
-            self.refused.append({k: v for k, v in told.items() if v})
+            row = {"at": error.where or where, "what": error.what, "allowed": error.allowed}
+            self.refused.append({k: v for k, v in row.items() if v})
             self.errors.append(error)
 
     def take(self, id: str, content: Content, existing: Content | None, where: str) -> bool:

@@ -28,16 +28,16 @@ def read_baseline(text: str, where: str) -> ComparedRun:
         raise InvalidArgument(
             f"This is no baseline: {error.what}", where=error.where, allowed=error.allowed
         ) from None
-    told = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    if told.get("format") == FORMAT:
+    row = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if row.get("format") == FORMAT:
         return _of_export(parse_run_file(text, where))
-    if told.get("format") != BASELINE:
+    if row.get("format") != BASELINE:
         raise InvalidArgument(
             "This is no baseline.",
             where=where,
             allowed=f"a file of format {BASELINE} (run --save-baseline) or {FORMAT} (export_run)",
         )
-    found = load(ComparedRun, told, where)
+    found = load(ComparedRun, row, where)
     trials = [(p.simulation, p.trial) for p in found.played]
     if len(set(trials)) < len(trials):
         raise InvalidArgument("A trial stands twice.", where=f"{where}, played", allowed="each trial once")
@@ -46,11 +46,11 @@ def read_baseline(text: str, where: str) -> ComparedRun:
 
 def write_baseline(run: ComparedRun) -> str:
     """The text of a baseline file: one line per trial, in a stable order."""
-    told = run.model_dump(mode="json", exclude={"played"})
+    fields = run.model_dump(mode="json", exclude={"played"})
     rows = [
         json.dumps(p.model_dump(mode="json", exclude_defaults=True), ensure_ascii=True) for p in run.played
     ]
-    head = json.dumps(told, ensure_ascii=True, indent=1)
+    head = json.dumps(fields, ensure_ascii=True, indent=1)
     body = ",\n".join(f"  {row}" for row in rows)
     return f'{head[:-2]},\n "played": [\n{body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "played": []\n}}\n'
 

@@ -104,7 +104,7 @@ class Allowance:
         if not self._limits:
             return ""
         used = self._measured()
-        return next((_told(name, most) for name, most in self._limits.items() if used[name] >= most), "")
+        return next((_spent(name, most) for name, most in self._limits.items() if used[name] >= most), "")
 
     def ended(self, uses: Iterable[ModelUse], *, cut: bool = False) -> None:
         """A trial has ended: its usage predicts that of the next. `cut`: it was stopped by this budget."""
@@ -153,7 +153,7 @@ def _rounded(amount: float) -> float:
     return round(math.ceil(amount / step) * step, 6)
 
 
-def _told(name: str, most: float) -> str:
+def _spent(name: str, most: float) -> str:
     if name == "usd":
         return f"the budget of {most:g} usd is spent"
     return f"the budget of {most:,.0f} {name} is spent"

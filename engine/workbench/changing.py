@@ -121,24 +121,24 @@ class Changing:
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """(new values, messages) for agent, models, settings and name."""
         fields: dict[str, Any] = {}
-        told: dict[str, str] = {}
+        row: dict[str, str] = {}
         if "agent" in changes:
             self._nothing_hardened(record.id)
             merged = merge_patch(_plain(record.agent), changes["agent"])
             agent = fields["agent"] = self._drafts.agent(merged, "changes.agent")
-            told["agent"] = agent.kind
+            row["agent"] = agent.kind
         if "models" in changes:
             merged = merge_patch(_plain(record.models), changes["models"])
             fields["models"] = load(ModelChoice, merged, "changes.models")
             named = ", ".join(f"{k} {v}" for k, v in _plain(fields["models"]).items())
-            told["models"] = named or "the server's"
+            row["models"] = named or "the server's"
         if "settings" in changes:
             merged = merge_patch(_plain(record.settings), changes["settings"])
             fields["settings"] = self._drafts.settings(merged, "changes.settings")
-            told["settings"] = "changed"
+            row["settings"] = "changed"
         if "name" in changes:
-            fields["name"] = told["name"] = _name(changes["name"])
-        return fields, told
+            fields["name"] = row["name"] = _name(changes["name"])
+        return fields, row
 
     def _nothing_hardened(self, environment: str) -> None:
         """Conflict while a hardening of the environment is running: both arms must meet the same world and agent."""
@@ -173,7 +173,7 @@ class Changing:
         _same_id(record.persona.id, persona.id)
         made = self._replace(self._archive.personas, id, record.version, {"persona": persona})
         warnings = await self._scenarios.prove_again(owner, persona.id)
-        return Changes("persona", [id], made, _told(changes), warnings=warnings)
+        return Changes("persona", [id], made, _audited(changes), warnings=warnings)
 
     async def _update_scenario(self, id: str, changes: Mapping[str, Any], version: int) -> Changes:
         record = self._archive.scenarios.get(id)
@@ -193,7 +193,7 @@ class Changing:
         fields = {"scenario": scenario, "solution": report}
         made = self._replace(self._archive.scenarios, id, record.version, fields)
         warnings = [f"{id} {t}" for t in report.lets_through]
-        return Changes("scenario", [id], made, _told(changes), warnings=warnings)
+        return Changes("scenario", [id], made, _audited(changes), warnings=warnings)
 
     def _replace(self, shelf: Shelf[Any], id: str, version: int, fields: Mapping[str, Any]) -> int:
         """Set fields of a record that is still at `version`; its new version."""
@@ -227,7 +227,7 @@ class Changing:
         loaded = load(SimulationRecord, merged, "changes")
         fields = {name: getattr(loaded, name) for name in changes}
         made = self._replace(self._archive.simulations, id, record.version, fields)
-        return Changes("simulation", [id], made, _told(changes))
+        return Changes("simulation", [id], made, _audited(changes))
 
     def _rename(self, shelf: Shelf[Any], id: str, changes: Mapping[str, Any], version: int) -> Changes:
         """Rename a run or a hardening: everything else in it is history."""
@@ -305,7 +305,7 @@ def _name(value: Any) -> str:
     return name
 
 
-def _told(changes: Mapping[str, Any]) -> dict[str, str]:
+def _audited(changes: Mapping[str, Any]) -> dict[str, str]:
     return {name: "removed" if value is None else "set" for name, value in changes.items()}
 
 

@@ -189,8 +189,8 @@ class Comparing:
             states.append({change.pop("path"): change for change in changes})
         numbers = sorted({*rows[0], *rows[1]})
         first = next((n for n in numbers if _went(rows[0], n) != _went(rows[1], n)), 0)
-        told = [n for n in numbers if any(any((_went(side, n) or {}).values()) for side in rows)]
-        shown = [n for n in told if first and n >= first]
+        parts = [n for n in numbers if any(any((_went(side, n) or {}).values()) for side in rows)]
+        shown = [n for n in parts if first and n >= first]
         body: Body = {"simulation": slug, "trial": number, "turn": first}
         for name, trial, side in zip(SIDES, chosen, (report.base, report.run), strict=True):
             place = str(Place(side.run, slug, number, first))
@@ -241,8 +241,8 @@ def _states(base: Mapping[str, Body], run: Mapping[str, Body]) -> Body:
         }
         for path in paths[:SHOWN_STATE]
     ]
-    told: Body = {"state": rows} if rows else {}
-    return {**told, "state_total": len(paths)} if len(paths) > SHOWN_STATE else told
+    row: Body = {"state": rows} if rows else {}
+    return {**row, "state_total": len(paths)} if len(paths) > SHOWN_STATE else row
 
 
 def _is_partial(run: RunRecord) -> bool:
@@ -262,5 +262,5 @@ def _left_out(base: str, run: str, pairing: Pairing[PlayedTrial]) -> list[str]:
         (f" of {base} that {run} does not have", pairing.only_base),
         (f" of {run} that {base} does not have", pairing.only_run),
     )
-    told = [plural(count, "trial") + what for what, count in rows if count]
-    return [f"{plural(len(pairing.pairs), 'pair')} compared; left out: {'; '.join(told)}."] if told else []
+    parts = [plural(count, "trial") + what for what, count in rows if count]
+    return [f"{plural(len(pairing.pairs), 'pair')} compared; left out: {'; '.join(parts)}."] if parts else []

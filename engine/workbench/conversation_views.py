@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio.to_thread
 
 from ..errors import InvalidArgument, NextCall
-from ..evaluate import not_understood_told
+from ..evaluate import not_understood_warning
 from ..ids import Place, parse_place
 from ..plural import plural
 from ..records.conversation import Conversation, EventEntry, NotifyEntry, SayEntry, ToolEntry
@@ -59,7 +59,7 @@ class ConversationViews:
         trial, conversation = await anyio.to_thread.run_sync(self._archive.conversation, place)
         _refuse_beyond(place, trial)
         failed = self._attempts.of_trial(place.run, trial.id) if trial.attempt > 1 else []
-        item = Item("conversation", id, view, self._common(conversation), summary=_told(place, trial))
+        item = Item("conversation", id, view, self._common(conversation), summary=_summary(place, trial))
         if trial.split == "held_out":
             refuse_while_proving(self._archive, conversation.environment)
             if view == "summary":
@@ -139,7 +139,7 @@ class ConversationViews:
 
 def _doubts(place: Place, trial: TrialRecord) -> list[str]:
     turns = trial.not_understood if trial.verdict == "fail" else []
-    return not_understood_told([(f"{place.conversation}@{turns[0]}", len(turns))] if turns else [])
+    return not_understood_warning([(f"{place.conversation}@{turns[0]}", len(turns))] if turns else [])
 
 
 def _turns(
@@ -200,9 +200,9 @@ def _checks(item: Item, trial: TrialRecord, before: Sequence[Verdict], limit: in
 
 def _verdict_row(verdict: Verdict) -> Body:
     """A verdict that a later scoring replaced."""
-    told: Body = {"grading": verdict.grading, "verdict": verdict.verdict, "reward": verdict.reward}
+    row: Body = {"grading": verdict.grading, "verdict": verdict.verdict, "reward": verdict.reward}
     more: Body = {"failed_checks": verdict.failed(), "judge": verdict.judge}
-    return told | {name: value for name, value in more.items() if value}
+    return row | {name: value for name, value in more.items() if value}
 
 
 def _failed_row(record: TrialRecord) -> Body:
@@ -283,8 +283,8 @@ def metric_row(value: MetricValue) -> Body:
     """A metric of a conversation as replies show it; it does not apply if neither measured nor unscored."""
     row = value.model_dump(mode="json", exclude_none=True)
     row["findings"] = [{k: v for k, v in found.items() if v != ""} for found in row["findings"]]
-    told = {k: v for k, v in row.items() if v not in ("", [], {})}
-    return told if value.measured or value.unscored else {**told, "applies": False}
+    fields = {k: v for k, v in row.items() if v not in ("", [], {})}
+    return fields if value.measured or value.unscored else {**fields, "applies": False}
 
 
 def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
@@ -298,7 +298,7 @@ def _refuse_beyond(place: Place, trial: TrialRecord) -> None:
         )
 
 
-def _told(place: Place, trial: TrialRecord) -> str:
+def _summary(place: Place, trial: TrialRecord) -> str:
     """The verdict and the first failed check with its turn. The reason may quote the conversation: it is elsewhere."""
     first = next((c for c in trial.graded.checks if c.counts and c.verdict == "fail"), None)
     if first is not None and trial.verdict != "error":

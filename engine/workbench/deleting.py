@@ -66,7 +66,7 @@ class Deleting:
         for id in chosen:
             goes.update(self._goes_with(kind, id))
         changes = Changes(kind, chosen, goes_with={k: n for k, n in goes.items() if n}, done=confirm)
-        changes.warnings = self._told(kind, chosen)
+        changes.warnings = self._notes(kind, chosen)
         if confirm and kind == "conversation":
             self._remove_conversations(chosen)
         elif confirm:
@@ -144,7 +144,7 @@ class Deleting:
                 f"{id} is evidence of {owner}.", where=where, allowed="the whole hardening", next=[call]
             )
 
-    def _told(self, kind: str, ids: Sequence[str]) -> list[str]:
+    def _notes(self, kind: str, ids: Sequence[str]) -> list[str]:
         """What the caller should know besides the counts."""
         if kind == "conversation":
             gone = Counter(parse_place(id, "ids").run for id in ids)

@@ -43,9 +43,9 @@ def import_without_secrets(read: Imported, redactor: Redactor) -> tuple[Imported
 
 def record_without_secrets(record: R, redactor: Redactor) -> R:
     """A stored record as it may be passed on."""
-    told = record.model_dump(mode="json", by_alias=True)
-    hidden = redactor.hide_all(told)
-    return record if hidden is told else type(record).model_validate(hidden)
+    row = record.model_dump(mode="json", by_alias=True)
+    hidden = redactor.hide_all(row)
+    return record if hidden is row else type(record).model_validate(hidden)
 
 
 def _cases(cases: CaseFolder, redactor: Redactor, places: list[str]) -> CaseFolder:

@@ -62,12 +62,12 @@ def _as_written(record: BaseModel) -> dict[str, Any]:
 
 def _scenario(record: ScenarioRecord) -> dict[str, Any]:
     """With its split, which is fixed, and its partner by slug, as the environment may be named differently there."""
-    told = {**_as_written(record.scenario), "split": record.split}
+    row = {**_as_written(record.scenario), "split": record.split}
     partner = record.scenario.persona
-    return {**told, "persona": split_nested(partner)[1] or partner} if isinstance(partner, str) else told
+    return {**row, "persona": split_nested(partner)[1] or partner} if isinstance(partner, str) else row
 
 
 def _simulation(record: SimulationRecord) -> dict[str, Any]:
     fields = ("scenario", "persona", "user_input", "expected_output", "ground_truth")
-    told = {"id": record.slug, **{name: getattr(record, name) for name in fields}}
-    return {name: value for name, value in told.items() if value not in ("", None)}
+    row = {"id": record.slug, **{name: getattr(record, name) for name in fields}}
+    return {name: value for name, value in row.items() if value not in ("", None)}

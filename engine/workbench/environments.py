@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from ..errors import CasehardenError, Conflict, InvalidArgument, NextCall
-from ..evaluate import near_copies_told
+from ..evaluate import near_copies_warning
 from ..exchange import CaseFolder, Imported, Roots, imported_folder
 from ..ids import check_slug
 from ..plural import plural
@@ -248,11 +248,11 @@ class Environments:
             report.warnings += await anyio.to_thread.run_sync(
                 unread_policy, self._worlds, compiled, text, draft.agent
             )
-            report.warnings += await anyio.to_thread.run_sync(_copies_told, folder.scenarios and scenarios)
+            report.warnings += await anyio.to_thread.run_sync(_copies_warning, folder.scenarios and scenarios)
         report.taken = {"format": read.format, **read.taken}
         report.lost = [*map(dict, read.lost), *lost]
         if dry_run:
-            return _only_told(report, personas, examined)
+            return _dry_run_report(report, personas, examined)
         await anyio.to_thread.run_sync(self._worlds.keep, compiled)
         if folder.versions:  # before its scenarios can be read here, even if we are killed in between
             report.warnings += await anyio.to_thread.run_sync(self._spend, id, scenarios)
@@ -359,9 +359,9 @@ class Environments:
         if deleted:
             more = f" and {len(deleted) - 5} more" if len(deleted) > 5 else ""
             with_them = f", with {plural(simulations, 'simulation')}" if simulations else ""
-            told = f"{', '.join(deleted[:5])}{more}{with_them}"
+            text = f"{', '.join(deleted[:5])}{more}{with_them}"
             warnings.insert(
-                0, f"Deleted, for the folder no longer holds it: {told}. Runs made before are kept."
+                0, f"Deleted, for the folder no longer holds it: {text}. Runs made before are kept."
             )
         return warnings
 
@@ -421,15 +421,15 @@ async def _first_or_again(make: Callable[[], Awaitable[EnvironmentReport]]) -> E
     return await make()
 
 
-def _copies_told(scenarios: Sequence[Any]) -> list[str]:
-    return near_copies_told([load(Scenario, item, "scenarios") for item in scenarios], "scenario")
+def _copies_warning(scenarios: Sequence[Any]) -> list[str]:
+    return near_copies_warning([load(Scenario, item, "scenarios") for item in scenarios], "scenario")
 
 
 def _slug(row: Mapping[str, Any]) -> str:
     return str(row["id"]).partition("/")[2]
 
 
-def _only_told(report: EnvironmentReport, personas: list[Any], examined: Examined) -> EnvironmentReport:
+def _dry_run_report(report: EnvironmentReport, personas: list[Any], examined: Examined) -> EnvironmentReport:
     """The report of a dry-run import: counts are those of the folder."""
     report.stored = False
     report.counts = {**report.counts, "personas": len(personas), "scenarios": len(examined.solutions)}

@@ -181,10 +181,10 @@ class Gathering:
                 where="source",
                 next=[NextCall("list_items", {"kind": "scenario", "environment": environment})],
             )
-        told = [record_without_secrets(record, redactor) for record in records]
+        parts = [record_without_secrets(record, redactor) for record in records]
         known = {p.persona.id: record_without_secrets(p, redactor).persona for p in people}
         name = str(self._archive.worlds.read(world).get("name", "")) if world else ""
-        return Suite(environment, name, list(_cases(told, known, rows)))
+        return Suite(environment, name, list(_cases(parts, known, rows)))
 
     def _rows(self, runs: Iterable[RunRecord], table: str, model: type[R]) -> Iterator[R]:
         for run in runs:

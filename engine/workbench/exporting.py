@@ -198,7 +198,7 @@ class Exporting:
         beside: bool,
     ) -> ExportReport:
         suffix = ".html" if format == PAGE else EXPORTERS[format].suffix
-        name = check_file_name(file or f"{source}{_told_apart(format, suffix)}", suffix)
+        name = check_file_name(file or f"{source}{_default_suffix(format, suffix)}", suffix)
         made = self._report(source) if format == PAGE else self._made(source, format, where)
         refuse_sealed(self._archive, (f"{made.environment}/{slug}" for slug in made.held_out))
         data = made.text.encode()
@@ -375,7 +375,7 @@ class Exporting:
         os.chmod(written, stat.S_IRUSR | stat.S_IWUSR)
 
 
-def _told_apart(format: str, suffix: str) -> str:
+def _default_suffix(format: str, suffix: str) -> str:
     """The end of a default name: formats whose files end alike, but for `json` itself, have their name in it."""
     alike = [name for name, one in EXPORTERS.items() if one.suffix == suffix]
     return suffix if len(alike) < 2 or format == suffix[1:] else f"-{format}{suffix}"

@@ -197,12 +197,12 @@ class HardeningDrafts:
 
         A selection narrows train only: cases that passed before must be in the proof, or nobody sees them break.
         """
-        told: list[str] = []
+        parts: list[str] = []
         if base is not None and opted.select == ["all"]:
             chosen = set(base.simulations)
         else:
             if not self._archive.simulations.count(environment=owner.id):
-                told += self._simulations.cover(owner.id)
+                parts += self._simulations.cover(owner.id)
             found = Selector(self._archive, owner.id).resolve(opted.select, "options.select")
             chosen = {s.slug for s in found}
         rows = self._archive.scenarios.where(environment=owner.id, split="held_out")
@@ -213,7 +213,7 @@ class HardeningDrafts:
         added = {s.scenario for s in taken} - there
         simulations = {s.slug for s in taken}
         left_out = [s.slug for s in known if s.slug not in simulations]
-        return [s.slug for s in taken], left_out, [*told, *_narrowed(len(added), len(left_out))]
+        return [s.slug for s in taken], left_out, [*parts, *_narrowed(len(added), len(left_out))]
 
 
 def _narrowed(added: int, left_out: int) -> list[str]:

@@ -132,8 +132,8 @@ class HardeningViews:
         body = _candidate_body(found, view)
         became = next((one for one in reversed(record.rounds) if one.candidate == id), None)
         if became is not None:
-            told = {"round": became.number, "decision": became.decision, "told": became.told}
-            body |= filled({**told, "runs": _runs(became)})
+            row = {"round": became.number, "decision": became.decision, "told": became.told}
+            body |= filled({**row, "runs": _runs(became)})
         evidence = f", outcome {found.outcome}" if found.outcome else ""
         said = f" {became.told}" if became is not None and became.told else ""
         return Item(
@@ -174,8 +174,8 @@ def hardening_summary(record: Hardening) -> str:
     """One sentence on the state of a hardening."""
     outcome = f", outcome {record.outcome}" if record.outcome else ""
     marks = f" ({', '.join(record.marks)})" if record.marks else ""
-    told = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"
-    return f"{told}, {plural(record.round, 'round')}, {plural(len(record.candidates), 'candidate')}."
+    text = f"{record.id} on {record.base}: {record.state}{outcome}{marks}"
+    return f"{text}, {plural(record.round, 'round')}, {plural(len(record.candidates), 'candidate')}."
 
 
 def _candidate_body(found: Candidate, view: str) -> Body:

@@ -146,8 +146,8 @@ class Hardenings:
     def _again(self, record: Hardening, candidate: Candidate) -> HardeningReport:
         """The report on a text that was proven before."""
         report = self.report(record, candidate.id)
-        told = f"{candidate.id} is the same text: its outcome stands, nothing was run and no look was taken."
-        report.warnings.insert(0, told)
+        text = f"{candidate.id} is the same text: its outcome stands, nothing was run and no look was taken."
+        report.warnings.insert(0, text)
         return report
 
     async def _go_on(

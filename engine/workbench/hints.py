@@ -8,7 +8,7 @@ from ..plural import plural
 from ..records.scenario import Scenario
 
 
-def hints_told(scenarios: Iterable[Scenario]) -> dict[str, int]:
+def hints_record(scenarios: Iterable[Scenario]) -> dict[str, int]:
     """What a run with hints records of them: how many of its scenarios have any."""
     known = list(scenarios)
     return {"told_in": sum(bool(one.hints) for one in known), "of": len(known)}

@@ -13,7 +13,7 @@ from ..records.job import Job
 _log = logging.getLogger("caseharden.jobs")
 
 
-def told(error: CasehardenError) -> dict[str, Any]:
+def error_row(error: CasehardenError) -> dict[str, Any]:
     """An error in the form stored with a job."""
     calls = [{"tool": call.tool, "args": dict(call.args), "why": call.why} for call in error.next]
     return {
@@ -25,11 +25,11 @@ def told(error: CasehardenError) -> dict[str, Any]:
     }
 
 
-def told_of(raised: Exception) -> dict[str, Any]:
+def raised_row(raised: Exception) -> dict[str, Any]:
     """Any error in the form stored: ours as it is, any other only as the id that finds it in the log."""
-    found = next(_told_errors(raised), None)
+    found = next(_own_errors(raised), None)
     if found is not None:
-        return told(found)
+        return error_row(found)
     mark = uuid.uuid4().hex[:12]
     _log.error("an internal error (%s)", mark, exc_info=raised)
     return {"code": "internal", "what": f"An internal error; the server's log has it under {mark}."}
@@ -37,7 +37,7 @@ def told_of(raised: Exception) -> dict[str, Any]:
 
 def left_here(job: Job, error: CasehardenError) -> dict[str, Any]:
     """Why a process may not go on with a job that another one left, as stored with it."""
-    found = told(error)
+    found = error_row(error)
     lacks = f"{error.what} Allowed: {error.allowed}." if error.allowed else error.what
     found["what"] = (
         f"Nobody goes on with {job.id}: the process that ran it is gone, and this one may not. {lacks} "
@@ -68,10 +68,10 @@ def standstill(job: Job | None) -> list[str]:
     return [what if job.left else f"{job.id} is paused: {what}"]
 
 
-def _told_errors(raised: BaseException) -> Iterator[CasehardenError]:
+def _own_errors(raised: BaseException) -> Iterator[CasehardenError]:
     """Our errors within it, looking into exception groups."""
     if isinstance(raised, CasehardenError):
         yield raised
     elif isinstance(raised, BaseExceptionGroup):
         for one in raised.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            yield from _told_errors(one)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _own_errors(one)  # pyright: ignore[reportUnknownArgumentType]

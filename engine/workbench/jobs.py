@@ -23,7 +23,7 @@ from ..errors import (
 from ..llm import asking_for
 from ..records.job import Job, JobState
 from ..store import Store, TakenOver
-from .job_errors import failure, left_here, told, told_of
+from .job_errors import error_row, failure, left_here, raised_row
 
 Handler = Callable[[Job], Awaitable[Mapping[str, Any]]]
 """Does the work of a job; returns its result: references, such as {"run": "run-7"}. Called again after a crash."""
@@ -146,7 +146,7 @@ class Jobs:
 
     def give_up(self, job: Job, error: Exception) -> None:
         """Fail a new job that could not even begin, so that nobody waits for it."""
-        self._store.jobs.mark(job.id, "failed", error=told_of(error))
+        self._store.jobs.mark(job.id, "failed", error=raised_row(error))
 
     def launch(self, job: Job, *, orphan: bool = False) -> None:
         """Start working on a queued job of this process, or on one that a dead process left, if we may."""
@@ -329,7 +329,7 @@ class Jobs:
     async def _fail_if_possible(self, id: str, error: Exception) -> None:
         try:
             if not self.get(id).ended:
-                await self._end(id, "failed", told_of(error))
+                await self._end(id, "failed", raised_row(error))
         except Exception:
             _log.exception("job %s could not be marked failed", id)
             self._idle.add(id)  # the next check starts it again
@@ -357,11 +357,11 @@ class Jobs:
                 result = await self._handlers[job.kind](job)
         except Paused as paused:
             if not self._late(id):
-                await self._end(id, "paused", told(paused.why))
+                await self._end(id, "paused", error_row(paused.why))
         except Exception as raised:
             if not self._late(id):
                 state = "paused" if orphan and isinstance(raised, _LACKS) else "failed"
-                await self._end(id, state, told_of(raised))
+                await self._end(id, state, raised_row(raised))
         else:
             if not self._late(id):
                 self._store.jobs.mark(id, "done", result=result)
@@ -384,7 +384,7 @@ class Jobs:
         except Exception as raised:
             _log.exception("tidying up behind job %s failed", job.id)
             self._store.jobs.table.update({"untidy": state}, doc_ids=[job.id])
-            return told_of(raised)
+            return raised_row(raised)
         if self._store.jobs.table.fetch(job.id, "job").get("untidy"):
             self._store.jobs.table.update({"untidy": ""}, doc_ids=[job.id])
         return None

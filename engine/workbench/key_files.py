@@ -21,8 +21,8 @@ class KeyFiles:
         self._roots = tuple(roots)
         self._home = home.resolve()
         self._lending = lending
-        told = [found for text in lending.own if (found := read_reference(text)) and found.kind == "file"]
-        self._own = {Path(found.name).expanduser().resolve() for found in told}
+        parts = [found for text in lending.own if (found := read_reference(text)) and found.kind == "file"]
+        self._own = {Path(found.name).expanduser().resolve() for found in parts}
 
     def read(self, path: str, where: str) -> str:
         """The text of a file that a caller names."""

@@ -70,7 +70,7 @@ class Labelling:
 
     def _asks(self, run: RunRecord, trial: TrialRecord) -> list[Ask]:
         """The judged checks and metrics of a trial, in words."""
-        words = dict(self._told(run, trial.simulation))
+        words = dict(self._check_texts(run, trial.simulation))
         found = [Ask(c.id, words.get(c.id, c.id), VERDICTS) for c in trial.graded.checks if c.judged]
         for name, metric in metrics_of(run).items():
             if metric.rubric and metric.answer in ("score", "label"):
@@ -78,9 +78,9 @@ class Labelling:
                 found.append(Ask(name, metric.rubric, allowed))
         return found
 
-    def _told(self, run: RunRecord, simulation: str) -> Iterator[tuple[str, str]]:
+    def _check_texts(self, run: RunRecord, simulation: str) -> Iterator[tuple[str, str]]:
         for check in RunCases(self._archive, self._worlds, run).case(simulation).plan.checks:
-            yield check.id, check.predicate.told()
+            yield check.id, check.predicate.describe()
 
 
 def label_rows(rows: Sequence[Any], roots: Roots) -> list[tuple[str, Any]]:
@@ -136,8 +136,8 @@ def _of_csv(text: str, where: str) -> list[dict[str, Any]]:
         ) from None
     missing = [name for name in COLUMNS[:3] if name not in (reader.fieldnames or ())]
     if missing:
-        told = f"a first line with {', '.join(COLUMNS)}"
-        raise InvalidArgument(f"The table has no column `{missing[0]}`.", where=where, allowed=told)
+        words = f"a first line with {', '.join(COLUMNS)}"
+        raise InvalidArgument(f"The table has no column `{missing[0]}`.", where=where, allowed=words)
     return [{name: _value(name, row[name]) for name in COLUMNS if row.get(name)} for row in rows]
 
 

@@ -69,8 +69,8 @@ class Labels:
         self._archive.store.audit("label", "run", run.id, labels=len(documents))
         if not hidden:
             return []
-        told = "1 labelled scenario is" if len(hidden) == 1 else f"{len(hidden)} labelled scenarios are"
-        return [f"{told} held out: once read, it counts as train for any text that you submit."]
+        text = "1 labelled scenario is" if len(hidden) == 1 else f"{len(hidden)} labelled scenarios are"
+        return [f"{text} held out: once read, it counts as train for any text that you submit."]
 
     def _label(self, run: RunRecord, row: Any, where: str) -> tuple[TrialRecord, HumanLabel]:
         given = load(LabelRow, row, where)

@@ -198,12 +198,12 @@ class Listing:
         def shown(row: Any) -> Row:
             return conversation_row(row, run_id, clusters)
 
-        def told(row: Any) -> Row:
+        def in_view(row: Any) -> Row:
             return shelf.whole(row) if full and row["split"] == "train" else shown(row)
 
         match = among(members_of(run, asked), matcher(asked.get("text"), None, shown, shelf.whole))
         page = shelf.page(
-            fields, limit, cursor, match, json.dumps([asked.get("text"), asked.get("cluster")]), told
+            fields, limit, cursor, match, json.dumps([asked.get("text"), asked.get("cluster")]), in_view
         )
         total, least = _tally(shelf.table, fields, match)
         return Page("conversation", page.items, total, page.cursor or "", at_least=least)
@@ -238,9 +238,9 @@ def check_where(kind: str, where: Mapping[str, Any]) -> Row:
     allowed = WHERE[kind]
     for name, value in where.items():
         if name not in allowed:
-            told = f"for {kind}: {', '.join(allowed) or 'none'}"
+            text = f"for {kind}: {', '.join(allowed) or 'none'}"
             raise InvalidArgument(
-                f"`where.{name[:60]}` is unknown.{did_you_mean(name, allowed)}", where="where", allowed=told
+                f"`where.{name[:60]}` is unknown.{did_you_mean(name, allowed)}", where="where", allowed=text
             )
         if not isinstance(value, str):
             raise InvalidArgument(f"`where.{name}` is no text.", where=f"where.{name}", allowed="a text")

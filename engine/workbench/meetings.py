@@ -26,7 +26,7 @@ def means_harm(persona: Persona | None) -> bool:
     return persona is not None and persona.kind.replace("-", "_") in METHODS
 
 
-def at_odds_told(simulations: list[str]) -> list[str]:
+def at_odds_warnings(simulations: list[str]) -> list[str]:
     """The warning about simulations that an agent passes by obeying a user that means harm."""
     if not simulations:
         return []

@@ -66,7 +66,7 @@ class Batch:
         before = 0 if first else seen
         system = [str(m["content"]) for m in messages[:1] if m["role"] == "system" and not before]
         if system:
-            view |= self._told(call, system[0], shared)
+            view |= self._setting(call, system[0], shared)
         if asks["tools"] and first:
             name = self._named("tools", [signature(tool["function"]) for tool in asks["tools"]], shared)
             view["uses"] = [*view.get("uses", ()), name]
@@ -75,12 +75,12 @@ class Batch:
         if call.seen and self._full and first:
             view["new"] = len(messages) - call.seen
         if asks["schema"] is not None:
-            view |= {"reply": "data", "schema": told_schema(asks["schema"])}
+            view |= {"reply": "data", "schema": schema_example(asks["schema"])}
         else:
             view["reply"] = "text or tool_calls" if asks["tools"] else "text"
         return view
 
-    def _told(self, call: ModelCall, system: str, shared: dict[str, Any]) -> dict[str, Any]:
+    def _setting(self, call: ModelCall, system: str, shared: dict[str, Any]) -> dict[str, Any]:
         """What a role is given before the conversation: names of shared texts, and the user's sheet."""
         if call.role == "user":
             found = read_sheet(system)
@@ -114,7 +114,7 @@ def signature(tool: Mapping[str, Any]) -> str:
     return f"{tool['name']}({', '.join(told)}) {tool['description']}".strip()
 
 
-def told_schema(schema: Mapping[str, Any]) -> Any:
+def schema_example(schema: Mapping[str, Any]) -> Any:
     """A JSON Schema as an example to fill in; one that says more than an example can is returned as it is."""
     plain = set(schema) <= _TOLD | _TOLD_TOO
     if not plain:
@@ -124,11 +124,11 @@ def told_schema(schema: Mapping[str, Any]) -> Any:
     if isinstance(schema.get("properties"), dict):
         needed = schema.get("required") or ()
         return {
-            name if name in needed else f"{name}?": told_schema(part)
+            name if name in needed else f"{name}?": schema_example(part)
             for name, part in schema["properties"].items()
         }
     if isinstance(schema.get("items"), dict):
-        return [told_schema(schema["items"])]
+        return [schema_example(schema["items"])]
     kind = schema.get("type", "any")
     named = str(kind) if kind in _SIMPLE or isinstance(kind, str) else " or ".join(map(str, kind))
     bounds = [str(schema[key]) for key in ("minimum", "maximum") if key in schema]
@@ -138,7 +138,7 @@ def told_schema(schema: Mapping[str, Any]) -> Any:
 
 
 def _parameter(name: str, schema: Mapping[str, Any], needed: bool) -> str:
-    told = told_schema({k: v for k, v in schema.items() if k != "description"})
+    told = schema_example({k: v for k, v in schema.items() if k != "description"})
     kind = told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
     said = f" ({schema['description']})" if schema.get("description") else ""
     return f"{name}{'' if needed else '?'}: {kind}{said}"
@@ -146,12 +146,12 @@ def _parameter(name: str, schema: Mapping[str, Any], needed: bool) -> str:
 
 def _sheet(sheet: Mapping[str, Any]) -> dict[str, Any]:
     """The sheet without empty or default values."""
-    told = {key: value for key, value in sheet.items() if value not in ("", [], {}, None, True)}
-    if "knowledge" in told:
-        told["knowledge"] = [_fact(fact) for fact in told["knowledge"]]
+    row = {key: value for key, value in sheet.items() if value not in ("", [], {}, None, True)}
+    if "knowledge" in row:
+        row["knowledge"] = [_fact(fact) for fact in row["knowledge"]]
     if sheet.get("confirms") is False:
-        told["confirms"] = False
-    return told
+        row["confirms"] = False
+    return row
 
 
 def _fact(fact: Mapping[str, Any]) -> Any:

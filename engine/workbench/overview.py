@@ -31,7 +31,7 @@ class Overview:
         """Totals, pass rates, recent runs and hardenings, active jobs, models and why they were chosen, problems."""
         mine = {"environment": environment} if environment else {}
         owner = self._archive.environments.find(environment) if environment else None
-        told: Row = {
+        row: Row = {
             "totals": self._totals(mine),
             **self._rates(mine),
             "recent_runs": self._recent(mine),
@@ -39,11 +39,11 @@ class Overview:
             "models": self._models.chosen(owner),
         }
         if not environment:
-            told["models_of_environments"] = self._own_models()
-        told["hardenings"] = self._archive.hardenings.page(mine, 3, "", None, "", hardening_row).items
-        told["problems"] = self._problems(told["models"])
-        told["worlds"] = self._worlds.names()
-        return {name: value for name, value in told.items() if value not in ([], {}) or name in _ALWAYS}
+            row["models_of_environments"] = self._own_models()
+        row["hardenings"] = self._archive.hardenings.page(mine, 3, "", None, "", hardening_row).items
+        row["problems"] = self._problems(row["models"])
+        row["worlds"] = self._worlds.names()
+        return {name: value for name, value in row.items() if value not in ([], {}) or name in _ALWAYS}
 
     def _totals(self, mine: Mapping[str, str]) -> dict[str, int]:
         archive = self._archive
@@ -102,13 +102,13 @@ class Overview:
 
     def _problems(self, models: Mapping[str, Mapping[str, str]]) -> list[str]:
         """What does not work, in words."""
-        told = [f"{role}: {m['not_reachable']}" for role, m in models.items() if "not_reachable" in m]
+        parts = [f"{role}: {m['not_reachable']}" for role, m in models.items() if "not_reachable" in m]
         for damage in self._archive.store.damage():
             lines = plural(damage.lines, "damaged line")
-            told.append(
+            parts.append(
                 f"{lines} of {damage.table} put aside in damaged/{damage.file.name}; all else is whole"
             )
-        return told
+        return parts
 
 
 def _about(row: Mapping[str, Any]) -> Row:

@@ -124,5 +124,5 @@ def _alike(streak: list[TrialRecord]) -> CasehardenError:
     kinds = error_kinds()
     how = f"{last.end}: {last.error}" if last.end in ERROR_ENDS else f"judge: {last.error}"
     what = f"The last {plural(len(streak), 'trial')} ended in the same failure ({how})"
-    told = f": {last.graded.why[:500]}" if last.error in kinds else "."
-    return kinds.get(last.error, Unavailable)(what + told)
+    text = f": {last.graded.why[:500]}" if last.error in kinds else "."
+    return kinds.get(last.error, Unavailable)(what + text)

@@ -16,7 +16,7 @@ from ..ids import split_nested
 from ..records.persona import Persona
 from ..records.scenario import ScenarioRecord
 from .archive import Archive
-from .meetings import Meetings, at_odds_told, means_harm
+from .meetings import Meetings, at_odds_warnings, means_harm
 from .plain import check_range
 from .worlds import Worlds
 
@@ -87,7 +87,7 @@ class Pairs:
             )
         if not pairs:
             raise _none_fits(environment, cases[0], people[0])
-        return Paired(pairs, _told(cases, people, pairs, sides))
+        return Paired(pairs, _warnings(cases, people, pairs, sides))
 
     def _sides(
         self, environment: str, cases: Sequence[ScenarioRecord], personas: Sequence[Persona]
@@ -241,12 +241,12 @@ def _none_fits(environment: str, case: ScenarioRecord, persona: str) -> Conflict
     )
 
 
-def _told(
+def _warnings(
     cases: Sequence[ScenarioRecord], people: Sequence[str], pairs: Sequence[Pair], sides: _Sides
 ) -> list[str]:
     """Warnings if somebody means harm."""
     brought = [pair for pair in pairs if not sides.fit(pair.scenario, pair.name)]
-    told = at_odds_told([f"{pair.scenario} with {pair.name}" for pair in brought])
+    told = at_odds_warnings([f"{pair.scenario} with {pair.name}" for pair in brought])
     harmful = [name for name in people if name in sides.harmful]
     kept = {(pair.scenario, pair.name) for pair in brought}
     out = sum((s, name) not in kept for s in sides.served for name in harmful)

@@ -59,7 +59,7 @@ class Compared:
     unknown: int = 0
     """Conversations whose final state is unknown."""
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """The comparison as shown in a report."""
         original = [(v.original_reward, r) for _, _, r, v in self.rows if v.original_reward is not None]
         same = sum(r is not None and abs(r - o) <= SAME for o, r in original)
@@ -166,7 +166,7 @@ class PastRuns:
         compared = await self._store(run, talks, past, read.format, owner)
         stored = await anyio.to_thread.run_sync(self._finish, run)
         report.taken |= {"run": run.id, "passed": stored.totals.passed, "failed": stored.totals.failed}
-        report.taken["compared"] = compared.told()
+        report.taken["compared"] = compared.summary()
         report.warnings += _warnings(compared, shown)
         blocked = self._blocked(owner, talks)
         if blocked:
@@ -369,11 +369,11 @@ def _shares(rewards: Sequence[tuple[str, float | None]]) -> dict[str, Any]:
     for scenario, reward in rewards:
         if reward is not None:
             by_scenario.setdefault(scenario, []).append(reward >= 1 - SAME)
-    told: dict[str, Any] = {"trials": sum(map(len, by_scenario.values()))}
-    told["rewarded"] = sum(sum(row) for row in by_scenario.values())
+    fields: dict[str, Any] = {"trials": sum(map(len, by_scenario.values()))}
+    fields["rewarded"] = sum(sum(row) for row in by_scenario.values())
     for k in range(1, min(map(len, by_scenario.values()), default=0) + 1):
-        told[f"pass^{k}"] = round(sum(_hat(by_scenario.values(), k)) / len(by_scenario), 6)
-    return told
+        fields[f"pass^{k}"] = round(sum(_hat(by_scenario.values(), k)) / len(by_scenario), 6)
+    return fields
 
 
 def _hat(rows: Any, k: int) -> Iterator[float]:
@@ -393,7 +393,7 @@ def _other_verdict(recorded: float | None, verdict: Verdict) -> bool:
 
 
 def _warnings(compared: Compared, hidden: int) -> list[str]:
-    told = compared.told()
+    told = compared.summary()
     warnings: list[str] = []
     other = told["original_reward"]["other"]
     if other:

@@ -13,8 +13,8 @@ from .jobs import Paused
 def paused(hardening: Hardening, why: CasehardenError) -> Paused:
     """What to raise when it pauses; if a budget is spent, the resuming call has twice as much."""
     args: dict[str, Any] = {"environment": hardening.environment, "hardening": hardening.id}
-    told = "once it is fixed"
+    text = "once it is fixed"
     if isinstance(why, BudgetSpent):
-        args["options"], told = {"budget": twice(hardening.limits.budget)}, "with more"
-    why.next = (NextCall("harden_agent", args, told),)
+        args["options"], text = {"budget": twice(hardening.limits.budget)}, "with more"
+    why.next = (NextCall("harden_agent", args, text),)
     return Paused(why)

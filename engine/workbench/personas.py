@@ -137,9 +137,9 @@ class Personas:
         try:
             Scene(self._worlds.get(environment.world)).prepare(data)
         except WorldFault as fault:
-            told = fault.text if fault.text.endswith((".", "?")) else f"{fault.text}."
+            text = fault.text if fault.text.endswith((".", "?")) else f"{fault.text}."
             raise InvalidArgument(
-                f"The data does not fit the world: {told}",
+                f"The data does not fit the world: {text}",
                 where=f"{where}.data",
                 allowed="records as the world has them",
                 next=[NextCall("get_item", {"kind": "environment", "id": environment.id, "view": "full"})],

@@ -28,12 +28,12 @@ from .budget import Budget, Spent
 from .judging import Judging
 from .looks import LookLedger
 from .means import Means
-from .meetings import at_odds_told, means_harm
+from .meetings import at_odds_warnings, means_harm
 from .pacing import Pacing
 from .policies import unread_policy
 from .role_models import RoleModels, judges_itself, lent_roles
 from .scoring import Scoring
-from .snapshots import Snapshots, told_split
+from .snapshots import Snapshots, with_stored_split
 from .trials import TrialRunner
 from .worlds import Worlds
 from .writing import PacedWriter, TrainRecords
@@ -134,7 +134,7 @@ class Proving:
         )
         world, agent = self._worlds.get(pattern.world), AgentSpec.model_validate(pattern.agent)
         parts = [cases.parts(slug) for slug in (*record.simulations, *record.left_out)]
-        specs, left_out = {part.scenario.id: told_split(part) for part in parts}, set(record.left_out)
+        specs, left_out = {part.scenario.id: with_stored_split(part) for part in parts}, set(record.left_out)
         spent = {id for id in specs if self._looks.is_spent(f"{record.environment}/{id}", job)}
 
         writes = [name for name, tool in world.tools.items() if tool.kind == "write"]
@@ -185,7 +185,7 @@ class Proving:
             told=[
                 *unread_policy(self._worlds, world, record.base_text, agent),
                 *lint_cases(specs.values(), writes),
-                *at_odds_told(obeyed),
+                *at_odds_warnings(obeyed),
             ],
         )
 

@@ -166,7 +166,7 @@ class Reporting:
         world = self._worlds.get(run.world)
         state = world.world.db.items()
         sizes = {name: len(cast("dict[str, Any]", of)) for name, of in state if isinstance(of, dict)}
-        told = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+        text = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
         name = world.world.name or "no name"
         splits = {trial.scenario: trial.split for arm in rounds for _, trial in arm.trials}
         train = sum(split == "train" for split in splits.values())
@@ -175,7 +175,7 @@ class Reporting:
         ran = sorted({place for arm in rounds for place, _ in arm.trials})
         rows = [
             ("environment", run.environment),
-            ("world", f"{name}{f', {told}' if told else ''}, sha256 {run.world[:16]}"),
+            ("world", f"{name}{f', {text}' if text else ''}, sha256 {run.world[:16]}"),
             ("agent", str(run.agent.get("kind", "prompt"))),
             ("runs", ", ".join(ran)),
             ("seed", str(run.seed)),

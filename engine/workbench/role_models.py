@@ -115,16 +115,16 @@ class RoleModels:
             ("environment", environment.models if environment else ModelChoice()),
             ("server", self.server),
         )
-        told: dict[str, dict[str, str]] = {}
+        row: dict[str, dict[str, str]] = {}
         for role in ROLES:
             found = [(where, getattr(models, role)) for where, models in sources if getattr(models, role)]
             where, name = found[0] if found else ("default", "offline")
-            told[role] = {"model": short_name(name), "from": where}
+            row[role] = {"model": short_name(name), "from": where}
             try:
-                told[role]["model"] = self.open(name, f"models.{role}").name
+                row[role]["model"] = self.open(name, f"models.{role}").name
             except CasehardenError as error:
-                told[role]["not_reachable"] = error.what
-        return told
+                row[role]["not_reachable"] = error.what
+        return row
 
     def _named(self, environment: EnvironmentRecord, chosen: ModelChoice) -> dict[str, ModelName]:
         sources = (chosen, environment.models, self.server)

@@ -16,24 +16,26 @@ ClusterOf = Callable[[str, str], str | None]
 
 def persona_row(row: Any) -> Row:
     persona = row["persona"]
-    told = {
+    fields = {
         "id": row["id"],
         "profile": cut(persona.get("profile", ""), 120),
         "style": cut(persona.get("style", ""), 80),
     }
-    return filled_row({**told, "traits": persona.get("traits"), "source": row["source"]})
+    return filled_row({**fields, "traits": persona.get("traits"), "source": row["source"]})
 
 
 def scenario_row(row: Any) -> Row:
     """A scenario; for a held-out one without what it is about."""
     scenario = row["scenario"]
-    told = {
+    fields = {
         "id": row["id"],
         "goal": cut(scenario["goal"], 160) if row["split"] == "train" else "",
         "split": row["split"],
         "solution": row["solution"]["status"],
     }
-    return filled_row({**told, "tags": scenario.get("tags"), "spent": row["spent"], "source": row["source"]})
+    return filled_row(
+        {**fields, "tags": scenario.get("tags"), "spent": row["spent"], "source": row["source"]}
+    )
 
 
 def simulation_row(row: Any) -> Row:
@@ -50,7 +52,7 @@ def simulation_row(row: Any) -> Row:
 def run_row(row: Any) -> Row:
     totals = row["totals"]
     counted = totals["passed"] + totals["failed"] + totals["inconclusive"]
-    told = {
+    fields = {
         "id": row["id"],
         "environment": row["environment"],
         "name": row["name"],
@@ -60,26 +62,26 @@ def run_row(row: Any) -> Row:
     left_out = {name: totals[name] for name in ("error", "invalid")}
     rated = {"passed": totals["passed"], "counted": counted, "rate": totals["rate"]} if counted else {}
     made = {"series": row["series"], "round": row["round"], "created_at": row["created_at"]}
-    return {**filled_row({**told, **left_out, **made}), **rated}
+    return {**filled_row({**fields, **left_out, **made}), **rated}
 
 
 def conversation_row(row: Any, run: str, clusters: ClusterOf) -> Row:
     """A conversation; for a held-out one its verdict and how it ended, not why."""
     place = f"{run}/{row['id']}"
-    told: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
-    told["error"] = row.get("error")
+    fields: Row = {"id": place, "verdict": row["verdict"], "end": row["end"], "split": row["split"]}
+    fields["error"] = row.get("error")
     if row["split"] == "held_out":
-        return filled_row(told)
-    told["turns"] = row["turns"]
+        return filled_row(fields)
+    fields["turns"] = row["turns"]
     if row["failed_checks"]:
-        told["failed_checks"] = row["failed_checks"]
-        told["cluster"] = clusters(row["failed_checks"][0], row["simulation"])
-        told["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
-    return filled_row(told)
+        fields["failed_checks"] = row["failed_checks"]
+        fields["cluster"] = clusters(row["failed_checks"][0], row["simulation"])
+        fields["see"] = f"{place}@{row['see_turn']}" if row["see_turn"] else place
+    return filled_row(fields)
 
 
 def hardening_row(row: Any) -> Row:
-    told = {
+    fields = {
         "id": row["id"],
         "environment": row["environment"],
         "name": row.get("name", ""),
@@ -88,7 +90,7 @@ def hardening_row(row: Any) -> Row:
     }
     return filled_row(
         {
-            **told,
+            **fields,
             "base": row["base"],
             "candidate": row["candidate"],
             "marks": row["marks"],
@@ -112,7 +114,7 @@ def evidence_row(evidence: Any) -> Any:
 
 def job_row(job: Job) -> Row:
     units = job.units
-    told = {
+    row = {
         "id": job.id,
         "kind": job.kind,
         "state": job.state,
@@ -122,10 +124,10 @@ def job_row(job: Job) -> Row:
     }
     if job.active:
         left = {"running": units.running, "pending": units.pending, "eta_s": job.eta_s(datetime.now(UTC))}
-        told |= {name: value for name, value in left.items() if value is not None}
+        row |= {name: value for name, value in left.items() if value is not None}
     if job.waiting_for:
-        told["waiting_for"] = job.waiting_for
-    return {**told, "created_at": job.created_at}
+        row["waiting_for"] = job.waiting_for
+    return {**row, "created_at": job.created_at}
 
 
 def candidate_row(candidate: Candidate) -> Row:

@@ -29,7 +29,7 @@ from ..records.simulation import SimulationRecord
 from .archive import Archive
 from .budget import Budget
 from .estimates import Estimates, confirm, unpriced
-from .hints import hints_told, hints_warnings
+from .hints import hints_record, hints_warnings
 from .instructions import Instructions
 from .pacing import PAUSE_AFTER
 from .places import Places, Restored
@@ -162,7 +162,7 @@ class RunDrafts:
         if opted.hints:
             chosen = sorted({s.scenario for s in simulations})
             known = (self._archive.scenarios.get(f"{environment.id}/{id}").scenario for id in chosen)
-            run.options["hints"] = hints_told(known)
+            run.options["hints"] = hints_record(known)
         if opted.cassette:
             run.options["cassette"] = self.looked_at(opted.cassette)
         if not opted.confirm:
@@ -335,21 +335,21 @@ class RunDrafts:
         self, environment: EnvironmentRecord, select: Sequence[str], before: RunRecord | None
     ) -> tuple[list[SimulationRecord], list[str]]:
         """The simulations, and warnings about pairs that were made for them."""
-        told: list[str] = []
+        parts: list[str] = []
         if before is not None and list(select) in ([], ["all"]):
             known = {s.slug: s for s in self._archive.simulations.where(environment=environment.id)}
             kept = [known[slug] for slug in before.simulations if slug in known]
             if kept:
-                return kept, told
+                return kept, parts
         if not self._archive.simulations.count(environment=environment.id):
-            told = self._simulations.cover(environment.id)
+            parts = self._simulations.cover(environment.id)
         found = Selector(self._archive, environment.id).resolve(list(select) or ["all"])
         if not found:
             call = NextCall("create_simulations", {"environment": environment.id})
             raise Conflict(
                 "There is nothing to run.", where="select", allowed="at least one simulation", next=[call]
             )
-        return found, told
+        return found, parts
 
 
 def check_knowledge(metrics: Mapping[str, Metric], knowledge: str) -> None:
@@ -392,9 +392,9 @@ def price_warnings(run: RunRecord, names: Sequence[str]) -> list[str]:
     """Warnings about a budget in dollars if the price of these models is unknown."""
     if "usd" not in (run.options.get("budget") or {}) or not names:
         return []
-    told = ", ".join(names)
+    text = ", ".join(names)
     return [
-        f"The price of {told} is unknown, so budget.usd does not bound it: set budget.calls or tokens too."
+        f"The price of {text} is unknown, so budget.usd does not bound it: set budget.calls or tokens too."
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 
-from ..evaluate import COUNTED, agreement_told
+from ..evaluate import COUNTED, describe_agreement
 from ..plural import plural
 from ..records.environment import played_by
 from ..records.run import Cluster, RunRecord
@@ -36,7 +36,7 @@ class RunViews:
                     view,
                     {"environment": record.environment},
                     _SAID,
-                    summary=_told(record, len(rows)),
+                    summary=_summary(record, len(rows)),
                 ),
                 "clusters",
                 rows,
@@ -96,13 +96,13 @@ class RunViews:
         """Every disagreement of the judge with human labels, with kappa and confusion by check."""
         found = run.agreement
         if found is None:
-            told = f"{run.id}: nobody has labelled its conversations; score_run takes labels."
-            return Item("run", run.id, "agreement", {"labels": 0}, summary=told)
+            text = f"{run.id}: nobody has labelled its conversations; score_run takes labels."
+            return Item("run", run.id, "agreement", {"labels": 0}, summary=text)
         body = found.model_dump(mode="json", exclude={"disagree", "without"})
         body["without"] = [row for row in found.model_dump(mode="json")["without"][:limit]]
-        told = f"{run.id}: the judge {agreement_told(found)}."
+        text = f"{run.id}: the judge {describe_agreement(found)}."
         untrusted = ["item.disagree[].why", "item.without[].why"]
-        item = Item("run", run.id, "agreement", body, untrusted, summary=told)
+        item = Item("run", run.id, "agreement", body, untrusted, summary=text)
         return paged(item, "disagree", found.disagree, limit, skip)
 
     def rounds(self, series: str) -> list[Body]:
@@ -139,8 +139,8 @@ class RunViews:
 
 def _whole(cluster: Cluster) -> Body:
     """All of it; what it counts as simulations are those of train, which is how it is told."""
-    told = cluster.model_dump(mode="json", exclude_defaults=True)
-    return {"train" if name == "simulations" else name: value for name, value in told.items()} | {
+    row = cluster.model_dump(mode="json", exclude_defaults=True)
+    return {"train" if name == "simulations" else name: value for name, value in row.items()} | {
         "severity": cluster.severity
     }
 
@@ -152,7 +152,7 @@ def _short(cluster: Cluster) -> Body:
     return {name: told[name] for name in shown if name in told}
 
 
-def _told(run: RunRecord, clusters: int) -> str:
+def _summary(run: RunRecord, clusters: int) -> str:
     counted = run.totals
     failed = f"{counted.failed:,} of {plural(counted.trials, 'trial')} failed"
     return f"{run.id} ({run.state}): {failed}; {plural(clusters, 'failure cluster')}."

@@ -23,7 +23,7 @@ from .archive import Archive, utc_now
 from .attempts import Attempts
 from .budget import Budget, Spent
 from .hardening_locks import nothing_rests_on
-from .job_errors import standstill, told_of
+from .job_errors import raised_row, standstill
 from .jobs import Jobs, Paused, Progress, check_wait
 from .judging import Judging
 from .means import Means
@@ -344,7 +344,7 @@ class Runs:
                 if isinstance(error, CasehardenError) or len(broken) >= MOST_BROKEN:
                     raise
                 _log.error("%s/%s/%d broke", run.id, simulation, trial)
-                work.fail(unit, told_of(error))
+                work.fail(unit, raised_row(error))
             else:
                 going.ended.append(EndedTrial(record.simulation, record.scenario, record.verdict))
                 going.pacing.ended(record)

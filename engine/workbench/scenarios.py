@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from ..canonical import equal
 from ..errors import InvalidArgument, NextCall, UserError
-from ..evaluate import near_copies, near_copies_told
+from ..evaluate import near_copies, near_copies_warning
 from ..exchange import Roots
 from ..generate.generated import Generated
 from ..generate.scenarios import ALL_SCENARIO_KINDS, SEALED, generate_scenarios
@@ -135,7 +135,7 @@ class Scenarios:
         creation = await anyio.to_thread.run_sync(going.finish, self._archive.scenarios, records)
         _tell_solutions(creation, records)
         if source == "written" and records:
-            creation.warnings += await anyio.to_thread.run_sync(self._copies_told, environment, records)
+            creation.warnings += await anyio.to_thread.run_sync(self._copies_warning, environment, records)
         return creation
 
     async def generate(
@@ -278,12 +278,12 @@ class Scenarios:
             next=[NextCall("get_item", {"kind": "guide", "id": "scenario-format"})],
         )
 
-    def _copies_told(self, environment: str, records: Sequence[ScenarioRecord]) -> list[str]:
+    def _copies_warning(self, environment: str, records: Sequence[ScenarioRecord]) -> list[str]:
         """The warning about near-copies, if one of these is part of it; sealed scenarios are not spoken of."""
         stored = self._archive.scenarios.where(environment=environment)
         known = [record.scenario for record in stored if not record.sealed]
         copies, new = near_copies(known), {record.scenario.id for record in records}
-        return near_copies_told(known, "scenario") if new & {*copies, *copies.values()} else []
+        return near_copies_warning(known, "scenario") if new & {*copies, *copies.values()} else []
 
     def _case(
         self, environment: EnvironmentRecord, scenario: Scenario, brought: Mapping[str, Persona]
@@ -393,8 +393,8 @@ def solution_warnings(id: str, solution: SolutionReport) -> list[str]:
 def _unnamed(scenarios: Sequence[Scenario], taken: Collection[str]) -> list[Scenario]:
     """The scenarios held out, under ids and tags that reveal nothing."""
     free = (name for n in numbers(1) if (name := f"{SEALED}-{n}") not in taken)
-    told = {"split": "held_out", "tags": [SEALED]}
-    return [scenario.model_copy(update={"id": next(free), **told}) for scenario in scenarios]
+    row = {"split": "held_out", "tags": [SEALED]}
+    return [scenario.model_copy(update={"id": next(free), **row}) for scenario in scenarios]
 
 
 def _content(scenario: Scenario) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..evaluate import (
     agreement,
     clusters,
     failure_keys,
-    not_understood_told,
+    not_understood_warning,
     summaries,
     thresholds,
     totals,
@@ -83,7 +83,7 @@ class Scoring:
                 *_tried_again(failed),
                 *_broken_tools(run, records),
                 *_invented(run, records),
-                *not_understood_told(not_understood_in(run.id, records)),
+                *not_understood_warning(not_understood_in(run.id, records)),
                 *price_warnings(run, unpriced),
                 *hints_warnings(run.options.get("hints")),
                 *cassette_warnings(run.options.get("cassette")),
@@ -145,12 +145,12 @@ class Scoring:
         hidden = len(found) - len(shown)
         if not hidden:
             return shown, []
-        told = "1 more check fails on held-out scenarios only: it confirms, and is not shown as a cluster."
+        text = "1 more check fails on held-out scenarios only: it confirms, and is not shown as a cluster."
         if hidden > 1:
-            told = f"{hidden} more checks fail on held-out scenarios only: they confirm, and are not shown as clusters."
+            text = f"{hidden} more checks fail on held-out scenarios only: they confirm, and are not shown as clusters."
         for n, cluster in enumerate(shown, 1):
             cluster.id = f"k{n}"
-        return shown, [told]
+        return shown, [text]
 
 
 def _measured(run: RunRecord, records: Sequence[TrialRecord]) -> dict[str, MetricSummary]:

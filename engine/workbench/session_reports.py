@@ -54,7 +54,7 @@ def session_report(
 
 def reward_of(verdict: Verdict) -> Row:
     """The reward, and each check that contributes to it or decides the verdict, with the reason."""
-    told: Row = {
+    row: Row = {
         "value": verdict.reward,
         "verdict": verdict.verdict,
         "why": verdict.why,
@@ -62,7 +62,7 @@ def reward_of(verdict: Verdict) -> Row:
         "score": verdict.score,
         "components": [_component(check_row(check)) for check in verdict.checks],
     }
-    return filled(told)
+    return filled(row)
 
 
 def _component(row: Row) -> Row:
@@ -92,8 +92,8 @@ def _messages(record: SessionRecord, entries: Iterable[LogEntry], action: str) -
 
 def _call(entry: ToolEntry) -> Row:
     row: Row = {"tool": entry.tool, "args": entry.raw if entry.raw is not None else entry.args}
-    told: Row = {"ok": entry.ok, "error": entry.error, "result": entry.result}
-    return {**row, **{k: v for k, v in told.items() if k != "error" or v}}
+    fields: Row = {"ok": entry.ok, "error": entry.error, "result": entry.result}
+    return {**row, **{k: v for k, v in fields.items() if k != "error" or v}}
 
 
 def _result(

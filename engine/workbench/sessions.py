@@ -262,7 +262,7 @@ class Sessions:
             standing = await self._stage.stand(record, run)
             trial = await anyio.to_thread.run_sync(self._last_end, record)
             return session_report(record, run, self._case(run, record), standing, action, trial)
-        told = [*warnings]
+        parts = [*warnings]
         standing: Standing | None = None
         patience_s = LENT_STEP_S if is_lent(record, run) else STEP_S
         with anyio.move_on_after(patience_s):
@@ -271,13 +271,13 @@ class Sessions:
             record = await self._broken_off(record, run)
         if standing is None:
             standing = await self._stage.stand(record, run)
-            told.append(
+            parts.append(
                 f"The {other(record.role)} has not answered within {patience_s:g} s: action look waits again."
             )
         if standing.waits is None:
-            return await self._finished(record, run, standing, action, told)
+            return await self._finished(record, run, standing, action, parts)
         report = session_report(record, run, self._case(run, record), standing, action)
-        report.warnings = [*told, *_same_again(report)]
+        report.warnings = [*parts, *_same_again(report)]
         report.lent = report.waits and is_lent(record, run)
         await self._seen(report, standing)
         if standing.waits.error is not None:
@@ -377,9 +377,9 @@ def _move(
     if action == "call":
         known = [one.name for one in standing.offered[record.role]]
         if tool not in known:
-            told = f"No tool `{tool[:80]}`.{did_you_mean(tool, known)}" if tool else "Which tool?"
+            sentence = f"No tool `{tool[:80]}`.{did_you_mean(tool, known)}" if tool else "Which tool?"
             raise UnknownTool(
-                told,
+                sentence,
                 where="tool",
                 allowed=known or "none in this world",
                 next=[NextCall("step_session", {"session": record.id, "action": "look"})],
@@ -398,8 +398,8 @@ def _same_again(report: SessionReport) -> list[str]:
     last = report.session.rejected[-1]
     if {"from": last.by, "text": last.text} not in report.messages:
         return []
-    told = " The offline user takes only words in double quotes from feedback." if last.by == "user" else ""
-    return [f"The {last.by} says the same again.{told}"]
+    text = " The offline user takes only words in double quotes from feedback." if last.by == "user" else ""
+    return [f"The {last.by} says the same again.{text}"]
 
 
 def _ended(record: SessionRecord) -> Conflict:

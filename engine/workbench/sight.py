@@ -35,10 +35,10 @@ def refuse_while_proving(archive: Archive, environment: str, where: str = "id") 
 
 def shown_by_file(count: int) -> str:
     """The warning of an import whose file shows held-out scenarios."""
-    told = plural(
+    text = plural(
         count, "scenario is held out: the file shows it", "scenarios are held out: the file shows them"
     )
-    return f"{told}; what it shows counts as train for any text that you submit."
+    return f"{text}; what it shows counts as train for any text that you submit."
 
 
 def refuse_sealed(archive: Archive, scenarios: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ from ..records.simulation import SimulationRecord, SimulationSpec
 from .archive import Archive, utc_now
 from .authoring import MOST, Authoring
 from .jobs import Jobs, check_wait
-from .meetings import Meetings, at_odds_told, means_harm
+from .meetings import Meetings, at_odds_warnings, means_harm
 from .pairs import Pair, Pairs, partner
 from .plain import check_plain
 from .results import Creation
@@ -222,7 +222,7 @@ class Simulations:
             if means_harm(persona):
                 meetings = meetings or Meetings(self._archive, self._worlds, environment)
                 found += [record.slug] if meetings.must_succeed(scenario, persona) else []
-        return at_odds_told(found)
+        return at_odds_warnings(found)
 
     def _of_spec(self, environment: EnvironmentRecord, spec: SimulationSpec, where: str) -> SimulationRecord:
         owner, scenario = split_nested(spec.scenario, environment.id)

@@ -116,8 +116,8 @@ class Snapshots:
         other = self._differences(base, record)
         record.snapshot.base_serves = not other
         if other:
-            told = f"{base.id} was made under other settings ({', '.join(other)}); the base is run anew."
-            record.warnings.append(told)
+            text = f"{base.id} was made under other settings ({', '.join(other)}); the base is run anew."
+            record.warnings.append(text)
 
     def _differences(self, base: RunRecord, record: Hardening) -> list[str]:
         """How a base run was made differently from the hardening, in words."""
@@ -149,6 +149,6 @@ class Snapshots:
         return [f"{len(other)} of {plural(len(slugs), 'case')}"] if other else []
 
 
-def told_split(parts: CaseParts) -> Scenario:
+def with_stored_split(parts: CaseParts) -> Scenario:
     """The scenario of a case with the split under which it was stored."""
     return parts.scenario.model_copy(update={"split": parts.split})

@@ -55,10 +55,10 @@ class Waiting:
     def on_end(self, listener: Callable[[JobReport], Awaitable[None]]) -> Callable[[], None]:
         """Call `listener` for every job that ends in this process, with its result; call what is returned to stop."""
 
-        async def told(job: Job) -> None:
+        async def notify(job: Job) -> None:
             await listener(self.report(job))
 
-        return self._jobs.on_end(told)
+        return self._jobs.on_end(notify)
 
     def report(self, job: Job) -> JobReport:
         """A job so far, with its result once it is over."""

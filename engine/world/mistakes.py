@@ -36,9 +36,9 @@ class Mistakes:
         first, *others = self.found
         what = first.what
         if others:
-            told = "; ".join(f"{error.where}: {error.what}" for error in others[:SHOWN_MISTAKES])
+            text = "; ".join(f"{error.where}: {error.what}" for error in others[:SHOWN_MISTAKES])
             left = len(others) - SHOWN_MISTAKES
-            what += f" {len(others)} more: {told}" + (f"; and {left} others." if left > 0 else "")
+            what += f" {len(others)} more: {text}" + (f"; and {left} others." if left > 0 else "")
         error = InvalidArgument(what, where=first.where, allowed=first.allowed)
         error.parts = tuple(self.found)
         raise error

@@ -78,8 +78,8 @@ def check_arguments(check: Check, tool: str, args: dict[str, Any]) -> None:
     check(args, "", problems)
     if problems:
         left = len(problems) - SHOWN_PROBLEMS
-        told = "; ".join(problems[:SHOWN_PROBLEMS]) + (f"; and {left} more" if left > 0 else "")
-        raise CallFailed(f"{tool}: {told}", "arguments")
+        text = "; ".join(problems[:SHOWN_PROBLEMS]) + (f"; and {left} more" if left > 0 else "")
+        raise CallFailed(f"{tool}: {text}", "arguments")
 
 
 def of_type(value: Any, name: str) -> bool:
@@ -295,8 +295,8 @@ def _properties(schema: dict[str, Any], where: str, mistakes: Mistakes, depth: i
             if known is not None:
                 known(item, _below(at, name), problems)
             elif closed:
-                told = f"unknown {_named(_below(at, name[:60]))}.{did_you_mean(name, inner)}"
-                problems.append(f"{told} Allowed: {', '.join(inner) or 'nothing'}")
+                text = f"unknown {_named(_below(at, name[:60]))}.{did_you_mean(name, inner)}"
+                problems.append(f"{text} Allowed: {', '.join(inner) or 'nothing'}")
 
     return check
 

@@ -50,5 +50,5 @@ def compile_pattern(text: str, ignore_case: bool = False) -> Pattern:
         raise BadPattern("a pattern is made of whole characters") from None
     except re2.error as error:
         reason = error.args[0] if error.args else ""
-        told = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise BadPattern(f"not a pattern ({told}); RE2 has no look-around and no back-references") from None
+        words = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise BadPattern(f"not a pattern ({words}); RE2 has no look-around and no back-references") from None

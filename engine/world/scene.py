@@ -307,7 +307,7 @@ class Scene:
             made = run()
         except (WorldFault, CallFailed, Fault, RecursionError) as error:
             self._undo(unit)
-            raise WorldFault(_told(error)) from None
+            raise WorldFault(_error_text(error)) from None
         finally:
             self._unit = None
         for signal in unit.signals:
@@ -337,7 +337,7 @@ class Scene:
         except CallFailed as failure:
             error, result = failure.kind, failure.text
         except (Fault, RecursionError) as failure:
-            error, result = "runtime", _told(failure)
+            error, result = "runtime", _error_text(failure)
         if error is not None and (tool is None or _undone(tool.tool) or self._violates(mark)):
             self.state.rollback(mark)
             self._unlocked = unlocked
@@ -401,7 +401,7 @@ class Scene:
             try:
                 self._execute(self.world.sync.runs, by)
             except (CallFailed, Fault, RecursionError) as error:
-                raise WorldFault(f"sync failed: {_told(error)}") from None
+                raise WorldFault(f"sync failed: {_error_text(error)}") from None
         unit.synced = len(self.state.journal)
 
     def _refuse_violations(self, mark: int) -> None:
@@ -479,7 +479,7 @@ def _kept(args: Any) -> Any:
         return args if isinstance(args, str) else None
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, WorldFault | CallFailed):
         return error.text
     return "a value is nested too deep" if isinstance(error, RecursionError) else str(error)

@@ -414,8 +414,8 @@ class _StepCompiler:
         reason = self._text("reason") if "reason" in self.step else None
 
         def run(frame: Frame) -> None:
-            told = reason.value(frame) if reason else ""
-            _host(frame).signal(Signal("stop", verdict, frame.by, reason=told))
+            text = reason.value(frame) if reason else ""
+            _host(frame).signal(Signal("stop", verdict, frame.by, reason=text))
 
         return self._located("stop", run)
 

@@ -129,13 +129,13 @@ def opening(questions: Mapping[str, Question], record: Shown) -> list[Message]:
     """The first two messages of a request: what a judge is, the questions, the record."""
     asked: dict[str, Any] = {
         "criteria": {key: q.asks for key, q in questions.items() if not q.metric},
-        "metrics": {key: _told(q) for key, q in questions.items() if q.metric},
+        "metrics": {key: _question_row(q) for key, q in questions.items() if q.metric},
     }
     about = {name: text for q in questions.values() for name, text in q.about}
     if about:
         asked["about"] = about
-    told = f"The questions:\n{json.dumps(asked, ensure_ascii=False)}\n\nThe record:\n{block_of(record)}"
-    return [Message("system", SYSTEM), Message("user", f"{told}\n{_CUT}" if record.cut else told)]
+    words = f"The questions:\n{json.dumps(asked, ensure_ascii=False)}\n\nThe record:\n{block_of(record)}"
+    return [Message("system", SYSTEM), Message("user", f"{words}\n{_CUT}" if record.cut else words)]
 
 
 def block_of(record: Shown) -> str:
@@ -143,18 +143,18 @@ def block_of(record: Shown) -> str:
     return f"----- record {record.mark} begins\n{record.text}\n----- record {record.mark} ends"
 
 
-def _told(question: Question) -> dict[str, Any]:
-    told: dict[str, Any] = {"asks": question.asks}
+def _question_row(question: Question) -> dict[str, Any]:
+    row: dict[str, Any] = {"asks": question.asks}
     if question.answer == "score":
-        told["scale"] = list(question.scale)
+        row["scale"] = list(question.scale)
     if question.labels:
-        told["labels"] = list(question.labels)
-    return told
+        row["labels"] = list(question.labels)
+    return row
 
 
 def _repair(wrong: Mapping[str, str]) -> str:
-    told = "; ".join(f"{key}: {why}" for key, why in wrong.items())
-    return f"This cannot be used: {told}. Answer these again, with one JSON object and nothing else."
+    text = "; ".join(f"{key}: {why}" for key, why in wrong.items())
+    return f"This cannot be used: {text}. Answer these again, with one JSON object and nothing else."
 
 
 def _opinion(question: Question, votes: Sequence[Answered | str], record: str, judge: str) -> Opinion:

@@ -22,13 +22,13 @@ def read_code_answer(question: Question, said: Any, turns: frozenset[int], recor
     """
     if not isinstance(said, Mapping):
         return unscored_by_code(
-            question, f"its code gave {_told(said)}, not an object with value and why", record
+            question, f"its code gave {_short_repr(said)}, not an object with value and why", record
         )
     answer = cast("Mapping[Any, Any]", said)
     value, why, shown = answer.get("value"), answer.get("why"), answer.get("turns")
     wrong = _keys_wrong(answer) or _value_wrong(question, value)
     if not wrong and not isinstance(why, str):
-        wrong = f"why is {_told(why)}, not a text"
+        wrong = f"why is {_short_repr(why)}, not a text"
     if not wrong and shown is not None:
         wrong = _turns_wrong(shown, turns)
     if wrong:
@@ -60,7 +60,7 @@ def _keys_wrong(answer: Mapping[Any, Any]) -> str:
     strange = [key for key in answer if key not in _KEYS]
     if missing:
         return f"{' and '.join(missing)} missing"
-    return f"{_told(strange[0])} is none of {', '.join(_KEYS)}" if strange else ""
+    return f"{_short_repr(strange[0])} is none of {', '.join(_KEYS)}" if strange else ""
 
 
 def _value_wrong(question: Question, value: Any) -> str:
@@ -68,23 +68,23 @@ def _value_wrong(question: Question, value: Any) -> str:
         return ""
     if question.labels:
         known = isinstance(value, str) and value in question.labels
-        return "" if known else f"value is {_told(value)}, none of {', '.join(question.labels)}"
+        return "" if known else f"value is {_short_repr(value)}, none of {', '.join(question.labels)}"
     least, most = question.scale
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return f"value is {_told(value)}, no number"
+        return f"value is {_short_repr(value)}, no number"
     if not least <= value <= most:
-        return f"value is {_told(value)}, outside {least:g} to {most:g}"
+        return f"value is {_short_repr(value)}, outside {least:g} to {most:g}"
     whole = not question.whole or value == int(value)
-    return "" if whole else f"value is {_told(value)}, no whole number"
+    return "" if whole else f"value is {_short_repr(value)}, no whole number"
 
 
 def _turns_wrong(shown: Any, turns: frozenset[int]) -> str:
     if not isinstance(shown, list):
-        return f"turns is {_told(shown)}, not a list"
+        return f"turns is {_short_repr(shown)}, not a list"
     rows = cast("list[Any]", shown)
     strange = next((one for one in rows if type(one) is not int or one not in turns), None)
-    return "" if strange is None else f"there is no turn {_told(strange)}"
+    return "" if strange is None else f"there is no turn {_short_repr(strange)}"
 
 
-def _told(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     return repr(value)[:_SHOWN]

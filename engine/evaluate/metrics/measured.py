@@ -84,8 +84,8 @@ def rule_adherence(verdict: Verdict) -> MetricValue:
         return MetricValue(metric="rule_adherence", why="the world has no rules")
     broken = [check for check in rules if check.verdict != "pass"]
     turns = sorted({check.turn for check in broken if check.turn})
-    told = ", ".join(check.id for check in broken)
-    return _value("rule_adherence", 1 - len(broken) / len(rules), turns, f"broken: {told}" if told else "")
+    text = ", ".join(check.id for check in broken)
+    return _value("rule_adherence", 1 - len(broken) / len(rules), turns, f"broken: {text}" if text else "")
 
 
 @of_verdict("check_score", "The weighted share of the checks that passed.", "higher")
@@ -115,8 +115,8 @@ def arksim_score(conversation: Conversation, values: Mapping[str, MetricValue]) 
     share = 1 - len(failed) / len(answered)
     score = ARKSIM_TURNS * share + ARKSIM_GOAL * goal.value
     status = "done" if score >= 1 else "partial_failure" if score >= _PARTLY else "failed"
-    told = f"{len(answered) - len(failed)} of {len(answered)} turns without failure, goal {goal.value:g}"
-    return _value("arksim_score", score, sorted(failed), told).model_copy(
+    text = f"{len(answered) - len(failed)} of {len(answered)} turns without failure, goal {goal.value:g}"
+    return _value("arksim_score", score, sorted(failed), text).model_copy(
         update={"label": status, "parts": {"turn_success_ratio": share, "goal_completion": goal.value}}
     )
 

@@ -63,7 +63,7 @@ class Metric:
 
     def question(self, about: Mapping[str, Mapping[str, str]]) -> Question:
         """The question for a judge or the code. `about`: texts by name for each of goal, policy, knowledge."""
-        told = [pair for name in self.about for pair in about.get(name, {}).items()]
+        parts = [pair for name in self.about for pair in about.get(name, {}).items()]
         least, most = self.scale
         return Question(
             asks=self.rubric,
@@ -72,7 +72,7 @@ class Metric:
             scale=(least, least if most is None else most),
             whole=self.whole,
             labels=self.labels,
-            about=tuple(told),
+            about=tuple(parts),
             code=self.code,
             code_hash=self.code_hash,
         )

@@ -16,7 +16,7 @@ from .history import History, read_history
 from .language import Instructions, understand, write_rule
 from .params import toolbox
 from .plans import Ask, Plan, Planned
-from .report import best_fact, told
+from .report import best_fact, report_call
 from .requests import is_question, is_remark
 from .words import token_set
 
@@ -102,7 +102,7 @@ def _small_talk(last: str, goals: list[Goal], history: History, known: Instructi
     if fact:
         return _sentence(fact)
     if history.calls and is_question(last):
-        return f"{told(history.calls[-1], hidden)} {_NOTHING_ELSE}"
+        return f"{report_call(history.calls[-1], hidden)} {_NOTHING_ELSE}"
     if is_remark(last):
         return _GOODBYE if goals or history.said else _GREETING
     return _GREETING if len(token_set(last)) < 2 else f"{_CANNOT_HELP} {_NOTHING_ELSE}"

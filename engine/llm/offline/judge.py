@@ -113,14 +113,14 @@ def _once(rule: Rule, entries: list[_Entry]) -> _Verdict:
 def _never_if(rule: Rule, entries: list[_Entry]) -> _Verdict:
     wanted = label_tokens(rule.field)
     for at, entry in _numbered(entries, rule.tool):
-        told = [item for before in entries[:at] for item in before.result.fields if wanted <= item.path]
-        if not told:
+        parts = [item for before in entries[:at] for item in before.result.fields if wanted <= item.path]
+        if not parts:
             return _Verdict(
                 "fail", f"{rule.tool} was called though {rule.field} was not looked up", (entry.turn,)
             )
-        if holds(told[-1].value, rule):
+        if holds(parts[-1].value, rule):
             return _Verdict(
-                "fail", f"{rule.tool} was called with {rule.field} {told[-1].value}", (entry.turn,)
+                "fail", f"{rule.tool} was called with {rule.field} {parts[-1].value}", (entry.turn,)
             )
     return _kept(rule, entries)
 

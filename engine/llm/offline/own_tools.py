@@ -55,7 +55,7 @@ def since_asked(messages: Sequence[Message]) -> tuple[str, list[tuple[ToolCall, 
     return clipped(messages[at].content), [(call, given[call.id]) for call in calls if call.id in given]
 
 
-def told(results: Sequence[tuple[ToolCall, str]]) -> str:
+def report_results(results: Sequence[tuple[ToolCall, str]]) -> str:
     """The results of the calls, in the user's words."""
     return " ".join(f"I did that ({label(call.name)}). {_result(text)}".strip() for call, text in results)
 

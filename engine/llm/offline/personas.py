@@ -280,9 +280,9 @@ def _newcomer(
     key, record = _own_record(person, name, seed, n)
     home = _path_parts(person.path)[0]
     made = _persona(kind, job, _Person("", name, _place(record), {}), age, seed, n)
-    told = {"fact": f"{_singular(home)} id", "value": key}
+    row = {"fact": f"{_singular(home)} id", "value": key}
     facts = [
-        told,
+        row,
         *({"fact": field, "value": record[field]} for field in _TOLD if isinstance(record.get(field), str)),
     ]
     return {**made, "knowledge": facts, "data": {"db": {home: {key: record}}}}

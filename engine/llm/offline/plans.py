@@ -10,7 +10,7 @@ from .goals import CONFIRM, Goal, declined, refusal
 from .history import Call, Field, History
 from .language import Rule
 from .params import Param, Tool, Toolbox
-from .report import asks_for, question, told, wanted_in
+from .report import asks_for, question, report_call, wanted_in
 from .values import labelled, no_answer, value_in
 from .words import label_tokens, says_no, says_yes
 
@@ -70,7 +70,7 @@ class Plan:
 
     def next_step(self, goal: Goal) -> Step:
         if goal.call is None:
-            again = self._told_before(goal)
+            again = self._done_before(goal)
             return again or self._attempt(goal.tool, goal, {}, ())
         if not goal.call.result.ok:
             return self._failed(goal, goal.call)
@@ -83,25 +83,25 @@ class Plan:
                 step = self._attempt(other, goal, goal.call.args, (goal.tool.name,))
                 if not isinstance(step, Answer):
                     return step
-        return Answer(told(goal.call, self._hidden))
+        return Answer(report_call(goal.call, self._hidden))
 
-    def _told_before(self, goal: Goal) -> Answer | None:
+    def _done_before(self, goal: Goal) -> Answer | None:
         """A question about something already done is answered, not done again."""
         if not goal.asking or goal.tool.reads:
             return None
         made = [call for call in self._history.calls if call.tool == goal.tool.name and call.result.ok]
-        return Answer(told(made[-1], self._hidden)) if made else None
+        return Answer(report_call(made[-1], self._hidden)) if made else None
 
     def _failed(self, goal: Goal, call: Call) -> Step:
         tries = [
             c for c in self._history.calls if c.at > goal.at and c.tool == call.tool and c.args == call.args
         ]
         if any(rule.kind == "fail_retry" for rule in self._rules) and tries[-1].result.ok:
-            return Answer(told(tries[-1], self._hidden))
+            return Answer(report_call(tries[-1], self._hidden))
         if any(rule.kind == "fail_retry" for rule in self._rules) and len(tries) < 2:
             return Planned(goal.tool, call.args, goal.at)
         extra = [rule.say for rule in self._rules if rule.kind == "fail_say" and rule.say]
-        return Answer(" ".join([told(call, self._hidden), *(say.rstrip(".") + "." for say in extra)]))
+        return Answer(" ".join([report_call(call, self._hidden), *(say.rstrip(".") + "." for say in extra)]))
 
     def _attempt(self, tool: Tool, goal: Goal, given: dict[str, Any], above: tuple[str, ...]) -> Step:
         """The next step to call a tool: `given` are arguments known from the tool it serves, `above` those tools."""

@@ -29,7 +29,7 @@ _WHY: Final = re.compile(r"\b(?:why|reasons?)\b", re.IGNORECASE)
 _BECAUSE: Final = re.compile(r"\b(because\b.+?)(?=[.;!?](?:\s|$)|$)", re.IGNORECASE)
 
 
-def told_of(sheet: Sheet, question: str) -> str:
+def answer_from(sheet: Sheet, question: str) -> str:
     """Everything on the sheet that the question asks for; other things asked for with it are named as unknown."""
     facts, unknown = matched(sheet, question)
     if not facts and not unknown:

@@ -16,7 +16,7 @@ MAX_TOLD: Final = 24
 _MAX_VALUE: Final = 200
 
 
-def told(call: Call, hidden: Sequence[Rule]) -> str:
+def report_call(call: Call, hidden: Sequence[Rule]) -> str:
     """One sentence about a call: done, with its fields except hidden ones, or failed, with the reason."""
     name = label(call.tool)
     if not call.result.ok:

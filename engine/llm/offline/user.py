@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Final
 
 from ..client import Message, ModelRequest, ToolCall
-from .own_tools import asked_call, since_asked, told
+from .own_tools import asked_call, report_results, since_asked
 from .proposals import Asked, asked_in, proposes
 from .proposals_abroad import LANGUAGES
-from .recall import ended, matched, stated, told_of
+from .recall import answer_from, ended, matched, stated
 from .sheet import Fact, Sheet, first_person, read_sheet
 from .values import dates_in
 from .wishes import completes, unwanted, wanted
@@ -110,7 +110,7 @@ def speak(request: ModelRequest) -> str:
         return _moved(sheet, talk, text)
     _, done = since_asked(request.messages)
     if done:
-        return f"{told(done)} {_from_sheet(sheet, talk, text)}".strip()
+        return f"{report_results(done)} {_from_sheet(sheet, talk, text)}".strip()
     if text and is_asking(text):
         return _answered(sheet, talk, text)
     if _WAITING.search(text) and len(text) < 200 and not _REFUSED.search(text) and talk.own[-1] != "Okay.":
@@ -319,9 +319,9 @@ def _declines(sheet: Sheet, text: str) -> bool:
 
 def _from_sheet(sheet: Sheet, talk: _Talk, question: str) -> str:
     """What the sheet tells about a question; a forgetful user tells it at the second one."""
-    told = told_of(sheet, question) if question else ""
+    row = answer_from(sheet, question) if question else ""
     forgets = "forgetful" in sheet.manner and not any(said.startswith(_LATER) for said in talk.own)
-    return _LATER if told and forgets and matched(sheet, question)[0] else told
+    return _LATER if row and forgets and matched(sheet, question)[0] else row
 
 
 def _insisted(sheet: Sheet, talk: _Talk, text: str) -> str:

@@ -129,7 +129,7 @@ def wanted(sheet: Sheet, action: str) -> str:
     ids = set(_ids(action))
     goal = max(goals, key=lambda text: (len(ids & set(_ids(text))), len(words & token_set(text))))
     forms = {_form(id) for id in _ids(action)}
-    told = ""
+    sentence = ""
     for fact in sheet.facts:
         own = set(_ids(fact.value))
         if (
@@ -138,9 +138,9 @@ def wanted(sheet: Sheet, action: str) -> str:
             and {_form(id) for id in own} & forms
             and not own & set(_ids(goal))
         ):
-            told += f" My {fact.label} is {fact.value}."
+            sentence += f" My {fact.label} is {fact.value}."
     text = first_person(_REASON.sub("", goal).rstrip(" .,"))
-    return f"{text}.{told}"
+    return f"{text}.{sentence}"
 
 
 class _Wants:
