@@ -138,7 +138,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, SetupError) and where.startswith(("models", "agent")):
         return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
-        return called(args.command, args.folder, "--home", "DIR") + "        (a folder that can be written)"
+        return _again(args, "--home", "DIR") + "        (a folder that can be written)"
     if isinstance(error, SetupError):
         return _again(args) + "        (when that is fixed)"
     return allowing_code(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
@@ -156,13 +156,13 @@ def allowing_code(args: argparse.Namespace, error: Exception) -> str:
 def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
     """What to type if one option is wrong, or ""."""
     if where == "--trials":
-        return called(args.command, args.folder, "--trials", "1")
+        return _again(args, "--trials", "1")
     if isinstance(error, NeedsConfirm):
         chosen = [word for one in args.select for word in ("--select", one)]
-        fewer = called(args.command, args.folder, *chosen, "--trials", "1") + "        (fewer), or "
+        fewer = _again(args, *chosen, "--trials", "1") + "        (fewer), or "
         return (fewer if args.trials != 1 else "") + _again(args, *chosen, "--budget", "25")
     if where.startswith("--budget"):
-        return called(args.command, args.folder, "--budget", "25")
+        return _again(args, "--budget", "25")
     if where == "--resume":
         known = instead(error, where)
         return _again(args, "--resume", known) if known else _again(args) + "        (a new run)"
@@ -177,7 +177,7 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
     if not is_case_folder(Path(args.folder)):
         return called("init", "my-agent") + "        (writes a folder to start from)"
     if isinstance(error, Conflict) and where.endswith("environment.id"):
-        return called(args.command, args.folder, "--home", "DIR") + "        (a data folder of its own)"
+        return _again(args, "--home", "DIR") + "        (a data folder of its own)"
     if args.check:
         return _again(args, "--check") + "        (again, when that is fixed)"
     return _again(args, "--check") + "        (checks every file, runs nothing)"
