@@ -31,11 +31,11 @@ from .instead import instead
 from .output_files import copy_out
 from .run_folder import (
     add_folder_arguments,
-    allowing_code,
     check_folder,
     command_words,
     naming_options,
     spending,
+    then_agent,
 )
 from .settings import WrongSetting, fixing, read_settings
 from .terminal import Screen, listed
@@ -87,7 +87,7 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     calls = {call.tool: call.args for call in getattr(error, "next", ())}
     if isinstance(error, WrongSetting):
         return fixing(error, "harden")
-    if allowed := allowing_code(args, error):
+    if allowed := then_agent(args, error):
         return allowed
     if "decide_candidate" in calls:
         return f"decide_candidate({json.dumps(dict(calls['decide_candidate']))}) in an MCP client"

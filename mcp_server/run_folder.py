@@ -141,11 +141,13 @@ def then(args: argparse.Namespace, error: Exception) -> str:
         return _again(args, "--home", "DIR") + "        (a folder that can be written)"
     if isinstance(error, SetupError):
         return _again(args) + "        (when that is fixed)"
-    return allowing_code(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
+    return then_agent(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
 
 
-def allowing_code(args: argparse.Namespace, error: Exception) -> str:
-    """The same command with leave to run the folder's own code, if that is what it lacks; else ""."""
+def then_agent(args: argparse.Namespace, error: Exception) -> str:
+    """The same command with leave to run the folder's own code, or without a model for it, if that helps; else ""."""
+    if isinstance(error, InvalidArgument) and error.where == "models.agent" and args.model_agent:
+        return called(*command_words(args, without="--model-agent"))
     if not isinstance(error, NotAllowed) or "--allow-code" not in error.allowed or args.allow_code:
         return ""
     check = ["--check"] if getattr(args, "check", False) else []
@@ -183,10 +185,10 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
     return _again(args, "--check") + "        (checks every file, runs nothing)"
 
 
-def command_words(args: argparse.Namespace, *words: str) -> list[str]:
-    """The command for the same folder with the same settings, except those in `words`."""
-    given = given_words(args)
-    kept = [pair for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in words]
+def command_words(args: argparse.Namespace, *words: str, without: str = "") -> list[str]:
+    """The command for the same folder with the same settings, except those in `words` and the one `without`."""
+    given, told = given_words(args), (*words, without)
+    kept = [pair for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in told]
     return [args.command, args.folder, *(word for pair in kept for word in pair), *words]
 
 
