@@ -209,6 +209,8 @@ async def test_keys_are_not_seen_and_what_is_lent_is_hidden_in_the_record(
     [
         ({"kind": "python", "file": "../outside.py"}, NotAllowed, "--allow-code DIR"),
         ({"kind": "python", "file": "none.py"}, NotFound, "There is no file"),
+        ({"kind": "python", "file": "below.py"}, NotFound, "Did you mean `.*agents/below.py`"),
+        ({"kind": "python", "file": "../desk.py"}, NotAllowed, "Did you mean `.*code/desk.py`"),
         ({"kind": "python"}, InvalidArgument, "needs its file"),
         ({"kind": "python", "file": "desk.py", "object": "a.b"}, InvalidArgument, "is no name"),
         ({"kind": "python", "file": "desk.py", "model": "offline"}, InvalidArgument, "its own model"),
@@ -221,7 +223,8 @@ async def test_what_may_not_run_is_refused_when_the_environment_is_made(
     tmp_path: Path, agent: dict[str, Any], error: type[Exception], told: str
 ) -> None:
     inside = tmp_path / "code"
-    inside.mkdir()
+    (inside / "agents").mkdir(parents=True)
+    (inside / "agents" / "below.py").write_text(GOOD, encoding="utf-8")
     (inside / "desk.py").write_text(GOOD, encoding="utf-8")
     (tmp_path / "outside.py").write_text(GOOD, encoding="utf-8")
     async with bench(tmp_path, inside) as desk:

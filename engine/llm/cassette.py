@@ -94,7 +94,7 @@ class Cassette:
             raise NotFound(
                 f"There is no cassette `{self.shown[:200]}`.",
                 where=self._where,
-                allowed="a file that options.cassette has made, mode record or replay",
+                allowed="a file that an earlier run has made with mode record or replay: run once with one of them",
             )
 
     def read(self) -> None:

@@ -84,14 +84,24 @@ class AllowedCode:
         found = [real for folder in self.folders if (real := _real(folder / path)) is not None]
         inside = [real for real in found if any(real.is_relative_to(folder) for folder in self.folders)]
         if not inside:
+            near = self._of_the_same_name(path)
             raise NotAllowed(
-                f"`{path[:200]}` is outside the folders of {FLAG}.", where=where, allowed=self._allowed()
+                f"`{path[:200]}` is outside the folders of {FLAG}.{near}",
+                where=where,
+                allowed=self._allowed(),
             )
         file = next((real for real in inside if real.exists()), inside[0])
         if not file.is_file():
-            near = did_you_mean(file.name, _names_in(file.parent))
+            near = self._of_the_same_name(path) or did_you_mean(file.name, _names_in(file.parent))
             raise NotFound(f"There is no file `{path[:200]}`.{near}", where=where, allowed=self._allowed())
         return file
+
+    def _of_the_same_name(self, path: str) -> str:
+        """` Did you mean ...?` with a file of that name in an allowed folder or a folder in it; else ""."""
+        name = Path(path).name
+        places = [place for folder in self.folders for place in (folder, *sorted(_folders_in(folder)))]
+        found = next((place / name for place in places if name in _names_in(place)), None)
+        return f" Did you mean `{found}`?" if found else ""
 
     def folder(self, file: Path) -> Path:
         """The allowed folder that contains a file returned by `file`."""
@@ -154,6 +164,10 @@ def _real(path: Path) -> Path | None:
         return path.resolve()
     except (OSError, RuntimeError):
         return None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [folder / name for name in _names_in(folder) if (folder / name).is_dir()]
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -35,6 +35,8 @@ from .worlds import Worlds, WorldSource
 _PARTS = ("agent", "models", "settings", "world")
 _ORIGIN = ("source", "source_content")
 _TRIES = 5
+_MORE_MISTAKES = 4
+"""How many besides the first are told in full."""
 """How often the same is begun while others keep making it first."""
 
 
@@ -232,7 +234,7 @@ class Environments:
             "persona": self._gone(self._archive.personas, id, personas),
         }
         known = self._known(id, scenarios, gone["scenario"]), self._partners(id, personas, scenarios, gone)
-        _refuse_first(self._simulations.lint(id, folder.simulations, *known))
+        _refuse_first(self._simulations.lint(id, folder.simulations, *known), folder.place)
         if any(gone.values()):
             self._deleting.refuse_in_use(id)
         report = self._report(
@@ -442,7 +444,7 @@ def _dry_run_report(report: EnvironmentReport, personas: list[Any], examined: Ex
 def _refused(refused: list[dict[str, str]], read: Imported) -> list[dict[str, Any]]:
     """Rows of `lost` for records that cannot be imported; in files that must be complete, the first is an error."""
     if read.whole or read.cases is None:
-        _refuse_first(refused)
+        _refuse_first(refused, read.cases.place if read.cases else str)
         return []
     return [
         {
@@ -460,9 +462,11 @@ def _without(items: list[Any], refused: list[dict[str, str]]) -> list[Any]:
     return [item for k, item in enumerate(items) if k not in gone] if gone else items
 
 
-def _refuse_first(refused: list[dict[str, str]]) -> None:
-    """A folder is all or nothing: its first mistake is the error, with the number of the others."""
+def _refuse_first(refused: list[dict[str, str]], place: Callable[[str], str] = str) -> None:
+    """A folder is all or nothing: its first mistake is the error, with the next ones and the number of the others."""
     if refused:
-        first = refused[0]
-        more = f" {len(refused) - 1} more mistakes." if len(refused) > 1 else ""
+        first, others = refused[0], refused[1 : _MORE_MISTAKES + 1]
+        more = "".join(f" {place(row['at'])}: {row['what']}" for row in others)
+        left = len(refused) - 1 - len(others)
+        more += f" {plural(left, 'more mistake')}." if left else ""
         raise InvalidArgument(first["what"] + more, where=first["at"], allowed=first.get("allowed", ""))

@@ -144,6 +144,8 @@ class Sessions:
         check_plain(dict(arguments or {}), "arguments")
         record, run = await anyio.to_thread.run_sync(self._read, session)
         _log.debug("%s: %s in turn %d, %s", session, action, record.turn, record.state)
+        if record.state == "ended" and action == "end":
+            action = "look"
         if record.state == "ended" and action not in ("undo", "look"):
             raise _ended(record)
         if action == "look":
