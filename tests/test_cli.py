@@ -247,6 +247,9 @@ def test_check_names_file_and_path_of_a_mistake_and_runs_nothing(folder: Path, h
     assert bad.returncode == 2
     assert bad.stderr.startswith("error: scenarios/loans.yaml, scenarios[2].success[0]")
     assert "Did you mean `state`" in bad.stderr
+    file.write_text(file.read_text().replace("get_loan", "get_laon"))
+    several = call("run", str(folder), "--check", home=home).stderr
+    assert len(set(re.findall(r"scenarios/loans.yaml, scenarios\[(\d)\]", several))) > 1, several
     assert "--check" in bad.stderr
 
 

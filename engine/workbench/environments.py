@@ -466,7 +466,7 @@ def _refuse_first(refused: list[dict[str, str]], place: Callable[[str], str] = s
     """A folder is all or nothing: its first mistake is the error, with the next ones and the number of the others."""
     if refused:
         first, others = refused[0], refused[1 : _MORE_MISTAKES + 1]
-        more = "".join(f" {place(row['at'])}: {row['what']}" for row in others)
+        more = "".join(f" Also {place(row['at'])}: {row['what']}" for row in others)
         left = len(refused) - 1 - len(others)
         more += f" {plural(left, 'more mistake')}." if left else ""
         raise InvalidArgument(first["what"] + more, where=first["at"], allowed=first.get("allowed", ""))

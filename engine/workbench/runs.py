@@ -156,9 +156,11 @@ class Runs:
         warnings[:0] = standstill(job)
         return self._report(run, None if job.ended else job, warnings)
 
-    def stored(self, run: str) -> RunReport:
-        """A run by its id, as stored."""
+    async def stored(self, run: str) -> RunReport:
+        """A run by its id, as stored; of one that is not over, the totals so far."""
         found = self._archive.runs.get(run)
+        if found.state == "running":
+            found = found.model_copy(update={"totals": await self._so_far(run)})
         return self._report(found, None, list(found.warnings))
 
     def _report(self, run: RunRecord, job: Job | None, warnings: list[str]) -> RunReport:
