@@ -167,9 +167,10 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         else part_of(run)
     )
     offline = _offline(played_by(run.models, run.agent))
-    facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
     lines = ["", f"{run.id}  {run.instructions}  {rate}" + (f"  {offline}" if offline else "")]
-    lines.append("  " + ", ".join(facts))
+    if run.state != "running":
+        facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
+        lines.append("  " + ", ".join(facts))
     left = [plural(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
         totals.invalid
     )
@@ -200,7 +201,7 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         lines.append(
             f"{word}  {threshold.threshold}" + (f": {clean(threshold.why)}" if threshold.why else "")
         )
-    if not run.thresholds:
+    if run.state == "done" and not run.thresholds:
         lines.append(
             "No threshold is set: settings.thresholds {pass_rate: 0.9} lets failures fail the build."
         )

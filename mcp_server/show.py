@@ -109,7 +109,7 @@ async def _show_page(bench: Bench, screen: Screen, args: argparse.Namespace) -> 
     """A run with its result, or a hardening with its rounds and outcome."""
     home = home_words(args)
     if re.fullmatch(FORMS["run"], args.id):
-        lines = await run_page(bench, bench.runs.stored(args.id), screen.width, home)
+        lines = await run_page(bench, await bench.runs.stored(args.id), screen.width, home)
     else:
         report = bench.hardenings.stored(args.id)
         await HardeningProgress(bench, screen, args.id, warns=False).end()

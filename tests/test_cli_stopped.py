@@ -116,3 +116,13 @@ def test_a_run_is_cancelled_from_another_terminal_and_its_command_says_how_to_go
     assert "--resume run-1 goes on." in out
     over = commanded("cancel", "job-1", *home)
     assert over.returncode == 2 and "cancelled already" in over.stderr
+
+
+def test_a_killed_run_is_shown_with_what_it_has_done_and_how_to_go_on(folder: Path) -> None:
+    stopped(folder, "run", signal.SIGKILL)
+    done = len(kept(folder))
+    page = commanded("show", "run-1", "--home", str(folder.parent / "home")).stdout
+    assert re.search(rf"run-1 .* running: {done} of 8 trials done", page), page
+    assert "job-1 of this run was left by the process that worked on it." in page
+    assert "run FOLDER --resume run-1" in page
+    assert "No threshold" not in page and "0 model calls" not in page
