@@ -332,6 +332,7 @@ async def test_user_answers_what_agents_say_in_their_own_words(asked: str, said:
         "Shall I leave booking B2 as it is?",
         "If I cancel it, you lose the deposit. Shall I keep it?",
         "Would you rather change the dates than cancel?",
+        "Shall I change the dates and keep the booking?",
         "Would you rather have a voucher than cancel it?",
         "I can cancel booking B2. Would you prefer to move it to August instead of cancelling?",
         "Shall I refund booking B2?",
@@ -368,6 +369,19 @@ async def test_user_says_no_to_what_leaves_its_record_as_it_is_or_touches_anothe
 )
 async def test_user_chooses_and_agrees_in_what_it_wants_of_its_record(asked: str, said: str) -> None:
     assert await answers(CANCEL, asked) == said
+
+
+@pytest.mark.parametrize(
+    ("goal", "asked"),
+    [
+        ("Change the date of booking B2.", "Shall I keep the same room?"),
+        ("Book a table for two.", "May I keep it under your name?"),
+        ("Exchange item I1 for a bigger one.", "Shall I return item I1 first?"),
+        ("Cancel booking B2.", "Shall I cancel booking B2 and keep the deposit as a fee?"),
+    ],
+)
+async def test_user_agrees_to_what_is_part_of_its_wish(goal: str, asked: str) -> None:
+    assert (await answers({**CANCEL, "goal": goal}, asked)).startswith("Yes")
 
 
 async def test_user_agrees_to_all_its_records_if_it_speaks_of_several() -> None:

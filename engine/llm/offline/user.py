@@ -54,7 +54,7 @@ _ITEM: Final = re.compile(
 )
 _SENTENCE: Final = re.compile(r"[.!?](?:\s|$)")
 _STARS: Final = re.compile(r"[*_`]+")
-_INLINE: Final = re.compile(r"(?<=\S)[ \t]+(?=[1-9][.)][ \t]|which\b[^?\n]*\?\s*$)", re.IGNORECASE)
+_INLINE: Final = re.compile(r"(?<=\S)[ \t]+(?=[1-9][.)][ \t]|which\b[^?\n]{0,80}\?\s*$)", re.IGNORECASE)
 _DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|:\s|\(")
 _UNDERSTANDS: Final = re.compile(
     r"^(?:so |and )?(?:is|was) (?:it|this|that)\b|\b"

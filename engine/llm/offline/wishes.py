@@ -68,6 +68,11 @@ _KEEPING: Final = re.compile(
     r"\b(?:keep|keeping|retain)(?= (?:it|this|that|them|these|those|both|the|your|my|\w+ #?[a-z]*\d|#?[a-z]+\d))|"
     r"\bleave\b(?=.{1,60}\b(?:as (?:it is|they are|is)|unchanged|untouched|in place|alone)\b)"
 )
+_KEPT: Final = re.compile(
+    r"\b(?:it|this|that|them|these|those|both)(?: instead| then| after all| open| for now|"
+    r" as (?:it |they )?(?:is|are))?\W*$",
+    re.IGNORECASE,
+)
 _RECORD_BACK: Final = re.compile(
     r"\b(?:refund|return|reimburse)(?:ing)? (?:(?:the|your|my|this) )?(?!(?:for|of|on|to|in) )(?:[a-z]+ )?#?[a-z]+-?\d|"
     r"\d[a-z]* (?:be )?(?:refunded|returned|reimbursed)\b",
@@ -267,6 +272,8 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     """Whether it is of one kind, and what the user wants with this record is of another."""
     rather = _RATHER.search(action)
     kinds = _kinds(_RATHER.sub(" ", action))
+    if len(kinds) > 1:
+        kinds -= {"keep"}
     words = set(_WORDS.findall(action.lower()))
     if len(kinds) != 1 or words & _TALKS:
         return False
@@ -276,11 +283,13 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     meant = _meant(own or wants.clauses)
     if not meant and (kinds & _meant(others) or all(map(_LEARNS.match, own or wants.clauses))):
         return True
-    if kinds == {"keep"} or (rather and _kinds(rather[1]) & meant):
-        return bool(meant) and not kinds & meant
+    if kinds == frozenset({"keep"}):
+        return bool(meant - {"book", "keep"}) and "keep" not in meant and _keeps_it(wants, action)
+    if rather and _kinds(rather[1]) & meant:
+        return not kinds & meant
     meant -= {"keep"}
-    if not _RECORD_BACK.search(action):
-        meant |= frozenset(also for kind in meant for also in _WITH.get(kind, ()))
+    whole = {"cancel"} if _RECORD_BACK.search(action) else frozenset[str]()
+    meant |= frozenset(also for kind in meant - whole for also in _WITH.get(kind, ()))
     if words & _ACCOUNTS and meant & _ENDING:
         meant |= _ENDING
     if not meant or kinds & meant:
@@ -288,6 +297,11 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     agreed = " ".join(fact.value for fact in wants.facts if not fact.label)
     kept = not (_REFUSES.search(before) or done or _INSTEAD.search(action))
     return not ((kept and _kinds(before) & meant) or kinds & _kinds(agreed))
+
+
+def _keeps_it(wants: _Wants, action: str) -> bool:
+    """Whether what is to be kept is what the user speaks of: `it`, `the booking`, not `the same seat`."""
+    return _KEPT.search(action) is not None or bool(token_set(action) & token_set(wants.told))
 
 
 def _ruled_out(wants: _Wants, action: str) -> bool:
