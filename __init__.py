@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engine.errors import CasehardenError, SetupError, UserError
+    from .engine.processes import AllowedCode
     from .resources.workbench import Workbench
 
 __version__ = "0.1.0"
 
-__all__ = ["CasehardenError", "SetupError", "UserError", "Workbench", "__version__"]
+__all__ = ["AllowedCode", "CasehardenError", "SetupError", "UserError", "Workbench", "__version__"]
 
 _HOMES = {
+    "AllowedCode": ".engine.processes",
     "CasehardenError": ".engine.errors",
     "SetupError": ".engine.errors",
     "UserError": ".engine.errors",

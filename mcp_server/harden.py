@@ -31,11 +31,11 @@ from .instead import instead
 from .output_files import copy_out
 from .run_folder import (
     add_folder_arguments,
-    allowing_code,
     check_folder,
     command_words,
     naming_options,
     spending,
+    then_agent,
 )
 from .settings import WrongSetting, fixing, read_settings
 from .terminal import Screen, listed
@@ -87,20 +87,20 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     calls = {call.tool: call.args for call in getattr(error, "next", ())}
     if isinstance(error, WrongSetting):
         return fixing(error, "harden")
-    if allowed := allowing_code(args, error):
+    if allowed := then_agent(args, error):
         return allowed
     if "decide_candidate" in calls:
         return f"decide_candidate({json.dumps(dict(calls['decide_candidate']))}) in an MCP client"
     if "hardening" in calls.get("harden_agent", {}):
-        return called(*command_words(args, "--resume", str(calls["harden_agent"]["hardening"])))
+        return called(*_again(args, "--resume", str(calls["harden_agent"]["hardening"])))
     if option.startswith("--model-"):
-        return called(*command_words(args, option, "offline"))
+        return called(*_again(args, option, "offline"))
     if option in _EXAMPLES:
-        return called(*command_words(args, option, _EXAMPLES[option]))
+        return called(*_again(args, option, _EXAMPLES[option]))
     if option in ("--run", "--resume", "--select"):
         known = instead(error, where) if option != "--select" else ""
         if known:
-            return called(*command_words(args, option, known))
+            return called(*_again(args, option, known))
         kind = {"--run": "run", "--resume": "hardening"}.get(option, "simulation")
         return called("list", kind, *home_words(args)) + "        (shows what there is)"
     if isinstance(error, SetupError):
@@ -120,7 +120,7 @@ async def _run(args: argparse.Namespace) -> int:
         for warning in environment.warnings:
             screen.note("warn", warning)
         _needs_nobody(environment, settings.flagged_models, args.strategy)
-        report, stopped = await _followed(
+        report, stopped, said = await _followed(
             bench, environment.environment.id, args, screen, settings.flagged_models
         )
         if stopped:
@@ -130,7 +130,7 @@ async def _run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(await _as_json(bench, report, became, code), ensure_ascii=False))
         else:
-            _tell(report, became, why_not, screen, args, environment.warnings)
+            _tell(report, became, why_not, screen, args, [*environment.warnings, *said])
         if args.report:
             await _reported(bench, report.hardening.id, Path(args.report), screen)
     return code
@@ -155,8 +155,8 @@ def _needs_nobody(environment: EnvironmentReport, flagged: Mapping[str, ModelNam
 
 async def _followed(
     bench: Bench, environment: str, args: argparse.Namespace, screen: Screen, models: Mapping[str, Any]
-) -> tuple[HardeningReport, int]:
-    """The result of the hardening; the exit code if Ctrl-C or SIGTERM stopped it, else 0."""
+) -> tuple[HardeningReport, int, list[str]]:
+    """The result of the hardening; the exit code if Ctrl-C or SIGTERM stopped it, else 0; the warnings shown."""
     options = spending(args)
     options |= {name: value for name, value in (("trials", args.trials), ("select", args.select)) if value}
     async with listening() as interrupts:
@@ -172,13 +172,13 @@ async def _followed(
                 wait_s=0,
             )
         progress = HardeningProgress(bench, screen, report.hardening.id)
-        again = command_words(args, "--resume", report.hardening.id)
+        again = _again(args, "--resume", report.hardening.id)
         job = report.job
         stopped = await watched(bench, job, progress, interrupts, screen, again)
     if job is not None:
         report = bench.hardenings.report_of((await bench.jobs.wait(job.id, wait_s=0)).job)
     await progress.end()
-    return report, stopped
+    return report, stopped, progress.warned
 
 
 @contextmanager
@@ -209,6 +209,12 @@ def _exit_code(report: HardeningReport) -> int:
     return 3 if report.job is not None else _CODES.get(str(report.hardening.outcome), 3)
 
 
+def _again(args: argparse.Namespace, *words: str) -> list[str]:
+    """The command with what it was asked to do at the end, and these words."""
+    asked = ["--promote"] if args.promote and "--promote" not in words else []
+    return command_words(args, *words, *asked)
+
+
 def _tell(
     report: HardeningReport,
     became: HardeningReport | None,
@@ -219,7 +225,7 @@ def _tell(
 ) -> None:
     """Show the result. `said`: warnings that need not be repeated."""
     hardening, job = report.hardening, report.job
-    again = command_words(args, "--resume", hardening.id)
+    again = _again(args, "--resume", hardening.id)
     if job is not None:
         for line in paused_lines(job, "What it ran is kept", again):
             screen.line(line)
@@ -237,7 +243,9 @@ def _tell(
     if why_not:
         screen.note("", why_not)
     if hardening.outcome == "improved" and became is None:
-        screen.line(f"Nothing was written. Put it in place: {called(*again, '--promote')}")
+        screen.line(
+            f"Nothing was written. Put it in place: {called(*_again(args, '--resume', hardening.id, '--promote'))}"
+        )
 
 
 async def _as_json(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..engine.evaluate.statistics import shown_p
 from ..engine.plural import plural
 from .terminal import clean, cut, interval, percent
 
@@ -51,7 +52,8 @@ def added(diff: str) -> list[str]:
 def proof_lines(held: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) -> list[str]:
     """The evidence of held-out scenarios, and the guards that the text passed."""
     moved = f"{held['better']} better, {held['worse']} worse, {held['unchanged']} unchanged"
-    needs = f"sign-flip p {held['p']:.3f} (needs at most {held['alpha']:.3f})"
+    p, alpha = shown_p(held["p"], held["alpha"])
+    needs = f"sign-flip p {p} (needs at most {alpha})"
     passed = [one["guard"] for one in guards if one["result"] == "pass"]
     return [
         f"  Held-out     {_change(held)}",

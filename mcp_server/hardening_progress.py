@@ -23,14 +23,17 @@ MOST_ROUNDS = 100
 
 
 class HardeningProgress:
-    """Shows the rounds of one hardening, each once."""
+    """Shows the rounds of one hardening, each once; with `warns`, its warnings below the base."""
 
-    def __init__(self, bench: Workbench, screen: Screen, hardening: str) -> None:
+    def __init__(self, bench: Workbench, screen: Screen, hardening: str, *, warns: bool = True) -> None:
         self._bench = bench
         self._screen = screen
         self._id = hardening
         self._told = 0
         self._lines: set[str] = set()
+        self._warns = warns
+        self.warned: list[str] = []
+        """The warnings shown before any text was tried."""
         self._said_that_it_waits = False
         if not screen.redraws:
             screen.line(hardening)
@@ -61,6 +64,8 @@ class HardeningProgress:
                 if more and not left and len(rounds) == 1:
                     return
                 self._base(one, _causes(rounds[1:], left))
+                if self._warns:
+                    await self._warn()
             else:
                 await self._candidate(one)
             self._screen.line()
@@ -72,6 +77,12 @@ class HardeningProgress:
         rate = f"{base['passed']} of {counted} pass on train, {percent(base['rate'])}"
         for line in (heading("Base", f"version {version:<7}{rate}"), *cause_lines(causes)):
             self._screen.line(line)
+
+    async def _warn(self) -> None:
+        """Show what is known against a proof before a look is used."""
+        self.warned = list((await self._bench.items.get("hardening", self._id)).warnings)
+        for warning in self.warned:
+            self._screen.note("warn", warning)
 
     async def _candidate(self, one: Mapping[str, Any]) -> None:
         if not one.get("candidate"):

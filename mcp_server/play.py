@@ -11,7 +11,9 @@ import logging
 import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import anyio
@@ -24,7 +26,7 @@ from .called import called
 from .instead import instead
 from .logs import hide_in_logs
 from .play_forms import fill, form_line
-from .settings import WrongSetting, add_flags, fixing, read_settings
+from .settings import Settings, WrongSetting, add_flags, fixing, read_settings
 from .terminal import Screen, clean, cut, unwrapped
 from .typed import ask_line
 
@@ -87,14 +89,14 @@ async def _run(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     settings.lend_keys([Path()])
     screen = Screen(plain=args.plain)
+    if args.list:
+        await _listed(settings, screen, args.environment)
+        return 0
     async with settings.workbench("cli", resume=False) as bench:
         hide_in_logs(bench.redactor)
         if args.session:
             return await _Player(bench, screen).play(await bench.sessions.step(args.session, action="look"))
         environment = await _environment(bench, args.environment)
-        if args.list:
-            await _list(bench, screen, environment)
-            return 0
         start = args.start or await _chosen(bench, screen, environment)
         opened = await bench.sessions.start(
             environment,
@@ -107,8 +109,23 @@ async def _run(args: argparse.Namespace) -> int:
         return await _Player(bench, screen).play(opened)
 
 
-async def _environment(bench: Bench, name: str) -> str:
-    """The environment of that name, created from the shipped world if it does not exist; for "" the only one."""
+async def _listed(settings: Settings, screen: Screen, name: str) -> None:
+    """List the cases; those of a shipped world are read in a data folder that is thrown away."""
+    async with settings.workbench("cli", resume=False) as bench:
+        hide_in_logs(bench.redactor)
+        environment = await _environment(bench, name, create=False)
+        if environment:
+            return await _list(bench, screen, environment)
+    with TemporaryDirectory() as home:
+        async with replace(settings, home=Path(home)).workbench("cli", resume=False) as bench:
+            await _list(bench, screen, await _environment(bench, name))
+
+
+async def _environment(bench: Bench, name: str, *, create: bool = True) -> str:
+    """The environment of that name; for "" the only one.
+
+    If it does not exist, it is created from the shipped world, or without `create` the answer is "".
+    """
     known = [str(row["id"]) for row in (await bench.items.page("environment", limit=100)).items]
     worlds = [str(row["id"]) for row in (await bench.items.page("world", limit=100)).items]
     if not name and len(known) == 1:
@@ -121,6 +138,8 @@ async def _environment(bench: Bench, name: str) -> str:
     if name not in worlds:
         what = f"There is no environment `{name[:80]}`.{did_you_mean(name, [*known, *worlds])}"
         raise NotFound(what, where="environment", allowed=dict.fromkeys([*known, *worlds]))
+    if not create:
+        return ""
     await bench.environments.create(name, world=name)
     return name
 

@@ -138,14 +138,16 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     if isinstance(error, SetupError) and where.startswith(("models", "agent")):
         return called("doctor", "--agent", args.folder) + "        (says what is missing)"
     if isinstance(error, StorageError):
-        return called(args.command, args.folder, "--home", "DIR") + "        (a folder that can be written)"
+        return _again(args, "--home", "DIR") + "        (a folder that can be written)"
     if isinstance(error, SetupError):
         return _again(args) + "        (when that is fixed)"
-    return allowing_code(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
+    return then_agent(args, error) or _then_option(args, error, where) or _then_folder(args, error, where)
 
 
-def allowing_code(args: argparse.Namespace, error: Exception) -> str:
-    """The same command with leave to run the folder's own code, if that is what it lacks; else ""."""
+def then_agent(args: argparse.Namespace, error: Exception) -> str:
+    """The same command with leave to run the folder's own code, or without a model for it, if that helps; else ""."""
+    if isinstance(error, InvalidArgument) and error.where == "models.agent" and args.model_agent:
+        return called(*command_words(args, without="--model-agent"))
     if not isinstance(error, NotAllowed) or "--allow-code" not in error.allowed or args.allow_code:
         return ""
     check = ["--check"] if getattr(args, "check", False) else []
@@ -156,13 +158,13 @@ def allowing_code(args: argparse.Namespace, error: Exception) -> str:
 def _then_option(args: argparse.Namespace, error: Exception, where: str) -> str:
     """What to type if one option is wrong, or ""."""
     if where == "--trials":
-        return called(args.command, args.folder, "--trials", "1")
+        return _again(args, "--trials", "1")
     if isinstance(error, NeedsConfirm):
         chosen = [word for one in args.select for word in ("--select", one)]
-        fewer = called(args.command, args.folder, *chosen, "--trials", "1") + "        (fewer), or "
+        fewer = _again(args, *chosen, "--trials", "1") + "        (fewer), or "
         return (fewer if args.trials != 1 else "") + _again(args, *chosen, "--budget", "25")
     if where.startswith("--budget"):
-        return called(args.command, args.folder, "--budget", "25")
+        return _again(args, "--budget", "25")
     if where == "--resume":
         known = instead(error, where)
         return _again(args, "--resume", known) if known else _again(args) + "        (a new run)"
@@ -177,16 +179,16 @@ def _then_folder(args: argparse.Namespace, error: Exception, where: str) -> str:
     if not is_case_folder(Path(args.folder)):
         return called("init", "my-agent") + "        (writes a folder to start from)"
     if isinstance(error, Conflict) and where.endswith("environment.id"):
-        return called(args.command, args.folder, "--home", "DIR") + "        (a data folder of its own)"
+        return _again(args, "--home", "DIR") + "        (a data folder of its own)"
     if args.check:
         return _again(args, "--check") + "        (again, when that is fixed)"
     return _again(args, "--check") + "        (checks every file, runs nothing)"
 
 
-def command_words(args: argparse.Namespace, *words: str) -> list[str]:
-    """The command for the same folder with the same settings, except those in `words`."""
-    given = given_words(args)
-    kept = [pair for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in words]
+def command_words(args: argparse.Namespace, *words: str, without: str = "") -> list[str]:
+    """The command for the same folder with the same settings, except those in `words` and the one `without`."""
+    given, told = given_words(args), (*words, without)
+    kept = [pair for pair in zip(given[::2], given[1::2], strict=True) if pair[0] not in told]
     return [args.command, args.folder, *(word for pair in kept for word in pair), *words]
 
 

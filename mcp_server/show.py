@@ -68,6 +68,12 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     where = error.where if isinstance(error, CasehardenError) else ""
     if where == "view":
         return called("show", args.id, *home_words(args))
+    run = args.id.partition("/")[0]
+    if isinstance(error, NotFound) and error.what.startswith("No conversation"):
+        return (
+            called("list", "conversation", "--run", run, *home_words(args))
+            + "        (shows its conversations)"
+        )
     return called("list", *home_words(args)) + "        (shows what there is)"
 
 
@@ -106,7 +112,7 @@ async def _show_page(bench: Bench, screen: Screen, args: argparse.Namespace) -> 
         lines = await run_page(bench, bench.runs.stored(args.id), screen.width, home)
     else:
         report = bench.hardenings.stored(args.id)
-        await HardeningProgress(bench, screen, args.id).end()
+        await HardeningProgress(bench, screen, args.id, warns=False).end()
         lines = hardening_page(report, screen.width, home)
     for line in lines:
         screen.line(line)

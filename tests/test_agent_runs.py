@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
+from caseharden import AllowedCode
 from caseharden.engine.errors import InvalidArgument, NotAllowed, NotFound
-from caseharden.engine.processes import AllowedCode
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
 
@@ -227,6 +227,17 @@ async def test_what_may_not_run_is_refused_when_the_environment_is_made(
     async with bench(tmp_path, inside) as desk:
         with pytest.raises(error, match=told):
             await made(desk, agent)
+
+
+async def test_a_model_for_an_agent_that_has_its_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "desk.py").write_text(GOOD, encoding="utf-8")
+    async with bench(tmp_path, tmp_path) as desk:
+        await made(desk, {"kind": "python", "file": "desk.py"}, 1)
+        for start in (desk.runs.start, desk.hardenings.harden):
+            with pytest.raises(InvalidArgument, match="has its own model") as refused:
+                await start("desk", models={"agent": "offline"}, wait_s=45)
+            assert refused.value.where == "models.agent"
+        assert (await desk.runs.start("desk", models={"user": "offline"}, wait_s=45)).run.totals.passed
 
 
 async def test_without_an_allowed_folder_every_kind_of_code_names_the_flag(tmp_path: Path) -> None:

@@ -318,6 +318,8 @@ def test_the_next_line_fits_the_option_that_was_wrong(folder: Path, home: Path, 
     assert following(data=tmp_path / "blocked") == f"{folder} --home DIR"
     assert following("--resume", "run-99") == str(folder)
     assert following("--trials", "51") == f"{folder} --trials 1"
+    code = ("--allow-code", str(folder))
+    assert following("--trials", "51", *code) == f"{folder} --allow-code {folder} --trials 1"
     (folder / "personas.yaml").write_text("- {idd: x}")
     assert following() == f"{folder} --check"
     told = call("run", str(folder), "--check", home=home).stderr

@@ -104,7 +104,7 @@ def test_other_metrics_reports_and_a_baseline_are_the_second_halfs(
         (("score", "--threshold", "pass_rate"), "`pass_rate` is not a threshold"),
         (("simulate", "nowhere"), "does not exist"),
         (("simulate", ".", "--baseline", "x"), "--baseline"),
-        (("simulate", ".", "--trials", "99"), "simulate . --trials 1"),
+        (("simulate", ".", "--trials", "99"), " --trials 1\n"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_to_type(words: tuple[str, ...], told: str, says: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,8 +96,15 @@ def test_what_is_not_proven_is_not_promoted_and_fails_the_build(tmp_path: Path, 
     assert result["evidence"]["held_out"]["look"] == 1 and "promoted" not in result
     assert [one["decision"] for one in result["rounds"]] == ["base", "kept"]
     assert RULE not in (folder / "instructions.md").read_text()
+    wrong = says("harden", str(folder), "--promote", "--run", "run-77")
+    assert re.search(r"--run run-\d --promote$", wrong.stderr.splitlines()[-1])
     told = says("harden", str(folder), "--resume", "hard-1", "--promote")
     assert told.returncode == 1
+    order = [
+        told.stdout.find(words) for words in ("Base  ", "warn  The base fails in", "Candidate 1", "Proof  ")
+    ]
+    assert -1 not in order and order == sorted(order), told.stdout
+    assert told.stdout.count("The base fails in") == 1
     assert "Not promoted: the outcome is unconfirmed" in told.stdout
     assert "UNCONFIRMED (offline)" in told.stdout and "Not enough evidence" in told.stdout
 

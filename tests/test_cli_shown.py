@@ -80,6 +80,7 @@ def test_a_conversation_reads_as_one(says: Says, tmp_path: Path) -> None:
     told = says("show", see.partition("@")[0]).stdout
     assert "\nturn 1\n  user    " in told and "  agent   " in told and "\n  FAIL    " in told
     assert told.rstrip().endswith("Ended: the user left.")
+    assert "list conversation --run run-1 " in says("show", "run-1/nobody/9").stderr.splitlines()[-1]
     assert "item:" in says("show", see, "--view", "turns").stdout, "a view is as get_item gives it"
 
 

@@ -110,6 +110,7 @@ async def test_exporting_an_environment_spends_its_held_out_scenarios_and_tells_
         ({"worlds": {}}, "worlds"),
         ({"environment": {"id": "../x"}}, "environment.id"),
         ({"environment": {"id": "desk", "settings": {"trails": 2}}}, "environment.settings.trails"),
+        ({"environment": {"id": "desk", "agent": {"kind": "python"}}}, "environment.agent.file"),
     ],
 )
 async def test_a_file_of_an_environment_that_is_wrong_is_refused_with_the_place_and_nothing_is_kept(

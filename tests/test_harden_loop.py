@@ -291,7 +291,7 @@ async def test_a_stop_is_heeded_between_rounds_and_costs_no_look() -> None:
 async def test_preflight_says_when_the_held_out_set_is_too_small() -> None:
     h = await hardener(Shop(), shop_cases(12)).run(opened())
     assert any("Only 4 held-out" in w for w in h.warnings)
-    assert any("at least 6 must get better" in w for w in h.warnings)
+    assert any("at least 6 must get better" in w and "no look is spent" in w for w in h.warnings)
     assert h.outcome == "unconfirmed"
     assert h.evidence is not None and "few_can_change" in h.evidence.caps
     assert h.evidence.more_scenarios and h.evidence.more_simulations == 2 * h.evidence.more_scenarios

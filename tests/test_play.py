@@ -76,7 +76,8 @@ def test_cases_are_listed_and_chosen_by_number_or_at_random(tmp_path: Path) -> N
     rows = re.findall(r"^  #(\d+) +([\w-]+)  ", listed.stdout, re.M)
     assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
     assert len(rows) >= 24
-    third = play(tmp_path, typed="3\n")
+    assert "0 rows" in commanded("list", "environment", CASEHARDEN_HOME=str(tmp_path)).stdout
+    third = play(tmp_path, "airline", typed="3\n")
     assert f"you are the agent, {rows[2][1]}." in third.stdout
     assert "Which case?" in third.stdout
     drawn = play(tmp_path, "airline", typed="\n")

@@ -82,6 +82,8 @@ async def test_the_report_of_a_hardening_shows_outcome_proof_and_what_changed(tm
         held_out = record.evidence.held_out
         _, report = await exported(bench, record.id)
         assert report["head"]["word"] == "Improved"
+        assert report["head"]["decision"] == "The candidate is neither promoted nor rejected yet."
+        assert "Trials shown" in [name for name, *_ in report["facts"]]
         assert [r["label"] for r in report["rounds"]] == ["Base", "Round 1", "Confirmation"]
         proof = report["proof"]
         assert (proof["better"], proof["worse"], proof["p"]) == (held_out.better, held_out.worse, held_out.p)

@@ -176,7 +176,7 @@ async def test_a_run_pauses_where_every_call_fails_and_goes_on_when_that_is_mend
             )
             assert {t.result for t in report.run.thresholds} == {"fail"}
             reply = run_reply(report)
-            assert reply.summary == "run-1: paused: 10 of 12 trials done (10 error)."
+            assert reply.summary == "run-1: paused: 0 of 12 trials done (10 error)."
             assert job.error["what"] in reply.warnings[0]
             assert reply.next[0].args == {"environment": "shop", "options": {"resume": "run-1"}}
             waited = job_reply(await bench.jobs.wait("job-1", wait_s=0))
@@ -330,10 +330,10 @@ async def test_a_run_with_a_budget_stops_there_and_goes_on_with_a_larger_one(
             reply = run_reply(report)
             assert "budget of" in reply.warnings[0] and reply.cost["model_calls"] == calls
             more = reply.next[0].args["options"]["budget"]
-            assert more == {name: 2 * most for name, most in limit.items()}
+            assert all(2 * most <= more[name] <= 3 * most for name, most in limit.items())
             still = await bench.runs.start("shop", options={"resume": "run-1"}, wait_s=45)
             assert still.run.state == "paused" and still.model_calls == calls
-            options = {"resume": "run-1", "budget": {name: 5 * most for name, most in limit.items()}}
+            options = {"resume": "run-1", "budget": more}
             done = await bench.runs.start("shop", options=options, wait_s=45)
             assert (done.run.state, done.run.totals.passed, done.run.totals.error) == ("done", 20, 0)
             assert 20 * 2 * TURNS <= done.model_calls <= 5 * 60
@@ -396,9 +396,7 @@ async def test_a_client_is_led_from_a_pause_to_the_end_by_the_calls_in_next(tmp_
             await at.ok("create_scenarios", environment="shop", scenarios=scenarios(12))
             options = {"concurrency": 1}
             reply = await at.ok("run_simulations", environment="shop", options=options, wait_s=45)
-            assert reply["job"]["state"] == "paused" and reply["summary"].startswith(
-                "run-1: paused: 10 of 12"
-            )
+            assert reply["job"]["state"] == "paused" and reply["summary"].startswith("run-1: paused: 0 of 12")
             assert reply["cost"]["model_calls"] == 0
             assert (await at.ok("wait_job", job="job-1"))["next"] == reply["next"]
             listed = await at.follow(reply, 1)

@@ -51,7 +51,6 @@ def said(conversation: Any, by: str = "user") -> list[str]:
         (f"Done {STOP} and then?", "", "stop_word"),
         ("##STOP##", "", "stop_word"),
         ("STOP", "", "stop_word"),
-        (STOP, f"Please answer with {STOP} now.", "stop_word"),
     ],
 )
 def test_a_user_that_falls_out_of_its_role_is_found_by_code(text: str, heard: str, sort: str) -> None:
@@ -164,6 +163,21 @@ async def test_a_trial_that_is_spoiled_twice_is_invalid_and_no_third_is_made(tmp
             (row,) = (await bench.items.page("conversation", where={"run": "run-1"}, detail="full")).items
     assert run.totals.invalid == 1 == again.totals.invalid and row["attempt"] == 2
     assert row["error"] == "stop_word" and len(user.requests) == 2
+
+
+@pytest.mark.parametrize("said", [STOP, f"All done. {STOP}", "Reply with ##STOP## please.", "STOP###"])
+async def test_an_agent_that_says_the_stop_word_fails_and_is_not_excused(tmp_path: Path, said: str) -> None:
+    with FakeEndpoint(chat(said)) as agent:
+        async with bench_at(tmp_path) as bench:
+            models = {"agent": {"model": "a", "base_url": agent.base_url}}
+            await bench.environments.create(
+                "desk", instructions=INSTRUCTIONS, world_data=tickets(1), models=models
+            )
+            await bench.personas.create("desk", [{"id": "dana"}])
+            await bench.scenarios.create("desk", [closing(1)])
+            totals = (await bench.runs.start("desk", wait_s=45)).run.totals
+            (row,) = (await bench.items.page("conversation", where={"run": "run-1"}, detail="full")).items
+    assert (totals.failed, totals.invalid) == (1, 0) and row["verdict"] == "fail", row
 
 
 @pytest.mark.requirement("LW-16")

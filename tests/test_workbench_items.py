@@ -83,6 +83,7 @@ async def test_pages_walk_everything_once_and_cursors_belong_to_their_query(tmp_
             ("conversation", {"run": run, "text": "looked-up"}),
             ("job", {}),
             ("candidate", {}),
+            ("candidate", {"hardening": ids["hardening"]}),
         ):
             seen: list[str] = []
             cursor = ""
@@ -94,6 +95,8 @@ async def test_pages_walk_everything_once_and_cursors_belong_to_their_query(tmp_
                     break
             assert len(seen) == len(set(seen)) == page.total > 0, (kind, where)
         first = await bench.items.page("scenario", limit=3)
+        with pytest.raises(NotFound, match="hard-9"):
+            await bench.items.page("candidate", where={"hardening": "hard-9"})
         for kind, where in (("scenario", {"split": "train"}), ("persona", {}), ("candidate", {})):
             with pytest.raises(InvalidArgument, match="another query"):
                 await bench.items.page(kind, where=where, limit=3, cursor=first.next_cursor)

@@ -175,7 +175,7 @@ async def test_a_run_that_is_resumed_while_it_is_about_to_be_deleted_stays_whole
                 other.jobs.resume("job-1", reopen=True)
                 return []
 
-            monkeypatch.setattr(Deleting, "_told", resumed_elsewhere)
+            monkeypatch.setattr(Deleting, "_notes", resumed_elsewhere)
             with pytest.raises(Conflict, match="job-1 goes on"):
                 await bench.items.delete(kind, [id], confirm=True)
             monkeypatch.undo()

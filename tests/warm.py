@@ -40,12 +40,7 @@ def _address() -> str:
     command = [sys.executable, "-m", "caseharden.tests.warm", f"{folder}/at"]
     mother = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert mother.stdout is not None and mother.stdout.readline() == b"ready\n"
-
-    def end() -> None:
-        mother.communicate()
-        shutil.rmtree(folder)
-
-    atexit.register(end)
+    atexit.register(mother.communicate)
     return f"{folder}/at"
 
 
@@ -153,7 +148,9 @@ def main(address: str) -> list[str] | None:
     mother = Mother(address)
     print("ready", flush=True)
     words = mother.serve()
-    if words is not None:
+    if words is None:
+        shutil.rmtree(Path(address).parent)
+    else:
         run(words)
 
 

@@ -43,6 +43,7 @@ HELD_OUT_FIELDS = (
     "base_missing",
     "candidate_missing",
 )
+_STOPPED = {"proven once": "after one proof", "proven": "after another proof"}
 TRAIN_FIELDS = ("n", "better", "worse", "unchanged", "base", "candidate", "base_trials", "candidate_trials")
 
 
@@ -288,14 +289,15 @@ def _added(candidate: Candidate | None) -> list[str]:
 
 
 def _reason(hardening: Hardening) -> list[str]:
-    return [f"Stopped: {hardening.stop_reason.replace('_', ' ')}."] if hardening.stop_reason else []
+    reason = _STOPPED.get(hardening.stop_reason, hardening.stop_reason)
+    return [f"Stopped: {reason.replace('_', ' ')}."] if reason else []
 
 
 def _going_on(report: HardeningReport) -> str:
     job, hardening = report.job, report.hardening
     if job is None:
         return f"{hardening.id} goes on."
-    units = f"{job.units.finished:,} of {plural(job.units.total, 'trial')} done"
+    units = f"{job.units.finished:,} of the {plural(job.units.total, 'trial')} asked for so far done"
     return f"{hardening.id} goes on as {job.id} ({job.state}), round {hardening.round}: {units}."
 
 

@@ -86,6 +86,12 @@ def read_environment_file(path: Path, roots: Roots) -> CaseFolder:
     try:
         whole = load(EnvironmentFile, row, "")
         check_slug(whole.environment.id, "environment.id")
+        if whole.environment.agent.kind == "python" and not whole.environment.agent.file:
+            raise InvalidArgument(
+                "An export leaves out where the agent's file is, which differs from machine to machine.",
+                where="environment.agent.file",
+                allowed='add `"file": "FILE.py"` to `environment.agent` in the JSON; FILE.py is below --allow-code DIR',
+            )
         for problem, at in _problems(whole):
             raise InvalidArgument(problem, where=at)
     except InvalidArgument as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..canonical import canonical
 from ..evaluate import near_copies_warning
+from ..plural import plural
 from ..records.scenario import Scenario
 
 SHOWN = 3
@@ -24,9 +25,11 @@ def lint_cases(scenarios: Iterable[Scenario], writes: Iterable[str]) -> list[str
     twins = _twins(train, [one for one in known if one.split == "held_out"])
     if twins:
         more = ", ..." if len(twins) > SHOWN else ""
+        one = len(twins) == 1
         parts.append(
-            f"{len(twins)} held-out scenarios are the same as train ones but for their names "
-            f"({', '.join(twins[:SHOWN])}{more}): they confirm nothing."
+            f"{plural(len(twins), 'held-out scenario')} {'is' if one else 'are'} the same as train ones but for "
+            f"{'its name' if one else 'their names'} ({', '.join(twins[:SHOWN])}{more}), and "
+            f"{'confirms' if one else 'confirm'} nothing."
         )
     parts += near_copies_warning([one for one in known if one.split == "held_out"], "held-out scenario")
     solved = [one for one in train if one.expected]

@@ -65,8 +65,10 @@ def preflight(h: Hardening, held_out: Sequence[Case], base: Iterable[TrialOutcom
     if ran and len(changing) < needed:
         parts.append(
             f"The base fails in {len(changing)} of {len(scenarios)} held-out scenarios; at look {look} at least "
-            f"{needed} must get better: the outcome can only be unconfirmed. More scenarios would do."
+            f"{needed} must get better: the outcome can only be unconfirmed. Harden with more scenarios instead, "
+            "and no look is spent on that."
         )
     if look > 1:
-        parts.append(f"These held-out scenarios were looked at {h.looks} times before; this is look {look}.")
+        times = "once" if h.looks == 1 else f"{h.looks} times"
+        parts.append(f"These held-out scenarios were looked at {times} before; this is look {look}.")
     return parts

@@ -76,7 +76,8 @@ class AllowedCode:
             raise NotAllowed(
                 "Code is not run here.",
                 where=where,
-                allowed=f"only files below a folder that the operator names with {FLAG}",
+                allowed=f"only files below a folder that the operator names with {FLAG}, or in Python with "
+                "Workbench(code=AllowedCode([DIR]))",
             )
         if not path or "\0" in path or len(path) > 4096:
             raise InvalidArgument(f"{path[:80]!r} is not a path.", where=where, allowed="a file")

@@ -250,6 +250,7 @@ class Round(Stored):
     not_proposed: dict[str, str] = Field(default_factory=dict[str, str])
     chars: int = 0
     trials_run: int = 0
+    """Trials asked for to compare the text on train, in the base round on all scenarios; no screens or pruning."""
     conversations: list[str] = Field(default_factory=list[str])
 
 

@@ -64,7 +64,7 @@ def hardening_head(
         "promoted": f"Promoted as {became}. {titled_text(names.get(record.base, 'the base'))} is kept.",
         "rejected": "The candidate was rejected.",
         "cancelled": "The hardening was cancelled.",
-    }.get(record.state, "Nothing is decided yet.")
+    }.get(record.state, "The candidate is neither promoted nor rejected yet.")
     return Head(
         word=word,
         tone=tone,

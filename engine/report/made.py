@@ -214,12 +214,18 @@ def _facts(made: Material, every: Sequence[TrialRecord]) -> list[tuple[str, str,
     wall = sum(t.wall_s for t in every)
     return [
         ("Simulations", f"{len(simulations):,}", cases),
-        ("Trials", f"{len(every):,}", f"in {plural(len(made.rounds), 'round')}"),
+        ("Trials shown" if made.hardening else "Trials", f"{len(every):,}", _counted_in(made)),
         ("Model calls", f"{calls:,}", ", ".join(sorted({u.name for u in uses}))[:60]),
         ("Tokens", large(tokens_in + tokens_out), noted),
         ("Cost", money(summed_cost(uses)), "as the models' prices say"),
         ("Time in trials", lasting(wall), "summed over trials"),
     ]
+
+
+def _counted_in(made: Material) -> str:
+    """Which trials the report counts; a hardening's job counts every one asked for."""
+    rounds = f"in {plural(len(made.rounds), 'round')}"
+    return f"{rounds}, without screens, pruning and confirming" if made.hardening else rounds
 
 
 def _warnings(made: Material) -> list[tuple[str, str]]:

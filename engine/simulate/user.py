@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ..agents import PlayedTurn, Unwanted
@@ -14,7 +14,7 @@ from ..seeds import seed_of
 from .case import Case
 from .methods import gives_up
 from .sheet import user_rules
-from .user_faults import STOP, user_fault
+from .user_faults import STOP, user_fault, without_stop
 
 BEGIN: Final = "(The conversation begins. Write your first message.)"
 _ANNOUNCES: Final = re.compile(
@@ -84,6 +84,10 @@ class ModelUser:
         if self._first:
             first, self._first = self._first, ""
             return UserReply(first, source="script")
+        heard = [
+            replace(message, content=without_stop(message.content)) if message.role == "user" else message
+            for message in heard
+        ]
         said = [message.content for message in heard if message.role == "user"]
         own = sum(message.role == "assistant" and bool(message.content) for message in heard)
         if self._method is not None and gives_up(self._method, own, said):

@@ -25,6 +25,7 @@ _ECHO: Final = 8
 _MANGLED: Final = re.compile(
     r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
 )
+_SPOKEN_STOP: Final = re.compile(r"#+[ \t]*STOP\b[ \t]*#*|\bSTOP[ \t]*#+")
 _TAG: Final = re.compile(rf"^\W*(?:{'|'.join(TAGS)})\s*:", re.IGNORECASE)
 _QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "(", ")")
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -58,17 +59,22 @@ def user_fault(
     claim untrue things, and may sound like anybody. `begins`: the agent has said nothing yet.
     """
     text = text[:_MOST_READ]
-    found = _stop_word(text, heard) or _leak(text, rules) or _role_flip(text, heard, plays)
+    found = _stop_word(text) or _leak(text, rules) or _role_flip(text, heard, plays)
     return found or (UserFault("left_at_once", text) if begins and STOP in text else None)
 
 
-def _stop_word(text: str, heard: str) -> UserFault | None:
-    """A stop must be the last word. Within a text, quoted, misspelled or repeated from the agent it does not count."""
+def without_stop(text: str) -> str:
+    """What an agent has said, as its user hears it: without the stop word, so that no agent can have it repeated."""
+    return _SPOKEN_STOP.sub("(stop)", text)
+
+
+def _stop_word(text: str) -> UserFault | None:
+    """A stop must be the last word. Within a text, quoted or misspelled it does not count."""
     before, found, after = text.partition(STOP)
     if found:
         quoted = before[-1:] in _QUOTES and after[:1] in _QUOTES
         spoken = quoted or (before.strip() and after.strip(" \n."))
-        if spoken or STOP in heard or _names_it(before):
+        if spoken or _names_it(before):
             return UserFault("stop_word", text)
         return None
     mangled = _MANGLED.search(text)

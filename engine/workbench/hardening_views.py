@@ -53,6 +53,10 @@ class HardeningViews:
         record = self._archive.hardenings.get(id)
         summary = hardening_summary(record)
         if view == "rounds":
+            counted = (
+                "trials_run: those asked for to compare on train, without screens, pruning and the proof."
+            )
+            summary = f"{summary} {counted}"
             item = Item("hardening", id, view, {"state": record.state}, list(_ROUNDS), summary=summary)
             return paged(item, "rounds", [_round_row(r, record.base) for r in record.rounds], limit, skip)
         if view == "clusters":

@@ -60,7 +60,7 @@ WHERE: Mapping[str, Sequence[str]] = {
         "text",
     ),
     "hardening": ("state", "text"),
-    "candidate": ("state", "text"),
+    "candidate": ("hardening", "state", "text"),
     "job": ("state", "run", "text"),
     "session": ("state", "text"),
     "world": (),
@@ -216,7 +216,11 @@ class Listing:
             said = f"{candidate.id} {candidate.why} {candidate.text}".casefold()
             return asked.get("state") in (None, candidate.state) and text in said
 
-        hardenings = reversed(self._archive.hardenings.where(**fields))
+        one = asked.get("hardening")
+        named = [self._archive.hardenings.get(one, "where.hardening")] if one else None
+        if named and fields.get("environment", named[0].environment) != named[0].environment:
+            named = []
+        hardenings = reversed(self._archive.hardenings.where(**fields) if named is None else named)
         found = [c for h in hardenings for c in reversed(h.candidates) if wanted(c)]
         return _slice("candidate", [candidate_row(c) for c in found], limit, cursor)
 

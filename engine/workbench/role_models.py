@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..agents import Reach
-from ..errors import CasehardenError
+from ..errors import CasehardenError, InvalidArgument
 from ..llm import (
     RELAY,
     REPLAY,
@@ -62,7 +62,16 @@ class RoleModels:
         return open_cassette(file, self.connections, "options.cassette.file")
 
     def of(self, environment: EnvironmentRecord, chosen: ModelChoice | None = None) -> dict[str, ModelName]:
-        """A model for each role, each checked to open; the error names `models.ROLE`."""
+        """A model for each role, each checked to open; the error names `models.ROLE`.
+
+        One chosen for an agent that has its own model would be ignored, so it is refused.
+        """
+        if chosen is not None and chosen.agent and environment.agent.kind != "prompt":
+            raise InvalidArgument(
+                f"The agent is of kind {environment.agent.kind}: it has its own model.",
+                where="models.agent",
+                allowed="a model for user, judge or writer; one for the agent with the kind prompt alone",
+            )
         named = self._named(environment, chosen or ModelChoice())
         for role, name in named.items():
             self.open(name, f"models.{role}")

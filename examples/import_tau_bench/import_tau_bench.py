@@ -10,8 +10,7 @@ from typing import Any
 
 import anyio
 
-from caseharden import Workbench
-from caseharden.engine.processes import AllowedCode
+from caseharden import AllowedCode, Workbench
 from caseharden.engine.workbench import Workbench as Bench
 from caseharden.engine.workbench.results import EnvironmentReport, ImportReport
 
