@@ -167,9 +167,10 @@ async def result_lines(bench: Workbench, report: RunReport, width: int) -> list[
         else part_of(run)
     )
     offline = _offline(played_by(run.models, run.agent))
-    facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
     lines = ["", f"{run.id}  {run.instructions}  {rate}" + (f"  {offline}" if offline else "")]
-    lines += ["  " + ", ".join(facts)] if run.state != "running" else []
+    if run.state != "running":
+        facts = [duration(run.wall_s), f"{report.model_calls:,} model calls", money(report.usd)]
+        lines.append("  " + ", ".join(facts))
     left = [plural(totals.error, "error")] * bool(totals.error) + [f"{totals.invalid} invalid"] * bool(
         totals.invalid
     )

@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio
@@ -109,27 +109,13 @@ async def _show_page(bench: Bench, screen: Screen, args: argparse.Namespace) -> 
     """A run with its result, or a hardening with its rounds and outcome."""
     home = home_words(args)
     if re.fullmatch(FORMS["run"], args.id):
-        report = await bench.runs.stored(args.id)
-        lines = await run_page(bench, report, screen.width, home)
-        lines += await _left(bench, args.id, report.run.job if report.run.state == "running" else "", home)
+        lines = await run_page(bench, await bench.runs.stored(args.id), screen.width, home)
     else:
         report = bench.hardenings.stored(args.id)
         await HardeningProgress(bench, screen, args.id, warns=False).end()
         lines = hardening_page(report, screen.width, home)
-        lines += await _left(
-            bench, args.id, report.hardening.job if report.hardening.state == "running" else "", home
-        )
     for line in lines:
         screen.line(line)
-
-
-async def _left(bench: Bench, id: str, job: str, home: Sequence[str]) -> list[str]:
-    """Whether a run or a hardening that is not over has lost its process, and what goes on with it."""
-    row = (await bench.items.get("job", job, view="full")).item if job else {}
-    if row.get("state") != "running" or row["heartbeat_age_s"] is not None:
-        return []
-    go_on = called("run" if id.startswith("run") else "harden", "FOLDER", "--resume", id, *home)
-    return [f"The process that worked on it is gone; {go_on} goes on with it."]
 
 
 async def _found(bench: Bench, kind: str, id: str, view: str, limit: int) -> Item:

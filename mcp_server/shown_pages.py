@@ -47,7 +47,13 @@ async def run_page(bench: Workbench, report: RunReport, width: int, home: Sequen
     see = next((cluster.see for cluster in run.clusters if cluster.see), "")
     nearer = [called("show", one, *home) for one in (see, await _first_error(bench, run)) if one]
     nearer += [called("list", "conversation", "--run", run.id, *home), called("report", run.id, *home)]
-    return [*lines, "Look closer:", *(f"  {command}" for command in nearer)]
+    lines += ["Look closer:", *(f"  {command}" for command in nearer)]
+    if run.state in ("running", "paused", "cancelled"):
+        lines += [
+            "To go on with it, if nobody does:",
+            f"  {called('run', 'FOLDER', '--resume', run.id, *home)}",
+        ]
+    return lines
 
 
 def hardening_page(report: HardeningReport, width: int, home: Sequence[str]) -> list[str]:

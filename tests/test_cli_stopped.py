@@ -88,14 +88,6 @@ def test_a_stopped_command_keeps_what_is_over_ends_its_agents_and_is_gone_on_wit
     assert json.loads(again.stdout)["totals"]["trials"] == 8 and before < kept(folder), again.stderr
 
 
-def test_a_run_whose_process_was_killed_shows_what_is_kept_and_how_it_goes_on(folder: Path) -> None:
-    assert stopped(folder, "run", signal.SIGKILL).returncode == -signal.SIGKILL
-    shown = commanded("show", "run-1", "--home", str(folder.parent / "home")).stdout
-    assert f"running: {len(kept(folder))} of 8 trials done" in shown and "0 model calls" not in shown
-    assert "No threshold is set" not in shown
-    assert "The process that worked on it is gone; " in shown and "run FOLDER --resume run-1" in shown
-
-
 def test_a_run_that_is_over_says_that_there_was_nothing_to_go_on_with(folder: Path) -> None:
     (folder / "go-on").touch()
     assert commanded(*words("run", folder)).returncode == 0
@@ -124,3 +116,13 @@ def test_a_run_is_cancelled_from_another_terminal_and_its_command_says_how_to_go
     assert "--resume run-1 goes on." in out
     over = commanded("cancel", "job-1", *home)
     assert over.returncode == 2 and "cancelled already" in over.stderr
+
+
+def test_a_killed_run_is_shown_with_what_it_has_done_and_how_to_go_on(folder: Path) -> None:
+    stopped(folder, "run", signal.SIGKILL)
+    done = len(kept(folder))
+    page = commanded("show", "run-1", "--home", str(folder.parent / "home")).stdout
+    assert re.search(rf"run-1 .* running: {done} of 8 trials done", page), page
+    assert "job-1 of this run was left by the process that worked on it." in page
+    assert "run FOLDER --resume run-1" in page
+    assert "No threshold" not in page and "0 model calls" not in page

@@ -89,6 +89,17 @@ def test_words_are_whole_and_folded() -> None:
         ),
         *("No, go ahead.", "No, please do.", "Yes, I don't need it anymore.", "Sure, no hurry."),
         *("Yes please, it is no longer needed.", "Not at all, go ahead.", "No objections, please proceed."),
+        *(
+            "y",
+            "Y.",
+            "\N{THUMBS UP SIGN}",
+            "\N{THUMBS UP SIGN}\U0001f3fd!",
+            "Go for it!",
+            "Please.",
+            "I do",
+            "I really do.",
+        ),
+        *("Ja", "Ja, bitte", "Oui", "Sí", "Si", "Si, por favor.", "Sim!", "Ja bitte"),
     ],
 )
 def test_yes_is_heard(text: str) -> None:
@@ -108,6 +119,16 @@ def test_yes_is_heard(text: str) -> None:
         "No, that's fine.",
         "Yes, but not now.",
         "No, please do not go ahead.",
+        "ok but first tell me the fee",
+        "Please tell me the fee.",
+        "I do wonder.",
+        "why",
+        "Ja, aber nicht jetzt.",
+        "Oui, mais pas encore.",
+        "Si puede, espere.",
+        "Simply put, later.",
+        "\N{THUMBS DOWN SIGN}",
+        "Great \N{THUMBS UP SIGN} what is the fee?",
         "",
     ],
 )
@@ -118,6 +139,7 @@ def test_no_is_heard(text: str) -> None:
 def test_own_words_replace_the_english_list() -> None:
     assert says_yes("ja, bitte", ["ja"])
     assert not says_yes("yes", ["ja"])
+    assert not says_yes("y", ["ja"])
 
 
 def test_dates_that_overlap_are_hidden_once_and_the_numbers_between_stay() -> None:

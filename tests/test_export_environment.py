@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from caseharden import AllowedCode
 from caseharden.engine.errors import InvalidArgument
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.server_desk import desk as server_desk
-from caseharden.tests.workbench_cases import WORLDS, bench_at, closing, desk, tickets
+from caseharden.tests.workbench_cases import bench_at, closing, desk, tickets
 
 pytestmark = pytest.mark.anyio
 TALKS = [{"scenario": "close-1", "log": [{"by": "agent", "say": "Hello."}]}]
@@ -43,20 +42,6 @@ async def rich_desk(bench: Workbench) -> None:
 async def exported(bench: Workbench, id: str = "desk", **more: Any) -> str:
     report = await bench.exports.export(id, overwrite=True, **more)
     return report.path.read_text(encoding="utf-8")
-
-
-async def test_an_environment_of_an_agent_that_is_code_imports_again_as_a_prompt_and_says_so(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "agent.py").write_text("def agent(turn):\n    return 'Hello.'\n")
-    async with Workbench(tmp_path / "one", worlds=WORLDS, code=AllowedCode([tmp_path])) as bench:
-        await desk(bench, 2, agent={"kind": "python", "file": "agent.py"})
-        made = await bench.exports.export("desk", file="whole.json")
-    assert any("kind prompt" in left for left in made.left_out)
-    async with bench_at(tmp_path / "two", roots=[tmp_path]) as bench:
-        report = (await bench.imports.start(str(made.path), wait_s=45)).report
-        assert report is not None and report.environment.agent.kind == "prompt"
-        assert report.counts["scenarios"] == 2
 
 
 @pytest.mark.requirement("CH-20")

@@ -14,6 +14,10 @@ from caseharden.engine.llm.offline.user import NOT_KNOWN, NOT_UNDERSTOOD, STOP
 pytestmark = pytest.mark.anyio
 CLOSE = {"goal": "Close ticket T2 because it is solved.", "knowledge": [{"fact": "ticket id", "value": "T2"}]}
 MINE = {**CLOSE, "goal": "Close my ticket."}
+CANCEL = {
+    "goal": "Cancel booking B2 because the trip is off.",
+    "knowledge": [{"fact": "booking id", "value": "B2"}, {"fact": "email", "value": "m@x.org"}],
+}
 ORDER = {
     "goal": "Get order W10432 refunded because the lamp arrived broken.",
     "knowledge": [{"fact": "email", "value": "ann@example.com"}, {"fact": "zip", "value": "01609"}],
@@ -318,3 +322,68 @@ async def test_user_does_not_leave_before_what_it_was_asked_is_answered() -> Non
 async def test_user_answers_what_agents_say_in_their_own_words(asked: str, said: str) -> None:
     facts = [{"fact": "name", "value": "Ann Lee"}, {"fact": "email", "value": "ann@x.org"}]
     assert await answers({"goal": "Switch line L7 to the Premium plan.", "knowledge": facts}, asked) == said
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Would you like to keep the booking instead?",
+        "Would you rather keep booking B2?",
+        "Shall I leave booking B2 as it is?",
+        "If I cancel it, you lose the deposit. Shall I keep it?",
+        "Would you rather change the dates than cancel?",
+        "Shall I change the dates and keep the booking?",
+        "Would you rather have a voucher than cancel it?",
+        "I can cancel booking B2. Would you prefer to move it to August instead of cancelling?",
+        "Shall I refund booking B2?",
+        "Would you like B2 refunded?",
+        "Do you want me to cancel B2 and B3?",
+        "Shall I cancel bookings B3 and B2?",
+        "I will cancel B2, B3. OK?",
+    ],
+)
+async def test_user_says_no_to_what_leaves_its_record_as_it_is_or_touches_another(asked: str) -> None:
+    said = await answers(CANCEL, asked)
+    assert said == "No, I would like to cancel booking B2." and not says_yes(said), said
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Is your booking number B22?", "No. My booking id is B2."),
+        ("Is your booking number B2?", "Yes. My booking id is B2."),
+        ("Is it B2 or B3 you want cancelled?", "B2, please."),
+        ("Is it B3 or B2 that you want to cancel?", "B2, please."),
+        ("1. Cancel B2\n2. Keep B2\n\nWhich one?", "Cancel B2, please."),
+        ("1. Keep B2 2. Cancel B2 Which one?", "Cancel B2, please."),
+        ("You have:\n- B2 (2 nights)\n- B3 (1 night)\nWhich one?", "My booking id is B2."),
+        ("Would you like to keep B2 or cancel it?", "Yes, cancel it, please."),
+        ("To cancel B2 I need your OK.", "Yes, please go ahead."),
+        ("Just let me know and I'll cancel B2.", "Yes, please go ahead."),
+        ("You have B2 and B3. Shall I cancel B2?", "Yes, please go ahead."),
+        ("The fee is $20. May I charge the cancellation fee and refund the rest?", "Yes, please go ahead."),
+        ("Shall I process the refund for B2 to your card?", "Yes, please go ahead."),
+        ("Can I keep you informed by email?", "Yes, please go ahead."),
+        ("Do you own a swimming pool?", NOT_UNDERSTOOD),
+    ],
+)
+async def test_user_chooses_and_agrees_in_what_it_wants_of_its_record(asked: str, said: str) -> None:
+    assert await answers(CANCEL, asked) == said
+
+
+@pytest.mark.parametrize(
+    ("goal", "asked"),
+    [
+        ("Change the date of booking B2.", "Shall I keep the same room?"),
+        ("Book a table for two.", "May I keep it under your name?"),
+        ("Exchange item I1 for a bigger one.", "Shall I return item I1 first?"),
+        ("Cancel booking B2.", "Shall I cancel booking B2 and keep the deposit as a fee?"),
+    ],
+)
+async def test_user_agrees_to_what_is_part_of_its_wish(goal: str, asked: str) -> None:
+    assert (await answers({**CANCEL, "goal": goal}, asked)).startswith("Yes")
+
+
+async def test_user_agrees_to_all_its_records_if_it_speaks_of_several() -> None:
+    for goal in ("Cancel both my bookings.", "Cancel my bookings.", "Cancel bookings B2 and B3."):
+        assert (await answers({**CANCEL, "goal": goal}, "Shall I cancel B2 and B3?")).startswith("Yes"), goal

@@ -36,10 +36,42 @@ YES: Final = (
         "do it",
         "of course",
     ),
-    *("that's right", "that is right", "sounds good", "that works", "works for me", "by all means"),
+    *(
+        "go for it",
+        "that's right",
+        "that is right",
+        "sounds good",
+        "that works",
+        "works for me",
+        "by all means",
+    ),
 )
 """English words of agreement."""
-_NO: Final = ("no", "nope", "nah", "not", "don't", "dont", "wait", "hold on", "cannot", "rather not")
+_NO: Final = (
+    "no",
+    "nope",
+    "nah",
+    "not",
+    "don't",
+    "dont",
+    "wait",
+    "hold on",
+    "cannot",
+    "rather not",
+    "but first",
+)
+_WHOLE: Final = re.compile(
+    r"[\W_]*(?:(?:y|please|i (?:really )?do(?: please)?)[\W_]*|\U0001f44d[\W_]*)", re.IGNORECASE
+)
+"""A whole answer that agrees, whatever its words mean elsewhere."""
+_ABROAD: Final = re.compile(
+    r"\W*(?:ja|oui|sí|sì|si|sim)(?=\W*$|\W*[,.!]|\W+(?:bitte|gerne?|graag|merci|s'il|por favor|per favore|please|"
+    r"claro|obrigad[oa]|gracias|grazie)(?!\w))"
+)
+_NO_ABROAD: Final = re.compile(
+    r"(?<!\w)(?:nein|nicht|kein\w*|aber|warte\w*|moment|non|pas|mais|attend\w*|pero|espera|espere|não|nao|mas|ma|"
+    r"aspett[ai]|però|nee|niet|geen|maar|wacht)(?!\w)"
+)
 _HARMLESS: Final = re.compile(
     r"(?<!\w)(?:no (?:problem|worries|rush|hurry|questions|objections?|longer|need to ask)|"
     r"not (?:a problem|at all|urgent)|"
@@ -55,10 +87,18 @@ def says_yes(text: str, words: Sequence[str] = ()) -> bool:
     text = text[:MOST_READ]
     plain = _HARMLESS.sub(_kept, folded(text))
     agreeing = tuple(words) or YES
-    if not any(has_words(text if words else plain, word) for word in agreeing):
+    agrees = any(has_words(text if words else plain, word) for word in agreeing)
+    if not agrees and (words or not _agrees_shortly(plain)):
         return False
     given = {folded(word) for word in words}
     return not any(has_words(plain, word) for word in _NO if word not in given)
+
+
+def _agrees_shortly(plain: str) -> bool:
+    """Whether a text without a word of the list agrees: `y`, `Please.`, a thumbs-up, or a foreign yes at its start."""
+    if _WHOLE.fullmatch(plain):
+        return True
+    return _ABROAD.match(plain) is not None and not _NO_ABROAD.search(plain)
 
 
 def _kept(found: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from ..records.conversation import LogEntry, ToolEntry
 from ..records.verdict import CheckResult
 from ..records.world import Rule
 from ..world.values import shown
+from .another_question import answers_another
 from .answers import Answer, Predicate
 from .consent import question_answered, says_yes
 from .trace import Trace
@@ -114,7 +115,10 @@ def _confirmed(rule: RuleCheck, call: ToolEntry, trace: Trace) -> Answer:
     if question is None:
         return Answer(False, f"{call.tool} was called and the user had not been asked", (answer.n, call.n))
     if says_yes(answer.say, rule.rule.words):
-        return Answer(True)
+        if not answers_another(trace.says, call, trace.initial, rule.rule.words):
+            return Answer(True)
+        text = f"{call.tool} was called and the user said yes to another question: {shown(question.say, 80)}"
+        return Answer(False, text, (question.n, answer.n, call.n))
     text = f"{call.tool} was called and the user's last words are no yes: {shown(answer.say, 80)}"
     return Answer(False, text, (question.n, answer.n, call.n))
 

@@ -22,9 +22,6 @@ def whole_environment(archive: Archive, id: str) -> tuple[EnvironmentFile, list[
     record = record_without_secrets(archive.environments.get(id, "source"), archive.redactor)
     agent = record.agent.model_dump(exclude_unset=True)
     left = [f"agent.{name}: it is a place on this machine" for name in LOCAL_AGENT if agent.pop(name, None)]
-    if record.agent.kind == "python":
-        agent = {"kind": "prompt"}
-        left.append("agent: its code stays here, so the file says kind prompt; set yours with update_item")
     if record.settings.instructions_file:
         left.append("settings.instructions_file: it is a place on this machine")
     if agent.pop("recordings", ""):

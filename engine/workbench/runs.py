@@ -157,11 +157,14 @@ class Runs:
         return self._report(run, None if job.ended else job, warnings)
 
     async def stored(self, run: str) -> RunReport:
-        """A run by its id, as stored; of one that is not over, the totals so far."""
+        """A run by its id, as stored; while it runs, with the totals so far and a warning if nobody works on it."""
         found = self._archive.runs.get(run)
+        warnings = list(found.warnings)
         if found.state == "running":
             found = found.model_copy(update={"totals": await self._so_far(run)})
-        return self._report(found, None, list(found.warnings))
+            if any(job.id == found.job for job in self._archive.store.jobs.orphans()):
+                warnings.insert(0, f"{found.job} of this run was left by the process that worked on it.")
+        return self._report(found, None, warnings)
 
     def _report(self, run: RunRecord, job: Job | None, warnings: list[str]) -> RunReport:
         used = self.so_far(run.id) or Spent.of(run.models_used.values())

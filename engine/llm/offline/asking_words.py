@@ -78,12 +78,13 @@ SAY_YES: Final = re.compile(
     r"(?:that|this|it)(?:'s| is| works| sounds| looks)\b)|"
     r"\b(?:need|await|awaiting|wait for|waiting for|require|once i have|want)\s+(?:\w+ )?your (?:\w+ )?(?:"
     + "|".join(sorted(LEAVE - {"ok", "okay"}))
-    + r")\b",
+    + r"|ok(?:ay)?(?=[.!,]|$| (?:to|for|before|first|on|that)\b))\b",
     re.IGNORECASE,
 )
 ONCE: Final = re.compile(
     r"\b(?:once|when|as soon as|if) you(?:'re| are|'ve| have)? (?:confirm|agree|approve|happy|ok|okay|ready)\w*\b|"
     r"\bwhen(?:ever)? you(?:'re| are)(?: ready)?[.! ]*$|"
+    r"\blet me know,? and (?:i|we)(?:['\u2019]ll| will| can| could)\b|"
     r"\bif you(?:'d| would) (?:like|prefer|want)\b[^.?!]{0,60}, (?:i|we)(?: can|'ll| will| could|'d)\b",
     re.IGNORECASE,
 )

@@ -18,7 +18,7 @@ from .proposals_abroad import LANGUAGES
 from .recall import answer_from, ended, matched, stated
 from .sheet import Fact, Sheet, first_person, read_sheet
 from .values import dates_in
-from .wishes import completes, unwanted, wanted
+from .wishes import completes, opposed, unwanted, wanted
 from .words import clipped, token_set
 
 STOP: Final = "###STOP###"
@@ -54,6 +54,7 @@ _ITEM: Final = re.compile(
 )
 _SENTENCE: Final = re.compile(r"[.!?](?:\s|$)")
 _STARS: Final = re.compile(r"[*_`]+")
+_INLINE: Final = re.compile(r"(?<=\S)[ \t]+(?=[1-9][.)][ \t]|which\b[^?\n]{0,80}\?\s*$)", re.IGNORECASE)
 _DETAIL: Final = re.compile(r"\s[-\u2013\u2014]\s|:\s|\(")
 _UNDERSTANDS: Final = re.compile(
     r"^(?:so |and )?(?:is|was) (?:it|this|that)\b|\b"
@@ -75,6 +76,8 @@ _WHETHER: Final = re.compile(r"\b(?:yes|whether)\b", re.IGNORECASE)
 _PHRASE: Final = re.compile(
     r"\b(?:to|as|by|with|via|on|into|for|a|an|the|your|want|like|prefer|use)\s+", re.IGNORECASE
 )
+_IS_IT: Final = re.compile(r"^(?:is|was|are|were) (?:it|this|that|they|these|those) ", re.IGNORECASE)
+_YOU_WANT: Final = re.compile(r",? (?:that |which )?(?:you|i|we|should|shall)\b.*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +217,12 @@ def _chosen(sheet: Sheet, one: Asked) -> str:
     left, right = (one.action[: found.start()], one.action[found.end() :].strip(" ?.")) if found else ("", "")
     if not left or not right or _NO_CHOICE.match(right) or _WHETHER.search(left):
         return ""
-    left, right = _PHRASE.split(left)[-1].rpartition(":")[2].strip(), _SENTENCE.split(right)[0]
+    left = _IS_IT.sub("", _PHRASE.split(left)[-1].rpartition(":")[2].strip())
+    right = _YOU_WANT.sub("", _SENTENCE.split(right)[0])
     known = _spoken_of(sheet)
     first, second = token_set(left) - token_set(right), token_set(right) - token_set(left)
-    pairs = [(bool(_with_digits(first) & known), bool(_with_digits(second) & known))]
+    pairs = [(not opposed(sheet, left), not opposed(sheet, right))]
+    pairs.append((bool(_with_digits(first) & known), bool(_with_digits(second) & known)))
     pairs.append((bool(first & known), bool(second & known)))
     mine = next((one for one, other in pairs if one is not other), None)
     return _EITHER if mine is None else _please(left if mine else right)
@@ -228,12 +233,13 @@ def _picked(sheet: Sheet, text: str, one: Asked) -> str:
     if not _PICK.search(one.action):
         return ""
     named = next((f for f in sheet.facts if f.label and f.reveal != "never" and _names(text, f.value)), None)
-    if named is not None:
-        return stated(named)
-    listed = _ITEM.findall(text)
+    listed = _ITEM.findall(_INLINE.sub("\n", text))
     items = [name for item in listed if (name := _DETAIL.split(_STARS.sub("", item))[0].strip(" ."))]
+    if named is not None and sum(_names(item, named.value) for item in items) < 2:
+        return stated(named)
     if len(items) < 2:
         return _chosen(sheet, replace(one, action=one.before))
+    items = [item for item in items if not opposed(sheet, item)] or items
     shared = [len(token_set(item) & _spoken_of(sheet)) for item in items]
     best = max(shared)
     return _ANY if shared.count(best) > 1 else _please(items[shared.index(best)])
@@ -270,10 +276,11 @@ def _again(sheet: Sheet, talk: _Talk, one: Asked) -> str:
 def _whether(sheet: Sheet, asked: Sequence[Asked]) -> str:
     """Yes or no, if a question states a value that the sheet has, before the value itself is told."""
     text = " ".join(one.action for one in asked if one.sort != "fact").casefold()
-    if not any(char.isdigit() or char == "@" for char in text):
+    if not any(char.isdigit() or char == "@" for char in text) or _OR.search(text):
         return ""
-    values = [fact.value.casefold() for fact in matched(sheet, text)[0]]
-    return ("Yes. " if all(value in text for value in values) else "No. ") if values else ""
+    values = [re.escape(fact.value.casefold()) for fact in matched(sheet, text)[0]]
+    same = all(re.search(rf"(?<!\w){value}(?!\w)", text) for value in values)
+    return ("Yes. " if same else "No. ") if values else ""
 
 
 def _checked(sheet: Sheet, one: Asked) -> str:

@@ -33,6 +33,7 @@ _NEGATED: Final = re.compile(
 _INSTEAD: Final = re.compile(
     r"\b(?:instead|alternatively|rather than that|as an alternative)\b", re.IGNORECASE
 )
+_RATHER: Final = re.compile(r"\b(?:rather than|instead of|than)\b(.*)", re.IGNORECASE | re.DOTALL)
 _ALSO: Final = re.compile(r"\b(?:also|too|as well|in addition|additionally)\b", re.IGNORECASE)
 _STEPS: Final = token_set(
     "look check search verify find try transfer colleague human agent specialist supervisor escalate pass connect "
@@ -63,6 +64,28 @@ _NO_COUNT: Final = listing(
 )
 _LEARNS: Final = re.compile(r"\W*(?:ask|find|check|know|learn|look|track|search|see|hear)\b", re.IGNORECASE)
 _MONEY_BACK: Final = re.compile(r"\b(?:the |your )?money back\b")
+_KEEPING: Final = re.compile(
+    r"\b(?:keep|keeping|retain)(?= (?:it|this|that|them|these|those|both|the|your|my|\w+ #?[a-z]*\d|#?[a-z]+\d))|"
+    r"\bleave\b(?=.{1,60}\b(?:as (?:it is|they are|is)|unchanged|untouched|in place|alone)\b)"
+)
+_KEPT: Final = re.compile(
+    r"\b(?:it|this|that|them|these|those|both)(?: instead| then| after all| open| for now|"
+    r" as (?:it |they )?(?:is|are))?\W*$",
+    re.IGNORECASE,
+)
+_RECORD_BACK: Final = re.compile(
+    r"\b(?:refund|return|reimburse)(?:ing)? (?:(?:the|your|my|this) )?(?!(?:for|of|on|to|in) )(?:[a-z]+ )?#?[a-z]+-?\d|"
+    r"\d[a-z]* (?:be )?(?:refunded|returned|reimbursed)\b",
+    re.IGNORECASE,
+)
+"""A record itself is refunded: `refund booking B2`, not `process the refund for B2`."""
+_TOGETHER: Final = re.compile(
+    r"(?:\b([a-z]+) )?(?<![\w-])(#?[\w-]{2,40})(?:,? and |, ?| ?& ?|,? as well as )"
+    r"(?=(?:([a-z]+) )?(#?[\w-]{2,40}))"
+)
+_SEVERAL: Final = re.compile(
+    r"\b(?:both|all|each|every|any|(?:my|the|your|these|those) [a-z]*[a-rt-z]s)\b", re.I
+)
 _DETERMINERS: Final = listing("the a an my your this that of our any another each old new")
 _KINDS: Final = {
     "cancel": "cancel cancels cancelled canceled cancelling canceling cancellation annul void revoke terminate",
@@ -104,6 +127,7 @@ def unwanted(sheet: Sheet, action: str, before: str, *, offered: bool = False) -
     done = completes(sheet, before)
     return (
         _names_other(wants, action, before)
+        or _names_more(wants, action)
         or _counts_other(wants.goal, action)
         or _other_kind(wants, action, before, done)
         or _ruled_out(wants, action)
@@ -120,6 +144,12 @@ def completes(sheet: Sheet, text: str) -> bool:
         if done & goal or (done & _CARRIED_OUT and token_set(said) & goal):
             return True
     return False
+
+
+def opposed(sheet: Sheet, choice: str) -> bool:
+    """Whether a choice is of another kind of action than what the user wants: `keep it` where it wants to cancel."""
+    wants = _wants(sheet)
+    return bool(wants.goal) and _other_kind(wants, choice[:_MOST], "", done=False)
 
 
 def wanted(sheet: Sheet, action: str) -> str:
@@ -185,6 +215,19 @@ def _names_other(wants: _Wants, action: str, before: str) -> bool:
     return any(known and named and not known & named for known, named in pairs)
 
 
+def _names_more(wants: _Wants, action: str) -> bool:
+    """Whether it names a record beside the user's own, `B2 and B3`, where the user wants one."""
+    goal = " ".join(wants.clauses)
+    if _SEVERAL.search(goal) or set(_WORDS.findall(goal.lower())) & set(COUNTS):
+        return False
+    for noun, first, other, second in _TOGETHER.findall(action.casefold()):
+        pair = {first.lstrip("#"), second.lstrip("#")}
+        alike = len({_form(id) for id in pair}) == 1 and len(pair & set(_ids(action))) == 2
+        if alike and len(pair & wants.ids) == 1 and other in ("", noun):
+            return True
+    return False
+
+
 def _found(kind: re.Pattern[str], text: str) -> set[str]:
     return {word.lower().lstrip("0") for word in kind.findall(text)}
 
@@ -210,9 +253,11 @@ def _counted(text: str) -> dict[str, set[int]]:
 
 
 def _kinds(text: str) -> frozenset[str]:
-    """The kinds of action that a text names; `the book` is a thing."""
-    words = _WORDS.findall(_MONEY_BACK.sub("refund", text.lower()))
-    return frozenset(
+    """The kinds of action that a text names, or `keep` if all shall stay as it is; `the book` is a thing."""
+    plain = _MONEY_BACK.sub("refund", text.lower())
+    words = _WORDS.findall(plain)
+    keeps = frozenset({"keep"} if _KEEPING.search(plain) else ())
+    return keeps | frozenset(
         kind
         for at, word in enumerate(words)
         if (kind := _KIND_OF.get(word)) and not (kind == "book" and at and words[at - 1] in _DETERMINERS)
@@ -225,7 +270,10 @@ def _meant(clauses: Iterable[str]) -> frozenset[str]:
 
 def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     """Whether it is of one kind, and what the user wants with this record is of another."""
-    kinds = _kinds(action)
+    rather = _RATHER.search(action)
+    kinds = _kinds(_RATHER.sub(" ", action))
+    if len(kinds) > 1:
+        kinds -= {"keep"}
     words = set(_WORDS.findall(action.lower()))
     if len(kinds) != 1 or words & _TALKS:
         return False
@@ -235,7 +283,13 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     meant = _meant(own or wants.clauses)
     if not meant and (kinds & _meant(others) or all(map(_LEARNS.match, own or wants.clauses))):
         return True
-    meant |= frozenset(also for kind in meant for also in _WITH.get(kind, ()))
+    if kinds == frozenset({"keep"}):
+        return bool(meant - {"book", "keep"}) and "keep" not in meant and _keeps_it(wants, action)
+    if rather and _kinds(rather[1]) & meant:
+        return not kinds & meant
+    meant -= {"keep"}
+    whole = {"cancel"} if _RECORD_BACK.search(action) else frozenset[str]()
+    meant |= frozenset(also for kind in meant - whole for also in _WITH.get(kind, ()))
     if words & _ACCOUNTS and meant & _ENDING:
         meant |= _ENDING
     if not meant or kinds & meant:
@@ -243,6 +297,11 @@ def _other_kind(wants: _Wants, action: str, before: str, done: bool) -> bool:
     agreed = " ".join(fact.value for fact in wants.facts if not fact.label)
     kept = not (_REFUSES.search(before) or done or _INSTEAD.search(action))
     return not ((kept and _kinds(before) & meant) or kinds & _kinds(agreed))
+
+
+def _keeps_it(wants: _Wants, action: str) -> bool:
+    """Whether what is to be kept is what the user speaks of: `it`, `the booking`, not `the same seat`."""
+    return _KEPT.search(action) is not None or bool(token_set(action) & token_set(wants.told))
 
 
 def _ruled_out(wants: _Wants, action: str) -> bool:
@@ -255,7 +314,7 @@ def _ruled_out(wants: _Wants, action: str) -> bool:
 
 def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool, done: bool) -> bool:
     """Whether it is an alternative, or an offer, with nothing of what the user wants in it."""
-    words = token_set(_INSTEAD.sub(" ", action)) - _EMPTY
+    words = token_set(_INSTEAD.sub(" ", _RATHER.sub(" ", action))) - _EMPTY
     known = token_set(wants.told)
     if not words or words & _STEPS:
         return False
@@ -263,5 +322,11 @@ def _not_asked_for(wants: _Wants, action: str, before: str, offered: bool, done:
         return not words <= known
     if words & known:
         return False
-    otherwise = done or _INSTEAD.search(action) or _REFUSES.search(before)
+    rather = _RATHER.search(action)
+    otherwise = (
+        done
+        or (rather and token_set(rather[1]) & known)
+        or _INSTEAD.search(action)
+        or _REFUSES.search(before)
+    )
     return bool(otherwise or (offered and not words & token_set(before)))
