@@ -98,6 +98,19 @@ async def test_the_report_of_a_hardening_shows_outcome_proof_and_what_changed(tm
         assert all(guard["result"] == "pass" for guard in report["guards"])
 
 
+async def test_a_report_says_that_the_run_with_the_base_was_deleted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench:
+        await desk(bench, 24)
+        run = (await bench.runs.start("desk", wait_s=45)).run
+        record = (await bench.hardenings.harden("desk", run=run.id, wait_s=45)).hardening
+        (said,) = (await bench.items.delete("run", [run.id])).warnings
+        assert said.startswith("hard-1 began with run-1: its outcome and proof stay"), said
+        await bench.items.delete("run", [run.id], confirm=True)
+        _, report = await exported(bench, record.id)
+    assert record.outcome == "improved" and report["head"]["word"] == "Improved"
+    assert report["warnings"][0][1].startswith("run-1, with which this hardening began, was deleted")
+
+
 async def test_the_report_of_an_agent_with_luck_shows_the_trials_of_the_proof_in_both_arms(
     tmp_path: Path,
 ) -> None:

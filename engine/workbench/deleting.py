@@ -156,9 +156,17 @@ class Deleting:
             ]
         if kind == "hardening":
             return ["Its looks at held-out scenarios stay counted, and what it promoted stays a version."]
+        if kind != "run":
+            return []
         folder = self._archive.store.home / "exports"
-        left = sorted(p.name for id in ids for p in folder.glob(f"{id}.*")) if kind == "run" else []
-        return [f"Exports are files of your own and stay: {', '.join(left[:5])}."] if left else []
+        left = sorted(p.name for id in ids for p in folder.glob(f"{id}.*"))
+        notes = [f"Exports are files of your own and stay: {', '.join(left[:5])}."] if left else []
+        begun = {h.id: h.base_run for h in self._archive.hardenings.where() if h.base_run in ids}
+        notes += [
+            f"{hardening} began with {run}: its outcome and proof stay, but its report loses the base's conversations."
+            for hardening, run in begun.items()
+        ]
+        return notes
 
     def _not_in_use(self, kind: str, id: str, record: Any, where: str) -> None:
         """Conflict while a job works on it."""

@@ -67,6 +67,10 @@ class Reporting:
         rounds = self._rounds(record, names, hidden)
         if not hidden:
             rounds = [_counted_as(record, arm) for arm in rounds]
+        deleted = bool(record.base_run) and self._archive.runs.find(record.base_run) is None
+        if deleted and not rounds[0].side("train"):
+            gone = f"{record.base_run}, with which this hardening began, was deleted, with the base's train trials."
+            record = record.model_copy(update={"warnings": [gone, *record.warnings]})
         made = self._material(self._snapshots.pattern(record), record, rounds, names)
         made.hidden = _HIDDEN if hidden else ""
         return report_of(made)

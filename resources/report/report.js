@@ -366,6 +366,7 @@ function causes() {
 }
 
 function noCauses() {
+  if (D.kind === "hardening" && !Object.keys(D.results[D.rounds[0].id]).some((name) => scenarioOf(name).split === "train")) return empty("No causes", "There are no train trials of the base here: the run that held them was deleted.");
   const seen = new Set(Object.values(D.results).flatMap((round) => [...Object.values(round).join("")]));
   if (!["p", "f", "i"].some((x) => seen.has(x))) return empty("No trial counts", "They ended in an error or their case is invalid: that says nothing of the agent.");
   if (seen.has("f")) return empty("No cause to show", "What fails is in held-out scenarios only: it confirms, and is not grouped.");
