@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from ..engine.errors import CasehardenError, NotFound
+from ..engine.errors import CasehardenError, NotAllowed, NotFound
 from ..engine.exchange import is_case_folder
 from ..engine.workbench import Workbench as Bench
 from ..engine.workbench.prompts import ROLES, Prompt
@@ -52,6 +52,12 @@ def then(args: argparse.Namespace, error: Exception) -> str:
     known = instead(error, "environment")
     if known:
         return called("prompts", "--environment", known)
+    if isinstance(error, NotAllowed) and "--allow-code" in error.allowed and not args.allow_code:
+        place = args.environment or "."
+        again = called(
+            "prompts", "--environment", place, "--allow-code", place if Path(place).is_dir() else "DIR"
+        )
+        return again + "        (runs the code in this folder as you)"
     if where == "scenario":
         return called("prompts", "--environment", args.environment or "ID")
     return (

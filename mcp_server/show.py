@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "id", metavar="ID", help="run-1, run-1/SIMULATION/1@3, hard-1, hard-1/c1, support@2 ..."
     )
     parser.add_argument(
-        "--kind", default="", metavar="KIND", help="persona, scenario or simulation of that id"
+        "--kind", default="", metavar="KIND", help="persona, scenario, simulation or guide of that id"
     )
     parser.add_argument(
         "--view", default="", metavar="VIEW", help="turns, state, checks, clusters, diff, full ..."
@@ -119,17 +119,17 @@ async def _show_page(bench: Bench, screen: Screen, args: argparse.Namespace) -> 
 
 
 async def _found(bench: Bench, kind: str, id: str, view: str, limit: int) -> Item:
-    """The item; a bare `ENVIRONMENT/NAME` is tried as each kind that has such ids."""
+    """The item; a bare `ENVIRONMENT/NAME` is tried as each kind that has such ids, another name as a guide, too."""
     kinds = [kind or kind_of(id)]
-    if not kind and kinds == ["environment"] and "/" in id:
-        kinds = [*IN_ENVIRONMENTS]
-    for last, one in enumerate(kinds, 1):
+    if not kind and kinds == ["environment"]:
+        kinds = [*reversed(IN_ENVIRONMENTS)] if "/" in id else ["environment", "guide"]
+    refused: list[NotFound] = []
+    for one in kinds:
         try:
             return await bench.items.get(one, id, view=view, limit=limit)
-        except NotFound:
-            if last == len(kinds):
-                raise
-    raise AssertionError("a kind is always tried")
+        except NotFound as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _page(told: Mapping[str, Any], width: int) -> list[str]:

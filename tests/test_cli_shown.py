@@ -103,6 +103,8 @@ def test_an_id_in_an_environment_needs_no_kind(says: Says) -> None:
     says("run", "my-agent")
     assert says("show", "my-agent/report-lost-book").stdout.startswith("my-agent/report-lost-book (")
     assert says("show", "my-agent/terse").returncode == 0
+    assert says("show", "verdicts").returncode == 0
+    assert "No environment `nothing`" in says("show", "nothing").stderr
     refused = says("show", "my-agent/nothing")
     assert refused.returncode == 2 and "my-agent/nothing" in refused.stderr
 

@@ -185,6 +185,7 @@ async def test_the_report_shows_what_did_not_pass_and_nothing_that_was_said_beco
         both = await bench.exports.export("desk", "markdown", where={"verdict": "fail"})
     assert report.file == "exports/run-1.md" and report.records == 2
     assert "1 of 2 trials passed (50%" in text and "| close-2/1 | fail |" in text
+    assert "| train simulations | held out |" in text
     assert "### run-1/close-2/1: fail" in text and "### run-1/close-1/1" not in text
     outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$", "", text)
     assert not any(word in outside for word in ("Ignore", "script>", "![", "everyone"))

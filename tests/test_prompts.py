@@ -85,6 +85,10 @@ def test_the_command_prints_the_prompts_of_a_folder(
     assert main(["prompts", "--environment", str(tmp_path / "mine"), *home]) == 0
     said = capsys.readouterr().out
     assert all(f"=== {role}: " in said for role in ("agent", "user", "judge", "writer"))
+    assert main(["init", str(tmp_path / "code"), "--agent-type", "python"]) == 0
+    capsys.readouterr()
+    assert main(["prompts", "--environment", str(tmp_path / "code"), *home]) == 2
+    assert f"--allow-code {tmp_path / 'code'}" in capsys.readouterr().err.splitlines()[-1]
     assert main(["prompts", "judge", "--json", *home]) == 0
     [judge] = json.loads(capsys.readouterr().out)
     assert judge["role"] == "judge" and judge["messages"][0]["content"].startswith("You are a judge.")

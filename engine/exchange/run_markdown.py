@@ -62,9 +62,11 @@ def _run(parts: RunParts, left: Omissions) -> Iterator[str]:
         yield from _table(("threshold", "result", "why"), rows)
     if run.clusters:
         found = [
-            (c.id, c.check, c.severity, c.simulations, c.scenarios, c.name or c.cause) for c in run.clusters
+            (c.id, c.check, c.severity, c.simulations, c.held_out, c.scenarios, c.name or c.cause)
+            for c in run.clusters
         ]
-        yield from _table(("cluster", "check", "severity", "simulations", "scenarios", "cause"), found)
+        heads = ("cluster", "check", "severity", "train simulations", "held out", "scenarios", "cause")
+        yield from _table(heads, found)
     yield from _table(
         ("conversation", "verdict", "reward", "turns", "end", "failed checks"), map(_row, parts.trials)
     )
