@@ -13,6 +13,7 @@ import pytest
 
 from caseharden.engine.simulate import METHODS, read_sheet, user_fault
 from caseharden.engine.simulate.sheet import user_rules
+from caseharden.engine.simulate.user_faults import UserFault, without_stop
 from caseharden.engine.workbench import Workbench
 from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, chat
 from caseharden.tests.small_desk import Script, a_case, tried
@@ -96,10 +97,12 @@ def test_what_users_say_is_no_fault(text: str) -> None:
     ],
 )
 async def test_texts_of_any_size_are_looked_through_at_once(text: str) -> None:
+    def looked_through() -> UserFault | None:
+        without_stop(text)
+        return user_fault(text, "", user_rules())
+
     with anyio.fail_after(20):
-        found = await anyio.to_thread.run_sync(
-            lambda: user_fault(text, "", user_rules()), abandon_on_cancel=True
-        )
+        found = await anyio.to_thread.run_sync(looked_through, abandon_on_cancel=True)
     assert found is None or found.sort == "stop_word"
 
 

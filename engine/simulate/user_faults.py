@@ -25,7 +25,7 @@ _ECHO: Final = 8
 _MANGLED: Final = re.compile(
     r"(?<!#)#+[ \t]*STOP\b|\bSTOP[ \t]*#|(?:^|[\[<(*_])[ \t]*STOP[ \t]*(?:$|[\]>)*_])", re.MULTILINE
 )
-_SPOKEN_STOP: Final = re.compile(r"#+[ \t]*STOP\b[ \t]*#*|\bSTOP[ \t]*#+")
+_SPOKEN_STOP: Final = re.compile(r"(?<!#)#+[ \t]*STOP\b[ \t]*#*|\bSTOP[ \t]*#+")
 _TAG: Final = re.compile(rf"^\W*(?:{'|'.join(TAGS)})\s*:", re.IGNORECASE)
 _QUOTES: Final = ('"', "'", "`", "\u201c", "\u201d", "\u2018", "\u2019", "(", ")")
 _WORD: Final = re.compile(r"[^\W_]+")
