@@ -7,8 +7,6 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +23,13 @@ from caseharden.engine.processes import (
     NotStarted,
     ProcessError,
     Processes,
-    Talk,
     TimedOut,
     TooMuch,
     python_worker,
 )
+from caseharden.tests.their_program import ECHO, running, talking, written
 
 pytestmark = pytest.mark.anyio
-
-ECHO = """
-import json, os, sys
-for line in sys.stdin:
-    asked = json.loads(line)
-    print(json.dumps({"id": asked["id"], "said": asked["say"]}), flush=True)
-"""
 
 
 async def test_many_questions_are_answered_each_with_its_own_answer(tmp_path: Path) -> None:
@@ -351,65 +342,6 @@ async def test_a_program_that_is_not_there_is_told_so(tmp_path: Path) -> None:
             await talk.ask({}, 20)
 
 
-async def test_no_more_than_the_limit_run_at_once(tmp_path: Path) -> None:
-    command = AllowedCode([tmp_path]).command(["python", written(tmp_path, ECHO)], "argv")
-    async with Processes(most=1) as processes, anyio.create_task_group() as tasks:
-        first = await processes.start(command)
-        with anyio.move_on_after(0.1) as scope:
-            await processes.start(command)
-        assert scope.cancelled_caught
-        second: list[Talk] = []
-
-        async def start() -> None:
-            second.append(await processes.start(command))
-
-        tasks.start_soon(start)
-        await first.stop()
-        with anyio.fail_after(20):
-            while not second:
-                await anyio.lowlevel.checkpoint()
-        assert await second[0].ask({"say": "hi"}, 20) == {"said": "hi"}
-
-
-async def test_those_who_need_several_take_them_together_and_wait_for_nobody_who_waits(
-    tmp_path: Path,
-) -> None:
-    command = AllowedCode([tmp_path]).command(["python", written(tmp_path, ECHO)], "argv")
-    said: list[str] = []
-    async with Processes(most=3) as processes:
-
-        async def talks(name: str) -> None:
-            async with processes.together(2):
-                first = await processes.start(command)
-                second = await processes.start(command)
-                for talk in (first, second):
-                    said.append((await talk.ask({"say": name}, 20))["said"])
-                    await talk.stop()
-
-        with anyio.fail_after(60):
-            async with anyio.create_task_group() as tasks:
-                for name in ("a", "b", "c"):
-                    tasks.start_soon(talks, name)
-            async with anyio.create_task_group() as tasks:
-                async with processes.together(9), processes.together(2):
-                    lasting = await processes.start(command, lasting=True)
-                    assert await lasting.ask({"say": "beside"}, 20) == {"said": "beside"}
-                tasks.start_soon(talks, "d")
-    assert sorted(said) == sorted("abcd" * 2)
-
-
-async def test_a_lasting_process_that_finds_no_place_is_refused_in_words(tmp_path: Path) -> None:
-    command = Command((sys.executable, "-c", ECHO), tmp_path, {"PATH": os.environ["PATH"]})
-    with anyio.fail_after(60):
-        async with Processes(1, waits_s=5) as processes:
-            first = await processes.start(command, lasting=True)
-            with pytest.raises(NotStarted, match="at most 1 warm processes run at a time"):
-                await processes.start(command, lasting=True)
-            await first.stop()
-            second = await processes.start(command, lasting=True)
-            assert await second.ask({"say": "now"}, 20) == {"said": "now"}
-
-
 async def test_a_worker_serves_threads_and_coroutines_and_keeps_prints_apart(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.py"
     theirs.write_text(
@@ -499,28 +431,3 @@ class Async(Both):
 def open_service(settings, load):
     return {"Sync": Sync, "Async": Async}[settings["kind"]](load(settings["file"], "theirs"))
 """
-
-
-def written(folder: Path, program: str) -> str:
-    """The name of a file with the program, whose lines may be indented alike."""
-    lines = program.strip("\n").splitlines()
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    (folder / "theirs.py").write_text("\n".join(line[indent:] for line in lines) + "\n", encoding="utf-8")
-    return "theirs.py"
-
-
-@asynccontextmanager
-async def talking(folder: Path, program: str, limits: Limits | None = None) -> AsyncGenerator[Talk]:
-    """A talk with a running program."""
-    command = AllowedCode([folder]).command(["python", written(folder, program)], "argv", limits)
-    with anyio.fail_after(60):
-        async with Processes() as processes:
-            yield await processes.start(command)
-
-
-def running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

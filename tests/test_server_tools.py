@@ -3,178 +3,36 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from caseharden.engine.errors import CasehardenError, InvalidArgument, NotAllowed
 from caseharden.engine.net import Network
-from caseharden.engine.processes import AllowedCode, Processes
-from caseharden.engine.workbench import Workbench, workbench
+from caseharden.engine.processes import AllowedCode
 from caseharden.tests.agents_told import served_over_http
-from caseharden.tests.fake_endpoint import Answer, FakeEndpoint, Seen, cut, fault, hang, of_json, redirect
+from caseharden.tests.fake_endpoint import Answer, Seen, cut, fault, hang, of_json, redirect
 from caseharden.tests.plain_mcp import write_plain
-from caseharden.tests.warm import warm
-from caseharden.tests.workbench_cases import INSTRUCTIONS, WORLDS, closing, tickets
+from caseharden.tests.served_desk import (
+    COUNT,
+    DESK,
+    RULED,
+    Endpoint,
+    Service,
+    behind,
+    bench,
+    by_http,
+    by_mcp,
+    calls_in,
+    log_of,
+    played,
+)
+from caseharden.tests.workbench_cases import INSTRUCTIONS, closing, tickets
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CH-11")]
-COUNT = 4
-RULED = f"{INSTRUCTIONS} Before calling close_ticket, call look_up_ticket."
 SAID_SOMETHING = {"id": "said", "said": {"pattern": "."}}
-SILENT = """
-import json, sys
-for line in sys.stdin:
-    print(json.dumps({"id": json.loads(line)["id"], "text": "I cannot do that."}), flush=True)
-"""
-DESK = f"""
-import sys, time
-from typing import Any
-from mcp.server import MCPServer
-
-server = MCPServer("desk")
-tickets: dict[str, Any] = {{}}
-
-def opened():
-    tickets.clear()
-    tickets.update({{f"T{{n}}": {{"status": "open", "owner": "ann"}} for n in range(1, {COUNT} + 1)}})
-
-opened()
-
-@server.tool()
-def look(ticket_id: str) -> dict[str, Any]:
-    if ticket_id not in tickets:
-        raise ValueError("no ticket " + ticket_id)
-    print("noise on stdout", flush=True)
-    return {{"ticket_id": ticket_id, **tickets[ticket_id]}}
-
-@server.tool()
-def close(ticket_id: str) -> str:
-    if ticket_id == "slow":
-        time.sleep(600)
-    tickets[ticket_id]["status"] = "closed"
-    return "closed " + ticket_id
-
-@server.tool()
-def dump() -> dict[str, Any]:
-    return {{"tickets": tickets}}
-
-@server.tool()
-def reset() -> str:
-    opened()
-    return "done"
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        import socket, uvicorn
-        app = server.streamable_http_app()
-        listener = socket.socket(fileno=int(sys.argv[1]))
-        uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
-    else:
-        server.run()
-"""
-
-
-def behind(world: dict[str, Any], look_up: dict[str, Any], close: dict[str, Any]) -> dict[str, Any]:
-    """The tickets with tools that are somebody else's; our own state is empty until it is seen."""
-    first, second = world["tools"]
-    for tool, kind, impl in ((first, "read", look_up), (second, "write", close)):
-        del tool["steps"]
-        tool |= {"kind": kind, "impl": impl}
-    return {**world, "db": {"tickets": {}}}
-
-
-def by_mcp(**server: Any) -> dict[str, Any]:
-    world = behind(
-        tickets(COUNT),
-        {"mcp": "desk", "tool": "look"},
-        {"mcp": "desk", "tool": "close", "snapshot": "dump"},
-    )
-    return {**world, "servers": {"desk": server}}
-
-
-class Service:
-    """A ticket service over HTTP with one state for everybody, as most have."""
-
-    def __init__(self, **faults: Answer) -> None:
-        self.faults = faults
-        """By the last part of a path: what is answered instead."""
-        self.lock = threading.Lock()
-        self.reset()
-
-    def reset(self) -> None:
-        self.tickets = {f"T{n}": {"status": "open", "owner": "ann"} for n in range(1, COUNT + 1)}
-
-    def __call__(self, seen: Seen) -> Answer:
-        path, _, query = seen.path.partition("?")
-        if path[1:] in self.faults:
-            return self.faults[path[1:]]
-        with self.lock:
-            if path == "/reset":
-                self.reset()
-                return Answer(b"", 204)
-            if path == "/dump":
-                return of_json({"tickets": self.tickets})
-            id = query.partition("=")[2] if path == "/look" else seen.json["ticket_id"]
-            if id not in self.tickets:
-                return of_json({"detail": f"no ticket {id}"}, 404)
-            if path == "/close":
-                self.tickets[id]["status"] = "closed"
-            return of_json({"ticket_id": id, **self.tickets[id]})
-
-
-class Endpoint(FakeEndpoint):
-    """Answers every request by what it is for, GETs too."""
-
-    def __init__(self, service: Service) -> None:
-        super().__init__()
-        self.service = service
-
-    def take(self, seen: Seen) -> Answer:
-        with self.service.lock:
-            self.requests.append(seen)
-        return self.service(seen)
-
-
-def by_http(url: str, **more: Any) -> dict[str, Any]:
-    common = {"reset": f"{url}/reset", **more}
-    return behind(
-        tickets(COUNT),
-        {"http": {"url": f"{url}/look", "method": "GET", **common}},
-        {"http": {"url": f"{url}/close", "snapshot": f"{url}/dump", **common}},
-    )
-
-
-@asynccontextmanager
-async def bench(home: Path, **options: Any) -> AsyncGenerator[Workbench]:
-    async with Workbench(home / "data", worlds=WORLDS, **options) as made:
-        yield made
-
-
-async def played(desk: Workbench, world: dict[str, Any], count: int = COUNT, **scenario: Any) -> Any:
-    """A run over so many scenarios."""
-    await desk.environments.create("desk", instructions=RULED, world_data=world)
-    cases = [closing(n, **scenario) for n in range(1, count + 1)]
-    made = await desk.scenarios.create("desk", cases, check=not scenario)
-    with anyio.fail_after(120):
-        return made, (await desk.runs.start("desk", wait_s=45)).run
-
-
-async def log_of(desk: Workbench, run: Any, simulation: str = "close-1") -> dict[str, Any]:
-    """The record of a trial."""
-    item = await desk.items.get("conversation", f"{run.id}/{simulation}/1", view="full")
-    return item.item["conversation"]
-
-
-def calls_in(talk: dict[str, Any]) -> list[dict[str, Any]]:
-    return [entry for entry in talk["log"] if "tool" in entry and entry["turn"] > 0]
 
 
 async def test_http_tools_are_reset_take_turns_and_change_the_world_that_is_checked(tmp_path: Path) -> None:
@@ -436,107 +294,6 @@ async def test_a_lone_surrogate_in_an_argument_is_that_of_one_call_and_the_run_g
             )
     assert step.result is not None
     assert (step.result["error"], step.result["result"]) == ("refused", "no ticket ?")
-
-
-async def test_starting_a_worlds_process_needs_no_thread_that_a_waiting_trial_holds(tmp_path: Path) -> None:
-    write_plain(tmp_path / "desk.py", DESK)
-    threads = anyio.to_thread.current_default_thread_limiter()
-    before, threads.total_tokens = threads.total_tokens, 1
-    try:
-        async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
-            made, run = await played(desk, by_mcp(command=["python", "desk.py"]), 2)
-    finally:
-        threads.total_tokens = before
-    assert made.checked["proven"] == 2 and run.totals.passed == 2
-
-
-async def test_trials_that_need_several_processes_each_do_not_wait_for_each_other_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_plain(tmp_path / "desk.py", DESK)
-    command = ["python", "desk.py"]
-    monkeypatch.setattr(workbench, "Processes", partial(Processes, 3))
-    world = by_mcp(command=command)
-    world["servers"]["other"] = {"command": command}
-    world["tools"][0]["impl"] = {"mcp": "other", "tool": "look"}
-    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
-        made, run = await played(desk, world)
-    assert made.checked["proven"] == COUNT and (run.state, run.totals.passed) == ("done", COUNT)
-
-
-async def test_an_agent_that_is_a_process_has_its_place_with_those_of_its_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_plain(tmp_path / "desk.py", DESK)
-    (tmp_path / "agent.py").write_text(SILENT, encoding="utf-8")
-    monkeypatch.setattr(workbench, "Processes", partial(Processes, 2))
-    agent = {"kind": "command", "argv": ["python", "agent.py"]}
-    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
-        world = by_mcp(command=["python", "desk.py"])
-        await desk.environments.create("desk", world_data=world, agent=agent)
-        await desk.scenarios.create("desk", [closing(n) for n in range(1, COUNT + 1)])
-        with anyio.fail_after(120):
-            run = (await desk.runs.start("desk", wait_s=45)).run
-    assert (run.state, run.totals.trials, run.totals.error) == ("done", COUNT, 0)
-
-
-OTHER = """
-import sys
-from pathlib import Path
-import anyio
-from caseharden import Workbench
-
-async def main(home, run):
-    async with Workbench(Path(home), resume=False) as bench:
-        Path(home, "ready").touch()
-        print((await bench.runs.start("desk", trials=5, wait_s=45)).run.totals.passed)
-
-anyio.run(main, *sys.argv[1:])
-"""
-
-
-class SlowService(Service):
-    def __call__(self, seen: Seen) -> Answer:
-        return super().__call__(seen).late(0.02)
-
-
-async def test_trials_of_two_processes_on_one_data_folder_take_turns(tmp_path: Path) -> None:
-    with Endpoint(SlowService()) as endpoint:
-        async with bench(tmp_path) as desk:
-            await played(desk, by_http(endpoint.url))
-            endpoint.requests.clear()
-            command = [*warm(), "-c", OTHER, str(tmp_path / "data"), ""]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-                with anyio.fail_after(120):
-                    while not (tmp_path / "data" / "ready").exists():
-                        await anyio.sleep(0.01)
-                    run = (await desk.runs.start("desk", trials=5, wait_s=45)).run
-                    told = await anyio.to_thread.run_sync(other.communicate)
-        keys = [seen.headers["caseharden-trial"] for seen in endpoint.requests]
-    assert run.totals.passed == 5 * COUNT and told[0].strip() == str(5 * COUNT)
-    turns = [key for k, key in enumerate(keys) if not k or keys[k - 1] != key]
-    assert len(turns) == len(set(turns)) >= 2 * 5 * COUNT, "no trial asked while another one had its turn"
-
-
-async def test_a_world_with_too_many_servers_to_start_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
-    world = by_mcp(command=["python", "desk.py"])
-    world["servers"] |= {f"s{n}": {"command": ["python", "desk.py"]} for n in range(16)}
-    async with bench(tmp_path, code=AllowedCode([tmp_path])) as desk:
-        with pytest.raises(InvalidArgument, match="17 servers") as wrong:
-            await desk.environments.create("desk", world_data=world)
-    assert wrong.value.where.endswith("servers") and "16" in wrong.value.allowed
-
-
-async def test_a_lent_run_whose_trials_take_turns_says_that_it_waits(tmp_path: Path) -> None:
-    with Endpoint(Service()) as endpoint:
-        async with bench(tmp_path) as desk:
-            await desk.environments.create("desk", instructions=RULED, world_data=by_http(endpoint.url))
-            await desk.scenarios.create("desk", [closing(n) for n in range(1, 4)])
-            run = (await desk.runs.start("desk", models={"user": "relay"}, wait_s=0)).run
-            with anyio.fail_after(60):
-                while (await desk.jobs.wait(run.job, wait_s=1)).job.state != "waiting":
-                    pass
 
 
 async def test_showing_prompts_reaches_no_server_and_says_what_is_left_out(tmp_path: Path) -> None:
