@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -21,6 +22,8 @@ from caseharden.mcp_server.cli import main
 
 importlib.import_module("mcp.client.stdio")
 # Its default for standard error is the stream at the time of its import, which must not be one of a test.
+
+Says = Callable[..., CompletedProcess[str]]
 
 STARTED = str(Path(__file__).resolve().parent.parent / "__main__.py")
 """What `sys.argv` begins with under `python -m caseharden`."""
@@ -45,3 +48,13 @@ def commanded(
         except SystemExit as ended:
             code = int(ended.code or 0)
     return CompletedProcess(list(words), code, out.getvalue(), err.getvalue())
+
+
+def in_folder_of_cases(folder: Path) -> Says:
+    """The command line in a folder, with data of its own, and with `my-agent` as `caseharden init` writes it."""
+
+    def say(*words: str) -> CompletedProcess[str]:
+        return commanded(*words, cwd=folder, CASEHARDEN_HOME=str(folder / "home"))
+
+    assert say("init", "my-agent").returncode == 0
+    return say

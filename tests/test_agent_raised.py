@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 from xml.etree import ElementTree
 
 import pytest
 
-from caseharden.tests.commanded import commanded
+from caseharden.tests.commanded import Says, in_folder_of_cases
 
 AGENT = """import sys
 
@@ -25,18 +23,11 @@ class Agent:
 """
 RAISED = "raised ValueError: no loan [secret], at desk.py:10; its stderr: about to fail"
 
-Says = Callable[..., CompletedProcess[str]]
-
 
 @pytest.fixture
 def says(tmp_path: Path) -> Says:
     """The command line in a folder with `my-agent`, whose agent is this file."""
-    home = str(tmp_path / "home")
-
-    def say(*words: str) -> CompletedProcess[str]:
-        return commanded(*words, cwd=tmp_path, CASEHARDEN_HOME=home)
-
-    assert say("init", "my-agent").returncode == 0
+    say = in_folder_of_cases(tmp_path)
     (tmp_path / "my-agent" / "desk.py").write_text(AGENT, encoding="utf-8")
     file = tmp_path / "my-agent" / "caseharden.yaml"
     agent = '"agent": {"kind": "python", "file": "desk.py"}'

@@ -5,29 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
 from caseharden.mcp_server.shown_pages import conversation_page
 from caseharden.mcp_server.terminal import table
-from caseharden.tests.commanded import commanded
-
-Says = Callable[..., CompletedProcess[str]]
+from caseharden.tests.commanded import Says, in_folder_of_cases
 
 
 @pytest.fixture
 def says(tmp_path: Path) -> Says:
     """The command line beside a folder `my-agent` as `caseharden init` writes it."""
-    home = str(tmp_path / "home")
-
-    def say(*words: str) -> CompletedProcess[str]:
-        return commanded(*words, cwd=tmp_path, CASEHARDEN_HOME=home)
-
-    assert say("init", "my-agent").returncode == 0
-    return say
+    return in_folder_of_cases(tmp_path)
 
 
 def broken(tmp_path: Path) -> None:

@@ -161,15 +161,19 @@ async def test_a_scenario_without_a_simulation_is_given_one_before_it_is_run(tmp
         await at.ok("run_simulations", environment="support", select=["scenario:close-one"], wait_s=30)
 
 
-async def test_what_an_agent_raised_and_where_code_is_allowed_are_told(tmp_path: Path) -> None:
-    folder = tmp_path / "agents"
+async def run_by_python(at: Desk, folder: Path, body: str) -> dict[str, Any]:
+    """The reply of a run whose agent is a function with this body."""
     folder.mkdir()
-    (folder / "desk.py").write_text("def agent(turn):\n    raise ValueError('boom')\n")
-    async with coded(tmp_path / "data", [folder]) as at:
-        await tiny(at)
-        change = {"agent": {"kind": "python", "file": "desk.py"}}
-        await at.ok("update_item", kind="environment", id="support", changes=change)
-        run = await at.ok("run_simulations", environment="support", wait_s=45)
+    (folder / "desk.py").write_text(f"def agent(turn):\n    {body}\n")
+    await tiny(at)
+    change = {"agent": {"kind": "python", "file": "desk.py"}}
+    await at.ok("update_item", kind="environment", id="support", changes=change)
+    return await at.ok("run_simulations", environment="support", wait_s=45)
+
+
+async def test_what_an_agent_raised_and_where_code_is_allowed_are_told(tmp_path: Path) -> None:
+    async with coded(tmp_path / "data", [tmp_path / "agents"]) as at:
+        run = await run_by_python(at, tmp_path / "agents", "raise ValueError('boom')")
         assert any("raised ValueError" in one and "caseharden show" in one for one in run["warnings"])
         rows = (await at.ok("list_items", kind="conversation", where={"run": "run-1"}))["items"]
         assert rows[0]["error"] == "raised ValueError"
@@ -196,14 +200,8 @@ async def test_an_argument_among_the_options_is_told_where_it_belongs(tmp_path: 
 
 
 async def test_an_agent_that_is_not_ours_is_named_among_the_models(tmp_path: Path) -> None:
-    folder = tmp_path / "agents"
-    folder.mkdir()
-    (folder / "desk.py").write_text("def agent(turn):\n    return 'Hello.'\n")
-    async with coded(tmp_path / "data", [folder]) as at:
-        await tiny(at)
-        change = {"agent": {"kind": "python", "file": "desk.py"}}
-        await at.ok("update_item", kind="environment", id="support", changes=change)
-        run = await at.ok("run_simulations", environment="support", wait_s=45)
+    async with coded(tmp_path / "data", [tmp_path / "agents"]) as at:
+        run = await run_by_python(at, tmp_path / "agents", "return 'Hello.'")
         item = await at.ok("get_item", kind="run", id="run-1")
     assert item["item"]["models"] == run["models"]
     assert item["item"]["models"]["agent"] == "agent in desk.py"

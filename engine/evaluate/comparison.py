@@ -224,24 +224,20 @@ def against_baseline(
     left_out = wanted - pairs
     reached = bool(pairs) and left_out <= MOST_LEFT_OUT * wanted
     rows = [
-        _outcome(
+        ThresholdResult.of(
             "baseline compared >= 90%", reached, f"{pairs:,} of {wanted:,} counted trials of the baseline"
         )
     ]
     if not pairs:
         return rows
     why = f"{len(found.worse)} of {found.scenarios} scenarios worse, {len(found.better)} better, p {found.p_worse:.3f}"
-    rows.append(_outcome("baseline scenarios not worse (p > 0.05)", found.p_worse > ALPHA, why))
+    rows.append(ThresholdResult.of("baseline scenarios not worse (p > 0.05)", found.p_worse > ALPHA, why))
     points = (
         f"{found.base.passed:,} -> {found.run.passed:,} of {pairs:,}, {100 * found.difference:+.0f} points"
     )
     kept = found.difference >= -max_drop - 1e-12
-    rows.append(_outcome(f"baseline pass rate drop <= {100 * max_drop:g} points", kept, points))
+    rows.append(ThresholdResult.of(f"baseline pass rate drop <= {100 * max_drop:g} points", kept, points))
     return rows
-
-
-def _outcome(threshold: str, reached: bool, why: str) -> ThresholdResult:
-    return ThresholdResult(threshold=threshold, result="pass" if reached else "fail", why=why)
 
 
 def _change(name: str, pairs: Sequence[tuple[Played, Played]]) -> GroupChange:

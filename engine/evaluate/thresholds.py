@@ -96,7 +96,7 @@ def _result(name: str, limit: Threshold, reached: Reached) -> ThresholdResult:
         apart = reached.totals.error + reached.totals.invalid
         errors = f"{reached.totals.error} error{'' if reached.totals.error == 1 else 's'}"
         why = f"{errors}, {reached.totals.invalid} invalid"
-        return _outcome(f"max_errors <= {limit:g}", apart <= limit, why)
+        return ThresholdResult.of(f"max_errors <= {limit:g}", apart <= limit, why)
     if name == "pass_rate":
         return _of_rate(limit, reached.totals)
     if name.startswith(CHECK):
@@ -107,18 +107,22 @@ def _result(name: str, limit: Threshold, reached: Reached) -> ThresholdResult:
 def _of_rate(limit: float, found: Totals) -> ThresholdResult:
     text = f"pass_rate >= {limit:g}"
     if found.rate is None:
-        return _outcome(text, False, "no trial could be counted")
+        return ThresholdResult.of(text, False, "no trial could be counted")
     counted = found.passed + found.failed + found.inconclusive
-    return _outcome(text, found.rate >= limit - _EXACT, f"{found.passed} of {counted}, {found.rate:.3f}")
+    return ThresholdResult.of(
+        text, found.rate >= limit - _EXACT, f"{found.passed} of {counted}, {found.rate:.3f}"
+    )
 
 
 def _of_check(name: str, limit: float, checks: CheckCounts) -> ThresholdResult:
     told, id = f"{name} >= {limit:g}", name.removeprefix(CHECK)
     trials = checks.trials.get(id, 0)
     if not trials:
-        return _outcome(told, False, f"no trial has a check {id}")
+        return ThresholdResult.of(told, False, f"no trial has a check {id}")
     passed = checks.passed.get(id, 0)
-    return _outcome(told, passed / trials >= limit - _EXACT, f"{passed} of {trials}, {passed / trials:.3f}")
+    return ThresholdResult.of(
+        told, passed / trials >= limit - _EXACT, f"{passed} of {trials}, {passed / trials:.3f}"
+    )
 
 
 def _of_metric(name: str, limit: float, found: MetricSummary | None) -> ThresholdResult:
@@ -127,23 +131,23 @@ def _of_metric(name: str, limit: float, found: MetricSummary | None) -> Threshol
     text = f"{name} {'<=' if lower else '>='} {limit:g}"
     missing = _not_measured(found)
     if found is None or missing:
-        return _outcome(text, False, missing)
+        return ThresholdResult.of(text, False, missing)
     if found.mean is None:
-        return _outcome(text, False, _without(found))
+        return ThresholdResult.of(text, False, _without(found))
     held = found.mean <= limit + _EXACT if lower else found.mean >= limit - _EXACT
-    return _outcome(text, held, f"{found.mean:.3f}, over {found.scored}")
+    return ThresholdResult.of(text, held, f"{found.mean:.3f}, over {found.scored}")
 
 
 def _of_labels(name: str, unwanted: list[str], found: MetricSummary | None) -> ThresholdResult:
     text = f"{name} never {', '.join(unwanted)}"
     missing = _not_measured(found)
     if found is None or missing:
-        return _outcome(text, False, missing)
+        return ThresholdResult.of(text, False, missing)
     if not found.scored:
-        return _outcome(text, False, _without(found))
+        return ThresholdResult.of(text, False, _without(found))
     seen = {label: found.labels[label] for label in unwanted if found.labels.get(label)}
     why = ", ".join(f"{label} in {count}" for label, count in list(seen.items())[:_SHOWN])
-    return _outcome(text, not seen, why or f"in none of {found.scored}")
+    return ThresholdResult.of(text, not seen, why or f"in none of {found.scored}")
 
 
 def _not_measured(found: MetricSummary | None) -> str:
@@ -189,7 +193,3 @@ def _check_metric(metric: Metric, limit: Any, where: str) -> None:
         near = did_you_mean(str(strange[0]), metric.labels) if strange else ""
         what = f"`{metric.name}` has labels: a threshold names those that must not occur.{near}"
         raise InvalidArgument(what, where=where, allowed=f"a list of {', '.join(metric.labels)}")
-
-
-def _outcome(threshold: str, reached: bool, why: str) -> ThresholdResult:
-    return ThresholdResult(threshold=threshold, result="pass" if reached else "fail", why=why)

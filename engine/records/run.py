@@ -171,6 +171,11 @@ class ThresholdResult(Stored):
     result: Literal["pass", "fail"]
     why: str = ""
 
+    @classmethod
+    def of(cls, threshold: str, reached: bool, why: str) -> ThresholdResult:
+        """A pass where it was reached."""
+        return cls(threshold=threshold, result="pass" if reached else "fail", why=why)
+
 
 class ScoreSet(Stored):
     """The result of one scoring of a run."""
